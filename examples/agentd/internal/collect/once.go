@@ -1,0 +1,106 @@
+package collect
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/perennial-go/perennial/examples/internal/spool"
+	"github.com/perennial-go/perennial/plugin"
+)
+
+// pending is how many results may wait for the spool; what waits is stored
+// with one fsync.
+const pending = 64
+
+// pendingBytes bounds the payloads that are stored together.
+const pendingBytes = 4 << 20
+
+// once runs the plugin's task from its cursor until it ends, and says
+// whether it stored anything.
+func (c *Collector) once(ctx context.Context, name string, payload []byte) (stored bool, err error) {
+	cursor, err := loadCursor(c.Dir, name)
+	if err != nil {
+		return false, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	results := make(chan plugin.Result, pending)
+	var executed error
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer close(results)
+		task := plugin.Task{
+			ID:         fmt.Sprintf("collect-%s-%d", name, time.Now().UnixNano()),
+			Capability: Capability,
+			Payload:    payload,
+			Cursor:     cursor,
+		}
+		executed = c.Plugins.Execute(ctx, name, task, func(r plugin.Result) error {
+			select {
+			case results <- r:
+				return nil
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		})
+	})
+	for first := range results {
+		if err = c.store(name, gather(first, results)); err != nil {
+			break
+		}
+		stored = true
+	}
+	cancel(err)
+	for range results {
+		// The stream is given up: what it still holds is read again from the
+		// cursor.
+	}
+	wg.Wait()
+	if err == nil {
+		err = executed
+	}
+	return stored, err
+}
+
+// gather adds to first what waits behind it.
+func gather(first plugin.Result, more <-chan plugin.Result) []plugin.Result {
+	group, size := []plugin.Result{first}, len(first.Payload)
+	for size < pendingBytes {
+		select {
+		case r, ok := <-more:
+			if !ok {
+				return group
+			}
+			group, size = append(group, r), size+len(r.Payload)
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+// store makes the payloads durable and then the last cursor.
+func (c *Collector) store(name string, group []plugin.Result) error {
+	var all spool.Batch
+	cursor := ""
+	for _, r := range group {
+		batch, err := spool.Parse(r.Payload)
+		if err != nil {
+			// It will be no better the next time, and must not keep what
+			// comes after it from being collected.
+			c.Logger.Error("a result was dropped", "plugin", name, "bytes", len(r.Payload), "error", err)
+		}
+		all = all.Join(batch)
+		if r.Cursor != "" {
+			cursor = r.Cursor
+		}
+	}
+	if err := c.Spool.Append(all); err != nil {
+		return err
+	}
+	if cursor == "" {
+		return nil
+	}
+	return saveCursor(c.Dir, name, cursor)
+}

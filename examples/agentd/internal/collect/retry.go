@@ -1,0 +1,33 @@
+package collect
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// retry spaces attempts: the bound doubles from min to max, and each wait is
+// evenly distributed between half the bound and the bound.
+type retry struct {
+	min, max time.Duration
+	bound    time.Duration
+}
+
+func (r *retry) next() time.Duration {
+	r.bound = min(max(2*r.bound, r.min), r.max)
+	return r.bound/2 + rand.N(r.bound/2+1)
+}
+
+func (r *retry) reset() { r.bound = 0 }
+
+// sleep waits for d; false means that ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,4 @@
+package durable
+
+// SyncDir does nothing: NTFS journals the entry itself.
+func SyncDir(string) error { return nil }

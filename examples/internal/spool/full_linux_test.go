@@ -1,0 +1,68 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestFullDiskAcknowledgesNothingAndRecovers runs itself again in a mount
+// namespace of its own, where it can mount a file system of 256 KiB.
+func TestFullDiskAcknowledgesNothingAndRecovers(t *testing.T) {
+	if dir := os.Getenv("SPOOL_SMALL"); dir != "" {
+		fillDisk(t, dir)
+		return
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), "SPOOL_SMALL="+t.TempDir())
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+	}
+	out, err := cmd.CombinedOutput()
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EINVAL) || strings.Contains(string(out), "cannot mount") {
+		t.Skipf("this system allows no mount in a user namespace: %v %s", err, out)
+	}
+	if err != nil || !strings.Contains(string(out), "--- PASS") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func fillDisk(t *testing.T, dir string) {
+	if err := syscall.Mount("none", dir, "tmpfs", 0, "size=256k"); err != nil {
+		t.Skipf("cannot mount: %v", err)
+	}
+	s := open(t, Config{Dir: dir})
+	record := func(id int) Batch {
+		return batch(t, fmt.Sprintf(`{"id":"%d","pad":%q}`, id, strings.Repeat("x", 10_000)))
+	}
+	acked := 0
+	var err error
+	for err == nil {
+		if err = s.Append(record(acked)); err == nil {
+			acked++
+		}
+	}
+	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "free space") {
+		t.Fatalf("Append on a full disk = %v", err)
+	}
+	if acked < 10 {
+		t.Fatalf("only %d records fitted", acked)
+	}
+	got, sum := records(t, dir)
+	if len(got) != acked || len(sum.Torn)+len(sum.Damaged) != 0 {
+		t.Errorf("after the failure: %d records of %d acknowledged, flaws %v %v", len(got), acked, sum.Torn, sum.Damaged)
+	}
+	// What the failed append had written must have been given back.
+	if err := s.Append(batch(t, `{"id":"small"}`)); err != nil {
+		t.Errorf("a record that fits was refused after a full disk: %v", err)
+	}
+	if got, _ := records(t, dir); got["small"] != 1 || len(got) != acked+1 {
+		t.Errorf("found %d records, want %d and small", len(got), acked)
+	}
+}

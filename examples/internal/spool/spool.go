@@ -1,0 +1,195 @@
+// Package spool keeps newline-delimited JSON records durably in a directory.
+//
+// Guarantees. When Append returns nil, the records are on disk: the data was
+// fsynced, and so was the directory entry of a file that is new. When Append
+// returns an error, nothing of that call has been acknowledged, and the file
+// was cut back to its last good offset. One fsync serves every Append that
+// waited for it (group commit); an Append on an idle spool waits for nobody.
+//
+// Files. Every open Spool writes files of its own, named
+// <UTC time>-<pid>-<n>.ndjson, and never appends to one that it did not
+// create, so that several processes can write into one directory at once. A
+// crash may leave a torn last line, which was never acknowledged: Read skips
+// it. Nothing here deletes records: that is the business of whoever collects
+// the files.
+//
+// Not guaranteed: that the records of a failed Append are absent. If neither
+// the write nor the cut succeeds, complete lines may stay; a caller that
+// retries stores them twice.
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/perennial-go/perennial/examples/internal/durable"
+)
+
+// DefaultMaxFileBytes is the size at which a file is closed and the next one
+// begun, if the Config names none.
+const DefaultMaxFileBytes = 64 << 20
+
+// ErrClosed is returned by Append after Close.
+var ErrClosed = errors.New("the spool is closed")
+
+// Config says where a Spool writes.
+type Config struct {
+	// Dir is the directory of the files. New creates it, mode 0700.
+	Dir string
+	// MaxFileBytes is the size from which on a file is closed and the next
+	// one begun; a file exceeds it by one group of appends at most. Default
+	// DefaultMaxFileBytes.
+	MaxFileBytes int64
+}
+
+// Spool appends records to files in one directory. It is safe for concurrent
+// use and has no goroutine of its own.
+type Spool struct {
+	dir      string
+	maxBytes atomic.Int64
+	records  atomic.Int64
+
+	mu   sync.Mutex
+	open *group // takes members until its leader holds commit; nil if none does
+
+	commit sync.Mutex // held by the one group that writes
+	file   *segment   // nil until the first append and after a rotation
+	files  int        // created by this Spool
+	closed bool
+
+	sync func(*os.File) error
+}
+
+// group is a set of appends that one write and one fsync make durable.
+type group struct {
+	data []byte
+	n    int
+	err  error // read after done
+	done chan struct{}
+}
+
+// New creates the directory, durably, and returns a Spool that has written
+// no file yet.
+func New(cfg Config) (*Spool, error) {
+	if cfg.Dir == "" {
+		return nil, errors.New("spool: want a directory, found none: set Config.Dir")
+	}
+	if cfg.MaxFileBytes < 0 {
+		return nil, fmt.Errorf("spool: want a MaxFileBytes above 0 (or 0 for %d), found %d", DefaultMaxFileBytes, cfg.MaxFileBytes)
+	}
+	dir, err := filepath.Abs(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("spool %s: %w", cfg.Dir, err)
+	}
+	if err := durable.MakeDir(dir); err != nil {
+		return nil, fmt.Errorf("spool: the directory %s cannot be made: %w", dir, err)
+	}
+	s := &Spool{dir: dir, sync: (*os.File).Sync}
+	s.SetMaxFileBytes(cfg.MaxFileBytes)
+	return s, nil
+}
+
+// SetMaxFileBytes changes Config.MaxFileBytes from the next append on; 0 or
+// less means the default.
+func (s *Spool) SetMaxFileBytes(n int64) {
+	if n <= 0 {
+		n = DefaultMaxFileBytes
+	}
+	s.maxBytes.Store(n)
+}
+
+// Records returns how many records this Spool has made durable.
+func (s *Spool) Records() int64 { return s.records.Load() }
+
+// Append stores a batch and returns once it is on disk. It cannot be
+// cancelled: by the time a caller lost interest the records may be written.
+func (s *Spool) Append(b Batch) error {
+	if b.n == 0 {
+		return nil
+	}
+	g, leader := s.join(b)
+	if !leader {
+		<-g.done
+		return g.err
+	}
+	// The group before this one is being synced while others join this one:
+	// the wait for its fsync is the batching window, and there is no other.
+	s.commit.Lock()
+	s.mu.Lock()
+	s.open = nil
+	s.mu.Unlock()
+	g.err = s.write(g.data)
+	if g.err == nil {
+		s.records.Add(int64(g.n))
+	}
+	s.commit.Unlock()
+	close(g.done)
+	return g.err
+}
+
+// join adds b to the open group, or opens one and makes the caller its
+// leader, who has to commit it.
+func (s *Spool) join(b Batch) (g *group, leader bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil {
+		s.open = &group{data: b.data[:len(b.data):len(b.data)], n: b.n, done: make(chan struct{})}
+		return s.open, true
+	}
+	s.open.data = append(s.open.data, b.data...)
+	s.open.n += b.n
+	return s.open, false
+}
+
+// write makes data durable. The caller holds commit.
+func (s *Spool) write(data []byte) error {
+	if s.closed {
+		return ErrClosed
+	}
+	if s.file == nil {
+		f, err := createSegment(s.dir, s.files, s.sync)
+		if err != nil {
+			return s.failure(data, err)
+		}
+		s.file, s.files = f, s.files+1
+	}
+	if err := s.file.append(data); err != nil {
+		if s.file.broken {
+			// After a failed fsync nobody knows which pages reached the disk
+			// (a second fsync would report success): never write there again.
+			err = errors.Join(err, s.file.close())
+			s.file = nil
+		}
+		return s.failure(data, err)
+	}
+	if s.file.size >= s.maxBytes.Load() {
+		// The data is durable already, so a failing close loses nothing and
+		// must not turn an acknowledged append into an error.
+		_ = s.file.close()
+		s.file = nil
+	}
+	return nil
+}
+
+func (s *Spool) failure(data []byte, err error) error {
+	return fmt.Errorf("spool %s: %d bytes of records could not be made durable and are not stored; make sure that its file system is writable and has free space: %w", s.dir, len(data), err)
+}
+
+// Close waits for the appends in progress and closes the current file, which
+// it deletes if it is empty. Later appends return ErrClosed; a second Close
+// does nothing.
+func (s *Spool) Close() error {
+	s.commit.Lock()
+	defer s.commit.Unlock()
+	s.closed = true
+	if s.file == nil {
+		return nil
+	}
+	err := s.file.close()
+	s.file = nil
+	return err
+}

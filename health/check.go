@@ -1,0 +1,85 @@
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"time"
+)
+
+// Kind says which answer a check takes part in.
+type Kind string
+
+// The kinds of a check.
+const (
+	// Readiness is the kind of a check that names none.
+	Readiness Kind = "readiness"
+	// Liveness is for what a restart of the process would repair.
+	Liveness Kind = "liveness"
+	// Both takes part in both answers.
+	Both Kind = "both"
+	// Informative checks are shown and measured and change no answer.
+	Informative Kind = "informative"
+)
+
+func (k Kind) live() bool  { return k == Liveness || k == Both }
+func (k Kind) ready() bool { return k == Readiness || k == Both }
+
+// Check is a question asked on a schedule.
+type Check struct {
+	// Name is unique within a Monitor: letters, digits and "._/:-", at most
+	// 128 bytes, starting with a letter or digit.
+	Name string
+	// Kind defaults to Readiness.
+	Kind Kind
+	// Every is the time between two starts; default 10 s. The first start is
+	// at once.
+	Every time.Duration
+	// Timeout is when an unanswered check counts as failed; default 2 s.
+	Timeout time.Duration
+	// Func returns nil if all is well. It is never called concurrently with
+	// itself. Its context ends after Timeout. A panic counts as a failure.
+	Func func(context.Context) error
+}
+
+// Errors of AddCheck and New.
+var (
+	// ErrInvalid is wrapped by every refusal of a Config, Check or Rule.
+	ErrInvalid = errors.New("invalid health configuration")
+	// ErrDuplicate is wrapped when a name is taken already.
+	ErrDuplicate = errors.New("name is taken")
+)
+
+var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/:-]{0,127}$`)
+
+const (
+	defaultEvery   = 10 * time.Second
+	defaultTimeout = 2 * time.Second
+)
+
+func (c Check) normalized() (Check, error) {
+	if !validName.MatchString(c.Name) {
+		return c, fmt.Errorf("%w: check name %q: want letters, digits and ._/:-, starting with a letter or digit, at most 128 bytes", ErrInvalid, c.Name)
+	}
+	switch c.Kind {
+	case "":
+		c.Kind = Readiness
+	case Readiness, Liveness, Both, Informative:
+	default:
+		return c, fmt.Errorf("%w: check %s: kind %q: want readiness, liveness, both or informative", ErrInvalid, c.Name, c.Kind)
+	}
+	if c.Func == nil {
+		return c, fmt.Errorf("%w: check %s has no Func: set the function that answers it", ErrInvalid, c.Name)
+	}
+	if c.Every < 0 || c.Timeout < 0 {
+		return c, fmt.Errorf("%w: check %s: every %v, timeout %v: want 0 for the default or a positive time", ErrInvalid, c.Name, c.Every, c.Timeout)
+	}
+	if c.Every == 0 {
+		c.Every = defaultEvery
+	}
+	if c.Timeout == 0 {
+		c.Timeout = defaultTimeout
+	}
+	return c, nil
+}

@@ -1,0 +1,158 @@
+package health
+
+import (
+	"math"
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestRuleStates(t *testing.T) {
+	type step struct {
+		value float64
+		want  State
+	}
+	nothing := math.NaN() // no sample in that period
+	inf := math.Inf(1)
+	for name, tc := range map[string]struct {
+		rule  Rule
+		steps []step // one each 10 s
+	}{
+		"no sample is no state": {
+			Rule{Above: 5},
+			[]step{{nothing, Unknown}, {4, OK}, {nothing, OK}},
+		},
+		"the threshold itself is not above it": {
+			Rule{Above: 5},
+			[]step{{5, OK}, {math.Nextafter(5, 6), Firing}},
+		},
+		"without for it fires and ends at once": {
+			Rule{Above: 5},
+			[]step{{6, Firing}, {5, OK}, {6, Firing}},
+		},
+		"for counts from the first value above": {
+			Rule{Above: 5, For: 20 * time.Second},
+			[]step{{6, Pending}, {9, Pending}, {6, Firing}},
+		},
+		"a dip starts for again": {
+			Rule{Above: 5, For: 20 * time.Second},
+			[]step{{6, Pending}, {6, Pending}, {5, OK}, {6, Pending}, {6, Pending}, {6, Firing}},
+		},
+		"pending does not use the clear threshold": {
+			Rule{Above: 5, Clear: 3, For: 20 * time.Second},
+			[]step{{6, Pending}, {4, OK}, {6, Pending}, {6, Pending}, {6, Firing}},
+		},
+		"between clear and above it fires on": {
+			Rule{Above: 5, Clear: 3},
+			[]step{{6, Firing}, {4, Firing}, {3, OK}, {4, OK}},
+		},
+		"keep firing outlasts the calm": {
+			Rule{Above: 5, KeepFiring: 20 * time.Second},
+			[]step{{6, Firing}, {1, Firing}, {1, Firing}, {1, OK}},
+		},
+		"a relapse starts keep firing again": {
+			Rule{Above: 5, KeepFiring: 20 * time.Second},
+			[]step{{6, Firing}, {1, Firing}, {1, Firing}, {6, Firing}, {1, Firing}, {1, Firing}, {1, OK}},
+		},
+		"a relapse into the band starts keep firing again": {
+			Rule{Above: 5, Clear: 3, KeepFiring: 20 * time.Second},
+			[]step{{6, Firing}, {1, Firing}, {4, Firing}, {1, Firing}, {1, Firing}, {1, OK}},
+		},
+		"after it ended for counts anew": {
+			Rule{Above: 5, For: 10 * time.Second},
+			[]step{{6, Pending}, {6, Firing}, {1, OK}, {6, Pending}, {6, Firing}},
+		},
+		"the last value stays when samples stop": {
+			Rule{Above: 5, For: 20 * time.Second},
+			[]step{{6, Pending}, {nothing, Pending}, {nothing, Firing}},
+		},
+		"silence is infinite when asked for": {
+			Rule{Above: 5, Silence: 20 * time.Second},
+			[]step{{nothing, Unknown}, {1, OK}, {nothing, OK}, {nothing, Firing}, {1, OK}},
+		},
+		"a missing answer is above every threshold": {
+			Rule{Above: math.MaxFloat64},
+			[]step{{inf, Firing}, {1, OK}},
+		},
+		"a sum without events is zero": {
+			Rule{Fold: Sum},
+			[]step{{nothing, OK}, {2, Firing}, {nothing, OK}},
+		},
+		"a negative threshold has a zero clear": {
+			Rule{Above: -1},
+			[]step{{0, Firing}, {-1, OK}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tc.rule.Name, tc.rule.Indicator = "r", "i"
+			rule, err := tc.rule.normalized()
+			if err != nil {
+				t.Fatal(err)
+			}
+			j, s := newJudge(rule), (*series)(nil)
+			now := time.Unix(1000, 0)
+			for n, step := range tc.steps {
+				if !math.IsNaN(step.value) {
+					s = &series{value: step.value, at: now}
+					j.add(step.value)
+				}
+				if j.decide(s, now); j.state != step.want {
+					t.Fatalf("step %d (value %v): %s, want %s", n, step.value, j.state, step.want)
+				}
+				now = now.Add(10 * time.Second)
+			}
+		})
+	}
+}
+
+func TestWorstSampleOfAPeriodIsJudged(t *testing.T) {
+	for _, samples := range [][]float64{{1, 9, 2}, {9, 1}, {1, 9}} {
+		j := newJudge(Rule{Above: 5, Fold: Worst})
+		for _, v := range samples {
+			j.add(v)
+		}
+		j.decide(&series{value: samples[len(samples)-1], at: time.Unix(1, 0)}, time.Unix(1, 0))
+		if j.state != Firing || j.value != 9 {
+			t.Errorf("%v: %s at %v, want firing at 9", samples, j.state, j.value)
+		}
+	}
+}
+
+func TestAlertSinceIsTheFirstValueAbove(t *testing.T) {
+	j, now := newJudge(Rule{Above: 5, For: 20 * time.Second}), time.Unix(1000, 0)
+	for range 4 {
+		j.add(6)
+		j.decide(nil, now)
+		now = now.Add(10 * time.Second)
+	}
+	if got := j.alert().Since; !got.Equal(time.Unix(1000, 0)) {
+		t.Errorf("since %v, want the first of four", got)
+	}
+}
+
+func TestDefaultRulesAreTheReferenceTable(t *testing.T) {
+	type row struct {
+		indicator string
+		above     float64
+		every     time.Duration
+	}
+	var got []row
+	for _, r := range DefaultRules() {
+		if _, err := r.normalized(); err != nil {
+			t.Error(err)
+		}
+		got = append(got, row{r.Indicator, r.Above, r.Every})
+	}
+	want := []row{
+		{MemoryPercent, 85, 10 * time.Second},
+		{HeartbeatLatency, 2, 5 * time.Second},
+		{PluginExceptions, 0, 30 * time.Second},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	DefaultRules()[0].Above = 1
+	if DefaultRules()[0].Above != 85 {
+		t.Error("a caller can change the defaults of others")
+	}
+}

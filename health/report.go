@@ -1,0 +1,123 @@
+package health
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"time"
+)
+
+// Schema is the version of the Report's JSON form.
+const Schema = 1
+
+// Report is the whole health of one process at one time. Lists are sorted by
+// name.
+type Report struct {
+	Schema     int               `json:"schema"`
+	At         time.Time         `json:"at"`
+	Live       bool              `json:"live"`
+	Ready      bool              `json:"ready"`
+	Checks     []CheckReport     `json:"checks,omitempty"`
+	Indicators []IndicatorReport `json:"indicators,omitempty"`
+	// Alerts holds what is firing.
+	Alerts []Alert `json:"alerts,omitempty"`
+}
+
+// CheckReport is the last result of a check or the state of a pushed
+// condition.
+type CheckReport struct {
+	Name string `json:"name"`
+	Kind Kind   `json:"kind"`
+	// OK is false as well while there is no result yet.
+	OK bool `json:"ok"`
+	// Pushed is true of a condition (Monitor.Set), false of a check.
+	Pushed bool `json:"pushed,omitempty"`
+	// Error is empty when OK; at most 1 KiB of one line of text.
+	Error string `json:"error,omitempty"`
+	// Since is when the check became OK or stopped being so.
+	Since time.Time `json:"since"`
+	// At is when the result came in; zero while there is none.
+	At time.Time `json:"at,omitzero"`
+	// Duration is how long the last answer took, in seconds; 0 for a
+	// condition.
+	Duration float64 `json:"duration_seconds,omitempty"`
+}
+
+// State is where an indicator stands with its rule.
+type State string
+
+// The states of an indicator.
+const (
+	// Unknown: no sample yet, or none can be had (Basis says why).
+	Unknown State = "unknown"
+	// OK: not above the threshold.
+	OK State = "ok"
+	// Pending: above the threshold, not yet for long enough.
+	Pending State = "pending"
+	// Firing: above the threshold for long enough, and not yet cleared for
+	// long enough.
+	Firing State = "firing"
+)
+
+// IndicatorReport is a figure and what its rule makes of it. An indicator with
+// two rules appears twice, one with none has no Rule and State Unknown.
+type IndicatorReport struct {
+	Name  string `json:"name"`
+	Value Number `json:"value"`
+	// Basis says what the figure was measured against or why there is none,
+	// such as "cgroup v2 /sys/fs/cgroup, limit 512.0 MiB".
+	Basis     string    `json:"basis,omitempty"`
+	At        time.Time `json:"at,omitzero"`
+	Rule      string    `json:"rule,omitempty"`
+	Threshold Number    `json:"threshold"`
+	State     State     `json:"state"`
+}
+
+// Alert is a rule that fires.
+type Alert struct {
+	Name      string `json:"name"`
+	Indicator string `json:"indicator"`
+	Value     Number `json:"value"`
+	Threshold Number `json:"threshold"`
+	// Since is when the value first went above the threshold.
+	Since time.Time `json:"since"`
+}
+
+// Number is a float64 whose JSON form can be infinite: a finite number is a
+// JSON number, the others are the strings "+Inf", "-Inf" and "NaN".
+type Number float64
+
+// MarshalJSON implements json.Marshaler.
+func (n Number) MarshalJSON() ([]byte, error) {
+	f := float64(n)
+	switch {
+	case math.IsInf(f, 1):
+		return []byte(`"+Inf"`), nil
+	case math.IsInf(f, -1):
+		return []byte(`"-Inf"`), nil
+	case math.IsNaN(f):
+		return []byte(`"NaN"`), nil
+	}
+	return json.Marshal(f)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (n *Number) UnmarshalJSON(data []byte) error {
+	switch string(data) {
+	case `"+Inf"`:
+		*n = Number(math.Inf(1))
+		return nil
+	case `"-Inf"`:
+		*n = Number(math.Inf(-1))
+		return nil
+	case `"NaN"`:
+		*n = Number(math.NaN())
+		return nil
+	}
+	var f float64
+	if err := json.Unmarshal(data, &f); err != nil {
+		return fmt.Errorf("number %s: want a JSON number, \"+Inf\", \"-Inf\" or \"NaN\": %w", data, err)
+	}
+	*n = Number(f)
+	return nil
+}

@@ -1,0 +1,179 @@
+package health
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Run runs the checks, measures memory and judges the rules, each at its
+// times, until ctx ends; it then returns nil. Checks under way are cancelled
+// and waited for, those that do not answer no longer than their timeout. Run
+// may be called once: a second call returns ErrStarted.
+func (m *Monitor) Run(ctx context.Context) error {
+	if !m.started.CompareAndSwap(false, true) {
+		return ErrStarted
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	if m.onChange != nil {
+		wg.Go(func() { m.announce(ctx) })
+	}
+	memoryDue := time.Now()
+	if m.memoryEvery < 0 {
+		memoryDue = time.Now().Add(math.MaxInt64)
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			m.drain()
+			return nil
+		case <-timer.C:
+		case <-m.wake:
+		}
+		now := time.Now()
+		if !memoryDue.After(now) {
+			m.sampleMemory()
+			memoryDue = following(memoryDue, m.memoryEvery, now)
+		}
+		next := m.tick(ctx, now)
+		if memoryDue.Before(next) {
+			next = memoryDue
+		}
+		timer.Reset(time.Until(next))
+	}
+}
+
+// idle is how long Run sleeps when nothing is scheduled.
+const idle = time.Hour
+
+// tick starts and judges what is due and returns when the next thing is.
+func (m *Monitor) tick(ctx context.Context, now time.Time) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	next := now.Add(idle)
+	for _, p := range m.probes {
+		if !p.due.After(now) {
+			// A call that has not returned keeps its turn.
+			if p.inflight == nil {
+				m.start(ctx, p)
+			}
+			p.due = following(p.due, p.check.Every, now)
+		}
+		next = earlier(next, p.due)
+	}
+	for _, j := range m.judges {
+		if j.due.IsZero() {
+			j.due = now
+		}
+		if !j.due.After(now) {
+			m.judge(j, now)
+			j.due = following(j.due, j.rule.Every, now)
+		}
+		next = earlier(next, j.due)
+	}
+	return next
+}
+
+func (m *Monitor) judge(j *judge, now time.Time) {
+	before := j.state
+	j.decide(m.series[j.rule.Indicator], now)
+	if j.state == before {
+		return
+	}
+	switch {
+	case j.state == Firing:
+		m.log.Warn("alert fires", "alert", j.rule.Name, "indicator", j.rule.Indicator, "value", j.value, "above", j.rule.Above)
+	case before == Firing:
+		m.log.Info("alert ended", "alert", j.rule.Name, "indicator", j.rule.Indicator, "value", j.value)
+	}
+	notify(m.changed)
+}
+
+func (m *Monitor) sampleMemory() {
+	mem, err := m.measure()
+	if err == nil {
+		m.observe(MemoryPercent, mem.percent(), mem.basis())
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.series[MemoryPercent]
+	if s == nil {
+		s = &series{}
+		m.series[MemoryPercent] = s
+	}
+	text := "not measured: " + errorText(err)
+	if s.basis != text {
+		m.log.Info("memory is not measured", "error", err)
+	}
+	s.basis = text
+}
+
+// drain waits for the checks under way.
+func (m *Monitor) drain() {
+	m.mu.Lock()
+	var waits []<-chan struct{}
+	for a := range m.active {
+		waits = append(waits, a.done)
+	}
+	m.mu.Unlock()
+	for _, done := range waits {
+		<-done
+	}
+}
+
+// announce calls OnChange until ctx ends.
+func (m *Monitor) announce(ctx context.Context) {
+	last := ""
+	for {
+		r := m.Report()
+		if print := r.fingerprint(); print != last {
+			last = print
+			m.onChange(r)
+		}
+		select {
+		case <-m.changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// fingerprint holds what OnChange reports.
+func (r Report) fingerprint() string {
+	var b strings.Builder
+	fmt.Fprintln(&b, r.Live, r.Ready)
+	for _, c := range r.Checks {
+		fmt.Fprintf(&b, "%q %v", c.Name, c.OK)
+		if c.Pushed {
+			fmt.Fprintf(&b, " %q", c.Error)
+		}
+		fmt.Fprintln(&b)
+	}
+	for _, a := range r.Alerts {
+		fmt.Fprintf(&b, "%q\n", a.Name)
+	}
+	return b.String()
+}
+
+// following is one period after due or, if that has passed already, one period
+// from now: what was missed is not made up for.
+func following(due time.Time, every time.Duration, now time.Time) time.Time {
+	if next := due.Add(every); next.After(now) {
+		return next
+	}
+	return now.Add(every)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}

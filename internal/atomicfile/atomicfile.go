@@ -1,0 +1,84 @@
+// Package atomicfile writes files so that a power cut at any instant leaves
+// either the old content or the new, never a mixture and never nothing.
+//
+// Every function returns only after the data and the directory entry are on
+// disk (fsync of both). Temporary files carry the prefix TempPrefix; a crash
+// may leave one behind, and RemoveTemp deletes them.
+package atomicfile
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// TempPrefix starts the name of every temporary file and link of this
+// package, so that a crash's leftovers can be told from real content.
+const TempPrefix = ".tmp-"
+
+// Write replaces path with data and permission bits perm.
+func Write(path string, data []byte, perm fs.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(path), TempPrefix+filepath.Base(path)+"-*")
+	if err != nil {
+		return err
+	}
+	err = errors.Join(fill(f, data, perm), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+func fill(f *os.File, data []byte, perm fs.FileMode) error {
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	if err := f.Chmod(perm); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// Symlink makes path a symbolic link to target, replacing a link that is
+// there already by one rename(2).
+func Symlink(target, path string) error {
+	tmp := filepath.Join(filepath.Dir(path), fmt.Sprintf("%s%s-%d", TempPrefix, filepath.Base(path), os.Getpid()))
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Symlink(target, tmp); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// Rename moves from to to within one directory and makes the move durable.
+func Rename(from, to string) error {
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(to))
+}
+
+// RemoveTemp deletes what interrupted writes left in dir.
+func RemoveTemp(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), TempPrefix) {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
+}

@@ -1,0 +1,64 @@
+// Package backoff spaces retries: exponential growth with full jitter, so
+// that a fleet that failed together does not return together.
+package backoff
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// Backoff computes the waits between attempts. The zero value waits between
+// 0 and 200 ms at first and between 0 and 10 s at most. It is not safe for
+// concurrent use.
+type Backoff struct {
+	// Min bounds the first wait; default 200 ms.
+	Min time.Duration
+	// Max bounds every wait; default 10 s.
+	Max time.Duration
+
+	attempt int
+}
+
+// Next returns the wait before the next attempt: evenly distributed between
+// half the bound and the bound, which doubles from Min to Max.
+func (b *Backoff) Next() time.Duration {
+	lo, hi := b.Min, b.Max
+	if lo <= 0 {
+		lo = 200 * time.Millisecond
+	}
+	if hi <= 0 {
+		hi = 10 * time.Second
+	}
+	bound := lo
+	for range b.attempt {
+		if bound >= hi/2 {
+			bound = hi
+			break
+		}
+		bound *= 2
+	}
+	bound = min(bound, hi)
+	b.attempt++
+	return Jitter(bound*3/4, 1.0/3)
+}
+
+// Reset makes the next wait a first one again.
+func (b *Backoff) Reset() { b.attempt = 0 }
+
+// Wait sleeps for Next or until ctx ends, whose error it then returns.
+func (b *Backoff) Wait(ctx context.Context) error {
+	t := time.NewTimer(b.Next())
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Jitter spreads d evenly over d ± fraction·d.
+func Jitter(d time.Duration, fraction float64) time.Duration {
+	return d + time.Duration(float64(d)*fraction*(2*rand.Float64()-1))
+}

@@ -1,0 +1,73 @@
+package etcdkv
+
+import (
+	"crypto/tls"
+	"errors"
+	"slices"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	grpcbackoff "google.golang.org/grpc/backoff"
+)
+
+// Defaults of the connection. The server refuses clients that ping more
+// often than every 5 s.
+const (
+	defaultDialTimeout = 5 * time.Second
+	pingEvery          = 10 * time.Second
+	pingTimeout        = 5 * time.Second
+	reconnectMin       = 200 * time.Millisecond
+	reconnectMax       = 5 * time.Second
+)
+
+// ClientConfig says which etcd to talk to.
+type ClientConfig struct {
+	// Endpoints are URLs, or host:port, of one or more members. Required.
+	Endpoints []string
+	// TLS is used for https endpoints; rotate certificates through
+	// GetClientCertificate.
+	TLS *tls.Config
+	// Username and Password authenticate where etcd asks for it.
+	Username, Password string
+	// DialTimeout bounds one attempt to connect; default 5 s.
+	DialTimeout time.Duration
+}
+
+// Dial builds a client. It does not wait for a connection: whether etcd can
+// be reached shows in the first call. The caller closes the client.
+func Dial(cfg ClientConfig) (*clientv3.Client, error) {
+	if len(cfg.Endpoints) == 0 {
+		return nil, errors.New("etcd: no endpoints given: want at least one, such as http://127.0.0.1:2379")
+	}
+	timeout := cfg.DialTimeout
+	if timeout <= 0 {
+		timeout = defaultDialTimeout
+	}
+	return clientv3.New(clientv3.Config{
+		Endpoints:            slices.Clone(cfg.Endpoints),
+		TLS:                  cfg.TLS,
+		Username:             cfg.Username,
+		Password:             cfg.Password,
+		DialTimeout:          timeout,
+		DialKeepAliveTime:    pingEvery,
+		DialKeepAliveTimeout: pingTimeout,
+		// Pings on an idle connection count as abuse with the server's
+		// default enforcement policy.
+		PermitWithoutStream: false,
+		Logger:              zap.NewNop(),
+		DialOptions: []grpc.DialOption{
+			// gRPC's own cap of 120 s lets leases expire long after etcd is back.
+			grpc.WithConnectParams(grpc.ConnectParams{
+				Backoff: grpcbackoff.Config{
+					BaseDelay:  reconnectMin,
+					Multiplier: 1.6,
+					Jitter:     0.5,
+					MaxDelay:   reconnectMax,
+				},
+				MinConnectTimeout: timeout,
+			}),
+		},
+	})
+}

@@ -1,0 +1,20 @@
+package etcdkv
+
+import (
+	"fmt"
+	"regexp"
+)
+
+// DefaultRoot is the prefix of every key unless another is set.
+const DefaultRoot = "/agents/"
+
+var idPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+
+// ValidID reports whether id may be part of a key: ids of agents, names of
+// groups and fleets. It is an error that says what is allowed otherwise.
+func ValidID(id string) error {
+	if !idPattern.MatchString(id) {
+		return fmt.Errorf("id %q: want a letter or digit, then up to 127 letters, digits, dots, underscores or hyphens", id)
+	}
+	return nil
+}

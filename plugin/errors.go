@@ -1,0 +1,25 @@
+package plugin
+
+import "errors"
+
+// Errors that callers branch on, always wrapped in a sentence.
+var (
+	// ErrNotFound means that there is no plugin of that name.
+	ErrNotFound = errors.New("no such plugin")
+	// ErrNotRunning means that the plugin exists and has no running process
+	// now; it may have one later.
+	ErrNotRunning = errors.New("plugin is not running")
+	// ErrInterrupted means that the process that ran the task was replaced,
+	// stopped or died before the task was complete. What was delivered before
+	// is valid: execute again from the last cursor.
+	ErrInterrupted = errors.New("task was interrupted")
+	// ErrIncompatible means that a plugin's constraint excludes a host version.
+	ErrIncompatible = errors.New("plugin does not fit the host's version")
+	// ErrManifest means that a manifest cannot be used.
+	ErrManifest = errors.New("bad plugin manifest")
+	// ErrDigest means that an executable is not the one that its manifest names.
+	ErrDigest = errors.New("plugin digest differs")
+)
+
+// errRefused marks a failure that trying again cannot cure.
+var errRefused = errors.New("refused")

@@ -1,0 +1,99 @@
+package plugin
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"strings"
+	"sync"
+)
+
+// Bounds on what is kept of a plugin's last words.
+const (
+	tailLines     = 4
+	tailLineBytes = 300
+	maxLineBytes  = 64 << 10
+)
+
+// logWriter turns what a plugin writes to standard error or standard output
+// into log records, and remembers the last lines: they say why it died. Lines
+// of slog's JSON handler keep level and attributes.
+type logWriter struct {
+	log *slog.Logger
+
+	mu   sync.Mutex
+	line []byte
+	tail []string
+}
+
+// Write implements io.Writer; it never fails.
+func (w *logWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, b := range p {
+		if b != '\n' && len(w.line) < maxLineBytes {
+			w.line = append(w.line, b)
+			continue
+		}
+		w.emit()
+		if b != '\n' {
+			w.line = append(w.line, b)
+		}
+	}
+	return len(p), nil
+}
+
+func (w *logWriter) emit() {
+	line := strings.TrimSpace(string(w.line))
+	w.line = w.line[:0]
+	if line == "" {
+		return
+	}
+	level, msg, attrs := parseLine(line)
+	if level >= slog.LevelInfo {
+		w.tail = append(w.tail, msg[:min(len(msg), tailLineBytes)])
+		w.tail = w.tail[max(len(w.tail)-tailLines, 0):]
+	}
+	w.log.LogAttrs(context.Background(), level, "plugin says", append([]slog.Attr{slog.String("text", msg)}, attrs...)...)
+}
+
+// parseLine reads a line of slog's (or hclog's) JSON; any other line is text.
+func parseLine(line string) (slog.Level, string, []slog.Attr) {
+	var fields map[string]any
+	if !strings.HasPrefix(line, "{") || json.Unmarshal([]byte(line), &fields) != nil {
+		return slog.LevelInfo, line, nil
+	}
+	take := func(keys ...string) string {
+		for _, k := range keys {
+			if s, ok := fields[k].(string); ok {
+				delete(fields, k)
+				return s
+			}
+		}
+		return ""
+	}
+	var level slog.Level
+	if level.UnmarshalText([]byte(take("level", "@level"))) != nil {
+		level = slog.LevelInfo
+	}
+	msg := take("msg", "@message")
+	if msg == "" {
+		return level, line, nil
+	}
+	take("time", "@timestamp")
+	var attrs []slog.Attr
+	if len(fields) > 0 {
+		attrs = append(attrs, slog.Any("fields", fields))
+	}
+	return level, msg, attrs
+}
+
+// lastWords is "" if the plugin said nothing.
+func (w *logWriter) lastWords() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.tail) == 0 {
+		return ""
+	}
+	return "; its last words: " + strings.Join(w.tail, " | ")
+}

@@ -1,0 +1,77 @@
+package plugin
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// clockTicks is USER_HZ, which is 100 on every architecture of Linux that Go
+// supports.
+const clockTicks = 100
+
+// awaitExit blocks until pid, a child, has exited, and leaves it unreaped.
+func awaitExit(pid int) bool {
+	for {
+		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return err == nil
+		}
+	}
+}
+
+// procStat returns the fields of /proc/PID/stat from the state on (field 3).
+func procStat(pid int) ([]string, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil, err
+	}
+	// The command's name may hold blanks and parentheses.
+	_, rest, ok := strings.Cut(string(data[max(bytes.LastIndexByte(data, ')'), 0):]), " ")
+	fields := strings.Fields(rest)
+	if !ok || len(fields) < 22 {
+		return nil, fmt.Errorf("/proc/%d/stat: want 24 fields and more, found %q", pid, data)
+	}
+	return fields, nil
+}
+
+// identify returns what tells the process pid from a later one with its id:
+// the boot and the start time in ticks since then.
+func identify(pid int) (string, error) {
+	fields, err := procStat(pid)
+	if err != nil {
+		return "", err
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(string(boot)) + "/" + fields[19], nil
+}
+
+// measure reads what a process uses.
+func measure(pid int) Usage {
+	var u Usage
+	fields, err := procStat(pid)
+	if err != nil {
+		return u
+	}
+	for _, f := range fields[11:13] { // utime, stime
+		ticks, err := strconv.ParseInt(f, 10, 64)
+		if err == nil {
+			u.CPUSeconds += float64(ticks) / clockTicks
+		}
+	}
+	if pages, err := strconv.ParseInt(fields[21], 10, 64); err == nil {
+		u.RSSBytes = pages * int64(os.Getpagesize())
+	}
+	if fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid)); err == nil {
+		u.OpenFDs = len(fds)
+	}
+	return u
+}

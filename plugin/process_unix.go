@@ -1,0 +1,27 @@
+//go:build unix
+
+package plugin
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+func isolate(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+
+func killGroup(p *os.Process) {
+	// The group may be gone but for the leader, or not exist yet.
+	_ = syscall.Kill(-p.Pid, syscall.SIGKILL)
+	_ = p.Kill()
+}
+
+func textBusy(err error) bool { return errors.Is(err, syscall.ETXTBSY) }
+
+func killProcess(pid int) error { return syscall.Kill(-pid, syscall.SIGKILL) }
+
+// writableByAll reports whether everybody may write to the file.
+func writableByAll(fi os.FileInfo) bool {
+	return fi.Mode().Perm()&0o002 != 0 && fi.Mode()&os.ModeSticky == 0
+}

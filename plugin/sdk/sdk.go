@@ -1,0 +1,174 @@
+// Package sdk is what the author of a plugin imports: implement Plugin, call
+// Serve from main.
+//
+// # What a plugin can rely on
+//
+// Start is called once, before anything else, and Stop once at the end.
+// Execute and Health are called at any time between, concurrently. When the
+// plugin is stopped or replaced, the context of every Execute ends first;
+// what Execute has sent by then, and what it sends before it returns, still
+// reaches the host.
+//
+// # Losing nothing over restarts
+//
+// A Result carries a cursor: an opaque point from which work can resume after
+// that result. The host keeps the cursor only once it has made the payload
+// durable, and hands it back in the next Task. A plugin that resumes exactly
+// there delivers every record at least once, whatever crashed in between.
+//
+// # Surroundings
+//
+// The process runs in a directory of its own that is deleted afterwards, with
+// an environment of PATH, HOME, TZ, LANG and little else. What it writes to
+// standard error reaches the host's log; Logger writes there in a form that
+// keeps levels and attributes. Standard input is the life line: when the host
+// is gone it ends, and Serve returns.
+package sdk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	goplugin "github.com/hashicorp/go-plugin"
+	"google.golang.org/grpc"
+
+	"github.com/perennial-go/perennial/plugin/pluginpb"
+)
+
+// Errors that Serve returns.
+var (
+	// ErrNotHosted means that the program was not started by a host.
+	ErrNotHosted = errors.New("this program is a plugin: put it into the plugins directory of an agent, which starts it")
+	// ErrHostGone means that the host ended without stopping the plugin.
+	ErrHostGone = errors.New("the host is gone")
+)
+
+// orphanStopTimeout bounds Stop after the host has gone.
+const orphanStopTimeout = 3 * time.Second
+
+// Plugin is what an author implements. All methods must be safe for
+// concurrent use.
+type Plugin interface {
+	// Start receives the manifest's settings as a JSON object, nil when there
+	// are none. An error keeps the plugin from running; the host shows its
+	// text and tries again with back-off.
+	Start(ctx context.Context, settings []byte) error
+
+	// Execute runs one task: it calls send for every result, from one
+	// goroutine at a time, and returns when the task is done or ctx has ended.
+	// send blocks while the host is slower; after an error of send Execute
+	// should return it. An error is shown to whoever asked for the task.
+	Execute(ctx context.Context, task Task, send func(Result) error) error
+
+	// Health returns nil when all is well. An error marks the plugin as
+	// degraded; no answer within the host's timeout (default 5 s) twice in a
+	// row gets it killed and restarted.
+	Health(ctx context.Context) error
+
+	// Stop releases what Start acquired. Every Execute has had its context
+	// ended, and has returned unless ctx ended first.
+	Stop(ctx context.Context) error
+}
+
+// Task is one piece of work.
+type Task struct {
+	// ID identifies the task in logs.
+	ID string
+	// Capability is what is asked for, one of Config.Capabilities.
+	Capability string
+	// Payload is the task's input, of a form that the capability defines.
+	Payload []byte
+	// Cursor is the resume point of the last result that the host made
+	// durable, "" to begin.
+	Cursor string
+}
+
+// Result is one piece of what a task yields. Encoded it must stay below 16 MiB.
+type Result struct {
+	// Payload is the result, of a form that the capability defines. The
+	// plugin may reuse the slice once send has returned.
+	Payload []byte
+	// Cursor is where to resume after this result, "" if that is unknown.
+	Cursor string
+}
+
+// Config says what the plugin is.
+type Config struct {
+	// Name must be that of the manifest.
+	Name string
+	// Version is a SemVer version and must be that of the manifest.
+	Version string
+	// Capabilities are the kinds of task that Execute accepts. Any other is
+	// refused before it reaches Execute.
+	Capabilities []string
+}
+
+// Serve runs impl until the host stops it. It must be the last thing that
+// main does: nil means stopped by the host, ErrHostGone that the host died,
+// ErrNotHosted that a user started the program by hand. It replaces
+// os.Stdout and os.Stderr by pipes that the host reads.
+func Serve(cfg Config, impl Plugin) error {
+	if cfg.Name == "" || cfg.Version == "" || impl == nil {
+		return fmt.Errorf("plugin: Config.Name %q and Config.Version %q must be set, and the implementation must not be nil", cfg.Name, cfg.Version)
+	}
+	if os.Getenv(pluginpb.CookieKey) != pluginpb.CookieValue {
+		return ErrNotHosted
+	}
+	// A write to a log pipe whose reader died must fail, not kill the process
+	// in the middle of Stop.
+	signal.Ignore(syscall.SIGPIPE)
+	s := newServer(cfg, impl)
+	// Reading blocks until the host closes its end, which its kernel does
+	// even on kill -9. The goroutine ends with the process.
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		s.abandon()
+	}()
+	goplugin.Serve(&goplugin.ServeConfig{
+		HandshakeConfig: goplugin.HandshakeConfig{
+			ProtocolVersion:  pluginpb.ProtocolVersion,
+			MagicCookieKey:   pluginpb.CookieKey,
+			MagicCookieValue: pluginpb.CookieValue,
+		},
+		VersionedPlugins: map[int]goplugin.PluginSet{
+			pluginpb.ProtocolVersion: {"plugin": &adapter{server: s}},
+		},
+		GRPCServer: s.grpcServer,
+		Logger:     hclog.New(&hclog.LoggerOptions{Level: hclog.Error, Output: os.Stderr, JSONFormat: true}),
+	})
+	if s.orphaned() {
+		return ErrHostGone
+	}
+	return nil
+}
+
+// Logger returns a logger whose lines the host re-emits with their level and
+// attributes. Call it before or after Serve has begun.
+func Logger() *slog.Logger {
+	return slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// adapter puts the service on go-plugin's server.
+type adapter struct {
+	goplugin.NetRPCUnsupportedPlugin
+	server *server
+}
+
+// GRPCServer implements go-plugin's GRPCPlugin.
+func (a *adapter) GRPCServer(_ *goplugin.GRPCBroker, g *grpc.Server) error {
+	pluginpb.RegisterPluginServer(g, a.server)
+	return nil
+}
+
+// GRPCClient implements go-plugin's GRPCPlugin; a plugin is never a client.
+func (a *adapter) GRPCClient(context.Context, *goplugin.GRPCBroker, *grpc.ClientConn) (any, error) {
+	return nil, errors.New("a plugin has no client side")
+}

@@ -1,0 +1,87 @@
+package plugin
+
+import "time"
+
+// State says what a plugin is doing.
+type State string
+
+// The states of a plugin.
+const (
+	// Discovered: seen, not yet judged; its files may still be being copied.
+	Discovered State = "discovered"
+	// Starting: the process runs and has not yet said that it is healthy.
+	Starting State = "starting"
+	// Running: it takes tasks.
+	Running State = "running"
+	// Degraded: it takes tasks, but reports a problem or missed a health check.
+	Degraded State = "degraded"
+	// BackingOff: it died or did not start, and will be started again.
+	BackingOff State = "backoff"
+	// Quarantined: it died too often; it waits for its files to change.
+	Quarantined State = "quarantined"
+	// Refused: its files cannot be used; it waits for them to change.
+	Refused State = "refused"
+	// Draining: it is being stopped and takes no more tasks.
+	Draining State = "draining"
+	// Stopped: it has no process, because its files or the host are gone.
+	Stopped State = "stopped"
+)
+
+// Status is what is known of one plugin.
+type Status struct {
+	Name string `json:"name"`
+	// Version and Digest ("sha256:<hex>") are of the generation that runs, or
+	// of the one that is to.
+	Version string `json:"version,omitempty"`
+	Digest  string `json:"digest,omitempty"`
+	State   State  `json:"state"`
+	// Reason explains the state. A running plugin has one when the files in
+	// the directory are newer and cannot be used.
+	Reason string `json:"reason,omitempty"`
+	PID    int    `json:"pid,omitempty"`
+	// Restarts counts processes started to replace one that failed.
+	Restarts int64 `json:"restarts"`
+	// Exceptions counts deaths, failed starts, failed health checks and tasks
+	// that the plugin ended with an error.
+	Exceptions int64 `json:"exceptions"`
+	// Since is when State was entered.
+	Since        time.Time `json:"since"`
+	Capabilities []string  `json:"capabilities,omitempty"`
+	// Required repeats the manifest's or the host's demand for it.
+	Required bool  `json:"required,omitempty"`
+	Usage    Usage `json:"usage"`
+}
+
+// Usage is what the plugin's process uses, measured when it became ready and
+// at every health check. Its fields are 0 where the system cannot tell (only
+// Linux can).
+type Usage struct {
+	// RSSBytes is the resident memory.
+	RSSBytes int64 `json:"rss_bytes"`
+	// CPUSeconds is user and system time since the process began.
+	CPUSeconds float64 `json:"cpu_seconds"`
+	// OpenFDs counts open descriptors.
+	OpenFDs int `json:"open_fds"`
+}
+
+// Task is one piece of work for a plugin.
+type Task struct {
+	// ID identifies the task in logs.
+	ID string
+	// Capability is what is asked for; the plugin must have it.
+	Capability string
+	// Payload is the task's input, of a form that the capability defines.
+	Payload []byte
+	// Cursor is the resume point of the last result that the caller made
+	// durable, "" to begin.
+	Cursor string
+}
+
+// Result is one piece of what a task yields.
+type Result struct {
+	// Payload is the result, of a form that the capability defines.
+	Payload []byte
+	// Cursor is where a later task resumes after this result. Keep it only
+	// once the payload is durable. "" means that there is no such point.
+	Cursor string
+}

@@ -1,0 +1,141 @@
+package upgrade
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/perennial-go/perennial/internal/atomicfile"
+)
+
+// boot settles what an interrupted attempt left and makes sure that the
+// current release runs: it adopts the executable that was started, or
+// replaces this process by current. Only the holder of the lock calls it.
+func (u *Upgrader) boot() error {
+	if err := atomicfile.RemoveTemp(u.cfg.StateDir); err != nil {
+		return err
+	}
+	exe, err := executablePath()
+	if err != nil {
+		return err
+	}
+	cur, err := u.slots.current()
+	if errors.Is(err, fs.ErrNotExist) {
+		return u.adopt(exe)
+	}
+	if err != nil {
+		return err
+	}
+	if cur, err = u.resume(cur); err != nil {
+		return err
+	}
+	if name, ok := u.slots.slotOf(exe); ok {
+		if name == cur.Name() {
+			u.running = cur
+			return nil
+		}
+		return u.handOver(cur)
+	}
+	return u.reconcile(exe, cur)
+}
+
+// reconcile chooses between an executable outside the slots and current.
+func (u *Upgrader) reconcile(exe string, cur Slot) error {
+	digest, err := fileDigest(exe)
+	if err != nil {
+		return err
+	}
+	if digest == cur.Ref.Binary {
+		u.running = cur
+		return nil
+	}
+	ref := Ref{Version: u.cfg.Version, Binary: digest}
+	if _, err := u.slots.open(slotName(ref)); err == nil {
+		// It was adopted once and has been replaced since.
+		return u.handOver(cur)
+	}
+	mine, err := ParseVersion(u.cfg.Version)
+	if err != nil {
+		return err
+	}
+	theirs, err := ParseVersion(cur.Version)
+	if err != nil {
+		return err
+	}
+	if mine.LessThan(theirs) {
+		return u.handOver(cur)
+	}
+	return u.adopt(exe)
+}
+
+// adopt makes the started executable the current release.
+func (u *Upgrader) adopt(exe string) error {
+	digest, err := fileDigest(exe)
+	if err != nil {
+		return err
+	}
+	slot, err := u.slots.adopt(exe, Ref{Version: u.cfg.Version, Binary: digest})
+	if err != nil {
+		return err
+	}
+	if err := u.slots.prove(slot, time.Now()); err != nil {
+		return err
+	}
+	u.running = slot
+	u.log.Info("executable adopted", "version", slot.Version, "slot", slot.Name())
+	return nil
+}
+
+// handOver replaces this process by the current release, under the same pid.
+// The lock is dropped by close-on-exec and taken again by current.
+func (u *Upgrader) handOver(cur Slot) error {
+	u.log.Info("current release is executed", "version", cur.Version, "slot", cur.Name(), "started", u.cfg.Version)
+	return fmt.Errorf("execute current release %s: %w", cur.binary(), execute(cur.binary()))
+}
+
+// resume ends the attempt that the journal shows in progress, for no other
+// process is alive that could: what had not reached commit is undone, what
+// had moved current is finished. It returns the slot that is current.
+func (u *Upgrader) resume(cur Slot) (Slot, error) {
+	last := u.journal.last
+	var err error
+	switch last.State {
+	case Idle, Committed, RolledBack, Failed:
+		return cur, nil
+	case Requested, Downloading, Verifying, Staged:
+		err = u.move(Failed, func(a *Attempt) { a.Reason = "interrupted: the agent ended while " + string(last.State) })
+	case Committing:
+		if cur.Ref.Binary != last.To.Binary {
+			err = u.undo("interrupted: both processes ended before the boot pointer moved")
+			break
+		}
+		// The pointer moved, so the release had passed its probation.
+		if err = u.slots.prove(cur, time.Now()); err == nil {
+			err = u.move(Committed, func(a *Attempt) { a.Reason = "finished at start: the agent ended during commit" })
+		}
+	case RollingBack:
+		err = u.move(RolledBack, func(a *Attempt) { a.Reason = "finished at start: " + a.Reason })
+	default:
+		err = u.undo("interrupted: both processes ended during " + string(last.State))
+	}
+	return cur, err
+}
+
+func (u *Upgrader) undo(reason string) error {
+	if err := u.move(RollingBack, func(a *Attempt) { a.Reason = reason }); err != nil {
+		return err
+	}
+	return u.move(RolledBack, nil)
+}
+
+// executablePath is where this process's executable lies, links resolved.
+func executablePath() (string, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(exe)
+}

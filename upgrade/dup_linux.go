@@ -1,0 +1,6 @@
+package upgrade
+
+import "golang.org/x/sys/unix"
+
+// dupOver makes fd to a copy of from, which subprocesses inherit.
+func dupOver(from, to int) error { return unix.Dup3(from, to, 0) }

@@ -1,0 +1,69 @@
+package upgrade
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// Report is what a state directory holds, for people and scripts.
+type Report struct {
+	Schema   int    `json:"schema"`
+	StateDir string `json:"state_dir"`
+	// Running tells whether a live agent holds the directory.
+	Running bool `json:"running"`
+	// Current is the name of the slot that boots next.
+	Current string `json:"current"`
+	Slots   []Slot `json:"slots"`
+	// Unfinished names slots that an interrupted download left; the next
+	// start removes them.
+	Unfinished []string      `json:"unfinished,omitempty"`
+	Journal    Attempt       `json:"journal"`
+	Quarantine []Quarantined `json:"quarantine,omitempty"`
+}
+
+// Inspect reads a state directory without changing anything, also while an
+// agent runs on it.
+func Inspect(stateDir string) (Report, error) {
+	if _, err := os.Stat(stateDir); err != nil {
+		return Report{}, fmt.Errorf("state directory: %w; name the --state-dir of the agent", err)
+	}
+	r := Report{Schema: 1, StateDir: stateDir, Running: isLocked(stateDir)}
+	s := slots{stateDir}
+	cur, err := s.current()
+	if errors.Is(err, fs.ErrNotExist) {
+		return Report{}, fmt.Errorf("%s holds no current release: no agent has run on it yet", stateDir)
+	}
+	if err != nil {
+		return Report{}, err
+	}
+	r.Current = cur.Name()
+	if r.Slots, r.Unfinished, err = s.list(); err != nil {
+		return Report{}, err
+	}
+	slices.SortFunc(r.Slots, func(a, b Slot) int { return a.Created.Compare(b.Created) })
+	if r.Journal, err = readJournal(filepath.Join(stateDir, journalFile)); err != nil {
+		return Report{}, err
+	}
+	q, err := openQuarantine(stateDir)
+	if err != nil {
+		return Report{}, err
+	}
+	r.Quarantine = q.entries
+	return r, nil
+}
+
+// isLocked reports whether a process holds the directory's lock.
+func isLocked(dir string) bool {
+	f, err := os.Open(filepath.Join(dir, lockName))
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }()
+	// Taking and dropping the lock would race with an agent that starts, so
+	// it is asked for shared.
+	return flockShared(f) != nil
+}

@@ -1,0 +1,145 @@
+package upgrade
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/perennial-go/perennial/internal/atomicfile"
+)
+
+const (
+	journalFile   = "journal.json"
+	journalSchema = 1
+	journalLimit  = 1 << 20
+)
+
+// Ref names a release on one host.
+type Ref struct {
+	// Version is the SemVer version.
+	Version string `json:"version"`
+	// Manifest is the digest of the signed manifest, "sha256:<hex>"; empty
+	// for an executable that was adopted rather than downloaded.
+	Manifest string `json:"manifest,omitempty"`
+	// Binary is the sha256 of the executable in hex; empty before it is known.
+	Binary string `json:"binary,omitempty"`
+}
+
+// Attempt is one attempt to change the running release: what the journal
+// keeps and what is reported of it.
+type Attempt struct {
+	Schema int `json:"schema"`
+	// OrderID is the id of the request that asked for this attempt.
+	OrderID string `json:"order_id"`
+	// By is who asked, as the request gave it.
+	By    string `json:"by,omitempty"`
+	State State  `json:"state"`
+	From  Ref    `json:"from"`
+	To    Ref    `json:"to"`
+	// Reason says why the attempt ended, empty while it succeeds.
+	Reason string `json:"reason,omitempty"`
+	// Class tells a bad binary from a bad environment, once it has failed
+	// after its start.
+	Class Class `json:"class,omitempty"`
+	// Log holds the successor's last lines on stdout and stderr, at most 50.
+	Log     []string  `json:"log,omitempty"`
+	Started time.Time `json:"started"`
+	Updated time.Time `json:"updated"`
+	// Deadline is when the present state is given up; zero where none is.
+	Deadline time.Time `json:"deadline,omitzero"`
+}
+
+// journal is the attempt in progress, or the last one, on disk. Its owner is
+// the process in charge: the incumbent until it says commit, then the
+// successor.
+type journal struct {
+	path string
+	last Attempt
+}
+
+func openJournal(stateDir string) (*journal, error) {
+	j := &journal{path: filepath.Join(stateDir, journalFile)}
+	last, err := readJournal(j.path)
+	if err != nil {
+		return nil, err
+	}
+	j.last = last
+	return j, nil
+}
+
+func readJournal(path string) (Attempt, error) {
+	data, err := readLimited(path, journalLimit)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Attempt{Schema: journalSchema, State: Idle}, nil
+	}
+	if err != nil {
+		return Attempt{}, err
+	}
+	return parseJournal(data)
+}
+
+func parseJournal(data []byte) (Attempt, error) {
+	var a Attempt
+	if err := json.Unmarshal(data, &a); err != nil {
+		return Attempt{}, fmt.Errorf("%s is not a journal: %w; move it away to start afresh, current stays as it is", journalFile, err)
+	}
+	if a.Schema != journalSchema {
+		return Attempt{}, fmt.Errorf("%s has schema %d, this agent reads %d: a newer agent wrote it", journalFile, a.Schema, journalSchema)
+	}
+	if !a.State.Valid() {
+		return Attempt{}, fmt.Errorf("%s holds the unknown state %q", journalFile, a.State)
+	}
+	return a, nil
+}
+
+// begin starts the record of a new attempt.
+func (j *journal) begin(a Attempt) error {
+	if err := transition(j.last.State, Requested); err != nil {
+		return err
+	}
+	a.Schema, a.State = journalSchema, Requested
+	return j.write(a)
+}
+
+// move records that the attempt is now in state to, before the effect that
+// the state stands for; edit may set further fields.
+func (j *journal) move(to State, edit func(*Attempt)) error {
+	if err := transition(j.last.State, to); err != nil {
+		return err
+	}
+	a := j.last
+	a.State, a.Deadline = to, time.Time{}
+	if edit != nil {
+		edit(&a)
+	}
+	return j.write(a)
+}
+
+func (j *journal) write(a Attempt) error {
+	a.Updated = time.Now().UTC()
+	data, err := json.MarshalIndent(a, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.Write(j.path, append(data, '\n'), 0o600); err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	j.last = a
+	return nil
+}
+
+// readLimited reads a file of at most limit bytes.
+func readLimited(path string, limit int64) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > limit {
+		return nil, fmt.Errorf("%s has %d bytes, at most %d are read", path, info.Size(), limit)
+	}
+	return os.ReadFile(path)
+}

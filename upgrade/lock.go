@@ -1,0 +1,51 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/perennial-go/perennial/internal/backoff"
+)
+
+const lockName = "lock"
+
+// lockState takes the state directory for this process. The lock belongs to
+// the open file, not to the process: a successor inherits the descriptor, so
+// that the directory is never free during a swap, and the kernel gives it up
+// with the last holder.
+func lockState(dir string) (*os.File, error) {
+	path := filepath.Join(dir, lockName)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("state directory %s cannot be written: %w; give the agent's user a directory of its own", dir, err)
+	}
+	wait := backoff.Backoff{Min: 20 * time.Millisecond, Max: 200 * time.Millisecond}
+	for range 5 {
+		// Inspect holds the lock for a moment, and so does a predecessor
+		// that is just ending.
+		if err = flock(f); err == nil {
+			return f, nil
+		}
+		_ = wait.Wait(context.Background())
+	}
+	if err := flock(f); err != nil {
+		holder, _ := os.ReadFile(path)
+		return nil, errors.Join(fmt.Errorf("state directory %s belongs to the running agent with pid %s: %w; stop that one or choose another directory", dir, strings.TrimSpace(string(holder)), ErrLocked), f.Close())
+	}
+	return f, nil
+}
+
+// signLock writes who holds the lock, for the error message above.
+func signLock(f *os.File) error {
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	return err
+}

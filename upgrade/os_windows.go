@@ -1,0 +1,28 @@
+package upgrade
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/windows"
+)
+
+func flock(f *os.File) error {
+	return windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, &windows.Overlapped{Offset: 1 << 20})
+}
+
+func flockShared(f *os.File) error {
+	return windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, &windows.Overlapped{Offset: 1 << 20})
+}
+
+func socketPair() (incumbent, successor *os.File, err error) {
+	return nil, nil, fmt.Errorf("handover socket: %w", ErrNotSupported)
+}
+
+func execute(path string) error {
+	return fmt.Errorf("exec %s: %w", path, ErrNotSupported)
+}
+
+var errTextBusy = windows.ERROR_SHARING_VIOLATION
+
+func isBrokenPipe(error) bool { return false }

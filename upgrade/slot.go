@@ -1,0 +1,356 @@
+package upgrade
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/minio/selfupdate"
+
+	"github.com/perennial-go/perennial/internal/atomicfile"
+	"github.com/perennial-go/perennial/internal/failpoint"
+)
+
+const (
+	slotsDir     = "slots"
+	currentLink  = "current"
+	binaryName   = "agent"
+	releaseFile  = "release.json"
+	completeFile = "complete"
+	slotSchema   = 1
+)
+
+// Slot is a directory with one immutable release.
+type Slot struct {
+	Schema int `json:"schema"`
+	Ref
+	// Adopted is true for an executable that was not downloaded but found
+	// running at a first start.
+	Adopted bool      `json:"adopted,omitempty"`
+	Created time.Time `json:"created"`
+	// Proven is when the release passed probation or was adopted; zero if
+	// it never did.
+	Proven time.Time `json:"proven,omitzero"`
+	// Retired is when another release took its place; zero while it is
+	// current.
+	Retired time.Time `json:"retired,omitzero"`
+
+	dir string
+}
+
+// Name is the slot's directory name: version and the first 12 digits of the
+// executable's sha256.
+func (s Slot) Name() string { return slotName(s.Ref) }
+
+// Binary path of the slot's executable.
+func (s Slot) binary() string { return filepath.Join(s.dir, binaryName) }
+
+func slotName(r Ref) string { return r.Version + "-" + r.Binary[:12] }
+
+// slots is the set of slots of one state directory.
+type slots struct{ stateDir string }
+
+func (s slots) root() string { return filepath.Join(s.stateDir, slotsDir) }
+
+// open reads the slot called name. The error is fs.ErrNotExist where there
+// is no such slot or it is not complete.
+func (s slots) open(name string) (Slot, error) {
+	dir := filepath.Join(s.root(), name)
+	data, err := readLimited(filepath.Join(dir, completeFile), 1<<20)
+	if err != nil {
+		return Slot{}, err
+	}
+	var slot Slot
+	if err := json.Unmarshal(data, &slot); err != nil {
+		return Slot{}, fmt.Errorf("slot %s: %w", name, err)
+	}
+	if slot.Schema != slotSchema {
+		return Slot{}, fmt.Errorf("slot %s has schema %d, this agent reads %d: a newer agent made it", name, slot.Schema, slotSchema)
+	}
+	if len(slot.Ref.Binary) != sha256.Size*2 || slot.Name() != name {
+		return Slot{}, fmt.Errorf("slot %s is damaged: its record names %s %s", name, slot.Version, slot.Ref.Binary)
+	}
+	slot.dir = dir
+	return slot, nil
+}
+
+// list returns the complete slots, and the names of the unfinished ones.
+func (s slots) list() (complete []Slot, unfinished []string, err error) {
+	entries, err := os.ReadDir(s.root())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
+	}
+	for _, e := range entries {
+		slot, err := s.open(e.Name())
+		switch {
+		case err == nil:
+			complete = append(complete, slot)
+		case errors.Is(err, fs.ErrNotExist):
+			unfinished = append(unfinished, e.Name())
+		default:
+			return nil, nil, err
+		}
+	}
+	return complete, unfinished, nil
+}
+
+// current returns the slot that the boot pointer names; fs.ErrNotExist
+// before the first start.
+func (s slots) current() (Slot, error) {
+	target, err := os.Readlink(filepath.Join(s.stateDir, currentLink))
+	if err != nil {
+		return Slot{}, err
+	}
+	slot, err := s.open(filepath.Base(target))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Slot{}, fmt.Errorf("current names %s, which is not a complete slot: restore it or remove %s to adopt the installed executable", target, filepath.Join(s.stateDir, currentLink))
+	}
+	return slot, err
+}
+
+// find returns the complete slot of the manifest digest, fs.ErrNotExist if
+// there is none.
+func (s slots) find(manifest string) (Slot, error) {
+	complete, _, err := s.list()
+	if err != nil {
+		return Slot{}, err
+	}
+	for _, slot := range complete {
+		if slot.Manifest == manifest && manifest != "" {
+			return slot, nil
+		}
+	}
+	return Slot{}, fs.ErrNotExist
+}
+
+// prove marks slot as having passed probation and makes it current, the
+// slot before it retired. Each step is durable before the next, and doing
+// it again is harmless.
+func (s slots) prove(slot Slot, now time.Time) error {
+	before, err := s.current()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	slot.Proven, slot.Retired = now.UTC(), time.Time{}
+	if err := slot.save(); err != nil {
+		return err
+	}
+	if err := failpoint.Hit("commit-before-current"); err != nil {
+		return err
+	}
+	if err := s.point(slot); err != nil {
+		return err
+	}
+	if err := failpoint.Hit("commit-after-current"); err != nil {
+		return err
+	}
+	if before.dir != "" && before.dir != slot.dir {
+		before.Retired = now.UTC()
+		return before.save()
+	}
+	return nil
+}
+
+// point moves the boot pointer.
+func (s slots) point(slot Slot) error {
+	return atomicfile.Symlink(filepath.Join(slotsDir, slot.Name()), filepath.Join(s.stateDir, currentLink))
+}
+
+func (s Slot) save() error {
+	data, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(filepath.Join(s.dir, completeFile), append(data, '\n'), 0o600)
+}
+
+// create makes a slot: put writes the executable to the path it is given,
+// further files are written beside it, and complete comes last.
+func (s slots) create(slot Slot, files map[string][]byte, put func(binary string) error) (Slot, error) {
+	slot.Schema, slot.Created = slotSchema, time.Now().UTC()
+	slot.dir = filepath.Join(s.root(), slot.Name())
+	if done, err := s.open(slot.Name()); err == nil {
+		return done, nil
+	}
+	if err := os.RemoveAll(slot.dir); err != nil {
+		return Slot{}, err
+	}
+	if err := os.MkdirAll(slot.dir, 0o700); err != nil {
+		return Slot{}, err
+	}
+	err := put(slot.binary())
+	for name, data := range files {
+		if err == nil {
+			err = atomicfile.Write(filepath.Join(slot.dir, name), data, 0o600)
+		}
+	}
+	if err == nil {
+		err = errors.Join(atomicfile.SyncDir(slot.dir), atomicfile.SyncDir(s.root()))
+	}
+	if err == nil {
+		err = failpoint.Hit("stage-before-complete")
+	}
+	if err == nil {
+		err = slot.save()
+	}
+	if err != nil {
+		return Slot{}, errors.Join(err, os.RemoveAll(slot.dir))
+	}
+	return slot, nil
+}
+
+// stage makes a slot from a verified download.
+func (s slots) stage(ref Ref, manifest, signature []byte, download string) (Slot, error) {
+	sum, err := hex.DecodeString(ref.Binary)
+	if err != nil {
+		return Slot{}, err
+	}
+	files := map[string][]byte{releaseFile: manifest, releaseFile + ".minisig": signature}
+	return s.create(Slot{Ref: ref}, files, func(binary string) error {
+		f, err := os.Open(download)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = f.Close() }()
+		// The digest is checked a second time on the very bytes that are
+		// written beside their place; the move into it is ours, because
+		// selfupdate's own commit is not safe in a crash.
+		err = selfupdate.PrepareAndCheckBinary(f, selfupdate.Options{TargetPath: binary, TargetMode: 0o700, Checksum: sum})
+		if err != nil {
+			return err
+		}
+		prepared := filepath.Join(filepath.Dir(binary), "."+binaryName+".new")
+		if err := syncFile(prepared); err != nil {
+			return err
+		}
+		return atomicfile.Rename(prepared, binary)
+	})
+}
+
+// adopt makes a slot of the running executable, by hard link if it can.
+func (s slots) adopt(executable string, ref Ref) (Slot, error) {
+	slot, err := s.create(Slot{Ref: ref, Adopted: true}, nil, func(binary string) error {
+		if os.Link(executable, binary) == nil {
+			return nil
+		}
+		return copyFile(executable, binary)
+	})
+	if err != nil {
+		return Slot{}, fmt.Errorf("adopt %s: %w", executable, err)
+	}
+	return slot, nil
+}
+
+// remove deletes a slot, complete first, so that a crash leaves an
+// unfinished slot and never a complete one with parts missing.
+func (s slots) remove(name string) error {
+	dir := filepath.Join(s.root(), name)
+	if err := os.Remove(filepath.Join(dir, completeFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := atomicfile.SyncDir(dir); err != nil {
+		return err
+	}
+	if err := failpoint.Hit("collect-after-complete"); err != nil {
+		return err
+	}
+	return os.RemoveAll(dir)
+}
+
+// collect deletes unfinished slots, slots that failed, and proven ones that
+// have been retired for longer than retention. It spares what keep names,
+// the current slot and every slot that a live process executes.
+func (s slots) collect(keep map[string]bool, retention time.Duration, now time.Time) (removed []string, err error) {
+	complete, unfinished, err := s.list()
+	if err != nil {
+		return nil, err
+	}
+	cur, err := s.current()
+	if err != nil {
+		return nil, err
+	}
+	doomed := unfinished
+	for _, slot := range complete {
+		if slot.Name() == cur.Name() {
+			continue
+		}
+		if slot.Retired.IsZero() && !slot.Proven.IsZero() {
+			// A crash came between the move of current and this mark.
+			slot.Retired = now.UTC()
+			if err := slot.save(); err != nil {
+				return nil, err
+			}
+		}
+		if slot.Proven.IsZero() || now.Sub(slot.Retired) >= retention {
+			doomed = append(doomed, slot.Name())
+		}
+	}
+	for _, name := range doomed {
+		if keep[name] || executing(filepath.Join(s.root(), name)) {
+			continue
+		}
+		if err := s.remove(name); err != nil {
+			return removed, err
+		}
+		removed = append(removed, name)
+	}
+	return removed, nil
+}
+
+// fileDigest returns the sha256 of a file in hex.
+func fileDigest(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+func copyFile(from, to string) error {
+	src, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = src.Close() }()
+	dst, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o700)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(dst, src)
+	return errors.Join(err, dst.Sync(), dst.Close())
+}
+
+func syncFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// slotOf returns the slot name if path is the executable of a slot of this
+// state directory.
+func (s slots) slotOf(path string) (string, bool) {
+	root, err := filepath.EvalSymlinks(s.root())
+	if err != nil {
+		return "", false
+	}
+	rel, err := filepath.Rel(root, path)
+	if err != nil || strings.HasPrefix(rel, "..") || filepath.Base(rel) != binaryName {
+		return "", false
+	}
+	return filepath.Dir(rel), true
+}

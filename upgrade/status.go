@@ -1,0 +1,67 @@
+package upgrade
+
+import "time"
+
+// Status is what a host reports of its releases: the last attempt, what
+// runs, and the release that failed last. All three are reported together,
+// so that after a rollback nobody takes the running release for the wanted
+// one.
+type Status struct {
+	Attempt
+	// Running is the release that this process executes.
+	Running Ref `json:"running"`
+	// Progress is set while a release is downloaded.
+	Progress *Progress `json:"progress,omitempty"`
+	// LastFailed is the newest entry of the quarantine.
+	LastFailed *Quarantined `json:"last_failed,omitempty"`
+}
+
+// Progress counts the bytes of a download.
+type Progress struct {
+	Done  int64 `json:"done"`
+	Total int64 `json:"total"`
+}
+
+// progressEvery spaces the reports of a download.
+const progressEvery = 500 * time.Millisecond
+
+// Status returns the present status.
+func (u *Upgrader) Status() Status {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.status
+}
+
+// publish changes the status and tells the host.
+func (u *Upgrader) publish(edit func(*Status)) {
+	u.mu.Lock()
+	edit(&u.status)
+	u.status.Running = u.running.Ref
+	if u.quarantine != nil {
+		u.status.LastFailed = u.quarantine.newest()
+	}
+	status := u.status
+	u.mu.Unlock()
+	u.cfg.Host.Changed(status)
+}
+
+// move takes the attempt to the next state: journal first, then the report.
+func (u *Upgrader) move(to State, edit func(*Attempt)) error {
+	if err := u.journal.move(to, edit); err != nil {
+		return err
+	}
+	last := u.journal.last
+	u.log.Info("upgrade", "state", last.State, "from", last.From.Version, "to", last.To.Version, "order", last.OrderID, "reason", last.Reason)
+	u.publish(func(s *Status) { s.Attempt, s.Progress = last, nil })
+	return nil
+}
+
+// downloaded reports the progress of a download, at most twice a second.
+func (u *Upgrader) downloaded(done, total int64) {
+	now := time.Now()
+	if done < total && now.Sub(u.progress) < progressEvery {
+		return
+	}
+	u.progress = now
+	u.publish(func(s *Status) { s.Progress = &Progress{done, total} })
+}

@@ -1,0 +1,272 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/perennial-go/perennial/internal/failpoint"
+)
+
+// offerTimeout bounds the wait for the incumbent's first frame.
+const offerTimeout = 10 * time.Second
+
+// handover is a successor's end of the handover socket.
+type handover struct {
+	mu    sync.Mutex // serialises frames
+	conn  net.Conn
+	in    <-chan inbound
+	quit  chan struct{}
+	once  sync.Once
+	offer frame
+	files []*os.File // the real stdout and stderr
+}
+
+func (h *handover) send(f frame) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.conn.SetWriteDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return err
+	}
+	return writeFrame(h.conn, f)
+}
+
+func (h *handover) close() error {
+	var err error
+	h.once.Do(func() {
+		close(h.quit)
+		err = h.conn.Close()
+	})
+	return err
+}
+
+// inherit makes this process a successor: it takes the handover socket, the
+// lock and the log descriptors that the incumbent passed, and introduces
+// itself.
+func (u *Upgrader) inherit(ctx context.Context) error {
+	lock, err := u.passed(lockName)
+	if err != nil {
+		return err
+	}
+	u.lock = lock
+	sock, err := u.passed(fileHandover)
+	if err != nil {
+		return err
+	}
+	conn, err := fileConn(sock)
+	if err != nil {
+		return err
+	}
+	h := &handover{conn: conn, quit: make(chan struct{})}
+	h.in = readFrames(conn, h.quit)
+	for _, name := range []string{fileStdout, fileStderr, fileLog} {
+		f, err := u.passed(name)
+		if err != nil {
+			return err
+		}
+		h.files = append(h.files, f)
+	}
+	u.handover = h
+	if err := h.greet(ctx, u.cfg.Version); err != nil {
+		return fmt.Errorf("handover: %w", err)
+	}
+	return u.inheritState()
+}
+
+func (h *handover) greet(ctx context.Context, version string) error {
+	select {
+	case m := <-h.in:
+		if m.err != nil {
+			return m.err
+		}
+		if m.frame.Kind != kindOffer || m.frame.Attempt == nil {
+			return fmt.Errorf("want an offer as the first frame, found %q", m.frame.Kind)
+		}
+		h.offer = m.frame
+	case <-time.After(offerTimeout):
+		return fmt.Errorf("no offer from the incumbent within %v", offerTimeout)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return h.send(frame{Kind: kindHello, Version: version, PID: os.Getpid()})
+}
+
+// inheritState finds the slot of this process. The journal stays the
+// incumbent's until commit; it is only read here.
+func (u *Upgrader) inheritState() error {
+	if err := u.load(); err != nil {
+		return err
+	}
+	exe, err := executablePath()
+	if err != nil {
+		return err
+	}
+	name, ok := u.slots.slotOf(exe)
+	if !ok {
+		return fmt.Errorf("this successor runs %s, which is no slot of %s", exe, u.cfg.StateDir)
+	}
+	u.running, err = u.slots.open(name)
+	return err
+}
+
+// passed returns a descriptor that tableflip brought over.
+func (u *Upgrader) passed(name string) (*os.File, error) {
+	f, err := u.flip.File(name)
+	if err == nil && f == nil {
+		err = fmt.Errorf("the process that started this one passed no %s: it is not a Perennial agent; unset TABLEFLIP_HAS_PARENT_7DIU3", name)
+	}
+	return f, err
+}
+
+// probation reports health until the incumbent says commit. When the
+// incumbent dies, this process finishes alone: somebody must hold the
+// listening sockets.
+func (u *Upgrader) probation(ctx context.Context) error {
+	p := &selfWatch{Upgrader: u, in: u.handover.in, serving: u.serving}
+	report := time.NewTicker(u.cfg.HealthEvery)
+	defer report.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-p.serving:
+			p.serving, p.served = nil, time.Now()
+			err = failpoint.Hit("probation")
+		case m := <-p.in:
+			if m.frame.Kind == kindCommit && m.err == nil {
+				return u.takeOver("")
+			}
+			err = p.take(m)
+		case <-report.C:
+			var done bool
+			if done, err = p.report(ctx); done {
+				return u.commitAlone()
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// selfWatch is a successor on probation as it sees itself.
+type selfWatch struct {
+	*Upgrader
+	in        <-chan inbound
+	serving   <-chan struct{}
+	served    time.Time // zero before it serves
+	orphan    time.Time // when the incumbent died; zero while it lives
+	unhealthy int
+}
+
+// take acts on what arrived on the handover socket, commit excepted.
+func (p *selfWatch) take(m inbound) error {
+	switch {
+	case m.err != nil:
+		p.in, p.orphan = nil, time.Now()
+		return p.orphaned()
+	case m.frame.Kind == kindAbort:
+		return fmt.Errorf("%w: %s", ErrAborted, m.frame.Reason)
+	default:
+		return nil
+	}
+}
+
+// report checks health and tells the incumbent. Alone, it decides: done
+// means that the probation has been passed.
+func (p *selfWatch) report(ctx context.Context) (done bool, err error) {
+	alone := !p.orphan.IsZero()
+	if p.served.IsZero() {
+		if alone && time.Since(p.orphan) > p.cfg.StartTimeout {
+			return false, p.loseAlone("it did not serve")
+		}
+		return false, nil
+	}
+	failing := p.cfg.Host.Failing(ctx)
+	if len(failing) > 0 {
+		p.unhealthy++
+	} else {
+		p.unhealthy = 0
+	}
+	if !alone {
+		// A failed write shows as the end of the stream.
+		_ = p.handover.send(frame{Kind: kindHealth, Failing: failing})
+		return false, nil
+	}
+	over := time.Since(p.served) >= p.handover.offer.probation()
+	if p.unhealthy >= p.cfg.UnhealthyAfter || (over && len(failing) > 0) {
+		return false, p.loseAlone("it was unhealthy: " + strings.Join(failing, "; "))
+	}
+	return over, nil
+}
+
+// orphaned takes the journal and the log over from a dead incumbent.
+func (u *Upgrader) orphaned() error {
+	u.log.Warn("the incumbent ended during probation; the successor goes on alone")
+	if err := u.inheritLog(); err != nil {
+		return err
+	}
+	if u.journal.last.State == RollingBack {
+		return errors.Join(fmt.Errorf("%w: the incumbent ended while it rolled back", ErrAborted), u.move(RolledBack, nil))
+	}
+	return nil
+}
+
+// inheritLog returns to the real stdout and stderr and takes the journal
+// and the lock's signature over.
+func (u *Upgrader) inheritLog() error {
+	err := restoreStdio(u.handover.files[0], u.handover.files[1])
+	for _, f := range u.handover.files {
+		err = errors.Join(err, f.Close())
+	}
+	return errors.Join(err, u.load(), signLock(u.lock))
+}
+
+// commitAlone does what the incumbent would have done at commit.
+func (u *Upgrader) commitAlone() error {
+	for _, next := range []State{Probation, Committing} {
+		if transition(u.journal.last.State, next) != nil {
+			continue
+		}
+		if err := u.move(next, nil); err != nil {
+			return err
+		}
+	}
+	if err := u.slots.prove(u.running, time.Now()); err != nil {
+		return err
+	}
+	return u.takeOver("the incumbent ended during probation, the successor finished it alone")
+}
+
+// loseAlone gives up a probation that nobody else watches. The service
+// manager then boots current, which is still the release before.
+func (u *Upgrader) loseAlone(why string) error {
+	reason := "the incumbent ended during probation and the successor failed alone: " + why
+	err := u.quarantine.add(u.running.Ref, BadBinary, reason, time.Now())
+	return errors.Join(fmt.Errorf("%w: %s", ErrAborted, reason), err, u.undo(reason))
+}
+
+// takeOver makes this process the one in charge: current names it already.
+// An empty reason means that the incumbent said commit and waits for Ready.
+func (u *Upgrader) takeOver(reason string) error {
+	if err := failpoint.Hit("take-over"); err != nil {
+		return err
+	}
+	if reason == "" {
+		if err := u.inheritLog(); err != nil {
+			return err
+		}
+	}
+	// Without an incumbent nobody reads this, and it does not matter: the
+	// sockets are here.
+	if err := u.flip.Ready(); err != nil && !isBrokenPipe(err) && reason == "" {
+		return err
+	}
+	return u.move(Committed, func(a *Attempt) { a.Reason = reason })
+}

@@ -1,0 +1,113 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// upgrade performs one request from its refusal or acceptance to its end.
+func (u *Upgrader) upgrade(ctx context.Context, r Request) error {
+	now := time.Now().UTC()
+	attempt := Attempt{
+		OrderID: r.ID, By: r.By, Started: now,
+		From: u.running.Ref,
+		To:   Ref{Version: r.Pin.Version, Manifest: r.Pin.Digest},
+	}
+	if err := u.journal.begin(attempt); err != nil {
+		return err
+	}
+	u.publish(func(s *Status) { s.Attempt, s.Progress = u.journal.last, nil })
+	if u.running.Manifest == r.Pin.Digest {
+		return u.move(Committed, func(a *Attempt) {
+			a.To, a.Reason = u.running.Ref, fmt.Sprintf("nothing to do: %s runs already", r.Pin)
+		})
+	}
+	slot, err := u.prepare(ctx, r)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("interrupted: the agent was told to stop: %w", err)
+		}
+		return errors.Join(err, u.move(Failed, func(a *Attempt) { a.Reason = err.Error() }))
+	}
+	return u.swap(ctx, slot)
+}
+
+// prepare checks the request and makes the slot, or finds it.
+func (u *Upgrader) prepare(ctx context.Context, r Request) (Slot, error) {
+	if u.flip == nil {
+		return Slot{}, fmt.Errorf("hot swap: %w", ErrNotSupported)
+	}
+	if u.client == nil {
+		return Slot{}, errors.New("this agent has no release source, so that it takes no upgrades: set one in its configuration")
+	}
+	if r.Expect != "" && r.Expect != u.running.Version {
+		return Slot{}, fmt.Errorf("the request expects %s to run, %s was found: ask again", r.Expect, u.running.Version)
+	}
+	if q, ok := u.quarantine.find(r.Pin.Digest, time.Now()); ok {
+		return Slot{}, fmt.Errorf("%s failed here at %s: %s: %w; publish a fixed release", r.Pin, q.Since.Format(time.RFC3339), q.Reason, ErrQuarantined)
+	}
+	manifest, raw, signature, err := u.client.Manifest(ctx, r.Pin)
+	if err != nil {
+		return Slot{}, err
+	}
+	platform, err := u.admit(manifest)
+	if err != nil {
+		return Slot{}, err
+	}
+	ref := Ref{Version: manifest.Version, Manifest: r.Pin.Digest, Binary: platform.SHA256}
+	return u.obtain(ctx, manifest, ref, raw, signature)
+}
+
+// admit says whether the release may run here, before any of it is
+// downloaded.
+func (u *Upgrader) admit(m *Manifest) (Platform, error) {
+	running, err := ParseVersion(u.running.Version)
+	if err != nil {
+		return Platform{}, err
+	}
+	if err := CheckPolicy(u.cfg.Policy, running, m, PolicyContext{PluginAPI: u.cfg.PluginAPI, ConfigSchema: u.cfg.ConfigSchema}); err != nil {
+		return Platform{}, err
+	}
+	if err := u.cfg.Host.Compatible(m.Version); err != nil {
+		return Platform{}, fmt.Errorf("%s: %w: %w", m.Version, ErrRequires, err)
+	}
+	return m.Here()
+}
+
+// obtain downloads and stages the release, unless its slot is there and its
+// executable still has the signed digest.
+func (u *Upgrader) obtain(ctx context.Context, m *Manifest, ref Ref, raw, signature []byte) (Slot, error) {
+	slot, err := u.slots.open(slotName(ref))
+	if err == nil && slot.Manifest == ref.Manifest {
+		if digest, err := fileDigest(slot.binary()); err == nil && digest == ref.Binary {
+			return slot, u.move(Staged, func(a *Attempt) { a.To = ref })
+		}
+		// Something wrote to an immutable slot. It is not the running one,
+		// whose manifest the request would have named.
+		if err := u.slots.remove(slot.Name()); err != nil {
+			return Slot{}, err
+		}
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Slot{}, err
+	}
+	if err := u.move(Downloading, func(a *Attempt) { a.To = ref }); err != nil {
+		return Slot{}, err
+	}
+	download := filepath.Join(u.slots.stateDir, "download-"+ref.Binary)
+	if err := u.client.Fetch(ctx, m, download, u.downloaded); err != nil {
+		return Slot{}, err
+	}
+	if err := u.move(Verifying, nil); err != nil {
+		return Slot{}, err
+	}
+	slot, err = u.slots.stage(ref, raw, signature, download)
+	if err := errors.Join(err, os.Remove(download)); err != nil {
+		return Slot{}, err
+	}
+	return slot, u.move(Staged, nil)
+}
