@@ -45,6 +45,9 @@ func run(t *testing.T, m *health.Monitor) (stop func()) {
 	}
 }
 
+// advance moves the clock of a synctest bubble.
+func advance(d time.Duration) { time.Sleep(d) } //nolint:forbidigo // nothing waits: the clock is the bubble's
+
 func check(t *testing.T, r health.Report, name string) health.CheckReport {
 	t.Helper()
 	for _, c := range r.Checks {
@@ -104,7 +107,7 @@ func TestConditionChangesReadinessOnly(t *testing.T) {
 		m := newMonitor(t, health.Config{})
 		start := time.Now()
 		m.Set("registration", errDown)
-		time.Sleep(time.Second) // moves the bubble's clock
+		advance(time.Second)
 		m.Set("registration", errors.New("still down"))
 		r := m.Report()
 		if c := check(t, r, "registration"); r.Ready || !r.Live || c.Error != "still down" || !c.Since.Equal(start) || !c.Pushed {
@@ -144,7 +147,7 @@ func TestCheckRunsAtOnceAndThenEachPeriod(t *testing.T) {
 			return nil
 		}}}})
 		stop := run(t, m)
-		time.Sleep(25 * time.Second)
+		advance(25 * time.Second)
 		stop()
 		if got := fmt.Sprint(at); got != "[0s 10s 20s]" {
 			t.Errorf("ran at %s, want [0s 10s 20s]", got)
@@ -157,13 +160,32 @@ func TestCheckAddedWhileRunningRunsAtOnce(t *testing.T) {
 		m := newMonitor(t, health.Config{})
 		stop := run(t, m)
 		defer stop()
-		time.Sleep(3 * time.Second)
+		advance(3 * time.Second)
 		if err := m.AddCheck(health.Check{Name: "late", Func: passes}); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
 		if c := check(t, m.Report(), "late"); !c.OK {
 			t.Errorf("%+v", c)
+		}
+	})
+}
+
+func TestCheckSinceIsTheLastChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start, down := time.Now(), false
+		m := newMonitor(t, health.Config{Checks: []health.Check{{Name: "c", Func: func(context.Context) error {
+			if down {
+				return errDown
+			}
+			return nil
+		}}}})
+		for i, want := range []time.Duration{1, 1, 3, 3, 5} {
+			down = i == 2 || i == 3
+			advance(time.Second)
+			if c := check(t, m.Evaluate(t.Context()), "c"); !c.Since.Equal(start.Add(want*time.Second)) || !c.At.Equal(time.Now()) {
+				t.Errorf("result %d: since %v at %v, want since %ds", i, c.Since.Sub(start), c.At.Sub(start), want)
+			}
 		}
 	})
 }
@@ -206,7 +228,7 @@ func TestHangingCheckHoldsUpNothingAndIsNotStartedTwice(t *testing.T) {
 		}})
 		stop := run(t, m)
 		defer stop()
-		time.Sleep(95 * time.Second)
+		advance(95 * time.Second)
 		if calls.Load() != 1 || others.Load() != 10 {
 			t.Errorf("hanging check called %d times, want 1; other check %d times, want 10", calls.Load(), others.Load())
 		}
@@ -219,7 +241,7 @@ func TestHangingCheckHoldsUpNothingAndIsNotStartedTwice(t *testing.T) {
 			t.Errorf("live %v, ready %v, %+v", r.Live, r.Ready, c)
 		}
 		close(release)
-		time.Sleep(10 * time.Second)
+		advance(10 * time.Second)
 		if r = m.Report(); !r.Live || !r.Ready {
 			t.Errorf("the check answers again and still counts as failed: %+v", r.Checks)
 		}
@@ -286,7 +308,7 @@ func TestEvaluateRunsChecksConcurrently(t *testing.T) {
 		m := newMonitor(t, health.Config{})
 		for i := range 20 {
 			if err := m.AddCheck(health.Check{Name: fmt.Sprint("c", i), Func: func(context.Context) error {
-				time.Sleep(time.Second)
+				advance(time.Second)
 				return nil
 			}}); err != nil {
 				t.Fatal(err)
@@ -305,7 +327,7 @@ func TestEvaluateJoinsACallUnderWay(t *testing.T) {
 		var calls atomic.Int32
 		m := newMonitor(t, health.Config{Checks: []health.Check{{Name: "c", Func: func(context.Context) error {
 			calls.Add(1)
-			time.Sleep(time.Second)
+			advance(time.Second)
 			return nil
 		}}}})
 		stop := run(t, m)
@@ -330,7 +352,10 @@ func TestEvaluateEndsWithItsContext(t *testing.T) {
 		if took := time.Since(start); took != time.Second || r.Ready {
 			t.Errorf("took %v, want 1s; ready %v, want false", took, r.Ready)
 		}
-		time.Sleep(2 * time.Second) // past the check's own timeout
+		advance(2 * time.Second) // past the check's own timeout
+		if c := check(t, m.Report(), "slow"); !strings.HasPrefix(c.Error, "no answer within 2s") {
+			t.Errorf("the impatience of a caller cancelled the check: %+v", c)
+		}
 	})
 }
 
@@ -345,12 +370,12 @@ func TestRunWaitsForChecksUnderWayAndDropsTheirCancelledResults(t *testing.T) {
 			}
 			inside.Store(true)
 			<-ctx.Done()
-			time.Sleep(time.Second)
+			advance(time.Second)
 			inside.Store(false)
 			return ctx.Err()
 		}}}})
 		stop := run(t, m)
-		time.Sleep(11 * time.Second)
+		advance(11 * time.Second)
 		if !inside.Load() {
 			t.Fatal("the check is not under way")
 		}
@@ -415,18 +440,18 @@ func TestOnChangeTellsChangesAndNothingElse(t *testing.T) {
 			},
 		})
 		stop := run(t, m)
-		time.Sleep(time.Minute) // six passes of the check
+		advance(time.Minute) // six passes of the check
 		down.Store(true)
-		time.Sleep(time.Minute) // six failures with six texts
+		advance(time.Minute) // six failures with six texts
 		down.Store(false)
-		time.Sleep(10 * time.Second)
+		advance(10 * time.Second)
 		m.Set("link", errors.New("cut"))
 		synctest.Wait()
 		m.Set("link", errors.New("denied"))
 		synctest.Wait()
 		m.Set("link", nil)
 		m.Observe(health.PluginExceptions, 1)
-		time.Sleep(30 * time.Second)
+		advance(30 * time.Second)
 		stop()
 		got := strings.Join(seen, "\n")
 		for strings.HasPrefix(got, "ready=false\n") { // before the first result
@@ -447,7 +472,7 @@ func TestHeartbeatWithoutAnswerFiresAndEnds(t *testing.T) {
 		beat := func(latency float64, n int) {
 			for range n {
 				m.Observe(health.HeartbeatLatency, latency)
-				time.Sleep(5 * time.Second)
+				advance(5 * time.Second)
 			}
 		}
 		beat(0.004, 3)
@@ -474,14 +499,14 @@ func TestOneExceptionBetweenJudgementsIsNotMissed(t *testing.T) {
 		m := newMonitor(t, health.Config{MemoryEvery: -1})
 		stop := run(t, m)
 		defer stop()
-		time.Sleep(time.Second)
+		advance(time.Second)
 		m.Observe(health.PluginExceptions, 1)
 		m.Observe(health.PluginExceptions, 0)
-		time.Sleep(30 * time.Second)
+		advance(30 * time.Second)
 		if r := m.Report(); len(r.Alerts) != 1 || r.Alerts[0].Value != 1 {
 			t.Errorf("%+v", r.Alerts)
 		}
-		time.Sleep(6 * time.Minute)
+		advance(6 * time.Minute)
 		if r := m.Report(); len(r.Alerts) != 0 {
 			t.Errorf("fires on six minutes after the only exception: %+v", r.Alerts)
 		}

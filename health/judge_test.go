@@ -58,6 +58,10 @@ func TestRuleStates(t *testing.T) {
 			Rule{Above: 5, Clear: 3, KeepFiring: 20 * time.Second},
 			[]step{{6, Firing}, {1, Firing}, {4, Firing}, {1, Firing}, {1, Firing}, {1, OK}},
 		},
+		"keep firing of an ended alert does not count for the next": {
+			Rule{Above: 5, KeepFiring: 20 * time.Second},
+			[]step{{6, Firing}, {1, Firing}, {1, Firing}, {1, OK}, {6, Firing}, {1, Firing}, {1, Firing}, {1, OK}},
+		},
 		"after it ended for counts anew": {
 			Rule{Above: 5, For: 10 * time.Second},
 			[]step{{6, Pending}, {6, Firing}, {1, OK}, {6, Pending}, {6, Firing}},

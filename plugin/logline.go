@@ -21,9 +21,10 @@ const (
 type logWriter struct {
 	log *slog.Logger
 
-	mu   sync.Mutex
-	line []byte
-	tail []string
+	mu    sync.Mutex
+	line  []byte
+	tail  []string
+	fatal string // the first line of a Go panic; its stack would push it out
 }
 
 // Write implements io.Writer; it never fails.
@@ -50,6 +51,9 @@ func (w *logWriter) emit() {
 		return
 	}
 	level, msg, attrs := parseLine(line)
+	if w.fatal == "" && (strings.HasPrefix(msg, "panic: ") || strings.HasPrefix(msg, "fatal error: ")) {
+		w.fatal = msg[:min(len(msg), tailLineBytes)]
+	}
 	if level >= slog.LevelInfo {
 		w.tail = append(w.tail, msg[:min(len(msg), tailLineBytes)])
 		w.tail = w.tail[max(len(w.tail)-tailLines, 0):]
@@ -92,6 +96,9 @@ func parseLine(line string) (slog.Level, string, []slog.Attr) {
 func (w *logWriter) lastWords() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.fatal != "" {
+		return "; " + w.fatal
+	}
 	if len(w.tail) == 0 {
 		return ""
 	}

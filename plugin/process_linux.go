@@ -41,11 +41,14 @@ func procStat(pid int) ([]string, error) {
 }
 
 // identify returns what tells the process pid from a later one with its id:
-// the boot and the start time in ticks since then.
+// the boot and the start time in ticks since then. A zombie has none.
 func identify(pid int) (string, error) {
 	fields, err := procStat(pid)
 	if err != nil {
 		return "", err
+	}
+	if fields[0] == "Z" {
+		return "", os.ErrProcessDone
 	}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {

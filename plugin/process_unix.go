@@ -4,6 +4,7 @@ package plugin
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"syscall"
@@ -24,4 +25,12 @@ func killProcess(pid int) error { return syscall.Kill(-pid, syscall.SIGKILL) }
 // writableByAll reports whether everybody may write to the file.
 func writableByAll(fi os.FileInfo) bool {
 	return fi.Mode().Perm()&0o002 != 0 && fi.Mode()&os.ModeSticky == 0
+}
+
+// inode tells a file from another of the same name.
+func inode(fi os.FileInfo) string {
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		return fmt.Sprint(st.Dev, st.Ino)
+	}
+	return ""
 }

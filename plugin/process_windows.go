@@ -17,3 +17,6 @@ func killProcess(int) error { return errors.ErrUnsupported }
 
 // writableByAll knows nothing of access control lists.
 func writableByAll(os.FileInfo) bool { return false }
+
+// inode has no counterpart in what os.Stat returns here.
+func inode(os.FileInfo) string { return "" }

@@ -34,9 +34,8 @@ type ClientConfig struct {
 // that it returns has been taken without the signature, sequence, expiry and
 // digest that bind it. It is safe for concurrent use.
 //
-// Several processes may share a StateFile; each keeps to the highest state
-// it has read, and writes never take the file back to a lower sequence that
-// the writer has seen.
+// Several processes may use one StateFile: it is read before each decision
+// and replaced as a whole.
 type Client struct {
 	cfg ClientConfig
 
@@ -165,6 +164,9 @@ func (c *Client) manifest(ctx context.Context, pin Pin) (m *Manifest, raw, signa
 		return nil, nil, nil, fmt.Errorf("%w: the order pins %s, the signed index lists %s: resolve the version again and order that", ErrDigest, pin, e.Pin())
 	}
 	raw, err = readSmall(ctx, c.cfg.Source, manifestPath(e.Manifest), e.Size)
+	if errors.Is(err, errTooLarge) {
+		return nil, nil, nil, fmt.Errorf("%w: the manifest of %s in %s is not the one in the signed index: %w", ErrDigest, pin.Version, c.cfg.Source, err)
+	}
 	if err != nil {
 		return nil, nil, nil, absent(err, c.cfg.Source)
 	}
@@ -237,6 +239,9 @@ func readSignature(ctx context.Context, src Source, path string) ([]byte, error)
 	signature, err := readSmall(ctx, src, path, maxSignatureSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: it is not signed (%w): publish it with release build and the release key", ErrUntrusted, err)
+	}
+	if errors.Is(err, errTooLarge) {
+		return nil, fmt.Errorf("%w: no signature: %w", ErrUntrusted, err)
 	}
 	return signature, err
 }

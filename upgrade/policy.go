@@ -1,7 +1,6 @@
 package upgrade
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/Masterminds/semver/v3"
@@ -50,10 +49,10 @@ func CheckPolicy(p Policy, running *semver.Version, m *Manifest, host PolicyCont
 			return err
 		}
 	}
-	return errors.Join(
-		checkRequires("requires.plugin_api", m.Requires.PluginAPI, host.PluginAPI, "the host's plugin API"),
-		checkRequires("requires.config_schema", m.Requires.ConfigSchema, host.ConfigSchema, "the host's configuration schema"),
-	)
+	if err := checkRequires("requires.plugin_api", m.Requires.PluginAPI, host.PluginAPI, "the host's plugin API"); err != nil {
+		return err
+	}
+	return checkRequires("requires.config_schema", m.Requires.ConfigSchema, host.ConfigSchema, "the host's configuration schema")
 }
 
 func (p Policy) checkVersion(running, target *semver.Version) error {

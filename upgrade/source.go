@@ -69,6 +69,8 @@ func checkPath(path string) error {
 	return nil
 }
 
+var errTooLarge = errors.New("file too large")
+
 // readSmall reads a whole file of at most limit bytes. One byte more is
 // asked for, so that endless data is noticed without being kept.
 func readSmall(ctx context.Context, src Source, path string, limit int64) (data []byte, err error) {
@@ -78,14 +80,14 @@ func readSmall(ctx context.Context, src Source, path string, limit int64) (data 
 	}
 	defer func() { err = errors.Join(err, body.Close()) }()
 	if total > limit {
-		return nil, fmt.Errorf("%s has %d bytes, at most %d are read: it is not what it should be", path, total, limit)
+		return nil, fmt.Errorf("%w: %s has %d bytes, at most %d are read", errTooLarge, path, total, limit)
 	}
 	data, err = io.ReadAll(io.LimitReader(body, limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("%s has more than %d bytes: it is not what it should be", path, limit)
+		return nil, fmt.Errorf("%w: %s has more than %d bytes", errTooLarge, path, limit)
 	}
 	if total >= 0 && int64(len(data)) != total {
 		return nil, fmt.Errorf("%s ended after %d of %d bytes: %w", path, len(data), total, io.ErrUnexpectedEOF)

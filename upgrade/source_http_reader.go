@@ -99,7 +99,7 @@ func (r *httpReader) connect(cause error) error {
 				return fmt.Errorf("%w (given up after %d attempts)", cause, r.failures)
 			}
 			if err := wait.Wait(r.ctx); err != nil {
-				return errors.Join(err, cause)
+				return fmt.Errorf("%w: %w", err, cause)
 			}
 		}
 		cause = r.attempt()

@@ -92,8 +92,8 @@ func (s *Session) renew(ctx context.Context, lease int64, alive func()) error {
 		if err != nil {
 			err = s.explain(lease, err, inTime)
 			// That a stream broke between two beats says nothing about etcd
-			// now: the next one tells.
-			if fresh || !inTime {
+			// now: the next one tells. That the lease is gone is an answer.
+			if !errors.Is(err, rpctypes.ErrLeaseNotFound) && (fresh || !inTime) {
 				s.beat(elapsed, err)
 			}
 			return err

@@ -3,6 +3,7 @@ package etcdkv
 import (
 	"fmt"
 	"regexp"
+	"strings"
 )
 
 // DefaultRoot is the prefix of every key unless another is set.
@@ -17,4 +18,14 @@ func ValidID(id string) error {
 		return fmt.Errorf("id %q: want a letter or digit, then up to 127 letters, digits, dots, underscores or hyphens", id)
 	}
 	return nil
+}
+
+// CleanRoot returns root as a prefix of keys: DefaultRoot if it is empty, and
+// always with a slash at both ends.
+func CleanRoot(root string) string {
+	root = strings.Trim(root, "/")
+	if root == "" {
+		return DefaultRoot
+	}
+	return "/" + root + "/"
 }

@@ -1,0 +1,257 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/perennial-go/perennial/config"
+	"github.com/perennial-go/perennial/health"
+	"github.com/perennial-go/perennial/internal/etcdkv"
+	"github.com/perennial-go/perennial/plugin"
+	"github.com/perennial-go/perennial/upgrade"
+)
+
+// ErrSuperseded is what Run returns when a successor has committed and this
+// process has drained. It is a good end: exit with 0.
+var ErrSuperseded = upgrade.ErrSuperseded
+
+const committing = upgrade.Committing
+
+// Config describes an agent. ID, Version, StateDir, Etcd.Endpoints and Start
+// are required; the zero value of every other field is its default.
+type Config struct {
+	// ID is unique in the fleet and matches [A-Za-z0-9][A-Za-z0-9._-]{0,127}.
+	ID string
+	// Name is the name that releases are signed for; default "agent".
+	Name string
+	// Version is the program's SemVer version, usually set by -ldflags.
+	Version string
+	// Revision and BuildTime say what the program was built from; shown only.
+	Revision, BuildTime string
+	// Groups name the configuration groups, the later one winning.
+	Groups []string
+	// Labels describe the agent to those who select agents.
+	Labels map[string]string
+
+	Etcd EtcdConfig
+	// StateDir belongs to this agent alone; it is made if it is missing.
+	StateDir string
+	// TTL is how long the registration outlives the agent; default 30 s.
+	TTL time.Duration
+	// HeartbeatEvery is the pause between two renewals, jittered; default 5 s.
+	HeartbeatEvery time.Duration
+	// ConnectTimeout bounds the wait for etcd at a start; default 5 s. An
+	// agent that was registered before starts without etcd after that.
+	ConnectTimeout time.Duration
+
+	// Upgrade says where releases come from and who may sign them. StateDir,
+	// Name, Version, Host and Logger are filled in.
+	Upgrade upgrade.Config
+	// Plugins says where plugins lie; without Dir there are none. StateDir,
+	// HostVersion and Logger are filled in.
+	Plugins plugin.Config
+	// Health adds checks and rules.
+	Health health.Config
+	// Settings is a *config.Store; nil means no configuration from etcd.
+	Settings Settings
+	// Drain says how HTTP servers end.
+	Drain upgrade.Drain
+
+	// Start opens listeners with Listen, serves them with ServeHTTP or Go,
+	// and returns once that is done. Its ctx ends when draining begins.
+	Start func(ctx context.Context, a *Agent) error
+	// Stop is called after the drain, to close what requests in flight
+	// needed. May be nil.
+	Stop func(ctx context.Context) error
+
+	// Logger receives the log; nil discards it.
+	Logger *slog.Logger
+}
+
+// EtcdConfig says how to reach etcd.
+type EtcdConfig struct {
+	Endpoints          []string
+	TLS                *tls.Config
+	Username, Password string
+	// Root is the prefix of every key; default "/agents/".
+	Root string
+}
+
+func (c EtcdConfig) dial() (*clientv3.Client, error) {
+	return etcdkv.Dial(etcdkv.ClientConfig{Endpoints: c.Endpoints, TLS: c.TLS, Username: c.Username, Password: c.Password})
+}
+
+// Settings is what an agent needs of a configuration store: any
+// *config.Store has it.
+type Settings interface {
+	Run(ctx context.Context, src config.Source) error
+	Ready() <-chan struct{}
+	Status() config.Status
+}
+
+// Agent is one agent process. Make it with New and call Run once; the other
+// methods may be called concurrently from Start on.
+type Agent struct {
+	cfg       Config
+	log       *slog.Logger
+	lifecycle *lifecycle
+	upgrader  *upgrade.Upgrader
+	health    *health.Monitor
+	plugins   *plugin.Manager // nil without a directory
+	started   time.Time
+	ran       atomic.Bool
+
+	// Set by Run before Start.
+	client     *clientv3.Client
+	session    *etcdkv.Session
+	registry   *registry
+	orders     *orders
+	registered chan struct{}
+	enroll     sync.Once
+
+	dirty      chan struct{}
+	host       hostWork
+	exceptions int64 // of plugins, as told last
+}
+
+// New checks cfg and starts nothing.
+func New(cfg Config) (*Agent, error) {
+	if err := check(&cfg); err != nil {
+		return nil, fmt.Errorf("agent: %w", err)
+	}
+	a := &Agent{
+		cfg: cfg, log: cfg.Logger, started: time.Now().UTC(),
+		registered: make(chan struct{}), dirty: make(chan struct{}, 1),
+	}
+	a.lifecycle = newLifecycle(a.touch)
+	var err error
+	if a.upgrader, err = upgrade.New(a.upgradeConfig()); err != nil {
+		return nil, err
+	}
+	hc := cfg.Health
+	hc.OnChange = func(r health.Report) {
+		if cfg.Health.OnChange != nil {
+			cfg.Health.OnChange(r)
+		}
+		a.touch()
+	}
+	if hc.Logger == nil {
+		hc.Logger = cfg.Logger
+	}
+	if a.health, err = health.New(hc); err != nil {
+		return nil, err
+	}
+	if cfg.Plugins.Dir != "" {
+		if a.plugins, err = plugin.New(a.pluginConfig()); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// check validates cfg and fills in defaults.
+func check(cfg *Config) error {
+	if err := etcdkv.ValidID(cfg.ID); err != nil {
+		return fmt.Errorf("agent id: %w", err)
+	}
+	cfg.Groups, cfg.Labels = slices.Clone(cfg.Groups), maps.Clone(cfg.Labels)
+	for _, g := range cfg.Groups {
+		if err := etcdkv.ValidID(g); err != nil {
+			return fmt.Errorf("group: %w", err)
+		}
+	}
+	switch {
+	case cfg.StateDir == "":
+		return errors.New("StateDir is missing: name a directory that belongs to this agent alone")
+	case len(cfg.Etcd.Endpoints) == 0:
+		return errors.New("Etcd.Endpoints is missing: name at least one, such as http://127.0.0.1:2379")
+	case cfg.Start == nil:
+		return errors.New("Start is missing: it opens the program's listeners")
+	}
+	if cfg.Name == "" {
+		cfg.Name = "agent"
+	}
+	if cfg.ConnectTimeout <= 0 {
+		cfg.ConnectTimeout = 5 * time.Second
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+func (a *Agent) upgradeConfig() upgrade.Config {
+	c := a.cfg.Upgrade
+	c.StateDir, c.Name, c.Version = a.cfg.StateDir, a.cfg.Name, a.cfg.Version
+	c.Host, c.Logger = upgradeHost{a}, a.log
+	return c
+}
+
+func (a *Agent) pluginConfig() plugin.Config {
+	c := a.cfg.Plugins
+	c.HostVersion, c.Logger = a.cfg.Version, a.log
+	if c.StateDir == "" {
+		c.StateDir = filepath.Join(a.cfg.StateDir, "plugins")
+	}
+	told := c.OnChange
+	c.OnChange = func(s []plugin.Status) {
+		if told != nil {
+			told(s)
+		}
+		a.observePlugins(s)
+		a.touch()
+	}
+	return c
+}
+
+// Info is this agent's registration as it stands.
+func (a *Agent) Info() Registration {
+	running := a.upgrader.Running()
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	r := Registration{
+		Schema: schema, ID: a.cfg.ID,
+		Version: a.cfg.Version, ManifestDigest: running.Manifest, BinaryDigest: running.Binary,
+		Revision: a.cfg.Revision, BuildTime: a.cfg.BuildTime,
+		Platform: runtime.GOOS + "/" + runtime.GOARCH, Runtime: runtime.Version(),
+		Labels: a.cfg.Labels, Groups: a.cfg.Groups,
+		Host: host, PID: os.Getpid(), Started: a.started, State: a.lifecycle.get(),
+	}
+	if a.registry != nil {
+		r.Instance = a.registry.instance.ID
+	}
+	return r
+}
+
+// Events returns the present state and every later one, until ctx ends and
+// closes the channel. A reader that is 16 events behind misses the oldest.
+func (a *Agent) Events(ctx context.Context) <-chan Event { return a.lifecycle.subscribe(ctx) }
+
+// Active is closed once this process is the one in charge: right after the
+// start, but in a successor only at commit. What must not happen twice on a
+// host begins here.
+func (a *Agent) Active() <-chan struct{} { return a.upgrader.Active() }
+
+// Health is the agent's monitor, for further checks.
+func (a *Agent) Health() *health.Monitor { return a.health }
+
+// Plugins is the agent's plugin manager; nil if it has none.
+func (a *Agent) Plugins() *plugin.Manager { return a.plugins }
+
+// Upgrades is what the agent knows of its releases.
+func (a *Agent) Upgrades() upgrade.Status { return a.upgrader.Status() }

@@ -1,0 +1,82 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"math"
+	"time"
+
+	"github.com/perennial-go/perennial/health"
+	"github.com/perennial-go/perennial/plugin"
+	"github.com/perennial-go/perennial/upgrade"
+)
+
+// upgradeHost shows the agent to its upgrader.
+type upgradeHost struct{ *Agent }
+
+func (h upgradeHost) Failing(ctx context.Context) []string {
+	var failing []string
+	for _, c := range h.health.Evaluate(ctx).Checks {
+		if !c.OK {
+			failing = append(failing, c.Name+": "+c.Error)
+		}
+	}
+	return failing
+}
+
+func (h upgradeHost) Compatible(version string) error {
+	if h.plugins == nil {
+		return nil
+	}
+	return h.plugins.Compatible(version)
+}
+
+func (h upgradeHost) Lease() int64 {
+	if h.session == nil {
+		return 0
+	}
+	return h.session.Lease()
+}
+
+// Changed keeps the lifecycle in step with the attempt. A successor's
+// lifecycle begins with its commit.
+func (h upgradeHost) Changed(s upgrade.Status) {
+	switch {
+	case s.State == upgrade.Idle, h.lifecycle.get().State == Initializing:
+	case s.State.Terminal():
+		reason := s.Reason
+		if reason == "" {
+			reason = "upgraded to " + s.To.Version
+		}
+		h.lifecycle.set(Running, string(s.State)+": "+reason)
+	default:
+		h.lifecycle.set(Upgrading, s.From.Version+" to "+s.To.Version)
+	}
+	h.touch()
+}
+
+// heartbeat feeds the round trip to etcd into the health tree. The
+// registration is thought lost once no renewal was answered for a TTL.
+func (a *Agent) heartbeat(latency time.Duration, err error) {
+	if err == nil {
+		a.health.Observe(health.HeartbeatLatency, latency.Seconds())
+		return
+	}
+	a.health.Observe(health.HeartbeatLatency, math.Inf(1))
+	if at, _, _ := a.session.LastBeat(); !at.IsZero() && time.Since(at) > a.ttl() {
+		a.health.Set(conditionRegistration, errors.New("etcd has not answered for "+a.ttl().String()+": "+err.Error()))
+	}
+}
+
+// observePlugins counts the plugins' new exceptions. The manager calls it
+// from one goroutine.
+func (a *Agent) observePlugins(all []plugin.Status) {
+	var sum int64
+	for _, p := range all {
+		sum += p.Exceptions
+	}
+	if fresh := sum - a.exceptions; fresh > 0 {
+		a.health.Observe(health.PluginExceptions, float64(fresh))
+	}
+	a.exceptions = sum
+}

@@ -1,0 +1,326 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/perennial-go/perennial/config"
+	"github.com/perennial-go/perennial/internal/etcdkv"
+)
+
+// The readiness conditions that the agent itself sets.
+const (
+	conditionRegistration = "registration"
+	conditionDraining     = "draining"
+)
+
+// configFile is the last-known-good configuration in the state directory.
+const configFile = "config.json"
+
+// ErrUnreachable is wrapped where an agent that was never registered before
+// does not reach etcd at its first start.
+var ErrUnreachable = errors.New("etcd is not reachable")
+
+// Run runs the agent until ctx ends (nil), a successor has taken over
+// (ErrSuperseded) or something fails. It may be called once, returns with
+// every goroutine joined, and on a cold start may replace this process by
+// the current release.
+func (a *Agent) Run(ctx context.Context) error {
+	if a.ran.Swap(true) {
+		return errors.New("agent: Run may be called once")
+	}
+	err := a.run(ctx)
+	reason := "stopped as asked"
+	if err != nil {
+		reason = err.Error()
+	}
+	a.lifecycle.set(Terminated, reason)
+	return err
+}
+
+func (a *Agent) run(ctx context.Context) (err error) {
+	if err := a.upgrader.Open(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.upgrader.Close()) }()
+	if err := a.connect(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.client.Close()) }()
+
+	r := a.background(ctx)
+	err = r.up(ctx)
+	if err == nil {
+		select {
+		case <-ctx.Done():
+		case <-r.failed.Done():
+		}
+		err = context.Cause(r.failed)
+	}
+	return r.down(ctx, err)
+}
+
+// connect builds what talks to etcd. Nothing is sent yet.
+func (a *Agent) connect() error {
+	inst, err := openInstance(a.cfg.StateDir)
+	if err != nil {
+		return err
+	}
+	if a.client, err = a.cfg.Etcd.dial(); err != nil {
+		return err
+	}
+	k := newKeys(a.cfg.Etcd.Root)
+	a.registry = &registry{client: a.client, keys: k, id: a.cfg.ID, instance: inst}
+	a.orders = &orders{agent: a, key: k.order(a.cfg.ID)}
+	lease, _ := a.upgrader.Inherited()
+	a.session, err = etcdkv.NewSession(etcdkv.SessionConfig{
+		Client: a.client, TTL: a.cfg.TTL, Interval: a.cfg.HeartbeatEvery, Lease: lease,
+		OnLease: a.leased, OnBeat: a.heartbeat, Logger: a.log,
+	})
+	if err != nil {
+		return errors.Join(err, a.client.Close())
+	}
+	return nil
+}
+
+func (a *Agent) ttl() time.Duration {
+	if a.cfg.TTL > 0 {
+		return a.cfg.TTL
+	}
+	return etcdkv.DefaultTTL
+}
+
+// leased registers under a new lease. A successor on probation does not: the
+// registration is its incumbent's until commit, and the lease is one.
+func (a *Agent) leased(ctx context.Context, lease int64) error {
+	select {
+	case <-a.upgrader.Active():
+	default:
+		if _, successor := a.upgrader.Inherited(); successor {
+			a.health.Set(conditionRegistration, nil)
+			return nil
+		}
+	}
+	return a.enlist(ctx, lease)
+}
+
+func (a *Agent) enlist(ctx context.Context, lease int64) error {
+	if err := a.registry.register(ctx, lease, a.Info()); err != nil {
+		a.health.Set(conditionRegistration, err)
+		return err
+	}
+	a.health.Set(conditionRegistration, nil)
+	a.enroll.Do(func() { close(a.registered) })
+	a.touch()
+	return nil
+}
+
+// running is one Run: its contexts and its background work.
+type running struct {
+	*Agent
+	failed context.Context // ends with the first failure as its cause
+	fail   context.CancelCauseFunc
+	// host ends when draining begins, life when it is over.
+	host     context.Context
+	stopHost context.CancelFunc
+	life     context.Context
+	stopLife context.CancelFunc
+	tasks    *errgroup.Group
+}
+
+func (a *Agent) background(ctx context.Context) *running {
+	base := context.WithoutCancel(ctx)
+	r := &running{Agent: a, tasks: &errgroup.Group{}}
+	r.failed, r.fail = context.WithCancelCause(base)
+	r.host, r.stopHost = context.WithCancel(base)
+	r.life, r.stopLife = context.WithCancel(base)
+	a.host.begin(r.host, r.fail)
+	return r
+}
+
+// start runs one part of the agent until ctx ends. Its failure before that
+// ends the agent.
+func (r *running) start(ctx context.Context, what string, f func(context.Context) error) {
+	r.tasks.Go(func() error {
+		err := f(ctx)
+		if err != nil && ctx.Err() == nil {
+			if errors.Is(err, ErrSuperseded) {
+				r.fail(ErrSuperseded)
+			} else {
+				r.fail(fmt.Errorf("%s: %w", what, err))
+			}
+		}
+		return nil
+	})
+}
+
+// up brings the agent to serving. A successor asks nobody: it takes the
+// configuration from the disk and the lease from its incumbent.
+func (r *running) up(ctx context.Context) error {
+	r.lifecycle.set(Initializing, "starting")
+	_, successor := r.upgrader.Inherited()
+	r.start(r.life, "health", r.health.Run)
+	r.start(r.life, "registration", r.session.Run)
+	if err := r.loadSettings(ctx, successor); err != nil {
+		return err
+	}
+	if !successor {
+		if err := r.awaitRegistration(ctx); err != nil {
+			return err
+		}
+	}
+	if err := r.cfg.Start(r.host, r.Agent); err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	if err := r.upgrader.Serving(); err != nil {
+		return err
+	}
+	r.start(r.host, "upgrades", r.upgrader.Run)
+	r.tasks.Go(func() error { r.takeCharge(); return nil })
+	return nil
+}
+
+func (r *running) loadSettings(ctx context.Context, successor bool) error {
+	s := r.cfg.Settings
+	if s == nil {
+		return nil
+	}
+	src := config.Source{
+		Client: r.client, Root: r.registry.keys.root, AgentID: r.cfg.ID, Groups: r.cfg.Groups,
+		File: filepath.Join(r.cfg.StateDir, configFile), PreferFile: successor,
+	}
+	r.start(r.life, "configuration", func(ctx context.Context) error { return s.Run(ctx, src) })
+	return r.await(ctx, s.Ready(), nil)
+}
+
+// awaitRegistration lets an agent that etcd knows start without it.
+func (r *running) awaitRegistration(ctx context.Context) error {
+	t := time.NewTimer(r.cfg.ConnectTimeout)
+	defer t.Stop()
+	err := r.await(ctx, r.registered, t.C)
+	if !errors.Is(err, errTimeout) {
+		return err
+	}
+	_, _, cause := r.session.LastBeat()
+	if r.registry.instance.Registered {
+		r.log.Warn("etcd does not answer; starting without it", "error", cause)
+		return nil
+	}
+	return fmt.Errorf("etcd at %s did not answer within %v (%w) and this agent has never been registered: start etcd or correct the endpoints",
+		strings.Join(r.cfg.Etcd.Endpoints, ","), r.cfg.ConnectTimeout, errors.Join(ErrUnreachable, cause))
+}
+
+var errTimeout = errors.New("timed out")
+
+// await waits for ready, a failure, the end of ctx or the timeout.
+func (r *running) await(ctx context.Context, ready <-chan struct{}, timeout <-chan time.Time) error {
+	select {
+	case <-ready:
+		return nil
+	case <-r.failed.Done():
+		return context.Cause(r.failed)
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timeout:
+		return errTimeout
+	}
+}
+
+// takeCharge begins, once this process is in charge of the host, what only
+// one process may do.
+func (r *running) takeCharge() {
+	select {
+	case <-r.upgrader.Active():
+	case <-r.host.Done():
+		return
+	}
+	reason := "serving"
+	if last := r.upgrader.Status(); last.State.Terminal() {
+		reason += "; last upgrade " + string(last.State)
+	}
+	r.lifecycle.set(Running, reason)
+	if _, successor := r.upgrader.Inherited(); successor {
+		r.start(r.host, "registration", r.inheritRegistration)
+	}
+	r.start(r.life, "publisher", r.publish)
+	r.start(r.host, "orders", r.orders.run)
+	if r.plugins != nil {
+		r.start(r.host, "plugins", r.plugins.Run)
+	}
+}
+
+// inheritRegistration writes the registration of a successor under the lease
+// that it took over. If that lease is gone, the session registers itself.
+func (r *running) inheritRegistration(ctx context.Context) error {
+	for ctx.Err() == nil {
+		err := r.enlist(ctx, r.session.Lease())
+		if err == nil || errors.Is(err, ErrDuplicate) {
+			return err
+		}
+		r.log.Warn("registration not taken over yet", "error", err)
+		pause(ctx, time.Second)
+	}
+	return nil
+}
+
+// down drains and ends everything, and says why Run returns.
+func (r *running) down(ctx context.Context, cause error) error {
+	superseded := errors.Is(cause, ErrSuperseded)
+	switch {
+	case superseded:
+		r.lifecycle.set(Terminating, "a successor has taken over")
+	case cause != nil && ctx.Err() == nil:
+		r.lifecycle.set(Terminating, cause.Error())
+	default:
+		cause = nil
+		r.lifecycle.set(Terminating, "stop was asked for")
+	}
+	r.health.Set(conditionDraining, errors.New(r.lifecycle.get().Reason))
+	r.log.Info("draining", "reason", r.lifecycle.get().Reason)
+	r.stopHost()
+
+	drain := r.cfg.Drain
+	if !superseded && drain.Idle <= 0 {
+		// Nobody else serves these clients: waiting for them gains nothing.
+		drain.Idle = time.Millisecond
+	}
+	bound := drain.Timeout
+	if bound <= 0 {
+		bound = 30 * time.Second
+	}
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), bound+5*time.Second)
+	defer cancel()
+	errs := []error{cause, r.Agent.host.drain(limit, drain)}
+	if r.cfg.Stop != nil {
+		errs = append(errs, r.cfg.Stop(limit))
+	}
+	r.stopLife()
+	r.fail(nil)
+	errs = append(errs, r.tasks.Wait())
+	if !superseded && r.inCharge() {
+		revoke, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer cancel()
+		if err := r.session.Revoke(revoke); err != nil {
+			r.log.Warn("registration not taken back; it ends with its lease", "error", err)
+		}
+	}
+	r.log.Info("drained")
+	return errors.Join(errs...)
+}
+
+// inCharge reports whether the lease is this process's to end.
+func (r *running) inCharge() bool {
+	select {
+	case <-r.upgrader.Active():
+		return true
+	default:
+		_, successor := r.upgrader.Inherited()
+		return !successor
+	}
+}

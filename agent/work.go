@@ -1,0 +1,89 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+
+	"github.com/perennial-go/perennial/upgrade"
+)
+
+// hostWork is what the host program runs through the agent.
+type hostWork struct {
+	mu      sync.Mutex
+	ctx     context.Context // ends when draining begins; nil before Start
+	tasks   sync.WaitGroup
+	servers []*upgrade.HTTPServer
+	fail    func(error)
+}
+
+func (w *hostWork) begin(ctx context.Context, fail func(error)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ctx, w.fail = ctx, fail
+}
+
+// errNotStarted is what Listen, ServeHTTP and Go meet before Run.
+var errNotStarted = errors.New("agent: not started: call this from Config.Start or later")
+
+// Listen returns the listener for network ("tcp", "unix", …) and addr that a
+// predecessor handed over, or a new one. Call it in Start.
+func (a *Agent) Listen(network, addr string) (net.Listener, error) {
+	return a.upgrader.Listen(network, addr)
+}
+
+// ServeHTTP serves srv on ln in the background. When the agent ends or is
+// superseded, the server is drained as Config.Drain says, without dropping a
+// request. srv belongs to the agent from then on.
+func (a *Agent) ServeHTTP(ln net.Listener, srv *http.Server) {
+	s := upgrade.NewHTTPServer(srv)
+	a.host.mu.Lock()
+	a.host.servers = append(a.host.servers, s)
+	a.host.mu.Unlock()
+	a.Go("http server on "+ln.Addr().String(), func(context.Context) error { return s.Serve(ln) })
+}
+
+// Go runs f in the background. Its ctx ends when draining begins; Run waits
+// for it, up to the drain's timeout. An error ends the agent, unless it is
+// draining anyhow.
+func (a *Agent) Go(name string, f func(ctx context.Context) error) {
+	w := &a.host
+	w.mu.Lock()
+	ctx, fail := w.ctx, w.fail
+	w.mu.Unlock()
+	if ctx == nil {
+		panic(errNotStarted)
+	}
+	w.tasks.Go(func() {
+		if err := f(ctx); err != nil && ctx.Err() == nil {
+			fail(fmt.Errorf("%s: %w", name, err))
+		}
+	})
+}
+
+// drain lets the servers finish and waits for the tasks.
+func (w *hostWork) drain(ctx context.Context, d upgrade.Drain) error {
+	w.mu.Lock()
+	servers := w.servers
+	w.mu.Unlock()
+	errs := make([]error, len(servers))
+	var drains sync.WaitGroup
+	for i, s := range servers {
+		drains.Go(func() { errs[i] = s.Drain(ctx, d) })
+	}
+	drains.Wait()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		w.tasks.Wait()
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		errs = append(errs, errors.New("background tasks did not end in time"))
+	}
+	return errors.Join(errs...)
+}

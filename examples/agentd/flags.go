@@ -1,0 +1,71 @@
+package main
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// requiredAnnotation marks a flag that must be given; its value is an
+// example.
+const requiredAnnotation = "agentd_required"
+
+// require marks flags as required; each comes with an example.
+func require(cmd *cobra.Command, flag, example string) {
+	f := cmd.Flags().Lookup(flag)
+	if f.Annotations == nil {
+		f.Annotations = map[string][]string{}
+	}
+	f.Annotations[requiredAnnotation] = []string{example}
+}
+
+// variable is the environment variable of a flag.
+func variable(flag string) string {
+	return "AGENTD_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// fromEnvironment reports whether the flag has a variable.
+func fromEnvironment(f *pflag.Flag) bool {
+	return f.Name != "help" && f.Name != "version" || f.Annotations[requiredAnnotation] != nil
+}
+
+// completeFlags sets the flags that the command line left alone from the
+// environment, where an empty variable counts as unset, and then demands
+// those that are required.
+func completeFlags(cmd *cobra.Command, lookup func(string) (string, bool)) error {
+	var errs []error
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Changed && fromEnvironment(f) {
+			if value, _ := lookup(variable(f.Name)); value != "" {
+				if err := cmd.Flags().Set(f.Name, value); err != nil {
+					errs = append(errs, usagef("the variable %s is %q, which --%s does not take: %w", variable(f.Name), value, f.Name, err))
+				}
+			}
+		}
+		if example := f.Annotations[requiredAnnotation]; example != nil && f.Value.String() == f.DefValue {
+			errs = append(errs, usagef("%s wants --%s (or %s), such as --%s %s", cmd.CommandPath(), f.Name, variable(f.Name), f.Name, example[0]))
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// describeFlags names each flag's variable in the help.
+func describeFlags(cmd *cobra.Command) {
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		if !fromEnvironment(f) {
+			return
+		}
+		note := " [$" + variable(f.Name)
+		if f.Annotations[requiredAnnotation] != nil {
+			note += ", required"
+		}
+		if !strings.HasSuffix(f.Usage, "]") {
+			f.Usage += note + "]"
+		}
+	})
+	for _, sub := range cmd.Commands() {
+		describeFlags(sub)
+	}
+}

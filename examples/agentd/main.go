@@ -1,0 +1,52 @@
+// Command agentd is Perennial's reference agent: it takes records over HTTP,
+// keeps them durably, collects more through plugins, and upgrades itself
+// while it works. The same executable holds the operator's commands.
+//
+// Exit codes: 0 success, 1 failure, 2 wrong usage. Every failure is one
+// sentence on standard error.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+)
+
+// version is set by -ldflags "-X main.version=1.2.3".
+var version = "0.0.0-dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A second signal ends a process that does not manage to stop.
+	context.AfterFunc(ctx, stop)
+	root := newRoot()
+	err := root.ExecuteContext(ctx)
+	os.Exit(report(os.Stderr, err))
+}
+
+// usageError is a mistake in how the command was called.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error {
+	return usageError{fmt.Errorf(format, args...)}
+}
+
+// report writes the error as one line and returns the exit code.
+func report(w io.Writer, err error) int {
+	if err == nil {
+		return 0
+	}
+	// Joined errors come on lines of their own.
+	_, _ = fmt.Fprintln(w, "agentd:", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
+	if errors.As(err, new(usageError)) {
+		return 2
+	}
+	return 1
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/perennial-go/perennial/upgrade"
+)
+
+func newReleaseCommand() *cobra.Command {
+	return newGroup("release", "Publish signed releases in a repository directory",
+		"  agentd release build --key keys/release.key --repo repo --version 1.1.0 ./agentd",
+		newReleaseBuildCommand(),
+		newReleaseListCommand(),
+		newReleaseYankCommand(),
+		newReleaseRefreshCommand(),
+	)
+}
+
+// publisher opens a repository for writing.
+type publisher struct {
+	key, dir, name string
+}
+
+func (p *publisher) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&p.key, "key", "", "private key `file`, as keys generate wrote it")
+	cmd.Flags().StringVar(&p.dir, "repo", "", "`directory` of the repository")
+	cmd.Flags().StringVar(&p.name, "name", programName, "`name` of the program; agents ask for it")
+	require(cmd, "key", "keys/release.key")
+	require(cmd, "repo", "repo")
+}
+
+func (p *publisher) open() (*upgrade.Repository, error) {
+	key, err := upgrade.LoadPrivateKey(p.key)
+	if err != nil {
+		return nil, err
+	}
+	return upgrade.NewRepository(upgrade.RepositoryConfig{Dir: p.dir, Key: key})
+}
+
+// programName is what agentd's releases are signed for.
+const programName = "agentd"
+
+// reader opens a repository for reading.
+type reader struct {
+	repo, trust, name string
+}
+
+func (r *reader) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&r.repo, "repo", "", "repository: a `directory` or an http(s) URL")
+	cmd.Flags().StringVar(&r.trust, "trust", "", "public key `file` of the publisher")
+	cmd.Flags().StringVar(&r.name, "name", programName, "`name` of the program")
+}
+
+func (r *reader) open() (upgrade.Source, upgrade.Trust, error) {
+	source, err := upgrade.NewSource(r.repo)
+	if err != nil {
+		return nil, upgrade.Trust{}, err
+	}
+	trust, err := upgrade.LoadTrust(r.trust)
+	return source, trust, err
+}
+
+func (r *reader) client() (*upgrade.Client, error) {
+	source, trust, err := r.open()
+	if err != nil {
+		return nil, err
+	}
+	return upgrade.NewClient(upgrade.ClientConfig{Source: source, Trust: trust, Name: r.name})
+}
+
+func (r *reader) index(ctx context.Context) (*upgrade.Index, error) {
+	client, err := r.client()
+	if err != nil {
+		return nil, err
+	}
+	return client.Index(ctx)
+}

@@ -1,0 +1,172 @@
+package health_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/perennial-go/perennial/health"
+)
+
+func get(t *testing.T, srv *httptest.Server, target, accept string) (status int, body string, header http.Header) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL+target, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if accept != "" {
+		req.Header.Set("Accept", accept)
+	}
+	resp, err := srv.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(data), resp.Header
+}
+
+func serveHealth(t *testing.T, m *health.Monitor) *httptest.Server {
+	t.Helper()
+	srv := httptest.NewServer(m.Handler())
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+func TestProbesTellLiveFromReady(t *testing.T) {
+	m := newMonitor(t, health.Config{Rules: []health.Rule{{Name: "slow", Indicator: "latency", Above: 1}}, Checks: []health.Check{
+		{Name: "loop", Kind: health.Liveness, Func: passes},
+		{Name: "store", Func: passes},
+		{Name: "extra", Kind: health.Informative, Func: fails},
+	}})
+	m.Evaluate(t.Context())
+	m.Observe("latency", 0.25)
+	srv := serveHealth(t, m)
+	for _, tc := range []struct {
+		name, target string
+		status       int
+		body         string
+	}{
+		{"live", "/livez", 200, "ok\n"},
+		{"ready", "/readyz", 200, "ok\n"},
+		{"live in full", "/livez?verbose", 200, "[+] loop ok\nlive\n"},
+		{"ready in full", "/readyz?verbose", 200, "[-] extra failed: down\n[+] loop ok\n[+] store ok\n[unknown] latency 0.25, alert slow above 1\nready\n"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if status, body, _ := get(t, srv, tc.target, ""); status != tc.status || body != tc.body {
+				t.Errorf("%s: %d %q, want %d %q", tc.target, status, body, tc.status, tc.body)
+			}
+		})
+	}
+	m.Set("draining", errors.New("an upgrade is under way"))
+	for _, tc := range []struct {
+		name, target string
+		status       int
+		body         string
+	}{
+		{"a draining process stays live", "/livez", 200, "ok\n"},
+		{"a draining process is not ready", "/readyz", 503, "not ready: draining\n"},
+		{"the reason is in the full answer", "/readyz?verbose", 503, "[-] draining failed: an upgrade is under way\n[-] extra failed: down\n[+] loop ok\n[+] store ok\n[unknown] latency 0.25, alert slow above 1\nnot ready\n"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if status, body, _ := get(t, srv, tc.target, ""); status != tc.status || body != tc.body {
+				t.Errorf("%s: %d %q, want %d %q", tc.target, status, body, tc.status, tc.body)
+			}
+		})
+	}
+}
+
+func TestProbeAsJSONIsTheReport(t *testing.T) {
+	m := newMonitor(t, health.Config{Rules: []health.Rule{}})
+	m.Set("registration", errDown)
+	m.Observe(health.HeartbeatLatency, math.Inf(1))
+	srv := serveHealth(t, m)
+	for _, tc := range []struct{ target, accept string }{
+		{"/readyz?format=json", ""},
+		{"/readyz", "application/json"},
+		{"/readyz", "text/html;q=0.5, application/json"},
+		{"/readyz?format=json", "text/plain"},
+	} {
+		status, body, header := get(t, srv, tc.target, tc.accept)
+		var r health.Report
+		if err := json.Unmarshal([]byte(body), &r); err != nil {
+			t.Fatalf("%+v: %v in %s", tc, err, body)
+		}
+		if status != 503 || header.Get("Content-Type") != "application/json" || header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%+v: status %d, header %v", tc, status, header)
+		}
+		if r.Ready || check(t, r, "registration").Error != "down" || !math.IsInf(float64(r.Indicators[0].Value), 1) {
+			t.Errorf("%+v: %+v", tc, r)
+		}
+	}
+	if _, body, _ := get(t, srv, "/readyz?format=text", "application/json"); strings.HasPrefix(body, "{") {
+		t.Error("an explicit format lost to the Accept header")
+	}
+}
+
+func TestProbesRefuseOtherMethods(t *testing.T) {
+	srv := serveHealth(t, newMonitor(t, health.Config{}))
+	for _, target := range []string{"/livez", "/readyz", "/metrics"} {
+		for method, want := range map[string]int{http.MethodHead: 200, http.MethodPost: 405, http.MethodDelete: 405} {
+			req, err := http.NewRequestWithContext(t.Context(), method, srv.URL+target, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := srv.Client().Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != want {
+				t.Errorf("%s %s: %d, want %d", method, target, resp.StatusCode, want)
+			}
+		}
+	}
+}
+
+func TestMetricsShowTheTree(t *testing.T) {
+	m := newMonitor(t, health.Config{
+		// Two rules on one indicator must not become two series of one name.
+		Rules: []health.Rule{{Name: "warn", Indicator: "queue", Above: 1}, {Name: "crit", Indicator: "queue", Above: 9}},
+		Checks: []health.Check{
+			{Name: "disk", Kind: health.Liveness, Func: passes},
+			{Name: "peer", Func: fails},
+		},
+	})
+	m.Evaluate(t.Context())
+	m.Set("bad\xffname", nil)
+	m.Observe("queue", 7)
+	m.Registry().MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "own_metric"}, func() float64 { return 42 }))
+	if _, err := m.Registry().Gather(); err != nil {
+		t.Errorf("a metric is dropped: %v", err)
+	}
+	status, body, _ := get(t, serveHealth(t, m), "/metrics", "")
+	for _, want := range []string{
+		"perennial_health_live 1\n",
+		"perennial_health_ready 0\n",
+		`perennial_health_check_ok{check="disk",kind="liveness"} 1`,
+		`perennial_health_check_ok{check="peer",kind="readiness"} 0`,
+		`perennial_health_check_ok{check="bad?name",kind="readiness"} 1`,
+		`perennial_health_indicator{indicator="queue"} 7`,
+		`perennial_health_alert_firing{alert="crit"} 0`,
+		`perennial_health_alert_firing{alert="warn"} 0`,
+		"own_metric 42\n", "go_goroutines ",
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("no %q in the metrics", want)
+		}
+	}
+	if status != 200 || t.Failed() {
+		t.Errorf("status %d:\n%s", status, body)
+	}
+}

@@ -1,0 +1,99 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/perennial-go/perennial/plugin/pluginpb"
+)
+
+// Execute runs task on the plugin name and hands every result to deliver, in
+// order and from this goroutine; a slow deliver slows the plugin down. It
+// returns nil when the plugin says that the task is done.
+//
+// Errors: ErrNotFound; ErrNotRunning, when there is no process at the moment;
+// ErrInterrupted, when the process was replaced, stopped or died, after which
+// the caller executes again from its last cursor; ctx's error; deliver's
+// error, unchanged; anything else is the plugin's own.
+//
+// Delivery is at least once: a result that was delivered and whose cursor was
+// not kept comes again.
+func (m *Manager) Execute(ctx context.Context, name string, task Task, deliver func(Result) error) error {
+	m.mu.Lock()
+	w := m.workers[name]
+	m.mu.Unlock()
+	if w == nil {
+		return fmt.Errorf("%w: %q; List names those that there are", ErrNotFound, name)
+	}
+	i := w.acquire()
+	if i == nil {
+		s := w.snapshot()
+		return fmt.Errorf("%w: %s is %s: %s", ErrNotRunning, name, s.State, s.Reason)
+	}
+	defer i.leave()
+	if has := i.bundle.manifest.Capabilities; !slices.Contains(has, task.Capability) {
+		return fmt.Errorf("plugin %s %s: capability: wanted %q, found %q", name, i.bundle.manifest.Version, task.Capability, has)
+	}
+	err := i.execute(ctx, task, deliver)
+	var own *taskError
+	if errors.As(err, &own) {
+		w.count()
+	}
+	return err
+}
+
+// taskError is an error that the plugin itself reported.
+type taskError struct {
+	plugin, task string
+	err          error
+}
+
+func (e *taskError) Error() string {
+	return fmt.Sprintf("plugin %s: task %q: %v", e.plugin, e.task, e.err)
+}
+
+func (e *taskError) Unwrap() error { return e.err }
+
+func (i *instance) execute(ctx context.Context, task Task, deliver func(Result) error) error {
+	call, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(i.ctx, cancel)()
+	stream, err := i.rpc.Execute(call, &pluginpb.Task{Id: task.ID, Capability: task.Capability, Payload: task.Payload, Cursor: task.Cursor})
+	if err != nil {
+		return i.failed(ctx, task, err)
+	}
+	for {
+		r, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return i.failed(ctx, task, err)
+		}
+		if err := deliver(Result{Payload: r.GetPayload(), Cursor: r.GetCursor()}); err != nil {
+			return err
+		}
+	}
+}
+
+// failed says why a stream ended other than by the end of its task.
+func (i *instance) failed(ctx context.Context, task Task, err error) error {
+	name := i.bundle.manifest.Name
+	switch code := status.Code(err); {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case code == codes.Aborted, i.ctx.Err() != nil:
+		return fmt.Errorf("%w: plugin %s %s was replaced or stopped", ErrInterrupted, name, i.bundle.manifest.Version)
+	case code == codes.Unavailable, code == codes.Canceled:
+		// The connection broke; that the process has ended may not have been
+		// noticed yet.
+		return fmt.Errorf("%w: plugin %s %s ended: %v", ErrInterrupted, name, i.bundle.manifest.Version, plain(err)) //nolint:errorlint // gRPC's error is no part of the interface
+	}
+	return &taskError{plugin: name, task: task.ID, err: plain(err)}
+}

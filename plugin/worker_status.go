@@ -1,0 +1,114 @@
+package plugin
+
+import (
+	"slices"
+	"time"
+)
+
+// set publishes a state and its reason, unless both are as before.
+func (w *worker) set(s State, reason string) {
+	w.mu.Lock()
+	same := w.status.State == s && w.status.Reason == reason
+	if w.status.State != s {
+		w.status.Since = time.Now()
+	}
+	w.status.State, w.status.Reason = s, reason
+	if w.current == nil {
+		w.status.PID = 0
+		if w.base != nil {
+			w.describe(w.base.bundle)
+		} else {
+			w.status.Version, w.status.Digest, w.status.Capabilities, w.accepted = "", "", nil, nil
+		}
+	}
+	w.mu.Unlock()
+	if !same {
+		w.log.Info("plugin state", "state", s, "reason", reason)
+		w.notify()
+	}
+}
+
+// remark publishes what is to be said about files that are not in force.
+func (w *worker) remark(note string) {
+	w.mu.Lock()
+	same := w.note == note
+	w.note = note
+	w.mu.Unlock()
+	if !same {
+		if note != "" {
+			w.log.Warn("plugin files", "note", note)
+		}
+		w.notify()
+	}
+}
+
+func (w *worker) update(f func(*Status)) {
+	w.mu.Lock()
+	f(&w.status)
+	w.mu.Unlock()
+	w.notify()
+}
+
+// count adds an exception.
+func (w *worker) count() { w.update(func(s *Status) { s.Exceptions++ }) }
+
+// describe copies what b says into the status; with mu held.
+func (w *worker) describe(b *bundle) {
+	w.status.Version, w.status.Digest = b.manifest.Version, "sha256:"+b.manifest.SHA256
+	w.status.Capabilities = slices.Clone(b.manifest.Capabilities)
+	w.status.Required = b.manifest.Required
+	w.accepted = b
+}
+
+func (w *worker) snapshot() Status {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.status
+	s.Capabilities = slices.Clone(s.Capabilities)
+	if w.note != "" {
+		if s.Reason != "" {
+			s.Reason += "; "
+		}
+		s.Reason += w.note
+	}
+	return s
+}
+
+// acquire returns the instance that takes tasks, entered, or nil.
+func (w *worker) acquire() *instance {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.current == nil || !w.current.enter() {
+		return nil
+	}
+	return w.current
+}
+
+// pin publishes which executables must stay, and the bundle in force.
+func (w *worker) pin() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pinned = w.pinned[:0]
+	for _, t := range []*trial{w.base, w.next} {
+		if t != nil {
+			w.pinned = append(w.pinned, t.bundle.manifest.SHA256)
+		}
+	}
+}
+
+// loaded is the bundle that runs or is to, nil if there is none.
+func (w *worker) loaded() *bundle {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.status.State == Refused || w.status.State == Quarantined || w.status.State == Stopped {
+		return nil
+	}
+	return w.accepted
+}
+
+// keeps returns the digests that must stay in the depot.
+func (w *worker) keeps() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.pinned)
+}
