@@ -12,6 +12,7 @@ import (
 
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/internal/etcdkv"
+	"github.com/perennial-go/perennial/upgrade"
 )
 
 // The readiness conditions that the agent itself sets.
@@ -286,7 +287,7 @@ func (r *running) down(ctx context.Context, cause error) error {
 	r.stopHost()
 
 	drain := r.cfg.Drain
-	if !superseded && drain.Idle <= 0 {
+	if !superseded && !errors.Is(cause, upgrade.ErrAborted) && drain.Idle <= 0 {
 		// Nobody else serves these clients: waiting for them gains nothing.
 		drain.Idle = time.Millisecond
 	}

@@ -147,8 +147,8 @@ func scalar(n *yaml.Node) (any, error) {
 		return n.Value, nil
 	}
 	var v any
-	if err := n.Decode(&v); err != nil {
-		return nil, err
+	if n.Decode(&v) != nil { // its error quotes the value
+		return nil, fmt.Errorf("line %d: the value is no %s", n.Line, n.ShortTag())
 	}
 	switch v.(type) {
 	case nil, bool, int, int64, uint64, float64, string:

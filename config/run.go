@@ -69,8 +69,8 @@ func (s *Store[T]) Run(ctx context.Context, src Source) error {
 // Run is busy the watch folds changes together.
 type follower struct {
 	keeper *keeper
-	views chan etcdkv.View
-	errs  chan error
+	views  chan etcdkv.View
+	errs   chan error
 }
 
 func send[V any](ctx context.Context, to chan<- V, v V) {

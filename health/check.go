@@ -58,7 +58,7 @@ const (
 	defaultTimeout = 2 * time.Second
 )
 
-func (c Check) normalized() (Check, error) {
+func (c Check) normalised() (Check, error) {
 	if !validName.MatchString(c.Name) {
 		return c, fmt.Errorf("%w: check name %q: want letters, digits and ._/:-, starting with a letter or digit, at most 128 bytes", ErrInvalid, c.Name)
 	}

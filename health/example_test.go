@@ -71,7 +71,7 @@ func ExampleMonitor_Handler() {
 	m.Set("draining", errors.New("an upgrade is under way"))
 
 	w := httptest.NewRecorder()
-	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+	m.Handler().ServeHTTP(w, httptest.NewRequestWithContext(context.Background(), http.MethodGet, "/readyz", nil))
 	fmt.Print(w.Code, " ", w.Body)
 	// Output: 503 not ready: draining
 }

@@ -89,7 +89,7 @@ func New(cfg Config) (*Monitor, error) {
 	}
 	names := map[string]bool{}
 	for _, r := range rules {
-		r, err := r.normalized()
+		r, err := r.normalised()
 		if err != nil {
 			return nil, err
 		}
@@ -115,7 +115,7 @@ func (m *Monitor) Registry() *prometheus.Registry { return m.registry }
 
 // AddCheck adds a check; if Run is running, it starts at once.
 func (m *Monitor) AddCheck(c Check) error {
-	c, err := c.normalized()
+	c, err := c.normalised()
 	if err != nil {
 		return err
 	}

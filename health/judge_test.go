@@ -89,7 +89,7 @@ func TestRuleStates(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.rule.Name, tc.rule.Indicator = "r", "i"
-			rule, err := tc.rule.normalized()
+			rule, err := tc.rule.normalised()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -142,7 +142,7 @@ func TestDefaultRulesAreTheReferenceTable(t *testing.T) {
 	}
 	var got []row
 	for _, r := range DefaultRules() {
-		if _, err := r.normalized(); err != nil {
+		if _, err := r.normalised(); err != nil {
 			t.Error(err)
 		}
 		got = append(got, row{r.Indicator, r.Above, r.Every})

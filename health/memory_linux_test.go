@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"os/exec"
@@ -38,9 +39,7 @@ func tree(t *testing.T, files map[string]string) string {
 func merge(parts ...map[string]string) map[string]string {
 	all := map[string]string{"proc/meminfo": meminfo}
 	for _, part := range parts {
-		for name, text := range part {
-			all[name] = text
-		}
+		maps.Copy(all, part)
 	}
 	return all
 }

@@ -81,7 +81,7 @@ func DefaultRules() []Rule {
 	}
 }
 
-func (r Rule) normalized() (Rule, error) {
+func (r Rule) normalised() (Rule, error) {
 	if !validName.MatchString(r.Name) {
 		return r, fmt.Errorf("%w: rule name %q: want letters, digits and ._/:-, starting with a letter or digit, at most 128 bytes", ErrInvalid, r.Name)
 	}

@@ -133,8 +133,8 @@ func (m *Monitor) announce(ctx context.Context) {
 	last := ""
 	for {
 		r := m.Report()
-		if print := r.fingerprint(); print != last {
-			last = print
+		if now := r.fingerprint(); now != last {
+			last = now
 			m.onChange(r)
 		}
 		select {

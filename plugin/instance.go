@@ -78,14 +78,33 @@ func (l *launcher) launch(ctx context.Context, b *bundle, log *slog.Logger, star
 	if err == nil {
 		return i, nil
 	}
+	ended := ctx.Err() == nil && i.brokeOff(err)
+	late := ctx.Err() == nil && limited.Err() != nil
+	i.discard() // joins the reader of the log
 	switch {
-	case i.hasExited():
-		err = fmt.Errorf("it ended before it was ready (%s%s): %w", i.proc.outcome(), i.said.lastWords(), err)
-	case ctx.Err() == nil && limited.Err() != nil:
+	case errors.Is(err, errRefused):
+	case late:
 		err = fmt.Errorf("it was not ready within %s%s: %w", l.cfg.StartTimeout, i.said.lastWords(), err)
+	case ended:
+		err = fmt.Errorf("it ended before it was ready (%s%s)", i.proc.outcome(), i.said.lastWords())
 	}
-	i.discard()
 	return nil, err
+}
+
+// brokeOff reports whether err comes from the end of the process, which shows
+// on its pipes and connection a moment before it can be reaped.
+func (i *instance) brokeOff(err error) bool {
+	if i.proc == nil || i.proc.ID() == "" || i.shookHands && status.Code(err) != codes.Unavailable {
+		return false
+	}
+	wait := time.NewTimer(pipeGrace)
+	defer wait.Stop()
+	select {
+	case <-i.proc.exited:
+		return true
+	case <-wait.C:
+		return false
+	}
 }
 
 func (l *launcher) bringUp(ctx context.Context, i *instance, started func(pid int)) error {

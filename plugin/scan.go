@@ -79,11 +79,19 @@ func (m *Manager) scan(ctx context.Context, views map[string]*view, running *syn
 
 // look judges one plugin if its files have changed.
 func (m *Manager) look(ctx context.Context, name string, views map[string]*view, running *sync.WaitGroup) bool {
+	v := views[name]
+	if !ValidName(name) {
+		// No worker: what List names must be fit for a key or a path.
+		if v == nil {
+			views[name] = &view{}
+			m.cfg.Logger.Error("plugin refused: the file's name wants 1 to 63 of a-z, 0-9 and inner hyphens before the suffix; rename it", "file", name+ManifestSuffix)
+		}
+		return false
+	}
 	w := m.worker(ctx, name, running)
 	if w == nil {
 		return false // still stopping; the next scan begins anew
 	}
-	v := views[name]
 	if v == nil {
 		v = &view{}
 		views[name] = v
@@ -178,9 +186,6 @@ func (m *Manager) print(name string) (print string, fresh bool) {
 
 // read checks a pair and puts its executable into the depot.
 func (m *Manager) read(name string) (*bundle, error) {
-	if !ValidName(name) {
-		return nil, fmt.Errorf("%w: file name: want 1 to 63 of a-z, 0-9 and inner hyphens before %s, found %q; rename it", ErrManifest, ManifestSuffix, name)
-	}
 	path := m.manifestPath(name)
 	fi, err := os.Stat(path)
 	if err != nil {

@@ -125,7 +125,7 @@ func indexAttacks() []attack {
 }
 
 func manifestAttacks() []attack {
-	edit := func(f *fixture, version string, change func(*Manifest)) []byte {
+	edit := func(f *fixture, change func(*Manifest)) []byte {
 		m := f.manifest("1.2.0")
 		change(m)
 		raw, err := encodeDocument(m)
@@ -151,7 +151,7 @@ func manifestAttacks() []attack {
 		}, ErrDigest, "too large"},
 		{"manifest missing", func(f *fixture) { f.remove(path(f, "1.2.0")) }, ErrNotFound, "complete"},
 		{"manifest signed for another name", func(f *fixture) {
-			f.signManifest(1, "1.2.0", edit(f, "1.2.0", func(m *Manifest) { m.Name = "otherd" }))
+			f.signManifest(1, "1.2.0", edit(f, func(m *Manifest) { m.Name = "otherd" }))
 		}, ErrUntrusted, "otherd"},
 		{"manifest signed for another version", func(f *fixture) {
 			f.signManifest(1, "1.2.0", f.read(path(f, "1.0.0")))
@@ -164,22 +164,24 @@ func manifestAttacks() []attack {
 			f.signManifest(1, "1.2.0", f.read(f.path(indexPath)))
 		}, nil, "manifest"},
 		{"manifest without this platform", func(f *fixture) {
-			f.signManifest(1, "1.2.0", edit(f, "1.2.0", func(m *Manifest) { m.Platforms[0].Arch = "riscv64" }))
+			f.signManifest(1, "1.2.0", edit(f, func(m *Manifest) { m.Platforms[0].Arch = "riscv64" }))
 		}, ErrPlatform, "linux/amd64"},
 		{"manifest whose blob digest is a path", func(f *fixture) {
-			f.signManifest(1, "1.2.0", edit(f, "1.2.0", func(m *Manifest) { m.Platforms[0].SHA256 = "../../../../etc/passwd" }))
+			f.signManifest(1, "1.2.0", edit(f, func(m *Manifest) { m.Platforms[0].SHA256 = "../../../../etc/passwd" }))
 		}, nil, "hexadecimal"},
 		{"manifest whose name is a path", func(f *fixture) {
-			f.signManifest(1, "1.2.0", edit(f, "1.2.0", func(m *Manifest) { m.Name = "../agentd" }))
+			f.signManifest(1, "1.2.0", edit(f, func(m *Manifest) { m.Name = "../agentd" }))
 		}, nil, "name"},
 		{"manifest of a newer schema", func(f *fixture) {
-			f.signManifest(1, "1.2.0", edit(f, "1.2.0", func(m *Manifest) { m.Schema = 2 }))
+			f.signManifest(1, "1.2.0", edit(f, func(m *Manifest) { m.Schema = 2 }))
 		}, nil, "schema 2"},
 	}
 }
 
 func blobAttacks() []attack {
-	path := func(f *fixture, version string) string { return f.path(blobPath(f.manifest(version).Platforms[0].SHA256)) }
+	path := func(f *fixture, version string) string {
+		return f.path(blobPath(f.manifest(version).Platforms[0].SHA256))
+	}
 	return []attack{
 		{"tampered blob", func(f *fixture) {
 			data := f.read(path(f, "1.2.0"))

@@ -87,7 +87,7 @@ func (d *download) run(ctx context.Context) (resumed bool, err error) {
 		err = fmt.Errorf("%w: writing %s stopped after %d of %d bytes: %w", ErrNoSpace, d.path, d.done, d.platform.Size, err)
 	}
 	err = errors.Join(err, d.file.Close())
-	if errors.Is(err, ErrDigest) || errors.Is(err, ErrNoSpace) {
+	if errors.Is(err, ErrDigest) || errors.Is(err, ErrNoSpace) || (err != nil && d.done == 0) {
 		err = errors.Join(err, os.Remove(d.path))
 	}
 	return resumed, err

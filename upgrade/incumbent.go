@@ -35,6 +35,8 @@ type failure struct {
 	reason string
 	// ours is true where the release was never given its chance.
 	ours bool
+	// deaf is true of a successor that would not hear an abort.
+	deaf bool
 }
 
 // trial is one successor as its incumbent sees it.
@@ -160,10 +162,10 @@ func (t *trial) watch(ctx context.Context) *failure {
 			return t.died(err)
 		case <-start.C:
 			if !t.served {
-				return &failure{class: BadBinary, reason: fmt.Sprintf("the successor did not serve within %v", t.cfg.StartTimeout)}
+				return &failure{class: BadBinary, deaf: true, reason: fmt.Sprintf("the successor did not serve within %v", t.cfg.StartTimeout)}
 			}
 		case <-quiet.C:
-			return &failure{class: BadBinary, reason: fmt.Sprintf("the successor sent no health report for %v", silence)}
+			return &failure{class: BadBinary, deaf: true, reason: fmt.Sprintf("the successor sent no health report for %v", silence)}
 		case <-probation.C:
 			if len(t.failing) > 0 {
 				return t.sick("unhealthy at the end of its probation")
@@ -296,9 +298,7 @@ func (t *trial) commit() error {
 
 // undoCommit makes the running release current again.
 func (t *trial) undoCommit(f failure) error {
-	if t.alive {
-		t.kill()
-	}
+	t.dismiss(f)
 	err := t.slots.prove(t.running, time.Now())
 	t.slot.Proven = time.Time{}
 	return errors.Join(t.rollBack(f), err, t.slot.save())
@@ -310,9 +310,7 @@ func (t *trial) rollBack(f failure) error {
 	resumed := t.gate.resume()
 	state := t.journal.last.State
 	moved := t.move(RollingBack, func(a *Attempt) { a.Reason, a.Class = f.reason, f.class })
-	if t.alive {
-		t.kill()
-	}
+	t.dismiss(f)
 	t.release()
 	if f.class != "" && !f.ours {
 		if err := t.quarantine.add(Ref{t.slot.Version, t.slot.Manifest, t.slot.Ref.Binary}, f.class, f.reason, time.Now()); err != nil {
@@ -333,22 +331,47 @@ func (u *Upgrader) giveUp(end State, f failure, lines []string) error {
 	return errors.Join(&Error{Op: "upgrade", Release: u.journal.last.To.Version, Err: errors.New(f.reason)}, err)
 }
 
-// kill ends a successor that is not wanted and waits for its end.
-func (t *trial) kill() {
-	if t.conn != nil {
-		// A successor that listens goes by itself and can say why.
-		_ = t.send(frame{Kind: kindAbort, Reason: t.journal.last.Reason})
+// dismiss ends a successor that is not wanted and waits for its end. One
+// that can hear is told, so that it answers what it has accepted; it is
+// killed when it takes too long.
+func (t *trial) dismiss(f failure) {
+	if !t.alive {
+		return
+	}
+	patience := t.cfg.AbortTimeout
+	if f.deaf {
+		patience = time.Second
+	}
+	if t.conn != nil && t.send(frame{Kind: kindAbort, Reason: f.reason}) == nil && t.gone(patience) {
+		return
 	}
 	if pid := findSuccessor(t.slot.binary(), t.pid); pid != 0 {
 		if p, err := os.FindProcess(pid); err == nil {
 			_ = p.Kill()
 		}
 	}
-	select {
-	case <-t.ended:
-		t.alive = false
-	case <-time.After(killTimeout):
+	if !t.gone(killTimeout) {
 		t.log.Error("the successor could not be killed", "pid", t.pid)
+	}
+}
+
+// gone waits for the end of the successor.
+func (t *trial) gone(patience time.Duration) bool {
+	limit := time.NewTimer(patience)
+	defer limit.Stop()
+	for {
+		select {
+		case <-t.ended:
+			t.alive = false
+			return true
+		case _, open := <-t.in:
+			// What it still says is of no interest, but it must not block.
+			if !open {
+				t.in = nil
+			}
+		case <-limit.C:
+			return false
+		}
 	}
 }
 

@@ -47,6 +47,9 @@ type Config struct {
 	// UnhealthyAfter is how many unhealthy reports in a row end a
 	// probation; default 3.
 	UnhealthyAfter int
+	// AbortTimeout is how long a successor that failed may take to answer
+	// the requests that it has accepted before it is killed; default 10 s.
+	AbortTimeout time.Duration
 	// Retention is how long a replaced release is kept; default 72 h.
 	Retention time.Duration
 
@@ -138,6 +141,7 @@ func New(cfg Config) (*Upgrader, error) {
 	setDefault(&cfg.Probation, 30*time.Second)
 	setDefault(&cfg.HealthEvery, time.Second)
 	setDefault(&cfg.UnhealthyAfter, 3)
+	setDefault(&cfg.AbortTimeout, 10*time.Second)
 	setDefault(&cfg.Retention, 72*time.Hour)
 	if cfg.Host == nil {
 		cfg.Host = quietHost{}

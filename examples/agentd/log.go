@@ -21,8 +21,8 @@ func (l *logFlags) add(cmd *cobra.Command) {
 }
 
 func (l *logFlags) logger(w io.Writer) (*slog.Logger, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(l.start)); err != nil {
+	level, ok := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}[l.start]
+	if !ok {
 		return nil, usagef("--log-level: want debug, info, warn or error, found %q", l.start)
 	}
 	l.level.Set(level)

@@ -38,7 +38,10 @@ func newRoot() *cobra.Command {
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
+		newRunCommand(),
 		newEtcdCommand(),
+		newUpgradeCommand(),
+		newFleetCommand(),
 		newKeysCommand(),
 		newReleaseCommand(),
 		newConfigCommand(),

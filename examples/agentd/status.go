@@ -56,7 +56,9 @@ func describeState(r upgrade.Report) string {
 	}
 	say("Journal: %s.", describeAttempt(r.Journal))
 	for _, line := range r.Journal.Log {
-		say("  | %s", line)
+		if strings.TrimSpace(line) != "" {
+			say("  | %s", line)
+		}
 	}
 	if len(r.Quarantine) == 0 {
 		say("Quarantine: empty.")

@@ -1,5 +1,5 @@
-// Package backoff spaces retries: exponential growth with full jitter, so
-// that a fleet that failed together does not return together.
+// Package backoff spaces retries: exponential growth with jitter, so that a
+// fleet that failed together does not return together.
 package backoff
 
 import (
@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// Backoff computes the waits between attempts. The zero value waits between
-// 0 and 200 ms at first and between 0 and 10 s at most. It is not safe for
+// Backoff computes the waits between attempts: each evenly distributed between
+// half a bound and the bound, which doubles from Min to Max. The zero value
+// waits 100 to 200 ms at first and 5 to 10 s in the end. It is not safe for
 // concurrent use.
 type Backoff struct {
-	// Min bounds the first wait; default 200 ms.
+	// Min is the first bound; default 200 ms.
 	Min time.Duration
-	// Max bounds every wait; default 10 s.
+	// Max is the largest bound, also where Min is larger; default 10 s.
 	Max time.Duration
 
 	attempt int
 }
 
-// Next returns the wait before the next attempt: evenly distributed between
-// half the bound and the bound, which doubles from Min to Max.
+// Next returns the wait before the next attempt.
 func (b *Backoff) Next() time.Duration {
 	lo, hi := b.Min, b.Max
 	if lo <= 0 {
@@ -40,7 +40,7 @@ func (b *Backoff) Next() time.Duration {
 	}
 	bound = min(bound, hi)
 	b.attempt++
-	return Jitter(bound*3/4, 1.0/3)
+	return Jitter(bound/4*3, 1.0/3)
 }
 
 // Reset makes the next wait a first one again.

@@ -45,11 +45,27 @@ func Dial(cfg ClientConfig) (*clientv3.Client, error) {
 	if timeout <= 0 {
 		timeout = defaultDialTimeout
 	}
+	options := []grpc.DialOption{
+		// gRPC's own cap of 120 s lets leases expire long after etcd is back.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff: grpcbackoff.Config{
+				BaseDelay:  reconnectMin,
+				Multiplier: 1.6,
+				Jitter:     0.5,
+				MaxDelay:   reconnectMax,
+			},
+			MinConnectTimeout: timeout,
+		}),
+	}
+	if cfg.Username != "" {
+		l := newLogin(cfg.Username, cfg.Password)
+		options = append(options,
+			grpc.WithChainUnaryInterceptor(l.unary),
+			grpc.WithChainStreamInterceptor(l.stream))
+	}
 	return clientv3.New(clientv3.Config{
 		Endpoints:            slices.Clone(cfg.Endpoints),
 		TLS:                  cfg.TLS,
-		Username:             cfg.Username,
-		Password:             cfg.Password,
 		DialTimeout:          timeout,
 		DialKeepAliveTime:    pingEvery,
 		DialKeepAliveTimeout: pingTimeout,
@@ -57,17 +73,6 @@ func Dial(cfg ClientConfig) (*clientv3.Client, error) {
 		// default enforcement policy.
 		PermitWithoutStream: false,
 		Logger:              zap.NewNop(),
-		DialOptions: []grpc.DialOption{
-			// gRPC's own cap of 120 s lets leases expire long after etcd is back.
-			grpc.WithConnectParams(grpc.ConnectParams{
-				Backoff: grpcbackoff.Config{
-					BaseDelay:  reconnectMin,
-					Multiplier: 1.6,
-					Jitter:     0.5,
-					MaxDelay:   reconnectMax,
-				},
-				MinConnectTimeout: timeout,
-			}),
-		},
+		DialOptions:         options,
 	})
 }

@@ -58,9 +58,15 @@ func fillDisk(t *testing.T, dir string) {
 	if len(got) != acked || len(sum.Torn)+len(sum.Damaged) != 0 {
 		t.Errorf("after the failure: %d records of %d acknowledged, flaws %v %v", len(got), acked, sum.Torn, sum.Damaged)
 	}
+	if err := s.Check(); err == nil {
+		t.Error("Check finds nothing wrong with a full disk")
+	}
 	// What the failed append had written must have been given back.
 	if err := s.Append(batch(t, `{"id":"small"}`)); err != nil {
 		t.Errorf("a record that fits was refused after a full disk: %v", err)
+	}
+	if err := s.Check(); err != nil {
+		t.Errorf("Check = %v after a record was stored", err)
 	}
 	if got, _ := records(t, dir); got["small"] != 1 || len(got) != acked+1 {
 		t.Errorf("found %d records, want %d and small", len(got), acked)

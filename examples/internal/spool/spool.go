@@ -52,6 +52,7 @@ type Spool struct {
 	dir      string
 	maxBytes atomic.Int64
 	records  atomic.Int64
+	failed   atomic.Bool // the last append was not stored
 
 	mu   sync.Mutex
 	open *group // takes members until its leader holds commit; nil if none does
@@ -126,6 +127,7 @@ func (s *Spool) Append(b Batch) error {
 	if g.err == nil {
 		s.records.Add(int64(g.n))
 	}
+	s.failed.Store(g.err != nil)
 	s.commit.Unlock()
 	close(g.done)
 	return g.err
@@ -178,6 +180,24 @@ func (s *Spool) write(data []byte) error {
 func (s *Spool) failure(data []byte, err error) error {
 	return fmt.Errorf("spool %s: %d bytes of records could not be made durable and are not stored; make sure that its file system is writable and has free space: %w", s.dir, len(data), err)
 }
+
+// Check returns nil if the last append was stored, and otherwise what keeps
+// a small file from being made durable beside the spool's: whoever takes a
+// failing spool out of service learns from it when to put it back.
+func (s *Spool) Check() error {
+	if !s.failed.Load() {
+		return nil
+	}
+	probe := filepath.Join(s.dir, fmt.Sprintf(".probe-%d", os.Getpid()))
+	err := durable.WriteFile(probe, make([]byte, probeBytes))
+	if err != nil {
+		return fmt.Errorf("spool %s cannot be written: %w", s.dir, err)
+	}
+	return os.Remove(probe)
+}
+
+// probeBytes is room for more than a handful of records.
+const probeBytes = 64 << 10
 
 // Close waits for the appends in progress and closes the current file, which
 // it deletes if it is empty. Later appends return ErrClosed; a second Close

@@ -1,0 +1,254 @@
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/perennial-go/perennial/internal/etcdkv"
+	"github.com/perennial-go/perennial/upgrade"
+)
+
+// Errors of a Directory.
+var (
+	// ErrNotRegistered: no live agent has this id.
+	ErrNotRegistered = errors.New("agent is not registered")
+	// ErrReplaced: a newer order took the place of the one that is followed.
+	ErrReplaced = errors.New("order was replaced by a newer one")
+)
+
+// Directory is the read side of the registry, and where orders are given.
+// Its methods may be called concurrently.
+type Directory struct {
+	client *clientv3.Client
+	keys   keys
+	addr   string
+}
+
+// Entry is what the registry holds of one agent.
+type Entry struct {
+	Registration
+	// Status is nil until the agent has written it.
+	Status  *Status        `json:"status,omitempty"`
+	Plugins []PluginRecord `json:"plugins,omitempty"`
+	// Error says what of the agent's values could not be read.
+	Error string `json:"error,omitempty"`
+}
+
+// OpenDirectory connects to nothing yet; close it after use.
+func OpenDirectory(cfg EtcdConfig) (*Directory, error) {
+	if len(cfg.Endpoints) == 0 {
+		return nil, errors.New("directory: Endpoints is missing: name at least one, such as http://127.0.0.1:2379")
+	}
+	client, err := cfg.dial()
+	if err != nil {
+		return nil, err
+	}
+	return &Directory{client: client, keys: newKeys(cfg.Root), addr: strings.Join(cfg.Endpoints, ",")}, nil
+}
+
+// Close ends the connection.
+func (d *Directory) Close() error { return d.client.Close() }
+
+func (d *Directory) prefixes() []string {
+	return []string{d.keys.registry(""), d.keys.status(""), d.keys.root + "plugins/"}
+}
+
+// List returns the agents that are alive, by id.
+func (d *Directory) List(ctx context.Context) ([]Entry, error) {
+	values := map[string]etcdkv.Value{}
+	for _, prefix := range d.prefixes() {
+		res, err := d.client.Get(ctx, prefix, clientv3.WithPrefix())
+		if err != nil {
+			return nil, fmt.Errorf("list agents: etcd at %s: %w", d.addr, err)
+		}
+		for _, kv := range res.Kvs {
+			values[string(kv.Key)] = etcdkv.Value{Data: kv.Value}
+		}
+	}
+	return d.entries(values), nil
+}
+
+// Watch calls changed with all agents at first and after each change, until
+// ctx ends, whose error it returns. It outlasts outages of etcd; changed
+// sees the newest state, not every state.
+func (d *Directory) Watch(ctx context.Context, changed func([]Entry)) error {
+	w, err := etcdkv.NewWatch(etcdkv.WatchConfig{
+		Client: d.client, Prefixes: d.prefixes(),
+		OnChange: func(v etcdkv.View) { changed(d.entries(v.Values)) },
+	})
+	if err != nil {
+		return err
+	}
+	return w.Run(ctx)
+}
+
+// entries puts together what the keys say of each agent. A status without a
+// registration is no agent.
+func (d *Directory) entries(values map[string]etcdkv.Value) []Entry {
+	found := map[string]*Entry{}
+	each(values, d.keys.registry(""), func(key, id string, data []byte) {
+		e := &Entry{}
+		if err := decode(key, data, &e.Registration); err != nil {
+			e.ID, e.Error = id, err.Error()
+		}
+		found[id] = e
+	})
+	each(values, d.keys.status(""), func(key, id string, data []byte) {
+		if e := found[id]; e != nil {
+			var s Status
+			if e.note(decode(key, data, &s)) {
+				e.Status = &s
+			}
+		}
+	})
+	each(values, d.keys.root+"plugins/", func(key, name string, data []byte) {
+		id, _, _ := strings.Cut(name, "/")
+		if e := found[id]; e != nil {
+			var p PluginRecord
+			if e.note(decode(key, data, &p)) {
+				e.Plugins = append(e.Plugins, p)
+			}
+		}
+	})
+	entries := make([]Entry, 0, len(found))
+	for _, e := range found {
+		entries = append(entries, *e)
+	}
+	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.ID, b.ID) })
+	return entries
+}
+
+func (e *Entry) note(err error) bool {
+	if err != nil {
+		e.Error = err.Error()
+	}
+	return err == nil
+}
+
+// each visits the values below prefix in the order of their keys.
+func each(values map[string]etcdkv.Value, prefix string, visit func(key, rest string, data []byte)) {
+	var keys []string
+	for key := range values {
+		if strings.HasPrefix(key, prefix) {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	for _, key := range keys {
+		visit(key, strings.TrimPrefix(key, prefix), values[key].Data)
+	}
+}
+
+// Order asks the agent called id to run pin and returns the order that it
+// wrote. An order that was waiting there is replaced. expect and by may be
+// empty. Errors: ErrNotRegistered.
+func (d *Directory) Order(ctx context.Context, id string, pin upgrade.Pin, expect, by string) (Order, error) {
+	if err := etcdkv.ValidID(id); err != nil {
+		return Order{}, err
+	}
+	if err := pin.Validate(); err != nil {
+		return Order{}, err
+	}
+	order := Order{
+		Schema: schema, ID: rand.Text(), Action: ActionUpgrade, Pin: pin,
+		Expect: expect, By: by, At: time.Now().UTC(),
+	}
+	value, err := json.Marshal(order)
+	if err != nil {
+		return Order{}, err
+	}
+	res, err := d.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.CreateRevision(d.keys.registry(id)), ">", 0)).
+		Then(clientv3.OpPut(d.keys.order(id), string(value))).Commit()
+	if err != nil {
+		return Order{}, fmt.Errorf("order for %s: etcd at %s: %w", id, d.addr, err)
+	}
+	if !res.Succeeded {
+		return Order{}, fmt.Errorf("no live agent called %s is in the registry: %w; list those there are", id, ErrNotRegistered)
+	}
+	return order, nil
+}
+
+// absentLimit is how long Follow waits for an agent that has left the
+// registry in the middle of an order.
+const absentLimit = 90 * time.Second
+
+// Follow tells the progress of an order until it has ended and returns how.
+// Errors: ErrReplaced, ErrNotRegistered when the agent stays away for more
+// than 90 s, or ctx's.
+func (d *Directory) Follow(ctx context.Context, order Order, id string, progress func(upgrade.Status)) (upgrade.Status, error) {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var last upgrade.Status
+	done := errors.New("order has ended")
+	absent := time.AfterFunc(absentLimit, func() {
+		stop(fmt.Errorf("%s left the registry %v ago: %w", id, absentLimit, ErrNotRegistered))
+	})
+	defer absent.Stop()
+	w, err := etcdkv.NewWatch(etcdkv.WatchConfig{
+		Client: d.client,
+		Keys:   []string{d.keys.registry(id), d.keys.status(id), d.keys.order(id)},
+		OnChange: func(v etcdkv.View) {
+			if _, ok := v.Values[d.keys.registry(id)]; ok {
+				absent.Stop()
+			} else {
+				absent.Reset(absentLimit)
+			}
+			status, err := d.follow(v, order, id)
+			if err != nil {
+				stop(err)
+				return
+			}
+			if status.OrderID != order.ID {
+				return
+			}
+			last = status
+			progress(status)
+			if status.State.Terminal() {
+				stop(done)
+			}
+		},
+	})
+	if err != nil {
+		return last, err
+	}
+	err = w.Run(ctx)
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	if errors.Is(err, done) {
+		return last, nil
+	}
+	return last, err
+}
+
+// follow reads one view of an agent.
+func (d *Directory) follow(v etcdkv.View, order Order, id string) (upgrade.Status, error) {
+	var status Status
+	if value, ok := v.Values[d.keys.status(id)]; ok {
+		if err := decode(d.keys.status(id), value.Data, &status); err != nil {
+			return upgrade.Status{}, err
+		}
+	}
+	if value, ok := v.Values[d.keys.order(id)]; ok && status.Upgrade.OrderID != order.ID {
+		var there Order
+		if err := decode(d.keys.order(id), value.Data, &there); err != nil {
+			return upgrade.Status{}, err
+		}
+		if there.ID != order.ID {
+			return upgrade.Status{}, fmt.Errorf("%s asked for %s at %s: %w", there.By, there.Pin, there.At.Format(time.RFC3339), ErrReplaced)
+		}
+		if status.OrderError != "" {
+			return upgrade.Status{}, errors.New(status.OrderError)
+		}
+	}
+	return status.Upgrade, nil
+}

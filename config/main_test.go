@@ -1,0 +1,186 @@
+package config_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/goleak"
+
+	"github.com/perennial-go/perennial/config"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience bounds every wait for something that is to happen.
+const patience = 60 * time.Second
+
+func eventually(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("%s: not within %s", what, patience)
+		}
+	}
+}
+
+func next[T any](t *testing.T, what string, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+		t.Fatalf("%s: not within %s", what, patience)
+		panic("unreachable")
+	}
+}
+
+type server struct {
+	Host    string
+	Port    uint16
+	Timeout time.Duration
+}
+
+type settings struct {
+	Server server
+	Tags   []string
+	Labels map[string]string
+	Limit  *int
+}
+
+func defaults() settings {
+	return settings{
+		Server: server{Host: "localhost", Port: 80, Timeout: time.Second},
+		Tags:   []string{"default"},
+		Labels: map[string]string{"from": "default"},
+	}
+}
+
+// rig is a store that runs against an etcd, as agent a1 of groups web and eu.
+type rig struct {
+	*config.Store[settings]
+	src    config.Source
+	cancel context.CancelFunc
+	done   chan error
+
+	mu      sync.Mutex
+	changes []config.Snapshot[settings]
+}
+
+func newRig(t *testing.T, client *clientv3.Client, file string) *rig {
+	t.Helper()
+	return newImpatientRig(t, client, file, patience)
+}
+
+// newImpatientRig waits only for timeout for etcd's first answer.
+func newImpatientRig(t *testing.T, client *clientv3.Client, file string, timeout time.Duration) *rig {
+	t.Helper()
+	r := &rig{
+		src:  config.Source{Client: client, AgentID: "a1", Groups: []string{"web", "eu"}, File: file},
+		done: make(chan error, 1),
+	}
+	store, err := config.New(config.Config[settings]{
+		Default: defaults(),
+		Validate: func(s *settings) error {
+			if s.Server.Port == 0 {
+				return errors.New("server.port is 0: want a port")
+			}
+			return nil
+		},
+		OnChange: func(_, s config.Snapshot[settings]) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.changes = append(r.changes, s)
+		},
+		MaxBytes:    10_000,
+		LoadTimeout: timeout,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Store = store
+	return r
+}
+
+// start runs the store; stop, or the test's end, joins it.
+func (r *rig) start(t *testing.T) {
+	t.Helper()
+	var ctx context.Context
+	ctx, r.cancel = context.WithCancel(t.Context())
+	go func() { r.done <- r.Run(ctx, r.src) }()
+	t.Cleanup(func() { r.stop(t) })
+}
+
+func (r *rig) stop(t *testing.T) {
+	t.Helper()
+	if r.cancel == nil {
+		return
+	}
+	r.cancel()
+	r.cancel = nil
+	if err := next(t, "Run returns", r.done); !errors.Is(err, context.Canceled) {
+		t.Errorf("Run: want only the end of its context, got %v", err)
+	}
+}
+
+// fails runs the store and returns what Run failed with.
+func (r *rig) fails(t *testing.T) error {
+	t.Helper()
+	err := r.Run(t.Context(), r.src)
+	if !errors.Is(err, config.ErrNoConfig) {
+		t.Fatalf("Run: want ErrNoConfig, got %v", err)
+	}
+	return err
+}
+
+func (r *rig) ready(t *testing.T) {
+	t.Helper()
+	select {
+	case <-r.Ready():
+	case err := <-r.done:
+		r.cancel = nil
+		t.Fatalf("Run ended before the first configuration: %v", err)
+	case <-time.After(patience):
+		t.Fatalf("no first configuration within %s: %+v", patience, r.Status())
+	}
+}
+
+// runs waits for a revision to be in force.
+func (r *rig) runs(t *testing.T, revision int64) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("revision %d in force", revision), func() bool { return r.Snapshot().Revision == revision })
+}
+
+func publish(t *testing.T, c *clientv3.Client, scope, document string) int64 {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	revision, err := config.Put(ctx, c, "", scope, []byte(document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return revision
+}
+
+// putRaw writes what Put would refuse, as somebody with etcdctl would.
+func putRaw(t *testing.T, c *clientv3.Client, key, document string) int64 {
+	t.Helper()
+	r, err := c.Put(t.Context(), key, document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Header.Revision
+}
+
+func goodFile(t *testing.T) string { return filepath.Join(t.TempDir(), "config.json") }

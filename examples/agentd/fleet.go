@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/perennial-go/perennial/agent"
+	"github.com/perennial-go/perennial/health"
+)
+
+func newFleetCommand() *cobra.Command {
+	var etcd etcdFlags
+	var watch bool
+	cmd := &cobra.Command{
+		Use:   "fleet",
+		Short: "List the agents: version, digest, state, health, last failure",
+		Long: `fleet lists the agents that are registered, which is those that are alive.
+With --watch it prints the list anew after each change, as JSON one line each,
+until it is interrupted.`,
+		Example: "  agentd fleet --etcd http://127.0.0.1:2379\n  agentd fleet --etcd http://127.0.0.1:2379 --watch -o json",
+		Args:    takes(),
+	}
+	output := formatFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := etcd.config()
+		if err != nil {
+			return err
+		}
+		directory, err := agent.OpenDirectory(cfg)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = directory.Close() }()
+		var entries []agent.Entry
+		err = etcd.ask(cmd.Context(), func(ctx context.Context) (err error) {
+			entries, err = directory.List(ctx)
+			return err
+		})
+		switch {
+		case err != nil:
+			return err
+		case watch:
+			return watchFleet(cmd, directory, output)
+		case output.json():
+			return printJSON(cmd.OutOrStdout(), entries)
+		}
+		return printFleet(cmd.OutOrStdout(), entries)
+	}
+	etcd.addTimeout(cmd)
+	cmd.Flags().BoolVar(&watch, "watch", false, "stay, and print the list anew after each change")
+	return cmd
+}
+
+// watchFleet ends with an interrupt, which is no failure, or when nobody
+// reads what it prints.
+func watchFleet(cmd *cobra.Command, directory *agent.Directory, output *format) error {
+	ctx, stop := context.WithCancelCause(cmd.Context())
+	defer stop(nil)
+	w, before := cmd.OutOrStdout(), ""
+	err := directory.Watch(ctx, func(entries []agent.Entry) {
+		var text strings.Builder
+		var err error
+		if output.json() {
+			err = json.NewEncoder(&text).Encode(entries)
+		} else {
+			err = printFleet(&text, entries)
+		}
+		if err == nil && text.String() != before {
+			before = text.String()
+			if !output.json() {
+				say(w, "%d agents", len(entries))
+			}
+			_, err = io.WriteString(w, before)
+		}
+		if err != nil {
+			stop(err)
+		}
+	})
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	if cmd.Context().Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func printFleet(w io.Writer, entries []agent.Entry) error {
+	if len(entries) == 0 {
+		_, err := fmt.Fprintln(w, "no agent is registered")
+		return err
+	}
+	rows := [][]string{{"AGENT", "VERSION", "DIGEST", "STATE", "HEALTH", "CONFIG", "PLUGINS", "LAST FAILURE"}}
+	for _, e := range entries {
+		if e.Error != "" && e.Version == "" {
+			rows = append(rows, []string{e.ID, "-", "-", "-", "-", "-", "-", e.Error})
+			continue
+		}
+		rows = append(rows, []string{
+			e.ID, e.Version, short(e.BinaryDigest), string(e.State.State),
+			healthOf(e.Status), configOf(e.Status), pluginsOf(e), failureOf(e),
+		})
+	}
+	return printTable(w, rows)
+}
+
+func healthOf(s *agent.Status) string {
+	if s == nil {
+		return "unknown"
+	}
+	var wrong []string
+	for _, c := range s.Health.Checks {
+		if !c.OK && c.Kind != health.Informative {
+			wrong = append(wrong, c.Name)
+		}
+	}
+	text := "ready"
+	switch {
+	case !s.Health.Live:
+		text = "dead"
+	case !s.Health.Ready:
+		text = "not ready"
+	}
+	if len(wrong) > 0 {
+		text += " (" + strings.Join(wrong, ", ") + ")"
+	}
+	for _, a := range s.Health.Alerts {
+		text += ", alert " + a.Name
+	}
+	return text
+}
+
+func configOf(s *agent.Status) string {
+	if s == nil || s.Config == nil {
+		return "-"
+	}
+	c := s.Config
+	text := fmt.Sprintf("r%d", c.Running)
+	if c.Running == 0 {
+		text = "default"
+	}
+	if c.Wanted != c.Running {
+		text += fmt.Sprintf(", r%d refused", c.Wanted)
+	}
+	return text
+}
+
+func pluginsOf(e agent.Entry) string {
+	var all []string
+	for _, p := range e.Plugins {
+		all = append(all, fmt.Sprintf("%s %s %s", p.Name, p.Version, p.State))
+	}
+	return dash(strings.Join(all, ", "))
+}
+
+// failureOf is what went wrong last: an upgrade, or the configuration.
+func failureOf(e agent.Entry) string {
+	var all []string
+	if e.Status != nil {
+		if f := e.Status.Upgrade.LastFailed; f != nil {
+			all = append(all, fmt.Sprintf("release %s: %s", f.Version, f.Reason))
+		} else if a := e.Status.Upgrade.Attempt; a.State.Terminal() && a.Reason != "" {
+			all = append(all, fmt.Sprintf("release %s: %s", a.To.Version, a.Reason))
+		}
+		if c := e.Status.Config; c != nil && c.Wanted != c.Running && c.LastFailed != nil {
+			all = append(all, fmt.Sprintf("%s r%d: %s", c.LastFailed.Key, c.LastFailed.Revision, c.LastFailed.Reason))
+		}
+	}
+	if e.Error != "" {
+		all = append(all, e.Error)
+	}
+	return strings.ReplaceAll(dash(strings.Join(all, "; ")), "\n", "; ")
+}

@@ -1,0 +1,317 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/perennial-go/perennial/examples/internal/spool"
+	"github.com/perennial-go/perennial/internal/etcdtest"
+)
+
+// result is how a command ended.
+type result struct {
+	code           int
+	stdout, stderr string
+}
+
+// agentd runs a command of version 1.0.0 to its end.
+func agentd(t testing.TB, args ...string) result {
+	t.Helper()
+	return command(t, nil, args...)
+}
+
+// command is agentd with further environment variables.
+func command(t testing.TB, env []string, args ...string) result {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), binary(t, "1.0.0"), args...)
+	cmd.Env = append(os.Environ(), env...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}
+
+// ok fails the test unless the command succeeded.
+func (r result) ok(t testing.TB) result {
+	t.Helper()
+	if r.code != 0 {
+		t.Fatalf("exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	return r
+}
+
+// fails checks that the command ended with code and one sentence that
+// contains all of says.
+func (r result) fails(t testing.TB, code int, says ...string) {
+	t.Helper()
+	if r.code != code {
+		t.Errorf("exit code %d, want %d\n%s%s", r.code, code, r.stdout, r.stderr)
+	}
+	var sentence string
+	for line := range strings.Lines(r.stderr) {
+		if strings.HasPrefix(line, "agentd: ") {
+			sentence += line
+		}
+	}
+	if strings.Count(sentence, "\n") != 1 {
+		t.Errorf("want one sentence on standard error, found\n%s", r.stderr)
+	}
+	for _, s := range says {
+		if !strings.Contains(sentence, s) {
+			t.Errorf("want %q in the sentence, found\n%s", s, r.stderr)
+		}
+	}
+}
+
+// site is everything that one agent needs.
+type site struct {
+	t     testing.TB
+	dir   string
+	etcd  *etcdtest.Server
+	repo  string
+	key   string
+	trust string
+	state string
+	// listen and admin were free a moment ago.
+	listen, admin string
+}
+
+func newSite(t testing.TB) *site {
+	t.Helper()
+	dir := t.TempDir()
+	s := &site{
+		t: t, dir: dir, etcd: etcdtest.Start(t),
+		repo:  filepath.Join(dir, "repo"),
+		key:   filepath.Join(dir, "keys", "release.key"),
+		trust: filepath.Join(dir, "keys", "release.pub"),
+		state: filepath.Join(dir, "state"),
+	}
+	s.listen, s.admin = freeAddress(t), freeAddress(t)
+	agentd(t, "keys", "generate", "--out", filepath.Join(dir, "keys")).ok(t)
+	return s
+}
+
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// release publishes versions.
+func (s *site) release(versions ...string) {
+	s.t.Helper()
+	for _, v := range versions {
+		agentd(s.t, "release", "build", "--key", s.key, "--repo", s.repo, "--version", v, binary(s.t, v)).ok(s.t)
+	}
+}
+
+// runArgs are the arguments of agentd run; later ones win.
+func (s *site) runArgs(more ...string) []string {
+	return append([]string{"run", "--id", "a1", "--etcd", s.etcd.URL(), "--state-dir", s.state,
+		"--listen", s.listen, "--admin", s.admin, "--repo", s.repo, "--trust", s.trust, "--probation", "1s"}, more...)
+}
+
+// process is a running agent: the first process, and what follows it.
+type process struct {
+	site *site
+	cmd  *exec.Cmd
+	log  string
+	done chan error
+}
+
+// start runs version 1.0.0 until it is ready; the end of the test ends it.
+func (s *site) start(more ...string) *process {
+	s.t.Helper()
+	p := s.launch(more...)
+	waitFor(s.t, "the agent is ready", func() bool {
+		select {
+		case err := <-p.done:
+			s.t.Fatalf("the agent ended: %v\n%s", err, p.logged())
+		default:
+		}
+		return status(s.url(s.admin, "/readyz")) == http.StatusOK
+	})
+	return p
+}
+
+func (s *site) launch(more ...string) *process {
+	s.t.Helper()
+	logFile, err := os.CreateTemp(s.dir, "agent-*.log")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	p := &process{site: s, cmd: exec.Command(binary(s.t, "1.0.0"), s.runArgs(more...)...), log: logFile.Name(), done: make(chan error, 1)}
+	// A file, not a pipe: successors inherit it, and Wait must not wait for
+	// them.
+	p.cmd.Stdout, p.cmd.Stderr = logFile, logFile
+	if err := p.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	go func() { p.done <- errors.Join(p.cmd.Wait(), logFile.Close()) }()
+	s.t.Cleanup(func() {
+		p.stop()
+		if s.t.Failed() {
+			s.t.Logf("the agent said:\n%s", p.logged())
+		}
+	})
+	return p
+}
+
+func (p *process) logged() string {
+	text, err := os.ReadFile(p.log)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+// stop ends whichever process serves now and waits until the address is
+// free. It may be called more than once.
+func (p *process) stop() {
+	pids := map[int]bool{p.cmd.Process.Pid: true}
+	if i, err := p.site.info(); err == nil {
+		pids[i.PID] = true
+	}
+	for pid := range pids {
+		if err := sendSignal(pid, syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			p.site.t.Error(err)
+		}
+	}
+	waitFor(p.site.t, "the agent has ended", func() bool {
+		for pid := range pids {
+			if alive(pid) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func sendSignal(pid int, sig syscall.Signal) error {
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		return err
+	}
+	return p.Signal(sig)
+}
+
+// alive counts a zombie, which only its parent can remove, as dead.
+func alive(pid int) bool {
+	if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil {
+		_, after, _ := bytes.Cut(stat, []byte(") "))
+		return !bytes.HasPrefix(after, []byte("Z"))
+	}
+	return sendSignal(pid, 0) == nil
+}
+
+func (s *site) url(address, path string) string { return "http://" + address + path }
+
+// status is the status code of a GET, 0 without an answer.
+func status(url string) int {
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Get(url)
+	if err != nil {
+		return 0
+	}
+	_ = res.Body.Close()
+	return res.StatusCode
+}
+
+// info asks the agent who it is.
+func (s *site) info() (info, error) {
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Get(s.url(s.listen, "/v1/info"))
+	if err != nil {
+		return info{}, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	var i info
+	return i, json.NewDecoder(res.Body).Decode(&i)
+}
+
+func (s *site) mustInfo() info {
+	s.t.Helper()
+	i, err := s.info()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return i
+}
+
+// post sends records and returns the answer's code.
+func (s *site) post(body string) int {
+	s.t.Helper()
+	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Post(s.url(s.listen, "/v1/records"), "application/x-ndjson", strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	return res.StatusCode
+}
+
+// stored counts the records of a site by their field "id".
+func (s *site) stored() map[string]int {
+	s.t.Helper()
+	got := map[string]int{}
+	_, err := spool.Read(filepath.Join(s.state, "spool"), func(record []byte) error {
+		var r struct{ ID string }
+		err := json.Unmarshal(record, &r)
+		got[r.ID]++
+		return err
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return got
+}
+
+// upgrade runs agentd upgrade; more comes last and wins.
+func (s *site) upgrade(version string, more ...string) result {
+	s.t.Helper()
+	args := []string{"upgrade", "--etcd", s.etcd.URL(), "--agent", "a1", "--repo", s.repo, "--trust", s.trust}
+	return agentd(s.t, append(append(args, more...), version)...)
+}
+
+// current is the slot that the site's state directory would boot.
+func (s *site) current() string {
+	s.t.Helper()
+	target, err := os.Readlink(filepath.Join(s.state, "current"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return target
+}
+
+func waitFor(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(60 * time.Second)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("not within 60s: %s", what)
+		}
+	}
+}

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/perennial-go/perennial/agent"
+	"github.com/perennial-go/perennial/config"
+	"github.com/perennial-go/perennial/examples/agentd/internal/settings"
+	"github.com/perennial-go/perennial/health"
+	"github.com/perennial-go/perennial/upgrade"
+)
+
+// runFlags are the flags of agentd run.
+type runFlags struct {
+	etcd      etcdFlags
+	releases  reader
+	logs      logFlags
+	id        string
+	stateDir  string
+	listen    string
+	admin     string
+	plugins   string
+	labels    []string
+	groups    []string
+	probation time.Duration
+	retention time.Duration
+	ttl       time.Duration
+	heartbeat time.Duration
+	policy    upgrade.Policy
+}
+
+func newRunCommand() *cobra.Command {
+	var r runFlags
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the agent",
+		Long: `run takes records on --listen (POST /v1/records, GET /v1/info), answers
+/livez, /readyz and /metrics on --admin, and keeps everything in --state-dir:
+records in spool/*.ndjson, releases in slots/.
+
+Without --repo and --trust it does all that and refuses upgrades. SIGTERM and
+SIGINT end it after the requests in progress; so does a successor, after an
+upgrade, with exit code 0.`,
+		Example: `  agentd run --id a1 --etcd http://127.0.0.1:2379 --state-dir /var/lib/agentd \
+    --repo https://releases.example.com/agentd --trust /etc/agentd/release.pub \
+    --plugins /usr/lib/agentd/plugins --label env=test --group web`,
+		Args: takes(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return r.run(cmd)
+		},
+	}
+	r.etcd.add(cmd)
+	r.releases.add(cmd)
+	r.logs.add(cmd)
+	f := cmd.Flags()
+	f.StringVar(&r.id, "id", "", "`id` of the agent, unique in the fleet")
+	f.StringVar(&r.stateDir, "state-dir", "", "state `directory`, of this agent alone")
+	f.StringVar(&r.listen, "listen", "127.0.0.1:7070", "`address` for records")
+	f.StringVar(&r.admin, "admin", "127.0.0.1:7071", "`address` for health and metrics")
+	f.StringVar(&r.plugins, "plugins", "", "plugins `directory`; none without it")
+	f.StringSliceVar(&r.labels, "label", nil, "label `key=value`; may be repeated")
+	f.StringSliceVar(&r.groups, "group", nil, "configuration `group`; may be repeated, the later one wins")
+	f.DurationVar(&r.probation, "probation", 30*time.Second, "how long a new release serves before it is trusted")
+	f.DurationVar(&r.retention, "retention", 72*time.Hour, "how long a replaced release is kept")
+	f.DurationVar(&r.ttl, "ttl", 30*time.Second, "how long the registration outlives the agent")
+	f.DurationVar(&r.heartbeat, "heartbeat", 5*time.Second, "pause between two heartbeats")
+	f.BoolVar(&r.policy.AllowMajor, "allow-major", false, "allow upgrades to another major version")
+	f.BoolVar(&r.policy.AllowPrerelease, "allow-prerelease", false, "allow upgrades to a pre-release")
+	require(cmd, "id", "a1")
+	require(cmd, "state-dir", "/var/lib/agentd")
+	return cmd
+}
+
+// run is what the program does; everything before it is flags.
+func (r *runFlags) run(cmd *cobra.Command) error {
+	crash()
+	s := &service{flags: r, started: time.Now()}
+	cfg, err := r.agentConfig(cmd, s)
+	if err != nil {
+		return err
+	}
+	defaults := settings.Default()
+	defaults.Log.Level = r.logs.start
+	s.settings, err = config.New(config.Config[settings.Settings]{
+		Default:  defaults,
+		Validate: (*settings.Settings).Validate,
+		OnChange: func(_, now config.Snapshot[settings.Settings]) { s.apply(now.Value) },
+		Logger:   cfg.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	cfg.Settings = s.settings
+	a, err := agent.New(cfg)
+	if err != nil {
+		return err
+	}
+	err = a.Run(cmd.Context())
+	if errors.Is(err, agent.ErrSuperseded) {
+		s.log.Info("a successor has taken over", "id", r.id)
+		return nil
+	}
+	return err
+}
+
+func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, error) {
+	cfg := agent.Config{
+		ID: r.id, Name: r.releases.name, Version: version, Groups: r.groups,
+		StateDir: r.stateDir, TTL: r.ttl, HeartbeatEvery: r.heartbeat,
+		Start: s.start, Stop: s.stop,
+	}
+	cfg.Revision, cfg.BuildTime = built()
+	var err error
+	if cfg.Logger, err = r.logs.logger(cmd.ErrOrStderr()); err != nil {
+		return cfg, err
+	}
+	s.log = cfg.Logger
+	if cfg.Etcd, err = r.etcd.config(); err != nil {
+		return cfg, err
+	}
+	if cfg.Labels, err = parseLabels(r.labels); err != nil {
+		return cfg, err
+	}
+	cfg.Plugins.Dir = r.plugins
+	cfg.Health.Checks = append([]health.Check{{Name: "spool", Func: s.checkSpool}}, faults(s.started)...)
+	cfg.Upgrade = upgrade.Config{Policy: r.policy, Probation: r.probation, Retention: r.retention, PluginAPI: pluginAPI, ConfigSchema: configSchema}
+	if (r.releases.repo == "") != (r.releases.trust == "") {
+		return cfg, usagef("--repo and --trust belong together: give both, or none to refuse upgrades")
+	}
+	if r.releases.repo != "" {
+		cfg.Upgrade.Source, cfg.Upgrade.Trust, err = r.releases.open()
+	}
+	return cfg, err
+}
+
+// What a release's requires is compared with.
+const (
+	pluginAPI    = "1.0.0"
+	configSchema = "1.0.0"
+)
+
+func parseLabels(pairs []string) (map[string]string, error) {
+	labels := map[string]string{}
+	for _, pair := range pairs {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok || key == "" {
+			return nil, usagef("--label: want key=value, such as env=test, found %q", pair)
+		}
+		if old, twice := labels[key]; twice && old != value {
+			return nil, usagef("--label: want one value for %s, found %q and %q", key, old, value)
+		}
+		labels[key] = value
+	}
+	return labels, nil
+}
+
+// built says what the program was built from, as far as the toolchain noted
+// it down.
+func built() (revision, at string) {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "", ""
+	}
+	modified := false
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			revision = s.Value
+		case "vcs.time":
+			at = s.Value
+		case "vcs.modified":
+			modified = s.Value == "true"
+		}
+	}
+	if revision != "" && modified {
+		revision = fmt.Sprintf("%s (modified)", revision)
+	}
+	return revision, at
+}

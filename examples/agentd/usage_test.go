@@ -1,0 +1,120 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// commands calls f with every command that does something.
+func commands(cmd *cobra.Command, f func(*cobra.Command)) {
+	if len(cmd.Commands()) == 0 {
+		f(cmd)
+	}
+	for _, sub := range cmd.Commands() {
+		commands(sub, f)
+	}
+}
+
+func TestEveryCommandHasAnExampleAndNamesItsVariables(t *testing.T) {
+	commands(newRoot(), func(cmd *cobra.Command) {
+		if cmd.Example == "" || cmd.Short == "" || cmd.Long == "" {
+			t.Errorf("%s lacks an example or a description", cmd.CommandPath())
+		}
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if f.Name != "help" && !strings.Contains(f.Usage, "$"+variable(f.Name)) {
+				t.Errorf("%s --help does not name the variable of --%s: %q", cmd.CommandPath(), f.Name, f.Usage)
+			}
+		})
+	})
+}
+
+func TestExamplesParse(t *testing.T) {
+	commands(newRoot(), func(cmd *cobra.Command) {
+		text := strings.ReplaceAll(cmd.Example, "\\\n", " ")
+		for line := range strings.Lines(text) {
+			_, call, ok := strings.Cut(line, "agentd ")
+			if !ok {
+				t.Errorf("%s: example %q does not call agentd", cmd.CommandPath(), line)
+				continue
+			}
+			found, rest, err := newRoot().Find(strings.Fields(strings.ReplaceAll(call, "'", "")))
+			if err != nil || found.CommandPath() != cmd.CommandPath() {
+				t.Errorf("example %q is of %s: %v", line, found.CommandPath(), err)
+				continue
+			}
+			if strings.Contains(line, "--reason") {
+				continue // quoted words, which Fields takes apart
+			}
+			if err := found.ParseFlags(rest); err != nil {
+				t.Errorf("example %q: %v", line, err)
+			}
+			if err := completeFlags(found, func(string) (string, bool) { return "", false }); err != nil {
+				t.Errorf("example %q: %v", line, err)
+			}
+			if err := found.Args(found, found.Flags().Args()); err != nil {
+				t.Errorf("example %q: %v", line, err)
+			}
+		}
+	})
+}
+
+func TestWrongUsageEndsWith2AndOneSentence(t *testing.T) {
+	for name, c := range map[string]struct {
+		args []string
+		says []string
+	}{
+		"unknown command":            {[]string{"rum"}, []string{`"rum"`, "--help"}},
+		"unknown subcommand":         {[]string{"config", "set"}, []string{`"set"`, "agentd config --help"}},
+		"unknown flag":               {[]string{"run", "--sate-dir", "x"}, []string{"--sate-dir", "agentd run --help"}},
+		"missing flag":               {[]string{"status"}, []string{"--state-dir", "AGENTD_STATE_DIR", "/var/lib/agentd"}},
+		"missing argument":           {[]string{"upgrade", "--etcd", "http://x:1", "--agent", "a", "--repo", "r", "--trust", "t"}, []string{"VERSION"}},
+		"one argument too many":      {[]string{"status", "--state-dir", "x", "y"}, []string{`"y"`}},
+		"unknown output":             {[]string{"status", "--state-dir", "x", "-o", "xml"}, []string{"text or json", "xml"}},
+		"unknown log level":          {[]string{"run", "--id", "a", "--etcd", "http://x:1", "--state-dir", "x", "--log-level", "loud"}, []string{"--log-level", "loud"}},
+		"unknown log format":         {[]string{"run", "--id", "a", "--etcd", "http://x:1", "--state-dir", "x", "--log-format", "xml"}, []string{"--log-format", "xml"}},
+		"label without value":        {[]string{"run", "--id", "a", "--etcd", "http://x:1", "--state-dir", "x", "--label", "test"}, []string{"key=value", `"test"`}},
+		"label twice":                {[]string{"run", "--id", "a", "--etcd", "http://x:1", "--state-dir", "x", "--label", "a=1,a=2"}, []string{`"1"`, `"2"`}},
+		"repo without trust":         {[]string{"run", "--id", "a", "--etcd", "http://x:1", "--state-dir", "x", "--repo", "r"}, []string{"--trust"}},
+		"etcd without a port":        {[]string{"fleet", "--etcd", "localhost"}, []string{"http://127.0.0.1:2379", "localhost"}},
+		"certificate without a key":  {[]string{"fleet", "--etcd", "https://x:1", "--etcd-cert", "c"}, []string{"--etcd-key"}},
+		"platforms do not match":     {[]string{"release", "build", "--key", "k", "--repo", "r", "--version", "1.0.0", "--platform", "linux/amd64", "a", "b"}, []string{"2", "1"}},
+		"duration that is no number": {[]string{"run", "--id", "a", "--etcd", "http://x:1", "--state-dir", "x", "--probation", "long"}, []string{"--probation", "long"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			agentd(t, c.args...).fails(t, 2, c.says...)
+		})
+	}
+}
+
+func TestEnvironmentStandsInForFlagsAndFlagsComeFirst(t *testing.T) {
+	good, bad := t.TempDir(), filepath.Join(t.TempDir(), "absent")
+	// Both directories are refused, and the sentence tells which was read.
+	command(t, []string{"AGENTD_STATE_DIR=" + bad}, "status").fails(t, 1, bad)
+	command(t, []string{"AGENTD_STATE_DIR=" + bad}, "status", "--state-dir", good).fails(t, 1, good)
+	command(t, []string{"AGENTD_STATE_DIR="}, "status").fails(t, 2, "AGENTD_STATE_DIR")
+	command(t, []string{"AGENTD_OUTPUT=xml"}, "status", "--state-dir", good).fails(t, 2, "AGENTD_OUTPUT", "xml")
+}
+
+func TestVersionIsTheOneOfTheBuild(t *testing.T) {
+	if r := agentd(t, "--version").ok(t); r.stdout != "agentd 1.0.0\n" {
+		t.Errorf("--version prints %q", r.stdout)
+	}
+	if r := agentd(t).ok(t); !strings.Contains(r.stdout, "Exit codes") {
+		t.Errorf("agentd alone prints no help:\n%s", r.stdout)
+	}
+}
+
+func TestStatusOfWhatIsNoStateDirectory(t *testing.T) {
+	agentd(t, "status", "--state-dir", t.TempDir()).fails(t, 1, "no current release")
+	agentd(t, "status", "--state-dir", filepath.Join(t.TempDir(), "absent")).fails(t, 1, "--state-dir")
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	agentd(t, "status", "--state-dir", file).fails(t, 1, file)
+}

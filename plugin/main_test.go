@@ -1,0 +1,376 @@
+package plugin_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/perennial-go/perennial/plugin"
+	"github.com/perennial-go/perennial/plugin/pluginpb"
+	"github.com/perennial-go/perennial/plugin/sdk"
+)
+
+// The test binary is also the plugin that the tests run, and a host that the
+// tests kill. What a plugin is to do is appended to its copy of the binary:
+// each spec so has a digest of its own, as each release of a plugin has.
+
+const (
+	trailerMark = "\n#perennial-test-plugin:"
+	hostEnv     = "PERENNIAL_TEST_HOST"
+)
+
+func TestMain(m *testing.M) {
+	switch {
+	case os.Getenv(pluginpb.CookieKey) != "":
+		if err := servePlugin(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	case os.Getenv(hostEnv) != "":
+		if err := serveHost(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// spec is what a test's plugin is to do.
+type spec struct {
+	Name, Version string
+	// Report replaces the version that the plugin reports.
+	Report string
+	// ExitEarly ends it before the handshake, ExitInStart in Start.
+	ExitEarly, ExitInStart bool
+	HangInStart            bool
+	// IgnoreStop makes Execute and Stop hang.
+	IgnoreStop bool
+	// Problem is what Health reports while the file of that name exists.
+	Problem string
+}
+
+// servePlugin is the plugin's main.
+func servePlugin() error {
+	path, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	_, trailer, ok := bytes.Cut(data[max(len(data)-4096, 0):], []byte(trailerMark))
+	var s spec
+	if err := json.Unmarshal(trailer, &s); !ok || err != nil {
+		return fmt.Errorf("no spec at the end of %s: %w", path, err)
+	}
+	if s.ExitEarly {
+		return errors.New("no configuration for the frobnicator")
+	}
+	version := s.Version
+	if s.Report != "" {
+		version = s.Report
+	}
+	return sdk.Serve(sdk.Config{
+		Name: s.Name, Version: version,
+		Capabilities: []string{"count", "environ", "fds", "crash", "fail", "settings", "offspring", "flood"},
+	}, &testPlugin{spec: s})
+}
+
+type testPlugin struct {
+	spec     spec
+	settings []byte
+}
+
+func (p *testPlugin) Start(ctx context.Context, settings []byte) error {
+	if p.spec.ExitInStart {
+		panic("cannot bear it")
+	}
+	if p.spec.HangInStart {
+		<-ctx.Done()
+		select {}
+	}
+	p.settings = settings
+	sdk.Logger().Warn("hello from the plugin", "version", p.spec.Version)
+	return nil
+}
+
+func (p *testPlugin) Health(context.Context) error {
+	if _, err := os.Stat(p.spec.Problem); p.spec.Problem != "" && err == nil {
+		return errors.New("the source is unreadable")
+	}
+	return nil
+}
+
+func (p *testPlugin) Stop(context.Context) error {
+	if p.spec.IgnoreStop {
+		select {}
+	}
+	return nil
+}
+
+func (p *testPlugin) Execute(ctx context.Context, task sdk.Task, send func(sdk.Result) error) error {
+	text := func(s string) error { return send(sdk.Result{Payload: []byte(s)}) }
+	switch task.Capability {
+	case "count":
+		return p.count(ctx, task, send)
+	case "environ":
+		return text(strings.Join(os.Environ(), "\n"))
+	case "fds":
+		return text(openFiles())
+	case "settings":
+		return text(string(p.settings))
+	case "crash":
+		_ = text("before the crash")
+		os.Exit(7)
+	case "fail":
+		return errors.New("no such table")
+	case "flood":
+		return send(sdk.Result{Payload: make([]byte, pluginpb.MaxMessageBytes+1)})
+	case "offspring":
+		cmd := exec.Command("sleep", "600")
+		cmd.Stdout, cmd.Stderr = os.NewFile(1, "stdout"), os.NewFile(2, "stderr")
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		return text(strconv.Itoa(cmd.Process.Pid))
+	}
+	return errors.ErrUnsupported
+}
+
+// count streams the numbers after the cursor as fast as they are taken, each
+// its own cursor. A payload bounds it.
+func (p *testPlugin) count(ctx context.Context, task sdk.Task, send func(sdk.Result) error) error {
+	n, _ := strconv.Atoi(task.Cursor)
+	limit, _ := strconv.Atoi(string(task.Payload))
+	for limit == 0 || n < limit {
+		if ctx.Err() != nil && !p.spec.IgnoreStop {
+			return ctx.Err()
+		}
+		n++
+		s := strconv.Itoa(n)
+		if err := send(sdk.Result{Payload: []byte(p.spec.Version + " " + s), Cursor: s}); err != nil && !p.spec.IgnoreStop {
+			return err
+		}
+	}
+	return nil
+}
+
+func openFiles() string {
+	var b strings.Builder
+	entries, _ := os.ReadDir("/proc/self/fd")
+	for _, e := range entries {
+		target, _ := os.Readlink("/proc/self/fd/" + e.Name())
+		fmt.Fprintln(&b, e.Name(), target)
+	}
+	return b.String()
+}
+
+// serveHost is the main of a host process: it runs the plugins of the
+// directory that its environment names and prints the process id of the first
+// that runs.
+func serveHost() error {
+	dir, state, _ := strings.Cut(os.Getenv(hostEnv), "|")
+	printed := false
+	m, err := plugin.New(plugin.Config{
+		Dir: dir, StateDir: state, ScanEvery: 50 * time.Millisecond,
+		OnChange: func(all []plugin.Status) {
+			for _, s := range all {
+				if s.State == plugin.Running && !printed {
+					printed = true
+					fmt.Println(s.PID)
+				}
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer cancel()
+	return m.Run(ctx)
+}
+
+// build writes an executable that does what s says.
+func build(tb testing.TB, s spec) string {
+	tb.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	src, err := os.Open(self)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer func() { _ = src.Close() }()
+	dst, err := os.OpenFile(filepath.Join(tb.TempDir(), s.Name), os.O_CREATE|os.O_WRONLY, 0o755)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	trailer, err := json.Marshal(s)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	_, err = io.Copy(dst, src)
+	if err == nil {
+		_, err = dst.WriteString(trailerMark + string(trailer))
+	}
+	if err = errors.Join(err, dst.Close()); err != nil {
+		tb.Fatal(err)
+	}
+	return dst.Name()
+}
+
+func manifest(s spec) plugin.Manifest {
+	return plugin.Manifest{
+		Name: s.Name, Version: s.Version,
+		Capabilities: []string{"count", "environ", "fds", "crash", "fail", "settings", "offspring", "flood"},
+	}
+}
+
+// install builds s and puts it into dir.
+func install(tb testing.TB, dir string, s spec) plugin.Manifest {
+	tb.Helper()
+	m, err := plugin.Install(dir, build(tb, s), manifest(s))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return m
+}
+
+// host is a Manager that runs, with short times.
+type host struct {
+	*plugin.Manager
+	dir, state string
+	end        func() // stops it and waits; a late end fails the test
+}
+
+func startHost(tb testing.TB, dir string, adjust func(*plugin.Config)) *host {
+	tb.Helper()
+	h := &host{dir: dir, state: filepath.Join(tb.TempDir(), "state")}
+	cfg := plugin.Config{
+		Dir: dir, StateDir: h.state, HostVersion: "1.4.0",
+		ScanEvery: 100 * time.Millisecond, StartTimeout: 20 * time.Second, StopTimeout: 3 * time.Second,
+		HealthEvery: 200 * time.Millisecond, HealthTimeout: 2 * time.Second,
+		BackoffMin: 20 * time.Millisecond, BackoffMax: 100 * time.Millisecond,
+	}
+	if adjust != nil {
+		adjust(&cfg)
+	}
+	m, err := plugin.New(cfg)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	h.Manager, h.state = m, cfg.StateDir
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx) }()
+	ended := false
+	h.end = func() {
+		if ended {
+			return
+		}
+		ended = true
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				tb.Errorf("Run: %v", err)
+			}
+		case <-time.After(cfg.StopTimeout + 4*time.Second):
+			tb.Errorf("Run did not return %s after StopTimeout", 4*time.Second)
+		}
+	}
+	tb.Cleanup(h.end)
+	return h
+}
+
+func (h *host) status(name string) plugin.Status {
+	for _, s := range h.List() {
+		if s.Name == name {
+			return s
+		}
+	}
+	return plugin.Status{}
+}
+
+// await polls until the plugin's status satisfies ok.
+func (h *host) await(tb testing.TB, name, what string, ok func(plugin.Status) bool) plugin.Status {
+	tb.Helper()
+	var last plugin.Status
+	eventually(tb, func() bool { last = h.status(name); return ok(last) }, func() string {
+		return fmt.Sprintf("plugin %s never was %s; last: %+v", name, what, last)
+	})
+	return last
+}
+
+func (h *host) awaitState(tb testing.TB, name string, state plugin.State) plugin.Status {
+	tb.Helper()
+	return h.await(tb, name, string(state), func(s plugin.Status) bool { return s.State == state })
+}
+
+func (h *host) awaitVersion(tb testing.TB, name, version string) plugin.Status {
+	tb.Helper()
+	return h.await(tb, name, "running "+version, func(s plugin.Status) bool {
+		return s.State == plugin.Running && s.Version == version
+	})
+}
+
+// ask executes one task and returns what it yields.
+func (h *host) ask(tb testing.TB, name string, task plugin.Task) (string, error) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	var b strings.Builder
+	err := h.Execute(ctx, name, task, func(r plugin.Result) error {
+		b.Write(r.Payload)
+		return nil
+	})
+	return b.String(), err
+}
+
+func eventually(tb testing.TB, ok func() bool, what func() string) {
+	tb.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(45 * time.Second)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			tb.Fatal(what())
+		}
+	}
+}
+
+func processGone(pid int) bool {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true
+	}
+	_, rest, _ := strings.Cut(string(data[bytes.LastIndexByte(data, ')'):]), " ")
+	return strings.HasPrefix(rest, "Z")
+}
+
+func awaitGone(tb testing.TB, pid int) {
+	tb.Helper()
+	eventually(tb, func() bool { return processGone(pid) }, func() string {
+		return fmt.Sprintf("process %d still lives", pid)
+	})
+}

@@ -1,0 +1,112 @@
+package plugin_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/perennial-go/perennial/plugin"
+)
+
+const goodManifest = `schema: 1
+name: probe
+version: 1.2.3
+sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+protocol: [1]
+capabilities: [collect]
+host: '>=1.0.0 <2.0.0'
+required: true
+settings:
+  interval: 10s
+`
+
+func TestManifestIsReadWhole(t *testing.T) {
+	m, err := plugin.ParseManifest([]byte(goodManifest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Name != "probe" || m.Version != "1.2.3" || !m.Required || m.Settings["interval"] != "10s" || m.Capabilities[0] != "collect" {
+		t.Errorf("found %+v", m)
+	}
+}
+
+func TestManifestThatCannotBeTrustedIsRefused(t *testing.T) {
+	with := func(old, replacement string) string { return strings.Replace(goodManifest, old, replacement, 1) }
+	for name, c := range map[string]struct{ data, says string }{
+		"empty":                      {"", "schema: want 1, found none"},
+		"not YAML":                   {"\x00\x01", "not YAML"},
+		"a list":                     {"- a\n- b\n", "want a mapping"},
+		"no schema":                  {with("schema: 1\n", ""), "schema: want 1, found none"},
+		"a newer schema":             {with("schema: 1", "schema: 2\nsandbox: full"), "schema: want 1, found 2"},
+		"oversized":                  {goodManifest + "#" + strings.Repeat("x", 64<<10), "more than 65536 bytes"},
+		"path traversal in the name": {with("name: probe", "name: ../../bin/sh"), `found "../../bin/sh"`},
+		"absolute name":              {with("name: probe", "name: /bin/sh"), `found "/bin/sh"`},
+		"upper-case name":            {with("name: probe", "name: Probe"), `found "Probe"`},
+		"name with a newline":        {with("name: probe", `name: "a\nb"`), `found "a\nb"`},
+		"name of 64":                 {with("name: probe", "name: "+strings.Repeat("a", 64)), "want 1 to 63"},
+		"a path beside the name":     {with("name: probe", "name: probe\npath: /bin/sh"), "field path not found"},
+		"floating version":           {with("version: 1.2.3", "version: latest"), `found "latest"`},
+		"partial version":            {with("version: 1.2.3", "version: '1.2'"), `found "1.2"`},
+		"version with v":             {with("version: 1.2.3", "version: v1.2.3"), `found "v1.2.3"`},
+		"no digest":                  {with("sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n", ""), "sha256: want 64"},
+		"short digest":               {with("b0f00a08", ""), "sha256: want 64"},
+		"digest in capitals":         {with("9f86d081", "9F86D081"), "sha256: want 64"},
+		"another protocol":           {with("protocol: [1]", "protocol: [2]"), "protocol: want a list with 1, found [2]"},
+		"no capability":              {with("capabilities: [collect]", "capabilities: []"), "capabilities: want at least one"},
+		"strange capability":         {with("capabilities: [collect]", "capabilities: ['a/b']"), `found "a/b"`},
+		"bad host constraint":        {with(">=1.0.0 <2.0.0", "about 1"), "host: want a SemVer constraint"},
+		"limits nobody enforces":     {goodManifest + "limits: {memory: 1G}\n", "limits: this version enforces none"},
+		"unknown field":              {goodManifest + "privileged: true\n", "field privileged not found"},
+		"a field twice":              {goodManifest + "name: other\n", "already defined"},
+		"two documents":              {goodManifest + "---\n" + goodManifest, "one YAML document"},
+		"alias bomb":                 {goodManifest + "  a: &a [x, x]\n  b: [*a, *a]\n", "aliases and anchors"},
+		"merge key":                  {goodManifest + "  a: &a {x: 1}\n  b: {<<: *a}\n", "aliases and anchors"},
+		"deep nesting":               {goodManifest + "  a: " + strings.Repeat("[", 200) + strings.Repeat("]", 200) + "\n", "nested deeper"},
+		"settings beyond JSON":       {goodManifest + "  a: .nan\n", "what JSON can hold"},
+		"settings with odd keys":     {goodManifest + "  a: {[1]: 2}\n", "manifest"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := plugin.ParseManifest([]byte(c.data))
+			if !errors.Is(err, plugin.ErrManifest) || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("want ErrManifest saying %q, found %v", c.says, err)
+			}
+		})
+	}
+}
+
+func TestTemplateNeedsNoDigestYet(t *testing.T) {
+	data := []byte(strings.Replace(goodManifest, "sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n", "", 1))
+	if m, err := plugin.ParseTemplate(data); err != nil || m.Name != "probe" {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if _, err := plugin.ParseTemplate([]byte("schema: 1")); !errors.Is(err, plugin.ErrManifest) {
+		t.Errorf("want ErrManifest, found %v", err)
+	}
+}
+
+func FuzzParseManifest(f *testing.F) {
+	f.Add([]byte(goodManifest))
+	f.Add([]byte("schema: 1\nname: [\n"))
+	f.Add([]byte("&a [*a]"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, err := plugin.ParseManifest(data)
+		if err != nil {
+			if !errors.Is(err, plugin.ErrManifest) {
+				t.Fatalf("want ErrManifest, found %v", err)
+			}
+			return
+		}
+		if !plugin.ValidName(m.Name) || strings.ContainsAny(m.Name, "/.\\ \n") {
+			t.Fatalf("name %q can leave the directory", m.Name)
+		}
+		again, err := yaml.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := plugin.ParseManifest(again); err != nil {
+			t.Fatalf("what was written cannot be read: %v\n%s", err, again)
+		}
+	})
+}

@@ -1,0 +1,285 @@
+package plugin_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/perennial-go/perennial/plugin"
+)
+
+func TestExecutableWithAnotherDigestIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	m := install(t, dir, spec{Name: "probe", Version: "1.0.0"})
+	exe := filepath.Join(dir, "probe")
+	// One byte more: it would run as well as before.
+	f, err := os.OpenFile(exe, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString(" "); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h := startHost(t, dir, nil)
+	s := h.awaitState(t, "probe", plugin.Refused)
+	for _, part := range []string{"probe: wanted sha256 " + m.SHA256, "found ", "copy the executable that belongs to the manifest"} {
+		if !strings.Contains(s.Reason, part) {
+			t.Errorf("the reason lacks %q: %s", part, s.Reason)
+		}
+	}
+	if s.PID != 0 || s.Exceptions != 0 {
+		t.Errorf("it was started: %+v", s)
+	}
+	if left, _ := os.ReadDir(filepath.Join(h.state, "run")); len(left) != 0 {
+		t.Errorf("a refused executable is in the depot: %v", left)
+	}
+	if _, err := h.ask(t, "probe", plugin.Task{Capability: "count"}); !errors.Is(err, plugin.ErrNotRunning) || !strings.Contains(err.Error(), m.SHA256) {
+		t.Errorf("Execute: want ErrNotRunning with the reason, found %v", err)
+	}
+	install(t, dir, spec{Name: "probe", Version: "1.0.0"})
+	h.awaitState(t, "probe", plugin.Running)
+}
+
+func TestDamagedCopyIsNotRun(t *testing.T) {
+	dir := t.TempDir()
+	m := install(t, dir, spec{Name: "probe", Version: "1.0.0"})
+	h := startHost(t, dir, nil)
+	first := h.awaitState(t, "probe", plugin.Running)
+	private := filepath.Join(h.state, "run", m.SHA256)
+	if err := os.Remove(private); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(private, []byte("#!/bin/sh\nexec sleep 600\n"), 0o500); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(first.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	// It is made anew from the original.
+	h.await(t, "probe", "running again", func(s plugin.Status) bool { return s.State == plugin.Running && s.PID != first.PID })
+	if got, err := os.ReadFile(private); err != nil || bytes.HasPrefix(got, []byte("#!")) {
+		t.Errorf("the damaged copy is still there: %v", err)
+	}
+}
+
+func TestUnusableFilesAreRefusedWithOneSentence(t *testing.T) {
+	write := func(t *testing.T, dir, name, data string, perm os.FileMode) {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(data), perm); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, perm); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sum := "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08" // of "test"
+	good := strings.ReplaceAll(goodManifest, "name: probe", "name: p")
+	for name, c := range map[string]struct {
+		lay  func(t *testing.T, dir string)
+		says string
+	}{
+		"path traversal name": {func(t *testing.T, dir string) {
+			write(t, dir, "p.plugin.yaml", strings.Replace(good, "name: p", "name: ../p", 1), 0o644)
+		}, `found "../p"`},
+		"name of another plugin": {func(t *testing.T, dir string) {
+			write(t, dir, "p.plugin.yaml", goodManifest, 0o644)
+		}, `want "p", as the file is called, found "probe"`},
+		"oversized manifest": {func(t *testing.T, dir string) {
+			write(t, dir, "p.plugin.yaml", good+strings.Repeat("#\n", 40<<10), 0o644)
+		}, "want at most 65536 bytes"},
+		"no executable": {func(t *testing.T, dir string) {
+			write(t, dir, "p.plugin.yaml", good, 0o644)
+		}, "wanted the executable of p 1.2.3 there, found nothing"},
+		"executable is a directory": {func(t *testing.T, dir string) {
+			write(t, dir, "p.plugin.yaml", good, 0o644)
+			if err := os.Mkdir(filepath.Join(dir, "p"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}, "want a regular file"},
+		"manifest is a pipe": {func(t *testing.T, dir string) {
+			if err := syscall.Mkfifo(filepath.Join(dir, "p.plugin.yaml"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}, "want a regular file"},
+		"manifest everybody can write": {func(t *testing.T, dir string) {
+			write(t, dir, "p.plugin.yaml", good, 0o666)
+		}, "everybody can write to it"},
+		"host too old": {func(t *testing.T, dir string) {
+			write(t, dir, "p.plugin.yaml", strings.Replace(good, ">=1.0.0 <2.0.0", ">=1.5.0", 1), 0o644)
+		}, "wants a host >=1.5.0, found 1.4.0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			c.lay(t, dir)
+			h := startHost(t, dir, nil)
+			if s := h.awaitState(t, "p", plugin.Refused); !strings.Contains(s.Reason, c.says) {
+				t.Errorf("want %q, found %s", c.says, s.Reason)
+			}
+		})
+	}
+	t.Run("not an executable", func(t *testing.T) {
+		dir := t.TempDir()
+		write(t, dir, "p", "test", 0o755)
+		write(t, dir, "p.plugin.yaml", good, 0o644)
+		h := startHost(t, dir, func(c *plugin.Config) { c.CrashLimit = 1 })
+		if s := h.awaitState(t, "p", plugin.Quarantined); !strings.Contains(s.Reason, "cannot be executed") || !strings.Contains(s.Digest, sum) {
+			t.Errorf("found %+v", s)
+		}
+	})
+	t.Run("file name", func(t *testing.T) {
+		dir := t.TempDir()
+		write(t, dir, "P Q.plugin.yaml", good, 0o644)
+		var log lockedBuffer
+		h := startHost(t, dir, func(c *plugin.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+		eventually(t, func() bool { return strings.Contains(log.String(), "P Q.plugin.yaml") }, func() string { return "nothing was said" })
+		if all := h.List(); len(all) != 0 {
+			t.Errorf("a name unfit for a key is listed: %+v", all)
+		}
+	})
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func TestPluginsLogReachesTheHostWithItsLevel(t *testing.T) {
+	dir := t.TempDir()
+	install(t, dir, spec{Name: "probe", Version: "1.0.0"})
+	var log lockedBuffer
+	h := startHost(t, dir, func(c *plugin.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	h.awaitState(t, "probe", plugin.Running)
+	eventually(t, func() bool {
+		return strings.Contains(log.String(), `level=WARN msg="plugin says" plugin=probe version=1.0.0 text="hello from the plugin" fields=map[version:1.0.0]`)
+	}, func() string { return log.String() })
+}
+
+func TestHostVersionThatAPluginExcludesIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	s := spec{Name: "probe", Version: "1.0.0"}
+	m := manifest(s)
+	m.Host = ">=1.2.0 <1.6.0"
+	if _, err := plugin.Install(dir, build(t, s), m); err != nil {
+		t.Fatal(err)
+	}
+	install(t, dir, spec{Name: "other", Version: "3.0.0"})
+	h := startHost(t, dir, nil)
+	h.awaitState(t, "probe", plugin.Running)
+	h.awaitState(t, "other", plugin.Running)
+	for version, ok := range map[string]bool{"1.5.9": true, "1.5.0-rc.1": true, "1.6.0": false, "2.0.0": false, "1.1.0": false} {
+		err := h.Compatible(version)
+		if ok && err != nil || !ok && (!errors.Is(err, plugin.ErrIncompatible) || !strings.Contains(err.Error(), "plugin probe 1.0.0 wants a host >=1.2.0 <1.6.0, found "+version)) {
+			t.Errorf("%s: want ok=%t, found %v", version, ok, err)
+		}
+	}
+	if err := h.Compatible("latest"); err == nil {
+		t.Error("latest: want an error")
+	}
+}
+
+func TestConfigThatCannotWorkIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	open := filepath.Join(t.TempDir(), "open")
+	if err := os.Mkdir(open, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(open, 0o777); err != nil { //nolint:gosec // the point of the case
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		cfg  plugin.Config
+		says string
+	}{
+		"no such directory":         {plugin.Config{Dir: filepath.Join(dir, "x"), StateDir: dir}, "does not exist; create it"},
+		"a file":                    {plugin.Config{Dir: file, StateDir: dir}, "want a directory"},
+		"everybody can write to it": {plugin.Config{Dir: open, StateDir: dir}, "chmod o-w it"},
+		"no state directory":        {plugin.Config{Dir: dir}, "StateDir is not set"},
+		"required, no directory":    {plugin.Config{Required: []string{"p"}}, "Config.Dir is not set"},
+		"required, no name":         {plugin.Config{Dir: dir, StateDir: dir, Required: []string{"../p"}}, "cannot be a plugin's name"},
+		"host version":              {plugin.Config{HostVersion: "dev"}, "want a complete SemVer version"},
+		"negative time":             {plugin.Config{StopTimeout: -1}, "want a positive duration"},
+		"back-off upside down":      {plugin.Config{BackoffMin: 9, BackoffMax: 8}, "want at least BackoffMin"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := plugin.New(c.cfg); err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("want %q, found %v", c.says, err)
+			}
+		})
+	}
+}
+
+func TestRequiredPluginThatIsAbsentIsListedAndNotReady(t *testing.T) {
+	h := startHost(t, t.TempDir(), func(c *plugin.Config) { c.Required = []string{"probe"} })
+	s := h.status("probe")
+	if s.State != plugin.Refused || !strings.Contains(s.Reason, "there is no probe.plugin.yaml in "+h.dir) {
+		t.Errorf("status %+v", s)
+	}
+	if err := h.Ready(); !errors.Is(err, plugin.ErrNotRunning) || !strings.Contains(err.Error(), "probe is refused") {
+		t.Errorf("Ready: %v", err)
+	}
+}
+
+func TestUnusableStateDirEndsRun(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m, err := plugin.New(plugin.Config{Dir: t.TempDir(), StateDir: filepath.Join(file, "state")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Run(t.Context()); err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("Run: want an error that names %s, found %v", file, err)
+	}
+}
+
+func TestChangesAreTold(t *testing.T) {
+	dir := t.TempDir()
+	install(t, dir, spec{Name: "probe", Version: "1.0.0"})
+	var mu sync.Mutex
+	var states []string
+	h := startHost(t, dir, func(c *plugin.Config) {
+		c.OnChange = func(all []plugin.Status) {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, s := range all {
+				states = append(states, string(s.State))
+			}
+		}
+	})
+	h.awaitState(t, "probe", plugin.Running)
+	h.end()
+	mu.Lock()
+	defer mu.Unlock()
+	seen := fmt.Sprint(states)
+	if !strings.Contains(seen, "starting") || !strings.Contains(seen, "running") || states[len(states)-1] != "stopped" {
+		t.Errorf("found %s", seen)
+	}
+}

@@ -1,0 +1,213 @@
+package plugin_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/perennial-go/perennial/plugin"
+)
+
+func atoi(t *testing.T, s string) int {
+	t.Helper()
+	n, err := strconv.Atoi(strings.TrimSpace(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestPluginSeesNothingOfTheHostsEnvironmentAndDescriptors(t *testing.T) {
+	t.Setenv("TABLEFLIP_HAS_PARENT_7DIU3", "yes")
+	t.Setenv("NOTIFY_SOCKET", "/run/systemd/notify")
+	t.Setenv("LISTEN_FDS", "1")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	t.Setenv("TZ", "Europe/Berlin")
+	dir := t.TempDir()
+	install(t, dir, spec{Name: "probe", Version: "1.0.0"})
+	h := startHost(t, dir, nil)
+	h.awaitState(t, "probe", plugin.Running)
+	env, err := h.ask(t, "probe", plugin.Task{Capability: "environ"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.SplitSeq(env, "\n") {
+		key, _, _ := strings.Cut(line, "=")
+		for _, bad := range []string{"TABLEFLIP", "NOTIFY_SOCKET", "LISTEN_", "AWS_"} {
+			if strings.HasPrefix(key, bad) {
+				t.Errorf("the plugin sees %s", key)
+			}
+		}
+	}
+	if !strings.Contains(env, "TZ=Europe/Berlin") {
+		t.Error("the plugin does not see TZ")
+	}
+	fds, err := h.ask(t, "probe", plugin.Task{Capability: "fds"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine, _ := os.Readlink("/proc/self/fd/0")
+	for line := range strings.SplitSeq(fds, "\n") {
+		if strings.HasPrefix(line, "0 ") && strings.HasSuffix(line, " "+mine) {
+			t.Errorf("the plugin shares the host's standard input: %s", line)
+		}
+	}
+}
+
+func TestSettingsReachThePluginAsJSON(t *testing.T) {
+	dir := t.TempDir()
+	s := spec{Name: "probe", Version: "1.0.0"}
+	m := manifest(s)
+	m.Settings = map[string]any{"paths": []string{"/var/log/*.log"}, "nested": map[string]any{"n": 3}}
+	if _, err := plugin.Install(dir, build(t, s), m); err != nil {
+		t.Fatal(err)
+	}
+	h := startHost(t, dir, nil)
+	h.awaitState(t, "probe", plugin.Running)
+	got, err := h.ask(t, "probe", plugin.Task{Capability: "settings"})
+	if want := `{"nested":{"n":3},"paths":["/var/log/*.log"]}`; err != nil || got != want {
+		t.Errorf("want %s, found %s, %v", want, got, err)
+	}
+	// Settings alone are a new generation too.
+	m.Settings = map[string]any{"paths": []string{"/tmp/x"}}
+	if _, err := plugin.Install(dir, filepath.Join(dir, "probe"), m); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool {
+		got, _ = h.ask(t, "probe", plugin.Task{Capability: "settings"})
+		return got == `{"paths":["/tmp/x"]}`
+	}, func() string { return "the new settings never arrived: " + got })
+}
+
+func TestExecuteErrorsTellWhoseFaultItIs(t *testing.T) {
+	dir := t.TempDir()
+	install(t, dir, spec{Name: "probe", Version: "1.0.0"})
+	h := startHost(t, dir, nil)
+	h.awaitState(t, "probe", plugin.Running)
+	mine := errors.New("disk full")
+	cancelled, cancel := context.WithCancel(context.Background())
+	deliver := func(plugin.Result) error { return nil }
+	for name, c := range map[string]struct {
+		ctx     context.Context
+		task    plugin.Task
+		deliver func(plugin.Result) error
+		is      error
+		says    string
+		counts  int64
+	}{
+		"the plugin's own":  {task: plugin.Task{ID: "t1", Capability: "fail"}, says: `plugin probe: task "t1": no such table`, counts: 1},
+		"not its job":       {task: plugin.Task{Capability: "fly"}, says: `wanted "fly", found`},
+		"too large":         {task: plugin.Task{Capability: "flood"}, says: "larger than max", counts: 1},
+		"deliver's":         {task: plugin.Task{Capability: "count"}, deliver: func(plugin.Result) error { return mine }, is: mine},
+		"the caller's":      {ctx: cancelled, task: plugin.Task{Capability: "count"}, deliver: func(plugin.Result) error { cancel(); return nil }, is: context.Canceled},
+		"the process's end": {task: plugin.Task{Capability: "crash"}, is: plugin.ErrInterrupted, counts: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.ctx == nil {
+				c.ctx = context.Background()
+			}
+			if c.deliver == nil {
+				c.deliver = deliver
+			}
+			before := h.awaitState(t, "probe", plugin.Running).Exceptions
+			err := h.Execute(c.ctx, "probe", c.task, c.deliver)
+			if err == nil || c.is != nil && !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("found %v", err)
+			}
+			s := h.await(t, "probe", "counted", func(s plugin.Status) bool { return s.Exceptions == before+c.counts })
+			if c.is == plugin.ErrInterrupted { //nolint:errorlint // the table's own value
+				h.await(t, "probe", "back", func(now plugin.Status) bool {
+					return now.State == plugin.Running && now.PID != s.PID || now.Restarts > 0 && now.State == plugin.Running
+				})
+			}
+		})
+	}
+}
+
+// TestHostsDeathLeavesNoPlugin kills a real host process.
+func TestHostsDeathLeavesNoPlugin(t *testing.T) {
+	for name, sig := range map[string]syscall.Signal{"kill -9": syscall.SIGKILL, "in order": syscall.SIGTERM} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			install(t, dir, spec{Name: "probe", Version: "1.0.0"})
+			cmd, pid := spawnHost(t, dir, filepath.Join(t.TempDir(), "state"))
+			if err := cmd.Process.Signal(sig); err != nil {
+				t.Fatal(err)
+			}
+			_ = cmd.Wait()
+			awaitGone(t, pid)
+		})
+	}
+}
+
+// TestFrozenOrphanIsKilledByTheNextHost: a stopped process cannot see that its
+// host is gone.
+func TestFrozenOrphanIsKilledByTheNextHost(t *testing.T) {
+	dir, state := t.TempDir(), filepath.Join(t.TempDir(), "state")
+	install(t, dir, spec{Name: "probe", Version: "1.0.0"})
+	cmd, pid := spawnHost(t, dir, state)
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	// A second host beside the living first one must not touch its plugin.
+	other := startHost(t, dir, func(c *plugin.Config) { c.StateDir = state })
+	other.awaitState(t, "probe", plugin.Running)
+	if processGone(pid) {
+		t.Fatal("the plugin of a living host was killed")
+	}
+	other.end()
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if processGone(pid) {
+		t.Fatal("the frozen plugin is gone already: nothing is tested")
+	}
+	next := startHost(t, dir, func(c *plugin.Config) { c.StateDir = state })
+	next.awaitState(t, "probe", plugin.Running)
+	awaitGone(t, pid)
+	next.end()
+	if left, _ := os.ReadDir(filepath.Join(state, "room")); len(left) != 0 {
+		t.Errorf("rooms of dead hosts are left: %v", left)
+	}
+}
+
+func spawnHost(t *testing.T, dir, state string) (*exec.Cmd, int) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), hostEnv+"="+dir+"|"+state)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	buf := make([]byte, 32)
+	n, err := out.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cmd, atoi(t, string(buf[:n]))
+}
+
+func TestLongStateDirStillHasASocket(t *testing.T) {
+	dir := t.TempDir()
+	install(t, dir, spec{Name: "probe", Version: "1.0.0"})
+	deep := filepath.Join(t.TempDir(), strings.Repeat("long/", 30))
+	h := startHost(t, dir, func(c *plugin.Config) { c.StateDir = deep; c.HealthEvery = time.Hour })
+	h.awaitState(t, "probe", plugin.Running)
+}

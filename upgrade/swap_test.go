@@ -1,0 +1,540 @@
+package upgrade
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"aead.dev/minisign"
+)
+
+// rig is one test agent with its repository.
+type rig struct {
+	testing.TB
+	env  agentEnv
+	repo *Repository
+	cmd  *exec.Cmd
+	done chan struct{} // the first process has ended
+	log  *syncBuffer
+}
+
+// newRig publishes a repository and starts version 1.0.0.
+func newRig(tb testing.TB, probation time.Duration, failpoints map[string]string) *rig {
+	tb.Helper()
+	if runtime.GOOS != "linux" {
+		tb.Skip("the hot swap is tested with /proc")
+	}
+	dir := tb.TempDir()
+	key := fixtureKey(tb, 1)
+	public, err := key.Public().(minisign.PublicKey).MarshalText()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	r := &rig{TB: tb, log: &syncBuffer{}, env: agentEnv{
+		StateDir: filepath.Join(dir, "state"), Repository: filepath.Join(dir, "repo"), Key: string(public),
+		Address: filepath.Join(dir, "address"), Probation: probation, Failpoints: failpoints,
+	}}
+	r.repo, err = NewRepository(RepositoryConfig{Dir: r.env.Repository, Key: key})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	r.start(makeBinary(tb, build{Version: "1.0.0"}))
+	tb.Cleanup(r.stop)
+	return r
+}
+
+// start runs binary and waits until it serves.
+func (r *rig) start(binary string) {
+	r.Helper()
+	env, err := json.Marshal(r.env)
+	if err != nil {
+		r.Fatal(err)
+	}
+	_ = os.Remove(r.env.Address)
+	r.cmd = exec.Command(binary)
+	r.cmd.Env = append(os.Environ(), roleVariable+"=agent", agentVariable+"="+string(env))
+	r.cmd.Stderr, r.cmd.Stdout = r.log, r.log
+	r.cmd.WaitDelay = time.Second
+	if err := r.cmd.Start(); err != nil {
+		r.Fatal(err)
+	}
+	done := make(chan struct{})
+	r.done = done
+	cmd := r.cmd
+	go func() {
+		_ = cmd.Wait()
+		close(done)
+	}()
+	r.eventually("the agent serves", func() error { _, err := r.who(); return err })
+}
+
+// stop ends whatever process holds the state directory.
+func (r *rig) stop() {
+	if pid := r.holder(); pid > 0 {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	_ = r.cmd.Process.Kill()
+	<-r.done
+	if r.Failed() {
+		r.Log("agent's log:\n" + r.log.String())
+	}
+}
+
+// holder is the pid in the lock file, if that process runs a test release.
+func (r *rig) holder() int {
+	data, err := os.ReadFile(filepath.Join(r.env.StateDir, lockName))
+	if err != nil {
+		return 0
+	}
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(data)))
+	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	if err != nil || !strings.Contains(exe, filepath.Dir(r.env.StateDir)) && !strings.Contains(exe, "agent-") {
+		return 0
+	}
+	return pid
+}
+
+func (r *rig) url(path string) string {
+	addr, err := os.ReadFile(r.env.Address)
+	if err != nil {
+		return "http://127.0.0.1:1" + path
+	}
+	return "http://" + string(addr) + path
+}
+
+// fresh is a client that never talks to a process that only drains.
+func fresh() *http.Client {
+	return &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+}
+
+func (r *rig) get(path string, into any) error {
+	res, err := fresh().Get(r.url(path))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	return json.NewDecoder(res.Body).Decode(into)
+}
+
+func (r *rig) who() (who, error) {
+	var w who
+	return w, r.get("/who", &w)
+}
+
+// publish signs a release of b and returns its pin.
+func (r *rig) publish(b build) Pin {
+	r.Helper()
+	pin, err := r.repo.Publish(context.Background(), Release{
+		Name: "demo", Version: b.Version,
+		Binaries: []Binary{{OS: runtime.GOOS, Arch: runtime.GOARCH, Path: makeBinary(r, b)}},
+	})
+	if err != nil {
+		r.Fatal(err)
+	}
+	return pin
+}
+
+// ask requests an upgrade under the pin's version as the id.
+func (r *rig) ask(pin Pin) {
+	r.Helper()
+	r.askAs(pin, pin.Version)
+}
+
+func (r *rig) askAs(pin Pin, id string) {
+	r.Helper()
+	res, err := fresh().Post(r.url("/upgrade?id="+id+"&pin="+url.QueryEscape(pin.String())), "", nil)
+	if err != nil {
+		r.Fatal(err)
+	}
+	_ = res.Body.Close()
+	if res.StatusCode != http.StatusAccepted {
+		r.Fatal(res.Status)
+	}
+}
+
+// ends waits for the end of the attempt for version and returns it.
+func (r *rig) ends(version string) Status {
+	r.Helper()
+	var s Status
+	r.eventually("the attempt for "+version+" ends", func() error {
+		s = Status{}
+		if err := r.get("/status", &s); err != nil {
+			return err
+		}
+		if s.OrderID != version || !s.State.Terminal() {
+			return fmt.Errorf("order %q is %s", s.OrderID, s.State)
+		}
+		return nil
+	})
+	return s
+}
+
+func (r *rig) eventually(what string, f func() error) {
+	r.Helper()
+	deadline := time.NewTimer(30 * time.Second)
+	defer deadline.Stop()
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		err := f()
+		if err == nil {
+			return
+		}
+		select {
+		case <-poll.C:
+		case <-deadline.C:
+			r.Fatalf("%s: not within 30 s: %v\n%s", what, err, r.log.String())
+		}
+	}
+}
+
+func (r *rig) serves(version string) who {
+	r.Helper()
+	var w who
+	r.eventually(version+" serves", func() (err error) {
+		if w, err = r.who(); err == nil && w.Version != version {
+			err = fmt.Errorf("%s serves", w.Version)
+		}
+		return err
+	})
+	return w
+}
+
+func (r *rig) current() string {
+	r.Helper()
+	slot, err := slots{r.env.StateDir}.current()
+	if err != nil {
+		r.Fatal(err)
+	}
+	return slot.Version
+}
+
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf strings.Builder
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// load is a crowd of clients: keep-alive and fresh connections, half of
+// them posting.
+type load struct {
+	stop     context.CancelFunc
+	wait     sync.WaitGroup
+	mu       sync.Mutex
+	requests int
+	failures []error
+}
+
+func startLoad(r *rig, clients int) *load {
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &load{stop: cancel}
+	for i := range clients {
+		l.wait.Go(func() {
+			transport := &http.Transport{DisableKeepAlives: i%2 == 0}
+			defer transport.CloseIdleConnections()
+			client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
+			for ctx.Err() == nil {
+				err := oneRequest(client, r.url("/echo"), i%4 < 2)
+				l.mu.Lock()
+				l.requests++
+				if err != nil {
+					l.failures = append(l.failures, err)
+				}
+				l.mu.Unlock()
+			}
+		})
+	}
+	return l
+}
+
+func oneRequest(client *http.Client, echo string, post bool) error {
+	if !post {
+		res, err := client.Get(strings.TrimSuffix(echo, "/echo") + "/who")
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, res.Body)
+		return errors.Join(err, res.Body.Close())
+	}
+	res, err := client.Post(echo, "text/plain", strings.NewReader("a record"))
+	if err != nil {
+		return err
+	}
+	body, err := io.ReadAll(res.Body)
+	if err == nil && string(body) != "a record" {
+		err = fmt.Errorf("answer %q", body)
+	}
+	return errors.Join(err, res.Body.Close())
+}
+
+// end stops the load and fails the test if any request failed; with
+// accepted, those do not count that a process had accepted.
+func (l *load) end(tb testing.TB, accepted bool) {
+	tb.Helper()
+	l.stop()
+	l.wait.Wait()
+	if accepted {
+		l.failures = slices.DeleteFunc(l.failures, func(err error) bool { return !errors.Is(err, syscall.ECONNREFUSED) })
+	}
+	if len(l.failures) > 0 {
+		tb.Errorf("%d of %d requests failed, the first: %v", len(l.failures), l.requests, l.failures[0])
+	}
+	if l.requests == 0 {
+		tb.Error("no request was made")
+	}
+	tb.Logf("%d requests, %d failures", l.requests, len(l.failures))
+}
+
+func TestUpgradeUnderLoadDropsNoRequest(t *testing.T) {
+	r := newRig(t, 200*time.Millisecond, nil)
+	first := r.serves("1.0.0")
+	l := startLoad(r, 8)
+	for _, version := range []string{"1.1.0", "1.2.0"} {
+		r.ask(r.publish(build{Version: version}))
+		s := r.ends(version)
+		if s.State != Committed || s.Running.Version != version {
+			t.Fatalf("%s: %s (%s), running %s", version, s.State, s.Reason, s.Running.Version)
+		}
+		if got := r.current(); got != version {
+			t.Fatalf("current names %s, want %s", got, version)
+		}
+	}
+	last := r.serves("1.2.0")
+	l.end(t, false)
+	if first.PID == last.PID {
+		t.Error("the process did not change: that was no upgrade")
+	}
+	<-r.done
+}
+
+func TestBadSuccessorLeavesTheIncumbentServing(t *testing.T) {
+	for _, c := range []struct {
+		fault, reason, log string
+		// A request that a successor has accepted is lost with its death;
+		// nothing is lost where it can still be told to drain.
+		losesItsOwn bool
+	}{
+		{"exit", "did not stay alive", "fault: exits at once", false},
+		{"panic", "did not stay alive", "fault: panics at start", false},
+		{"hang", "did not serve within", "test agent 1.1.0", false},
+		{"mute", "did not serve within", "", true},
+		{"unhealthy", "unhealthy 3 times in a row: disk: fault", "", false},
+		{"dies", "did not stay alive", "last words on stdout", true},
+		{"deadlock", "no health report", "", true},
+		{"stopped", "no health report", "", true},
+		{"lies", "its executable says 9.9.9", "", false},
+	} {
+		t.Run(c.fault, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, 2*time.Second, nil)
+			l := startLoad(r, 4)
+			b := build{Version: "1.1.0", Fault: c.fault}
+			if c.fault == "lies" {
+				b.Says = "9.9.9"
+			}
+			bad := r.publish(b)
+			r.ask(bad)
+			s := r.ends("1.1.0")
+			if s.State != RolledBack || !strings.Contains(s.Reason, c.reason) {
+				t.Errorf("state %s, reason %q; want rolled_back for %q", s.State, s.Reason, c.reason)
+			}
+			if log := strings.Join(s.Log, "\n"); !strings.Contains(log, c.log) {
+				t.Errorf("the successor's last lines do not hold %q:\n%s", c.log, log)
+			}
+			if s.Running.Version != "1.0.0" || r.current() != "1.0.0" || r.serves("1.0.0").PID != r.cmd.Process.Pid {
+				t.Errorf("running %s, current %s: want 1.0.0 in its old process", s.Running.Version, r.current())
+			}
+			if s.LastFailed == nil || s.LastFailed.Manifest != bad.Digest || s.LastFailed.Class != BadBinary {
+				t.Errorf("last failed = %+v", s.LastFailed)
+			}
+			r.ask(r.publish(build{Version: "1.1.1"}))
+			if s := r.ends("1.1.1"); s.State != Committed {
+				t.Errorf("the next upgrade: %s: %s", s.State, s.Reason)
+			}
+			l.end(t, c.losesItsOwn)
+		})
+	}
+}
+
+func TestFailedReleaseIsRefusedTheNextTime(t *testing.T) {
+	r := newRig(t, 200*time.Millisecond, nil)
+	pin := r.publish(build{Version: "1.1.0", Fault: "exit"})
+	r.ask(pin)
+	r.ends("1.1.0")
+	r.askAs(pin, "again")
+	if s := r.ends("again"); s.State != Failed || !strings.Contains(s.Reason, "quarantined") {
+		t.Errorf("%s: %s; want failed because it is quarantined", s.State, s.Reason)
+	}
+}
+
+func TestSecondAgentOnTheStateDirectoryIsRefused(t *testing.T) {
+	r := newRig(t, time.Second, nil)
+	second := exec.Command(makeBinary(t, build{Version: "1.0.0"}))
+	second.Env = r.cmd.Env
+	out, err := second.CombinedOutput()
+	want := fmt.Sprintf("belongs to the running agent with pid %d", r.cmd.Process.Pid)
+	if err == nil || !strings.Contains(string(out), want) {
+		t.Errorf("%v: %s; want a failure that says %q", err, out, want)
+	}
+	r.serves("1.0.0")
+}
+
+// Each crash is a real kill -9 at the named step; then the executable that
+// was installed first is started again, as a service manager would.
+func TestCrashBootsAProvenReleaseAndResolvesTheJournal(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		failpoints map[string]string
+		survivor   string // the version that serves on without a restart
+		boots      string // the version that serves after a restart
+		state      State
+	}{
+		{"incumbent before start", map[string]string{"1.0.0": "start=kill"}, "", "1.0.0", RolledBack},
+		{"incumbent while staging", map[string]string{"1.0.0": "stage-before-complete=kill"}, "", "1.0.0", Failed},
+		{"successor in probation", map[string]string{"1.1.0": "probation=kill"}, "1.0.0", "", RolledBack},
+		{"incumbent before current moves", map[string]string{"1.0.0": "commit-before-current=kill"}, "1.1.0", "", Committed},
+		{"incumbent after current moved", map[string]string{"1.0.0": "commit-after-current=kill"}, "1.1.0", "", Committed},
+		{"successor as it takes over", map[string]string{"1.1.0": "take-over=kill"}, "1.0.0", "", RolledBack},
+		{"both, before current moves", map[string]string{"1.0.0": "commit-before-current=kill", "1.1.0": "take-over=kill"}, "", "1.1.0", Committed},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, 300*time.Millisecond, c.failpoints)
+			pin := r.publish(build{Version: "1.1.0"})
+			r.ask(pin)
+			want := c.survivor
+			if c.survivor == "" {
+				<-r.done
+				want = c.boots
+				r.awaitFree()
+				r.env.Failpoints = nil
+				r.start(r.cmd.Path)
+			}
+			s := r.ends("1.1.0")
+			if s.State != c.state || (c.survivor == "" && s.Reason == "") {
+				t.Errorf("journal: %s (%s), want %s and why", s.State, s.Reason, c.state)
+			}
+			r.serves(want)
+			if got := r.current(); got != want {
+				t.Errorf("current names %s, want %s", got, want)
+			}
+			r.eventually("no slot is left over", func() error {
+				complete, unfinished, err := (slots{r.env.StateDir}).list()
+				if len(unfinished) > 0 || (want == "1.0.0") != (len(complete) == 1) {
+					err = fmt.Errorf("%d slots, unfinished %v, %w", len(complete), unfinished, err)
+				}
+				return err
+			})
+			r.ask(r.publish(build{Version: "1.2.0"}))
+			if s := r.ends("1.2.0"); s.State != Committed {
+				t.Errorf("the next upgrade: %s: %s", s.State, s.Reason)
+			}
+		})
+	}
+}
+
+// awaitFree waits until no process holds the state directory.
+func (r *rig) awaitFree() {
+	r.Helper()
+	r.eventually("the state directory is free", func() error {
+		if isLocked(r.env.StateDir) {
+			return errors.New("locked")
+		}
+		return nil
+	})
+}
+
+func TestRestartExecutesCurrentUnderTheSamePID(t *testing.T) {
+	r := newRig(t, 100*time.Millisecond, nil)
+	installed := r.cmd.Path
+	r.ask(r.publish(build{Version: "1.1.0"}))
+	r.ends("1.1.0")
+	<-r.done
+	if err := syscall.Kill(r.holder(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitFree()
+	r.start(installed)
+	if w := r.serves("1.1.0"); w.PID != r.cmd.Process.Pid {
+		t.Errorf("1.1.0 has pid %d, the service manager started %d", w.PID, r.cmd.Process.Pid)
+	}
+}
+
+func TestInstallingANewerExecutableAdoptsIt(t *testing.T) {
+	r := newRig(t, 100*time.Millisecond, nil)
+	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	<-r.done
+	r.start(makeBinary(t, build{Version: "1.5.0"}))
+	r.serves("1.5.0")
+	if got := r.current(); got != "1.5.0" {
+		t.Errorf("current names %s, want the newer executable 1.5.0", got)
+	}
+}
+
+func TestPausedListenerKeepsClientsInTheBacklog(t *testing.T) {
+	g := newGate()
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln := g.wrap(tcp.(deadliner))
+	defer func() { _ = ln.Close() }()
+	accepted := make(chan error, 2)
+	accept := func() {
+		conn, err := ln.Accept()
+		if err == nil {
+			err = conn.Close()
+		}
+		accepted <- err
+	}
+	go accept()
+	if err := g.pause(); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatalf("a client was refused while the listener was paused: %v", err)
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a paused listener answered: %v", err)
+	}
+	if err := g.resume(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-accepted; err != nil {
+		t.Errorf("after resume: %v", err)
+	}
+}

@@ -1,0 +1,227 @@
+package upgrade
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/perennial-go/perennial/internal/atomicfile"
+	"github.com/perennial-go/perennial/internal/failpoint"
+)
+
+// build is what a copy of the test binary carries at its end, so that each
+// copy is another release with a digest and a character of its own.
+type build struct {
+	Version string `json:"version"`
+	// Says is the version that the program believes to be; default Version.
+	Says string `json:"says,omitempty"`
+	// Fault is how the release is bad; see testAgent.
+	Fault string `json:"fault,omitempty"`
+}
+
+// buildMark precedes the length of the JSON at the very end of the file.
+var buildMark = []byte("perennial-test-build")
+
+// makeBinary writes a release's executable.
+func makeBinary(tb testing.TB, b build) string {
+	tb.Helper()
+	exe, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tail, err := json.Marshal(b)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	exe = append(append(exe, tail...), buildMark...)
+	exe = binary.BigEndian.AppendUint32(exe, uint32(len(tail)))
+	path := filepath.Join(tb.TempDir(), "agent-"+b.Version)
+	if err := os.WriteFile(path, exe, 0o700); err != nil {
+		tb.Fatal(err)
+	}
+	return path
+}
+
+func readBuild() (build, error) {
+	var b build
+	f, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return b, err
+	}
+	defer func() { _ = f.Close() }()
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return b, err
+	}
+	tail := make([]byte, 4096)
+	if _, err := f.ReadAt(tail, end-int64(len(tail))); err != nil {
+		return b, err
+	}
+	size := int(binary.BigEndian.Uint32(tail[len(tail)-4:]))
+	rest, ok := bytes.CutSuffix(tail[:len(tail)-4], buildMark)
+	if !ok || size > len(rest) {
+		return b, errors.New("this executable is not a test release")
+	}
+	if err := json.Unmarshal(rest[len(rest)-size:], &b); err != nil {
+		return b, err
+	}
+	if b.Says == "" {
+		b.Says = b.Version
+	}
+	return b, nil
+}
+
+// agentEnv configures a test agent; it travels in an environment variable.
+type agentEnv struct {
+	StateDir, Repository, Key string
+	Address                   string // file to which the address is written
+	Probation                 time.Duration
+	Failpoints                map[string]string // by version
+}
+
+const agentVariable = "PERENNIAL_TEST_AGENT"
+
+// testAgent is the smallest host program: an HTTP server that can be asked
+// who it is and be told to upgrade.
+func testAgent() error {
+	b, err := readBuild()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stderr, "test agent", b.Version, "pid", os.Getpid())
+	switch b.Fault {
+	case "exit":
+		return errors.New("fault: exits at once")
+	case "panic":
+		panic("fault: panics at start")
+	case "hang":
+		select {}
+	}
+	var env agentEnv
+	if err := json.Unmarshal([]byte(os.Getenv(agentVariable)), &env); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	host := &testHost{fault: b.Fault}
+	u, err := newTestUpgrader(env, b, host)
+	if err != nil {
+		return err
+	}
+	if err := u.Open(ctx); err != nil {
+		return err
+	}
+	err = serveTestAgent(ctx, u, env, b, host)
+	err = errors.Join(err, u.Close())
+	if errors.Is(err, ErrSuperseded) || ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func newTestUpgrader(env agentEnv, b build, host Host) (*Upgrader, error) {
+	source, err := NewSource(env.Repository)
+	if err != nil {
+		return nil, err
+	}
+	key, err := ParsePublicKey([]byte(env.Key))
+	if err != nil {
+		return nil, err
+	}
+	var trust Trust
+	trust.Keys = append(trust.Keys, key)
+	return New(Config{
+		StateDir: env.StateDir, Name: "demo", Version: b.Says, Source: source, Trust: trust,
+		StartTimeout: 3 * time.Second, Probation: env.Probation, HealthEvery: 50 * time.Millisecond,
+		Host: host, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	})
+}
+
+func serveTestAgent(ctx context.Context, u *Upgrader, env agentEnv, b build, host *testHost) error {
+	ln, err := u.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.Write(env.Address, []byte(ln.Addr().String()), 0o600); err != nil {
+		return err
+	}
+	server := NewHTTPServer(&http.Server{Handler: testHandler(u, b)})
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ln) }()
+	if b.Fault == "mute" {
+		<-ctx.Done()
+		return nil
+	}
+	if err := u.Serving(); err != nil {
+		return err
+	}
+	// Armed now, so that the steps of a start do not count.
+	if err := failpoint.Arm(env.Failpoints[b.Version]); err != nil {
+		return err
+	}
+	err = u.Run(ctx)
+	return errors.Join(err, server.Drain(context.WithoutCancel(ctx), Drain{Timeout: 5 * time.Second}), <-served)
+}
+
+func testHandler(u *Upgrader, b build) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /who", func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(who{b.Version, os.Getpid()})
+	})
+	mux.HandleFunc("POST /echo", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(w, r.Body)
+	})
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(u.Status())
+	})
+	mux.HandleFunc("POST /upgrade", func(w http.ResponseWriter, r *http.Request) {
+		pin, err := ParsePin(r.URL.Query().Get("pin"))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		u.Request(Request{ID: r.URL.Query().Get("id"), Pin: pin})
+		w.WriteHeader(http.StatusAccepted)
+	})
+	return mux
+}
+
+type who struct {
+	Version string
+	PID     int
+}
+
+// testHost fails as the build's fault says.
+type testHost struct {
+	quietHost
+	fault string
+}
+
+func (h *testHost) Failing(ctx context.Context) []string {
+	switch h.fault {
+	case "unhealthy":
+		return []string{"disk: fault: always unhealthy"}
+	case "dies":
+		fmt.Println("last words on stdout")
+		fmt.Fprintln(os.Stderr, "last words on stderr")
+		os.Exit(3)
+	case "deadlock":
+		<-ctx.Done()
+		select {}
+	case "stopped":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+	}
+	return nil
+}
