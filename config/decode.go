@@ -24,7 +24,7 @@ func decode(doc map[string]any, out any) error {
 		MapFieldName:    strings.ToLower,
 		MatchName:       func(key, field string) bool { return key == field },
 		DecodeHook: mapstructure.ComposeDecodeHookFunc(
-			replaceLists,
+			replaceWhole,
 			mapstructure.StringToTimeDurationHookFunc(),
 			mapstructure.TextUnmarshallerHookFunc(),
 			exactNumbers,
@@ -44,16 +44,18 @@ func decode(doc map[string]any, out any) error {
 	return nil
 }
 
-// replaceLists empties a list before it is filled: otherwise an element would
-// keep what the default's element at that place has.
-func replaceLists(from, to reflect.Value) (any, error) {
-	if from.Kind() == reflect.Slice && (to.Kind() == reflect.Slice || to.Kind() == reflect.Array) && to.CanSet() {
-		to.SetZero()
+// replaceWhole empties a list before it is filled, and an interface: otherwise
+// an element would keep what the default's element at that place has, and an
+// interface its type.
+func replaceWhole(from, to reflect.Value) (any, error) {
+	switch to.Kind() {
+	case reflect.Slice, reflect.Array, reflect.Interface:
+		if to.CanSet() {
+			to.SetZero()
+		}
 	}
 	return from.Interface(), nil
 }
-
-var durationType = reflect.TypeFor[time.Duration]()
 
 // exactNumbers refuses the conversions that would change a number silently.
 func exactNumbers(from, to reflect.Value) (any, error) {
@@ -64,8 +66,8 @@ func exactNumbers(from, to reflect.Value) (any, error) {
 	if !from.CanInt() && !from.CanUint() && !from.CanFloat() {
 		return data, nil
 	}
-	if to.Type() == durationType {
-		if from.Type() == durationType || from.IsZero() {
+	if duration := reflect.TypeFor[time.Duration](); to.Type() == duration {
+		if from.Type() == duration || from.IsZero() {
 			return data, nil
 		}
 		return nil, errors.New("want a duration with its unit, such as 5s or 1m30s, found a bare number")

@@ -12,7 +12,8 @@
 // and are merged deeply in that order over Config.Default: a mapping is
 // merged key by key, a list or a scalar replaces what was there, and a null
 // takes out what earlier documents said, so that the default applies again.
-// An entry of a Go map in the default is replaced as a whole, a list as well.
+// An entry of a Go map in the default is replaced as a whole, and so are a list
+// and an any.
 //
 // Fields are found by their yaml tag, or else by the lower-case field name,
 // exactly. A field that the type does not have is an error that names its

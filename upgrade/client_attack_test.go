@@ -26,6 +26,7 @@ func TestHostileRepositoryNeverInstallsAnything(t *testing.T) {
 	attacks := append(indexAttacks(), manifestAttacks()...)
 	for _, a := range append(attacks, blobAttacks()...) {
 		t.Run(a.name, func(t *testing.T) {
+			t.Parallel() // most of the time is spent on fsync and on the pauses between looks
 			f := newFixture(t)
 			f.publish("1.0.0", "1.1.0", "1.2.0")
 			a.do(f)

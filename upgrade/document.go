@@ -111,14 +111,16 @@ func checkContainer(dec *json.Decoder, object bool, depth int) error {
 			}
 		case key:
 			name, _ := token.(string)
-			folded := strings.ToLower(strings.ToUpper(name))
-			if seen[folded] {
+			if seen[foldName(name)] {
 				return fmt.Errorf("JSON member %.60q occurs twice", name)
 			}
-			seen[folded] = true
+			seen[foldName(name)] = true
 		}
 	}
 }
+
+// foldName gives names that encoding/json takes for the same the same form.
+func foldName(name string) string { return strings.ToLower(strings.ToUpper(name)) }
 
 func noEOF(err error) error {
 	if errors.Is(err, io.EOF) {

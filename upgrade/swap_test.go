@@ -31,7 +31,7 @@ type rig struct {
 	repo *Repository
 	cmd  *exec.Cmd
 	done chan struct{} // the first process has ended
-	log  *syncBuffer
+	log  string // file
 }
 
 // newRig publishes a repository and starts version 1.0.0.
@@ -46,7 +46,7 @@ func newRig(tb testing.TB, probation time.Duration, failpoints map[string]string
 	if err != nil {
 		tb.Fatal(err)
 	}
-	r := &rig{TB: tb, log: &syncBuffer{}, env: agentEnv{
+	r := &rig{TB: tb, log: filepath.Join(dir, "log"), env: agentEnv{
 		StateDir: filepath.Join(dir, "state"), Repository: filepath.Join(dir, "repo"), Key: string(public),
 		Address: filepath.Join(dir, "address"), Probation: probation, Failpoints: failpoints,
 	}}
@@ -69,8 +69,13 @@ func (r *rig) start(binary string) {
 	_ = os.Remove(r.env.Address)
 	r.cmd = exec.Command(binary)
 	r.cmd.Env = append(os.Environ(), roleVariable+"=agent", agentVariable+"="+string(env))
-	r.cmd.Stderr, r.cmd.Stdout = r.log, r.log
-	r.cmd.WaitDelay = time.Second
+	// A file, for a pipe would end with the first process.
+	out, err := os.OpenFile(r.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer func() { _ = out.Close() }()
+	r.cmd.Stderr, r.cmd.Stdout = out, out
 	if err := r.cmd.Start(); err != nil {
 		r.Fatal(err)
 	}
@@ -92,7 +97,7 @@ func (r *rig) stop() {
 	_ = r.cmd.Process.Kill()
 	<-r.done
 	if r.Failed() {
-		r.Log("agent's log:\n" + r.log.String())
+		r.Log("agent's log:\n" + r.logged())
 	}
 }
 
@@ -199,7 +204,7 @@ func (r *rig) eventually(what string, f func() error) {
 		select {
 		case <-poll.C:
 		case <-deadline.C:
-			r.Fatalf("%s: not within 30 s: %v\n%s", what, err, r.log.String())
+			r.Fatalf("%s: not within 30 s: %v\n%s", what, err, r.logged())
 		}
 	}
 }
@@ -225,21 +230,12 @@ func (r *rig) current() string {
 	return slot.Version
 }
 
-type syncBuffer struct {
-	mu  sync.Mutex
-	buf strings.Builder
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
+func (r *rig) logged() string {
+	data, err := os.ReadFile(r.log)
+	if err != nil {
+		return err.Error()
+	}
+	return string(data)
 }
 
 // load is a crowd of clients: keep-alive and fresh connections, half of

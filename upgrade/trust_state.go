@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"time"
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
@@ -72,19 +73,17 @@ func parseTrustState(data []byte) (trustState, error) {
 
 // encode returns the file's content, with the members of other releases.
 func (s trustState) encode() ([]byte, error) {
-	all := map[string]json.RawMessage{}
-	for k, v := range s.raw {
-		all[k] = v
-	}
-	for k, v := range map[string]any{
+	own := map[string]any{
 		"schema": Schema, "name": s.Name, "sequence": s.Sequence, "index": s.Index, "seen": s.Seen.UTC().Truncate(time.Second),
-	} {
-		encoded, err := json.Marshal(v)
-		if err != nil {
-			return nil, err
-		}
-		all[k] = encoded
 	}
+	all := map[string]any{}
+	for k, v := range s.raw {
+		// The same name in another case would make the file unreadable.
+		if _, known := own[foldName(k)]; !known {
+			all[k] = v
+		}
+	}
+	maps.Copy(all, own)
 	return encodeDocument(all)
 }
 

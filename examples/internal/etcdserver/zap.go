@@ -18,13 +18,6 @@ type slogCore struct {
 	fields []zapcore.Field
 }
 
-// newDataNoise is what etcd 3.7 says once about every new data directory,
-// as warning and error, though nothing is wrong.
-var newDataNoise = map[string]bool{
-	"Failed to detect schema version":  true,
-	"failed to update storage version": true,
-}
-
 func newSlogCore(l *slog.Logger) *slogCore {
 	if l == nil {
 		l = slog.New(slog.DiscardHandler)
@@ -46,7 +39,13 @@ func (c *slogCore) With(fields []zapcore.Field) zapcore.Core {
 
 // Check implements zapcore.Core.
 func (c *slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if c.Enabled(e.Level) && !newDataNoise[e.Message] {
+	switch e.Message {
+	case "Failed to detect schema version", "failed to update storage version":
+		// etcd 3.7 says so once about every new data directory, as warning
+		// and error, though nothing is wrong.
+		return ce
+	}
+	if c.Enabled(e.Level) {
 		return ce.AddCore(e, c)
 	}
 	return ce
