@@ -51,5 +51,6 @@ func copyInto(dst, src reflect.Value) {
 				dst.SetMapIndex(it.Key(), value)
 			}
 		}
+	default: // nothing in it to share
 	}
 }

@@ -48,11 +48,9 @@ func decode(doc map[string]any, out any) error {
 // an element would keep what the default's element at that place has, and an
 // interface its type.
 func replaceWhole(from, to reflect.Value) (any, error) {
-	switch to.Kind() {
-	case reflect.Slice, reflect.Array, reflect.Interface:
-		if to.CanSet() {
-			to.SetZero()
-		}
+	kind := to.Kind()
+	if to.CanSet() && (kind == reflect.Slice || kind == reflect.Array || kind == reflect.Interface) {
+		to.SetZero()
 	}
 	return from.Interface(), nil
 }
@@ -92,48 +90,51 @@ func fitsInt(from, to reflect.Value) bool {
 	case from.CanInt():
 		return !to.OverflowInt(from.Int())
 	case from.CanUint():
-		return from.Uint() <= math.MaxInt64 && !to.OverflowInt(int64(from.Uint()))
+		// The YAML package makes an unsigned number only of one that does
+		// not fit int64.
+		return from.Uint() == 0
 	default:
-		f := from.Float()
-		// Beyond 2^53 a float no longer says which integer was meant.
-		return f == math.Trunc(f) && math.Abs(f) <= 1<<53 && !to.OverflowInt(int64(f))
+		return isWhole(from.Float()) && !to.OverflowInt(int64(from.Float()))
 	}
 }
 
 func fitsUint(from, to reflect.Value) bool {
 	switch {
 	case from.CanInt():
-		return from.Int() >= 0 && !to.OverflowUint(uint64(from.Int()))
+		n := from.Int()
+		return n >= 0 && !to.OverflowUint(uint64(n))
 	case from.CanUint():
 		return !to.OverflowUint(from.Uint())
 	default:
 		f := from.Float()
-		return f == math.Trunc(f) && f >= 0 && f <= 1<<53 && !to.OverflowUint(uint64(f))
+		return f >= 0 && isWhole(f) && !to.OverflowUint(uint64(f))
 	}
 }
+
+// isWhole refuses fractions, and floats so large that they no longer say
+// which integer was meant.
+func isWhole(f float64) bool { return f == math.Trunc(f) && math.Abs(f) <= 1<<53 }
 
 // describe turns the decoder's tree of errors into one line.
 func describe(err error) error {
 	var lines []string
 	var walk func(error)
 	walk = func(err error) {
-		if several, ok := err.(interface{ Unwrap() []error }); ok {
+		// An error of several is inside the one that names their path.
+		if several, ok := errors.AsType[interface {
+			error
+			Unwrap() []error
+		}](err); ok {
 			for _, e := range several.Unwrap() {
 				walk(e)
 			}
 			return
 		}
-		var at *mapstructure.DecodeError
-		if !errors.As(err, &at) {
-			lines = append(lines, err.Error())
+		if at, ok := errors.AsType[*mapstructure.DecodeError](err); ok {
+			lines = append(lines, fmt.Sprintf("%s: %s", at.Name(), reason(at.Unwrap())))
 			return
 		}
-		var several interface{ Unwrap() []error }
-		if errors.As(err, &several) {
-			walk(several.(error))
-			return
-		}
-		lines = append(lines, fmt.Sprintf("%s: %s", at.Name(), reason(at.Unwrap())))
+		lines = append(lines, err.Error())
 	}
 	walk(err)
 	slices.Sort(lines)
@@ -141,8 +142,7 @@ func describe(err error) error {
 }
 
 func reason(err error) string {
-	var kind *mapstructure.UnconvertibleTypeError
-	if errors.As(err, &kind) {
+	if kind, ok := errors.AsType[*mapstructure.UnconvertibleTypeError](err); ok {
 		return fmt.Sprintf("want %s, found %s", kind.Expected.Type(), typeName(kind.Value))
 	}
 	return err.Error()

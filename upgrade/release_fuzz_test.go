@@ -86,6 +86,7 @@ func FuzzParseManifest(f *testing.F) {
 func FuzzTrustState(f *testing.F) {
 	f.Add([]byte(`{"schema":1,"name":"agentd","sequence":1,"index":"` + goodDigest + `","seen":"2030-01-01T00:00:00Z","keyring":{}}`))
 	f.Add([]byte(`{"schema":1}`))
+	f.Add([]byte(`{"Schema":1,"SEQUENCE":0}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := parseTrustState(data)
 		if err != nil {

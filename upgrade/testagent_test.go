@@ -1,9 +1,7 @@
 package upgrade
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +17,7 @@ import (
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
 	"github.com/perennial-go/perennial/internal/failpoint"
+	"github.com/perennial-go/perennial/internal/reexec"
 )
 
 // build is what a copy of the test binary carries at its end, so that each
@@ -31,56 +30,14 @@ type build struct {
 	Fault string `json:"fault,omitempty"`
 }
 
-// buildMark precedes the length of the JSON at the very end of the file.
-var buildMark = []byte("perennial-test-build")
-
 // makeBinary writes a release's executable.
 func makeBinary(tb testing.TB, b build) string {
 	tb.Helper()
-	exe, err := os.ReadFile("/proc/self/exe")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tail, err := json.Marshal(b)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	exe = append(append(exe, tail...), buildMark...)
-	exe = binary.BigEndian.AppendUint32(exe, uint32(len(tail)))
 	path := filepath.Join(tb.TempDir(), "agent-"+b.Version)
-	if err := os.WriteFile(path, exe, 0o700); err != nil {
+	if err := reexec.Copy(path, b); err != nil {
 		tb.Fatal(err)
 	}
 	return path
-}
-
-func readBuild() (build, error) {
-	var b build
-	f, err := os.Open("/proc/self/exe")
-	if err != nil {
-		return b, err
-	}
-	defer func() { _ = f.Close() }()
-	end, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
-		return b, err
-	}
-	tail := make([]byte, 4096)
-	if _, err := f.ReadAt(tail, end-int64(len(tail))); err != nil {
-		return b, err
-	}
-	size := int(binary.BigEndian.Uint32(tail[len(tail)-4:]))
-	rest, ok := bytes.CutSuffix(tail[:len(tail)-4], buildMark)
-	if !ok || size > len(rest) {
-		return b, errors.New("this executable is not a test release")
-	}
-	if err := json.Unmarshal(rest[len(rest)-size:], &b); err != nil {
-		return b, err
-	}
-	if b.Says == "" {
-		b.Says = b.Version
-	}
-	return b, nil
 }
 
 // agentEnv configures a test agent; it travels in an environment variable.
@@ -96,9 +53,12 @@ const agentVariable = "PERENNIAL_TEST_AGENT"
 // testAgent is the smallest host program: an HTTP server that can be asked
 // who it is and be told to upgrade.
 func testAgent() error {
-	b, err := readBuild()
-	if err != nil {
+	var b build
+	if err := reexec.Payload(&b); err != nil {
 		return err
+	}
+	if b.Says == "" {
+		b.Says = b.Version
 	}
 	fmt.Fprintln(os.Stderr, "test agent", b.Version, "pid", os.Getpid())
 	switch b.Fault {

@@ -3,6 +3,7 @@ package etcdserver
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 
 	"go.uber.org/zap/zapcore"
@@ -34,7 +35,7 @@ func (c *slogCore) Enabled(level zapcore.Level) bool {
 
 // With implements zapcore.Core.
 func (c *slogCore) With(fields []zapcore.Field) zapcore.Core {
-	return &slogCore{logger: c.logger, quiet: c.quiet, fields: append(c.fields[:len(c.fields):len(c.fields)], fields...)}
+	return &slogCore{logger: c.logger, quiet: c.quiet, fields: append(slices.Clip(c.fields), fields...)}
 }
 
 // Check implements zapcore.Core.
@@ -54,7 +55,7 @@ func (c *slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Che
 // Write implements zapcore.Core.
 func (c *slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	enc := zapcore.NewMapObjectEncoder()
-	for _, f := range append(c.fields[:len(c.fields):len(c.fields)], fields...) {
+	for _, f := range append(slices.Clip(c.fields), fields...) {
 		f.AddTo(enc)
 	}
 	attrs := make([]slog.Attr, 0, len(enc.Fields))

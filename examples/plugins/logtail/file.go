@@ -6,14 +6,15 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"time"
 )
 
 // file is one file that is being followed. It stays open across renaming.
 type file struct {
 	place
 	f    *os.File
-	seen bool // a pattern still led to it at the last look
-	left bool // it had been left by every path at the look before that
+	seen bool      // a pattern led to it at the last look
+	left time.Time // since when nothing has led to it and it has not grown
 }
 
 // line is one record's worth.

@@ -171,11 +171,8 @@ func (f *follower) follow(path string, atEnd bool) error {
 		return err
 	}
 	dev, inode := identity(path, fi)
-	for _, t := range f.files {
-		if t.Dev == dev && t.Inode == inode {
-			t.seen = true
-			return nil
-		}
+	if f.knows(dev, inode) {
+		return nil
 	}
 	if len(f.files) >= maxFiles {
 		return fmt.Errorf("%s is not followed: more than %d files match; narrow the patterns", path, maxFiles)
@@ -187,6 +184,9 @@ func (f *follower) follow(path string, atEnd bool) error {
 	if err != nil {
 		return err
 	}
+	if f.knows(t.Dev, t.Inode) { // renamed since the Stat
+		return t.f.Close()
+	}
 	if atEnd {
 		if err := t.skip(fi.Size()); err != nil {
 			return errors.Join(err, t.f.Close())
@@ -197,15 +197,25 @@ func (f *follower) follow(path string, atEnd bool) error {
 	return nil
 }
 
+// knows reports whether the file is followed already, and marks it as seen.
+func (f *follower) knows(dev, inode uint64) bool {
+	for _, t := range f.files {
+		if t.Dev == dev && t.Inode == inode {
+			t.seen = true
+			return true
+		}
+	}
+	return false
+}
+
 // drain sends what all files have, and lets go of those that are finished.
 // problem tells of files that could not be read, err of the task's end.
 func (f *follower) drain(ctx context.Context) (problem, err error) {
 	var problems []error
 	for _, t := range slices.Clone(f.files) {
+		// Its writer may hold it open for a while after the renaming.
 		before, gone := t.Offset, t.gone()
-		// One more look after it has been left by its path: its writer may
-		// still hold it open.
-		last := gone && t.left
+		last := gone && !t.left.IsZero() && time.Since(t.left) >= f.settings.linger
 		var ended error
 		err := t.read(f.settings.MaxLine, last, func(l line) error {
 			if ended = ctx.Err(); ended == nil {
@@ -222,7 +232,12 @@ func (f *follower) drain(ctx context.Context) (problem, err error) {
 			_ = t.f.Close()
 			f.files = slices.DeleteFunc(f.files, func(o *file) bool { return o == t })
 		}
-		t.left = gone
+		switch {
+		case !gone:
+			t.left = time.Time{}
+		case t.left.IsZero() || t.Offset != before:
+			t.left = time.Now()
+		}
 	}
 	return errors.Join(problems...), nil
 }

@@ -6,14 +6,17 @@
 // cursor after it; a task goes on until it is cancelled. Executed again with
 // the last cursor that was made durable, it delivers every line at least once,
 // also those of a file that was renamed meanwhile within its directory. Lost
-// are lines that were deleted, truncated away, or rotated twice out of the
-// directory before they were read.
+// are lines that were deleted, truncated away, or moved out of the directory
+// before they were read. With start: end, what is written between a task's
+// begin and its first result is not covered by a cursor yet.
 //
 // Settings:
 //
 //	paths: [/var/log/app/*.log]  # absolute patterns as in a shell; required
 //	interval: 500ms              # between two looks, at least 10ms
 //	start: beginning             # or end: where a task without cursor begins
+//	linger: 5s                   # how long a file that was rotated away and does
+//	                             # not grow is still watched
 //	max_line_bytes: 65536        # longer lines are cut into several records
 package main
 

@@ -14,6 +14,7 @@ const (
 	maxLineBytes    = 4 << 20
 	defaultLine     = 64 << 10
 	defaultInterval = 500 * time.Millisecond
+	defaultLinger   = 5 * time.Second
 )
 
 // settings is what the manifest may set.
@@ -21,13 +22,14 @@ type settings struct {
 	Paths    []string `json:"paths"`
 	Interval string   `json:"interval"`
 	Start    string   `json:"start"`
+	Linger   string   `json:"linger"`
 	MaxLine  int      `json:"max_line_bytes"`
 
-	interval time.Duration
+	interval, linger time.Duration
 }
 
 func parseSettings(raw []byte) (settings, error) {
-	s := settings{Interval: defaultInterval.String(), Start: "beginning", MaxLine: defaultLine}
+	s := settings{Interval: defaultInterval.String(), Linger: defaultLinger.String(), Start: "beginning", MaxLine: defaultLine}
 	if len(raw) > 0 {
 		dec := json.NewDecoder(bytes.NewReader(raw))
 		dec.DisallowUnknownFields()
@@ -46,6 +48,9 @@ func parseSettings(raw []byte) (settings, error) {
 	var err error
 	if s.interval, err = time.ParseDuration(s.Interval); err != nil || s.interval < minInterval {
 		return s, fmt.Errorf("settings: interval: want a duration of at least %s such as 500ms, found %q", minInterval, s.Interval)
+	}
+	if s.linger, err = time.ParseDuration(s.Linger); err != nil || s.linger < 0 {
+		return s, fmt.Errorf("settings: linger: want a duration such as 5s, found %q", s.Linger)
 	}
 	if s.Start != "beginning" && s.Start != "end" {
 		return s, fmt.Errorf("settings: start: want beginning or end, found %q", s.Start)

@@ -1,0 +1,226 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"aead.dev/minisign"
+
+	"github.com/perennial-go/perennial/internal/etcdtest"
+	"github.com/perennial-go/perennial/internal/reexec"
+	"github.com/perennial-go/perennial/upgrade"
+)
+
+// fleet is a real etcd, a repository and a directory of agents.
+type fleet struct {
+	testing.TB
+	etcd *etcdtest.Server
+	dir  *Directory
+	repo *upgrade.Repository
+	path string
+	key  string
+}
+
+func newFleet(tb testing.TB) *fleet {
+	tb.Helper()
+	if runtime.GOOS != "linux" {
+		tb.Skip("agents are tested as processes on Linux")
+	}
+	f := &fleet{TB: tb, etcd: etcdtest.Start(tb), path: tb.TempDir()}
+	public, private, err := minisign.GenerateKey(nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	text, err := public.MarshalText()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	f.key = string(text)
+	if f.repo, err = upgrade.NewRepository(upgrade.RepositoryConfig{Dir: f.path + "/repo", Key: private}); err != nil {
+		tb.Fatal(err)
+	}
+	if f.dir, err = OpenDirectory(EtcdConfig{Endpoints: []string{f.etcd.URL()}}); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = f.dir.Close() })
+	return f
+}
+
+func (f *fleet) binary(b build) string {
+	f.Helper()
+	path := filepath.Join(f.TempDir(), "agent-"+b.Version)
+	if err := reexec.Copy(path, b); err != nil {
+		f.Fatal(err)
+	}
+	return path
+}
+
+func (f *fleet) publish(b build) upgrade.Pin {
+	f.Helper()
+	pin, err := f.repo.Publish(f.ctx(), upgrade.Release{
+		Name: "demo", Version: b.Version,
+		Binaries: []upgrade.Binary{{OS: runtime.GOOS, Arch: runtime.GOARCH, Path: f.binary(b)}},
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	return pin
+}
+
+// ctx ends with the test's patience.
+func (f *fleet) ctx() context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	f.Cleanup(cancel)
+	return ctx
+}
+
+// member is one agent process and those that follow it.
+type member struct {
+	*fleet
+	id, state string
+	env       agentEnv
+	cmd       *exec.Cmd
+	log       string
+	done      chan struct{}
+	err       error // of the first process, once done
+}
+
+func (f *fleet) member(id string) *member {
+	f.Helper()
+	dir := f.TempDir()
+	m := &member{fleet: f, id: id, state: filepath.Join(dir, "state"), log: filepath.Join(dir, "log")}
+	m.env = agentEnv{
+		ID: id, Etcd: f.etcd.URL(), StateDir: m.state, Repository: f.path + "/repo", Key: f.key,
+		TTL: 5 * time.Second, Connect: 2 * time.Second,
+	}
+	return m
+}
+
+func (m *member) start() *member {
+	m.Helper()
+	env, err := json.Marshal(m.env)
+	if err != nil {
+		m.Fatal(err)
+	}
+	out, err := os.OpenFile(m.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		m.Fatal(err)
+	}
+	defer func() { _ = out.Close() }()
+	m.cmd = exec.Command(m.binary(build{Version: "1.0.0"}))
+	m.cmd.Env = append(os.Environ(), agentVariable+"="+string(env))
+	m.cmd.Stdout, m.cmd.Stderr = out, out
+	if err := m.cmd.Start(); err != nil {
+		m.Fatal(err)
+	}
+	m.done = make(chan struct{})
+	go func() {
+		defer close(m.done)
+		m.err = m.cmd.Wait()
+	}()
+	m.Cleanup(m.stop)
+	return m
+}
+
+// stop kills whichever process holds the state directory.
+func (m *member) stop() {
+	data, err := os.ReadFile(m.state + "/lock")
+	if err == nil {
+		pid, _ := strconv.Atoi(strings.TrimSpace(string(data)))
+		exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+		if strings.Contains(exe, m.state) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	_ = m.cmd.Process.Kill()
+	<-m.done
+	if m.Failed() {
+		m.Logf("%s said:\n%s", m.id, m.said())
+	}
+}
+
+func (m *member) said() string {
+	data, err := os.ReadFile(m.log)
+	if err != nil {
+		return err.Error()
+	}
+	return string(data)
+}
+
+// fails waits for the end of the process and expects words in what it said.
+func (m *member) fails(words string) {
+	m.Helper()
+	select {
+	case <-m.done:
+	case <-m.ctx().Done():
+		m.Fatal("the agent did not end")
+	}
+	if m.err == nil || !strings.Contains(m.said(), words) {
+		m.Errorf("ended with %v and\n%s\nwant a failure that says %q", m.err, m.said(), words)
+	}
+}
+
+func (m *member) registered() Entry {
+	m.Helper()
+	var found Entry
+	m.eventually(m.id+" runs", func() error {
+		entries, err := m.dir.List(m.ctx())
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if e.ID == m.id && e.State.State == Running && e.Status != nil {
+				found = e
+				return nil
+			}
+		}
+		return fmt.Errorf("registry: %+v", entries)
+	})
+	return found
+}
+
+func (m *member) greets() (string, error) {
+	addr, err := os.ReadFile(m.state + "/address")
+	if err != nil {
+		return "", err
+	}
+	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Get("http://" + string(addr))
+	if err != nil {
+		return "", err
+	}
+	body, err := io.ReadAll(res.Body)
+	return string(body), errors.Join(err, res.Body.Close())
+}
+
+func (f *fleet) eventually(what string, check func() error) {
+	f.Helper()
+	limit := time.NewTimer(30 * time.Second)
+	defer limit.Stop()
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		select {
+		case <-poll.C:
+		case <-limit.C:
+			f.Fatalf("%s: not within 30 s: %v", what, err)
+		}
+	}
+}

@@ -1,0 +1,75 @@
+// Package reexec makes many programs of one test binary, so that tests work
+// with real executables and real processes without compiling any.
+//
+// A copy of the binary carries a payload at its end: each copy is another
+// file with another digest, and at start it can tell what it is meant to be.
+package reexec
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// mark precedes the payload's length at the very end of a copy.
+const mark = "perennial-reexec-payload"
+
+// maxPayload bounds a payload, in bytes.
+const maxPayload = 64 << 10
+
+// Copy writes the running executable with payload, as JSON, to path.
+func Copy(path string, payload any) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	exe, err := os.ReadFile(self)
+	if err != nil {
+		return err
+	}
+	tail, err := json.Marshal(payload)
+	if err != nil {
+		return err
+	}
+	if len(tail) > maxPayload {
+		return fmt.Errorf("payload of %d bytes, at most %d", len(tail), maxPayload)
+	}
+	exe = append(append(exe, tail...), mark...)
+	exe = binary.BigEndian.AppendUint32(exe, uint32(len(tail)))
+	return os.WriteFile(path, exe, 0o700)
+}
+
+// ErrNoPayload is what Payload returns in an executable that is no copy.
+var ErrNoPayload = errors.New("this executable carries no payload")
+
+// Payload decodes the payload of the running executable.
+func Payload(into any) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(self)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	size := min(end, maxPayload+int64(len(mark))+4)
+	tail := make([]byte, size)
+	if _, err := f.ReadAt(tail, end-size); err != nil {
+		return err
+	}
+	rest, ok := bytes.CutSuffix(tail[:size-4], []byte(mark))
+	n := int(binary.BigEndian.Uint32(tail[size-4:]))
+	if !ok || n > len(rest) {
+		return ErrNoPayload
+	}
+	return json.Unmarshal(rest[len(rest)-n:], into)
+}
