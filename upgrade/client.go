@@ -83,7 +83,7 @@ func (c *Client) index(ctx context.Context) (*Index, error) {
 	}
 	x, err := ParseIndex(raw)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s in %s is signed, but cannot be used: %w", indexPath, c.cfg.Source, err)
 	}
 	if x.Name != c.cfg.Name {
 		return nil, fmt.Errorf("%w: wanted the index of %s, %s holds the signed index of %s: give the repository of %s", ErrUntrusted, c.cfg.Name, c.cfg.Source, x.Name, c.cfg.Name)
@@ -145,7 +145,7 @@ func (c *Client) Resolve(ctx context.Context, version string) (Pin, error) {
 // are returned so that they can be kept beside the binary.
 func (c *Client) Manifest(ctx context.Context, pin Pin) (m *Manifest, raw, signature []byte, err error) {
 	m, raw, signature, err = c.manifest(ctx, pin)
-	return m, raw, signature, wrap("read manifest of", pin.String(), err)
+	return m, raw, signature, wrap("read manifest of", c.cfg.Name+" "+pin.Version, err)
 }
 
 func (c *Client) manifest(ctx context.Context, pin Pin) (m *Manifest, raw, signature []byte, err error) {
@@ -241,7 +241,7 @@ func readSignature(ctx context.Context, src Source, path string) ([]byte, error)
 		return nil, fmt.Errorf("%w: it is not signed (%w): publish it with release build and the release key", ErrUntrusted, err)
 	}
 	if errors.Is(err, errTooLarge) {
-		return nil, fmt.Errorf("%w: no signature: %w", ErrUntrusted, err)
+		return nil, fmt.Errorf("%w: what lies there is no signature: %w: publish the file again", ErrUntrusted, err)
 	}
 	return signature, err
 }

@@ -18,7 +18,7 @@ func Example_release() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	binary := filepath.Join(dir, "agentd")
 	if err := os.WriteFile(binary, []byte("the program"), 0o755); err != nil {
 		log.Fatal(err)

@@ -39,10 +39,7 @@ type RepositoryConfig struct {
 // working flock. Readers need no lock. A publisher that dies at any instant
 // leaves a repository that reads as before or as after; at most files that
 // nothing refers to remain.
-type Repository struct {
-	cfg    RepositoryConfig
-	public minisign.PublicKey
-}
+type Repository struct{ cfg RepositoryConfig }
 
 // Release is what Publish adds.
 type Release struct {
@@ -98,7 +95,7 @@ func NewRepository(cfg RepositoryConfig) (*Repository, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Repository{cfg: cfg, public: public}, nil
+	return &Repository{cfg: cfg}, nil
 }
 
 // Publish adds a release and returns its pin. A version is never replaced:
@@ -337,7 +334,7 @@ func (r *Repository) lock(ctx context.Context) (unlock func() error, err error) 
 			// The lock goes with the descriptor, also when the process dies.
 			return f.Close, nil
 		}
-		if errors.Is(err, errors.ErrUnsupported) {
+		if !lockHeld(err) {
 			return nil, errors.Join(fmt.Errorf("repository lock %s: %w", f.Name(), err), f.Close())
 		}
 		select {

@@ -64,7 +64,7 @@ func openRegular(root *os.Root, path string) (*os.File, int64, error) {
 		return nil, 0, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, 0, &fs.PathError{Op: "open", Path: path, Err: errors.New("not a regular file")}
+		return nil, 0, &fs.PathError{Op: "open", Path: path, Err: errors.New("not a regular file: put the file itself there")}
 	}
 	f, err := root.Open(path)
 	if err != nil {

@@ -60,11 +60,11 @@ func (t Trust) Verify(message, signature []byte) error {
 		return fmt.Errorf("%w: no trusted key is configured: give the release.pub of the publisher", ErrUntrusted)
 	}
 	if len(signature) > maxSignatureSize {
-		return fmt.Errorf("%w: the signature has %d bytes, at most %d are read", ErrUntrusted, len(signature), maxSignatureSize)
+		return fmt.Errorf("%w: the signature has %d bytes, at most %d are read: publish the file again", ErrUntrusted, len(signature), maxSignatureSize)
 	}
 	var s minisign.Signature
 	if err := s.UnmarshalText(signature); err != nil {
-		return fmt.Errorf("%w: the signature cannot be read: %w", ErrUntrusted, err)
+		return fmt.Errorf("%w: the signature cannot be read: %w: publish the file again", ErrUntrusted, err)
 	}
 	if s.Algorithm != minisign.HashEdDSA {
 		return fmt.Errorf("%w: the signature is of the legacy kind that does not hash first: sign again with minisign -H or release build", ErrUntrusted)
@@ -86,7 +86,7 @@ func (t Trust) Verify(message, signature []byte) error {
 	if !known {
 		return fmt.Errorf("%w: signed by key %s, trusted are %s: ask the publisher which key is right; do not take it from the repository", ErrUntrusted, keyID(s.KeyID), t)
 	}
-	return fmt.Errorf("%w: the signature by key %s does not match the content: it was changed after signing, or belongs to another file", ErrUntrusted, keyID(s.KeyID))
+	return fmt.Errorf("%w: the signature by key %s does not match the content: it was changed after signing, or belongs to another file; get an untouched copy from the publisher", ErrUntrusted, keyID(s.KeyID))
 }
 
 // VerifyManifest checks the signature first, parses the manifest after that,

@@ -96,10 +96,7 @@ func (s trustState) write(path string) error {
 		return fmt.Errorf("trust state: %w", err)
 	}
 	if err := atomicfile.Write(path, data, 0o600); err != nil {
-		if isDiskFull(err) {
-			err = errors.Join(ErrNoSpace, err)
-		}
-		return fmt.Errorf("trust state cannot be saved, so the index is not used: %w", err)
+		return fmt.Errorf("trust state cannot be saved, so the index is not used: %w", writeError(err))
 	}
 	return nil
 }
