@@ -74,8 +74,7 @@ func wrap(op, release string, err error) error {
 	if err == nil {
 		return nil
 	}
-	var known *Error
-	if errors.As(err, &known) {
+	if _, known := errors.AsType[*Error](err); known {
 		return err
 	}
 	return &Error{Op: op, Release: release, Err: err}

@@ -122,7 +122,7 @@ func (x *Index) advice(want *semver.Version) string {
 	}
 	slices.SortFunc(below, (*semver.Version).Compare)
 	slices.SortFunc(above, (*semver.Version).Compare)
-	near := append(below[max(0, len(below)-either):], above[:min(either, len(above))]...)
+	near := slices.Concat(below[max(0, len(below)-either):], above[:min(either, len(above))])
 	if len(near) == 0 {
 		return "it offers no release: publish one first"
 	}

@@ -120,7 +120,7 @@ func (r *httpReader) attempt() error {
 	ctx, w := newWatchdog(r.ctx, r.source.stall, r.source.window)
 	var resp *http.Response
 	err := w.during(func() (err error) {
-		resp, err = r.source.request(ctx, r.url, r.offset, r.fresh)
+		resp, err = r.source.request(ctx, r.url, r.offset, r.fresh) //nolint:bodyclose // closed below, or by Close
 		return err
 	})
 	if err != nil {

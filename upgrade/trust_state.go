@@ -11,6 +11,8 @@ import (
 	"github.com/perennial-go/perennial/internal/atomicfile"
 )
 
+const maxTrustStateSize = 256 << 10
+
 // seenStep keeps the last-seen time from being written at every look.
 const seenStep = time.Hour
 
@@ -45,7 +47,7 @@ func readTrustState(path string) (trustState, error) {
 	if path == "" {
 		return trustState{}, nil
 	}
-	data, err := readLimited(path, MaxManifestSize)
+	data, err := readLimited(path, maxTrustStateSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return trustState{}, nil
 	}
@@ -61,7 +63,7 @@ func readTrustState(path string) (trustState, error) {
 
 func parseTrustState(data []byte) (trustState, error) {
 	var d trustDocument
-	if err := decodeDocument("file", data, MaxManifestSize, &d); err != nil {
+	if err := decodeDocument("file", data, maxTrustStateSize, &d); err != nil {
 		return trustState{}, err
 	}
 	if d.Sequence < 0 || d.Sequence > maxSequence || (d.Sequence > 0 && (!validHex(d.Index) || checkName(d.Name) != nil)) {

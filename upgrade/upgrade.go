@@ -7,7 +7,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
+)
+
+// A download that was interrupted is resumed by the next attempt for the same
+// binary, or removed once it is older than downloadRetention.
+const (
+	downloadPrefix    = "download-"
+	downloadRetention = 24 * time.Hour
 )
 
 // upgrade performs one request from its refusal or acceptance to its end.
@@ -98,7 +106,7 @@ func (u *Upgrader) obtain(ctx context.Context, m *Manifest, ref Ref, raw, signat
 	if err := u.move(Downloading, func(a *Attempt) { a.To = ref }); err != nil {
 		return Slot{}, err
 	}
-	download := filepath.Join(u.slots.stateDir, "download-"+ref.Binary)
+	download := filepath.Join(u.slots.stateDir, downloadPrefix+ref.Binary)
 	if err := u.client.Fetch(ctx, m, download, u.downloaded); err != nil {
 		return Slot{}, err
 	}
@@ -110,4 +118,20 @@ func (u *Upgrader) obtain(ctx context.Context, m *Manifest, ref Ref, raw, signat
 		return Slot{}, err
 	}
 	return slot, u.move(Staged, nil)
+}
+
+// removeStale deletes the files of dir whose names begin with prefix and
+// that nobody has written to for age.
+func removeStale(dir, prefix string, age time.Duration) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		info, statErr := e.Info()
+		if statErr == nil && strings.HasPrefix(e.Name(), prefix) && time.Since(info.ModTime()) > age {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
 }

@@ -368,8 +368,11 @@ func (u *Upgrader) Close() error {
 	return err
 }
 
-// collect deletes the slots that nobody needs any more.
+// collect deletes the slots and downloads that nobody needs any more.
 func (u *Upgrader) collect() {
+	if err := removeStale(u.cfg.StateDir, downloadPrefix, downloadRetention); err != nil {
+		u.log.Warn("abandoned downloads could not be removed", "error", err)
+	}
 	keep := map[string]bool{u.running.Name(): true}
 	removed, err := u.slots.collect(keep, u.cfg.Retention, time.Now())
 	if err != nil {

@@ -1,0 +1,182 @@
+package upgrade
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The golden files below were written by the first release of each schema.
+// They are never edited: hosts hold such files.
+
+func TestJournalOfSchema1IsStillRead(t *testing.T) {
+	a, err := readJournal(filepath.Join("testdata", "journal-1.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.State != Probation || a.OrderID != "order-7" || a.From.Version != "1.0.0" || a.To.Manifest == "" || a.Class != BadBinary || len(a.Log) != 2 || a.Deadline.IsZero() {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestSlotRecordOfSchema1IsStillRead(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("testdata", "slot-1.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := t.TempDir()
+	name := "1.1.0-" + strings.Repeat("ab", 6)
+	if err := os.MkdirAll(filepath.Join(state, slotsDir, name), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(state, slotsDir, name, completeFile), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	slot, err := slots{state}.open(name)
+	if err != nil || slot.Version != "1.1.0" || slot.Proven.IsZero() || slot.Retired.IsZero() || slot.Manifest == "" {
+		t.Errorf("%+v, %v", slot, err)
+	}
+}
+
+func TestQuarantineOfSchema1IsStillRead(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("testdata", "quarantine-1.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := t.TempDir()
+	if err := os.WriteFile(filepath.Join(state, quarantineFile), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	q, err := openQuarantine(state)
+	if err != nil || len(q.entries) != 2 {
+		t.Fatalf("%+v, %v", q, err)
+	}
+	bad, environment := q.entries[0], q.entries[1]
+	year := time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC)
+	if _, out := q.find(bad.Manifest, year); !out {
+		t.Error("a bad binary was let in again by time alone")
+	}
+	if _, out := q.find(environment.Manifest, environment.Since); !out {
+		t.Error("a failure of the environment does not keep its release out")
+	}
+	if _, out := q.find(environment.Manifest, year); out {
+		t.Error("a failure of the environment keeps its release out for ever")
+	}
+}
+
+func TestHandoverFramesOfProtocol1AreStillRead(t *testing.T) {
+	f, err := os.Open(filepath.Join("testdata", "handover-1.bin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	var kinds []string
+	for {
+		frame, err := readFrame(f)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		kinds = append(kinds, frame.Kind)
+		switch {
+		case frame.Kind == kindOffer && (frame.Lease != 42 || frame.Attempt == nil || frame.probation() != 30*time.Second):
+			t.Errorf("offer: %+v", frame)
+		case frame.Kind == kindHealth && len(frame.Failing) != 1:
+			t.Errorf("health: %+v", frame)
+		}
+	}
+	if got := strings.Join(kinds, " "); got != "offer hello serving health future commit abort" {
+		t.Errorf("kinds: %s", got)
+	}
+}
+
+func TestNewerSchemaIsRefusedNotGuessed(t *testing.T) {
+	state := t.TempDir()
+	for _, name := range []string{journalFile, quarantineFile} {
+		if err := os.WriteFile(filepath.Join(state, name), []byte(`{"schema":2,"state":"idle"}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := openJournal(state); err == nil || !strings.Contains(err.Error(), "schema 2") {
+		t.Errorf("journal: %v", err)
+	}
+	if _, err := openQuarantine(state); err == nil || !strings.Contains(err.Error(), "schema 2") {
+		t.Errorf("quarantine: %v", err)
+	}
+	var wire bytes.Buffer
+	body := `{"protocol":2,"kind":"offer"}`
+	wire.Write([]byte{0, 0, 0, byte(len(body))})
+	wire.WriteString(body)
+	if _, err := readFrame(&wire); err == nil || !strings.Contains(err.Error(), "protocol 2") {
+		t.Errorf("frame: %v", err)
+	}
+}
+
+func TestUnknownStateInTheJournalIsAnError(t *testing.T) {
+	if _, err := parseJournal([]byte(`{"schema":1,"state":"dancing"}`)); err == nil || !strings.Contains(err.Error(), "dancing") {
+		t.Errorf("%v", err)
+	}
+	if err := transition(Probation, Requested); err == nil {
+		t.Error("an attempt on probation was replaced by another")
+	}
+}
+
+func TestEveryAttemptCanEnd(t *testing.T) {
+	for _, s := range []State{Requested, Downloading, Verifying, Staged, Starting, Probation, Committing, RollingBack} {
+		if transition(s, Failed) != nil {
+			t.Errorf("%s cannot fail", s)
+		}
+	}
+	for _, s := range []State{Idle, Committed, RolledBack, Failed} {
+		if transition(s, Requested) != nil {
+			t.Errorf("after %s nothing can be requested", s)
+		}
+	}
+}
+
+func FuzzHandoverFrame(f *testing.F) {
+	golden, err := os.ReadFile(filepath.Join("testdata", "handover-1.bin"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(golden)
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		frame, err := readFrame(bytes.NewReader(data))
+		if err != nil {
+			return
+		}
+		var again bytes.Buffer
+		if err := writeFrame(&again, frame); err != nil {
+			t.Fatalf("a frame that was read cannot be written: %v", err)
+		}
+	})
+}
+
+func FuzzJournal(f *testing.F) {
+	golden, err := os.ReadFile(filepath.Join("testdata", "journal-1.json"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(golden)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		a, err := parseJournal(data)
+		if err != nil {
+			return
+		}
+		if !a.State.Valid() {
+			t.Errorf("state %q was let through", a.State)
+		}
+		if _, err := json.Marshal(a); err != nil {
+			t.Error(err)
+		}
+	})
+}
