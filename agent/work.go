@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/perennial-go/perennial/upgrade"
 )
 
@@ -69,12 +71,11 @@ func (w *hostWork) drain(ctx context.Context, d upgrade.Drain) error {
 	w.mu.Lock()
 	servers := w.servers
 	w.mu.Unlock()
-	errs := make([]error, len(servers))
-	var drains sync.WaitGroup
-	for i, s := range servers {
-		drains.Go(func() { errs[i] = s.Drain(ctx, d) })
+	var drains errgroup.Group
+	for _, s := range servers {
+		drains.Go(func() error { return s.Drain(ctx, d) })
 	}
-	drains.Wait()
+	err := drains.Wait()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -83,7 +84,7 @@ func (w *hostWork) drain(ctx context.Context, d upgrade.Drain) error {
 	select {
 	case <-done:
 	case <-ctx.Done():
-		errs = append(errs, errors.New("background tasks did not end in time"))
+		err = errors.Join(err, errors.New("background tasks did not end in time"))
 	}
-	return errors.Join(errs...)
+	return err
 }

@@ -85,6 +85,7 @@ func (h *HTTPServer) count(s http.ConnState) {
 		if h.conns--; h.conns == 0 {
 			close(h.none)
 		}
+	default: // active and idle connections stay counted
 	}
 }
 

@@ -71,7 +71,7 @@ func writeFrame(w io.Writer, f frame) error {
 	if len(body) > frameLimit {
 		return fmt.Errorf("handover frame %s has %d bytes, at most %d are allowed: the host's state is too large", f.Kind, len(body), frameLimit)
 	}
-	buf := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), uint32(len(body)))
+	buf := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), uint32(len(body))) //nolint:gosec // bounded above
 	_, err = w.Write(append(buf, body...))
 	return err
 }

@@ -386,12 +386,14 @@ func (t *trial) release() {
 	if t.stdio == nil {
 		return
 	}
-	_ = t.stdio.restore()
+	err := t.stdio.restore()
 	if t.tail != nil {
 		select {
 		case <-t.tail.done:
 		case <-time.After(time.Second):
 		}
 	}
-	_ = t.stdio.close()
+	if err := errors.Join(err, t.stdio.close()); err != nil {
+		t.log.Warn("log capture", "error", err)
+	}
 }

@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"slices"
 	"sync"
@@ -33,7 +34,7 @@ func tailOf(r io.Reader, w io.Writer) *logTail {
 				_, _ = w.Write(line)
 				t.add(line)
 			}
-			if err != nil && err != bufio.ErrBufferFull {
+			if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 				return
 			}
 		}

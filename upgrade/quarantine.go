@@ -16,10 +16,10 @@ import (
 type Class string
 
 const (
-	// BadBinary: the release itself failed. It is refused until the entry is
+	// BadBinary means that the release itself failed. It is refused until the entry is
 	// cleared or another digest is asked for.
 	BadBinary Class = "binary"
-	// BadEnvironment: the host failed it, for example checks that failed in
+	// BadEnvironment means that the host failed it, for example checks that failed in
 	// the incumbent too. It is refused for a back-off that doubles from one
 	// minute to one hour.
 	BadEnvironment Class = "environment"

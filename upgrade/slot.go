@@ -116,21 +116,6 @@ func (s slots) current() (Slot, error) {
 	return slot, err
 }
 
-// find returns the complete slot of the manifest digest, fs.ErrNotExist if
-// there is none.
-func (s slots) find(manifest string) (Slot, error) {
-	complete, _, err := s.list()
-	if err != nil {
-		return Slot{}, err
-	}
-	for _, slot := range complete {
-		if slot.Manifest == manifest && manifest != "" {
-			return slot, nil
-		}
-	}
-	return Slot{}, fs.ErrNotExist
-}
-
 // prove marks slot as having passed probation and makes it current, the
 // slot before it retired. Each step is durable before the next, and doing
 // it again is harmless.

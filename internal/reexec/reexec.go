@@ -39,8 +39,8 @@ func Copy(path string, payload any) error {
 		return fmt.Errorf("payload of %d bytes, at most %d", len(tail), maxPayload)
 	}
 	exe = append(append(exe, tail...), mark...)
-	exe = binary.BigEndian.AppendUint32(exe, uint32(len(tail)))
-	return os.WriteFile(path, exe, 0o700)
+	exe = binary.BigEndian.AppendUint32(exe, uint32(len(tail))) //nolint:gosec // bounded above
+	return os.WriteFile(path, exe, 0o700) //nolint:gosec // it is to be executed
 }
 
 // ErrNoPayload is what Payload returns in an executable that is no copy.

@@ -31,7 +31,7 @@ type rig struct {
 	repo *Repository
 	cmd  *exec.Cmd
 	done chan struct{} // the first process has ended
-	log  string // file
+	log  string        // file
 }
 
 // newRig publishes a repository and starts version 1.0.0.

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package upgrade
+
+// testAgent needs /proc and signals.
+func testAgent() error { return ErrNotSupported }
