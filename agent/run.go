@@ -196,6 +196,10 @@ func (r *running) loadSettings(ctx context.Context, successor bool) error {
 		Client: r.client, Root: r.registry.keys.root, AgentID: r.cfg.ID, Groups: r.cfg.Groups,
 		File: filepath.Join(r.cfg.StateDir, configFile), PreferFile: successor,
 	}
+	if successor {
+		// The file stays the incumbent's until this process is in charge.
+		src.InCharge = r.upgrader.Active()
+	}
 	r.start(r.life, "configuration", func(ctx context.Context) error { return s.Run(ctx, src) })
 	return r.await(ctx, s.Ready(), nil)
 }

@@ -16,7 +16,7 @@ func freeSpace(dir string) (int64, error) {
 		return 0, err
 	}
 	// The product of the two fits wherever a file system can be made.
-	return int64(s.Bavail) * int64(s.Bsize), nil //nolint:gosec // see above
+	return int64(s.Bavail) * int64(s.Bsize), nil //nolint:gosec,unconvert // see above; the types differ between systems
 }
 
 func isDiskFull(err error) bool {

@@ -381,7 +381,9 @@ func (t *trial) gone(patience time.Duration) bool {
 func (t *trial) release() {
 	close(t.quit)
 	if t.conn != nil {
-		_ = t.conn.Close()
+		if err := t.conn.Close(); err != nil {
+			t.log.Warn("handover socket", "error", err)
+		}
 	}
 	if t.stdio == nil {
 		return

@@ -42,7 +42,8 @@ func newRunCommand() *cobra.Command {
 		Short: "Run the agent",
 		Long: `run takes records on --listen (POST /v1/records, GET /v1/info), answers
 /livez, /readyz and /metrics on --admin, and keeps everything in --state-dir:
-records in spool/*.ndjson, releases in slots/.
+records in spool/*.ndjson, releases in slots/. It prints both addresses, so
+that port 0, which takes a free one, can be used; a successor keeps them.
 
 Without --repo and --trust it does all that and refuses upgrades. SIGTERM and
 SIGINT end it after the requests in progress; so does a successor, after an
@@ -80,7 +81,7 @@ upgrade, with exit code 0.`,
 // run is what the program does; everything before it is flags.
 func (r *runFlags) run(cmd *cobra.Command) error {
 	crash()
-	s := &service{flags: r, started: time.Now()}
+	s := &service{flags: r, out: cmd.OutOrStdout(), started: time.Now()}
 	cfg, err := r.agentConfig(cmd, s)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 type service struct {
 	flags    *runFlags
 	log      *slog.Logger
+	out      io.Writer
 	settings *config.Store[settings.Settings]
 	started  time.Time
 	spool    atomic.Pointer[spool.Spool] // nil before start
@@ -46,19 +48,24 @@ func (s *service) start(_ context.Context, a *agent.Agent) error {
 	if err != nil {
 		return err
 	}
-	if err := s.serve(a, s.flags.listen, handler); err != nil {
+	if err := s.serve(a, "records", s.flags.listen, handler); err != nil {
 		return err
 	}
-	if err := s.serve(a, s.flags.admin, a.Health().Handler()); err != nil {
+	if err := s.serve(a, "health", s.flags.admin, a.Health().Handler()); err != nil {
 		return err
 	}
 	return s.collect(a, sp)
 }
 
-func (s *service) serve(a *agent.Agent, address string, handler http.Handler) error {
+// serve begins to answer for what on address, and prints where that is: the
+// port may have been left to the system.
+func (s *service) serve(a *agent.Agent, what, address string, handler http.Handler) error {
 	listener, err := a.Listen("tcp", address)
 	if err != nil {
 		return fmt.Errorf("want to listen on %s: %w; free it, or choose another with --listen and --admin", address, err)
+	}
+	if _, err := fmt.Fprintf(s.out, "%s on http://%s\n", what, listener.Addr()); err != nil {
+		s.log.Warn("standard output cannot be written", "error", err)
 	}
 	a.ServeHTTP(listener, &http.Server{
 		Handler:           handler,

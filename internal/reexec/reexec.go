@@ -40,7 +40,7 @@ func Copy(path string, payload any) error {
 	}
 	exe = append(append(exe, tail...), mark...)
 	exe = binary.BigEndian.AppendUint32(exe, uint32(len(tail))) //nolint:gosec // bounded above
-	return os.WriteFile(path, exe, 0o700) //nolint:gosec // it is to be executed
+	return os.WriteFile(path, exe, 0o700)                       //nolint:gosec // it is to be executed
 }
 
 // ErrNoPayload is what Payload returns in an executable that is no copy.

@@ -1,0 +1,117 @@
+package upgrade
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// drained is a server that can be told to drain, and a raw connection to it
+// on which one request has been answered.
+func drained(t *testing.T, handler http.Handler) (*HTTPServer, net.Conn, *bufio.Reader, chan error) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := NewHTTPServer(&http.Server{Handler: handler, ReadHeaderTimeout: time.Minute})
+	served := make(chan error, 1)
+	go func() { served <- h.Serve(ln) }()
+	conn, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	r := bufio.NewReader(conn)
+	if res := ask(t, conn, r); res.Close {
+		t.Fatal("the connection is not kept alive to begin with")
+	}
+	return h, conn, r, served
+}
+
+func ask(t *testing.T, conn net.Conn, r *bufio.Reader) *http.Response {
+	t.Helper()
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatalf("the request got no answer: %v", err)
+	}
+	if _, err := io.Copy(io.Discard, res.Body); err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
+func ok(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "ok") }
+
+func TestIdleClientIsToldToCloseInsteadOfBeingReset(t *testing.T) {
+	h, conn, r, served := drained(t, http.HandlerFunc(ok))
+	done := make(chan error, 1)
+	go func() { done <- h.Drain(context.Background(), Drain{Tail: time.Millisecond, Idle: time.Minute}) }()
+	if err := <-served; err != nil {
+		t.Fatalf("Serve ended with %v while draining", err)
+	}
+	if res := ask(t, conn, r); !res.Close {
+		t.Error("the answer during a drain does not say Connection: close")
+	}
+	// The last connection has gone, so the rest of the minute is not waited.
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDrainTimeoutIsHonoured(t *testing.T) {
+	release := make(chan struct{})
+	entered := make(chan struct{}, 2)
+	h, conn, _, _ := drained(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			entered <- struct{}{}
+			<-release
+		}
+		ok(w, r)
+	}))
+	defer close(release)
+	if _, err := io.WriteString(conn, "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	<-entered
+	err := h.Drain(context.Background(), Drain{Tail: time.Millisecond, Idle: time.Millisecond, Timeout: 50 * time.Millisecond})
+	if err == nil || !strings.Contains(err.Error(), "deadline") {
+		t.Errorf("a request that never ends: drain returned %v, want its deadline", err)
+	}
+}
+
+func TestRequestInProgressIsAnsweredDuringDrain(t *testing.T) {
+	release := make(chan struct{})
+	entered := make(chan struct{}, 2)
+	h, conn, r, served := drained(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.URL.Path == "/slow" {
+			entered <- struct{}{}
+			<-release
+		}
+		ok(w, req)
+	}))
+	if _, err := io.WriteString(conn, "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	<-entered
+	done := make(chan error, 1)
+	go func() { done <- h.Drain(context.Background(), Drain{Tail: time.Millisecond, Idle: time.Millisecond}) }()
+	<-served
+	close(release)
+	res, err := http.ReadResponse(r, nil)
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Errorf("the request in progress was dropped: %v", err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}

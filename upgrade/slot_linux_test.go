@@ -1,0 +1,129 @@
+package upgrade
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// makeSlot makes a slot around a real executable.
+func makeSlot(t *testing.T, s slots, version string) Slot {
+	t.Helper()
+	exe := filepath.Join(t.TempDir(), version)
+	data, err := os.ReadFile("/bin/sleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(exe, append(data, version...), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	digest, err := fileDigest(exe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slot, err := s.adopt(exe, Ref{Version: version, Binary: digest})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slot
+}
+
+func TestCollectionSparesWhatIsNeeded(t *testing.T) {
+	s := slots{t.TempDir()}
+	now := time.Now()
+	long := now.Add(-100 * time.Hour)
+	for _, v := range []string{"1.0.0", "1.1.0", "1.2.0"} {
+		if err := s.prove(makeSlot(t, s, v), long); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Retired long ago, but a process executes it.
+	busy, err := s.open(makeSlot(t, s, "1.1.0").Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sleeper := exec.Command(busy.binary(), "60")
+	if err := sleeper.Start(); err != nil {
+		t.Fatal(err)
+	}
+	recent := makeSlot(t, s, "1.3.0")
+	if err := s.prove(recent, now.Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	current := makeSlot(t, s, "1.4.0")
+	if err := s.prove(current, now); err != nil {
+		t.Fatal(err)
+	}
+	failed := makeSlot(t, s, "1.5.0")
+	kept := makeSlot(t, s, "1.6.0")
+	if err := os.MkdirAll(filepath.Join(s.root(), "1.7.0-unfinished"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	removed, err := s.collect(map[string]bool{kept.Name(): true}, 72*time.Hour, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Join(removed, " ")
+	for _, name := range []string{busy.Name(), recent.Name(), current.Name(), kept.Name()} {
+		if strings.Contains(got, name) {
+			t.Errorf("%s was removed and is needed", name)
+		}
+	}
+	for _, name := range []string{failed.Name(), "1.0.0", "1.7.0-unfinished"} {
+		if !strings.Contains(got, name) {
+			t.Errorf("%s was kept for ever; removed: %s", name, got)
+		}
+	}
+	if err := sleeper.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = sleeper.Wait()
+	if removed, err = s.collect(map[string]bool{}, 72*time.Hour, now); err != nil || !strings.Contains(strings.Join(removed, " "), busy.Name()) {
+		t.Errorf("after its process ended: removed %v, %v", removed, err)
+	}
+}
+
+func TestSlotWithoutItsRecordIsNoSlot(t *testing.T) {
+	s := slots{t.TempDir()}
+	slot := makeSlot(t, s, "1.0.0")
+	if err := os.Remove(filepath.Join(slot.dir, completeFile)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.open(slot.Name()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("an unfinished slot was opened: %v", err)
+	}
+}
+
+func TestDamagedCurrentIsToldNotGuessed(t *testing.T) {
+	s := slots{t.TempDir()}
+	slot := makeSlot(t, s, "1.0.0")
+	if err := s.prove(slot, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.remove(slot.Name()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.current(); err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "not a complete slot") {
+		t.Errorf("current = %v: an agent would adopt something else in silence", err)
+	}
+}
+
+func TestStagedBytesThatDifferFromTheDigestAreRefused(t *testing.T) {
+	s := slots{t.TempDir()}
+	download := filepath.Join(t.TempDir(), "download")
+	if err := os.WriteFile(download, []byte("other bytes"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ref := Ref{Version: "1.0.0", Manifest: "sha256:" + strings.Repeat("0", 64), Binary: strings.Repeat("ab", 32)}
+	if _, err := s.stage(ref, []byte("{}"), nil, download); err == nil {
+		t.Error("staged")
+	}
+	if _, unfinished, err := s.list(); err != nil || len(unfinished) > 0 {
+		t.Errorf("left behind: %v, %v", unfinished, err)
+	}
+}
