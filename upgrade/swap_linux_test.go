@@ -327,6 +327,9 @@ func TestUpgradeUnderLoadDropsNoRequest(t *testing.T) {
 	if first.PID == last.PID {
 		t.Error("the process did not change: that was no upgrade")
 	}
+	if first.Second != last.Second {
+		t.Errorf("the second listener on port 0 moved from %s to %s", first.Second, last.Second)
+	}
 	<-r.done
 }
 

@@ -117,7 +117,12 @@ func serveTestAgent(ctx context.Context, u *Upgrader, env agentEnv, b build, hos
 	if err := atomicfile.Write(env.Address, []byte(ln.Addr().String()), 0o600); err != nil {
 		return err
 	}
-	server := NewHTTPServer(&http.Server{Handler: testHandler(u, b)})
+	second, err := u.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = second.Close() }()
+	server := NewHTTPServer(&http.Server{Handler: testHandler(u, b, second.Addr().String())})
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ln) }()
 	if b.Fault == "mute" {
@@ -135,10 +140,10 @@ func serveTestAgent(ctx context.Context, u *Upgrader, env agentEnv, b build, hos
 	return errors.Join(err, server.Drain(context.WithoutCancel(ctx), Drain{Timeout: 5 * time.Second}), <-served)
 }
 
-func testHandler(u *Upgrader, b build) http.Handler {
+func testHandler(u *Upgrader, b build, second string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /who", func(w http.ResponseWriter, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode(who{b.Version, os.Getpid()})
+		_ = json.NewEncoder(w).Encode(who{b.Version, os.Getpid(), second})
 	})
 	mux.HandleFunc("POST /echo", func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(w, r.Body)
@@ -161,6 +166,8 @@ func testHandler(u *Upgrader, b build) http.Handler {
 type who struct {
 	Version string
 	PID     int
+	// Second is the address of the second listener on port 0.
+	Second string
 }
 
 // testHost fails as the build's fault says.

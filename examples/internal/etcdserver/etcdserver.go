@@ -11,8 +11,12 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 	"sync"
+	"time"
 
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
 )
@@ -45,6 +49,9 @@ type Server struct {
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	ec, err := embedConfig(cfg)
 	if err != nil {
+		return nil, err
+	}
+	if err := probeData(cfg.Dir); err != nil {
 		return nil, err
 	}
 	core := newSlogCore(cfg.Logger)
@@ -93,6 +100,23 @@ func (s *Server) Close() {
 		s.log.quiet.Store(true) // the listeners' ends are no errors now
 		s.etcd.Close()
 	})
+}
+
+// probeData refuses data that another process uses: etcd itself would wait
+// for it without end and without a word.
+func probeData(dir string) error {
+	path := filepath.Join(dir, "member", "snap", "db")
+	if _, err := os.Stat(path); err != nil {
+		return nil //nolint:nilerr // nothing there, or etcd says what is wrong with it
+	}
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Second})
+	if errors.Is(err, berrors.ErrTimeout) {
+		return fmt.Errorf("etcd: data directory %s is used by another process: stop that one, or choose another directory", dir)
+	}
+	if err != nil {
+		return fmt.Errorf("etcd: data directory %s: %w", dir, err)
+	}
+	return db.Close()
 }
 
 func embedConfig(cfg Config) (*embed.Config, error) {
