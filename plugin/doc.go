@@ -24,8 +24,8 @@
 //   - A plugin that hangs is killed with its process group. Run returns within
 //     Config.StopTimeout and a second, whatever a plugin does.
 //   - When the host dies, even by kill -9, its plugins see the end of their
-//     standard input and exit. A plugin that cannot (it is stopped, or hangs)
-//     is killed by the next host that uses the same Config.StateDir.
+//     standard input and exit. One that does not is killed by the next host
+//     that uses the same Config.StateDir (on Linux).
 //   - A plugin inherits no descriptor and no environment variable of the host
 //     but PATH, HOME, TZ, LANG, LC_ALL and TMPDIR.
 //

@@ -63,6 +63,8 @@ type spec struct {
 	HangInStart            bool
 	// IgnoreStop makes Execute and Stop hang.
 	IgnoreStop bool
+	// Outlive keeps the process when Serve has returned.
+	Outlive bool
 	// Problem is what Health reports while the file of that name exists.
 	Problem string
 }
@@ -89,10 +91,15 @@ func servePlugin() error {
 	if s.Report != "" {
 		version = s.Report
 	}
-	return sdk.Serve(sdk.Config{
+	err = sdk.Serve(sdk.Config{
 		Name: s.Name, Version: version,
 		Capabilities: []string{"count", "environ", "fds", "crash", "fail", "settings", "offspring", "flood"},
 	}, &testPlugin{spec: s})
+	if s.Outlive {
+		for range time.Tick(time.Hour) { //nolint:revive // for ever
+		}
+	}
+	return err
 }
 
 type testPlugin struct {

@@ -180,3 +180,23 @@ func FuzzJournal(f *testing.F) {
 		}
 	})
 }
+
+func TestAttemptEndsEvenIfTheJournalCannotBeWritten(t *testing.T) {
+	gone := filepath.Join(t.TempDir(), "gone", journalFile)
+	j := &journal{path: gone, last: Attempt{Schema: journalSchema, State: Probation}}
+	for _, to := range []State{RollingBack, RolledBack} {
+		if err := j.move(to, nil); err == nil {
+			t.Fatal("the journal was written into a directory that does not exist")
+		}
+		if j.last.State != to {
+			t.Fatalf("state %s, want %s: the agent could never upgrade again", j.last.State, to)
+		}
+	}
+	if err := j.begin(Attempt{}); err == nil || j.last.State != RolledBack {
+		t.Errorf("an attempt began without a record: %s, %v", j.last.State, err)
+	}
+	j.path = filepath.Join(t.TempDir(), journalFile)
+	if err := j.begin(Attempt{}); err != nil {
+		t.Errorf("once the disk can be written again: %v", err)
+	}
+}

@@ -107,6 +107,10 @@ func (j *journal) begin(a Attempt) error {
 
 // move records that the attempt is now in state to, before the effect that
 // the state stands for; edit may set further fields.
+//
+// The way back must not need a disk that can be written: an end, and the way
+// to it, hold in memory even where the file could not follow. The file then
+// shows an attempt in progress, which the next start ends.
 func (j *journal) move(to State, edit func(*Attempt)) error {
 	if err := transition(j.last.State, to); err != nil {
 		return err
@@ -116,7 +120,11 @@ func (j *journal) move(to State, edit func(*Attempt)) error {
 	if edit != nil {
 		edit(&a)
 	}
-	return j.write(a)
+	err := j.write(a)
+	if err != nil && (to == RollingBack || to.Terminal()) {
+		j.last = a
+	}
+	return err
 }
 
 func (j *journal) write(a Attempt) error {

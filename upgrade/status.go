@@ -47,13 +47,14 @@ func (u *Upgrader) publish(edit func(*Status)) {
 
 // move takes the attempt to the next state: journal first, then the report.
 func (u *Upgrader) move(to State, edit func(*Attempt)) error {
-	if err := u.journal.move(to, edit); err != nil {
+	err := u.journal.move(to, edit)
+	last := u.journal.last
+	if err != nil && last.State != to {
 		return err
 	}
-	last := u.journal.last
 	u.log.Info("upgrade", "state", last.State, "from", last.From.Version, "to", last.To.Version, "order", last.OrderID, "reason", last.Reason)
 	u.publish(func(s *Status) { s.Attempt, s.Progress = last, nil })
-	return nil
+	return err
 }
 
 // downloaded reports the progress of a download, at most twice a second.

@@ -27,6 +27,9 @@ func (u *Upgrader) upgrade(ctx context.Context, r Request) error {
 		To:   Ref{Version: r.Pin.Version, Manifest: r.Pin.Digest},
 	}
 	if err := u.journal.begin(attempt); err != nil {
+		// Nothing has begun, but whoever asked is waiting for an end.
+		attempt.Schema, attempt.State, attempt.Reason, attempt.Updated = journalSchema, Failed, err.Error(), now
+		u.publish(func(s *Status) { s.Attempt, s.Progress = attempt, nil })
 		return err
 	}
 	u.publish(func(s *Status) { s.Attempt, s.Progress = u.journal.last, nil })

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -130,10 +131,22 @@ func (s *site) release(versions ...string) {
 	}
 }
 
-// runArgs are the arguments of agentd run; later ones win.
+// runArgs are the arguments of agentd run; those in more replace the site's.
 func (s *site) runArgs(more ...string) []string {
-	return append([]string{"run", "--id", "a1", "--etcd", s.etcd.URL(), "--state-dir", s.state,
-		"--listen", s.listen, "--admin", s.admin, "--repo", s.repo, "--trust", s.trust, "--probation", "1s"}, more...)
+	return override([]string{"run", "--id", "a1", "--etcd", s.etcd.URL(), "--state-dir", s.state,
+		"--listen", s.listen, "--admin", s.admin, "--repo", s.repo, "--trust", s.trust, "--probation", "1s"}, more)
+}
+
+// override returns a command and its flags, each with a value, where flags
+// in more take the place of those in args: repeated list flags would add up.
+func override(args, more []string) []string {
+	out := args[:1:1]
+	for i := 1; i < len(args); i += 2 {
+		if !slices.Contains(more, args[i]) {
+			out = append(out, args[i], args[i+1])
+		}
+	}
+	return append(out, more...)
 }
 
 // process is a running agent: the first process, and what follows it.
@@ -291,11 +304,11 @@ func (s *site) stored() map[string]int {
 	return got
 }
 
-// upgrade runs agentd upgrade; more comes last and wins.
+// upgrade runs agentd upgrade; flags in more replace the site's.
 func (s *site) upgrade(version string, more ...string) result {
 	s.t.Helper()
 	args := []string{"upgrade", "--etcd", s.etcd.URL(), "--agent", "a1", "--repo", s.repo, "--trust", s.trust}
-	return agentd(s.t, append(append(args, more...), version)...)
+	return agentd(s.t, append(override(args, more), version)...)
 }
 
 // current is the slot that the site's state directory would boot.

@@ -87,10 +87,12 @@ func (s *Server) Wait(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	case err := <-s.etcd.Err():
-		return err
+		if err != nil {
+			return err
+		}
 	case <-s.etcd.Server.StopNotify():
-		return errors.New("etcd stopped by itself")
 	}
+	return errors.New("etcd stopped by itself")
 }
 
 // Close stops the server and waits until it has; the data stays. It may be
