@@ -121,14 +121,18 @@ func (u *Upgrader) resume(cur Slot) (Slot, error) {
 	default:
 		err = u.undo("interrupted: both processes ended during " + string(last.State))
 	}
+	if err != nil && u.journal.last.State.Terminal() {
+		// A full disk must not keep the agent from starting.
+		u.log.Error("the end of the interrupted attempt could not be written", "error", err)
+		err = nil
+	}
 	return cur, err
 }
 
 func (u *Upgrader) undo(reason string) error {
-	if err := u.move(RollingBack, func(a *Attempt) { a.Reason = reason }); err != nil {
-		return err
-	}
-	return u.move(RolledBack, nil)
+	return errors.Join(
+		u.move(RollingBack, func(a *Attempt) { a.Reason = reason }),
+		u.move(RolledBack, nil))
 }
 
 // executablePath is where this process's executable lies, links resolved.

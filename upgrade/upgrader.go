@@ -205,7 +205,10 @@ func (u *Upgrader) Open(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	return signLock(u.lock)
+	if err := signLock(u.lock); err != nil {
+		u.log.Warn("the lock does not tell this process's pid", "error", err)
+	}
+	return nil
 }
 
 func (u *Upgrader) openState() error {
