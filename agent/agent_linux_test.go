@@ -321,3 +321,98 @@ func TestSlowEventReaderSeesTheNewestState(t *testing.T) {
 		t.Errorf("the last event is %+v", last)
 	}
 }
+
+func TestReadinessIsLostWithTheRegistrationAndComesBack(t *testing.T) {
+	f := newFleet(t)
+	m := f.member("a1").start()
+	m.registered()
+	ready := func(want string) func() error {
+		return func() error {
+			got, err := m.get("/readyz?verbose")
+			if err == nil && !strings.Contains(got, want) {
+				err = fmt.Errorf("readyz says %q, want %q", got, want)
+			}
+			return err
+		}
+	}
+	f.eventually("ready", ready("[+] registration ok"))
+	f.etcd.Stop()
+	f.eventually("not ready without etcd for a TTL", ready("etcd has not answered"))
+	f.etcd.Restart()
+	f.eventually("ready again", ready("[+] registration ok"))
+	m.registered()
+}
+
+func TestDirectoryWatchSeesAgentsComeAndGo(t *testing.T) {
+	f := newFleet(t)
+	ctx, cancel := context.WithCancel(f.ctx())
+	defer cancel()
+	seen := make(chan int, 100)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- f.dir.Watch(ctx, func(entries []Entry) { seen <- len(entries) })
+	}()
+	await := func(want int) {
+		t.Helper()
+		for {
+			select {
+			case n := <-seen:
+				if n == want {
+					return
+				}
+			case <-f.ctx().Done():
+				t.Fatalf("the directory never showed %d agents", want)
+			}
+		}
+	}
+	await(0)
+	m := f.member("a1").start()
+	await(1)
+	if err := m.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	await(0)
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("Watch ended with %v", err)
+	}
+}
+
+func TestGoBeforeRunIsAnErrorOfRun(t *testing.T) {
+	a, err := New(Config{
+		ID: "a1", Version: "1.0.0", StateDir: t.TempDir(), Etcd: EtcdConfig{Endpoints: []string{"http://127.0.0.1:1"}},
+		Start: func(context.Context, *Agent) error { return nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Go("early", func(context.Context) error { return nil })
+	if err := a.Run(t.Context()); !errors.Is(err, errNotStarted) {
+		t.Errorf("Run returned %v", err)
+	}
+}
+
+func TestRefusedConfigurationIsToldInEtcdAtOnce(t *testing.T) {
+	f := newFleet(t)
+	m := f.member("a1").start()
+	m.registered()
+	client := f.etcd.Client(t)
+	good, err := config.Put(f.ctx(), client, "", "agent/a1", []byte("greeting: hi"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad, err := config.Put(f.ctx(), client, "", "global", []byte("greting: hi"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.eventually("running, wanted and failed revision", func() error {
+		c := m.registered().Status.Config
+		if c.Running != good || c.Wanted != bad || c.LastFailed == nil || c.LastFailed.Revision != bad || !strings.Contains(c.LastFailed.Reason, "greting") {
+			return fmt.Errorf("%+v, last failed %+v", c, c.LastFailed)
+		}
+		return nil
+	})
+	if greeting, err := m.greets(); err != nil || greeting != "hi" {
+		t.Errorf("it says %q, %v: the bad document changed something", greeting, err)
+	}
+}

@@ -60,6 +60,10 @@ func (h upgradeHost) Changed(s upgrade.Status) {
 func (a *Agent) heartbeat(latency time.Duration, err error) {
 	if err == nil {
 		a.health.Observe(health.HeartbeatLatency, latency.Seconds())
+		if lease := a.session.Lease(); lease != 0 && lease == a.registry.leased() {
+			// The lease outlived the outage, and the registration with it.
+			a.health.Set(conditionRegistration, nil)
+		}
 		return
 	}
 	a.health.Observe(health.HeartbeatLatency, math.Inf(1))

@@ -89,9 +89,12 @@ func testAgent(b build) error {
 			if err != nil {
 				return err
 			}
-			a.ServeHTTP(ln, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			mux := http.NewServeMux()
+			mux.Handle("/readyz", a.Health().Handler())
+			mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 				_, _ = io.WriteString(w, store.Snapshot().Value.Greeting)
-			})})
+			})
+			a.ServeHTTP(ln, &http.Server{Handler: mux})
 			return os.WriteFile(env.StateDir+"/address", []byte(ln.Addr().String()), 0o600)
 		},
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -32,8 +33,9 @@ type registry struct {
 	id       string
 	instance *instance
 
+	lease atomic.Int64 // that the registration hangs on; 0 before the first
+
 	mu       sync.Mutex
-	lease    int64 // that the registration hangs on; 0 before the first
 	revision int64 // of the registration as this process wrote it
 	plugins  map[string]bool
 }
@@ -74,7 +76,8 @@ func (r *registry) register(ctx context.Context, lease int64, reg Registration) 
 	if !res.Succeeded {
 		return fmt.Errorf("registration of %s: %w", r.id, errFenced)
 	}
-	r.lease, r.revision, r.plugins = lease, res.Header.Revision, map[string]bool{}
+	r.revision, r.plugins = res.Header.Revision, map[string]bool{}
+	r.lease.Store(lease)
 	return nil
 }
 
@@ -101,7 +104,7 @@ func (r *registry) write(ctx context.Context, reg Registration, status Status, p
 	defer r.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	lease := clientv3.WithLease(clientv3.LeaseID(r.lease))
+	lease := clientv3.WithLease(clientv3.LeaseID(r.lease.Load()))
 	var ops []clientv3.Op
 	put := func(key string, value any) error {
 		data, err := json.Marshal(value)
@@ -136,8 +139,5 @@ func (r *registry) write(ctx context.Context, reg Registration, status Status, p
 	return nil
 }
 
-func (r *registry) leased() int64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.lease
-}
+// leased returns the lease of the registration without waiting for a write.
+func (r *registry) leased() int64 { return r.lease.Load() }

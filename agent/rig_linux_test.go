@@ -192,13 +192,15 @@ func (m *member) registered() Entry {
 	return found
 }
 
-func (m *member) greets() (string, error) {
+func (m *member) greets() (string, error) { return m.get("/") }
+
+func (m *member) get(path string) (string, error) {
 	addr, err := os.ReadFile(m.state + "/address")
 	if err != nil {
 		return "", err
 	}
 	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	res, err := client.Get("http://" + string(addr))
+	res, err := client.Get("http://" + string(addr) + path)
 	if err != nil {
 		return "", err
 	}

@@ -195,6 +195,7 @@ func (r *running) loadSettings(ctx context.Context, successor bool) error {
 	src := config.Source{
 		Client: r.client, Root: r.registry.keys.root, AgentID: r.cfg.ID, Groups: r.cfg.Groups,
 		File: filepath.Join(r.cfg.StateDir, configFile), PreferFile: successor,
+		OnStatus: r.touch,
 	}
 	if successor {
 		// The file stays the incumbent's until this process is in charge.

@@ -20,16 +20,20 @@ type hostWork struct {
 	tasks   sync.WaitGroup
 	servers []*upgrade.HTTPServer
 	fail    func(error)
+	early   bool // Go was called before Start
 }
 
 func (w *hostWork) begin(ctx context.Context, fail func(error)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ctx, w.fail = ctx, fail
+	if w.early {
+		fail(errNotStarted)
+	}
 }
 
-// errNotStarted is what Listen, ServeHTTP and Go meet before Run.
-var errNotStarted = errors.New("agent: not started: call this from Config.Start or later")
+// errNotStarted is what Run returns if ServeHTTP or Go was called before it.
+var errNotStarted = errors.New("agent: ServeHTTP or Go was called before Run: call them from Config.Start or later")
 
 // Listen returns the listener for network ("tcp", "unix", …) and addr that a
 // predecessor handed over, or a new one. Call it in Start.
@@ -50,14 +54,15 @@ func (a *Agent) ServeHTTP(ln net.Listener, srv *http.Server) {
 
 // Go runs f in the background. Its ctx ends when draining begins; Run waits
 // for it, up to the drain's timeout. An error ends the agent, unless it is
-// draining anyhow.
+// draining anyhow. Called before Run, it makes Run fail.
 func (a *Agent) Go(name string, f func(ctx context.Context) error) {
 	w := &a.host
 	w.mu.Lock()
 	ctx, fail := w.ctx, w.fail
+	w.early = ctx == nil
 	w.mu.Unlock()
 	if ctx == nil {
-		panic(errNotStarted)
+		return
 	}
 	w.tasks.Go(func() {
 		if err := f(ctx); err != nil && ctx.Err() == nil {

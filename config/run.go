@@ -27,6 +27,7 @@ func (s *Store[T]) Run(ctx context.Context, src Source) error {
 	if err != nil {
 		return err
 	}
+	s.report.tell(src.OnStatus)
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()

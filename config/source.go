@@ -29,6 +29,9 @@ type Source struct {
 	// in probation may accept documents that its predecessor, which goes on
 	// with the same File after a rollback, does not. nil = write at once.
 	InCharge <-chan struct{}
+	// OnStatus is called whenever Status may have changed; it must not block.
+	// May be nil.
+	OnStatus func()
 }
 
 // document is one layer as it was read.

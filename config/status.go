@@ -55,34 +55,42 @@ type reporter struct {
 	lastFailed *Failure
 	current    *Failure // nil once a good one is in force
 	etcd, file error
+	told       func() // of each change; nil = nobody
 }
 
-func (r *reporter) running(revision int64, origin string) {
+// change edits the state and tells that it may look different now.
+func (r *reporter) change(edit func()) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.run, r.origin = revision, origin
+	edit()
+	told := r.told
+	r.mu.Unlock()
+	if told != nil {
+		told()
+	}
+}
+
+func (r *reporter) tell(told func()) { r.change(func() { r.told = told }) }
+
+func (r *reporter) running(revision int64, origin string) {
+	r.change(func() { r.run, r.origin = revision, origin })
 }
 
 // wanted notes what was seen, and nil or why it was refused.
 func (r *reporter) wanted(revision int64, f *Failure) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.want, r.current = revision, f
-	if f != nil {
-		r.lastFailed = f
-	}
+	r.change(func() {
+		r.want, r.current = revision, f
+		if f != nil {
+			r.lastFailed = f
+		}
+	})
 }
 
 func (r *reporter) etcdError(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.etcd = err
+	r.change(func() { r.etcd = err })
 }
 
 func (r *reporter) fileError(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.file = err
+	r.change(func() { r.file = err })
 }
 
 func (r *reporter) status() Status {

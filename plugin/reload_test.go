@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/perennial-go/perennial/plugin"
 )
@@ -178,4 +179,21 @@ func TestNewGenerationThatFailsLeavesTheOldInCharge(t *testing.T) {
 			h.awaitVersion(t, "probe", "2.0.1")
 		})
 	}
+}
+
+func TestOldGenerationThatDiesWhileTheNewOneFailsComesBack(t *testing.T) {
+	dir := t.TempDir()
+	install(t, dir, spec{Name: "probe", Version: "1.0.0"})
+	h := startHost(t, dir, func(c *plugin.Config) {
+		c.CrashLimit, c.BackoffMin, c.BackoffMax = 4, 300*time.Millisecond, 300*time.Millisecond
+	})
+	old := h.awaitState(t, "probe", plugin.Running)
+	install(t, dir, spec{Name: "probe", Version: "2.0.0", ExitEarly: true})
+	h.await(t, "probe", "trying the new one", func(s plugin.Status) bool { return strings.Contains(s.Reason, "will be tried again") })
+	if _, err := h.ask(t, "probe", plugin.Task{Capability: "crash"}); !errors.Is(err, plugin.ErrInterrupted) {
+		t.Errorf("crash: %v", err)
+	}
+	h.await(t, "probe", "back", func(s plugin.Status) bool {
+		return s.State == plugin.Running && s.Version == "1.0.0" && s.PID != old.PID && strings.Contains(s.Reason, "is quarantined")
+	})
 }

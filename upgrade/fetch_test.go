@@ -143,9 +143,16 @@ func TestWrongSizeIsRefusedBeforeTheFirstByte(t *testing.T) {
 
 func TestManifestMadeByHandCannotNameAPath(t *testing.T) {
 	f, src, _, dst := fetchFixture(t)
-	m := &Manifest{Name: "agentd", Version: "1.0.0", Platforms: []Platform{{OS: "linux", Arch: "amd64", SHA256: "../../index.json", Size: 10}}}
-	if err := f.clientOf(src).Fetch(t.Context(), m, dst, nil); err == nil || len(src.offsets) != 0 {
-		t.Errorf("error %v, opened %v", err, src.offsets)
+	f.write(f.path("blobs", "sha256", "other"), []byte("0123456789"))
+	for _, p := range []Platform{
+		{OS: "linux", Arch: "amd64", SHA256: "../../index.json", Size: 10},
+		{OS: "linux", Arch: "amd64", SHA256: "other", Size: 10},
+		{OS: "linux", Arch: "amd64", SHA256: goodDigest, Size: -1},
+	} {
+		m := &Manifest{Name: "agentd", Version: "1.0.0", Platforms: []Platform{p}}
+		if err := f.clientOf(src).Fetch(t.Context(), m, dst, nil); err == nil || errors.Is(err, ErrDigest) || len(src.offsets) != 0 {
+			t.Errorf("%+v: error %v, opened %v", p, err, src.offsets)
+		}
 	}
 }
 

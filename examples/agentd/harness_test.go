@@ -96,6 +96,7 @@ type site struct {
 	state string
 	// listen and admin were free a moment ago.
 	listen, admin string
+	wrap          []string // a command that agents are started by
 }
 
 func newSite(t testing.TB) *site {
@@ -178,7 +179,8 @@ func (s *site) launch(more ...string) *process {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	p := &process{site: s, cmd: exec.Command(binary(s.t, "1.0.0"), s.runArgs(more...)...), log: logFile.Name(), done: make(chan error, 1)}
+	args := slices.Concat(s.wrap, []string{binary(s.t, "1.0.0")}, s.runArgs(more...))
+	p := &process{site: s, cmd: exec.Command(args[0], args[1:]...), log: logFile.Name(), done: make(chan error, 1)}
 	// A file, not a pipe: successors inherit it, and Wait must not wait for
 	// them.
 	p.cmd.Stdout, p.cmd.Stderr = logFile, logFile

@@ -203,7 +203,7 @@ func TestAgentWithoutRepositoryRefusesUpgrades(t *testing.T) {
 	s := newSite(t)
 	s.release("1.0.0", "1.1.0")
 	pid := s.start("--repo", "", "--trust", "").cmd.Process.Pid
-	s.upgrade("1.1.0").fails(t, 1, "1.1.0", "repository")
+	s.upgrade("1.1.0").fails(t, 1, "1.1.0", "release source")
 	s.unchanged(t, pid)
 }
 

@@ -68,7 +68,9 @@ func startLoad(url string, n int) *load {
 		l.running.Go(func() {
 			defer c.http.CloseIdleConnections()
 			for ctx.Err() == nil {
-				c.ask()
+				if err := c.ask(); err != nil {
+					c.calm(ctx)
+				}
 			}
 		})
 	}
@@ -127,7 +129,7 @@ func (l *load) acknowledged() []bool {
 }
 
 // ask sends one request and books how it ended.
-func (c *client) ask() {
+func (c *client) ask() error {
 	sent := span{}
 	if c.posts {
 		sent.count = 4
@@ -156,6 +158,17 @@ func (c *client) ask() {
 		if c.posts {
 			c.acked = append(c.acked, sent)
 		}
+	}
+	return err
+}
+
+// calm keeps a client whose request has failed from spinning.
+func (c *client) calm(ctx context.Context) {
+	t := time.NewTimer(20 * time.Millisecond)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
 	}
 }
 

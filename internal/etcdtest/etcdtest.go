@@ -16,7 +16,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -178,15 +177,6 @@ func (s *Server) startOnce(timeout time.Duration) error {
 		_ = cmd.Process.Kill()
 		<-exited
 		return errors.New("it printed no address in time")
-	}
-}
-
-// Signal sends sig to the process: SIGSTOP and SIGCONT make a server that is
-// there but silent.
-func (s *Server) Signal(sig syscall.Signal) {
-	s.tb.Helper()
-	if err := s.process.Process.Signal(sig); err != nil {
-		s.tb.Fatalf("signal %v to etcd: %v", sig, err)
 	}
 }
 

@@ -1,0 +1,106 @@
+// Command bareflip is what agentd is measured against: the HTTP server of
+// tableflip's own example, with the same two paths as agentd and nothing
+// behind them. SIGHUP replaces it by a new process of the same executable,
+// which is ready as soon as it serves; the old one ends with a plain
+// http.Server.Shutdown. SIGTERM stops it.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/cloudflare/tableflip"
+)
+
+// drainTimeout bounds the end of a process: no further upgrade begins while
+// it lives.
+const drainTimeout = 30 * time.Second
+
+func main() {
+	if err := run(time.Now()); err != nil {
+		fmt.Fprintln(os.Stderr, "bareflip:", err)
+		os.Exit(1)
+	}
+}
+
+func run(started time.Time) error {
+	listen := flag.String("listen", "127.0.0.1:0", "`address` to serve on; a successor keeps it")
+	flag.Parse()
+	upgrader, err := tableflip.New(tableflip.Options{})
+	if err != nil {
+		return err
+	}
+	defer upgrader.Stop()
+	go obey(upgrader, slog.New(slog.NewJSONHandler(os.Stderr, nil)))
+
+	listener, err := upgrader.Listen("tcp", *listen)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: handler(started), ReadHeaderTimeout: 10 * time.Second}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	fmt.Printf("records on http://%s\n", listener.Addr())
+	if err := upgrader.Ready(); err != nil {
+		return err
+	}
+	select {
+	case err := <-failed:
+		return err
+	case <-upgrader.Exit():
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	return server.Shutdown(ctx)
+}
+
+// obey acts on signals until the process ends.
+func obey(upgrader *tableflip.Upgrader, log *slog.Logger) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, os.Interrupt)
+	for s := range signals {
+		if s != syscall.SIGHUP {
+			upgrader.Stop()
+			continue
+		}
+		// The same line as agentd's, at the same point: the next statement
+		// starts the new process.
+		log.Info("upgrade", "state", "starting")
+		if err := upgrader.Upgrade(); err != nil {
+			log.Error("upgrade failed", "error", err)
+		}
+	}
+}
+
+func handler(started time.Time) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/info", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, http.StatusOK, map[string]any{"pid": os.Getpid(), "started": started})
+	})
+	mux.HandleFunc("POST /v1/records", func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		reply(w, http.StatusAccepted, map[string]int{"accepted": 1})
+	})
+	return mux
+}
+
+func reply(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	if err := json.NewEncoder(w).Encode(body); err != nil && !errors.Is(err, syscall.EPIPE) {
+		panic(http.ErrAbortHandler)
+	}
+}

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// section measures one figure.
+type section struct {
+	name, title string
+	measure     func(context.Context, *bench) (figure, error)
+}
+
+func sections() []section {
+	return []section{
+		{"start", "start of a successor until its first answer, against bare tableflip", measureStart},
+		{"idle", "memory and processor time of an idle agent without plugins", measureIdle},
+		{"swap", "requests that fail in swaps under load, against bare tableflip", measureSwap},
+		{"config", "a changed document until OnChange, against a raw etcd watch", measureConfig},
+		{"stage", "download and check of 64 MiB, against curl and sha256sum", measureStage},
+		{"plugin", "round trip of a plugin's Execute, against plain gRPC", measurePlugin},
+	}
+}
+
+// choose returns the sections that a comma-separated list names; all of them
+// for an empty one.
+func choose(only string) ([]section, error) {
+	all := sections()
+	if only == "" {
+		return all, nil
+	}
+	wanted := strings.Split(only, ",")
+	var names []string
+	for _, s := range all {
+		names = append(names, s.name)
+	}
+	for _, name := range wanted {
+		if !slices.Contains(names, name) {
+			return nil, usagef("--only: want some of %s, found %q", strings.Join(names, ","), name)
+		}
+	}
+	return slices.DeleteFunc(all, func(s section) bool { return !slices.Contains(wanted, s.name) }), nil
+}
+
+// bench is one run.
+type bench struct {
+	quick    bool
+	progress io.Writer
+
+	dir      string
+	built    map[string]string // executables by package
+	etcd     *server           // nil until it is needed
+	servers  []*server
+	sequence int
+}
+
+func (b *bench) run(ctx context.Context, chosen []section, r *reporter) (err error) {
+	if runtime.GOOS == "windows" {
+		return fmt.Errorf("bench wants a Unix system, found %s: %w", runtime.GOOS, errors.ErrUnsupported)
+	}
+	if b.dir, err = os.MkdirTemp("", "perennial-bench-"); err != nil {
+		return err
+	}
+	b.built = map[string]string{}
+	defer func() {
+		for _, s := range slices.Backward(b.servers) {
+			err = errors.Join(err, s.stop())
+		}
+		err = errors.Join(err, os.RemoveAll(b.dir))
+	}()
+	r.begin(thisMachine(b.quick))
+	for _, s := range chosen {
+		began := time.Now()
+		b.say("%s: %s", s.name, s.title)
+		f, err := s.measure(ctx, b)
+		if ctx.Err() != nil {
+			return errors.New("interrupted")
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		f.Name, f.Title, f.Load = s.name, s.title, loadAverage()
+		r.add(f)
+		b.say("%s took %v", s.name, time.Since(began).Round(time.Second))
+	}
+	return r.end()
+}
+
+func (b *bench) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(b.progress, time.Now().Format("15:04:05")+" "+format+"\n", args...)
+}
+
+// times is how often something is repeated.
+func (b *bench) times(full, quick int) int {
+	if b.quick {
+		return quick
+	}
+	return full
+}
+
+// path names a new directory of this run and makes it.
+func (b *bench) path(what string) (string, error) {
+	b.sequence++
+	dir := filepath.Join(b.dir, fmt.Sprintf("%s-%d", what, b.sequence))
+	return dir, os.Mkdir(dir, 0o700)
+}
+
+// startEtcd runs an etcd for all figures, at its first call.
+func (b *bench) startEtcd(ctx context.Context) (url string, err error) {
+	if b.etcd != nil {
+		return b.etcd.url, nil
+	}
+	agentd, err := b.build(ctx, "agentd")
+	if err != nil {
+		return "", err
+	}
+	data, err := b.path("etcd")
+	if err != nil {
+		return "", err
+	}
+	b.etcd, err = b.launch(ctx, "etcd serves on ", agentd, "etcd", "--data", data, "--listen", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return b.etcd.url, nil
+}
+
+// until waits for ok, which it asks every few milliseconds.
+func until(ctx context.Context, what string, limit time.Duration, ok func() bool) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
+	for !ok() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-deadline.C:
+			return fmt.Errorf("want %s within %v, found it not so", what, limit)
+		case <-tick.C:
+		}
+	}
+	return nil
+}

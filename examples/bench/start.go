@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const startTarget = 1.5
+
+// starts are the times of one server's successors.
+type starts struct{ total, loading, serving *series }
+
+func newStarts(who string) *starts {
+	return &starts{
+		total:   &series{what: who + ": start to first answer", unit: "ms"},
+		loading: &series{what: who + ": of it until its own code runs", unit: "ms"},
+		serving: &series{what: who + ": of it until it answers", unit: "ms"},
+	}
+}
+
+// measureStart swaps two idle servers in turns.
+func measureStart(ctx context.Context, b *bench) (figure, error) {
+	ours, theirs, err := b.startPair(ctx)
+	if err != nil {
+		return figure{}, err
+	}
+	a, t := newStarts("agentd"), newStarts("bare tableflip")
+	// One of each is not counted: it finds nothing in the page cache.
+	for n := range b.times(31, 4) {
+		for s, times := range map[swapper]*starts{ours: a, theirs: t} {
+			if n == 0 {
+				times = newStarts("")
+			}
+			if err := measureOneStart(ctx, s, times); err != nil {
+				return figure{}, err
+			}
+		}
+	}
+	f := figure{
+		Measures: measures(a.total, t.total, a.loading, t.loading, a.serving, t.serving),
+		Verdicts: []verdict{within("agentd / bare tableflip, median", "×", a.total.median()/t.total.median(), startTarget)},
+	}
+	return f, errors.Join(ours.close(), theirs.stop())
+}
+
+func measureOneStart(ctx context.Context, s swapper, times *starts) error {
+	if err := s.prepare(ctx); err != nil {
+		return err
+	}
+	old, err := whoAnswers(ctx, s.base().url)
+	if err != nil {
+		return err
+	}
+	offset := int64(len(s.base().written(0)))
+	var first answer
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() (err error) {
+		ctx, cancel := context.WithTimeout(ctx, startLimit)
+		defer cancel()
+		first, err = firstAnswer(ctx, s.base().url, old.PID)
+		return err
+	})
+	both.Go(func() error { return replaced(ctx, s, old.PID) })
+	if err := both.Wait(); err != nil {
+		return fmt.Errorf("swap: %w; the log: %s", err, s.base().written(offset))
+	}
+	began, err := s.base().startedSuccessor(offset)
+	if err != nil {
+		return err
+	}
+	times.total.addTime(first.at.Sub(began))
+	times.loading.addTime(first.Started.Sub(began))
+	times.serving.addTime(first.at.Sub(first.Started))
+	return nil
+}
+
+// wallClock drops the monotonic reading, which two processes do not share.
+func wallClock(t time.Time) time.Time { return t.Round(0) }

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"time"
+)
+
+// swapper is a server that can replace its process.
+type swapper interface {
+	// prepare does what a swap needs and what is no part of it.
+	prepare(context.Context) error
+	// swap asks for one, and returns when it has been accepted or is over.
+	swap(context.Context) error
+	base() *server
+}
+
+// swapLimit bounds the end of a replaced process after its drain.
+const swapLimit = 60 * time.Second
+
+// perennial is agentd that is upgraded through etcd, as an operator does it.
+type perennial struct {
+	*site
+	next func(context.Context) error
+}
+
+func (p *perennial) base() *server { return p.server }
+
+func (p *perennial) prepare(ctx context.Context) error {
+	pin, err := p.release(ctx)
+	p.next = func(ctx context.Context) error { return p.upgrade(ctx, pin) }
+	return err
+}
+
+func (p *perennial) swap(ctx context.Context) error { return p.next(ctx) }
+
+// bare is tableflip alone.
+type bare struct{ *server }
+
+func (p *bare) base() *server { return p.server }
+
+func (p *bare) prepare(context.Context) error { return nil }
+
+func (p *bare) swap(ctx context.Context) error {
+	now, err := whoAnswers(ctx, p.url)
+	if err != nil {
+		return err
+	}
+	return askToUpgrade(now.PID)
+}
+
+// startPair runs both servers that are compared.
+func (b *bench) startPair(ctx context.Context) (ours *perennial, theirs *bare, err error) {
+	bareflip, err := b.build(ctx, "bench/bareflip")
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := b.startSite(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err := b.launch(ctx, "records on ", bareflip)
+	return &perennial{site: s}, &bare{t}, err
+}
+
+// replaced has s replace its process, whose pid is old, and returns once that
+// one has drained and gone.
+func replaced(ctx context.Context, s swapper, old int) error {
+	if err := s.swap(ctx); err != nil {
+		return err
+	}
+	return until(ctx, "the end of the process that was replaced", swapLimit, func() bool { return !alive(old) })
+}
