@@ -41,8 +41,7 @@ func (m *Manager) Execute(ctx context.Context, name string, task Task, deliver f
 		return fmt.Errorf("plugin %s %s: capability: wanted %q, found %q", name, i.bundle.manifest.Version, task.Capability, has)
 	}
 	err := i.execute(ctx, task, deliver)
-	var own *taskError
-	if errors.As(err, &own) {
+	if _, own := errors.AsType[*taskError](err); own {
 		w.count()
 	}
 	return err

@@ -46,7 +46,7 @@ type instance struct {
 	shookHands bool // go-plugin knows the process's address
 
 	// ctx ends when the calls in flight must end.
-	ctx    context.Context //nolint:containedctx // the life of the calls
+	ctx    context.Context
 	cancel context.CancelFunc
 
 	mu       sync.Mutex
@@ -202,12 +202,6 @@ func (i *instance) leave() {
 	}
 }
 
-func (i *instance) isDraining() bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.draining
-}
-
 func (i *instance) hasExited() bool {
 	if i.proc == nil {
 		return false
@@ -341,6 +335,7 @@ func plain(err error) error {
 		return context.DeadlineExceeded
 	case codes.Canceled:
 		return context.Canceled
+	default:
+		return err
 	}
-	return err
 }

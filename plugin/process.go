@@ -41,7 +41,7 @@ type process struct {
 
 // newProcess prepares path to run in dir. env is added to the host's part.
 func newProcess(path, dir string, env []string) (*process, error) {
-	cmd := exec.Command(path) //nolint:gosec // path is the verified copy
+	cmd := exec.Command(path)
 	cmd.Dir = dir
 	for _, key := range inherited {
 		if v, ok := os.LookupEnv(key); ok {
@@ -99,7 +99,7 @@ func (p *process) exec(ctx context.Context) error {
 		if !textBusy(err) {
 			return err
 		}
-		retry := exec.Command(p.cmd.Path) //nolint:gosec // the same verified copy
+		retry := exec.Command(p.cmd.Path)
 		retry.Dir, retry.Env, retry.SysProcAttr = p.cmd.Dir, p.cmd.Env, p.cmd.SysProcAttr
 		retry.Stdin, retry.Stdout, retry.Stderr = p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr
 		p.cmd = retry

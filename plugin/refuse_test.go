@@ -176,7 +176,7 @@ func TestPluginsLogReachesTheHostWithItsLevel(t *testing.T) {
 	h.awaitState(t, "probe", plugin.Running)
 	eventually(t, func() bool {
 		return strings.Contains(log.String(), `level=WARN msg="plugin says" plugin=probe version=1.0.0 text="hello from the plugin" fields=map[version:1.0.0]`)
-	}, func() string { return log.String() })
+	}, log.String)
 }
 
 func TestHostVersionThatAPluginExcludesIsNamed(t *testing.T) {

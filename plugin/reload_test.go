@@ -37,7 +37,7 @@ func (c *collector) run(ctx context.Context, h *host) error {
 			return nil
 		})
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // its end was asked for
 		}
 		if !errors.Is(err, plugin.ErrInterrupted) && !errors.Is(err, plugin.ErrNotRunning) {
 			return err

@@ -41,7 +41,7 @@ type worker struct {
 	log      *slog.Logger
 	notify   func()
 	findings chan finding    // the newest only
-	ctx      context.Context //nolint:containedctx // the life of run
+	ctx      context.Context // ends run
 	stop     context.CancelFunc
 	done     chan struct{}
 
@@ -148,6 +148,7 @@ func (w *worker) adopt(ctx context.Context, b *bundle) {
 		w.next = t
 	} else {
 		w.base, w.next = t, nil
+		w.remark("")
 	}
 	w.pin()
 	w.start(ctx)
@@ -166,9 +167,6 @@ func (w *worker) start(ctx context.Context) {
 	}
 	replacing := len(t.crashes) > 0 && w.current == nil
 	if w.current == nil {
-		if t == w.candidate() {
-			w.remark("")
-		}
 		w.set(Starting, "")
 	} else {
 		w.remark(fmt.Sprintf("%s is starting and will replace %s", t.bundle, w.base.bundle))
@@ -197,7 +195,8 @@ func (w *worker) start(ctx context.Context) {
 // swap makes i the instance that takes tasks and drains the one before.
 func (w *worker) swap(t *trial, i *instance) {
 	old := w.current
-	if w.next == t {
+	promoted := w.next == t
+	if promoted {
 		w.base, w.next = t, nil
 	}
 	w.silent = 0
@@ -206,7 +205,10 @@ func (w *worker) swap(t *trial, i *instance) {
 	w.mu.Lock()
 	w.current = i
 	w.status.State, w.status.Since = Running, time.Now()
-	w.status.Reason, w.note = "", ""
+	w.status.Reason = ""
+	if promoted {
+		w.note = "" // it was about this one
+	}
 	w.status.PID, w.status.Usage = i.proc.pid(), usage
 	w.describe(t.bundle)
 	w.mu.Unlock()

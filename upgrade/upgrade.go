@@ -109,6 +109,14 @@ func (u *Upgrader) obtain(ctx context.Context, m *Manifest, ref Ref, raw, signat
 	if err := u.move(Downloading, func(a *Attempt) { a.To = ref }); err != nil {
 		return Slot{}, err
 	}
+	platform, err := m.Here()
+	if err != nil {
+		return Slot{}, err
+	}
+	// The download and the slot are there together for a moment.
+	if err := checkSpace(u.slots.stateDir, 2*platform.Size); err != nil {
+		return Slot{}, err
+	}
 	download := filepath.Join(u.slots.stateDir, downloadPrefix+ref.Binary)
 	if err := u.client.Fetch(ctx, m, download, u.downloaded); err != nil {
 		return Slot{}, err

@@ -20,8 +20,7 @@ and agent/ID. A document is YAML or JSON:
     max_file_bytes: 67108864  # where the next file is begun
   plugins:
     hostmetrics:
-      enabled: true
-      settings: {interval: 10s}
+      enabled: false          # true if it is not set
 
 Agents refuse a document with an unknown field or a value out of range, keep
 what they have, and say so in their status.`

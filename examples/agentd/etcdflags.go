@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,9 +60,18 @@ func (e *etcdFlags) config() (agent.EtcdConfig, error) {
 		}
 		cfg.Password = strings.TrimRight(string(password), "\r\n")
 	}
+	if !e.secure() {
+		return cfg, nil
+	}
 	var err error
 	cfg.TLS, err = e.tls()
 	return cfg, err
+}
+
+// secure tells whether any of the flags speaks of TLS.
+func (e *etcdFlags) secure() bool {
+	plain := func(endpoint string) bool { return strings.HasPrefix(endpoint, "http://") }
+	return e.ca+e.cert+e.key != "" || slices.ContainsFunc(e.endpoints, func(s string) bool { return !plain(s) })
 }
 
 func (e *etcdFlags) tls() (*tls.Config, error) {
@@ -89,13 +99,6 @@ func (e *etcdFlags) tls() (*tls.Config, error) {
 			pair, err := tls.LoadX509KeyPair(e.cert, e.key)
 			return &pair, err
 		}
-	}
-	plain := true
-	for _, endpoint := range e.endpoints {
-		plain = plain && strings.HasPrefix(endpoint, "http://")
-	}
-	if plain && e.ca == "" && e.cert == "" {
-		return nil, nil
 	}
 	return cfg, nil
 }

@@ -3,13 +3,16 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestAgentTakesRecordsAndAnswersForItself(t *testing.T) {
@@ -74,7 +77,9 @@ func TestKilledAgentKeepsWhatItAcknowledged(t *testing.T) {
 	if err := p.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	<-p.done
+	if err := <-p.done; err == nil {
+		t.Error("a killed agent ended with 0")
+	}
 	s.start()
 	s.post(`{"id":"after"}`)
 	if got := s.stored(); len(got) != 21 {
@@ -161,12 +166,28 @@ func TestKnownAgentStartsWithoutEtcd(t *testing.T) {
 func TestSecondSignalEndsAnAgentThatDrains(t *testing.T) {
 	s := newSite(t)
 	p := s.start()
-	for range 2 {
-		if err := sendSignal(p.cmd.Process.Pid, syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	conn, err := net.Dial("tcp", s.listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	// A request whose body never comes keeps the drain waiting.
+	if _, err := io.WriteString(conn, "POST /v1/records HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"); err != nil {
+		t.Fatal(err)
+	}
+	term := func() {
+		t.Helper()
+		if err := sendSignal(p.cmd.Process.Pid, syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
 	}
-	<-p.done
+	term()
+	waitFor(t, "the agent drains", func() bool { return strings.Contains(p.logged(), "msg=draining") })
+	began := time.Now()
+	term()
+	if err := <-p.done; err == nil || time.Since(began) > 5*time.Second {
+		t.Errorf("after the second signal the agent ended with %v after %v", err, time.Since(began))
+	}
 }
 
 func writeFile(t testing.TB, text string) string {

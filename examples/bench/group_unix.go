@@ -70,3 +70,6 @@ func statFields(path string) []string {
 	}
 	return fields
 }
+
+// isRefused tells a connection that nobody would take.
+func isRefused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }

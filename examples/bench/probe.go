@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -44,19 +45,23 @@ func whoAnswers(ctx context.Context, url string) (answer, error) {
 	return a, err
 }
 
-// firstAnswer polls until another process than old answers.
-func firstAnswer(ctx context.Context, url string, old int) (answer, error) {
+// firstAnswer polls until another process than old answers. A request that
+// fails on the way, as tableflip's may, is no answer.
+func firstAnswer(ctx context.Context, url string, old int) (a answer, failed int, err error) {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
 		a, err := whoAnswers(ctx, url)
-		if err != nil || a.PID != old {
-			return a, err
+		if err == nil && a.PID != old {
+			return a, failed, nil
+		}
+		if err != nil {
+			failed++
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return answer{}, ctx.Err()
+			return answer{}, failed, errors.Join(ctx.Err(), err)
 		}
 	}
 }

@@ -38,7 +38,7 @@ type stepResult struct {
 func (r stepResult) describe() string {
 	text := fmt.Sprintf("in %.2fs: %s", r.Seconds, r.Said)
 	if r.Load != nil {
-		text += fmt.Sprintf("\n        meanwhile %s requests, %d failed, longest pause of a client %v",
+		text += fmt.Sprintf("\nmeanwhile %s requests, %d failed, longest pause of a client %v",
 			number(r.Load.Requests), r.Load.Failed, round(r.Load.Pause.For))
 	}
 	return text

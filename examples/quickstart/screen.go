@@ -37,7 +37,7 @@ func newScreen(out *os.File) *screen {
 
 // line prints a line that stays.
 func (s *screen) line(look, format string, args ...any) {
-	text := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "\n          ")
+	text := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "\n                ")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.wipe()
@@ -56,8 +56,8 @@ func (s *screen) pass(format string, args ...any) {
 		return
 	}
 	s.wipe()
-	text := fmt.Sprintf("%8.2fs      %s", time.Since(s.began).Seconds(), fmt.Sprintf(format, args...))
-	_, _ = fmt.Fprint(s.out, text[:min(len(text), 79)])
+	text := fmt.Sprintf("%8.2fs       %s", time.Since(s.began).Seconds(), fmt.Sprintf(format, args...))
+	_, _ = fmt.Fprint(s.out, cut(text, 79))
 	s.passing = true
 }
 
@@ -71,16 +71,26 @@ func (s *screen) wipe() {
 
 func (s *screen) step(n, of int, title string) { s.line(bold, "%2d/%d %s", n, of, title) }
 
+// detail shows one line of what a step sees; what matters of it comes again
+// in full when the step ends.
 func (s *screen) detail(format string, args ...any) {
-	s.line(dim, "        %s", fmt.Sprintf(format, args...))
+	s.line(dim, "      %s", cut(fmt.Sprintf(format, args...), 110))
+}
+
+// cut shortens a line to so many characters.
+func cut(text string, most int) string {
+	if r := []rune(text); len(r) > most {
+		return string(r[:most-1]) + "…"
+	}
+	return text
 }
 
 func (s *screen) succeeded(format string, args ...any) {
-	s.line(green, "   ok %s", fmt.Sprintf(format, args...))
+	s.line(green, "      ok %s", fmt.Sprintf(format, args...))
 }
 
 func (s *screen) failed(format string, args ...any) {
-	s.line(red, "   FAILED %s", fmt.Sprintf(format, args...))
+	s.line(red, "      FAILED %s", fmt.Sprintf(format, args...))
 }
 
 // number writes thousands apart.

@@ -15,11 +15,6 @@ import (
 	"github.com/perennial-go/perennial/plugin"
 )
 
-// Settings of the plugins, quicker than their defaults.
-var (
-	hostmetricsSettings = map[string]any{"interval": "200ms"} //nolint:gochecknoglobals // a constant
-)
-
 // start sets up all that the agent needs, and the agent.
 func (s *site) start(ctx context.Context) (string, error) {
 	var err error
@@ -39,7 +34,7 @@ func (s *site) start(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	if err := s.install(ctx, "hostmetrics", hostmetrics, "1.0.0", hostmetricsSettings); err != nil {
+	if err := s.install(ctx, "hostmetrics", hostmetrics, "1.0.0", hostmetricsSettings()); err != nil {
 		return "", err
 	}
 	if err := s.install(ctx, "logtail", logtail, "1.0.0", map[string]any{"paths": []string{s.app.pattern()}, "interval": "100ms"}); err != nil {
@@ -199,7 +194,7 @@ func (s *site) publish(ctx context.Context, document string) (int64, error) {
 }
 
 // show prints a command's line below the step that it belongs to.
-func (s *site) show(line string) { s.screen.detail("%s", line) }
+func (s *site) show(line string) { s.screen.detail("| %s", line) }
 
 // inForce waits until process pid says that it runs on a configuration.
 func (s *site) inForce(ctx context.Context, revision int64, pid int) error {

@@ -12,6 +12,9 @@ import (
 	"github.com/perennial-go/perennial/plugin"
 )
 
+// hostmetricsSettings make it sample more often than it would.
+func hostmetricsSettings() map[string]any { return map[string]any{"interval": "200ms"} }
+
 // replacePlugin installs a new version of a plugin that is collecting.
 func (s *site) replacePlugin(ctx context.Context) (string, error) {
 	e, err := s.registered(ctx)
@@ -24,7 +27,7 @@ func (s *site) replacePlugin(ctx context.Context) (string, error) {
 		return "", err
 	}
 	began := time.Now()
-	if err := s.install(ctx, "hostmetrics", hostmetrics, "1.1.0", hostmetricsSettings); err != nil {
+	if err := s.install(ctx, "hostmetrics", hostmetrics, "1.1.0", hostmetricsSettings()); err != nil {
 		return "", err
 	}
 	s.screen.detail("hostmetrics 1.1.0 lies in the plugins directory")

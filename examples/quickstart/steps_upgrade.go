@@ -15,8 +15,14 @@ import (
 )
 
 // order asks for a version as an operator does and follows it to its end.
+// What a bad release printed is left to the agent's log.
 func (s *site) order(ctx context.Context, version string) error {
-	return s.cli(ctx, s.show, "upgrade", "--etcd", s.etcdURL, "--agent", agentID,
+	show := func(line string) {
+		if stamp, said, ok := strings.Cut(line, " "); ok && !strings.HasPrefix(said, "  | ") {
+			s.show(stamp + " " + said)
+		}
+	}
+	return s.cli(ctx, show, "upgrade", "--etcd", s.etcdURL, "--agent", agentID,
 		"--repo", s.repo, "--trust", s.trust(), version)
 }
 
@@ -100,7 +106,8 @@ func (s *site) refused(ctx context.Context, version string, end upgrade.State, w
 	if err := s.serves(ctx, before.Version, before.PID); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s still serves in process %d; agentd upgrade says: %v", before.Version, before.PID, err), nil
+	_, reason, _ := strings.Cut(err.Error(), " running: ")
+	return fmt.Sprintf("%s still serves in process %d, and agentd upgrade failed: %s", before.Version, before.PID, reason), nil
 }
 
 // rollBackUnhealthy asks for a release that serves and then turns unhealthy.

@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -139,7 +140,7 @@ func (s *Spool) join(b Batch) (g *group, leader bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open == nil {
-		s.open = &group{data: b.data[:len(b.data):len(b.data)], n: b.n, done: make(chan struct{})}
+		s.open = &group{data: slices.Clip(b.data), n: b.n, done: make(chan struct{})}
 		return s.open, true
 	}
 	s.open.data = append(s.open.data, b.data...)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -64,7 +65,7 @@ func (p *place) same(f *os.File, size int64) (bool, error) {
 
 func head(f *os.File, n int64) (uint32, error) {
 	buf := make([]byte, n)
-	if _, err := f.ReadAt(buf, 0); err != nil && err != io.EOF { //nolint:errorlint // ReaderAt returns it bare
+	if _, err := f.ReadAt(buf, 0); err != nil && !errors.Is(err, io.EOF) {
 		return 0, err
 	}
 	return crc32.ChecksumIEEE(buf), nil

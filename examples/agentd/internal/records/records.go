@@ -98,8 +98,7 @@ func (h *handler) store(w http.ResponseWriter, r *http.Request) (int, *failure) 
 	}
 	h.setDeadline(w, time.Time{})
 	batch, err := spool.Parse(body)
-	var line *spool.LineError
-	if errors.As(err, &line) {
+	if line, ok := errors.AsType[*spool.LineError](err); ok {
 		status := http.StatusBadRequest
 		if line.TooLong {
 			status = http.StatusRequestEntityTooLarge

@@ -9,8 +9,7 @@
 //	  max_file_bytes: 67108864
 //	plugins:
 //	  hostmetrics:
-//	    enabled: true
-//	    settings: {interval: 10s}
+//	    enabled: false       # true if it is not set
 package settings
 
 import (
@@ -54,7 +53,8 @@ type Plugin struct {
 	// Enabled is true if it is not set.
 	Enabled *bool `yaml:"enabled"`
 	// Settings is given to the plugin as the JSON payload of its collect
-	// task.
+	// task; what it makes of that is the plugin's own. The settings that it
+	// starts with are in its manifest.
 	Settings map[string]any `yaml:"settings"`
 }
 

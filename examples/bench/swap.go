@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// aroundSwap is how many requests are answered before and after each swap.
+const aroundSwap = 500
+
+// swaps is what clients of one server saw.
+type swaps struct {
+	who                                  string
+	requests, failures, refused, longest *series
+	first                                string
+}
+
+func newSwaps(who string) *swaps {
+	return &swaps{
+		who:      who,
+		requests: &series{what: who + ": requests a swap", unit: "requests"},
+		failures: &series{what: who + ": failed of them", unit: "requests"},
+		refused:  &series{what: who + ": connections refused", unit: "requests"},
+		longest:  &series{what: who + ": longest request", unit: "ms"},
+	}
+}
+
+// measureSwap swaps two servers in turns, each under a load of its own that
+// pauses while the other has its turn.
+func measureSwap(ctx context.Context, b *bench) (figure, error) {
+	ours, theirs, err := b.startPair(ctx)
+	if err != nil {
+		return figure{}, err
+	}
+	a, t := newSwaps("agentd"), newSwaps("bare tableflip")
+	for range b.times(25, 2) {
+		if err := errors.Join(a.one(ctx, ours), t.one(ctx, theirs)); err != nil {
+			return figure{}, err
+		}
+	}
+	f := figure{Verdicts: []verdict{
+		within("agentd, failed requests", "", a.failures.sum(), 0),
+		{What: "bare tableflip, failed requests", Value: t.failures.sum()},
+		within("agentd, failed of a million", "", a.rate(), 0),
+		{What: "bare tableflip, failed of a million", Value: t.rate()},
+	}}
+	for _, s := range []*swaps{a, t} {
+		f.Measures = append(f.Measures, s.requests.count(), s.failures.count(), s.refused.count(), s.longest.measure())
+		if s.first != "" {
+			f.Notes = append(f.Notes, fmt.Sprintf("%s, the first failure: %s", s.who, s.first))
+		}
+	}
+	return f, errors.Join(ours.close(), theirs.stop())
+}
+
+// rate is failures of a million requests.
+func (w *swaps) rate() float64 { return 1e6 * w.failures.sum() / max(1, w.requests.sum()) }
+
+func (w *swaps) one(ctx context.Context, s swapper) error {
+	if err := s.prepare(ctx); err != nil {
+		return err
+	}
+	old, err := whoAnswers(ctx, s.base().url)
+	if err != nil {
+		return err
+	}
+	l := startLoad(ctx, s.base().url)
+	defer l.stop()
+	err = l.await(ctx, aroundSwap)
+	if err == nil {
+		err = replaced(ctx, s, old.PID)
+	}
+	if err == nil {
+		err = l.await(ctx, aroundSwap)
+	}
+	if err != nil {
+		return err
+	}
+	l.stop()
+	w.requests.add(float64(l.requests.Load()))
+	w.failures.add(float64(l.failures.Load()))
+	w.refused.add(float64(l.refused.Load()))
+	w.longest.addTime(time.Duration(l.longest.Load()))
+	if first := l.first.Load(); first != nil && w.first == "" {
+		w.first = *first
+	}
+	return nil
+}
