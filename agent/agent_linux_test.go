@@ -408,7 +408,7 @@ func TestRefusedConfigurationIsToldInEtcdAtOnce(t *testing.T) {
 	f.eventually("running, wanted and failed revision", func() error {
 		c := m.registered().Status.Config
 		if c.Running != good || c.Wanted != bad || c.LastFailed == nil || c.LastFailed.Revision != bad || !strings.Contains(c.LastFailed.Reason, "greting") {
-			return fmt.Errorf("%+v, last failed %+v", c, c.LastFailed)
+			return fmt.Errorf("status %+v", *c)
 		}
 		return nil
 	})

@@ -29,25 +29,32 @@ func drained(t *testing.T, handler http.Handler) (*HTTPServer, net.Conn, *bufio.
 	}
 	t.Cleanup(func() { _ = conn.Close() })
 	r := bufio.NewReader(conn)
-	if res := ask(t, conn, r); res.Close {
+	if ask(t, conn, r) {
 		t.Fatal("the connection is not kept alive to begin with")
 	}
 	return h, conn, r, served
 }
 
-func ask(t *testing.T, conn net.Conn, r *bufio.Reader) *http.Response {
+// ask makes a request and reports whether the answer closes the connection.
+func ask(t *testing.T, conn net.Conn, r *bufio.Reader) (closes bool) {
 	t.Helper()
 	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
+	return answer(t, r)
+}
+
+func answer(t *testing.T, r *bufio.Reader) (closes bool) {
+	t.Helper()
 	res, err := http.ReadResponse(r, nil)
 	if err != nil {
 		t.Fatalf("the request got no answer: %v", err)
 	}
-	if _, err := io.Copy(io.Discard, res.Body); err != nil {
-		t.Fatal(err)
+	defer func() { _ = res.Body.Close() }()
+	if _, err := io.Copy(io.Discard, res.Body); err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("%s, %v", res.Status, err)
 	}
-	return res
+	return res.Close
 }
 
 func ok(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "ok") }
@@ -59,7 +66,7 @@ func TestIdleClientIsToldToCloseInsteadOfBeingReset(t *testing.T) {
 	if err := <-served; err != nil {
 		t.Fatalf("Serve ended with %v while draining", err)
 	}
-	if res := ask(t, conn, r); !res.Close {
+	if !ask(t, conn, r) {
 		t.Error("the answer during a drain does not say Connection: close")
 	}
 	// The last connection has gone, so the rest of the minute is not waited.
@@ -105,12 +112,11 @@ func TestRequestInProgressIsAnsweredDuringDrain(t *testing.T) {
 	<-entered
 	done := make(chan error, 1)
 	go func() { done <- h.Drain(context.Background(), Drain{Tail: time.Millisecond, Idle: time.Millisecond}) }()
-	<-served
-	close(release)
-	res, err := http.ReadResponse(r, nil)
-	if err != nil || res.StatusCode != http.StatusOK {
-		t.Errorf("the request in progress was dropped: %v", err)
+	if err := <-served; err != nil {
+		t.Error(err)
 	}
+	close(release)
+	answer(t, r)
 	if err := <-done; err != nil {
 		t.Error(err)
 	}

@@ -361,7 +361,8 @@ func (t *trial) gone(patience time.Duration) bool {
 	defer limit.Stop()
 	for {
 		select {
-		case <-t.ended:
+		case err := <-t.ended:
+			t.log.Debug("the successor has ended", "error", err)
 			t.alive = false
 			return true
 		case _, open := <-t.in:
