@@ -46,11 +46,17 @@ type HTTPServer struct {
 	listener net.Listener
 }
 
+// headerTimeout is the default of http.Server.ReadHeaderTimeout: without one,
+// clients that never finish a header hold connections, and a drain, for ever.
+const headerTimeout = 10 * time.Second
+
 // NewHTTPServer takes over server, whose Handler and ConnState it wraps. Do
-// not call server's own Serve, Shutdown or Close.
+// not call server's own Serve, Shutdown or Close. ReadHeaderTimeout, if zero,
+// becomes 10 s.
 func NewHTTPServer(server *http.Server) *HTTPServer {
 	h := &HTTPServer{server: server, none: make(chan struct{})}
 	close(h.none)
+	setDefault(&server.ReadHeaderTimeout, headerTimeout)
 	next := server.Handler
 	if next == nil {
 		next = http.DefaultServeMux

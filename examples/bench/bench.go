@@ -53,6 +53,7 @@ func choose(only string) ([]section, error) {
 // bench is one run.
 type bench struct {
 	quick    bool
+	keep     bool
 	progress io.Writer
 
 	dir      string
@@ -74,7 +75,11 @@ func (b *bench) run(ctx context.Context, chosen []section, r *reporter) (err err
 		for _, s := range slices.Backward(b.servers) {
 			err = errors.Join(err, s.stop())
 		}
-		err = errors.Join(err, os.RemoveAll(b.dir))
+		if b.keep {
+			b.say("kept %s", b.dir)
+		} else {
+			err = errors.Join(err, os.RemoveAll(b.dir))
+		}
 	}()
 	r.begin(thisMachine(b.quick))
 	for _, s := range chosen {

@@ -81,7 +81,7 @@ func (c *process) ended() (bool, error) {
 func (p *processes) broken() error {
 	for _, c := range p.all {
 		if ended, err := c.ended(); ended && err != nil {
-			return fmt.Errorf("%s ended: %w; its last lines are\n%s", c.name, err, lastLines(c.log, 8))
+			return fmt.Errorf("%s (process %d) ended: %w", c.name, c.cmd.Process.Pid, err)
 		}
 	}
 	return nil

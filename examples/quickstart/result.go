@@ -44,21 +44,27 @@ func (r stepResult) describe() string {
 	return text
 }
 
-// judge collects what is not as it was promised.
+// judge adds what is not as it was promised to the problems that were met
+// before.
 func (r *result) judge(steps int) {
+	met := r.Problems
+	r.Problems = nil
 	complain := func(format string, args ...any) { r.Problems = append(r.Problems, fmt.Sprintf(format, args...)) }
-	for _, s := range r.Steps {
+	for i, s := range r.Steps {
 		if !s.OK {
-			complain("step %s: %s", s.Name, s.Said)
+			complain("step %d of %d, %s: %s", i+1, steps, s.Name, s.Said)
 		}
 	}
-	if len(r.Steps) < steps {
-		complain("%d of %d steps were reached", len(r.Steps), steps)
+	for _, problem := range met {
+		complain("%s", problem)
 	}
 	if l := r.Load; l != nil && l.Failed > 0 {
 		complain("%d of %s requests failed", l.Failed, number(l.Requests))
 	}
 	if a := r.Records; a != nil {
+		if a.Acknowledged == 0 {
+			complain("no record was acknowledged, so that nothing is proven")
+		}
 		if a.Missing > 0 {
 			complain("%s of %s acknowledged records are not on disk, such as number %d", number(a.Missing), number(a.Acknowledged), a.FirstMissing)
 		}
@@ -99,7 +105,9 @@ func (r *result) print(s *screen) {
 		if a := r.Records; a != nil {
 			row("records acknowledged", "%s", number(a.Acknowledged))
 			row("records found on disk", "%s (%s missing, %s more than once)", number(a.Found), number(a.Missing), number(a.Repeated))
-			row("log lines written, collected", "%s, %s (by the plugin logtail)", number(a.Lines), number(a.Lines-a.LinesMissing))
+			if a.Lines > 0 {
+				row("log lines written, collected", "%s, %s (by the plugin logtail)", number(a.Lines), number(a.Lines-a.LinesMissing))
+			}
 			row("samples of the host", "%s (by the plugin hostmetrics)", number(a.Samples))
 		}
 	}
