@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/perennial-go/perennial/config"
+	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/internal/etcdkv"
 	"github.com/perennial-go/perennial/upgrade"
 )
@@ -19,6 +20,7 @@ import (
 const (
 	conditionRegistration = "registration"
 	conditionDraining     = "draining"
+	conditionPlugins      = "plugins"
 )
 
 // configFile is the last-known-good configuration in the state directory.
@@ -258,6 +260,10 @@ func (r *running) takeCharge() {
 	r.start(r.host, "orders", r.orders.run)
 	if r.plugins != nil {
 		r.start(r.host, "plugins", r.plugins.Run)
+		check := health.Check{Name: conditionPlugins, Func: func(context.Context) error { return r.plugins.Ready() }}
+		if err := r.health.AddCheck(check); err != nil {
+			r.log.Warn("required plugins do not count for readiness", "error", err)
+		}
 	}
 }
 
