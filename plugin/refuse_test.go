@@ -42,8 +42,12 @@ func TestExecutableWithAnotherDigestIsRefused(t *testing.T) {
 	if s.PID != 0 || s.Exceptions != 0 {
 		t.Errorf("it was started: %+v", s)
 	}
-	if left, _ := os.ReadDir(filepath.Join(h.state, "run")); len(left) != 0 {
-		t.Errorf("a refused executable is in the depot: %v", left)
+	left, _ := os.ReadDir(filepath.Join(h.state, "run"))
+	for _, e := range left {
+		// The next scan may just be hashing it again.
+		if !strings.HasPrefix(e.Name(), atomicfile.TempPrefix) {
+			t.Errorf("a refused executable is in the depot: %v", e)
+		}
 	}
 	if _, err := h.ask(t, "probe", plugin.Task{Capability: "count"}); !errors.Is(err, plugin.ErrNotRunning) || !strings.Contains(err.Error(), m.SHA256) {
 		t.Errorf("Execute: want ErrNotRunning with the reason, found %v", err)

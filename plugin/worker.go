@@ -310,6 +310,14 @@ func (w *worker) checkHealth(ctx context.Context) {
 	}
 	limited, cancel := context.WithTimeout(ctx, w.cfg.HealthTimeout)
 	problem, err := i.health(limited)
+	if err != nil {
+		// A connection breaks a moment before the process that held it has
+		// been reaped; that is one death, not a failed check besides.
+		select {
+		case <-i.proc.exited:
+		case <-limited.Done():
+		}
+	}
 	cancel()
 	if ctx.Err() != nil || i.hasExited() {
 		return // the loop sees to it

@@ -129,7 +129,7 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 		return cfg, err
 	}
 	cfg.Plugins.Dir = r.plugins
-	cfg.Health.Checks = append([]health.Check{{Name: "spool", Func: s.checkSpool}}, faults(s.started)...)
+	cfg.Health.Checks = append([]health.Check{{Name: "spool", Every: 2 * time.Second, Func: s.checkSpool}}, faults(s.started)...)
 	cfg.Upgrade = upgrade.Config{Policy: r.policy, Probation: r.probation, Retention: r.retention, PluginAPI: pluginAPI, ConfigSchema: configSchema}
 	if (r.releases.repo == "") != (r.releases.trust == "") {
 		return cfg, usagef("--repo and --trust belong together: give both, or none to refuse upgrades")

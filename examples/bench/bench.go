@@ -57,8 +57,8 @@ type bench struct {
 	progress io.Writer
 
 	dir      string
-	built    map[string]string // executables by package
-	etcd     *server           // nil until it is needed
+	built    map[string]bool // executables
+	etcd     *server         // nil until it is needed
 	servers  []*server
 	sequence int
 }
@@ -70,7 +70,7 @@ func (b *bench) run(ctx context.Context, chosen []section, r *reporter) (err err
 	if b.dir, err = os.MkdirTemp("", "perennial-bench-"); err != nil {
 		return err
 	}
-	b.built = map[string]string{}
+	b.built = map[string]bool{}
 	defer func() {
 		for _, s := range slices.Backward(b.servers) {
 			err = errors.Join(err, s.stop())
@@ -123,7 +123,7 @@ func (b *bench) startEtcd(ctx context.Context) (url string, err error) {
 	if b.etcd != nil {
 		return b.etcd.url, nil
 	}
-	agentd, err := b.build(ctx, "agentd")
+	agentd, err := b.build(ctx, "agentd", "")
 	if err != nil {
 		return "", err
 	}

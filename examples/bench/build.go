@@ -16,18 +16,19 @@ const examples = "github.com/perennial-go/perennial/examples/"
 // another number of the same length over it, which saves their links.
 const firstVersion = "1.0.10001"
 
-// build compiles the main package below examples, once a run.
-func (b *bench) build(ctx context.Context, pkg string) (string, error) {
-	if path := b.built[pkg]; path != "" {
+// build compiles the main package below examples, once a run, with build tags
+// or none.
+func (b *bench) build(ctx context.Context, pkg, tags string) (string, error) {
+	path := filepath.Join(b.dir, filepath.Base(pkg)+tags)
+	if b.built[path] {
 		return path, nil
 	}
-	path := filepath.Join(b.dir, filepath.Base(pkg))
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-ldflags", "-X main.version="+firstVersion, "-o", path, examples+pkg)
-	b.say("go build %s", examples+pkg)
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-tags", tags, "-ldflags", "-X main.version="+firstVersion, "-o", path, examples+pkg)
+	b.say("go build %s %s", examples+pkg, tags)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%s: %w: run bench inside the repository\n%s", cmd, err, bytes.TrimSpace(out))
 	}
-	b.built[pkg] = path
+	b.built[path] = true
 	return path, nil
 }
 

@@ -65,7 +65,7 @@ func statFields(path string) []string {
 	}
 	end := bytes.LastIndexByte(data, ')')
 	var fields []string
-	for _, f := range bytes.Fields(data[end+1:]) {
+	for f := range bytes.FieldsSeq(data[end+1:]) {
 		fields = append(fields, string(f))
 	}
 	return fields

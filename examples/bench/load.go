@@ -23,8 +23,9 @@ type load struct {
 	requests atomic.Int64
 	failures atomic.Int64
 	refused  atomic.Int64
-	longest  atomic.Int64 // request, in nanoseconds
-	first    atomic.Pointer[string]
+	// The longest request of a kind, in nanoseconds.
+	longestGet, longestPost atomic.Int64
+	first                   atomic.Pointer[string]
 }
 
 func startLoad(ctx context.Context, url string) *load {
@@ -47,8 +48,10 @@ func startLoad(ctx context.Context, url string) *load {
 // finished, so that it is not mistaken for a failure.
 func (l *load) ask(ctx context.Context, client *http.Client, post bool) {
 	ctx = context.WithoutCancel(ctx)
+	longest := &l.longestGet
 	method, path, body, want := http.MethodGet, "/v1/info", io.Reader(nil), http.StatusOK
 	if post {
+		longest = &l.longestPost
 		method, path, body, want = http.MethodPost, "/v1/records", strings.NewReader(`{"bench":"a record that is about as long as a line of a log"}`), http.StatusAccepted
 	}
 	req, err := http.NewRequestWithContext(ctx, method, l.url+path, body)
@@ -59,8 +62,8 @@ func (l *load) ask(ctx context.Context, client *http.Client, post bool) {
 	began := time.Now()
 	err = exchange(client, req, want)
 	took := int64(time.Since(began))
-	for longest := l.longest.Load(); took > longest && !l.longest.CompareAndSwap(longest, took); {
-		longest = l.longest.Load()
+	for most := longest.Load(); took > most && !longest.CompareAndSwap(most, took); {
+		most = longest.Load()
 	}
 	l.requests.Add(1)
 	if err != nil {

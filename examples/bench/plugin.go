@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -20,7 +19,7 @@ import (
 // measurePlugin gives the same task in turns to a plugin and to a plain gRPC
 // server, each in a process of its own behind a Unix socket.
 func measurePlugin(ctx context.Context, b *bench) (f figure, err error) {
-	echo, err := b.build(ctx, "bench/echo")
+	echo, err := b.build(ctx, "bench/echo", "")
 	if err != nil {
 		return figure{}, err
 	}
@@ -29,13 +28,11 @@ func measurePlugin(ctx context.Context, b *bench) (f figure, err error) {
 		return figure{}, err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	// Sockets have short names only, wherever TMPDIR is.
-	dir, err := os.MkdirTemp("/tmp", "pb-")
+	dir, err := b.path("grpc")
 	if err != nil {
 		return figure{}, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	plain, err := b.launch(ctx, "serves on ", echo, "--serve", filepath.Join(dir, "s"))
+	plain, err := b.launch(ctx, "serves on ", echo, "--serve", filepath.Join(dir, "socket"))
 	if err != nil {
 		return figure{}, err
 	}

@@ -108,7 +108,7 @@ func (s *server) stop() error {
 	if !groupAlive(pid) {
 		return nil
 	}
-	if err := endGroup(pid); err != nil {
+	if err := endGroup(pid); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	ctx := context.Background() // the processes are to go, whatever has ended

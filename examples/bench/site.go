@@ -34,7 +34,7 @@ func (b *bench) startSite(ctx context.Context) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	binary, err := b.build(ctx, "agentd")
+	binary, err := b.build(ctx, "agentd", "")
 	if err != nil {
 		return nil, err
 	}

@@ -24,31 +24,42 @@ func newStarts(who string) *starts {
 	}
 }
 
-// measureStart swaps two idle servers in turns.
+// measureStart swaps idle servers in turns: agentd, tableflip alone, and
+// tableflip alone in an executable that links what agentd links.
 func measureStart(ctx context.Context, b *bench) (figure, error) {
-	ours, theirs, err := b.startPair(ctx)
+	ours, light, err := b.startPair(ctx)
 	if err != nil {
 		return figure{}, err
 	}
-	a, t := newStarts("agentd"), newStarts("bare tableflip")
-	// One of each is not counted: it finds nothing in the page cache.
-	for n := range b.times(31, 4) {
-		to := [2]*starts{a, t}
+	weighted, err := b.startBare(ctx, heavy)
+	if err != nil {
+		return figure{}, err
+	}
+	a, t, w := newStarts("agentd"), newStarts("bare tableflip"), newStarts("bare tableflip, agentd's libraries linked")
+	// The first turn is not counted: it finds nothing in the page cache.
+	for n := range 1 + b.times(30, 3) {
+		to := [3]*starts{a, t, w}
 		if n == 0 {
-			to = [2]*starts{newStarts(""), newStarts("")}
+			to = [3]*starts{newStarts(""), newStarts(""), newStarts("")}
 		}
-		if err := errors.Join(measureOneStart(ctx, ours, to[0]), measureOneStart(ctx, theirs, to[1])); err != nil {
-			return figure{}, err
+		for i, s := range [3]swapper{ours, light, weighted} {
+			if err := measureOneStart(ctx, s, to[i]); err != nil {
+				return figure{}, err
+			}
 		}
 	}
 	f := figure{
-		Measures: measures(a.total, t.total, a.loading, t.loading, a.serving, t.serving),
-		Verdicts: []verdict{within("agentd / bare tableflip, median", "×", a.total.median()/t.total.median(), startTarget)},
-		Notes:    []string{fmt.Sprintf("requests of the poll that failed: agentd %d, bare tableflip %d", a.failed, t.failed)},
+		Measures: measures(a.total, t.total, w.total, a.loading, t.loading, w.loading, a.serving, t.serving, w.serving),
+		Verdicts: []verdict{
+			within("agentd / bare tableflip, median", "×", a.total.median()/t.total.median(), startTarget),
+			{What: "agentd / bare tableflip with agentd's libraries linked, median", Unit: "×", Value: a.total.median() / w.total.median()},
+		},
+		Notes: []string{fmt.Sprintf("requests of the poll that failed: agentd %d, bare tableflip %d, with libraries %d", a.failed, t.failed, w.failed)},
 	}
-	return f, errors.Join(ours.close(), theirs.stop())
+	return f, errors.Join(ours.close(), light.stop(), weighted.stop())
 }
 
+// measureOneStart has s replaced once and polls meanwhile.
 func measureOneStart(ctx context.Context, s swapper, times *starts) error {
 	if err := s.prepare(ctx); err != nil {
 		return err
@@ -57,6 +68,12 @@ func measureOneStart(ctx context.Context, s swapper, times *starts) error {
 	if err != nil {
 		return err
 	}
+	return times.observe(ctx, s, old.PID, func(ctx context.Context) error { return replaced(ctx, s, old.PID) })
+}
+
+// observe runs swap and measures how long the successor of s takes until its
+// first answer.
+func (w *starts) observe(ctx context.Context, s swapper, old int, swap func(context.Context) error) error {
 	offset := int64(len(s.base().written(0)))
 	var first answer
 	both, ctx := errgroup.WithContext(ctx)
@@ -64,11 +81,11 @@ func measureOneStart(ctx context.Context, s swapper, times *starts) error {
 		ctx, cancel := context.WithTimeout(ctx, startLimit)
 		defer cancel()
 		var failed int
-		first, failed, err = firstAnswer(ctx, s.base().url, old.PID)
-		times.failed += failed
+		first, failed, err = firstAnswer(ctx, s.base().url, old)
+		w.failed += failed
 		return err
 	})
-	both.Go(func() error { return replaced(ctx, s, old.PID) })
+	both.Go(func() error { return swap(ctx) })
 	if err := both.Wait(); err != nil {
 		return fmt.Errorf("swap: %w; the log: %s", err, s.base().written(offset))
 	}
@@ -76,8 +93,8 @@ func measureOneStart(ctx context.Context, s swapper, times *starts) error {
 	if err != nil {
 		return err
 	}
-	times.total.addTime(first.at.Sub(began))
-	times.loading.addTime(first.Started.Sub(began))
-	times.serving.addTime(first.at.Sub(first.Started))
+	w.total.addTime(first.at.Sub(began))
+	w.loading.addTime(first.Started.Sub(began))
+	w.serving.addTime(first.at.Sub(first.Started))
 	return nil
 }

@@ -12,18 +12,22 @@ const aroundSwap = 500
 
 // swaps is what clients of one server saw.
 type swaps struct {
-	who                                  string
-	requests, failures, refused, longest *series
-	first                                string
+	who                         string
+	requests, failures, refused *series
+	longestGet, longestPost     *series
+	starts                      *starts
+	first                       string
 }
 
 func newSwaps(who string) *swaps {
 	return &swaps{
-		who:      who,
-		requests: &series{what: who + ": requests a swap", unit: "requests"},
-		failures: &series{what: who + ": failed of them", unit: "requests"},
-		refused:  &series{what: who + ": connections refused", unit: "requests"},
-		longest:  &series{what: who + ": longest request", unit: "ms"},
+		who:         who,
+		requests:    &series{what: who + ": requests a swap", unit: "requests"},
+		failures:    &series{what: who + ": failed of them", unit: "requests"},
+		refused:     &series{what: who + ": connections refused", unit: "requests"},
+		longestGet:  &series{what: who + ": longest GET", unit: "ms"},
+		longestPost: &series{what: who + ": longest POST", unit: "ms"},
+		starts:      newStarts(who),
 	}
 }
 
@@ -43,20 +47,16 @@ func measureSwap(ctx context.Context, b *bench) (figure, error) {
 	f := figure{Verdicts: []verdict{
 		within("agentd, failed requests", "", a.failures.sum(), 0),
 		{What: "bare tableflip, failed requests", Value: t.failures.sum()},
-		within("agentd, failed of a million", "", a.rate(), 0),
-		{What: "bare tableflip, failed of a million", Value: t.rate()},
+		{What: "agentd / bare tableflip, start to first answer under load, median", Unit: "×", Value: a.starts.total.median() / t.starts.total.median()},
 	}}
 	for _, s := range []*swaps{a, t} {
-		f.Measures = append(f.Measures, s.requests.count(), s.failures.count(), s.refused.count(), s.longest.measure())
+		f.Measures = append(f.Measures, s.requests.count(), s.failures.count(), s.refused.count(), s.longestGet.measure(), s.longestPost.measure(), s.starts.total.measure())
 		if s.first != "" {
 			f.Notes = append(f.Notes, fmt.Sprintf("%s, the first failure: %s", s.who, s.first))
 		}
 	}
 	return f, errors.Join(ours.close(), theirs.stop())
 }
-
-// rate is failures of a million requests.
-func (w *swaps) rate() float64 { return 1e6 * w.failures.sum() / max(1, w.requests.sum()) }
 
 func (w *swaps) one(ctx context.Context, s swapper) error {
 	if err := s.prepare(ctx); err != nil {
@@ -70,7 +70,7 @@ func (w *swaps) one(ctx context.Context, s swapper) error {
 	defer l.stop()
 	err = l.await(ctx, aroundSwap)
 	if err == nil {
-		err = replaced(ctx, s, old.PID)
+		err = w.starts.observe(ctx, s, old.PID, func(ctx context.Context) error { return replaced(ctx, s, old.PID) })
 	}
 	if err == nil {
 		err = l.await(ctx, aroundSwap)
@@ -82,7 +82,8 @@ func (w *swaps) one(ctx context.Context, s swapper) error {
 	w.requests.add(float64(l.requests.Load()))
 	w.failures.add(float64(l.failures.Load()))
 	w.refused.add(float64(l.refused.Load()))
-	w.longest.addTime(time.Duration(l.longest.Load()))
+	w.longestGet.addTime(time.Duration(l.longestGet.Load()))
+	w.longestPost.addTime(time.Duration(l.longestPost.Load()))
 	if first := l.first.Load(); first != nil && w.first == "" {
 		w.first = *first
 	}

@@ -48,18 +48,25 @@ func (p *bare) swap(ctx context.Context) error {
 	return askToUpgrade(now.PID)
 }
 
+// heavy is the build tag that has bareflip link what agentd links.
+const heavy = "bench_heavy"
+
+func (b *bench) startBare(ctx context.Context, tags string) (*bare, error) {
+	binary, err := b.build(ctx, "bench/bareflip", tags)
+	if err != nil {
+		return nil, err
+	}
+	s, err := b.launch(ctx, "records on ", binary)
+	return &bare{s}, err
+}
+
 // startPair runs both servers that are compared.
 func (b *bench) startPair(ctx context.Context) (ours *perennial, theirs *bare, err error) {
-	bareflip, err := b.build(ctx, "bench/bareflip")
-	if err != nil {
+	if theirs, err = b.startBare(ctx, ""); err != nil {
 		return nil, nil, err
 	}
 	s, err := b.startSite(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	t, err := b.launch(ctx, "records on ", bareflip)
-	return &perennial{site: s}, &bare{t}, err
+	return &perennial{site: s}, theirs, err
 }
 
 // replaced has s replace its process, whose pid is old, and returns once that

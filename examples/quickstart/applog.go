@@ -26,10 +26,6 @@ type appLog struct {
 	err   error
 }
 
-func newAppLog(dir string) (*appLog, error) {
-	return &appLog{dir: dir, quit: make(chan struct{})}, os.Mkdir(dir, 0o700)
-}
-
 // pattern leads to the log and to what it was rotated to.
 func (a *appLog) pattern() string { return filepath.Join(a.dir, "app.log*") }
 

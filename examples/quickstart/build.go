@@ -45,12 +45,12 @@ func (s *site) binary(name, version string) string {
 // build compiles what the rest needs. With empty caches this takes minutes,
 // afterwards seconds.
 func (s *site) build(ctx context.Context) (string, error) {
-	if _, err := command(ctx, func(string) {}, "go", "list", agentd); err != nil {
+	if _, err := s.procs.command(ctx, func(string) {}, "go", "list", agentd); err != nil {
 		return "", fmt.Errorf("want to be run with Go and inside Perennial's repository, so that %s can be built: %w", agentd, err)
 	}
 	for _, p := range programs() {
 		err := s.during(ctx, "go build "+p.name+" "+p.version, func() error {
-			said, err := command(ctx, func(string) {}, "go", "build", "-buildvcs=false", "-tags", p.tags,
+			said, err := s.procs.command(ctx, func(string) {}, "go", "build", "-buildvcs=false", "-tags", p.tags,
 				"-ldflags", "-s -w -X main.version="+p.version, "-o", s.binary(p.name, p.version), p.pkg)
 			if err != nil {
 				return fmt.Errorf("go build %s: %w: %s", p.pkg, err, said)
@@ -87,7 +87,7 @@ func (s *site) during(ctx context.Context, what string, work func() error) error
 // over those of its template.
 func (s *site) install(ctx context.Context, name, pkg, version string, settings map[string]any) error {
 	var dir string
-	if _, err := command(ctx, func(line string) { dir = line }, "go", "list", "-f", "{{.Dir}}", pkg); err != nil {
+	if _, err := s.procs.command(ctx, func(line string) { dir = line }, "go", "list", "-f", "{{.Dir}}", pkg); err != nil {
 		return fmt.Errorf("go list %s: %w", pkg, err)
 	}
 	template, err := os.ReadFile(filepath.Join(dir, name+plugin.ManifestSuffix))

@@ -22,6 +22,9 @@ type processes struct {
 	mu   sync.Mutex
 	ours map[int]*process // those that were not yet waited for
 	all  []*process
+
+	// temp is the directory for their temporary files.
+	temp string
 }
 
 // process is one that was started here.
@@ -43,7 +46,7 @@ func (p *processes) launch(name, log string, argv ...string) (*process, error) {
 	defer func() { _ = file.Close() }()
 	// It is ended by end, in good order, and not by a context.
 	cmd := exec.CommandContext(context.Background(), argv[0], argv[1:]...)
-	cmd.Env = environment()
+	cmd.Env = p.environment()
 	cmd.Stdout, cmd.Stderr = file, file
 	isolate(cmd)
 	c := &process{name: name, log: log, cmd: cmd, done: make(chan struct{})}
@@ -142,9 +145,9 @@ func (p *processes) reap(pid int) (gone bool, err error) {
 
 // command runs a program to its end, hands its lines on standard output to
 // each as they come, and returns what it says on standard error.
-func command(ctx context.Context, each func(line string), argv ...string) (stderr string, err error) {
+func (p *processes) command(ctx context.Context, each func(line string), argv ...string) (stderr string, err error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Env = environment()
+	cmd.Env = p.environment()
 	isolate(cmd)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
@@ -170,11 +173,11 @@ func command(ctx context.Context, each func(line string), argv ...string) (stder
 }
 
 // environment is this process's without the variables that would set
-// agentd's flags.
-func environment() []string {
-	var env []string
+// agentd's flags, and with the directory for temporary files.
+func (p *processes) environment() []string {
+	env := []string{"TMPDIR=" + p.temp}
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "AGENTD_") {
+		if !strings.HasPrefix(v, "AGENTD_") && !strings.HasPrefix(v, "TMPDIR=") {
 			env = append(env, v)
 		}
 	}

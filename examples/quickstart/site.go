@@ -54,16 +54,19 @@ func newSite(opts options, screen *screen) (*site, error) {
 	for path, name := range map[*string]string{&s.keys: "keys", &s.repo: "repo", &s.plugins: "plugins", &s.state: "state"} {
 		*path = filepath.Join(dir, name)
 	}
-	if err := os.Mkdir(s.plugins, 0o700); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+	s.procs.temp = filepath.Join(dir, "tmp")
+	s.app = &appLog{dir: filepath.Join(dir, "app"), quit: make(chan struct{})}
+	for _, path := range []string{s.plugins, s.procs.temp, s.app.dir} {
+		if err := os.Mkdir(path, 0o700); err != nil {
+			return nil, errors.Join(err, os.RemoveAll(dir))
+		}
 	}
-	s.app, err = newAppLog(filepath.Join(dir, "app"))
-	return s, err
+	return s, nil
 }
 
 // cli runs a command of agentd, as an operator would, and hands on its lines.
 func (s *site) cli(ctx context.Context, each func(line string), args ...string) error {
-	said, err := command(ctx, each, append([]string{s.binary("agentd", "1.0.0")}, args...)...)
+	said, err := s.procs.command(ctx, each, append([]string{s.binary("agentd", "1.0.0")}, args...)...)
 	if err != nil && said != "" {
 		lines := strings.Split(said, "\n")
 		return fmt.Errorf("%s (%w)", strings.TrimPrefix(lines[len(lines)-1], "agentd: "), err)

@@ -71,4 +71,26 @@ func fillDisk(t *testing.T, dir string) {
 	if got, _ := records(t, dir); got["small"] != 1 || len(got) != acked+1 {
 		t.Errorf("found %d records, want %d and small", len(got), acked)
 	}
+	deletedFileGivesItsRoomBack(t, s, record)
+}
+
+// deletedFileGivesItsRoomBack fills the disk again and deletes the file that
+// fills it: without an append, which a spool that is out of service does not
+// get, Check has to notice.
+func deletedFileGivesItsRoomBack(t *testing.T, s *Spool, record func(int) Batch) {
+	t.Helper()
+	for i := 0; s.Append(record(i)) == nil; i++ {
+	}
+	if err := s.Check(); err == nil {
+		t.Error("Check finds nothing wrong with a disk that is full again")
+	}
+	if err := os.Remove(s.file.path); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Check(); err != nil {
+		t.Errorf("Check = %v after the file that filled the disk was deleted", err)
+	}
+	if err := s.Append(batch(t, `{"id":"later"}`)); err != nil {
+		t.Error(err)
+	}
 }

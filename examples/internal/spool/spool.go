@@ -189,12 +189,27 @@ func (s *Spool) Check() error {
 	if !s.failed.Load() {
 		return nil
 	}
+	s.release()
 	probe := filepath.Join(s.dir, fmt.Sprintf(".probe-%d", os.Getpid()))
 	err := durable.WriteFile(probe, make([]byte, probeBytes))
 	if err != nil {
 		return fmt.Errorf("spool %s cannot be written: %w", s.dir, err)
 	}
 	return os.Remove(probe)
+}
+
+// release lets go of the current file if somebody has deleted it to make
+// room: its space is not free before it is closed.
+func (s *Spool) release() {
+	if !s.commit.TryLock() {
+		return // an append is at it and will notice by itself
+	}
+	defer s.commit.Unlock()
+	if s.file != nil && s.file.present() != nil {
+		s.file.broken = true
+		_ = s.file.close() // there is nothing in it that anybody can still read
+		s.file = nil
+	}
 }
 
 // probeBytes is room for more than a handful of records.

@@ -55,6 +55,7 @@ type Collector struct {
 	every    time.Duration
 	minDelay time.Duration
 	maxDelay time.Duration
+	blocked  func() // called if another collector has to end first
 }
 
 // New checks the Config and creates its directory.
@@ -71,14 +72,16 @@ func New(cfg Config) (*Collector, error) {
 	if err := durable.MakeDir(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("collect: the cursors' directory: %w", err)
 	}
-	return &Collector{Config: cfg, every: time.Second, minDelay: 500 * time.Millisecond, maxDelay: time.Minute}, nil
+	c := &Collector{Config: cfg, every: time.Second, minDelay: 500 * time.Millisecond, maxDelay: time.Minute}
+	c.blocked = func() { c.Logger.Info("collection begins when the process before has ended its own") }
+	return c, nil
 }
 
 // Run collects until ctx ends; it then returns nil. It is called once.
 func (c *Collector) Run(ctx context.Context) error {
 	// In a swap the incumbent may still be storing its last results: two
 	// collectors at once would repeat records and move cursors back.
-	unlock, err := lock(ctx, filepath.Join(c.Dir, "lock"))
+	unlock, err := lock(ctx, filepath.Join(c.Dir, "lock"), c.blocked)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
