@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/perennial-go/perennial/internal/atomicfile"
 	"github.com/perennial-go/perennial/plugin"
 )
 
