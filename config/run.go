@@ -120,7 +120,7 @@ func (s *Store[T]) fallBack(k *keeper, wrong error) error {
 		s.cfg.Logger.Warn("starting on the last-known-good configuration", "error", wrong)
 		return nil
 	}
-	return fmt.Errorf("%w: %w, and there is no last-known-good configuration: %w", ErrNoConfig, wrong, err)
+	return fmt.Errorf("%w: %w, and there is no last-known-good configuration (%w): make etcd reachable and what it holds good, then start again", ErrNoConfig, wrong, err)
 }
 
 func (s *Store[T]) loadFile(k *keeper) error {

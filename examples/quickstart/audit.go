@@ -46,11 +46,10 @@ func audit(state string, acked []bool, lines int64) (*account, error) {
 	found, logged := make([]int32, len(acked)), make([]bool, lines+1)
 	err := readSpool(state, func(line []byte) error {
 		var r stored
-		if json.Unmarshal(line, &r) != nil {
-			a.Damaged++
-			return nil
-		}
+		unreadable := json.Unmarshal(line, &r)
 		switch {
+		case unreadable != nil:
+			a.Damaged++
 		case r.Source == "quickstart" && r.Record > 0 && r.Record < int64(len(found)):
 			found[r.Record]++
 		case r.Source == "hostmetrics":

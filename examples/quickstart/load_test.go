@@ -14,12 +14,12 @@ import (
 // good answers as agentd does.
 func good(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet {
-		fmt.Fprint(w, `{"version":"1.0.0"}`)
+		_, _ = fmt.Fprint(w, `{"version":"1.0.0"}`)
 		return
 	}
 	body, _ := io.ReadAll(r.Body)
 	w.WriteHeader(http.StatusAccepted)
-	fmt.Fprintf(w, `{"accepted":%d}`, bytes.Count(body, []byte{'\n'}))
+	_, _ = fmt.Fprintf(w, `{"accepted":%d}`, bytes.Count(body, []byte{'\n'}))
 }
 
 func runLoad(t *testing.T, url string, requests int64) *load {
@@ -64,7 +64,7 @@ func TestLoadHidesNoFailure(t *testing.T) {
 	for name, answer := range map[string]http.HandlerFunc{
 		"status 503":          func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) },
 		"no answer":           func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
-		"answer without JSON": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "fine") },
+		"answer without JSON": func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "fine") },
 		"half an answer": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", "1000")
 			good(w, r)
@@ -73,7 +73,7 @@ func TestLoadHidesNoFailure(t *testing.T) {
 			if r.Method == http.MethodPost {
 				w.WriteHeader(http.StatusAccepted)
 			}
-			fmt.Fprint(w, `{"accepted":3}`)
+			_, _ = fmt.Fprint(w, `{"accepted":3}`)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -32,7 +32,8 @@ type screen struct {
 func newScreen(out *os.File) *screen {
 	fi, err := out.Stat()
 	terminal := err == nil && fi.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
-	return &screen{began: time.Now(), out: out, terminal: terminal, colour: terminal && os.Getenv("NO_COLOR") == ""}
+	plainly := os.Getenv("NO_COLOR") != "" //nolint:misspell // the name is no-color.org's
+	return &screen{began: time.Now(), out: out, terminal: terminal, colour: terminal && !plainly}
 }
 
 // line prints a line that stays.

@@ -255,3 +255,35 @@ func TestNewRefuses(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkAppend shows what group commit is worth: the more callers wait,
+// the more of them each fsync serves.
+func BenchmarkAppend(b *testing.B) {
+	for _, callers := range []int{1, 8, 64} {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			s, err := New(Config{Dir: b.TempDir()})
+			if err != nil {
+				b.Fatal(err)
+			}
+			var syncs atomic.Int64
+			s.sync = func(f *os.File) error {
+				syncs.Add(1)
+				return f.Sync()
+			}
+			record := batch(b, `{"id":"a","pad":"`+strings.Repeat("x", 200)+`"}`)
+			b.SetParallelism(callers)
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if err := s.Append(record); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+			b.ReportMetric(float64(b.N)/float64(syncs.Load()), "records/fsync")
+			if err := s.Close(); err != nil {
+				b.Error(err)
+			}
+		})
+	}
+}
