@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -98,7 +101,13 @@ func lease(t *testing.T, f *fleet, client *clientv3.Client, id string) clientv3.
 func TestFirstStartWithoutEtcdFailsInOneSentence(t *testing.T) {
 	f := newFleet(t)
 	f.etcd.Stop()
-	f.member("a1").start().fails("did not answer within 2s")
+	m := f.member("a1").start()
+	m.fails("did not answer within 2s")
+	for _, left := range []string{"current", "slots", "instance.json", "config.json"} {
+		if _, err := os.Lstat(filepath.Join(m.state, left)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the failed start left %s behind: %v", left, err)
+		}
+	}
 }
 
 func TestAgentThatWasRegisteredStartsWithoutEtcdOnItsLastConfiguration(t *testing.T) {

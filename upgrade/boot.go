@@ -71,20 +71,31 @@ func (u *Upgrader) reconcile(exe string, cur Slot) error {
 	return u.adopt(exe)
 }
 
-// adopt makes the started executable the current release.
+// adopt has the started executable become the current release once it
+// serves: one that never did is no release to boot, and a start that fails
+// leaves nothing behind.
 func (u *Upgrader) adopt(exe string) error {
 	digest, err := fileDigest(exe)
 	if err != nil {
 		return err
 	}
-	slot, err := u.slots.adopt(exe, Ref{Version: u.cfg.Version, Binary: digest})
+	u.running = u.slots.slot(Slot{Ref: Ref{Version: u.cfg.Version, Binary: digest}, Adopted: true})
+	u.adoptable = exe
+	return nil
+}
+
+// adoptRunning does what adopt has put off.
+func (u *Upgrader) adoptRunning() error {
+	if u.adoptable == "" {
+		return nil
+	}
+	slot, err := u.slots.adopt(u.adoptable, u.running.Ref)
 	if err != nil {
 		return err
 	}
 	if err := u.slots.prove(slot, time.Now()); err != nil {
 		return err
 	}
-	u.running = slot
 	u.log.Info("executable adopted", "version", slot.Version, "slot", slot.Name())
 	return nil
 }

@@ -299,7 +299,10 @@ func (t *trial) commit() error {
 // undoCommit makes the running release current again.
 func (t *trial) undoCommit(f failure) error {
 	t.dismiss(f)
-	err := t.slots.prove(t.running, time.Now())
+	old, err := t.slots.open(t.running.Name())
+	if err == nil {
+		err = t.slots.prove(old, time.Now())
+	}
 	t.slot.Proven = time.Time{}
 	return errors.Join(t.rollBack(f), err, t.slot.save())
 }
@@ -308,6 +311,10 @@ func (t *trial) undoCommit(f failure) error {
 // and records why.
 func (t *trial) rollBack(f failure) error {
 	resumed := t.gate.resume()
+	if t.stdio != nil {
+		// What follows is this process's log, not the successor's.
+		resumed = errors.Join(resumed, t.stdio.restore())
+	}
 	state := t.journal.last.State
 	moved := t.move(RollingBack, func(a *Attempt) { a.Reason, a.Class = f.reason, f.class })
 	t.dismiss(f)

@@ -157,11 +157,17 @@ func (s Slot) save() error {
 	return atomicfile.Write(filepath.Join(s.dir, completeFile), append(data, '\n'), 0o600)
 }
 
+// slot completes what can be told of a slot without its record.
+func (s slots) slot(slot Slot) Slot {
+	slot.Schema, slot.dir = slotSchema, filepath.Join(s.root(), slot.Name())
+	return slot
+}
+
 // create makes a slot: put writes the executable to the path it is given,
 // further files are written beside it, and complete comes last.
 func (s slots) create(slot Slot, files map[string][]byte, put func(binary string) error) (Slot, error) {
-	slot.Schema, slot.Created = slotSchema, time.Now().UTC()
-	slot.dir = filepath.Join(s.root(), slot.Name())
+	slot = s.slot(slot)
+	slot.Created = time.Now().UTC()
 	if done, err := s.open(slot.Name()); err == nil {
 		return done, nil
 	}

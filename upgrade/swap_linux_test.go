@@ -494,9 +494,12 @@ func TestInstallingANewerExecutableAdoptsIt(t *testing.T) {
 	<-r.done
 	r.start(makeBinary(t, build{Version: "1.5.0"}))
 	r.serves("1.5.0")
-	if got := r.current(); got != "1.5.0" {
-		t.Errorf("current names %s, want the newer executable 1.5.0", got)
-	}
+	r.eventually("current names the newer executable", func() error {
+		if got := r.current(); got != "1.5.0" {
+			return errors.New("it names " + got)
+		}
+		return nil
+	})
 }
 
 func TestPausedListenerKeepsClientsInTheBacklog(t *testing.T) {

@@ -117,6 +117,7 @@ type Upgrader struct {
 	journal    *journal
 	quarantine *quarantine
 	running    Slot
+	adoptable  string    // the executable to adopt once it serves; may be empty
 	handover   *handover // non-nil in a successor
 
 	active  chan struct{}
@@ -296,7 +297,14 @@ func (u *Upgrader) Inherited() (lease int64, ok bool) {
 // Serving says that the host program has opened its listeners and serves.
 // In a successor probation begins with it.
 func (u *Upgrader) Serving() error {
-	u.once.Do(func() { close(u.serving) })
+	var err error
+	u.once.Do(func() {
+		err = u.adoptRunning()
+		close(u.serving)
+	})
+	if err != nil {
+		return err
+	}
 	if u.handover != nil {
 		return u.handover.send(frame{Kind: kindServing})
 	}

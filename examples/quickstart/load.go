@@ -19,7 +19,10 @@ import (
 // any pause that would be forgiven, so that a pause shows as what it is.
 const requestLimit = 30 * time.Second
 
-// load is clients that ask without a pause. Nothing is tried twice: each
+// errBroken is a failure that another client than net/http's would have seen.
+var errBroken = errors.New("the connection broke, and net/http sent the request again")
+
+// load is clients that ask without a pause. Nothing is tried twice, and each
 // request counts once, as answered or as failed. A nil load counts nothing.
 type load struct {
 	url     string
@@ -138,12 +141,14 @@ func (c *client) ask() error {
 	tries := 0
 	ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { tries++ }})
 	version, err := c.exchange(ctx, sent)
+	if err == nil && tries > 1 {
+		err = errBroken
+	}
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, t := range []*tally{&c.total, &c.since} {
 		t.Requests++
-		t.Resent += int64(max(tries-1, 0))
 		if err != nil {
 			t.fail(failure{At: now, Client: c.name, Step: c.step, Error: err.Error()}, errors.Is(err, syscall.ECONNREFUSED))
 			continue

@@ -99,7 +99,6 @@ func (r *result) print(s *screen) {
 		row("requests", "%s", number(l.Requests))
 		row("failures", "%s", number(l.Failed))
 		row("refused connections", "%s", number(l.Refused))
-		row("requests that were sent twice", "%s", number(l.Resent))
 		row("longest pause a client saw", "%v (%s, step %s)", round(l.Pause.For), l.Pause.Client, l.Pause.Step)
 		row("answers by version", "%s", l.versions())
 		if a := r.Records; a != nil {

@@ -17,10 +17,7 @@ type tally struct {
 	Failed   int64 `json:"failed"`
 	// Refused are the failures in which the connection was refused.
 	Refused int64 `json:"refused"`
-	// Resent counts what net/http sent again by itself: GET requests whose
-	// connection broke. It is hidden from clients, so no failure.
-	Resent int64 `json:"resent"`
-	Pause  pause `json:"longest_pause"`
+	Pause   pause `json:"longest_pause"`
 	// Versions counts the answers to GET /v1/info by the version in them.
 	Versions map[string]int64 `json:"versions,omitempty"`
 	Failures []failure        `json:"failures,omitempty"`
@@ -69,7 +66,6 @@ func (t *tally) add(other tally) {
 	t.Requests += other.Requests
 	t.Failed += other.Failed
 	t.Refused += other.Refused
-	t.Resent += other.Resent
 	t.Pause.worst(other.Pause)
 	for version, n := range other.Versions {
 		t.saw(version, n)
