@@ -18,7 +18,7 @@ const (
 	minInterval     = 100 * time.Millisecond
 )
 
-// settings is what the manifest may set.
+// settings is what the manifest and the task may set.
 type settings struct {
 	Interval string   `json:"interval"`
 	Proc     string   `json:"proc"`
@@ -27,49 +27,74 @@ type settings struct {
 
 // hostmetrics implements sdk.Plugin.
 type hostmetrics struct {
-	interval time.Duration
-	proc     procfs
-	mounts   []string
-	host     string
+	sampler
+	manifest []byte // its settings
 
 	mu   sync.Mutex
 	last error // of the newest sample
 }
 
-// Start reads the settings and tries one sample.
-func (h *hostmetrics) Start(_ context.Context, raw []byte) error {
+// sampler is what a set of settings comes to.
+type sampler struct {
+	interval time.Duration
+	proc     procfs
+	mounts   []string
+	host     string
+}
+
+// newSampler reads settings, the later ones over the earlier.
+func newSampler(layers ...[]byte) (sampler, error) {
+	var h sampler
 	s := settings{Interval: defaultInterval.String(), Proc: "/proc", Mounts: []string{"/"}}
-	if len(raw) > 0 {
+	for _, raw := range layers {
+		if len(raw) == 0 {
+			continue
+		}
 		dec := json.NewDecoder(bytes.NewReader(raw))
 		dec.DisallowUnknownFields()
 		if err := dec.Decode(&s); err != nil {
-			return fmt.Errorf("settings: %w", err)
+			return h, fmt.Errorf("settings: %w", err)
 		}
 	}
 	var err error
 	if h.interval, err = time.ParseDuration(s.Interval); err != nil || h.interval < minInterval {
-		return fmt.Errorf("settings: interval: want a duration of at least %s such as 10s, found %q", minInterval, s.Interval)
+		return h, fmt.Errorf("settings: interval: want a duration of at least %s such as 10s, found %q", minInterval, s.Interval)
 	}
 	for _, m := range s.Mounts {
 		if !filepath.IsAbs(m) {
-			return fmt.Errorf("settings: mounts: want absolute paths, found %q", m)
+			return h, fmt.Errorf("settings: mounts: want absolute paths, found %q", m)
 		}
 	}
 	h.proc, h.mounts = procfs(s.Proc), s.Mounts
-	if h.host, err = os.Hostname(); err != nil {
+	h.host, err = os.Hostname()
+	return h, err
+}
+
+// Start reads the manifest's settings and tries one sample.
+func (h *hostmetrics) Start(_ context.Context, manifest []byte) (err error) {
+	if h.sampler, err = newSampler(manifest); err != nil {
 		return err
 	}
+	h.manifest = manifest
 	_, err = h.sample(nil)
 	return err
 }
 
-// Execute sends a sample at once and then one every interval.
-func (h *hostmetrics) Execute(ctx context.Context, _ sdk.Task, send func(sdk.Result) error) error {
-	tick := time.NewTicker(h.interval)
+// Execute sends a sample at once and then one every interval. The task's
+// payload, if any, holds settings that go before the manifest's.
+func (h *hostmetrics) Execute(ctx context.Context, task sdk.Task, send func(sdk.Result) error) error {
+	sampler := h.sampler
+	if len(task.Payload) > 0 {
+		var err error
+		if sampler, err = newSampler(h.manifest, task.Payload); err != nil {
+			return err
+		}
+	}
+	tick := time.NewTicker(sampler.interval)
 	defer tick.Stop()
 	var before *sample
 	for {
-		s, err := h.sample(before)
+		s, err := sampler.sample(before)
 		h.mu.Lock()
 		h.last = err
 		h.mu.Unlock()

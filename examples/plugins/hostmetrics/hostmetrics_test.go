@@ -190,3 +190,26 @@ func TestBuiltPluginFeedsItsHost(t *testing.T) {
 		t.Errorf("want 3 samples, found %d", samples)
 	}
 }
+
+func TestSettingsOfTheTaskGoBeforeTheManifests(t *testing.T) {
+	h := &hostmetrics{}
+	if err := h.Start(t.Context(), []byte(`{"interval":"1h","mounts":[]}`)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	samples := 0
+	err := h.Execute(ctx, sdk.Task{Payload: []byte(`{"interval":"100ms"}`)}, func(sdk.Result) error {
+		if samples++; samples == 2 {
+			cancel()
+		}
+		return nil
+	})
+	if samples != 2 {
+		t.Errorf("%d samples, %v: the manifest's interval of an hour was kept", samples, err)
+	}
+	bad := sdk.Task{Payload: []byte(`{"interval":"never"}`)}
+	if err := h.Execute(t.Context(), bad, func(sdk.Result) error { return nil }); err == nil {
+		t.Error("a bad setting was taken")
+	}
+}

@@ -63,7 +63,7 @@ type netInterface struct {
 }
 
 // sample reads everything once.
-func (h *hostmetrics) sample(before *sample) (*sample, error) {
+func (h *sampler) sample(before *sample) (*sample, error) {
 	s := &sample{Time: time.Now().UTC(), Source: "hostmetrics", Host: h.host}
 	var err error
 	if s.CPU, err = h.proc.cpu(); err != nil {

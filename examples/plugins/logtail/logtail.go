@@ -20,7 +20,7 @@ const maxFiles = 256
 
 // logtail implements sdk.Plugin.
 type logtail struct {
-	settings settings
+	manifest []byte // its settings
 
 	mu      sync.Mutex
 	problem error
@@ -38,10 +38,10 @@ type record struct {
 	Cut bool `json:"cut,omitempty"`
 }
 
-// Start reads the settings.
-func (p *logtail) Start(_ context.Context, raw []byte) error {
-	var err error
-	p.settings, err = parseSettings(raw)
+// Start checks the manifest's settings.
+func (p *logtail) Start(_ context.Context, manifest []byte) error {
+	p.manifest = manifest
+	_, err := parseSettings(manifest)
 	return err
 }
 
@@ -61,15 +61,20 @@ func (p *logtail) Execute(ctx context.Context, task sdk.Task, send func(sdk.Resu
 	if err != nil {
 		return err
 	}
-	f := &follower{settings: p.settings, send: send}
+	// The task's payload, if any, goes before the manifest's settings.
+	settings, err := parseSettings(p.manifest, task.Payload)
+	if err != nil {
+		return err
+	}
+	f := &follower{settings: settings, send: send}
 	defer f.close()
 	if at != nil {
 		err = f.resume(at)
 	}
-	tick := time.NewTicker(p.settings.interval)
+	tick := time.NewTicker(settings.interval)
 	defer tick.Stop()
 	for first := at == nil; ; first = false {
-		err = errors.Join(err, f.look(first && p.settings.Start == "end"))
+		err = errors.Join(err, f.look(first && settings.Start == "end"))
 		problem, ended := f.drain(ctx)
 		if ended != nil {
 			return ended

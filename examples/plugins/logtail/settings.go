@@ -17,7 +17,7 @@ const (
 	defaultLinger   = 5 * time.Second
 )
 
-// settings is what the manifest may set.
+// settings is what the manifest and the task may set.
 type settings struct {
 	Paths    []string `json:"paths"`
 	Interval string   `json:"interval"`
@@ -28,9 +28,13 @@ type settings struct {
 	interval, linger time.Duration
 }
 
-func parseSettings(raw []byte) (settings, error) {
+// parseSettings reads settings, the later ones over the earlier.
+func parseSettings(layers ...[]byte) (settings, error) {
 	s := settings{Interval: defaultInterval.String(), Linger: defaultLinger.String(), Start: "beginning", MaxLine: defaultLine}
-	if len(raw) > 0 {
+	for _, raw := range layers {
+		if len(raw) == 0 {
+			continue
+		}
 		dec := json.NewDecoder(bytes.NewReader(raw))
 		dec.DisallowUnknownFields()
 		if err := dec.Decode(&s); err != nil {
