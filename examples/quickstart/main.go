@@ -122,15 +122,15 @@ func (s *site) story() []step {
 	return []step{
 		{"build", "agentd is built in five versions, its plugins in three", 30 * time.Minute, s.build},
 		{"start", "etcd, a key pair, four signed releases, two plugins and the agent are set up", 2 * time.Minute, s.start},
-		{"register", "the agent registers", time.Minute, s.register},
-		{"load", "clients begin to ask and to post records, without a pause until the end", time.Minute, s.beginLoad},
-		{"configure", "its configuration is changed live", time.Minute, s.configure},
-		{"bad-configuration", "a bad configuration is refused", time.Minute, s.refuseConfiguration},
+		{"register", "the agent registers", 3 * time.Minute, s.register},
+		{"load", "clients begin to ask and to post records, without a pause until the end", 3 * time.Minute, s.beginLoad},
+		{"configure", "its configuration is changed live", 3 * time.Minute, s.configure},
+		{"bad-configuration", "a bad configuration is refused", 3 * time.Minute, s.refuseConfiguration},
 		{"upgrade", "1.1.0 replaces 1.0.0 under load", 3 * time.Minute, s.upgrade},
 		{"unhealthy-release", "1.2.0 turns unhealthy in its probation and is rolled back", 3 * time.Minute, s.rollBackUnhealthy},
 		{"crashing-release", "1.3.0 crashes at its start and is refused", 3 * time.Minute, s.refuseCrashing},
 		{"tampered-release", "1.4.0 was tampered with and is refused", 3 * time.Minute, s.refuseTampered},
-		{"plugin", "the plugin hostmetrics is replaced while it works", time.Minute, s.replacePlugin},
+		{"plugin", "the plugin hostmetrics is replaced while it works", 3 * time.Minute, s.replacePlugin},
 	}
 }
 

@@ -63,7 +63,7 @@ func (s *site) upgrade(ctx context.Context) (string, error) {
 // serves checks that a version serves in a process, is registered and would
 // boot next.
 func (s *site) serves(ctx context.Context, version string, pid int) error {
-	err := s.await(ctx, fmt.Sprintf("%s serves in process %d and is registered", version, pid), 30*time.Second, func(ctx context.Context) error {
+	err := s.await(ctx, fmt.Sprintf("%s serves in process %d and is registered", version, pid), time.Minute, func(ctx context.Context) error {
 		now, err := s.info(ctx)
 		if err != nil {
 			return err
