@@ -3,10 +3,12 @@ package upgrade
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +67,16 @@ func TestIdleClientIsToldToCloseInsteadOfBeingReset(t *testing.T) {
 	go func() { done <- h.Drain(context.Background(), Drain{Tail: time.Millisecond, Idle: time.Minute}) }()
 	if err := <-served; err != nil {
 		t.Fatalf("Serve ended with %v while draining", err)
+	}
+	// Well past the tail, the idle connection is still there.
+	if err := conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("an idle connection ended with %v", err)
+	}
+	if err := conn.SetReadDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
 	}
 	if !ask(t, conn, r) {
 		t.Error("the answer during a drain does not say Connection: close")

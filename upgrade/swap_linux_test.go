@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
+
 	"net/http"
 	"net/url"
 	"os"
@@ -500,43 +500,4 @@ func TestInstallingANewerExecutableAdoptsIt(t *testing.T) {
 		}
 		return nil
 	})
-}
-
-func TestPausedListenerKeepsClientsInTheBacklog(t *testing.T) {
-	g := newGate()
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln := g.wrap(tcp.(deadliner))
-	defer func() { _ = ln.Close() }()
-	accepted := make(chan error, 2)
-	accept := func() {
-		conn, err := ln.Accept()
-		if err == nil {
-			err = conn.Close()
-		}
-		accepted <- err
-	}
-	go accept()
-	if err := g.pause(); err != nil {
-		t.Fatal(err)
-	}
-	conn, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatalf("a client was refused while the listener was paused: %v", err)
-	}
-	defer func() { _ = conn.Close() }()
-	if err := conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("a paused listener answered: %v", err)
-	}
-	if err := g.resume(); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-accepted; err != nil {
-		t.Errorf("after resume: %v", err)
-	}
 }

@@ -66,7 +66,7 @@ func (s *site) leave(r *result) {
 // collected waits until logtail has brought the application's last line.
 func (s *site) collected(ctx context.Context, last int64) error {
 	want := fmt.Sprintf(`"text":"line %d"`, last)
-	return s.await(ctx, fmt.Sprintf("log line %d is in the spool", last), time.Minute, func(context.Context) error {
+	return s.await(ctx, fmt.Sprintf("log line %d is in the spool", last), func(context.Context) error {
 		found := false
 		err := readSpool(s.state, func(line []byte) error {
 			found = found || strings.Contains(string(line), want)

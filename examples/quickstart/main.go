@@ -94,8 +94,8 @@ func parse(args []string, stdout, stderr io.Writer) (options, error) {
 		f.PrintDefaults()
 	}
 	f.BoolVar(&o.keep, "keep", false, "keep the directory, with all logs, also after a good end")
-	f.IntVar(&o.clients, "clients", 16, "`number` of clients: a quarter each keeps its connection and posts, keeps it and asks, opens fresh ones and posts, opens fresh ones and asks")
-	f.StringVar(&format, "o", "text", "`how` to print the result: text, or json on standard output with the steps on standard error")
+	f.IntVar(&o.clients, "clients", 16, "`number` of clients, a multiple of 4: half of them keep their connection, half of each kind post records")
+	f.StringVar(&format, "o", "text", "`format` of the result: text, or json on standard output with the steps on standard error")
 	refuse := func(format string, args ...any) (options, error) {
 		err := fmt.Errorf(format, args...)
 		_, _ = fmt.Fprintf(stderr, "quickstart: %v; see -h\n", err)

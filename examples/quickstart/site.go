@@ -123,10 +123,13 @@ func (s *site) info(ctx context.Context) (info, error) {
 	return i, json.NewDecoder(res.Body).Decode(&i)
 }
 
-// await asks look again and again until it finds no fault, and says at the
-// limit which it found last.
-func (s *site) await(ctx context.Context, what string, limit time.Duration, look func(context.Context) error) error {
-	limited, cancel := context.WithTimeout(ctx, limit)
+// waitLimit is far longer than anything that is waited for takes.
+const waitLimit = time.Minute
+
+// await asks look again and again until it finds no fault, and says after
+// waitLimit which it found last.
+func (s *site) await(ctx context.Context, what string, look func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, waitLimit)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -140,7 +143,7 @@ func (s *site) await(ctx context.Context, what string, limit time.Duration, look
 			last = err
 		}
 		if err := s.procs.broken(); err != nil {
-			return fmt.Errorf("want %s, but %w", what, err)
+			return fmt.Errorf("%w; it was waited until %s", err, what)
 		}
 		s.progress(what)
 		select {
@@ -149,7 +152,7 @@ func (s *site) await(ctx context.Context, what string, limit time.Duration, look
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			return fmt.Errorf("want %s within %v, found %w", what, limit, last)
+			return fmt.Errorf("not within %v: %s; found %w", waitLimit, what, last)
 		}
 	}
 }

@@ -77,7 +77,7 @@ func (s *site) startAgent(ctx context.Context) (string, error) {
 // printed waits for the line in which a process prints its address.
 func (s *site) printed(ctx context.Context, p *process, words string) (url string, err error) {
 	line := regexp.MustCompile(`(?m)^` + words + ` (http://\S+)$`)
-	err = s.await(ctx, fmt.Sprintf("%s prints %q", p.name, words), time.Minute, func(context.Context) error {
+	err = s.await(ctx, fmt.Sprintf("%s prints %q", p.name, words), func(context.Context) error {
 		text, err := os.ReadFile(p.log)
 		if err != nil {
 			return err
@@ -95,7 +95,7 @@ func (s *site) printed(ctx context.Context, p *process, words string) (url strin
 // register waits until the registry shows the agent, ready, with its plugins.
 func (s *site) register(ctx context.Context) (string, error) {
 	var e agent.Entry
-	err := s.await(ctx, "the registry shows the agent ready and its plugins running", time.Minute, func(ctx context.Context) (err error) {
+	err := s.await(ctx, "the registry shows the agent ready and its plugins running", func(ctx context.Context) (err error) {
 		e, err = s.registered(ctx)
 		switch {
 		case err != nil:
@@ -133,7 +133,7 @@ func (s *site) beginLoad(ctx context.Context) (string, error) {
 	s.load = startLoad(s.records, s.opts.clients)
 	s.load.mark("load")
 	goal := int64(50 * s.opts.clients)
-	err := s.await(ctx, fmt.Sprintf("%d requests are answered", goal), time.Minute, func(context.Context) error {
+	err := s.await(ctx, fmt.Sprintf("%d requests are answered", goal), func(context.Context) error {
 		if t := s.load.total(); t.Requests-t.Failed < goal {
 			return fmt.Errorf("%d answered, %d failed", t.Requests-t.Failed, t.Failed)
 		}
@@ -165,7 +165,7 @@ func (s *site) configure(ctx context.Context) (string, error) {
 		return "", err
 	}
 	took := round(time.Since(began))
-	err = s.await(ctx, fmt.Sprintf("the spool begins files of %d KiB", fileLimit>>10), time.Minute, func(context.Context) error {
+	err = s.await(ctx, fmt.Sprintf("the spool begins files of %d KiB", fileLimit>>10), func(context.Context) error {
 		if now := s.spoolFiles(); len(now) < len(files)+2 {
 			return fmt.Errorf("%d files", len(now))
 		}
@@ -198,7 +198,7 @@ func (s *site) show(line string) { s.screen.detail("| %s", line) }
 
 // inForce waits until process pid says that it runs on a configuration.
 func (s *site) inForce(ctx context.Context, revision int64, pid int) error {
-	return s.await(ctx, fmt.Sprintf("process %d runs on configuration revision %d", pid, revision), time.Minute, func(ctx context.Context) error {
+	return s.await(ctx, fmt.Sprintf("process %d runs on configuration revision %d", pid, revision), func(ctx context.Context) error {
 		now, err := s.info(ctx)
 		if err == nil && (now.ConfigRevision != revision || now.PID != pid) {
 			err = fmt.Errorf("revision %d in process %d", now.ConfigRevision, now.PID)
@@ -225,7 +225,7 @@ func (s *site) refuseConfiguration(ctx context.Context) (string, error) {
 		return "", err
 	}
 	reason := ""
-	err = s.await(ctx, fmt.Sprintf("the agent's status says that it refused revision %d", bad), time.Minute, func(ctx context.Context) error {
+	err = s.await(ctx, fmt.Sprintf("the agent's status says that it refused revision %d", bad), func(ctx context.Context) error {
 		e, err := s.registered(ctx)
 		if err != nil {
 			return err

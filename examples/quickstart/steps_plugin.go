@@ -32,7 +32,7 @@ func (s *site) replacePlugin(ctx context.Context) (string, error) {
 	}
 	s.screen.detail("hostmetrics 1.1.0 lies in the plugins directory")
 	var now plugin.Status
-	err = s.await(ctx, "the registry shows hostmetrics 1.1.0 running", time.Minute, func(ctx context.Context) error {
+	err = s.await(ctx, "the registry shows hostmetrics 1.1.0 running", func(ctx context.Context) error {
 		e, err := s.registered(ctx)
 		if err != nil {
 			return err
@@ -83,7 +83,7 @@ func (s *site) samples() ([]time.Time, error) {
 
 // sampled waits for n samples that are newer than since.
 func (s *site) sampled(ctx context.Context, since time.Time, n int) error {
-	return s.await(ctx, fmt.Sprintf("%d new samples of hostmetrics are in the spool", n), time.Minute, func(context.Context) error {
+	return s.await(ctx, fmt.Sprintf("%d new samples of hostmetrics are in the spool", n), func(context.Context) error {
 		times, err := s.samples()
 		if err != nil {
 			return err

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/perennial-go/perennial/agent"
 	"github.com/perennial-go/perennial/upgrade"
@@ -42,7 +41,7 @@ func (s *site) upgrade(ctx context.Context) (string, error) {
 	if now.Version != "1.1.0" || now.PID == before.PID {
 		return "", fmt.Errorf("want 1.1.0 in another process than %d, found %s in %d", before.PID, now.Version, now.PID)
 	}
-	err = s.await(ctx, fmt.Sprintf("the process of 1.0.0, %d, drains and ends", before.PID), time.Minute, func(context.Context) error {
+	err = s.await(ctx, fmt.Sprintf("the process of 1.0.0, %d, drains and ends", before.PID), func(context.Context) error {
 		if ended, _ := s.agent.ended(); !ended {
 			return errors.New("it still runs")
 		}
@@ -63,7 +62,7 @@ func (s *site) upgrade(ctx context.Context) (string, error) {
 // serves checks that a version serves in a process, is registered and would
 // boot next.
 func (s *site) serves(ctx context.Context, version string, pid int) error {
-	err := s.await(ctx, fmt.Sprintf("%s serves in process %d and is registered", version, pid), time.Minute, func(ctx context.Context) error {
+	err := s.await(ctx, fmt.Sprintf("%s serves in process %d and is registered", version, pid), func(ctx context.Context) error {
 		now, err := s.info(ctx)
 		if err != nil {
 			return err
