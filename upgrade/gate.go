@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,14 +20,17 @@ type deadliner interface {
 // closing them: clients wait in the kernel's backlog, or reach the other
 // process that shares the socket.
 type gate struct {
+	open atomic.Pointer[chan struct{}] // closed while accepting is allowed
+
 	mu        sync.Mutex
-	open      chan struct{} // closed while accepting is allowed
 	listeners map[*gatedListener]struct{}
 }
 
 func newGate() *gate {
-	g := &gate{open: make(chan struct{}), listeners: map[*gatedListener]struct{}{}}
-	close(g.open)
+	g := &gate{listeners: map[*gatedListener]struct{}{}}
+	open := make(chan struct{})
+	close(open)
+	g.open.Store(&open)
 	return g
 }
 
@@ -40,22 +44,30 @@ func (g *gate) wrap(ln deadliner) net.Listener {
 
 func (g *gate) isOpen() bool {
 	select {
-	case <-g.open:
+	case <-*g.open.Load():
 		return true
 	default:
 		return false
 	}
 }
 
-// pause returns once no Accept can take another connection. Connections
-// that were accepted before go on.
+// pause returns once no Accept takes another connection. Connections that
+// were accepted before go on.
 func (g *gate) pause() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.isOpen() {
-		g.open = make(chan struct{})
+		open := make(chan struct{})
+		g.open.Store(&open)
 	}
-	return g.setDeadlines(time.Unix(1, 0))
+	err := g.setDeadlines(time.Unix(1, 0))
+	for l := range g.listeners {
+		// One that had looked at its deadline just before may still take a
+		// connection; its end is waited for.
+		l.accepting.Lock()
+		l.accepting.Unlock() //nolint:staticcheck // only waited for
+	}
+	return err
 }
 
 // resume lets Accept go on, on the very same sockets.
@@ -64,7 +76,7 @@ func (g *gate) resume() error {
 	defer g.mu.Unlock()
 	err := g.setDeadlines(time.Time{})
 	if !g.isOpen() {
-		close(g.open)
+		close(*g.open.Load())
 	}
 	return err
 }
@@ -77,12 +89,6 @@ func (g *gate) setDeadlines(t time.Time) error {
 	return err
 }
 
-func (g *gate) state() <-chan struct{} {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.open
-}
-
 func (g *gate) forget(l *gatedListener) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -92,20 +98,20 @@ func (g *gate) forget(l *gatedListener) {
 // gatedListener is a listener whose Accept waits while its gate is paused.
 type gatedListener struct {
 	deadliner
-	gate   *gate
-	once   sync.Once
-	closed chan struct{}
+	gate      *gate
+	accepting sync.RWMutex // held for reading in the inner Accept
+	once      sync.Once
+	closed    chan struct{}
 }
 
 func (l *gatedListener) Accept() (net.Conn, error) {
 	for {
-		open := l.gate.state()
 		select {
 		case <-l.closed:
 			return nil, net.ErrClosed
-		case <-open:
+		case <-*l.gate.open.Load():
 		}
-		conn, err := l.deadliner.Accept()
+		conn, err := l.acceptOnce()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			// Only the gate sets deadlines, so this is a pause; or a resume
 			// that overtook it, and then the next Accept blocks as it should.
@@ -113,6 +119,15 @@ func (l *gatedListener) Accept() (net.Conn, error) {
 		}
 		return conn, err
 	}
+}
+
+func (l *gatedListener) acceptOnce() (net.Conn, error) {
+	l.accepting.RLock()
+	defer l.accepting.RUnlock()
+	if !l.gate.isOpen() {
+		return nil, os.ErrDeadlineExceeded
+	}
+	return l.deadliner.Accept()
 }
 
 func (l *gatedListener) Close() error {
