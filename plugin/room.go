@@ -53,10 +53,29 @@ func (r *rooms) open(name string) (room, error) {
 	if len(note) <= maxSocketPath {
 		return got, nil
 	}
-	if got.dir, err = os.MkdirTemp("", "plugin-"); err != nil {
+	if got.dir, err = shortDir(note); err != nil {
 		return room{}, errors.Join(err, os.Remove(note))
 	}
 	return got, nil
+}
+
+// shortDir makes a private directory with a path that is short enough for a
+// socket, for what would have been tooLong.
+func shortDir(tooLong string) (string, error) {
+	for _, base := range []string{os.TempDir(), "/tmp"} {
+		dir, err := os.MkdirTemp(base, "plugin-")
+		if err != nil {
+			continue
+		}
+		if len(dir) <= maxSocketPath {
+			return dir, nil
+		}
+		if err := os.Remove(dir); err != nil {
+			return "", err
+		}
+	}
+	return "", fmt.Errorf("a directory for the plugin's socket may have %d characters, %s has %d and neither %s nor /tmp can be used instead: choose a shorter state directory",
+		maxSocketPath, tooLong, len(tooLong), os.TempDir())
 }
 
 // occupy records the process. Without a record (a full disk, or a system that

@@ -208,3 +208,15 @@ func TestLongStateDirStillHasASocket(t *testing.T) {
 	h := startHost(t, dir, func(c *plugin.Config) { c.StateDir = deep; c.HealthEvery = time.Hour })
 	h.awaitState(t, "probe", plugin.Running)
 }
+
+func TestLongTempDirStillHasASocket(t *testing.T) {
+	dir := t.TempDir()
+	install(t, dir, spec{Name: "probe", Version: "1.0.0"})
+	deep := filepath.Join(t.TempDir(), strings.Repeat("long/", 30))
+	if err := os.MkdirAll(deep, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TMPDIR", deep)
+	h := startHost(t, dir, func(c *plugin.Config) { c.StateDir = deep; c.HealthEvery = time.Hour })
+	h.awaitState(t, "probe", plugin.Running)
+}
