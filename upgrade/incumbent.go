@@ -206,11 +206,13 @@ func (t *trial) take(f frame) *failure {
 			return nil
 		}
 		t.served = true
-		deadline := time.Now().Add(t.cfg.Probation).UTC()
-		if err := t.move(Probation, func(a *Attempt) { a.Deadline = deadline }); err != nil {
+		// The pause comes before its record: it leaves nothing behind, and the
+		// disk need not stand between clients and the successor.
+		if err := t.gate.pause(); err != nil {
 			return &failure{class: BadEnvironment, reason: err.Error()}
 		}
-		if err := t.gate.pause(); err != nil {
+		deadline := time.Now().Add(t.cfg.Probation).UTC()
+		if err := t.move(Probation, func(a *Attempt) { a.Deadline = deadline }); err != nil {
 			return &failure{class: BadEnvironment, reason: err.Error()}
 		}
 	case kindHealth:

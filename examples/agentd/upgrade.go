@@ -59,7 +59,7 @@ lost sight of it, agentd fleet tells.`,
 	f := cmd.Flags()
 	f.StringVar(&u.agent, "agent", "", "`id` of the agent")
 	f.StringVar(&u.expect, "expect", "", "do it only if the agent runs this `version`")
-	f.StringVar(&u.by, "by", requester(), "who asks, for the record")
+	f.StringVar(&u.by, "by", "", "who asks, for the record (default user@host)")
 	f.DurationVar(&u.wait, "wait", 30*time.Minute, "how long to follow the upgrade")
 	require(cmd, "agent", "a1")
 	require(cmd, "repo", "repo")
@@ -81,6 +81,10 @@ func requester() string {
 
 // run returns nil only if the release was committed.
 func (u *upgradeFlags) run(ctx context.Context, version string, w io.Writer) (upgrade.Status, error) {
+	if u.by == "" {
+		// Looked up here and not as a default: that would cost every start.
+		u.by = requester()
+	}
 	client, err := u.releases.client()
 	if err != nil {
 		return upgrade.Status{}, err
