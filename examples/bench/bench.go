@@ -93,7 +93,9 @@ func (b *bench) run(ctx context.Context, chosen []section, r *reporter) (err err
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 		f.Name, f.Title, f.Load = s.name, s.title, loadAverage()
-		r.add(f)
+		if err := r.add(f); err != nil {
+			return fmt.Errorf("the figures cannot be written: %w", err)
+		}
 		b.say("%s took %v", s.name, time.Since(began).Round(time.Second))
 	}
 	return r.end()

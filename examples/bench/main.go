@@ -20,6 +20,9 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second signal ends a process that does not manage to stop.
 	context.AfterFunc(ctx, stop)
+	// A reader that goes away, as head does, must not end this process before
+	// it has ended those that it started.
+	signal.Ignore(syscall.SIGPIPE)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
@@ -42,8 +45,8 @@ func usagef(format string, args ...any) error {
 const help = `bench measures Perennial beside the bare mechanism that it is built on, in one
 run and in turns. It builds what it needs into a temporary directory, starts
 an etcd of its own, takes free ports, and leaves nothing behind. Progress goes
-to standard error, the figures to standard output. The whole takes about five
-minutes on two cores, --quick about one.
+to standard error, the figures to standard output. The whole takes about four
+minutes on two cores, --quick less than one.
 
 A figure beyond its target is a result, not a failure. Exit codes: 0 measured,
 1 something could not be measured, 2 wrong usage.

@@ -40,12 +40,13 @@ func (r *reporter) begin(m machine) {
 	r.printf("%s\n", m)
 }
 
-func (r *reporter) add(f figure) {
+// add returns what has kept the report from being written so far.
+func (r *reporter) add(f figure) error {
 	r.report.Figures = append(r.report.Figures, f)
 	r.printf("\n== %s: %s\n\n", f.Name, f.Title)
 	if f.Skipped != "" {
 		r.printf("skipped: %s\n", f.Skipped)
-		return
+		return r.err
 	}
 	r.table(f.Measures)
 	for _, v := range f.Verdicts {
@@ -55,6 +56,7 @@ func (r *reporter) add(f figure) {
 		r.printf("(%s)\n", n)
 	}
 	r.printf("(load average after it %s)\n", f.Load)
+	return r.err
 }
 
 func (r *reporter) table(all []measure) {
