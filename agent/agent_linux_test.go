@@ -146,6 +146,7 @@ func TestUpgradeByOrderKeepsTheAgentInTheRegistry(t *testing.T) {
 	before := m.registered()
 	client := f.etcd.Client(t)
 	watch := client.Watch(f.ctx(), newKeys("").registry("a1"))
+	held := lease(t, f, client, "a1")
 	pin := f.publish(build{Version: "1.1.0"})
 	order, err := f.dir.Order(f.ctx(), "a1", pin, "1.0.0", "test")
 	if err != nil {
@@ -163,6 +164,9 @@ func TestUpgradeByOrderKeepsTheAgentInTheRegistry(t *testing.T) {
 	after := m.registered()
 	if after.Version != "1.1.0" || after.ManifestDigest != pin.Digest || after.PID == before.PID || after.Instance != before.Instance {
 		t.Errorf("registration: %+v", after.Registration)
+	}
+	if now := lease(t, f, client, "a1"); now != held {
+		t.Errorf("the lease was %x before the upgrade and is %x now: it was not handed over", held, now)
 	}
 	f.eventually("the order is acknowledged", func() error {
 		res, err := client.Get(f.ctx(), newKeys("").order("a1"))
@@ -410,6 +414,12 @@ func TestRefusedConfigurationIsToldInEtcdAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.eventually("the good revision", func() error {
+		if c := m.registered().Status.Config; c.Running != good {
+			return fmt.Errorf("%+v", *c)
+		}
+		return nil
+	})
 	bad, err := config.Put(f.ctx(), client, "", "global", []byte("greting: hi"))
 	if err != nil {
 		t.Fatal(err)
