@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"time"
+
+	"github.com/perennial-go/perennial/internal/ident"
 )
 
 // Kind says which answer a check takes part in.
@@ -51,7 +52,8 @@ var (
 	ErrDuplicate = errors.New("name is taken")
 )
 
-var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/:-]{0,127}$`)
+// validName is what a check, condition, rule or indicator may be called.
+func validName(name string) bool { return ident.Valid(name, "._/:-") }
 
 const (
 	defaultEvery   = 10 * time.Second
@@ -59,7 +61,7 @@ const (
 )
 
 func (c Check) normalised() (Check, error) {
-	if !validName.MatchString(c.Name) {
+	if !validName(c.Name) {
 		return c, fmt.Errorf("%w: check name %q: want letters, digits and ._/:-, starting with a letter or digit, at most 128 bytes", ErrInvalid, c.Name)
 	}
 	switch c.Kind {

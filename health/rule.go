@@ -82,10 +82,10 @@ func DefaultRules() []Rule {
 }
 
 func (r Rule) normalised() (Rule, error) {
-	if !validName.MatchString(r.Name) {
+	if !validName(r.Name) {
 		return r, fmt.Errorf("%w: rule name %q: want letters, digits and ._/:-, starting with a letter or digit, at most 128 bytes", ErrInvalid, r.Name)
 	}
-	if !validName.MatchString(r.Indicator) {
+	if !validName(r.Indicator) {
 		return r, fmt.Errorf("%w: rule %s: indicator %q: want the name that Observe is given", ErrInvalid, r.Name, r.Indicator)
 	}
 	if math.IsNaN(r.Above) || math.IsInf(r.Above, 0) || math.IsNaN(r.Clear) || math.IsInf(r.Clear, 0) {

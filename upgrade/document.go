@@ -8,8 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
+
+	"github.com/perennial-go/perennial/internal/ident"
 )
 
 // Schema is the schema number of every document that this package writes,
@@ -29,11 +30,9 @@ const (
 	maxJSONDepth     = 16
 )
 
-var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
-
 // checkName refuses names that are not safe in keys, paths and sentences.
 func checkName(name string) error {
-	if !validName.MatchString(name) {
+	if !ident.Valid(name, "._-") {
 		return fmt.Errorf("name %.140q: want 1 to 128 letters, digits, dots, underscores and hyphens, the first a letter or digit", name)
 	}
 	return nil

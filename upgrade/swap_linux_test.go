@@ -501,3 +501,19 @@ func TestInstallingANewerExecutableAdoptsIt(t *testing.T) {
 		return nil
 	})
 }
+
+func TestAnOlderExecutableGivesWayToCurrent(t *testing.T) {
+	r := newRig(t, 100*time.Millisecond, nil)
+	r.ask(r.publish(build{Version: "1.1.0"}))
+	r.ends("1.1.0")
+	<-r.done
+	if err := syscall.Kill(r.holder(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitFree()
+	// As with a container's image that is older than its volume.
+	r.start(makeBinary(t, build{Version: "1.0.5"}))
+	if w := r.serves("1.1.0"); w.PID != r.cmd.Process.Pid {
+		t.Errorf("1.1.0 has pid %d, %d was started", w.PID, r.cmd.Process.Pid)
+	}
+}

@@ -2,19 +2,18 @@ package etcdkv
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
+
+	"github.com/perennial-go/perennial/internal/ident"
 )
 
 // DefaultRoot is the prefix of every key unless another is set.
 const DefaultRoot = "/agents/"
 
-var idPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
-
 // ValidID reports whether id may be part of a key: ids of agents, names of
 // groups and fleets. It is an error that says what is allowed otherwise.
 func ValidID(id string) error {
-	if !idPattern.MatchString(id) {
+	if !ident.Valid(id, "._-") {
 		return fmt.Errorf("id %q: want a letter or digit, then up to 127 letters, digits, dots, underscores or hyphens", id)
 	}
 	return nil
