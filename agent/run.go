@@ -38,7 +38,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.ran.Swap(true) {
 		return errors.New("agent: Run may be called once")
 	}
-	err := a.run(ctx)
+	err := a.host.misused()
+	if err == nil {
+		err = a.run(ctx)
+	}
 	reason := "stopped as asked"
 	if err != nil {
 		reason = err.Error()

@@ -27,9 +27,16 @@ func (w *hostWork) begin(ctx context.Context, fail func(error)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ctx, w.fail = ctx, fail
+}
+
+// misused returns why the agent must not run.
+func (w *hostWork) misused() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.early {
-		fail(errNotStarted)
+		return errNotStarted
 	}
+	return nil
 }
 
 // errNotStarted is what Run returns if ServeHTTP or Go was called before it.
