@@ -53,6 +53,7 @@ type trial struct {
 	alive bool
 
 	served    bool
+	reported  bool // its health at least once
 	unhealthy int
 	failing   []string
 }
@@ -71,7 +72,7 @@ func (u *Upgrader) swap(ctx context.Context, slot Slot) error {
 	}
 	err := u.move(Starting, func(a *Attempt) { a.Deadline = time.Now().Add(u.cfg.StartTimeout).UTC() })
 	if err != nil {
-		return err
+		return u.giveUp(Failed, failure{reason: err.Error(), ours: true}, nil)
 	}
 	t := &trial{Upgrader: u, slot: slot, quit: make(chan struct{}), ended: make(chan error, 1)}
 	if err := t.start(); err != nil {
@@ -144,7 +145,8 @@ func (t *trial) send(f frame) error {
 	return writeFrame(t.conn, f)
 }
 
-// watch follows the successor until it may commit (nil) or has failed.
+// watch follows the successor until it may commit (nil) or has failed. One
+// that never told its health does not commit, however short the probation.
 func (t *trial) watch(ctx context.Context) *failure {
 	start := time.NewTimer(t.cfg.StartTimeout)
 	defer start.Stop()
@@ -153,7 +155,8 @@ func (t *trial) watch(ctx context.Context) *failure {
 	defer quiet.Stop()
 	probation := time.NewTimer(time.Hour)
 	probation.Stop()
-	for {
+	over := false
+	for !over || !t.reported {
 		select {
 		case <-ctx.Done():
 			return &failure{reason: "interrupted: the agent was told to stop", ours: true}
@@ -167,10 +170,7 @@ func (t *trial) watch(ctx context.Context) *failure {
 		case <-quiet.C:
 			return &failure{class: BadBinary, deaf: true, reason: fmt.Sprintf("the successor sent no health report for %v", silence)}
 		case <-probation.C:
-			if len(t.failing) > 0 {
-				return t.sick("unhealthy at the end of its probation")
-			}
-			return nil
+			over = true
 		case m := <-t.in:
 			if m.err != nil {
 				t.in = nil
@@ -188,6 +188,10 @@ func (t *trial) watch(ctx context.Context) *failure {
 			}
 		}
 	}
+	if len(t.failing) > 0 {
+		return t.sick("unhealthy at the end of its probation")
+	}
+	return nil
 }
 
 // take acts on one frame of the successor.
@@ -216,7 +220,7 @@ func (t *trial) take(f frame) *failure {
 			return &failure{class: BadEnvironment, reason: err.Error()}
 		}
 	case kindHealth:
-		t.failing = f.Failing
+		t.failing, t.reported = f.Failing, true
 		if len(f.Failing) == 0 {
 			t.unhealthy = 0
 			return nil

@@ -137,7 +137,9 @@ func (u *Upgrader) probation(ctx context.Context) error {
 			return ctx.Err()
 		case <-p.serving:
 			p.serving, p.served = nil, time.Now()
-			err = failpoint.Hit("probation")
+			if err = failpoint.Hit("probation"); err == nil {
+				_, err = p.report(ctx)
+			}
 		case m := <-p.in:
 			if m.frame.Kind == kindCommit && m.err == nil {
 				return u.takeOver("")

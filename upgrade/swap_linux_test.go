@@ -517,3 +517,15 @@ func TestAnOlderExecutableGivesWayToCurrent(t *testing.T) {
 		t.Errorf("1.1.0 has pid %d, %d was started", w.PID, r.cmd.Process.Pid)
 	}
 }
+
+func TestSickReleaseDoesNotCommitHoweverShortTheProbation(t *testing.T) {
+	r := newRig(t, time.Millisecond, nil)
+	r.ask(r.publish(build{Version: "1.1.0", Fault: "unhealthy"}))
+	if s := r.ends("1.1.0"); s.State != RolledBack || !strings.Contains(s.Reason, "unhealthy") {
+		t.Errorf("state %s, reason %q; want rolled_back, for it was never healthy", s.State, s.Reason)
+	}
+	r.ask(r.publish(build{Version: "1.1.1"}))
+	if s := r.ends("1.1.1"); s.State != Committed {
+		t.Errorf("a healthy one: %s: %s", s.State, s.Reason)
+	}
+}
