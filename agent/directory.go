@@ -197,10 +197,15 @@ func (d *Directory) Follow(ctx context.Context, order Order, id string, progress
 		Client: d.client,
 		Keys:   []string{d.keys.registry(id), d.keys.status(id), d.keys.order(id)},
 		OnChange: func(v etcdkv.View) {
-			if _, ok := v.Values[d.keys.registry(id)]; ok {
+			_, alive := v.Values[d.keys.registry(id)]
+			if alive {
 				absent.Stop()
 			} else {
 				absent.Reset(absentLimit)
+			}
+			if _, waits := v.Values[d.keys.order(id)]; !alive && !waits {
+				stop(fmt.Errorf("%s has answered the order and left the registry; its state directory tells how it ended: %w", id, ErrNotRegistered))
+				return
 			}
 			status, err := d.follow(v, order, id)
 			if err != nil {
@@ -242,6 +247,14 @@ func (d *Directory) follow(v etcdkv.View, order Order, id string) (upgrade.Statu
 		var there Order
 		if err := decode(d.keys.order(id), value.Data, &there); err != nil {
 			return upgrade.Status{}, err
+		}
+		if there.ID != order.ID && status.Upgrade.Running.Manifest == order.Pin.Digest {
+			// Its end was overtaken by the next order, but it can be seen.
+			status.Upgrade.Attempt = upgrade.Attempt{
+				Schema: schema, OrderID: order.ID, State: upgrade.Committed, To: status.Upgrade.Running,
+				Reason: "committed; a newer order has followed",
+			}
+			return status.Upgrade, nil
 		}
 		if there.ID != order.ID {
 			return upgrade.Status{}, fmt.Errorf("%s asked for %s at %s: %w", there.By, there.Pin, there.At.Format(time.RFC3339), ErrReplaced)

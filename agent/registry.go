@@ -60,7 +60,7 @@ func (r *registry) register(ctx context.Context, lease int64, reg Registration) 
 		}
 	}
 	if err := r.instance.registered(); err != nil {
-		return errors.Join(etcdkv.ErrFatal, err)
+		return fatal{err}
 	}
 	value, err := json.Marshal(reg)
 	if err != nil {
@@ -81,11 +81,16 @@ func (r *registry) register(ctx context.Context, lease int64, reg Registration) 
 	return nil
 }
 
+// fatal is an error that no retry mends; its text stays that of the cause.
+type fatal struct{ error }
+
+func (f fatal) Unwrap() []error { return []error{f.error, etcdkv.ErrFatal} }
+
 // mine refuses a registration of another agent that is alive.
 func (r *registry) mine(ctx context.Context, key string, value []byte, lease int64) error {
 	var other Registration
 	if err := decode(key, value, &other); err != nil {
-		return errors.Join(etcdkv.ErrFatal, err)
+		return fatal{err}
 	}
 	if other.Instance == r.instance.ID {
 		return nil
@@ -94,8 +99,8 @@ func (r *registry) mine(ctx context.Context, key string, value []byte, lease int
 	if ttl, err := r.client.TimeToLive(ctx, clientv3.LeaseID(lease)); err == nil && ttl.TTL > 0 {
 		rest = fmt.Sprintf("%d s until its lease ends", ttl.TTL)
 	}
-	return fmt.Errorf("agent id %s is registered by another agent on host %s with pid %d since %s; give this one its own id, or wait %s if that one is dead: %w: %w",
-		r.id, other.Host, other.PID, other.Started.Format(time.RFC3339), rest, ErrDuplicate, etcdkv.ErrFatal)
+	return fatal{fmt.Errorf("%w: agent id %s is registered by another agent on host %s with pid %d since %s; give this one its own id, or, if that one is dead, wait %s",
+		ErrDuplicate, r.id, other.Host, other.PID, other.Started.Format(time.RFC3339), rest)}
 }
 
 // write makes reg, status and plugins the values in etcd.

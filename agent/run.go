@@ -202,8 +202,9 @@ func (r *running) loadSettings(ctx context.Context, successor bool) error {
 		File: filepath.Join(r.cfg.StateDir, configFile), PreferFile: successor,
 		OnStatus: r.touch,
 	}
-	if successor {
-		// The file stays the incumbent's until this process is in charge.
+	// The file stays the incumbent's until a successor is in charge, and a
+	// start that etcd refuses leaves none behind.
+	if src.InCharge = r.registered; successor {
 		src.InCharge = r.upgrader.Active()
 	}
 	r.start(r.life, "configuration", func(ctx context.Context) error { return s.Run(ctx, src) })
@@ -315,6 +316,9 @@ func (r *running) down(ctx context.Context, cause error) error {
 	if r.cfg.Stop != nil {
 		errs = append(errs, r.cfg.Stop(limit))
 	}
+	if !superseded && r.inCharge() {
+		r.lastWords(limit)
+	}
 	r.stopLife()
 	r.fail(nil)
 	errs = append(errs, r.tasks.Wait())
@@ -327,6 +331,16 @@ func (r *running) down(ctx context.Context, cause error) error {
 	}
 	r.log.Info("drained")
 	return errors.Join(errs...)
+}
+
+// lastWords has the end of an interrupted upgrade told before the registration
+// is taken back: somebody may be following it.
+func (r *running) lastWords(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := r.flush(ctx); err != nil {
+		r.log.Warn("last status not published", "error", err)
+	}
 }
 
 // inCharge reports whether the lease is this process's to end.

@@ -1,6 +1,8 @@
 package plugin
 
 import (
+	"context"
+	"log/slog"
 	"slices"
 	"time"
 )
@@ -23,7 +25,11 @@ func (w *worker) set(s State, reason string) {
 	}
 	w.mu.Unlock()
 	if !same {
-		w.log.Info("plugin state", "state", s, "reason", reason)
+		level := slog.LevelInfo
+		if s == Refused || s == Quarantined {
+			level = slog.LevelWarn
+		}
+		w.log.Log(context.Background(), level, "plugin state", "state", s, "reason", reason)
 		w.notify()
 	}
 }

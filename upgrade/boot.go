@@ -91,7 +91,7 @@ func (u *Upgrader) adoptRunning() error {
 	}
 	slot, err := u.slots.adopt(u.adoptable, u.running.Ref)
 	if err != nil {
-		return err
+		return fmt.Errorf("the installed executable cannot be kept in the state directory: %w; make room there and start again", err)
 	}
 	if err := u.slots.prove(slot, time.Now()); err != nil {
 		return err

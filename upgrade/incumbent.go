@@ -24,7 +24,7 @@ const (
 
 const (
 	// commitTimeout bounds the time from commit to the successor's Ready.
-	commitTimeout = 10 * time.Second
+	commitTimeout = 5 * time.Second
 	// killTimeout bounds the wait for a killed successor.
 	killTimeout = 5 * time.Second
 )
@@ -53,7 +53,7 @@ type trial struct {
 	alive bool
 
 	served    bool
-	reported  bool // its health at least once
+	reported  bool // its health, and once probation is over since then
 	unhealthy int
 	failing   []string
 }
@@ -145,8 +145,9 @@ func (t *trial) send(f frame) error {
 	return writeFrame(t.conn, f)
 }
 
-// watch follows the successor until it may commit (nil) or has failed. One
-// that never told its health does not commit, however short the probation.
+// watch follows the successor until it may commit (nil) or has failed. It
+// commits on a healthy report that arrives after its probation, so that
+// neither one that never told its health nor one that has just hung does.
 func (t *trial) watch(ctx context.Context) *failure {
 	start := time.NewTimer(t.cfg.StartTimeout)
 	defer start.Stop()
@@ -170,7 +171,9 @@ func (t *trial) watch(ctx context.Context) *failure {
 		case <-quiet.C:
 			return &failure{class: BadBinary, deaf: true, reason: fmt.Sprintf("the successor sent no health report for %v", silence)}
 		case <-probation.C:
-			over = true
+			// Only a report from now on tells that it still lives: one that
+			// stopped a moment ago has been healthy to the end.
+			over, t.reported = true, false
 		case m := <-t.in:
 			if m.err != nil {
 				t.in = nil
@@ -260,7 +263,13 @@ func (t *trial) died(err error) *failure {
 	if err == nil {
 		return &failure{class: BadBinary, reason: "the successor took over before it was told to: it calls tableflip's Ready itself"}
 	}
-	return &failure{class: BadBinary, reason: "the successor did not stay alive: " + strings.TrimPrefix(err.Error(), "tableflip: ")}
+	f := &failure{class: BadBinary, reason: "the successor did not stay alive: " + strings.TrimPrefix(err.Error(), "tableflip: ")}
+	if strings.Contains(f.reason, "signal: killed") {
+		// No program does that to itself: the kernel out of memory, or
+		// somebody.
+		f.class = BadEnvironment
+	}
+	return f
 }
 
 // hungUp explains the end of the handover stream. A successor that dies
@@ -296,7 +305,7 @@ func (t *trial) commit() error {
 			return t.undoCommit(*t.died(err))
 		}
 	case <-timeout.C:
-		return t.undoCommit(failure{class: BadBinary, reason: fmt.Sprintf("the successor did not take over within %v of commit", commitTimeout)})
+		return t.undoCommit(failure{class: BadBinary, deaf: true, reason: fmt.Sprintf("the successor did not take over within %v of commit", commitTimeout)})
 	}
 	t.release()
 	return ErrSuperseded
@@ -304,13 +313,15 @@ func (t *trial) commit() error {
 
 // undoCommit makes the running release current again.
 func (t *trial) undoCommit(f failure) error {
+	// Clients first, the files after.
+	resumed := t.gate.resume()
 	t.dismiss(f)
 	old, err := t.slots.open(t.running.Name())
 	if err == nil {
 		err = t.slots.prove(old, time.Now())
 	}
 	t.slot.Proven = time.Time{}
-	return errors.Join(t.rollBack(f), err, t.slot.save())
+	return errors.Join(t.rollBack(f), resumed, err, t.slot.save())
 }
 
 // rollBack resumes serving at once, makes sure that the successor is gone,

@@ -134,7 +134,7 @@ func (j *journal) write(a Attempt) error {
 		return err
 	}
 	if err := atomicfile.Write(j.path, append(data, '\n'), 0o600); err != nil {
-		return fmt.Errorf("journal: %w", err)
+		return fmt.Errorf("the journal in the state directory cannot be written: %w; make room there, then ask again", err)
 	}
 	j.last = a
 	return nil

@@ -106,7 +106,7 @@ func LoadPrivateKey(path string) (minisign.PrivateKey, error) {
 func readPrivate(path string) (text []byte, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("release key: %w", err)
+		return nil, fmt.Errorf("release key: %w: give the file made by keys generate", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	info, err := f.Stat()

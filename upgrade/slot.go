@@ -124,7 +124,9 @@ func (s slots) prove(slot Slot, now time.Time) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	slot.Proven, slot.Retired = now.UTC(), time.Time{}
+	if slot.Retired = (time.Time{}); slot.Proven.IsZero() {
+		slot.Proven = now.UTC()
+	}
 	if err := slot.save(); err != nil {
 		return err
 	}

@@ -529,3 +529,27 @@ func TestSickReleaseDoesNotCommitHoweverShortTheProbation(t *testing.T) {
 		t.Errorf("a healthy one: %s: %s", s.State, s.Reason)
 	}
 }
+
+func TestSuccessorThatHangsAtTheEndOfItsProbationIsNotCommitted(t *testing.T) {
+	// Silence is noticed after 250 ms, so 100 ms of probation are over first.
+	r := newRig(t, 100*time.Millisecond, nil)
+	r.ask(r.publish(build{Version: "1.1.0", Fault: "stopped-later"}))
+	s := r.ends("1.1.0")
+	if s.State != RolledBack || !strings.Contains(s.Reason, "no health report") {
+		t.Errorf("state %s, reason %q; want rolled_back for its silence", s.State, s.Reason)
+	}
+	if got := r.current(); got != "1.0.0" {
+		t.Errorf("current names %s, which hangs", got)
+	}
+}
+
+func TestReleaseThatWasInstalledByHandNeedsNoUpgrade(t *testing.T) {
+	r := newRig(t, 100*time.Millisecond, nil)
+	r.ask(r.publish(build{Version: "1.0.0"}))
+	if s := r.ends("1.0.0"); s.State != Committed || !strings.Contains(s.Reason, "nothing to do") {
+		t.Errorf("state %s, reason %q; want committed, for it runs already", s.State, s.Reason)
+	}
+	if w := r.serves("1.0.0"); w.PID != r.cmd.Process.Pid {
+		t.Error("it was upgraded to itself")
+	}
+}

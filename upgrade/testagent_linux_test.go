@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -174,6 +175,7 @@ type who struct {
 type testHost struct {
 	quietHost
 	fault string
+	asked atomic.Int64
 }
 
 func (h *testHost) Failing(ctx context.Context) []string {
@@ -187,6 +189,10 @@ func (h *testHost) Failing(ctx context.Context) []string {
 	case "deadlock":
 		<-ctx.Done()
 		select {}
+	case "stopped-later":
+		if h.asked.Add(1) > 1 {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		}
 	case "stopped":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 	}

@@ -34,11 +34,12 @@ func (u *Upgrader) upgrade(ctx context.Context, r Request) error {
 	}
 	u.publish(func(s *Status) { s.Attempt, s.Progress = u.journal.last, nil })
 	if u.running.Manifest == r.Pin.Digest {
-		return u.move(Committed, func(a *Attempt) {
-			a.To, a.Reason = u.running.Ref, fmt.Sprintf("nothing to do: %s runs already", r.Pin)
-		})
+		return u.already(r.Pin)
 	}
 	slot, err := u.prepare(ctx, r)
+	if errors.Is(err, errRunsAlready) {
+		return u.already(r.Pin)
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			err = fmt.Errorf("interrupted: the agent was told to stop: %w", err)
@@ -46,6 +47,17 @@ func (u *Upgrader) upgrade(ctx context.Context, r Request) error {
 		return errors.Join(err, u.move(Failed, func(a *Attempt) { a.Reason = err.Error() }))
 	}
 	return u.swap(ctx, slot)
+}
+
+// errRunsAlready tells that the release asked for is the executable that was
+// installed by hand.
+var errRunsAlready = errors.New("runs already")
+
+// already ends an attempt that has nothing to do.
+func (u *Upgrader) already(pin Pin) error {
+	return u.move(Committed, func(a *Attempt) {
+		a.To, a.Reason = u.running.Ref, fmt.Sprintf("nothing to do: %s runs already", pin)
+	})
 }
 
 // prepare checks the request and makes the slot, or finds it.
@@ -65,6 +77,9 @@ func (u *Upgrader) prepare(ctx context.Context, r Request) (Slot, error) {
 	manifest, raw, signature, err := u.client.Manifest(ctx, r.Pin)
 	if err != nil {
 		return Slot{}, err
+	}
+	if p, err := manifest.Here(); err == nil && manifest.Version == u.running.Version && p.SHA256 == u.running.Ref.Binary {
+		return Slot{}, errRunsAlready
 	}
 	platform, err := u.admit(manifest)
 	if err != nil {

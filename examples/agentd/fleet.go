@@ -12,6 +12,7 @@ import (
 
 	"github.com/perennial-go/perennial/agent"
 	"github.com/perennial-go/perennial/health"
+	"github.com/perennial-go/perennial/upgrade"
 )
 
 func newFleetCommand() *cobra.Command {
@@ -165,7 +166,7 @@ func failureOf(e agent.Entry) string {
 	if e.Status != nil {
 		if f := e.Status.Upgrade.LastFailed; f != nil {
 			all = append(all, fmt.Sprintf("release %s: %s", f.Version, f.Reason))
-		} else if a := e.Status.Upgrade.Attempt; a.State.Terminal() && a.Reason != "" {
+		} else if a := e.Status.Upgrade.Attempt; a.State.Terminal() && a.State != upgrade.Committed && a.Reason != "" {
 			all = append(all, fmt.Sprintf("release %s: %s", a.To.Version, a.Reason))
 		}
 		if c := e.Status.Config; c != nil && c.Wanted != c.Running && c.LastFailed != nil {

@@ -29,7 +29,7 @@ it any more. Agents that run it are not touched.`,
 		},
 	}
 	p.add(cmd)
-	cmd.Flags().StringVar(&reason, "reason", "", "why, `shown` to whoever asks for the release")
+	cmd.Flags().StringVar(&reason, "reason", "", "why; shown to whoever asks for the release")
 	require(cmd, "reason", "'loses records'")
 	return cmd
 }

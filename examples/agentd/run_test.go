@@ -27,6 +27,7 @@ func TestAgentTakesRecordsAndAnswersForItself(t *testing.T) {
 	if got := s.stored(); len(got) != 2 || got["a"] != 1 || got["b"] != 1 {
 		t.Errorf("stored %v, want a and b", got)
 	}
+	waitFor(t, "the agent says that it runs", func() bool { return s.mustInfo().State == "running" })
 	i := s.mustInfo()
 	if i.ID != "a1" || i.Version != "1.0.0" || i.PID != p.cmd.Process.Pid || i.State != "running" || len(i.Digest) != 64 {
 		t.Errorf("info %+v", i)

@@ -66,11 +66,11 @@ func describeState(r upgrade.Report) string {
 	}
 	say("Quarantine:")
 	for _, q := range r.Quarantine {
-		until := "until it is cleared or another digest is asked for"
+		until := "for good: publish it fixed, under a new version"
 		if !q.Until.IsZero() {
 			until = "until " + stamp(q.Until)
 		}
-		say("  %s (%s): failed %d times, kept out %s: %s.", q.Version, short(q.Manifest), q.Attempts, until, q.Reason)
+		say("  %s (%s): failures: %d; kept out %s: %s.", q.Version, short(q.Manifest), q.Attempts, until, q.Reason)
 	}
 	return b.String()
 }
