@@ -61,8 +61,7 @@ func (d *Dir) Open(ctx context.Context, path string, offset int64) (io.ReadClose
 func openRegular(root *os.Root, path string) (*os.File, int64, error) {
 	info, err := root.Stat(path)
 	if err != nil {
-		var failed *fs.PathError
-		if errors.As(err, &failed) {
+		if failed, ok := errors.AsType[*fs.PathError](err); ok {
 			failed.Op = "read" // the system call's name helps nobody
 		}
 		return nil, 0, err
