@@ -32,8 +32,6 @@ type LineError struct {
 	Line int
 	// Reason continues the sentence "line 3 …".
 	Reason string
-	// TooLong is set if the line exceeds MaxRecordBytes.
-	TooLong bool
 }
 
 // Error implements error.
@@ -54,7 +52,7 @@ func Parse(body []byte) (Batch, error) {
 		b.n++
 		record := bytes.Trim(line, " \t\r")
 		if len(record) > MaxRecordBytes {
-			return Batch{}, &LineError{Line: b.n, Reason: fmt.Sprintf("has %d bytes", len(record)), TooLong: true}
+			return Batch{}, &LineError{Line: b.n, Reason: fmt.Sprintf("has %d bytes", len(record))}
 		}
 		if reason := fault(record); reason != "" {
 			return Batch{}, &LineError{Line: b.n, Reason: reason}

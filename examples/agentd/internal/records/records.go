@@ -99,11 +99,7 @@ func (h *handler) store(w http.ResponseWriter, r *http.Request) (int, *failure) 
 	h.setDeadline(w, time.Time{})
 	batch, err := spool.Parse(body)
 	if line, ok := errors.AsType[*spool.LineError](err); ok {
-		status := http.StatusBadRequest
-		if line.TooLong {
-			status = http.StatusRequestEntityTooLarge
-		}
-		return 0, &failure{Status: status, Line: line.Line, Reason: line.Error() + "; nothing of this request is stored"}
+		return 0, &failure{Status: http.StatusBadRequest, Line: line.Line, Reason: line.Error() + "; nothing of this request is stored"}
 	}
 	if batch.Len() == 0 {
 		return 0, &failure{Status: http.StatusBadRequest, Reason: "want at least one JSON object on a line of its own, found an empty body"}

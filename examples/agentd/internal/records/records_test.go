@@ -105,7 +105,7 @@ func TestRefusedRequestStoresNothingOfItself(t *testing.T) {
 		"array":         {"[{}]\n", nil, 400, "line 1", 1},
 		"blank line":    {"{}\n\n{}\n", nil, 400, "line 2 is empty", 2},
 		"empty body":    {"", nil, 400, "empty body", 0},
-		"line too long": {"{}\n" + long + "\n", nil, 413, "line 2", 2},
+		"line too long": {"{}\n" + long + "\n", nil, 400, "line 2", 2},
 		"body too long": {strings.Repeat("{}\n", MaxBodyBytes/3+1), nil, 413, "8388608", 0},
 		"compressed":    {"{}", []string{"Content-Encoding", "gzip"}, 415, "gzip", 0},
 	} {
