@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 )
 
 // mark precedes the payload's length at the very end of a copy.
@@ -40,7 +41,12 @@ func Copy(path string, payload any) error {
 	}
 	exe = append(append(exe, tail...), mark...)
 	exe = binary.BigEndian.AppendUint32(exe, uint32(len(tail))) //nolint:gosec // bounded above
-	return os.WriteFile(path, exe, 0o700)                       //nolint:gosec // it is to be executed
+	// A child that another goroutine forks while the file is open for writing
+	// keeps it open until its exec, and for so long the copy cannot be executed
+	// (golang/go#22315). Nothing forks while the lock is held.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return os.WriteFile(path, exe, 0o700) //nolint:gosec // it is to be executed
 }
 
 // ErrNoPayload is what Payload returns in an executable that is no copy.
