@@ -54,7 +54,9 @@ func (a *Agent) publish(ctx context.Context) error {
 		}
 		retry.Reset()
 		every.Reset(backoff.Jitter(publishEvery, 0.2))
-		pause(ctx, publishGap)
+		if backoff.Sleep(ctx, publishGap) != nil {
+			return nil
+		}
 	}
 }
 
@@ -63,7 +65,7 @@ func (a *Agent) publish(ctx context.Context) error {
 // Any other writer is met by registering again, which tells who it is.
 func (a *Agent) fenced(ctx context.Context) error {
 	if a.upgrader.Status().State == committing {
-		pause(ctx, time.Second)
+		_ = backoff.Sleep(ctx, time.Second) // its end is the caller's to see
 		return nil
 	}
 	lease := a.session.Lease()
@@ -116,14 +118,4 @@ func (a *Agent) pluginRecords() []PluginRecord {
 		records = append(records, PluginRecord{Schema: schema, Status: p})
 	}
 	return records
-}
-
-// pause waits for d or the end of ctx.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/health"
+	"github.com/perennial-go/perennial/internal/backoff"
 	"github.com/perennial-go/perennial/internal/etcdkv"
 	"github.com/perennial-go/perennial/upgrade"
 )
@@ -280,7 +281,7 @@ func (r *running) inheritRegistration(ctx context.Context) error {
 			return err
 		}
 		r.log.Warn("registration not taken over yet", "error", err)
-		pause(ctx, time.Second)
+		_ = backoff.Sleep(ctx, time.Second) // the loop sees ctx's end
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ func (u *Upgrader) boot() error {
 	if err != nil {
 		return err
 	}
-	if cur, err = u.resume(cur); err != nil {
+	if err := u.resume(cur); err != nil {
 		return err
 	}
 	if name, ok := u.slots.slotOf(exe); ok {
@@ -109,13 +109,13 @@ func (u *Upgrader) handOver(cur Slot) error {
 
 // resume ends the attempt that the journal shows in progress, for no other
 // process is alive that could: what had not reached commit is undone, what
-// had moved current is finished. It returns the slot that is current.
-func (u *Upgrader) resume(cur Slot) (Slot, error) {
+// had moved current is finished.
+func (u *Upgrader) resume(cur Slot) error {
 	last := u.journal.last
 	var err error
 	switch last.State {
 	case Idle, Committed, RolledBack, Failed:
-		return cur, nil
+		return nil
 	case Requested, Downloading, Verifying, Staged:
 		err = u.move(Failed, func(a *Attempt) { a.Reason = "interrupted: the agent ended while " + string(last.State) })
 	case Committing:
@@ -135,9 +135,9 @@ func (u *Upgrader) resume(cur Slot) (Slot, error) {
 	if err != nil && u.journal.last.State.Terminal() {
 		// A full disk must not keep the agent from starting.
 		u.log.Error("the end of the interrupted attempt could not be written", "error", err)
-		err = nil
+		return nil
 	}
-	return cur, err
+	return err
 }
 
 func (u *Upgrader) undo(reason string) error {

@@ -41,8 +41,6 @@ var (
 	// ErrNotSupported: the platform cannot do this. It wraps
 	// errors.ErrUnsupported.
 	ErrNotSupported = fmt.Errorf("not supported on this platform: %w", errors.ErrUnsupported)
-	// ErrBusy: another upgrade is in progress on this host.
-	ErrBusy = errors.New("another upgrade is in progress")
 	// ErrLocked: another process holds the directory.
 	ErrLocked = errors.New("locked by another process")
 )

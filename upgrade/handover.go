@@ -61,7 +61,19 @@ type handoverFile struct {
 
 func (f frame) probation() time.Duration { return time.Duration(f.ProbationMS) * time.Millisecond }
 
-// writeFrame sends f within the deadline that the connection carries.
+// sendTimeout bounds the write of one frame: a peer that does not read must
+// not hold up the other.
+const sendTimeout = 5 * time.Second
+
+// sendFrame writes f to conn.
+func sendFrame(conn net.Conn, f frame) error {
+	if err := conn.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
+		return err
+	}
+	return writeFrame(conn, f)
+}
+
+// writeFrame encodes f onto w.
 func writeFrame(w io.Writer, f frame) error {
 	f.Protocol = handoverProtocol
 	body, err := json.Marshal(f)

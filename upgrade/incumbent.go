@@ -138,12 +138,7 @@ func (t *trial) launch() error {
 	return t.flip.Upgrade()
 }
 
-func (t *trial) send(f frame) error {
-	if err := t.conn.SetWriteDeadline(time.Now().Add(5 * time.Second)); err != nil {
-		return err
-	}
-	return writeFrame(t.conn, f)
-}
+func (t *trial) send(f frame) error { return sendFrame(t.conn, f) }
 
 // watch follows the successor until it may commit (nil) or has failed. It
 // commits on a healthy report that arrives after its probation, so that

@@ -30,10 +30,7 @@ type handover struct {
 func (h *handover) send(f frame) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if err := h.conn.SetWriteDeadline(time.Now().Add(5 * time.Second)); err != nil {
-		return err
-	}
-	return writeFrame(h.conn, f)
+	return sendFrame(h.conn, f)
 }
 
 func (h *handover) close() error {

@@ -100,7 +100,7 @@ func (s *Session) renew(ctx context.Context, lease int64, alive func()) error {
 		}
 		s.beat(elapsed, nil)
 		alive()
-		if err := pause(ctx, backoff.Jitter(s.cfg.Interval, 0.2)); err != nil {
+		if err := backoff.Sleep(ctx, backoff.Jitter(s.cfg.Interval, 0.2)); err != nil {
 			return err
 		}
 		began = time.Now()
@@ -128,15 +128,4 @@ func (s *Session) explain(lease int64, err error, inTime bool) error {
 		return fmt.Errorf("renew etcd lease %x: no answer from %s within %s", lease, where, s.beatTimeout)
 	}
 	return fmt.Errorf("renew etcd lease %x at %s: %w", lease, where, err)
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
