@@ -183,7 +183,7 @@ func TestEvaluateRunsChecksConcurrently(t *testing.T) {
 		m := newMonitor(t, health.Config{})
 		for i := range 20 {
 			if err := m.AddCheck(health.Check{Name: fmt.Sprint("c", i), Func: func(context.Context) error {
-				advance(time.Second)
+				work(time.Second)
 				return nil
 			}}); err != nil {
 				t.Fatal(err)
@@ -202,7 +202,7 @@ func TestEvaluateJoinsACallUnderWay(t *testing.T) {
 		var calls atomic.Int32
 		m := newMonitor(t, health.Config{Checks: []health.Check{{Name: "c", Func: func(context.Context) error {
 			calls.Add(1)
-			advance(time.Second)
+			work(time.Second)
 			return nil
 		}}}})
 		stop := run(t, m)
@@ -245,7 +245,7 @@ func TestRunWaitsForChecksUnderWayAndDropsTheirCancelledResults(t *testing.T) {
 			}
 			inside.Store(true)
 			<-ctx.Done()
-			advance(time.Second)
+			work(time.Second)
 			inside.Store(false)
 			return ctx.Err()
 		}}}})

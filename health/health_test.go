@@ -44,8 +44,15 @@ func run(t *testing.T, m *health.Monitor) (stop func()) {
 	}
 }
 
-// advance moves the clock of a synctest bubble.
-func advance(d time.Duration) { time.Sleep(d) } //nolint:forbidigo // nothing waits: the clock is the bubble's
+// advance moves the clock of a synctest bubble and lets what is due by then
+// happen before the test goes on.
+func advance(d time.Duration) {
+	work(d)
+	synctest.Wait()
+}
+
+// work is a check's function that takes d of a synctest bubble's time.
+func work(d time.Duration) { time.Sleep(d) } //nolint:forbidigo // nothing waits: the clock is the bubble's
 
 func check(t *testing.T, r health.Report, name string) health.CheckReport {
 	t.Helper()
