@@ -14,6 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/config"
+	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/upgrade"
 )
 
@@ -60,7 +61,7 @@ func TestAgentThatWasKilledTakesItsRegistrationBackAtOnce(t *testing.T) {
 	}
 	<-m.done
 	m.start()
-	f.eventually("the new process is registered", func() error {
+	waittest.Nil(f, "the new process is registered", func() error {
 		if e := m.registered(); e.PID != m.cmd.Process.Pid {
 			return fmt.Errorf("pid %d is registered, %d runs", e.PID, m.cmd.Process.Pid)
 		}
@@ -77,7 +78,7 @@ func TestLostLeaseIsRegisteredAgain(t *testing.T) {
 	if _, err := client.Revoke(f.ctx(), lost); err != nil {
 		t.Fatal(err)
 	}
-	f.eventually("another lease", func() error {
+	waittest.Nil(f, "another lease", func() error {
 		if now := lease(t, f, client, "a1"); now == lost || now == 0 {
 			return fmt.Errorf("lease %x", now)
 		}
@@ -124,7 +125,7 @@ func TestAgentThatWasRegisteredStartsWithoutEtcdOnItsLastConfiguration(t *testin
 	<-m.done
 	f.etcd.Stop()
 	m.start()
-	f.eventually("the agent serves its last configuration", func() error {
+	waittest.Nil(f, "the agent serves its last configuration", func() error {
 		greeting, err := m.greets()
 		if err == nil && greeting != "good day" {
 			err = fmt.Errorf("it said %q", greeting)
@@ -132,7 +133,7 @@ func TestAgentThatWasRegisteredStartsWithoutEtcdOnItsLastConfiguration(t *testin
 		return err
 	})
 	f.etcd.Restart()
-	f.eventually("the agent registers", func() error {
+	waittest.Nil(f, "the agent registers", func() error {
 		if e := m.registered(); e.PID != m.cmd.Process.Pid {
 			return fmt.Errorf("pid %d is registered", e.PID)
 		}
@@ -168,7 +169,7 @@ func TestUpgradeByOrderKeepsTheAgentInTheRegistry(t *testing.T) {
 	if now := lease(t, f, client, "a1"); now != held {
 		t.Errorf("the lease was %x before the upgrade and is %x now: it was not handed over", held, now)
 	}
-	f.eventually("the order is acknowledged", func() error {
+	waittest.Nil(f, "the order is acknowledged", func() error {
 		res, err := client.Get(f.ctx(), newKeys("").order("a1"))
 		if err == nil && len(res.Kvs) > 0 {
 			err = errors.New("the order is still there")
@@ -244,7 +245,7 @@ func TestUnreadableOrderIsToldAndChangesNothing(t *testing.T) {
 		if _, err := client.Put(f.ctx(), newKeys("").order("a1"), c.value); err != nil {
 			t.Fatal(err)
 		}
-		f.eventually("the status tells "+c.want, func() error {
+		waittest.Nil(f, "the status tells "+c.want, func() error {
 			if e := m.registered(); !strings.Contains(e.Status.OrderError, c.want) {
 				return fmt.Errorf("order error %q", e.Status.OrderError)
 			}
@@ -348,11 +349,11 @@ func TestReadinessIsLostWithTheRegistrationAndComesBack(t *testing.T) {
 			return err
 		}
 	}
-	f.eventually("ready", ready("[+] registration ok"))
+	waittest.Nil(f, "ready", ready("[+] registration ok"))
 	f.etcd.Stop()
-	f.eventually("not ready without etcd for a TTL", ready("etcd has not answered"))
+	waittest.Nil(f, "not ready without etcd for a TTL", ready("etcd has not answered"))
 	f.etcd.Restart()
-	f.eventually("ready again", ready("[+] registration ok"))
+	waittest.Nil(f, "ready again", ready("[+] registration ok"))
 	m.registered()
 }
 
@@ -414,7 +415,7 @@ func TestRefusedConfigurationIsToldInEtcdAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.eventually("the good revision", func() error {
+	waittest.Nil(f, "the good revision", func() error {
 		if c := m.registered().Status.Config; c.Running != good {
 			return fmt.Errorf("%+v", *c)
 		}
@@ -424,7 +425,7 @@ func TestRefusedConfigurationIsToldInEtcdAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.eventually("running, wanted and failed revision", func() error {
+	waittest.Nil(f, "running, wanted and failed revision", func() error {
 		c := m.registered().Status.Config
 		if c.Running != good || c.Wanted != bad || c.LastFailed == nil || c.LastFailed.Revision != bad || !strings.Contains(c.LastFailed.Reason, "greting") {
 			return fmt.Errorf("status %+v", *c)

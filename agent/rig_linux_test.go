@@ -21,6 +21,7 @@ import (
 
 	"github.com/perennial-go/perennial/internal/etcdtest"
 	"github.com/perennial-go/perennial/internal/reexec"
+	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/upgrade"
 )
 
@@ -176,7 +177,7 @@ func (m *member) fails(words string) {
 func (m *member) registered() Entry {
 	m.Helper()
 	var found Entry
-	m.eventually(m.id+" runs", func() error {
+	waittest.Nil(m, m.id+" runs", func() error {
 		entries, err := m.dir.List(m.ctx())
 		if err != nil {
 			return err
@@ -206,23 +207,4 @@ func (m *member) get(path string) (string, error) {
 	}
 	body, err := io.ReadAll(res.Body)
 	return string(body), errors.Join(err, res.Body.Close())
-}
-
-func (f *fleet) eventually(what string, check func() error) {
-	f.Helper()
-	limit := time.NewTimer(30 * time.Second)
-	defer limit.Stop()
-	poll := time.NewTicker(20 * time.Millisecond)
-	defer poll.Stop()
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		select {
-		case <-poll.C:
-		case <-limit.C:
-			f.Fatalf("%s: not within 30 s: %v", what, err)
-		}
-	}
 }

@@ -13,38 +13,10 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/perennial-go/perennial/config"
+	"github.com/perennial-go/perennial/internal/waittest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// patience bounds every wait for something that is to happen.
-const patience = 60 * time.Second
-
-func eventually(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("%s: not within %s", what, patience)
-		}
-	}
-}
-
-func next[T any](t *testing.T, what string, c <-chan T) T {
-	t.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(patience):
-		t.Fatalf("%s: not within %s", what, patience)
-		panic("unreachable")
-	}
-}
 
 type server struct {
 	Host    string
@@ -80,7 +52,7 @@ type rig struct {
 
 func newRig(t *testing.T, client *clientv3.Client, file string) *rig {
 	t.Helper()
-	return newImpatientRig(t, client, file, patience)
+	return newImpatientRig(t, client, file, waittest.Patience)
 }
 
 // newImpatientRig waits only for timeout for etcd's first answer.
@@ -129,7 +101,7 @@ func (r *rig) stop(t *testing.T) {
 	}
 	r.cancel()
 	r.cancel = nil
-	if err := next(t, "Run returns", r.done); !errors.Is(err, context.Canceled) {
+	if err := waittest.Next(t, "Run returns", r.done); !errors.Is(err, context.Canceled) {
 		t.Errorf("Run: want only the end of its context, got %v", err)
 	}
 }
@@ -151,20 +123,20 @@ func (r *rig) ready(t *testing.T) {
 	case err := <-r.done:
 		r.cancel = nil
 		t.Fatalf("Run ended before the first configuration: %v", err)
-	case <-time.After(patience):
-		t.Fatalf("no first configuration within %s: %+v", patience, r.Status())
+	case <-time.After(waittest.Patience):
+		t.Fatalf("no first configuration within %s: %+v", waittest.Patience, r.Status())
 	}
 }
 
 // runs waits for a revision to be in force.
 func (r *rig) runs(t *testing.T, revision int64) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("revision %d in force", revision), func() bool { return r.Snapshot().Revision == revision })
+	waittest.Until(t, fmt.Sprintf("revision %d in force", revision), func() bool { return r.Snapshot().Revision == revision })
 }
 
 func publish(t *testing.T, c *clientv3.Client, scope, document string) int64 {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waittest.Patience)
 	defer cancel()
 	revision, err := config.Put(ctx, c, "", scope, []byte(document))
 	if err != nil {

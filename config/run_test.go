@@ -12,6 +12,7 @@ import (
 
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/internal/etcdtest"
+	"github.com/perennial-go/perennial/internal/waittest"
 )
 
 // TestLayersMergeInOrder: a host's own setting must win over its group's, and
@@ -76,7 +77,7 @@ func TestBadDocumentChangesNothing(t *testing.T) {
 	r := newRig(t, c, file)
 	r.start(t)
 	r.ready(t)
-	eventually(t, "the file is kept", func() bool { _, err := os.Stat(file); return err == nil })
+	waittest.Until(t, "the file is kept", func() bool { _, err := os.Stat(file); return err == nil })
 	before, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +111,7 @@ func TestBadDocumentChangesNothing(t *testing.T) {
 	} {
 		t.Run(bad.name, func(t *testing.T) {
 			wanted := putRaw(t, c, key, bad.document)
-			eventually(t, "it is seen", func() bool { return r.Status().Wanted == wanted })
+			waittest.Until(t, "it is seen", func() bool { return r.Status().Wanted == wanted })
 			s := r.Status()
 			if s.Running != good || r.Snapshot().Revision != good || r.Snapshot().Value.Server.Port != 1 {
 				t.Errorf("revision %d stopped running: %+v", good, s)
@@ -128,7 +129,7 @@ func TestBadDocumentChangesNothing(t *testing.T) {
 	}
 	fixed := publish(t, c, "group/web", "server: {port: 2}")
 	r.runs(t, fixed)
-	eventually(t, "the failure is history", func() bool {
+	waittest.Until(t, "the failure is history", func() bool {
 		s := r.Status()
 		return s.Running == fixed && s.Wanted == fixed && s.Error == "" && s.LastFailed != nil
 	})
@@ -159,7 +160,7 @@ func TestStartWithoutEtcd(t *testing.T) {
 	r := newRig(t, c, file)
 	r.start(t)
 	r.ready(t)
-	eventually(t, "the file is kept", func() bool { _, err := os.Stat(file); return err == nil })
+	waittest.Until(t, "the file is kept", func() bool { _, err := os.Stat(file); return err == nil })
 	r.stop(t)
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("want mode 0600, got %v, %v", info.Mode(), err)
@@ -177,7 +178,7 @@ func TestStartWithoutEtcd(t *testing.T) {
 			t.Errorf("want a status that says that etcd is away, got %+v", s)
 		}
 		server.Restart()
-		eventually(t, "etcd is followed again", func() bool {
+		waittest.Until(t, "etcd is followed again", func() bool {
 			s := r.Status()
 			return s.Origin == "etcd" && s.Error == ""
 		})
@@ -232,7 +233,7 @@ func TestStartOnBadDocument(t *testing.T) {
 	r := newRig(t, c, file)
 	r.start(t)
 	r.ready(t)
-	eventually(t, "the file is kept", func() bool { _, err := os.Stat(file); return err == nil })
+	waittest.Until(t, "the file is kept", func() bool { _, err := os.Stat(file); return err == nil })
 	r.stop(t)
 	wanted := publish(t, c, "global", "server: {prot: 9}")
 
@@ -263,7 +264,7 @@ func TestSuccessorTakesTheFileAndLeavesItAlone(t *testing.T) {
 	incumbent := newRig(t, c, file)
 	incumbent.start(t)
 	incumbent.ready(t)
-	eventually(t, "the file is kept", func() bool { _, err := os.Stat(file); return err == nil })
+	waittest.Until(t, "the file is kept", func() bool { _, err := os.Stat(file); return err == nil })
 	incumbent.stop(t)
 
 	proxy := server.Proxy(t)
@@ -283,9 +284,9 @@ func TestSuccessorTakesTheFileAndLeavesItAlone(t *testing.T) {
 		t.Errorf("the file went from revision %d to %d in probation", revision, kept)
 	}
 	close(inCharge)
-	eventually(t, "the file follows", func() bool { return revisionInFile(t, file) == newer })
+	waittest.Until(t, "the file follows", func() bool { return revisionInFile(t, file) == newer })
 	newest := publish(t, c, "global", "server: {port: 11}")
-	eventually(t, "the file goes on following", func() bool { return revisionInFile(t, file) == newest })
+	waittest.Until(t, "the file goes on following", func() bool { return revisionInFile(t, file) == newest })
 }
 
 func revisionInFile(t *testing.T, file string) int64 {
@@ -308,7 +309,7 @@ func TestFileThatCannotBeWrittenIsReported(t *testing.T) {
 	r := newRig(t, c, "/does/not/exist/config.json")
 	r.start(t)
 	r.ready(t)
-	eventually(t, "reported", func() bool { return strings.Contains(r.Status().Error, "could not be kept") })
+	waittest.Until(t, "reported", func() bool { return strings.Contains(r.Status().Error, "could not be kept") })
 }
 
 // TestChangeDuringOutageArrives: configuration must neither be lost in a

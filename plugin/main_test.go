@@ -21,6 +21,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin"
 	"github.com/perennial-go/perennial/plugin/pluginpb"
 	"github.com/perennial-go/perennial/plugin/sdk"
@@ -323,8 +324,11 @@ func (h *host) status(name string) plugin.Status {
 func (h *host) await(tb testing.TB, name, what string, ok func(plugin.Status) bool) plugin.Status {
 	tb.Helper()
 	var last plugin.Status
-	eventually(tb, func() bool { last = h.status(name); return ok(last) }, func() string {
-		return fmt.Sprintf("plugin %s never was %s; last: %+v", name, what, last)
+	waittest.Nil(tb, "plugin "+name+" is "+what, func() error {
+		if last = h.status(name); !ok(last) {
+			return fmt.Errorf("it is %+v", last)
+		}
+		return nil
 	})
 	return last
 }
@@ -354,20 +358,6 @@ func (h *host) ask(tb testing.TB, name string, task plugin.Task) (string, error)
 	return b.String(), err
 }
 
-func eventually(tb testing.TB, ok func() bool, what func() string) {
-	tb.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(45 * time.Second)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			tb.Fatal(what())
-		}
-	}
-}
-
 func processGone(pid int) bool {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -379,7 +369,5 @@ func processGone(pid int) bool {
 
 func awaitGone(tb testing.TB, pid int) {
 	tb.Helper()
-	eventually(tb, func() bool { return processGone(pid) }, func() string {
-		return fmt.Sprintf("process %d still lives", pid)
-	})
+	waittest.Until(tb, fmt.Sprintf("process %d has ended", pid), func() bool { return processGone(pid) })
 }

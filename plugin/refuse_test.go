@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
+	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin"
 )
 
@@ -149,7 +150,7 @@ func TestUnusableFilesAreRefusedWithOneSentence(t *testing.T) {
 		write(t, dir, "P Q.plugin.yaml", good, 0o644)
 		var log lockedBuffer
 		h := startHost(t, dir, func(c *plugin.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
-		eventually(t, func() bool { return strings.Contains(log.String(), "P Q.plugin.yaml") }, func() string { return "nothing was said" })
+		waittest.Until(t, "the log names the file", func() bool { return strings.Contains(log.String(), "P Q.plugin.yaml") })
 		if all := h.List(); len(all) != 0 {
 			t.Errorf("a name unfit for a key is listed: %+v", all)
 		}
@@ -179,9 +180,9 @@ func TestPluginsLogReachesTheHostWithItsLevel(t *testing.T) {
 	var log lockedBuffer
 	h := startHost(t, dir, func(c *plugin.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	h.awaitState(t, "probe", plugin.Running)
-	eventually(t, func() bool {
+	waittest.Until(t, "the log holds what the plugin said", func() bool {
 		return strings.Contains(log.String(), `level=WARN msg="plugin says" plugin=probe version=1.0.0 text="hello from the plugin" fields=map[version:1.0.0]`)
-	}, log.String)
+	})
 }
 
 func TestHostVersionThatAPluginExcludesIsNamed(t *testing.T) {

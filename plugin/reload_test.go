@@ -5,6 +5,7 @@ package plugin_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin"
 )
 
@@ -64,8 +66,11 @@ func TestReloadUnderAStreamLosesNothing(t *testing.T) {
 	go func() { failed <- c.run(ctx, h) }()
 	for _, version := range []string{"1.1.0", "1.2.0"} {
 		install(t, dir, spec{Name: "probe", Version: version})
-		eventually(t, func() bool { return strings.HasPrefix(c.last(), version+" ") }, func() string {
-			return "no result of " + version + "; last " + c.last()
+		waittest.Nil(t, version+" gives results", func() error {
+			if last := c.last(); !strings.HasPrefix(last, version+" ") {
+				return fmt.Errorf("the last result is %q", last)
+			}
+			return nil
 		})
 	}
 	s := h.awaitVersion(t, "probe", "1.2.0")
@@ -83,13 +88,13 @@ func TestReloadUnderAStreamLosesNothing(t *testing.T) {
 			t.Fatalf("result %d is %q: something was lost or came twice in an orderly reload", i+1, payload)
 		}
 	}
-	eventually(t, func() bool { left, _ := os.ReadDir(filepath.Join(h.state, "room")); return len(left) == 1 },
-		func() string { return "rooms of old generations are left" })
-	eventually(t, func() bool {
-		// The copies of earlier generations go with a later change.
-		left, _ := os.ReadDir(filepath.Join(h.state, "run"))
-		return len(left) <= 2
-	}, func() string { return "copies of old generations pile up" })
+	entries := func(dir string) int {
+		left, _ := os.ReadDir(filepath.Join(h.state, dir))
+		return len(left)
+	}
+	waittest.Until(t, "no room of an old generation is left", func() bool { return entries("room") == 1 })
+	// The copies of earlier generations go with a later change.
+	waittest.Until(t, "copies of old generations do not pile up", func() bool { return entries("run") <= 2 })
 }
 
 func TestHalfWrittenPairKeepsTheOldRunning(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin"
 )
 
@@ -219,7 +220,7 @@ func TestRemovedPluginIsStoppedAndForgotten(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "probe"+plugin.ManifestSuffix)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() bool { return len(h.List()) == 0 }, func() string { return "it is still listed" })
+	waittest.Until(t, "it is not listed any more", func() bool { return len(h.List()) == 0 })
 	awaitGone(t, s.PID)
 	if _, err := h.ask(t, "probe", plugin.Task{Capability: "count"}); !errors.Is(err, plugin.ErrNotFound) {
 		t.Errorf("Execute: want ErrNotFound, found %v", err)

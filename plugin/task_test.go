@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin"
 )
 
@@ -82,10 +83,10 @@ func TestSettingsReachThePluginAsJSON(t *testing.T) {
 	if _, err := plugin.Install(dir, filepath.Join(dir, "probe"), m); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() bool {
+	waittest.Until(t, "the new settings arrive", func() bool {
 		got, _ = h.ask(t, "probe", plugin.Task{Capability: "settings"})
 		return got == `{"paths":["/tmp/x"]}`
-	}, func() string { return "the new settings never arrived: " + got })
+	})
 }
 
 func TestExecuteErrorsTellWhoseFaultItIs(t *testing.T) {

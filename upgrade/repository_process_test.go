@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/internal/failpoint"
+	"github.com/perennial-go/perennial/internal/waittest"
 )
 
 // The environment of a publisher process; set by publisherProcess only.
@@ -45,12 +46,20 @@ func publisherProcess(t *testing.T, dir, failpoints string, versions ...string) 
 		t.Fatal(err)
 	}
 	cmd = exec.Command(exe, "-test.run=^TestPublisherProcess$", "-test.count=1")
-	cmd.Env = append(os.Environ(), envPublishDir+"="+dir, envPublishVersions+"="+strings.Join(versions, ","), envPublishFailpoint+"="+failpoints)
+	// What a killed process leaves in its temporary directory goes with ours.
+	cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir(), envPublishDir+"="+dir, envPublishVersions+"="+strings.Join(versions, ","), envPublishFailpoint+"="+failpoints)
 	output = new(bytes.Buffer)
 	cmd.Stdout, cmd.Stderr = output, output
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("the publisher said:\n%s", output)
+		}
+	})
 	return cmd, output
 }
 
@@ -121,8 +130,8 @@ func TestPublisherKilledAtRandomTimesLeavesAReadableRepository(t *testing.T) {
 	f := newFixture(t)
 	f.publish("1.0.0")
 	for round := range rounds {
-		cmd, output := publisherProcess(t, f.dir, "", manyVersions(round, 20)...)
-		waitFor(t, cmd, output, func() bool { return f.index().entry(manyVersions(round, 1)[0]) != nil })
+		cmd, _ := publisherProcess(t, f.dir, "", manyVersions(round, 20)...)
+		waittest.Until(t, "the first release is published", func() bool { return f.index().entry(manyVersions(round, 1)[0]) != nil })
 		timer := time.NewTimer(time.Duration(rand.IntN(30_000)) * time.Microsecond)
 		<-timer.C
 		if err := cmd.Process.Kill(); err != nil {
@@ -146,24 +155,6 @@ func manyVersions(round, n int) []string {
 		versions[i] = "2." + strconv.Itoa(round) + "." + strconv.Itoa(i)
 	}
 	return versions
-}
-
-// waitFor polls until ok, and fails the test when that takes too long.
-func waitFor(t *testing.T, cmd *exec.Cmd, output *bytes.Buffer, ok func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(60 * time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-deadline.C:
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-			t.Fatalf("the publisher published nothing:\n%s", output)
-		case <-tick.C:
-		}
-	}
 }
 
 func TestConcurrentPublishersLoseNothingAndReadersNeverFail(t *testing.T) {

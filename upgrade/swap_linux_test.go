@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"aead.dev/minisign"
+
+	"github.com/perennial-go/perennial/internal/waittest"
 )
 
 // rig is one test agent with its repository.
@@ -86,7 +88,7 @@ func (r *rig) start(binary string) {
 		_ = cmd.Wait()
 		close(done)
 	}()
-	r.eventually("the agent serves", func() error { _, err := r.who(); return err })
+	waittest.Nil(r, "the agent serves", func() error { _, err := r.who(); return err })
 }
 
 // stop ends whatever process holds the state directory.
@@ -177,7 +179,7 @@ func (r *rig) askAs(pin Pin, id string) {
 func (r *rig) ends(version string) Status {
 	r.Helper()
 	var s Status
-	r.eventually("the attempt for "+version+" ends", func() error {
+	waittest.Nil(r, "the attempt for "+version+" ends", func() error {
 		s = Status{}
 		if err := r.get("/status", &s); err != nil {
 			return err
@@ -190,29 +192,10 @@ func (r *rig) ends(version string) Status {
 	return s
 }
 
-func (r *rig) eventually(what string, f func() error) {
-	r.Helper()
-	deadline := time.NewTimer(30 * time.Second)
-	defer deadline.Stop()
-	poll := time.NewTicker(10 * time.Millisecond)
-	defer poll.Stop()
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		select {
-		case <-poll.C:
-		case <-deadline.C:
-			r.Fatalf("%s: not within 30 s: %v\n%s", what, err, r.logged())
-		}
-	}
-}
-
 func (r *rig) serves(version string) who {
 	r.Helper()
 	var w who
-	r.eventually(version+" serves", func() (err error) {
+	waittest.Nil(r, version+" serves", func() (err error) {
 		if w, err = r.who(); err == nil && w.Version != version {
 			err = fmt.Errorf("%s serves", w.Version)
 		}
@@ -444,7 +427,7 @@ func TestCrashBootsAProvenReleaseAndResolvesTheJournal(t *testing.T) {
 			if got := r.current(); got != want {
 				t.Errorf("current names %s, want %s", got, want)
 			}
-			r.eventually("no slot is left over", func() error {
+			waittest.Nil(r, "no slot is left over", func() error {
 				complete, unfinished, err := (slots{r.env.StateDir}).list()
 				if len(unfinished) > 0 || (want == "1.0.0") != (len(complete) == 1) {
 					err = fmt.Errorf("%d slots, unfinished %v, %w", len(complete), unfinished, err)
@@ -462,7 +445,7 @@ func TestCrashBootsAProvenReleaseAndResolvesTheJournal(t *testing.T) {
 // awaitFree waits until no process holds the state directory.
 func (r *rig) awaitFree() {
 	r.Helper()
-	r.eventually("the state directory is free", func() error {
+	waittest.Nil(r, "the state directory is free", func() error {
 		if isLocked(r.env.StateDir) {
 			return errors.New("locked")
 		}
@@ -494,7 +477,7 @@ func TestInstallingANewerExecutableAdoptsIt(t *testing.T) {
 	<-r.done
 	r.start(makeBinary(t, build{Version: "1.5.0"}))
 	r.serves("1.5.0")
-	r.eventually("current names the newer executable", func() error {
+	waittest.Nil(r, "current names the newer executable", func() error {
 		if got := r.current(); got != "1.5.0" {
 			return errors.New("it names " + got)
 		}

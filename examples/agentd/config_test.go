@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/perennial-go/perennial/agent"
+	"github.com/perennial-go/perennial/internal/waittest"
 )
 
 // fleet is the only agent of the site as the registry has it.
@@ -27,7 +28,7 @@ func TestConfigurationChangesLiveAndABadOneChangesNothing(t *testing.T) {
 		agentd(t, "config", "put", "--etcd", s.etcd.URL(), scope, writeFile(t, document)).ok(t)
 	}
 	put("global", "http: {read_timeout: 20s}\nspool: {max_file_bytes: 4096}\n")
-	waitFor(t, "the configuration is in force", func() bool { return s.mustInfo().ConfigRevision != 0 })
+	waittest.Until(t, "the configuration is in force", func() bool { return s.mustInfo().ConfigRevision != 0 })
 	good := s.mustInfo().ConfigRevision
 	for range 3 {
 		s.post(`{"id":"x","pad":"` + strings.Repeat("y", 5000) + `"}`)
@@ -45,7 +46,7 @@ func TestConfigurationChangesLiveAndABadOneChangesNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			put("group/web", c.document)
-			waitFor(t, "the refusal is reported", func() bool {
+			waittest.Until(t, "the refusal is reported", func() bool {
 				e := s.fleet()
 				return e.Status != nil && e.Status.Config.LastFailed != nil && strings.Contains(e.Status.Config.LastFailed.Reason, c.says)
 			})
@@ -58,7 +59,7 @@ func TestConfigurationChangesLiveAndABadOneChangesNothing(t *testing.T) {
 		})
 	}
 	put("group/web", "log: {level: debug}")
-	waitFor(t, "the next good one is in force", func() bool { return s.mustInfo().ConfigRevision > good })
+	waittest.Until(t, "the next good one is in force", func() bool { return s.mustInfo().ConfigRevision > good })
 }
 
 func TestConfigCommands(t *testing.T) {

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/perennial-go/perennial/internal/waittest"
 )
 
 // small starts agents on a state directory of a few MiB, in a mount
@@ -52,7 +54,7 @@ func TestFullDiskRefusesAnUpgradeAndRecordsAndRecovers(t *testing.T) {
 			t.Errorf("a record of %d bytes that does not fit gets %d, want 507", size, code)
 		}
 	}
-	waitFor(t, "the agent is not ready", func() bool { return status(s.url(s.admin, "/readyz")) == http.StatusServiceUnavailable })
+	waittest.Until(t, "the agent is not ready", func() bool { return status(s.url(s.admin, "/readyz")) == http.StatusServiceUnavailable })
 	if code := status(s.url(s.admin, "/livez")); code != http.StatusOK {
 		t.Errorf("a full disk makes /livez answer %d, want 200: a restart would not help", code)
 	}
@@ -65,6 +67,6 @@ func TestFullDiskRefusesAnUpgradeAndRecordsAndRecovers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	waitFor(t, "the agent is ready again", func() bool { return status(s.url(s.admin, "/readyz")) == http.StatusOK })
-	waitFor(t, "records are taken again", func() bool { return s.post(`{"id":"b"}`) == http.StatusAccepted })
+	waittest.Until(t, "the agent is ready again", func() bool { return status(s.url(s.admin, "/readyz")) == http.StatusOK })
+	waittest.Until(t, "records are taken again", func() bool { return s.post(`{"id":"b"}`) == http.StatusAccepted })
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/perennial-go/perennial/examples/internal/spool"
 	"github.com/perennial-go/perennial/internal/etcdtest"
+	"github.com/perennial-go/perennial/internal/waittest"
 )
 
 // result is how a command ended.
@@ -162,7 +163,7 @@ type process struct {
 func (s *site) start(more ...string) *process {
 	s.t.Helper()
 	p := s.launch(more...)
-	waitFor(s.t, "the agent is ready", func() bool {
+	waittest.Until(s.t, "the agent is ready", func() bool {
 		select {
 		case err := <-p.done:
 			s.t.Fatalf("the agent ended: %v\n%s", err, p.logged())
@@ -217,7 +218,7 @@ func (p *process) stop() {
 			p.site.t.Error(err)
 		}
 	}
-	waitFor(p.site.t, "the agent has ended", func() bool {
+	waittest.Until(p.site.t, "the agent has ended", func() bool {
 		for pid := range pids {
 			if alive(pid) {
 				return false
@@ -321,18 +322,4 @@ func (s *site) current() string {
 		s.t.Fatal(err)
 	}
 	return target
-}
-
-func waitFor(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(60 * time.Second)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not within 60s: %s", what)
-		}
-	}
 }

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/perennial-go/perennial/internal/waittest"
 )
 
 // load is clients that ask without a pause, on connections that they keep
@@ -56,7 +58,7 @@ func startLoad(t testing.TB, s *site) *load {
 func (l *load) await(more int64) {
 	l.site.t.Helper()
 	goal := l.requests.Load() + more
-	waitFor(l.site.t, "more requests are answered", func() bool { return l.requests.Load() >= goal })
+	waittest.Until(l.site.t, "more requests are answered", func() bool { return l.requests.Load() >= goal })
 }
 
 func (l *load) post(client *http.Client, id string) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/perennial-go/perennial/agent"
 	"github.com/perennial-go/perennial/examples/internal/spool"
+	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin"
 )
 
@@ -87,7 +88,7 @@ func TestPluginsFeedTheSpoolThroughUpgradeReloadAndRestart(t *testing.T) {
 	}
 	arrive := func(step string) {
 		t.Helper()
-		waitFor(t, "every line is in the spool, "+step, func() bool { return len(s.tailed()) == len(lines) })
+		waittest.Until(t, "every line is in the spool, "+step, func() bool { return len(s.tailed()) == len(lines) })
 	}
 	write("first")
 	arrive("at first")
@@ -95,13 +96,13 @@ func TestPluginsFeedTheSpoolThroughUpgradeReloadAndRestart(t *testing.T) {
 	s.upgrade("1.1.0").ok(t)
 	write("after the upgrade")
 	arrive("after the upgrade")
-	waitFor(t, "the successor's plugins are registered", func() bool {
+	waittest.Until(t, "the successor's plugins are registered", func() bool {
 		return slices.ContainsFunc(s.fleet().Plugins, func(p agent.PluginRecord) bool { return p.Name == "logtail" && p.State == plugin.Running })
 	})
 	write("before the reload")
 	install(t, plugins, "logtail", "1.0.1", follow)
 	write("after the reload")
-	waitFor(t, "the new plugin is registered", func() bool {
+	waittest.Until(t, "the new plugin is registered", func() bool {
 		return slices.ContainsFunc(s.fleet().Plugins, func(p agent.PluginRecord) bool { return p.Name == "logtail" && p.Version == "1.0.1" })
 	})
 	arrive("after the reload")
@@ -139,7 +140,7 @@ func TestPluginWhoseDigestDiffersIsRefusedAndTheAgentServes(t *testing.T) {
 	install(t, plugins, "logtail", "1.0.0", map[string]any{"paths": []string{file}})
 	spoil(t, filepath.Join(plugins, plugin.ExecutableName("logtail")), "1.0.0", "6.6.6")
 	s.start("--plugins", plugins)
-	waitFor(t, "the refusal is in the registry", func() bool {
+	waittest.Until(t, "the refusal is in the registry", func() bool {
 		return slices.ContainsFunc(s.fleet().Plugins, func(p agent.PluginRecord) bool {
 			return p.State == plugin.Refused && strings.Contains(p.Reason, "sha256") && p.PID == 0
 		})
@@ -165,12 +166,12 @@ func TestDisabledPluginIsNotCollected(t *testing.T) {
 	install(t, plugins, "logtail", "1.0.0", map[string]any{"paths": []string{file}, "interval": "20ms"})
 	appendLine(t, file, "one")
 	s.start("--plugins", plugins)
-	waitFor(t, "the plugin runs", func() bool {
+	waittest.Until(t, "the plugin runs", func() bool {
 		return slices.ContainsFunc(s.fleet().Plugins, func(p agent.PluginRecord) bool { return p.State == plugin.Running })
 	})
 	if got := s.tailed(); len(got) != 0 {
 		t.Errorf("a disabled plugin collected %v", got)
 	}
 	agentd(t, "config", "put", "--etcd", s.etcd.URL(), "global", writeFile(t, "plugins: {logtail: {enabled: true}}")).ok(t)
-	waitFor(t, "the line is collected", func() bool { return len(s.tailed()) == 1 })
+	waittest.Until(t, "the line is collected", func() bool { return len(s.tailed()) == 1 })
 }

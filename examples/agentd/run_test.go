@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/perennial-go/perennial/internal/waittest"
 )
 
 func TestAgentTakesRecordsAndAnswersForItself(t *testing.T) {
@@ -27,7 +29,7 @@ func TestAgentTakesRecordsAndAnswersForItself(t *testing.T) {
 	if got := s.stored(); len(got) != 2 || got["a"] != 1 || got["b"] != 1 {
 		t.Errorf("stored %v, want a and b", got)
 	}
-	waitFor(t, "the agent says that it runs", func() bool { return s.mustInfo().State == "running" })
+	waittest.Until(t, "the agent says that it runs", func() bool { return s.mustInfo().State == "running" })
 	i := s.mustInfo()
 	if i.ID != "a1" || i.Version != "1.0.0" || i.PID != p.cmd.Process.Pid || i.State != "running" || len(i.Digest) != 64 {
 		t.Errorf("info %+v", i)
@@ -151,7 +153,7 @@ func TestKnownAgentStartsWithoutEtcd(t *testing.T) {
 	p.stop()
 	s.etcd.Stop()
 	s.launch()
-	waitFor(t, "the agent serves", func() bool { return status(s.url(s.listen, "/v1/info")) == http.StatusOK })
+	waittest.Until(t, "the agent serves", func() bool { return status(s.url(s.listen, "/v1/info")) == http.StatusOK })
 	if i := s.mustInfo(); i.ConfigRevision != revision || i.ConfigOrigin != "file" {
 		t.Errorf("without etcd the agent runs on revision %d from %s, want %d from file", i.ConfigRevision, i.ConfigOrigin, revision)
 	}
@@ -159,7 +161,7 @@ func TestKnownAgentStartsWithoutEtcd(t *testing.T) {
 		t.Errorf("without etcd a record gets %d", code)
 	}
 	s.etcd.Restart()
-	waitFor(t, "the agent is back in the registry", func() bool {
+	waittest.Until(t, "the agent is back in the registry", func() bool {
 		return strings.Contains(agentd(t, "fleet", "--etcd", s.etcd.URL()).stdout, "a1")
 	})
 }
@@ -183,7 +185,7 @@ func TestSecondSignalEndsAnAgentThatDrains(t *testing.T) {
 		}
 	}
 	term()
-	waitFor(t, "the agent drains", func() bool { return strings.Contains(p.logged(), "msg=draining") })
+	waittest.Until(t, "the agent drains", func() bool { return strings.Contains(p.logged(), "msg=draining") })
 	began := time.Now()
 	term()
 	if err := <-p.done; err == nil || time.Since(began) > 5*time.Second {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/perennial-go/perennial/internal/waittest"
 )
 
 // good answers as agentd does.
@@ -26,7 +28,7 @@ func runLoad(t *testing.T, url string, requests int64) *load {
 	t.Helper()
 	l := startLoad(url, 8)
 	defer l.stop()
-	eventually(t, "requests are sent", func() bool { return l.total().Requests >= requests })
+	waittest.Until(t, "requests are sent", func() bool { return l.total().Requests >= requests })
 	return l
 }
 

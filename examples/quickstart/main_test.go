@@ -6,7 +6,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 )
@@ -93,20 +92,5 @@ func TestWhatIsNoTerminalGetsPlainLines(t *testing.T) {
 	}
 	if got := string(text); strings.ContainsAny(got, "\x1b\r") || strings.Contains(got, "nobody") || strings.Count(got, "\n") != 3 {
 		t.Errorf("found %q", got)
-	}
-}
-
-// eventually fails the test if what does not come true.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	limit := time.After(5 * time.Minute)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-limit:
-			t.Fatalf("not within 5 minutes: %s", what)
-		}
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/perennial-go/perennial/internal/waittest"
 )
 
 // show is a quickstart that runs as a process of its own.
@@ -90,7 +92,7 @@ func (q *show) says(pattern string) string {
 	q.t.Helper()
 	line := regexp.MustCompile(pattern)
 	var found []string
-	eventually(q.t, "the quickstart prints "+pattern, func() bool {
+	waittest.Until(q.t, "the quickstart prints "+pattern, func() bool {
 		found = line.FindStringSubmatch(q.stdout.String())
 		select {
 		case <-q.done:

@@ -10,6 +10,7 @@ import (
 
 	"github.com/perennial-go/perennial/internal/etcdkv"
 	"github.com/perennial-go/perennial/internal/etcdtest"
+	"github.com/perennial-go/perennial/internal/waittest"
 )
 
 func dial(t *testing.T, cfg etcdkv.ClientConfig) *clientv3.Client {
@@ -33,7 +34,7 @@ func TestDialNeedsEndpoints(t *testing.T) {
 func TestPasswordNeedsNoEtcdToStart(t *testing.T) {
 	server := etcdtest.Start(t)
 	admin := server.Client(t)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waittest.Patience)
 	defer cancel()
 	login := etcdkv.ClientConfig{Endpoints: []string{server.URL()}, Username: "root", Password: "secret"}
 
@@ -60,16 +61,16 @@ func TestPasswordNeedsNoEtcdToStart(t *testing.T) {
 	s, leases := presenceSession(t, etcdkv.SessionConfig{Client: c, TTL: 30 * time.Second, Interval: 50 * time.Millisecond})
 	background(t, s.Run)
 	server.Restart()
-	lease := next(t, "lease", leases)
+	lease := waittest.Next(t, "lease", leases)
 	put(t, c, "/one", "1")
-	eventually(t, "first value", o.has(map[string]string{"/one": "1"}))
+	waittest.Until(t, "first value", o.has(map[string]string{"/one": "1"}))
 
 	server.Restart() // its tokens are lost
 	restarted := time.Now()
 	put(t, plain, "/other", "with the lost token")
 	put(t, c, "/one", "2")
-	eventually(t, "second value", o.has(map[string]string{"/one": "2"}))
-	eventually(t, "a good beat", func() bool { at, _, _ := s.LastBeat(); return at.After(restarted) })
+	waittest.Until(t, "second value", o.has(map[string]string{"/one": "2"}))
+	waittest.Until(t, "a good beat", func() bool { at, _, _ := s.LastBeat(); return at.After(restarted) })
 	if s.Lease() != lease {
 		t.Errorf("lease %x became %x", lease, s.Lease())
 	}

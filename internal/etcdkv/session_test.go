@@ -13,6 +13,7 @@ import (
 
 	"github.com/perennial-go/perennial/internal/etcdkv"
 	"github.com/perennial-go/perennial/internal/etcdtest"
+	"github.com/perennial-go/perennial/internal/waittest"
 )
 
 const presence = "/agents/registry/a1"
@@ -38,7 +39,7 @@ func presenceSession(t *testing.T, cfg etcdkv.SessionConfig) (*etcdkv.Session, <
 
 func leaseOf(t *testing.T, c *clientv3.Client, key string) (lease, created int64) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waittest.Patience)
 	defer cancel()
 	r, err := c.Get(ctx, key)
 	if err != nil {
@@ -56,11 +57,11 @@ func TestLostLeaseIsGrantedAnew(t *testing.T) {
 	c := etcdtest.Start(t).Client(t)
 	s, leases := presenceSession(t, etcdkv.SessionConfig{Client: c, TTL: 30 * time.Second, Interval: 50 * time.Millisecond})
 	background(t, s.Run)
-	first := next(t, "first lease", leases)
+	first := waittest.Next(t, "first lease", leases)
 	if _, err := c.Revoke(t.Context(), clientv3.LeaseID(first)); err != nil {
 		t.Fatal(err)
 	}
-	second := next(t, "second lease", leases)
+	second := waittest.Next(t, "second lease", leases)
 	if second == first || s.Lease() != second {
 		t.Errorf("want another lease than %x, got %x, session says %x", first, second, s.Lease())
 	}
@@ -90,16 +91,16 @@ func TestOutageShorterThanTTLKeepsLease(t *testing.T) {
 				},
 			})
 			background(t, s.Run)
-			lease := next(t, "lease", leases)
+			lease := waittest.Next(t, "lease", leases)
 			_, created := leaseOf(t, direct, presence)
 
 			outage(proxy)
-			if err := next(t, "a failed beat", failed); !strings.Contains(err.Error(), proxy.URL()) {
+			if err := waittest.Next(t, "a failed beat", failed); !strings.Contains(err.Error(), proxy.URL()) {
 				t.Errorf("want an error that names %s, got %v", proxy.URL(), err)
 			}
 			proxy.Heal()
 			healed := time.Now()
-			eventually(t, "a good beat", func() bool {
+			waittest.Until(t, "a good beat", func() bool {
 				at, _, err := s.LastBeat()
 				return err == nil && at.After(healed)
 			})
@@ -118,11 +119,11 @@ func TestEtcdRestartKeepsLease(t *testing.T) {
 	server := etcdtest.Start(t)
 	s, leases := presenceSession(t, etcdkv.SessionConfig{Client: server.Client(t), TTL: 30 * time.Second, Interval: 50 * time.Millisecond})
 	background(t, s.Run)
-	lease := next(t, "lease", leases)
+	lease := waittest.Next(t, "lease", leases)
 	for range 2 {
 		server.Restart()
 		restarted := time.Now()
-		eventually(t, "a good beat", func() bool { at, _, _ := s.LastBeat(); return at.After(restarted) })
+		waittest.Until(t, "a good beat", func() bool { at, _, _ := s.LastBeat(); return at.After(restarted) })
 	}
 	if s.Lease() != lease || len(leases) != 0 {
 		t.Errorf("want lease %x resumed, got %x and %d rewrites", lease, s.Lease(), len(leases))
@@ -135,9 +136,9 @@ func TestEmptiedEtcdIsRegisteredInAgain(t *testing.T) {
 	server := etcdtest.Start(t)
 	s, leases := presenceSession(t, etcdkv.SessionConfig{Client: server.Client(t), TTL: 30 * time.Second, Interval: 50 * time.Millisecond})
 	background(t, s.Run)
-	next(t, "lease", leases)
+	waittest.Next(t, "lease", leases)
 	server.Wipe()
-	lease := next(t, "lease in the new cluster", leases)
+	lease := waittest.Next(t, "lease in the new cluster", leases)
 	if l, _ := leaseOf(t, server.Client(t), presence); l != lease {
 		t.Errorf("the key hangs on lease %x: want %x", l, lease)
 	}
@@ -152,17 +153,17 @@ func TestHandedOverLeaseIsResumed(t *testing.T) {
 	incumbent, leases := presenceSession(t, etcdkv.SessionConfig{Client: c, TTL: 30 * time.Second, Interval: 50 * time.Millisecond})
 	done := make(chan error, 1)
 	go func() { done <- incumbent.Run(ctx) }()
-	lease := next(t, "lease", leases)
+	lease := waittest.Next(t, "lease", leases)
 	_, created := leaseOf(t, c, presence)
 
 	t.Run("alive", func(t *testing.T) {
 		successor, taken := presenceSession(t, etcdkv.SessionConfig{Client: c, Lease: lease, TTL: 30 * time.Second, Interval: 50 * time.Millisecond})
 		background(t, successor.Run)
-		if got := next(t, "lease", taken); got != lease {
+		if got := waittest.Next(t, "lease", taken); got != lease {
 			t.Errorf("want lease %x resumed, got %x", lease, got)
 		}
 		cancel()
-		if err := next(t, "incumbent's Run returns", done); !errors.Is(err, context.Canceled) {
+		if err := waittest.Next(t, "incumbent's Run returns", done); !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
 		if l, rev := leaseOf(t, c, presence); l != lease || rev != created {
@@ -178,7 +179,7 @@ func TestHandedOverLeaseIsResumed(t *testing.T) {
 		}
 		successor, taken := presenceSession(t, etcdkv.SessionConfig{Client: c, Lease: lease, TTL: 30 * time.Second, Interval: 50 * time.Millisecond})
 		background(t, successor.Run)
-		if got := next(t, "lease", taken); got == lease {
+		if got := waittest.Next(t, "lease", taken); got == lease {
 			t.Errorf("want another lease than %x, which is gone", lease)
 		}
 	})
@@ -204,9 +205,9 @@ func TestKeysThatCannotBeWrittenDoNotCostTheLease(t *testing.T) {
 		t.Fatal(err)
 	}
 	background(t, s.Run)
-	eventually(t, "tried again", func() bool { return calls.Load() == 3 })
+	waittest.Until(t, "tried again", func() bool { return calls.Load() == 3 })
 	seen, lease := beats.Load(), s.Lease()
-	eventually(t, "beats go on", func() bool { return beats.Load() > seen+10 })
+	waittest.Until(t, "beats go on", func() bool { return beats.Load() > seen+10 })
 	if s.Lease() != lease {
 		t.Errorf("lease %x became %x", lease, s.Lease())
 	}
@@ -224,7 +225,7 @@ func TestFatalErrorEndsRun(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() { done <- s.Run(t.Context()) }()
-	if err := next(t, "Run returns", done); !errors.Is(err, etcdkv.ErrFatal) || !strings.Contains(err.Error(), "id a1 is taken") {
+	if err := waittest.Next(t, "Run returns", done); !errors.Is(err, etcdkv.ErrFatal) || !strings.Contains(err.Error(), "id a1 is taken") {
 		t.Errorf("want the fatal error, got %v", err)
 	}
 }
@@ -244,14 +245,14 @@ func TestUnreachableEtcdIsReported(t *testing.T) {
 		},
 	})
 	background(t, s.Run)
-	if err := next(t, "a failure", failed); !strings.Contains(err.Error(), server.URL()) {
+	if err := waittest.Next(t, "a failure", failed); !strings.Contains(err.Error(), server.URL()) {
 		t.Errorf("want an error that names %s, got %v", server.URL(), err)
 	}
 	if _, _, err := s.LastBeat(); err == nil || s.Lease() != 0 {
 		t.Errorf("want an error and no lease, got %v and %x", err, s.Lease())
 	}
 	server.Restart()
-	next(t, "lease once etcd is there", leases)
+	waittest.Next(t, "lease once etcd is there", leases)
 }
 
 func TestNewSessionRefusesWhatCannotWork(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/perennial-go/perennial/internal/etcdkv"
 	"github.com/perennial-go/perennial/internal/etcdtest"
+	"github.com/perennial-go/perennial/internal/waittest"
 )
 
 // observer keeps what a Watch reported last.
@@ -82,7 +83,7 @@ func watch(t *testing.T, c *clientv3.Client) *observer {
 
 func put(t *testing.T, c *clientv3.Client, key, value string) int64 {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waittest.Patience)
 	defer cancel()
 	r, err := c.Put(ctx, key, value)
 	if err != nil {
@@ -102,12 +103,12 @@ func remove(t *testing.T, c *clientv3.Client, key string) {
 func TestWatchShowsFirstViewAndEveryChange(t *testing.T) {
 	c := etcdtest.Start(t).Client(t)
 	o := watch(t, c)
-	eventually(t, "an empty first view", o.has(nil))
+	waittest.Until(t, "an empty first view", o.has(nil))
 	put(t, c, "/one", "1")
 	put(t, c, "/oneself", "not watched")
 	put(t, c, "/many/a", "a")
 	revision := put(t, c, "/many/b", "b")
-	eventually(t, "three keys", o.has(map[string]string{"/one": "1", "/many/a": "a", "/many/b": "b"}))
+	waittest.Until(t, "three keys", o.has(map[string]string{"/one": "1", "/many/a": "a", "/many/b": "b"}))
 	o.mu.Lock()
 	if v := o.view.Values["/many/b"]; o.view.Revision < revision || v.ModRevision != revision || v.CreateRevision != revision {
 		t.Errorf("want revision %d, got %d of %+v", revision, o.view.Revision, v)
@@ -115,7 +116,7 @@ func TestWatchShowsFirstViewAndEveryChange(t *testing.T) {
 	o.mu.Unlock()
 	remove(t, c, "/many/a")
 	remove(t, c, "/one")
-	eventually(t, "one key", o.has(map[string]string{"/many/b": "b"}))
+	waittest.Until(t, "one key", o.has(map[string]string{"/many/b": "b"}))
 }
 
 // TestWatchOutlivesOutages: a watch that died silently leaves an agent on old
@@ -154,17 +155,17 @@ func TestWatchOutlivesOutages(t *testing.T) {
 			put(t, direct, "/one", "1")
 			put(t, direct, "/many/gone", "x")
 			o := watch(t, proxy.Client(t))
-			eventually(t, "first view", o.has(map[string]string{"/one": "1", "/many/gone": "x"}))
+			waittest.Until(t, "first view", o.has(map[string]string{"/one": "1", "/many/gone": "x"}))
 			outage(t, server, proxy, func() {
 				put(t, direct, "/one", "2")
 				remove(t, direct, "/many/gone")
 				put(t, direct, "/many/new", "n")
 			})
 			proxy.Heal()
-			eventually(t, "what changed meanwhile", o.has(map[string]string{"/one": "2", "/many/new": "n"}))
+			waittest.Until(t, "what changed meanwhile", o.has(map[string]string{"/one": "2", "/many/new": "n"}))
 			put(t, direct, "/one", "3")
-			eventually(t, "what changes after", o.has(map[string]string{"/one": "3", "/many/new": "n"}))
-			eventually(t, "no error is left", func() bool { return !o.failing() })
+			waittest.Until(t, "what changes after", o.has(map[string]string{"/one": "3", "/many/new": "n"}))
+			waittest.Until(t, "no error is left", func() bool { return !o.failing() })
 		})
 	}
 }
@@ -181,11 +182,11 @@ func TestWatchNoticesAnotherPast(t *testing.T) {
 			put(t, c, "/one", fmt.Sprint(i))
 		}
 		o := watch(t, c)
-		eventually(t, "first view", o.has(map[string]string{"/one": "49"}))
+		waittest.Until(t, "first view", o.has(map[string]string{"/one": "49"}))
 		restore()
-		eventually(t, "the restored value", o.has(map[string]string{"/one": "old"}))
+		waittest.Until(t, "the restored value", o.has(map[string]string{"/one": "old"}))
 		put(t, c, "/one", "new")
-		eventually(t, "what changes after", o.has(map[string]string{"/one": "new"}))
+		waittest.Until(t, "what changes after", o.has(map[string]string{"/one": "new"}))
 	})
 	t.Run("another cluster", func(t *testing.T) {
 		server := etcdtest.Start(t)
@@ -194,11 +195,11 @@ func TestWatchNoticesAnotherPast(t *testing.T) {
 			put(t, c, "/one", fmt.Sprint(i))
 		}
 		o := watch(t, c)
-		eventually(t, "first view", o.has(map[string]string{"/one": "49"}))
+		waittest.Until(t, "first view", o.has(map[string]string{"/one": "49"}))
 		server.Wipe()
-		eventually(t, "the empty store", o.has(nil))
+		waittest.Until(t, "the empty store", o.has(nil))
 		put(t, c, "/one", "new")
-		eventually(t, "what changes after", o.has(map[string]string{"/one": "new"}))
+		waittest.Until(t, "what changes after", o.has(map[string]string{"/one": "new"}))
 	})
 }
 
@@ -208,11 +209,11 @@ func TestWatchReportsSilence(t *testing.T) {
 	server := etcdtest.Start(t)
 	proxy := server.Proxy(t)
 	o := watch(t, proxy.Client(t))
-	eventually(t, "first view", o.has(nil))
+	waittest.Until(t, "first view", o.has(nil))
 	proxy.Freeze()
-	eventually(t, "an error", o.failing)
+	waittest.Until(t, "an error", o.failing)
 	proxy.Heal()
-	eventually(t, "the error is withdrawn", func() bool { return !o.failing() })
+	waittest.Until(t, "the error is withdrawn", func() bool { return !o.failing() })
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !strings.Contains(o.errs[0], proxy.URL()) {
@@ -251,12 +252,12 @@ func TestSlowReceiverGetsTheLastView(t *testing.T) {
 		t.Fatal(err)
 	}
 	background(t, w.Run)
-	next(t, "first view", blocked)
+	waittest.Next(t, "first view", blocked)
 	for i := range writes {
 		put(t, c, "/one", fmt.Sprint(i))
 	}
 	close(release)
-	next(t, "the last value", last)
+	waittest.Next(t, "the last value", last)
 	if calls > writes/2 {
 		t.Errorf("%d views of %d writes: not folded together", calls, writes)
 	}

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/perennial-go/perennial/internal/waittest"
 )
 
 func TestMain(m *testing.M) {
@@ -115,7 +117,7 @@ func TestAppendsThatWaitShareOneSync(t *testing.T) {
 	for i := range waiting {
 		add(i + 1)
 	}
-	waitFor(t, func() bool {
+	waittest.Until(t, "all appends wait for the same sync", func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.open != nil && s.open.n == waiting

@@ -11,10 +11,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin/sdk"
 )
 
@@ -75,16 +75,12 @@ func (f *tail) got() []string {
 
 func (f *tail) await(want ...string) {
 	f.t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(20 * time.Second)
-	for !slices.Equal(f.got(), want) {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			f.t.Fatalf("want %q, found %q", want, f.got())
+	waittest.Nil(f.t, "all lines arrive", func() error {
+		if got := f.got(); !slices.Equal(got, want) {
+			return fmt.Errorf("want %q, found %q", want, got)
 		}
-	}
+		return nil
+	})
 }
 
 func write(t *testing.T, path, text string) {
@@ -295,16 +291,10 @@ func TestEveryLineArrivesOnceUnderRotationAndRestarts(t *testing.T) {
 		}
 	}()
 	seen, total, cursor := map[string]int{}, 0, ""
-	deadline := time.After(60 * time.Second)
-	for tick := time.NewTicker(5 * time.Millisecond); total < lines; {
+	for total < lines {
 		f := follow(t, config(path+"*"), cursor)
-		for want := min(total+97, lines); total+len(f.got()) < want; {
-			select {
-			case <-tick.C:
-			case <-deadline:
-				t.Fatalf("%d of %d lines arrived", total+len(f.got()), lines)
-			}
-		}
+		want := min(total+97, lines)
+		waittest.Until(t, fmt.Sprintf("%d lines arrive", want), func() bool { return total+len(f.got()) >= want })
 		cursor = f.stop()
 		for _, text := range f.got() {
 			seen[text]++

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/perennial-go/perennial/examples/internal/spool"
+	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin"
 )
 
@@ -135,20 +136,6 @@ func (b *bench) numbers(t *testing.T) map[int]int {
 	return got
 }
 
-func waitFor(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(10 * time.Second)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not within 10s: %s", what)
-		}
-	}
-}
-
 func exactlyOnce(t *testing.T, got map[int]int, atLeast int) {
 	t.Helper()
 	if len(got) < atLeast {
@@ -164,7 +151,7 @@ func exactlyOnce(t *testing.T, got map[int]int, atLeast int) {
 func TestInterruptedTaskResumesAtItsCursor(t *testing.T) {
 	p := &counter{statuses: collects("p"), each: 7, end: plugin.ErrInterrupted}
 	b := start(t, t.TempDir(), p, nil)
-	waitFor(t, "five tasks", func() bool { return len(p.executed()) > 5 })
+	waittest.Until(t, "five tasks", func() bool { return len(p.executed()) > 5 })
 	b.stop()
 	exactlyOnce(t, b.numbers(t), 28)
 }
@@ -174,7 +161,7 @@ func TestRestartedAgentResumesAtItsCursor(t *testing.T) {
 	for round := range 3 {
 		p := &counter{statuses: collects("p"), each: 10}
 		b := start(t, dir, p, nil)
-		waitFor(t, "ten records", func() bool { return len(b.numbers(t)) >= 10*(round+1) })
+		waittest.Until(t, "ten records", func() bool { return len(b.numbers(t)) >= 10*(round+1) })
 		b.stop()
 		exactlyOnce(t, b.numbers(t), 10*(round+1))
 	}
@@ -190,7 +177,7 @@ func TestFailedSpoolLeavesTheCursorWhereItWas(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	waitFor(t, "three attempts", func() bool { return len(p.executed()) >= 3 })
+	waittest.Until(t, "three attempts", func() bool { return len(p.executed()) >= 3 })
 	b.stop()
 	for _, task := range p.executed() {
 		if task.Cursor != "" {
@@ -205,7 +192,7 @@ func TestSecondCollectorWaitsForTheFirst(t *testing.T) {
 	}
 	dir := t.TempDir()
 	old := start(t, dir, &counter{statuses: collects("p"), each: 5}, nil)
-	waitFor(t, "the first five", func() bool { return len(old.numbers(t)) == 5 })
+	waittest.Until(t, "the first five", func() bool { return len(old.numbers(t)) == 5 })
 	next := &counter{statuses: collects("p"), each: 5}
 	b := start(t, dir, next, nil)
 	select {
@@ -217,7 +204,7 @@ func TestSecondCollectorWaitsForTheFirst(t *testing.T) {
 		t.Errorf("the second collector ran %d tasks beside the first", n)
 	}
 	old.stop()
-	waitFor(t, "five more", func() bool { return len(b.numbers(t)) == 10 })
+	waittest.Until(t, "five more", func() bool { return len(b.numbers(t)) == 10 })
 	b.stop()
 	exactlyOnce(t, b.numbers(t), 10)
 }
@@ -236,11 +223,11 @@ func TestOnlyWantedPluginsAreAsked(t *testing.T) {
 			return []byte(payload), name == "on"
 		}
 	})
-	waitFor(t, "a task", func() bool { return len(p.executed()) == 1 })
+	waittest.Until(t, "a task", func() bool { return len(p.executed()) == 1 })
 	mu.Lock()
 	payload = `{"v":2}`
 	mu.Unlock()
-	waitFor(t, "a second task, for the new settings", func() bool { return len(p.executed()) == 2 })
+	waittest.Until(t, "a second task, for the new settings", func() bool { return len(p.executed()) == 2 })
 	p.mu.Lock()
 	p.statuses = nil
 	p.mu.Unlock()
@@ -260,7 +247,7 @@ func TestResultThatIsNoRecordDoesNotBlockTheRest(t *testing.T) {
 		return fmt.Sprintf(`{"n":%d}`, n)
 	}}
 	b := start(t, t.TempDir(), p, nil)
-	waitFor(t, "two records", func() bool { return len(b.numbers(t)) == 2 })
+	waittest.Until(t, "two records", func() bool { return len(b.numbers(t)) == 2 })
 	b.stop()
 	if got := b.numbers(t); got[0] != 1 || got[2] != 1 {
 		t.Errorf("found %v, want 0 and 2", got)
