@@ -12,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/perennial-go/perennial/internal/waittest"
 )
@@ -86,13 +87,17 @@ func (q *show) end() int {
 	return q.cmd.ProcessState.ExitCode()
 }
 
+// cold is how long a step may take on a slow machine that has to compile
+// everything first.
+const cold = 5 * time.Minute
+
 // says waits until a line on standard output matches, and returns what its
 // first group matched.
 func (q *show) says(pattern string) string {
 	q.t.Helper()
 	line := regexp.MustCompile(pattern)
 	var found []string
-	waittest.Until(q.t, "the quickstart prints "+pattern, func() bool {
+	waittest.Within(q.t, cold, "the quickstart prints "+pattern, func() bool {
 		found = line.FindStringSubmatch(q.stdout.String())
 		select {
 		case <-q.done:
