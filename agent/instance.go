@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
 )
@@ -23,6 +24,7 @@ type instance struct {
 	Registered bool `json:"registered"`
 
 	path string
+	mu   sync.Mutex // guards Registered
 }
 
 // openInstance reads the state directory's instance or makes one up, which
@@ -40,18 +42,29 @@ func openInstance(stateDir string) (*instance, error) {
 	return i, decode(i.path, data, i)
 }
 
-// registered makes the instance durable before its first registration, so
-// that a crash right after it does not leave a stranger's key behind.
-func (i *instance) registered() error {
+// everRegistered reports whether etcd has known this agent.
+func (i *instance) everRegistered() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.Registered
+}
+
+// register makes the instance durable before its first registration, so that
+// a crash right after it does not leave a stranger's key behind.
+func (i *instance) register() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	if i.Registered {
 		return nil
 	}
 	i.Registered = true
 	data, err := json.Marshal(i)
-	if err != nil {
-		return err
+	if err == nil {
+		err = atomicfile.Write(i.path, append(data, '\n'), 0o600)
 	}
-	if err := atomicfile.Write(i.path, append(data, '\n'), 0o600); err != nil {
+	if err != nil {
+		// The next attempt has to write it still.
+		i.Registered = false
 		return fmt.Errorf("instance: %w", err)
 	}
 	return nil

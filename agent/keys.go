@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/perennial-go/perennial/internal/etcdkv"
 )
@@ -18,18 +17,13 @@ var ErrSchema = errors.New("written by a newer version")
 // keys builds the keys of section "Keys in etcd" of docs/formats.md.
 type keys struct{ root string }
 
-func newKeys(root string) keys {
-	if root == "" {
-		root = etcdkv.DefaultRoot
-	}
-	return keys{strings.TrimSuffix(root, "/") + "/"}
-}
+func newKeys(root string) keys { return keys{etcdkv.CleanRoot(root)} }
 
 func (k keys) registry(id string) string       { return k.root + "registry/" + id }
 func (k keys) status(id string) string         { return k.root + "status/" + id }
 func (k keys) order(id string) string          { return k.root + "order/" + id }
-func (k keys) plugin(id, plugin string) string { return k.plugins(id) + plugin }
-func (k keys) plugins(id string) string        { return k.root + "plugins/" + id + "/" }
+func (k keys) plugins() string                 { return k.root + "plugins/" }
+func (k keys) plugin(id, plugin string) string { return k.plugins() + id + "/" + plugin }
 
 // decode reads a value of schema 1 and refuses a newer one.
 func decode(key string, data []byte, into any) error {

@@ -71,3 +71,15 @@ func FuzzOrder(f *testing.F) {
 		}
 	})
 }
+
+// TestRootIsSpelledTheSameForAllKeys: registry and configuration of one agent
+// would else lie under two roots.
+func TestRootIsSpelledTheSameForAllKeys(t *testing.T) {
+	for root, want := range map[string]string{
+		"": "/agents/order/a1", "/": "/agents/order/a1", "x": "/x/order/a1", "/x/": "/x/order/a1", "//x/y": "/x/y/order/a1",
+	} {
+		if got := newKeys(root).order("a1"); got != want {
+			t.Errorf("root %q: %s, want %s", root, got, want)
+		}
+	}
+}

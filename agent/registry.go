@@ -59,7 +59,7 @@ func (r *registry) register(ctx context.Context, lease int64, reg Registration) 
 			return err
 		}
 	}
-	if err := r.instance.registered(); err != nil {
+	if err := r.instance.register(); err != nil {
 		return fatal{err}
 	}
 	value, err := json.Marshal(reg)
