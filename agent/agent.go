@@ -28,8 +28,6 @@ import (
 // process has drained. It is a good end: exit with 0.
 var ErrSuperseded = upgrade.ErrSuperseded
 
-const committing = upgrade.Committing
-
 // Config describes an agent. ID, Version, StateDir, Etcd.Endpoints and Start
 // are required; the zero value of every other field is its default.
 type Config struct {
@@ -183,6 +181,9 @@ func check(cfg *Config) error {
 	}
 	if cfg.Name == "" {
 		cfg.Name = "agent"
+	}
+	if cfg.TTL == 0 {
+		cfg.TTL = etcdkv.DefaultTTL
 	}
 	if cfg.ConnectTimeout <= 0 {
 		cfg.ConnectTimeout = 5 * time.Second

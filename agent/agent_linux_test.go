@@ -56,17 +56,9 @@ func TestAgentThatWasKilledTakesItsRegistrationBackAtOnce(t *testing.T) {
 	f := newFleet(t)
 	m := f.member("a1").start()
 	m.registered()
-	if err := m.cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	<-m.done
+	m.kill()
 	m.start()
-	waittest.Nil(f, "the new process is registered", func() error {
-		if e := m.registered(); e.PID != m.cmd.Process.Pid {
-			return fmt.Errorf("pid %d is registered, %d runs", e.PID, m.cmd.Process.Pid)
-		}
-		return nil
-	})
+	m.takesOver()
 }
 
 func TestLostLeaseIsRegisteredAgain(t *testing.T) {
@@ -119,10 +111,7 @@ func TestAgentThatWasRegisteredStartsWithoutEtcdOnItsLastConfiguration(t *testin
 	}
 	m := f.member("a1").start()
 	m.registered()
-	if err := m.cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	<-m.done
+	m.kill()
 	f.etcd.Stop()
 	m.start()
 	waittest.Nil(f, "the agent serves its last configuration", func() error {
@@ -133,12 +122,7 @@ func TestAgentThatWasRegisteredStartsWithoutEtcdOnItsLastConfiguration(t *testin
 		return err
 	})
 	f.etcd.Restart()
-	waittest.Nil(f, "the agent registers", func() error {
-		if e := m.registered(); e.PID != m.cmd.Process.Pid {
-			return fmt.Errorf("pid %d is registered", e.PID)
-		}
-		return nil
-	})
+	m.takesOver()
 }
 
 func TestUpgradeByOrderKeepsTheAgentInTheRegistry(t *testing.T) {
@@ -288,14 +272,17 @@ func TestSupersededProcessCannotWrite(t *testing.T) {
 	}
 }
 
-func TestNewRefusesWhatCannotWork(t *testing.T) {
-	good := func() Config {
-		return Config{
-			ID: "a1", Version: "1.0.0", StateDir: t.TempDir(), Etcd: EtcdConfig{Endpoints: []string{"http://127.0.0.1:1"}},
-			Start: func(context.Context, *Agent) error { return nil },
-		}
+// idle configures an agent that does nothing and reaches no etcd.
+func idle(t *testing.T) Config {
+	t.Helper()
+	return Config{
+		ID: "a1", Version: "1.0.0", StateDir: t.TempDir(), Etcd: EtcdConfig{Endpoints: []string{"http://127.0.0.1:1"}},
+		Start: func(context.Context, *Agent) error { return nil },
 	}
-	if _, err := New(good()); err != nil {
+}
+
+func TestNewRefusesWhatCannotWork(t *testing.T) {
+	if _, err := New(idle(t)); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
@@ -309,7 +296,7 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 		"no state":         {func(c *Config) { c.StateDir = "" }, "StateDir"},
 		"no start":         {func(c *Config) { c.Start = nil }, "Start"},
 	} {
-		cfg := good()
+		cfg := idle(t)
 		c.edit(&cfg)
 		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want an error that names %s", name, err, c.want)
@@ -393,10 +380,7 @@ func TestDirectoryWatchSeesAgentsComeAndGo(t *testing.T) {
 }
 
 func TestGoBeforeRunIsAnErrorOfRun(t *testing.T) {
-	a, err := New(Config{
-		ID: "a1", Version: "1.0.0", StateDir: t.TempDir(), Etcd: EtcdConfig{Endpoints: []string{"http://127.0.0.1:1"}},
-		Start: func(context.Context, *Agent) error { return nil },
-	})
+	a, err := New(idle(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,11 +58,13 @@ func OpenDirectory(cfg EtcdConfig) (*Directory, error) {
 func (d *Directory) Close() error { return d.client.Close() }
 
 func (d *Directory) prefixes() []string {
-	return []string{d.keys.registry(""), d.keys.status(""), d.keys.root + "plugins/"}
+	return []string{d.keys.registry(""), d.keys.status(""), d.keys.plugins()}
 }
 
 // List returns the agents that are alive, by id.
 func (d *Directory) List(ctx context.Context) ([]Entry, error) {
+	// Not one transaction: the client repeats a Get while etcd is unavailable,
+	// a transaction it does not.
 	values := map[string]etcdkv.Value{}
 	for _, prefix := range d.prefixes() {
 		res, err := d.client.Get(ctx, prefix, clientv3.WithPrefix())
@@ -109,7 +111,7 @@ func (d *Directory) entries(values map[string]etcdkv.Value) []Entry {
 			}
 		}
 	})
-	each(values, d.keys.root+"plugins/", func(key, name string, data []byte) {
+	each(values, d.keys.plugins(), func(key, name string, data []byte) {
 		id, _, _ := strings.Cut(name, "/")
 		if e := found[id]; e != nil {
 			var p PluginRecord
@@ -225,14 +227,11 @@ func (d *Directory) Follow(ctx context.Context, order Order, id string, progress
 	if err != nil {
 		return last, err
 	}
-	err = w.Run(ctx)
-	if cause := context.Cause(ctx); cause != nil {
-		err = cause
+	_ = w.Run(ctx) // ends with ctx only, whose cause says why
+	if err := context.Cause(ctx); !errors.Is(err, done) {
+		return last, err
 	}
-	if errors.Is(err, done) {
-		return last, nil
-	}
-	return last, err
+	return last, nil
 }
 
 // follow reads one view of an agent.

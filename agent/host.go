@@ -67,8 +67,8 @@ func (a *Agent) heartbeat(latency time.Duration, err error) {
 		return
 	}
 	a.health.Observe(health.HeartbeatLatency, math.Inf(1))
-	if at, _, _ := a.session.LastBeat(); !at.IsZero() && time.Since(at) > a.ttl() {
-		a.health.Set(conditionRegistration, errors.New("etcd has not answered for "+a.ttl().String()+": "+err.Error()))
+	if at, _, _ := a.session.LastBeat(); !at.IsZero() && time.Since(at) > a.cfg.TTL {
+		a.health.Set(conditionRegistration, errors.New("etcd has not answered for "+a.cfg.TTL.String()+": "+err.Error()))
 	}
 }
 

@@ -19,12 +19,12 @@ type orders struct {
 	key   string
 
 	mu       sync.Mutex
-	current  Order
-	revision int64 // of current; 0 for none
+	id       string // of the order in etcd; empty for none that can be read
+	revision int64  // of its key
 	err      error
 }
 
-// run watches the order until ctx ends.
+// run watches the order until ctx ends, whose error it then returns.
 func (o *orders) run(ctx context.Context) error {
 	w, err := etcdkv.NewWatch(etcdkv.WatchConfig{
 		Client:   o.agent.client,
@@ -35,20 +35,17 @@ func (o *orders) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.Run(ctx); ctx.Err() == nil {
-		return err
-	}
-	return nil
+	return w.Run(ctx)
 }
 
 func (o *orders) changed(v etcdkv.View) {
 	value, ok := v.Values[o.key]
 	if !ok {
-		o.set(Order{}, 0, nil)
+		o.set("", 0, nil)
 		return
 	}
 	order, err := parseOrder(o.key, value.Data)
-	o.set(order, value.ModRevision, err)
+	o.set(order.ID, value.ModRevision, err)
 	if err != nil {
 		o.agent.log.Warn("order refused", "error", err)
 		return
@@ -78,9 +75,9 @@ func parseOrder(key string, data []byte) (Order, error) {
 	return order, nil
 }
 
-func (o *orders) set(order Order, revision int64, err error) {
+func (o *orders) set(id string, revision int64, err error) {
 	o.mu.Lock()
-	o.current, o.revision, o.err = order, revision, err
+	o.id, o.revision, o.err = id, revision, err
 	o.mu.Unlock()
 	o.agent.touch()
 }
@@ -97,9 +94,9 @@ func (o *orders) lastError() string {
 // acknowledge deletes the order once the status in etcd says how it ended.
 func (o *orders) acknowledge(ctx context.Context, told upgrade.Status) error {
 	o.mu.Lock()
-	id, revision := o.current.ID, o.revision
+	id, revision := o.id, o.revision
 	o.mu.Unlock()
-	if revision == 0 || id == "" || told.OrderID != id || !told.State.Terminal() {
+	if id == "" || told.OrderID != id || !told.State.Terminal() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)

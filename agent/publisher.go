@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/internal/backoff"
+	"github.com/perennial-go/perennial/upgrade"
 )
 
 const (
@@ -64,7 +65,7 @@ func (a *Agent) publish(ctx context.Context) error {
 // that has just committed may do so; then this process is told to end soon.
 // Any other writer is met by registering again, which tells who it is.
 func (a *Agent) fenced(ctx context.Context) error {
-	if a.upgrader.Status().State == committing {
+	if a.upgrader.Status().State == upgrade.Committing {
 		_ = backoff.Sleep(ctx, time.Second) // its end is the caller's to see
 		return nil
 	}

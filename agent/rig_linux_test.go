@@ -37,9 +37,6 @@ type fleet struct {
 
 func newFleet(tb testing.TB) *fleet {
 	tb.Helper()
-	if runtime.GOOS != "linux" {
-		tb.Skip("agents are tested as processes on Linux")
-	}
 	f := &fleet{TB: tb, etcd: etcdtest.Start(tb), path: tb.TempDir()}
 	public, private, err := minisign.GenerateKey(nil)
 	if err != nil {
@@ -136,6 +133,15 @@ func (m *member) start() *member {
 	return m
 }
 
+// kill ends the first process as kill -9 does.
+func (m *member) kill() {
+	m.Helper()
+	if err := m.cmd.Process.Kill(); err != nil {
+		m.Fatal(err)
+	}
+	<-m.done
+}
+
 // stop kills whichever process holds the state directory.
 func (m *member) stop() {
 	data, err := os.ReadFile(m.state + "/lock")
@@ -191,6 +197,17 @@ func (m *member) registered() Entry {
 		return fmt.Errorf("registry: %+v", entries)
 	})
 	return found
+}
+
+// takesOver waits until the process that was started last is registered.
+func (m *member) takesOver() {
+	m.Helper()
+	waittest.Nil(m, "the new process is registered", func() error {
+		if e := m.registered(); e.PID != m.cmd.Process.Pid {
+			return fmt.Errorf("pid %d is registered, %d runs", e.PID, m.cmd.Process.Pid)
+		}
+		return nil
+	})
 }
 
 func (m *member) greets() (string, error) { return m.get("/") }

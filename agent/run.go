@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/health"
@@ -96,23 +95,12 @@ func (a *Agent) connect() error {
 	return nil
 }
 
-func (a *Agent) ttl() time.Duration {
-	if a.cfg.TTL > 0 {
-		return a.cfg.TTL
-	}
-	return etcdkv.DefaultTTL
-}
-
 // leased registers under a new lease. A successor on probation does not: the
 // registration is its incumbent's until commit, and the lease is one.
 func (a *Agent) leased(ctx context.Context, lease int64) error {
-	select {
-	case <-a.upgrader.Active():
-	default:
-		if _, successor := a.upgrader.Inherited(); successor {
-			a.health.Set(conditionRegistration, nil)
-			return nil
-		}
+	if !a.inCharge() {
+		a.health.Set(conditionRegistration, nil)
+		return nil
 	}
 	return a.enlist(ctx, lease)
 }
@@ -138,12 +126,12 @@ type running struct {
 	stopHost context.CancelFunc
 	life     context.Context
 	stopLife context.CancelFunc
-	tasks    *errgroup.Group
+	tasks    sync.WaitGroup
 }
 
 func (a *Agent) background(ctx context.Context) *running {
 	base := context.WithoutCancel(ctx)
-	r := &running{Agent: a, tasks: &errgroup.Group{}}
+	r := &running{Agent: a}
 	r.failed, r.fail = context.WithCancelCause(base)
 	r.host, r.stopHost = context.WithCancel(base)
 	r.life, r.stopLife = context.WithCancel(base)
@@ -154,16 +142,15 @@ func (a *Agent) background(ctx context.Context) *running {
 // start runs one part of the agent until ctx ends. Its failure before that
 // ends the agent.
 func (r *running) start(ctx context.Context, what string, f func(context.Context) error) {
-	r.tasks.Go(func() error {
+	r.tasks.Go(func() {
 		err := f(ctx)
-		if err != nil && ctx.Err() == nil {
-			if errors.Is(err, ErrSuperseded) {
-				r.fail(ErrSuperseded)
-			} else {
-				r.fail(fmt.Errorf("%s: %w", what, err))
-			}
+		switch {
+		case err == nil || ctx.Err() != nil:
+		case errors.Is(err, ErrSuperseded):
+			r.fail(ErrSuperseded)
+		default:
+			r.fail(fmt.Errorf("%s: %w", what, err))
 		}
-		return nil
 	})
 }
 
@@ -189,7 +176,7 @@ func (r *running) up(ctx context.Context) error {
 		return err
 	}
 	r.start(r.host, "upgrades", r.upgrader.Run)
-	r.tasks.Go(func() error { r.takeCharge(); return nil })
+	r.tasks.Go(r.takeCharge)
 	return nil
 }
 
@@ -221,7 +208,7 @@ func (r *running) awaitRegistration(ctx context.Context) error {
 		return err
 	}
 	_, _, cause := r.session.LastBeat()
-	if r.registry.instance.Registered {
+	if r.registry.instance.everRegistered() {
 		r.log.Warn("etcd does not answer; starting without it", "error", cause)
 		return nil
 	}
@@ -322,7 +309,7 @@ func (r *running) down(ctx context.Context, cause error) error {
 	}
 	r.stopLife()
 	r.fail(nil)
-	errs = append(errs, r.tasks.Wait())
+	r.tasks.Wait()
 	if !superseded && r.inCharge() {
 		revoke, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 		defer cancel()
@@ -344,13 +331,14 @@ func (r *running) lastWords(ctx context.Context) {
 	}
 }
 
-// inCharge reports whether the lease is this process's to end.
-func (r *running) inCharge() bool {
+// inCharge reports whether the registration is this process's to write, and
+// the lease its to end.
+func (a *Agent) inCharge() bool {
 	select {
-	case <-r.upgrader.Active():
+	case <-a.upgrader.Active():
 		return true
 	default:
-		_, successor := r.upgrader.Inherited()
+		_, successor := a.upgrader.Inherited()
 		return !successor
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -85,13 +86,22 @@ func newImpatientRig(t *testing.T, client *clientv3.Client, file string, timeout
 	return r
 }
 
-// start runs the store; stop, or the test's end, joins it.
+// start runs the store and waits for its first configuration; stop, or the
+// test's end, joins it.
 func (r *rig) start(t *testing.T) {
 	t.Helper()
 	var ctx context.Context
 	ctx, r.cancel = context.WithCancel(t.Context())
 	go func() { r.done <- r.Run(ctx, r.src) }()
 	t.Cleanup(func() { r.stop(t) })
+	select {
+	case <-r.Ready():
+	case err := <-r.done:
+		r.cancel = nil
+		t.Fatalf("Run ended before the first configuration: %v", err)
+	case <-time.After(waittest.Patience):
+		t.Fatalf("no first configuration within %s: %+v", waittest.Patience, r.Status())
+	}
 }
 
 func (r *rig) stop(t *testing.T) {
@@ -116,16 +126,10 @@ func (r *rig) fails(t *testing.T) error {
 	return err
 }
 
-func (r *rig) ready(t *testing.T) {
+// keepsFile waits for the last-known-good file.
+func (r *rig) keepsFile(t *testing.T) {
 	t.Helper()
-	select {
-	case <-r.Ready():
-	case err := <-r.done:
-		r.cancel = nil
-		t.Fatalf("Run ended before the first configuration: %v", err)
-	case <-time.After(waittest.Patience):
-		t.Fatalf("no first configuration within %s: %+v", waittest.Patience, r.Status())
-	}
+	waittest.Until(t, "the file is kept", func() bool { _, err := os.Stat(r.src.File); return err == nil })
 }
 
 // runs waits for a revision to be in force.

@@ -71,20 +71,18 @@ func Put(ctx context.Context, client *clientv3.Client, root, scope string, docum
 }
 
 func putOnce(ctx context.Context, client *clientv3.Client, root, scope string, document []byte) (int64, error) {
-	key := documentKey(root, scope)
-	before, err := client.Get(ctx, key)
-	if err != nil {
-		return 0, fmt.Errorf("read %s from etcd at %s: %w", key, etcdkv.Endpoints(client), err)
+	before, err := Get(ctx, client, root, scope)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return 0, err
 	}
-	var was int64
-	if len(before.Kvs) > 0 {
-		was = before.Kvs[0].ModRevision
-		if err := remember(ctx, client, root, scope, was, before.Kvs[0].Value); err != nil {
+	if before.Revision > 0 {
+		if err := remember(ctx, client, root, before); err != nil {
 			return 0, err
 		}
 	}
+	key := documentKey(root, scope)
 	r, err := client.Txn(ctx).
-		If(clientv3.Compare(clientv3.ModRevision(key), "=", was)).
+		If(clientv3.Compare(clientv3.ModRevision(key), "=", before.Revision)).
 		Then(clientv3.OpPut(key, string(document))).
 		Commit()
 	if err != nil {
@@ -100,23 +98,23 @@ func putOnce(ctx context.Context, client *clientv3.Client, root, scope string, d
 // and drops what is too old there. It is a transaction of its own, since two
 // large documents exceed what etcd takes at once; stopping after it leaves an
 // entry that equals the current document and is written again next time.
-func remember(ctx context.Context, client *clientv3.Client, root, scope string, revision int64, data []byte) error {
-	kept, err := history(ctx, client, root, scope, clientv3.WithKeysOnly())
+func remember(ctx context.Context, client *clientv3.Client, root string, d Document) error {
+	kept, err := history(ctx, client, root, d.Scope, clientv3.WithKeysOnly())
 	if err != nil {
 		return err
 	}
-	kept = slices.DeleteFunc(kept, func(d Document) bool { return d.Revision == revision })
-	ops := []clientv3.Op{clientv3.OpPut(historyKey(root, scope, revision), string(data))}
+	kept = slices.DeleteFunc(kept, func(k Document) bool { return k.Revision == d.Revision })
+	ops := []clientv3.Op{clientv3.OpPut(historyKey(root, d.Scope, d.Revision), string(d.Data))}
 	// A transaction holds 128 operations; what is left goes next time.
 	for i := HistorySize - 1; i < len(kept) && len(ops) < 100; i++ {
-		ops = append(ops, clientv3.OpDelete(historyKey(root, scope, kept[i].Revision)))
+		ops = append(ops, clientv3.OpDelete(historyKey(root, d.Scope, kept[i].Revision)))
 	}
 	r, err := client.Txn(ctx).
-		If(clientv3.Compare(clientv3.ModRevision(documentKey(root, scope)), "=", revision)).
+		If(clientv3.Compare(clientv3.ModRevision(documentKey(root, d.Scope)), "=", d.Revision)).
 		Then(ops...).
 		Commit()
 	if err != nil {
-		return fmt.Errorf("write %s to etcd at %s: %w", historyKey(root, scope, revision), etcdkv.Endpoints(client), err)
+		return fmt.Errorf("write %s to etcd at %s: %w", historyKey(root, d.Scope, d.Revision), etcdkv.Endpoints(client), err)
 	}
 	if !r.Succeeded {
 		return ErrConflict

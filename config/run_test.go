@@ -26,7 +26,6 @@ func TestLayersMergeInOrder(t *testing.T) {
 	last := publish(t, c, "global", `{"server": {"port": 1, "host": "global"}, "limit": 7}`)
 	r := newRig(t, c, "")
 	r.start(t)
-	r.ready(t)
 	limit := 7
 	want := settings{
 		Server: server{Host: "web", Port: 4, Timeout: 3 * time.Second},
@@ -52,7 +51,6 @@ func TestNoDocumentsMeanDefault(t *testing.T) {
 		t.Errorf("before Run: %+v", s)
 	}
 	r.start(t)
-	r.ready(t)
 	if s := r.Snapshot(); s.Origin != config.OriginEtcd || s.Revision != 0 || !reflect.DeepEqual(s.Value, defaults()) {
 		t.Errorf("without documents: %+v", s)
 	}
@@ -76,8 +74,7 @@ func TestBadDocumentChangesNothing(t *testing.T) {
 	good := publish(t, c, "global", "server: {port: 1}")
 	r := newRig(t, c, file)
 	r.start(t)
-	r.ready(t)
-	waittest.Until(t, "the file is kept", func() bool { _, err := os.Stat(file); return err == nil })
+	r.keepsFile(t)
 	before, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -159,8 +156,7 @@ func TestStartWithoutEtcd(t *testing.T) {
 	revision := publish(t, c, "global", "server: {port: 9}")
 	r := newRig(t, c, file)
 	r.start(t)
-	r.ready(t)
-	waittest.Until(t, "the file is kept", func() bool { _, err := os.Stat(file); return err == nil })
+	r.keepsFile(t)
 	r.stop(t)
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("want mode 0600, got %v, %v", info.Mode(), err)
@@ -170,7 +166,6 @@ func TestStartWithoutEtcd(t *testing.T) {
 	t.Run("with the file", func(t *testing.T) {
 		r := newImpatientRig(t, server.Client(t), file, 200*time.Millisecond)
 		r.start(t)
-		r.ready(t)
 		if s := r.Snapshot(); s.Origin != config.OriginFile || s.Revision != revision || s.Value.Server.Port != 9 {
 			t.Errorf("started on %+v", s)
 		}
@@ -232,14 +227,12 @@ func TestStartOnBadDocument(t *testing.T) {
 	revision := publish(t, c, "global", "server: {port: 9}")
 	r := newRig(t, c, file)
 	r.start(t)
-	r.ready(t)
-	waittest.Until(t, "the file is kept", func() bool { _, err := os.Stat(file); return err == nil })
+	r.keepsFile(t)
 	r.stop(t)
 	wanted := publish(t, c, "global", "server: {prot: 9}")
 
 	again := newRig(t, c, file)
 	again.start(t)
-	again.ready(t)
 	if s := again.Status(); s.Running != revision || s.Wanted != wanted || s.Origin != "file" || s.LastFailed == nil || s.LastFailed.Revision != wanted {
 		t.Errorf("want revision %d from the file and %d reported, got %+v", revision, wanted, s)
 	}
@@ -263,8 +256,7 @@ func TestSuccessorTakesTheFileAndLeavesItAlone(t *testing.T) {
 	revision := publish(t, c, "global", "server: {port: 9}")
 	incumbent := newRig(t, c, file)
 	incumbent.start(t)
-	incumbent.ready(t)
-	waittest.Until(t, "the file is kept", func() bool { _, err := os.Stat(file); return err == nil })
+	incumbent.keepsFile(t)
 	incumbent.stop(t)
 
 	proxy := server.Proxy(t)
@@ -273,7 +265,6 @@ func TestSuccessorTakesTheFileAndLeavesItAlone(t *testing.T) {
 	inCharge := make(chan struct{})
 	successor.src.PreferFile, successor.src.InCharge = true, inCharge
 	successor.start(t)
-	successor.ready(t)
 	if s := successor.Snapshot(); s.Origin != config.OriginFile || s.Revision != revision {
 		t.Errorf("want the file's revision %d at once, got %+v", revision, s)
 	}
@@ -308,7 +299,6 @@ func TestFileThatCannotBeWrittenIsReported(t *testing.T) {
 	c := etcdtest.Start(t).Client(t)
 	r := newRig(t, c, "/does/not/exist/config.json")
 	r.start(t)
-	r.ready(t)
 	waittest.Until(t, "reported", func() bool { return strings.Contains(r.Status().Error, "could not be kept") })
 }
 
@@ -320,7 +310,6 @@ func TestChangeDuringOutageArrives(t *testing.T) {
 	direct := server.Client(t)
 	r := newRig(t, proxy.Client(t), "")
 	r.start(t)
-	r.ready(t)
 	proxy.Cut()
 	publish(t, direct, "global", "server: {port: 1}")
 	revision := publish(t, direct, "agent/a1", "server: {port: 2}")

@@ -24,7 +24,12 @@ func (u *Upgrader) boot() error {
 	}
 	cur, err := u.slots.current()
 	if errors.Is(err, fs.ErrNotExist) {
-		return u.adopt(exe)
+		ref, err := u.installed(exe)
+		if err != nil {
+			return err
+		}
+		u.adopt(exe, ref)
+		return nil
 	}
 	if err != nil {
 		return err
@@ -44,19 +49,6 @@ func (u *Upgrader) boot() error {
 
 // reconcile chooses between an executable outside the slots and current.
 func (u *Upgrader) reconcile(exe string, cur Slot) error {
-	digest, err := fileDigest(exe)
-	if err != nil {
-		return err
-	}
-	if digest == cur.Ref.Binary {
-		u.running = cur
-		return nil
-	}
-	ref := Ref{Version: u.cfg.Version, Binary: digest}
-	if _, err := u.slots.open(slotName(ref)); err == nil {
-		// It was adopted once and has been replaced since.
-		return u.handOver(cur)
-	}
 	mine, err := ParseVersion(u.cfg.Version)
 	if err != nil {
 		return err
@@ -66,22 +58,37 @@ func (u *Upgrader) reconcile(exe string, cur Slot) error {
 		return err
 	}
 	if mine.LessThan(theirs) {
+		// The common case after an upgrade: it needs no digest.
 		return u.handOver(cur)
 	}
-	return u.adopt(exe)
+	ref, err := u.installed(exe)
+	if err != nil {
+		return err
+	}
+	if ref.Binary == cur.Ref.Binary {
+		u.running = cur
+		return nil
+	}
+	if _, err := u.slots.open(slotName(ref)); err == nil {
+		// It was adopted once and has been replaced since.
+		return u.handOver(cur)
+	}
+	u.adopt(exe, ref)
+	return nil
+}
+
+// installed describes the executable that was started, outside the slots.
+func (u *Upgrader) installed(exe string) (Ref, error) {
+	digest, err := fileDigest(exe)
+	return Ref{Version: u.cfg.Version, Binary: digest}, err
 }
 
 // adopt has the started executable become the current release once it
 // serves: one that never did is no release to boot, and a start that fails
 // leaves nothing behind.
-func (u *Upgrader) adopt(exe string) error {
-	digest, err := fileDigest(exe)
-	if err != nil {
-		return err
-	}
-	u.running = u.slots.slot(Slot{Ref: Ref{Version: u.cfg.Version, Binary: digest}, Adopted: true})
+func (u *Upgrader) adopt(exe string, ref Ref) {
+	u.running = u.slots.slot(Slot{Ref: ref, Adopted: true})
 	u.adoptable = exe
-	return nil
 }
 
 // adoptRunning does what adopt has put off.

@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,12 +56,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		return nil, fmt.Errorf("program: %w", err)
 	}
 	cfg.Trust = cfg.Trust.clone()
-	if cfg.OS == "" {
-		cfg.OS = runtime.GOOS
-	}
-	if cfg.Arch == "" {
-		cfg.Arch = runtime.GOARCH
-	}
+	cfg.OS, cfg.Arch = cmp.Or(cfg.OS, runtime.GOOS), cmp.Or(cfg.Arch, runtime.GOARCH)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}

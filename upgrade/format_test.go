@@ -26,16 +26,12 @@ func TestJournalOfSchema1IsStillRead(t *testing.T) {
 }
 
 func TestSlotRecordOfSchema1IsStillRead(t *testing.T) {
-	data, err := os.ReadFile(filepath.Join("testdata", "slot-1.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	state := t.TempDir()
 	name := "1.1.0-" + strings.Repeat("ab", 6)
 	if err := os.MkdirAll(filepath.Join(state, slotsDir, name), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(state, slotsDir, name, completeFile), data, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(state, slotsDir, name, completeFile), golden(t, "slot-1.json"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	slot, err := slots{state}.open(name)
@@ -45,12 +41,8 @@ func TestSlotRecordOfSchema1IsStillRead(t *testing.T) {
 }
 
 func TestQuarantineOfSchema1IsStillRead(t *testing.T) {
-	data, err := os.ReadFile(filepath.Join("testdata", "quarantine-1.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	state := t.TempDir()
-	if err := os.WriteFile(filepath.Join(state, quarantineFile), data, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(state, quarantineFile), golden(t, "quarantine-1.json"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	q, err := openQuarantine(state)
@@ -71,14 +63,10 @@ func TestQuarantineOfSchema1IsStillRead(t *testing.T) {
 }
 
 func TestHandoverFramesOfProtocol1AreStillRead(t *testing.T) {
-	f, err := os.Open(filepath.Join("testdata", "handover-1.bin"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }()
+	wire := bytes.NewReader(golden(t, "handover-1.bin"))
 	var kinds []string
 	for {
-		frame, err := readFrame(f)
+		frame, err := readFrame(wire)
 		if errors.Is(err, io.EOF) {
 			break
 		}
@@ -143,11 +131,7 @@ func TestEveryAttemptCanEnd(t *testing.T) {
 }
 
 func FuzzHandoverFrame(f *testing.F) {
-	golden, err := os.ReadFile(filepath.Join("testdata", "handover-1.bin"))
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(golden)
+	f.Add(golden(f, "handover-1.bin"))
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		frame, err := readFrame(bytes.NewReader(data))
@@ -162,11 +146,7 @@ func FuzzHandoverFrame(f *testing.F) {
 }
 
 func FuzzJournal(f *testing.F) {
-	golden, err := os.ReadFile(filepath.Join("testdata", "journal-1.json"))
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(golden)
+	f.Add(golden(f, "journal-1.json"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		a, err := parseJournal(data)
 		if err != nil {

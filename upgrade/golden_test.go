@@ -13,11 +13,11 @@ import (
 // publishers of other releases read and write them. A test that fails here
 // says that the format has changed; the files are never edited to fit.
 
-func golden(t *testing.T, name string) []byte {
-	t.Helper()
+func golden(tb testing.TB, name string) []byte {
+	tb.Helper()
 	data, err := os.ReadFile(filepath.Join("testdata", name))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return data
 }

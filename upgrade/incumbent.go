@@ -29,11 +29,15 @@ const (
 	killTimeout = 5 * time.Second
 )
 
+// interrupted is the reason of what ends because the agent ends.
+const interrupted = "interrupted: the agent was told to stop"
+
 // failure is why a successor is not wanted.
 type failure struct {
 	class  Class
 	reason string
-	// ours is true where the release was never given its chance.
+	// ours is true where the release was never given its chance, so that it is
+	// not quarantined whatever the class.
 	ours bool
 	// deaf is true of a successor that would not hear an abort.
 	deaf bool
@@ -65,14 +69,14 @@ func (u *Upgrader) swap(ctx context.Context, slot Slot) error {
 	select {
 	case <-u.serving:
 	case <-ctx.Done():
-		return u.giveUp(Failed, failure{reason: "interrupted: the agent was told to stop", ours: true}, nil)
+		return u.giveUp(Failed, failure{reason: interrupted}, nil)
 	}
 	if err := u.flip.WaitForParent(ctx); err != nil && ctx.Err() != nil {
-		return u.giveUp(Failed, failure{reason: "interrupted: the agent was told to stop", ours: true}, nil)
+		return u.giveUp(Failed, failure{reason: interrupted}, nil)
 	}
 	err := u.move(Starting, func(a *Attempt) { a.Deadline = time.Now().Add(u.cfg.StartTimeout).UTC() })
 	if err != nil {
-		return u.giveUp(Failed, failure{reason: err.Error(), ours: true}, nil)
+		return u.giveUp(Failed, failure{reason: err.Error()}, nil)
 	}
 	t := &trial{Upgrader: u, slot: slot, quit: make(chan struct{}), ended: make(chan error, 1)}
 	if err := t.start(); err != nil {
@@ -155,7 +159,7 @@ func (t *trial) watch(ctx context.Context) *failure {
 	for !over || !t.reported {
 		select {
 		case <-ctx.Done():
-			return &failure{reason: "interrupted: the agent was told to stop", ours: true}
+			return &failure{reason: interrupted}
 		case err := <-t.ended:
 			t.alive = false
 			return t.died(err)
@@ -332,7 +336,7 @@ func (t *trial) rollBack(f failure) error {
 	t.dismiss(f)
 	t.release()
 	if f.class != "" && !f.ours {
-		if err := t.quarantine.add(Ref{t.slot.Version, t.slot.Manifest, t.slot.Ref.Binary}, f.class, f.reason, time.Now()); err != nil {
+		if err := t.quarantine.add(t.slot.Ref, f.class, f.reason, time.Now()); err != nil {
 			t.log.Error("quarantine could not be written", "error", err)
 		}
 	}

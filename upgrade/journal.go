@@ -129,15 +129,20 @@ func (j *journal) move(to State, edit func(*Attempt)) error {
 
 func (j *journal) write(a Attempt) error {
 	a.Updated = time.Now().UTC()
-	data, err := json.MarshalIndent(a, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := atomicfile.Write(j.path, append(data, '\n'), 0o600); err != nil {
+	if err := writeState(j.path, a); err != nil {
 		return fmt.Errorf("the journal in the state directory cannot be written: %w; make room there, then ask again", err)
 	}
 	j.last = a
 	return nil
+}
+
+// writeState replaces a file of the state directory by v as JSON.
+func writeState(path string, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(path, append(data, '\n'), 0o600)
 }
 
 // readLimited reads a file of at most limit bytes.

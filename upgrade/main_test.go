@@ -8,22 +8,14 @@ import (
 	"go.uber.org/goleak"
 )
 
-// roleVariable names what a copy of the test binary is to be instead of a
-// test: see roles.
-const roleVariable = "PERENNIAL_TEST_ROLE"
-
-// roles are the programs that the test binary can be, so that tests work
-// with real processes.
-func roles() map[string]func() error {
-	return map[string]func() error{
-		"agent": testAgent,
-	}
-}
+// agentVariable makes a copy of the test binary a test agent, which it
+// configures, so that tests work with real processes.
+const agentVariable = "PERENNIAL_TEST_AGENT"
 
 func TestMain(m *testing.M) {
-	if role := os.Getenv(roleVariable); role != "" {
-		if err := roles()[role](); err != nil {
-			fmt.Fprintln(os.Stderr, role+":", err)
+	if os.Getenv(agentVariable) != "" {
+		if err := testAgent(); err != nil {
+			fmt.Fprintln(os.Stderr, "agent:", err)
 			os.Exit(1)
 		}
 		os.Exit(0)

@@ -2,11 +2,13 @@ package upgrade
 
 import (
 	"fmt"
-	"regexp"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/Masterminds/semver/v3"
+
+	"github.com/perennial-go/perennial/internal/ident"
 )
 
 // Manifest describes one release: what it is called, what it needs, and the
@@ -85,7 +87,16 @@ func (m *Manifest) Platform(goos, goarch string) (Platform, error) {
 // Here returns the binary for the platform that this program was built for.
 func (m *Manifest) Here() (Platform, error) { return m.Platform(runtime.GOOS, runtime.GOARCH) }
 
-var validPlatform = regexp.MustCompile(`^[a-z0-9]{1,32}$`)
+// named reports whether both parts can be what Go calls systems: 1 to 32
+// lower-case letters and digits.
+func (p Platform) named() bool {
+	for _, s := range []string{p.OS, p.Arch} {
+		if len(s) > 32 || strings.ToLower(s) != s || !ident.Valid(s, "") {
+			return false
+		}
+	}
+	return true
+}
 
 func (m *Manifest) validate() error {
 	if err := checkName(m.Name); err != nil {
@@ -117,7 +128,7 @@ func (m *Manifest) validate() error {
 }
 
 func (p Platform) validate() error {
-	if !validPlatform.MatchString(p.OS) || !validPlatform.MatchString(p.Arch) {
+	if !p.named() {
 		return fmt.Errorf("platform %.80q: want a GOOS and a GOARCH", p.String())
 	}
 	if !validHex(p.SHA256) {

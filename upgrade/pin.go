@@ -79,7 +79,9 @@ func ParseVersion(s string) (*semver.Version, error) {
 	return nil, fmt.Errorf("%w: %q %s", ErrFloatingTag, s, versionAdvice(s))
 }
 
-var partialVersion = regexp.MustCompile(`^v?[0-9]+(\.([0-9]+|[xX*]))?(\.[xX*])?$`)
+// partialVersion is a regular expression. It is compiled where it is wanted:
+// every program that links this package would wait for it at its start.
+const partialVersion = `^v?[0-9]+(\.([0-9]+|[xX*]))?(\.[xX*])?$`
 
 // versionAdvice says why s is no exact version and what to write instead.
 func versionAdvice(s string) string {
@@ -91,7 +93,7 @@ func versionAdvice(s string) string {
 	switch {
 	case s == "":
 		return "is empty: write all three numbers, such as 1.2.0"
-	case partialVersion.MatchString(s):
+	case regexp.MustCompile(partialVersion).MatchString(s):
 		return "is a partial version, which moves with each release: write all three numbers, such as 1.2.0"
 	case strings.ContainsAny(s, "<>=^~|, "):
 		return "is a range, which moves with each release: write one version, such as 1.2.0"

@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"path/filepath"
 	"time"
-
-	"github.com/perennial-go/perennial/internal/atomicfile"
 )
 
 // Class tells why a release failed after its start, and so for how long it
@@ -109,11 +107,7 @@ func (q *quarantine) add(ref Ref, class Class, reason string, now time.Time) err
 	if len(kept) > quarantineMax {
 		kept = kept[len(kept)-quarantineMax:]
 	}
-	data, err := json.MarshalIndent(quarantineDocument{quarantineSchema, kept}, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := atomicfile.Write(q.path, append(data, '\n'), 0o600); err != nil {
+	if err := writeState(q.path, quarantineDocument{quarantineSchema, kept}); err != nil {
 		return err
 	}
 	q.entries = kept

@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,7 +90,7 @@ func NewRepository(cfg RepositoryConfig) (*Repository, error) {
 		return nil, fmt.Errorf("validity %v is negative", cfg.Validity)
 	}
 	cfg.Dir = dir
-	cfg.Validity = orDefault(cfg.Validity, 90*24*time.Hour)
+	cfg.Validity = cmp.Or(cfg.Validity, 90*24*time.Hour)
 	cfg.Trust = cfg.Trust.clone()
 	cfg.Trust.Keys = append(cfg.Trust.Keys, public)
 	if cfg.Now == nil {
@@ -240,8 +241,9 @@ func (r *Repository) commit(x *Index) error {
 	if _, err := ParseIndex(raw); err != nil {
 		return fmt.Errorf("the next index would not be readable: %w", err)
 	}
+	digest := sha256Hex(raw)
 	signature := sign(r.cfg.Key, raw, fmt.Sprintf("%s index %d", x.Name, x.Sequence))
-	if err := r.write(indexSignaturePath(sha256Hex(raw)), signature); err != nil {
+	if err := r.write(indexSignaturePath(digest), signature); err != nil {
 		return err
 	}
 	if err := failpoint.Hit("publish.index"); err != nil {
@@ -256,7 +258,7 @@ func (r *Repository) commit(x *Index) error {
 	if err := r.write(indexPath+signatureSuffix, signature); err != nil {
 		return err
 	}
-	return r.prune(sha256Hex(raw))
+	return r.prune(digest)
 }
 
 // signatureRetention is how long the signature of an earlier index stays for

@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -38,7 +39,7 @@ func (rel Release) validate() error {
 	seen := map[string]bool{}
 	for _, b := range rel.Binaries {
 		p := b.platform()
-		if !validPlatform.MatchString(p.OS) || !validPlatform.MatchString(p.Arch) {
+		if !p.named() {
 			return fmt.Errorf("binary %s: platform %.80q: want a GOOS and a GOARCH, such as linux and amd64", b.Path, p.String())
 		}
 		if seen[p.String()] {
@@ -50,14 +51,7 @@ func (rel Release) validate() error {
 }
 
 func (b Binary) platform() Platform {
-	p := Platform{OS: b.OS, Arch: b.Arch}
-	if p.OS == "" {
-		p.OS = runtime.GOOS
-	}
-	if p.Arch == "" {
-		p.Arch = runtime.GOARCH
-	}
-	return p
+	return Platform{OS: cmp.Or(b.OS, runtime.GOOS), Arch: cmp.Or(b.Arch, runtime.GOARCH)}
 }
 
 // describe returns the manifest of a release, and writes nothing.
@@ -156,20 +150,6 @@ func openBinary(path string) (*os.File, error) {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: errors.New("empty file: give an executable")}
 	}
 	return os.Open(path)
-}
-
-// contextReader ends a copy with its context.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-// Read implements io.Reader.
-func (c *contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }
 
 // storeManifest signs and writes the manifest, its signature first: a

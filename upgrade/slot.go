@@ -152,11 +152,7 @@ func (s slots) point(slot Slot) error {
 }
 
 func (s Slot) save() error {
-	data, err := json.MarshalIndent(s, "", "  ")
-	if err != nil {
-		return err
-	}
-	return atomicfile.Write(filepath.Join(s.dir, completeFile), append(data, '\n'), 0o600)
+	return writeState(filepath.Join(s.dir, completeFile), s)
 }
 
 // slot completes what can be told of a slot without its record.
@@ -259,9 +255,9 @@ func (s slots) remove(name string) error {
 }
 
 // collect deletes unfinished slots, slots that failed, and proven ones that
-// have been retired for longer than retention. It spares what keep names,
-// the current slot and every slot that a live process executes.
-func (s slots) collect(keep map[string]bool, retention time.Duration, now time.Time) (removed []string, err error) {
+// have been retired for longer than retention. It spares the slot
+// called keep, the current slot and every slot that a live process executes.
+func (s slots) collect(keep string, retention time.Duration, now time.Time) (removed []string, err error) {
 	complete, unfinished, err := s.list()
 	if err != nil {
 		return nil, err
@@ -287,7 +283,7 @@ func (s slots) collect(keep map[string]bool, retention time.Duration, now time.T
 		}
 	}
 	for _, name := range doomed {
-		if keep[name] || executing(filepath.Join(s.root(), name)) {
+		if name == keep || executing(filepath.Join(s.root(), name)) {
 			continue
 		}
 		if err := s.remove(name); err != nil {

@@ -54,7 +54,10 @@ func (d *Dir) Open(ctx context.Context, path string, offset int64) (io.ReadClose
 	if _, err := f.Seek(offset, io.SeekStart); err != nil {
 		return nil, 0, errors.Join(err, f.Close())
 	}
-	return &dirReader{File: f, ctx: ctx}, size, nil
+	return struct {
+		io.Reader
+		io.Closer
+	}{&contextReader{ctx: ctx, r: f}, f}, size, nil
 }
 
 // openRegular looks before it opens: opening a FIFO would block for ever.
@@ -80,17 +83,16 @@ func openRegular(root *os.Root, path string) (*os.File, int64, error) {
 	return f, info.Size(), nil
 }
 
-// dirReader ends with its context.
-type dirReader struct {
-	*os.File
-
+// contextReader ends with its context.
+type contextReader struct {
 	ctx context.Context
+	r   io.Reader
 }
 
 // Read implements io.Reader.
-func (r *dirReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
+func (c *contextReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
 		return 0, err
 	}
-	return r.File.Read(p)
+	return c.r.Read(p)
 }

@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -63,13 +64,13 @@ func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
 	if cfg.StallTimeout < 0 || cfg.MinRate < 0 || cfg.Attempts < 0 {
 		return nil, errors.New("repository: StallTimeout, MinRate and Attempts must not be negative")
 	}
-	stall := orDefault(cfg.StallTimeout, 30*time.Second)
-	rate := orDefault(cfg.MinRate, 512)
+	stall := cmp.Or(cfg.StallTimeout, 30*time.Second)
+	rate := cmp.Or(cfg.MinRate, 512)
 	return &HTTP{
 		base:     base,
 		stall:    stall,
 		window:   max(1, int64(float64(rate)*stall.Seconds())),
-		attempts: orDefault(cfg.Attempts, 5),
+		attempts: cmp.Or(cfg.Attempts, 5),
 		client: &http.Client{
 			Transport: &http.Transport{
 				Proxy:           http.ProxyFromEnvironment,
@@ -86,13 +87,6 @@ func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
 			CheckRedirect: checkRedirect,
 		},
 	}, nil
-}
-
-func orDefault[T int | int64 | time.Duration](v, otherwise T) T {
-	if v == 0 {
-		return otherwise
-	}
-	return v
 }
 
 var errRedirect = errors.New("redirect refused")

@@ -37,9 +37,7 @@ func (u *Upgrader) publish(edit func(*Status)) {
 	u.mu.Lock()
 	edit(&u.status)
 	u.status.Running = u.running.Ref
-	if u.quarantine != nil {
-		u.status.LastFailed = u.quarantine.newest()
-	}
+	u.status.LastFailed = u.quarantine.newest()
 	status := u.status
 	u.mu.Unlock()
 	u.cfg.Host.Changed(status)

@@ -19,8 +19,7 @@ import (
 // incumbent's death is never a SIGPIPE.
 type stdio struct {
 	out, err    *os.File // the real ones
-	read, write *os.File
-	redirected  bool
+	read, write *os.File // the pipe; write is nil once restored
 }
 
 func openStdio() (*stdio, error) {
@@ -49,18 +48,18 @@ func dupFile(fd int, name string) (*os.File, error) {
 
 // redirect points descriptors 1 and 2 to the pipe.
 func (s *stdio) redirect() error {
-	s.redirected = true
 	fd := int(s.write.Fd())
 	return errors.Join(dupOver(fd, 1), dupOver(fd, 2))
 }
 
 // restore points them back and gives up the pipe's writing end.
 func (s *stdio) restore() error {
-	if !s.redirected {
+	if s.write == nil {
 		return nil
 	}
-	s.redirected = false
-	return errors.Join(restoreStdio(s.out, s.err), s.write.Close())
+	err := errors.Join(restoreStdio(s.out, s.err), s.write.Close())
+	s.write = nil
+	return err
 }
 
 // restoreStdio makes out and err the process's descriptors 1 and 2.
@@ -68,6 +67,7 @@ func restoreStdio(out, err *os.File) error {
 	return errors.Join(dupOver(int(out.Fd()), 1), dupOver(int(err.Fd()), 2))
 }
 
+// close comes after restore.
 func (s *stdio) close() error {
-	return errors.Join(s.restore(), s.out.Close(), s.err.Close(), s.read.Close())
+	return errors.Join(s.out.Close(), s.err.Close(), s.read.Close())
 }

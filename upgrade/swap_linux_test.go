@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
 	"net/http"
 	"net/url"
 	"os"
@@ -39,9 +38,6 @@ type rig struct {
 // newRig publishes a repository and starts version 1.0.0.
 func newRig(tb testing.TB, probation time.Duration, failpoints map[string]string) *rig {
 	tb.Helper()
-	if runtime.GOOS != "linux" {
-		tb.Skip("the hot swap is tested with /proc")
-	}
 	dir := tb.TempDir()
 	key := fixtureKey(tb, 1)
 	public, err := key.Public().(minisign.PublicKey).MarshalText()
@@ -70,7 +66,7 @@ func (r *rig) start(binary string) {
 	}
 	_ = os.Remove(r.env.Address)
 	r.cmd = exec.Command(binary)
-	r.cmd.Env = append(os.Environ(), roleVariable+"=agent", agentVariable+"="+string(env))
+	r.cmd.Env = append(os.Environ(), agentVariable+"="+string(env))
 	// A file, for a pipe would end with the first process.
 	out, err := os.OpenFile(r.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -240,7 +236,7 @@ func startLoad(r *rig, clients int) *load {
 			defer transport.CloseIdleConnections()
 			client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
 			for ctx.Err() == nil {
-				err := oneRequest(client, r.url("/echo"), i%4 < 2)
+				err := oneRequest(client, r.url(""), i%4 < 2)
 				l.mu.Lock()
 				l.requests++
 				if err != nil {
@@ -253,16 +249,16 @@ func startLoad(r *rig, clients int) *load {
 	return l
 }
 
-func oneRequest(client *http.Client, echo string, post bool) error {
+func oneRequest(client *http.Client, base string, post bool) error {
 	if !post {
-		res, err := client.Get(strings.TrimSuffix(echo, "/echo") + "/who")
+		res, err := client.Get(base + "/who")
 		if err != nil {
 			return err
 		}
 		_, err = io.Copy(io.Discard, res.Body)
 		return errors.Join(err, res.Body.Close())
 	}
-	res, err := client.Post(echo, "text/plain", strings.NewReader("a record"))
+	res, err := client.Post(base+"/echo", "text/plain", strings.NewReader("a record"))
 	if err != nil {
 		return err
 	}
@@ -453,17 +449,22 @@ func (r *rig) awaitFree() {
 	})
 }
 
-func TestRestartExecutesCurrentUnderTheSamePID(t *testing.T) {
-	r := newRig(t, 100*time.Millisecond, nil)
-	installed := r.cmd.Path
-	r.ask(r.publish(build{Version: "1.1.0"}))
-	r.ends("1.1.0")
+// upgradeAndKill leaves version current and no process alive.
+func (r *rig) upgradeAndKill(version string) {
+	r.Helper()
+	r.ask(r.publish(build{Version: version}))
+	r.ends(version)
 	<-r.done
 	if err := syscall.Kill(r.holder(), syscall.SIGKILL); err != nil {
-		t.Fatal(err)
+		r.Fatal(err)
 	}
 	r.awaitFree()
-	r.start(installed)
+}
+
+func TestRestartExecutesCurrentUnderTheSamePID(t *testing.T) {
+	r := newRig(t, 100*time.Millisecond, nil)
+	r.upgradeAndKill("1.1.0")
+	r.start(r.cmd.Path)
 	if w := r.serves("1.1.0"); w.PID != r.cmd.Process.Pid {
 		t.Errorf("1.1.0 has pid %d, the service manager started %d", w.PID, r.cmd.Process.Pid)
 	}
@@ -487,13 +488,7 @@ func TestInstallingANewerExecutableAdoptsIt(t *testing.T) {
 
 func TestAnOlderExecutableGivesWayToCurrent(t *testing.T) {
 	r := newRig(t, 100*time.Millisecond, nil)
-	r.ask(r.publish(build{Version: "1.1.0"}))
-	r.ends("1.1.0")
-	<-r.done
-	if err := syscall.Kill(r.holder(), syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	r.awaitFree()
+	r.upgradeAndKill("1.1.0")
 	// As with a container's image that is older than its volume.
 	r.start(makeBinary(t, build{Version: "1.0.5"}))
 	if w := r.serves("1.1.0"); w.PID != r.cmd.Process.Pid {

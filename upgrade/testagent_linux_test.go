@@ -41,15 +41,13 @@ func makeBinary(tb testing.TB, b build) string {
 	return path
 }
 
-// agentEnv configures a test agent; it travels in an environment variable.
+// agentEnv configures a test agent; it travels in agentVariable.
 type agentEnv struct {
 	StateDir, Repository, Key string
 	Address                   string // file to which the address is written
 	Probation                 time.Duration
 	Failpoints                map[string]string // by version
 }
-
-const agentVariable = "PERENNIAL_TEST_AGENT"
 
 // testAgent is the smallest host program: an HTTP server that can be asked
 // who it is and be told to upgrade.

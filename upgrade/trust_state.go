@@ -20,24 +20,17 @@ const seenStep = time.Hour
 // that nobody can take it back in time. It is kept on the host only.
 type trustState struct {
 	// Name is the program whose index it is about.
-	Name string
+	Name string `json:"name"`
 	// Sequence is the highest sequence accepted.
-	Sequence int64
+	Sequence int64 `json:"sequence"`
 	// Index is the SHA-256 of the index with that sequence.
-	Index string
+	Index string `json:"index"`
 	// Seen is the latest time at which an index was accepted.
-	Seen time.Time
+	Seen time.Time `json:"seen"`
 
 	// raw holds every member of the file. Another release of the program
 	// may have written more than this one knows, and must find it again.
 	raw map[string]json.RawMessage
-}
-
-type trustDocument struct {
-	Name     string    `json:"name"`
-	Sequence int64     `json:"sequence"`
-	Index    string    `json:"index"`
-	Seen     time.Time `json:"seen"`
 }
 
 // readTrustState returns the zero state for a file that is not there. A file
@@ -62,15 +55,15 @@ func readTrustState(path string) (trustState, error) {
 }
 
 func parseTrustState(data []byte) (trustState, error) {
-	var d trustDocument
-	if err := decodeDocument("file", data, maxTrustStateSize, &d); err != nil {
+	var s trustState
+	if err := decodeDocument("file", data, maxTrustStateSize, &s); err != nil {
 		return trustState{}, err
 	}
-	if d.Sequence < 0 || d.Sequence > maxSequence || (d.Sequence > 0 && (!validHex(d.Index) || checkName(d.Name) != nil)) {
+	if s.Sequence < 0 || s.Sequence > maxSequence || (s.Sequence > 0 && (!validHex(s.Index) || checkName(s.Name) != nil)) {
 		return trustState{}, errors.New("its name, sequence and index digest do not make sense")
 	}
-	s := trustState{Name: d.Name, Sequence: d.Sequence, Index: d.Index, Seen: d.Seen}
-	return s, json.Unmarshal(data, &s.raw)
+	err := json.Unmarshal(data, &s.raw)
+	return s, err
 }
 
 // encode returns the file's content, with the members of other releases.

@@ -42,7 +42,7 @@ func (u *Upgrader) upgrade(ctx context.Context, r Request) error {
 	}
 	if err != nil {
 		if ctx.Err() != nil {
-			err = fmt.Errorf("interrupted: the agent was told to stop: %w", err)
+			err = fmt.Errorf("%s: %w", interrupted, err)
 		}
 		return errors.Join(err, u.move(Failed, func(a *Attempt) { a.Reason = err.Error() }))
 	}
@@ -86,7 +86,7 @@ func (u *Upgrader) prepare(ctx context.Context, r Request) (Slot, error) {
 		return Slot{}, err
 	}
 	ref := Ref{Version: manifest.Version, Manifest: r.Pin.Digest, Binary: platform.SHA256}
-	return u.obtain(ctx, manifest, ref, raw, signature)
+	return u.obtain(ctx, manifest, ref, platform.Size, raw, signature)
 }
 
 // admit says whether the release may run here, before any of it is
@@ -105,9 +105,9 @@ func (u *Upgrader) admit(m *Manifest) (Platform, error) {
 	return m.Here()
 }
 
-// obtain downloads and stages the release, unless its slot is there and its
-// executable still has the signed digest.
-func (u *Upgrader) obtain(ctx context.Context, m *Manifest, ref Ref, raw, signature []byte) (Slot, error) {
+// obtain downloads and stages the release, whose executable has size bytes,
+// unless its slot is there and its executable still has the signed digest.
+func (u *Upgrader) obtain(ctx context.Context, m *Manifest, ref Ref, size int64, raw, signature []byte) (Slot, error) {
 	slot, err := u.slots.open(slotName(ref))
 	if err == nil && slot.Manifest == ref.Manifest {
 		if digest, err := fileDigest(slot.binary()); err == nil && digest == ref.Binary {
@@ -124,12 +124,8 @@ func (u *Upgrader) obtain(ctx context.Context, m *Manifest, ref Ref, raw, signat
 	if err := u.move(Downloading, func(a *Attempt) { a.To = ref }); err != nil {
 		return Slot{}, err
 	}
-	platform, err := m.Here()
-	if err != nil {
-		return Slot{}, err
-	}
 	// The download and the slot are there together for a moment.
-	if err := checkSpace(u.slots.stateDir, 2*platform.Size); err != nil {
+	if err := checkSpace(u.slots.stateDir, 2*size); err != nil {
 		return Slot{}, err
 	}
 	download := filepath.Join(u.slots.stateDir, downloadPrefix+ref.Binary)

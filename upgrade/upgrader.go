@@ -405,8 +405,7 @@ func (u *Upgrader) collect() {
 	if err := removeStale(u.cfg.StateDir, downloadPrefix, downloadRetention); err != nil {
 		u.log.Warn("abandoned downloads could not be removed", "error", err)
 	}
-	keep := map[string]bool{u.running.Name(): true}
-	removed, err := u.slots.collect(keep, u.cfg.Retention, time.Now())
+	removed, err := u.slots.collect(u.running.Name(), u.cfg.Retention, time.Now())
 	if err != nil {
 		u.log.Warn("slots could not be collected", "error", err)
 	}

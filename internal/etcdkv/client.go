@@ -12,14 +12,14 @@ import (
 	grpcbackoff "google.golang.org/grpc/backoff"
 )
 
-// Defaults of the connection. The server refuses clients that ping more
+// Settings of the connection. The server refuses clients that ping more
 // often than every 5 s.
 const (
-	defaultDialTimeout = 5 * time.Second
-	pingEvery          = 10 * time.Second
-	pingTimeout        = 5 * time.Second
-	reconnectMin       = 200 * time.Millisecond
-	reconnectMax       = 5 * time.Second
+	dialTimeout  = 5 * time.Second // one attempt
+	pingEvery    = 10 * time.Second
+	pingTimeout  = 5 * time.Second
+	reconnectMin = 200 * time.Millisecond
+	reconnectMax = 5 * time.Second
 )
 
 // ClientConfig says which etcd to talk to.
@@ -31,8 +31,6 @@ type ClientConfig struct {
 	TLS *tls.Config
 	// Username and Password authenticate where etcd asks for it.
 	Username, Password string
-	// DialTimeout bounds one attempt to connect; default 5 s.
-	DialTimeout time.Duration
 }
 
 // Dial builds a client. It does not wait for a connection: whether etcd can
@@ -40,10 +38,6 @@ type ClientConfig struct {
 func Dial(cfg ClientConfig) (*clientv3.Client, error) {
 	if len(cfg.Endpoints) == 0 {
 		return nil, errors.New("etcd: no endpoints given: want at least one, such as http://127.0.0.1:2379")
-	}
-	timeout := cfg.DialTimeout
-	if timeout <= 0 {
-		timeout = defaultDialTimeout
 	}
 	options := []grpc.DialOption{
 		// gRPC's own cap of 120 s lets leases expire long after etcd is back.
@@ -54,7 +48,7 @@ func Dial(cfg ClientConfig) (*clientv3.Client, error) {
 				Jitter:     0.5,
 				MaxDelay:   reconnectMax,
 			},
-			MinConnectTimeout: timeout,
+			MinConnectTimeout: dialTimeout,
 		}),
 	}
 	if cfg.Username != "" {
@@ -66,7 +60,7 @@ func Dial(cfg ClientConfig) (*clientv3.Client, error) {
 	return clientv3.New(clientv3.Config{
 		Endpoints:            slices.Clone(cfg.Endpoints),
 		TLS:                  cfg.TLS,
-		DialTimeout:          timeout,
+		DialTimeout:          dialTimeout,
 		DialKeepAliveTime:    pingEvery,
 		DialKeepAliveTimeout: pingTimeout,
 		// Pings on an idle connection count as abuse with the server's

@@ -70,7 +70,7 @@ func TestPasswordNeedsNoEtcdToStart(t *testing.T) {
 	put(t, plain, "/other", "with the lost token")
 	put(t, c, "/one", "2")
 	waittest.Until(t, "second value", o.has(map[string]string{"/one": "2"}))
-	waittest.Until(t, "a good beat", func() bool { at, _, _ := s.LastBeat(); return at.After(restarted) })
+	beatsSince(t, s, restarted)
 	if s.Lease() != lease {
 		t.Errorf("lease %x became %x", lease, s.Lease())
 	}

@@ -51,6 +51,15 @@ func leaseOf(t *testing.T, c *clientv3.Client, key string) (lease, created int64
 	return r.Kvs[0].Lease, r.Kvs[0].CreateRevision
 }
 
+// beatsSince waits for a good beat after that moment.
+func beatsSince(t *testing.T, s *etcdkv.Session, moment time.Time) {
+	t.Helper()
+	waittest.Until(t, "a good beat", func() bool {
+		at, _, err := s.LastBeat()
+		return err == nil && at.After(moment)
+	})
+}
+
 // TestLostLeaseIsGrantedAnew: an agent whose lease expired or was revoked
 // would otherwise stay out of the registry for ever.
 func TestLostLeaseIsGrantedAnew(t *testing.T) {
@@ -100,10 +109,7 @@ func TestOutageShorterThanTTLKeepsLease(t *testing.T) {
 			}
 			proxy.Heal()
 			healed := time.Now()
-			waittest.Until(t, "a good beat", func() bool {
-				at, _, err := s.LastBeat()
-				return err == nil && at.After(healed)
-			})
+			beatsSince(t, s, healed)
 			if l, c := leaseOf(t, direct, presence); l != lease || c != created {
 				t.Errorf("want the key untouched on lease %x from revision %d, found %x, %d", lease, created, l, c)
 			}
@@ -123,7 +129,7 @@ func TestEtcdRestartKeepsLease(t *testing.T) {
 	for range 2 {
 		server.Restart()
 		restarted := time.Now()
-		waittest.Until(t, "a good beat", func() bool { at, _, _ := s.LastBeat(); return at.After(restarted) })
+		beatsSince(t, s, restarted)
 	}
 	if s.Lease() != lease || len(leases) != 0 {
 		t.Errorf("want lease %x resumed, got %x and %d rewrites", lease, s.Lease(), len(leases))
@@ -256,11 +262,7 @@ func TestUnreachableEtcdIsReported(t *testing.T) {
 }
 
 func TestNewSessionRefusesWhatCannotWork(t *testing.T) {
-	c, err := etcdkv.Dial(etcdkv.ClientConfig{Endpoints: []string{"127.0.0.1:1"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := dial(t, etcdkv.ClientConfig{Endpoints: []string{"127.0.0.1:1"}})
 	for name, cfg := range map[string]etcdkv.SessionConfig{
 		"no client":                          {},
 		"TTL below what etcd can":            {Client: c, TTL: 500 * time.Millisecond},

@@ -264,11 +264,7 @@ func TestSlowReceiverGetsTheLastView(t *testing.T) {
 }
 
 func TestNewWatchRefusesWhatCannotWork(t *testing.T) {
-	c, err := etcdkv.Dial(etcdkv.ClientConfig{Endpoints: []string{"127.0.0.1:1"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := dial(t, etcdkv.ClientConfig{Endpoints: []string{"127.0.0.1:1"}})
 	onChange := func(etcdkv.View) {}
 	for name, cfg := range map[string]etcdkv.WatchConfig{
 		"no client":       {Keys: []string{"/k"}, OnChange: onChange},
