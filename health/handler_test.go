@@ -52,38 +52,21 @@ func TestProbesTellLiveFromReady(t *testing.T) {
 	m.Evaluate(t.Context())
 	m.Observe("latency", 0.25)
 	srv := serveHealth(t, m)
-	for _, tc := range []struct {
-		name, target string
-		status       int
-		body         string
-	}{
-		{"live", "/livez", 200, "ok\n"},
-		{"ready", "/readyz", 200, "ok\n"},
-		{"live in full", "/livez?verbose", 200, "[+] loop ok\nlive\n"},
-		{"ready in full", "/readyz?verbose", 200, "[-] extra failed: down\n[+] loop ok\n[+] store ok\n[unknown] latency 0.25, alert slow above 1\nready\n"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			if status, body, _ := get(t, srv, tc.target, ""); status != tc.status || body != tc.body {
-				t.Errorf("%s: %d %q, want %d %q", tc.target, status, body, tc.status, tc.body)
+	probe := func(name, target string, wantStatus int, wantBody string) {
+		t.Run(name, func(t *testing.T) {
+			if status, body, _ := get(t, srv, target, ""); status != wantStatus || body != wantBody {
+				t.Errorf("%s: %d %q, want %d %q", target, status, body, wantStatus, wantBody)
 			}
 		})
 	}
+	probe("live", "/livez", 200, "ok\n")
+	probe("ready", "/readyz", 200, "ok\n")
+	probe("live in full", "/livez?verbose", 200, "[+] loop ok\nlive\n")
+	probe("ready in full", "/readyz?verbose", 200, "[-] extra failed: down\n[+] loop ok\n[+] store ok\n[unknown] latency 0.25, alert slow above 1\nready\n")
 	m.Set("draining", errors.New("an upgrade is under way"))
-	for _, tc := range []struct {
-		name, target string
-		status       int
-		body         string
-	}{
-		{"a draining process stays live", "/livez", 200, "ok\n"},
-		{"a draining process is not ready", "/readyz", 503, "not ready: draining\n"},
-		{"the reason is in the full answer", "/readyz?verbose", 503, "[-] draining failed: an upgrade is under way\n[-] extra failed: down\n[+] loop ok\n[+] store ok\n[unknown] latency 0.25, alert slow above 1\nnot ready\n"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			if status, body, _ := get(t, srv, tc.target, ""); status != tc.status || body != tc.body {
-				t.Errorf("%s: %d %q, want %d %q", tc.target, status, body, tc.status, tc.body)
-			}
-		})
-	}
+	probe("a draining process stays live", "/livez", 200, "ok\n")
+	probe("a draining process is not ready", "/readyz", 503, "not ready: draining\n")
+	probe("the reason is in the full answer", "/readyz?verbose", 503, "[-] draining failed: an upgrade is under way\n[-] extra failed: down\n[+] loop ok\n[+] store ok\n[unknown] latency 0.25, alert slow above 1\nnot ready\n")
 }
 
 func TestProbeAsJSONIsTheReport(t *testing.T) {

@@ -183,17 +183,24 @@ func (m *Monitor) observe(indicator string, value float64, basis string) {
 	now := time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := m.series[indicator]
-	if s == nil {
-		s = &series{}
-		m.series[indicator] = s
-	}
+	s := m.sampled(indicator)
 	s.value, s.at, s.basis = value, now, basis
 	for _, j := range m.judges {
 		if j.rule.Indicator == indicator {
 			j.add(value)
 		}
 	}
+}
+
+// sampled returns the series of an indicator, a new one if need be. m.mu is
+// held.
+func (m *Monitor) sampled(indicator string) *series {
+	s := m.series[indicator]
+	if s == nil {
+		s = &series{}
+		m.series[indicator] = s
+	}
+	return s
 }
 
 // Report returns the tree as it stands. It runs nothing.

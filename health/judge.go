@@ -15,7 +15,7 @@ type series struct {
 // judge is a rule with its state. Monitor.mu guards it.
 type judge struct {
 	rule Rule
-	due  time.Time
+	due  time.Time // zero: at once
 
 	folded float64 // of the samples since the last judgement
 	fresh  bool    // there was one
@@ -43,9 +43,7 @@ func (j *judge) take(s *series, now time.Time) (float64, bool) {
 	folded, fresh := j.folded, j.fresh
 	j.folded, j.fresh = 0, false
 	switch {
-	case j.rule.Fold == Sum:
-		return folded, true
-	case fresh:
+	case fresh, j.rule.Fold == Sum:
 		return folded, true
 	case s == nil || s.at.IsZero():
 		return 0, false

@@ -49,13 +49,6 @@ func (p *probe) report() CheckReport {
 	return r
 }
 
-func (p *probe) record(text string, now time.Time, took time.Duration) {
-	if wasOK := p.ok(); !p.ran || wasOK != (text == "") {
-		p.since = now
-	}
-	p.ran, p.text, p.at, p.duration = true, text, now, took
-}
-
 // start calls the check's function in a goroutine. m.mu is held. ctx ends the
 // call early; its result is then dropped.
 func (m *Monitor) start(ctx context.Context, p *probe) {
@@ -102,12 +95,15 @@ func (m *Monitor) settle(ctx context.Context, p *probe, a *attempt, err error) {
 		text = fmt.Sprintf("no answer within %v", p.check.Timeout)
 	}
 	wasOK, first := p.ok(), !p.ran
-	p.record(text, now, took)
-	switch {
-	case text != "" && (wasOK || first):
-		m.log.Warn("health check failed", "check", p.check.Name, "kind", p.check.Kind, "error", text)
-	case text == "" && !wasOK && !first:
-		m.log.Info("health check passes again", "check", p.check.Name, "kind", p.check.Kind)
+	p.ran, p.text, p.at, p.duration = true, text, now, took
+	if first || wasOK != p.ok() {
+		p.since = now
+		switch {
+		case !p.ok():
+			m.log.Warn("health check failed", "check", p.check.Name, "kind", p.check.Kind, "error", text)
+		case !first:
+			m.log.Info("health check passes again", "check", p.check.Name, "kind", p.check.Kind)
+		}
 	}
 	notify(m.changed)
 }

@@ -68,9 +68,6 @@ func (m *Monitor) tick(ctx context.Context, now time.Time) time.Time {
 		next = earlier(next, p.due)
 	}
 	for _, j := range m.judges {
-		if j.due.IsZero() {
-			j.due = now
-		}
 		if !j.due.After(now) {
 			m.judge(j, now)
 			j.due = following(j.due, j.rule.Every, now)
@@ -103,11 +100,7 @@ func (m *Monitor) sampleMemory() {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := m.series[MemoryPercent]
-	if s == nil {
-		s = &series{}
-		m.series[MemoryPercent] = s
-	}
+	s := m.sampled(MemoryPercent)
 	text := "not measured: " + errorText(err)
 	if s.basis != text {
 		m.log.Info("memory is not measured", "error", err)

@@ -21,16 +21,17 @@ const maxExecutableBytes = 1 << 30
 // directory after the check has no effect on what was checked.
 type depot struct{ dir string }
 
+// admit makes sure of a sound copy of the executable at path, and that the
+// digest of both is want.
+func (d *depot) admit(path, want string) error {
+	if d.check(want) != nil {
+		return d.deposit(path, want)
+	}
+	return checkFile(path, want)
+}
+
 // deposit copies the executable at path in, if its digest is want.
 func (d *depot) deposit(path, want string) error {
-	if d.check(want) == nil {
-		// Already here; what matters then is only that the file agrees.
-		got, err := hashFile(path)
-		if err == nil && got != want {
-			err = digestError(path, want, got)
-		}
-		return err
-	}
 	src, err := openRegular(path)
 	if err != nil {
 		return err
@@ -49,13 +50,7 @@ func (d *depot) deposit(path, want string) error {
 func (d *depot) path(sum string) string { return filepath.Join(d.dir, ExecutableName(sum)) }
 
 // check hashes the copy again: a damaged disk must not run either.
-func (d *depot) check(sum string) error {
-	got, err := hashFile(d.path(sum))
-	if err == nil && got != sum {
-		err = digestError(d.path(sum), sum, got)
-	}
-	return err
-}
+func (d *depot) check(sum string) error { return checkFile(d.path(sum), sum) }
 
 // collect deletes copies that are not in keep. One that still runs goes on
 // running.
@@ -83,17 +78,20 @@ func digestError(path, want, got string) error {
 	return fmt.Errorf("%w: %s: wanted sha256 %s as its manifest says, found %s; copy the executable that belongs to the manifest, or correct the manifest's sha256", ErrDigest, path, want, got)
 }
 
-func hashFile(path string) (string, error) {
+func checkFile(path, want string) error {
 	f, err := openRegular(path)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer func() { _ = f.Close() }()
 	h := sha256.New()
 	if _, err := io.Copy(h, io.LimitReader(f, maxExecutableBytes)); err != nil {
-		return "", err
+		return err
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	if got := hex.EncodeToString(h.Sum(nil)); got != want {
+		return digestError(path, want, got)
+	}
+	return nil
 }
 
 // copyHashed copies src into a new temporary file in dir and returns its path

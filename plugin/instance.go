@@ -112,7 +112,7 @@ func (l *launcher) bringUp(ctx context.Context, i *instance, started func(pid in
 	if i.room, err = l.rooms.open(i.bundle.manifest.Name); err != nil {
 		return err
 	}
-	i.proc, err = newProcess(l.depot.path(i.bundle.manifest.SHA256), i.room.dir, nil)
+	i.proc, err = newProcess(l.depot.path(i.bundle.manifest.SHA256), i.room.dir)
 	if err != nil {
 		return err
 	}
@@ -203,9 +203,6 @@ func (i *instance) leave() {
 }
 
 func (i *instance) hasExited() bool {
-	if i.proc == nil {
-		return false
-	}
 	select {
 	case <-i.proc.exited:
 		return true

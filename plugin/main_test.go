@@ -5,10 +5,8 @@ package plugin_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -21,6 +19,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/perennial-go/perennial/internal/reexec"
 	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin"
 	"github.com/perennial-go/perennial/plugin/pluginpb"
@@ -28,30 +27,25 @@ import (
 )
 
 // The test binary is also the plugin that the tests run, and a host that the
-// tests kill. What a plugin is to do is appended to its copy of the binary:
+// tests kill. What a plugin is to do is the payload of its copy of the binary:
 // each spec so has a digest of its own, as each release of a plugin has.
 
-const (
-	trailerMark = "\n#perennial-test-plugin:"
-	hostEnv     = "PERENNIAL_TEST_HOST"
-)
+const hostEnv = "PERENNIAL_TEST_HOST"
 
 func TestMain(m *testing.M) {
+	serve := serveHost
 	switch {
 	case os.Getenv(pluginpb.CookieKey) != "":
-		if err := servePlugin(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	case os.Getenv(hostEnv) != "":
-		if err := serveHost(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
+		serve = servePlugin
+	case os.Getenv(hostEnv) == "":
+		goleak.VerifyTestMain(m)
+		return
 	}
-	goleak.VerifyTestMain(m)
+	if err := serve(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
 }
 
 // spec is what a test's plugin is to do.
@@ -72,18 +66,9 @@ type spec struct {
 
 // servePlugin is the plugin's main.
 func servePlugin() error {
-	path, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	_, trailer, ok := bytes.Cut(data[max(len(data)-4096, 0):], []byte(trailerMark))
 	var s spec
-	if err := json.Unmarshal(trailer, &s); !ok || err != nil {
-		return fmt.Errorf("no spec at the end of %s: %w", path, err)
+	if err := reexec.Payload(&s); err != nil {
+		return err
 	}
 	if s.ExitEarly {
 		return errors.New("no configuration for the frobnicator")
@@ -92,15 +77,17 @@ func servePlugin() error {
 	if s.Report != "" {
 		version = s.Report
 	}
-	err = sdk.Serve(sdk.Config{
-		Name: s.Name, Version: version,
-		Capabilities: []string{"count", "environ", "fds", "crash", "fail", "settings", "offspring", "flood"},
-	}, &testPlugin{spec: s})
+	err := sdk.Serve(sdk.Config{Name: s.Name, Version: version, Capabilities: capabilities()}, &testPlugin{spec: s})
 	if s.Outlive {
 		for range time.Tick(time.Hour) { //nolint:revive // for ever
 		}
 	}
 	return err
+}
+
+// capabilities are those of testPlugin.
+func capabilities() []string {
+	return []string{"count", "environ", "fds", "crash", "fail", "settings", "offspring", "flood"}
 }
 
 type testPlugin struct {
@@ -220,38 +207,15 @@ func serveHost() error {
 // build writes an executable that does what s says.
 func build(tb testing.TB, s spec) string {
 	tb.Helper()
-	self, err := os.Executable()
-	if err != nil {
+	path := filepath.Join(tb.TempDir(), s.Name)
+	if err := reexec.Copy(path, s); err != nil {
 		tb.Fatal(err)
 	}
-	src, err := os.Open(self)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer func() { _ = src.Close() }()
-	dst, err := os.OpenFile(filepath.Join(tb.TempDir(), s.Name), os.O_CREATE|os.O_WRONLY, 0o755)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	trailer, err := json.Marshal(s)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	_, err = io.Copy(dst, src)
-	if err == nil {
-		_, err = dst.WriteString(trailerMark + string(trailer))
-	}
-	if err = errors.Join(err, dst.Close()); err != nil {
-		tb.Fatal(err)
-	}
-	return dst.Name()
+	return path
 }
 
 func manifest(s spec) plugin.Manifest {
-	return plugin.Manifest{
-		Name: s.Name, Version: s.Version,
-		Capabilities: []string{"count", "environ", "fds", "crash", "fail", "settings", "offspring", "flood"},
-	}
+	return plugin.Manifest{Name: s.Name, Version: s.Version, Capabilities: capabilities()}
 }
 
 // install builds s and puts it into dir.
@@ -311,6 +275,16 @@ func startHost(tb testing.TB, dir string, adjust func(*plugin.Config)) *host {
 	return h
 }
 
+// startProbe starts a host of the plugin probe 1.0.0, and returns once that
+// runs.
+func startProbe(tb testing.TB, adjust func(*plugin.Config)) (*host, plugin.Status) {
+	tb.Helper()
+	dir := tb.TempDir()
+	install(tb, dir, spec{Name: "probe", Version: "1.0.0"})
+	h := startHost(tb, dir, adjust)
+	return h, h.awaitState(tb, "probe", plugin.Running)
+}
+
 func (h *host) status(name string) plugin.Status {
 	for _, s := range h.List() {
 		if s.Name == name {
@@ -342,6 +316,14 @@ func (h *host) awaitVersion(tb testing.TB, name, version string) plugin.Status {
 	tb.Helper()
 	return h.await(tb, name, "running "+version, func(s plugin.Status) bool {
 		return s.State == plugin.Running && s.Version == version
+	})
+}
+
+// awaitAnother waits until the plugin runs in another process than before's.
+func (h *host) awaitAnother(tb testing.TB, name string, before plugin.Status) plugin.Status {
+	tb.Helper()
+	return h.await(tb, name, fmt.Sprintf("running, not as process %d", before.PID), func(s plugin.Status) bool {
+		return s.State == plugin.Running && s.PID != before.PID
 	})
 }
 

@@ -7,13 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/perennial-go/perennial/internal/ident"
 	"github.com/perennial-go/perennial/plugin/pluginpb"
 )
 
@@ -27,11 +27,7 @@ const manifestSchema = 1
 const (
 	maxManifestBytes = 64 << 10
 	maxManifestDepth = 32
-)
-
-var (
-	namePattern       = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$`)
-	capabilityPattern = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$`)
+	maxLabelBytes    = 63
 )
 
 // Manifest is the content of a NAME.plugin.yaml. It holds no path: the
@@ -62,28 +58,28 @@ type Manifest struct {
 }
 
 // ValidName reports whether name can be a plugin's.
-func ValidName(name string) bool { return namePattern.MatchString(name) }
+func ValidName(name string) bool { return validLabel(name, "-") }
+
+// validLabel reports whether s has 1 to 63 of a-z, 0-9 and, neither first nor
+// last, the bytes of inner.
+func validLabel(s, inner string) bool {
+	return len(s) <= maxLabelBytes && ident.Valid(s, inner) && s == strings.ToLower(s) &&
+		strings.IndexByte(inner, s[len(s)-1]) < 0
+}
 
 // ParseManifest reads a complete manifest. It is strict: an unknown or
 // repeated field, an alias, a second document, more than 64 KiB, another
 // schema or any invalid value is an error that wraps ErrManifest.
-func ParseManifest(data []byte) (Manifest, error) {
-	m, err := decodeManifest(data)
-	if err == nil {
-		err = m.validate(true)
-	}
-	if err != nil {
-		return Manifest{}, fmt.Errorf("%w: %w", ErrManifest, err)
-	}
-	return m, nil
-}
+func ParseManifest(data []byte) (Manifest, error) { return parse(data, true) }
 
 // ParseTemplate reads a manifest that need not have a sha256 yet, as it is
 // kept in a source tree; Install fills that in.
-func ParseTemplate(data []byte) (Manifest, error) {
+func ParseTemplate(data []byte) (Manifest, error) { return parse(data, false) }
+
+func parse(data []byte, complete bool) (Manifest, error) {
 	m, err := decodeManifest(data)
 	if err == nil {
-		err = m.validate(false)
+		err = m.validate(complete)
 	}
 	if err != nil {
 		return Manifest{}, fmt.Errorf("%w: %w", ErrManifest, err)
@@ -163,7 +159,7 @@ func (m *Manifest) validate(complete bool) error {
 		return errors.New("capabilities: want at least one, found none")
 	}
 	for _, c := range m.Capabilities {
-		if !capabilityPattern.MatchString(c) {
+		if !validLabel(c, "._-") {
 			return fmt.Errorf("capabilities: want 1 to 63 of a-z, 0-9, dot, underscore and hyphen, found %q", c)
 		}
 	}

@@ -90,21 +90,9 @@ func (c *Config) setDefaults() {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	for _, d := range []struct {
-		field *time.Duration
-		value time.Duration
-	}{
-		{&c.ScanEvery, 2 * time.Second},
-		{&c.StartTimeout, 10 * time.Second},
-		{&c.StopTimeout, 5 * time.Second},
-		{&c.HealthEvery, 10 * time.Second},
-		{&c.HealthTimeout, 5 * time.Second},
-		{&c.BackoffMin, 500 * time.Millisecond},
-		{&c.BackoffMax, 30 * time.Second},
-		{&c.CrashWindow, 2 * time.Minute},
-	} {
-		if *d.field == 0 {
-			*d.field = d.value
+	for _, d := range c.durations() {
+		if *d.value == 0 {
+			*d.value = d.preset
 		}
 	}
 	if c.CrashLimit == 0 {
@@ -112,14 +100,30 @@ func (c *Config) setDefaults() {
 	}
 }
 
+// duration is a field of Config and its default.
+type duration struct {
+	name   string
+	value  *time.Duration
+	preset time.Duration
+}
+
+func (c *Config) durations() []duration {
+	return []duration{
+		{"ScanEvery", &c.ScanEvery, 2 * time.Second},
+		{"StartTimeout", &c.StartTimeout, 10 * time.Second},
+		{"StopTimeout", &c.StopTimeout, 5 * time.Second},
+		{"HealthEvery", &c.HealthEvery, 10 * time.Second},
+		{"HealthTimeout", &c.HealthTimeout, 5 * time.Second},
+		{"BackoffMin", &c.BackoffMin, 500 * time.Millisecond},
+		{"BackoffMax", &c.BackoffMax, 30 * time.Second},
+		{"CrashWindow", &c.CrashWindow, 2 * time.Minute},
+	}
+}
+
 func (c *Config) validate() error {
-	for name, d := range map[string]time.Duration{
-		"ScanEvery": c.ScanEvery, "StartTimeout": c.StartTimeout, "StopTimeout": c.StopTimeout,
-		"HealthEvery": c.HealthEvery, "HealthTimeout": c.HealthTimeout,
-		"BackoffMin": c.BackoffMin, "BackoffMax": c.BackoffMax, "CrashWindow": c.CrashWindow,
-	} {
-		if d < 0 {
-			return fmt.Errorf("Config.%s: want a positive duration, found %s", name, d)
+	for _, d := range c.durations() {
+		if *d.value < 0 {
+			return fmt.Errorf("Config.%s: want a positive duration, found %s", d.name, *d.value)
 		}
 	}
 	if c.BackoffMax < c.BackoffMin {

@@ -39,8 +39,8 @@ type process struct {
 	err     error
 }
 
-// newProcess prepares path to run in dir. env is added to the host's part.
-func newProcess(path, dir string, env []string) (*process, error) {
+// newProcess prepares path to run in dir.
+func newProcess(path, dir string) (*process, error) {
 	cmd := exec.Command(path)
 	cmd.Dir = dir
 	for _, key := range inherited {
@@ -48,7 +48,6 @@ func newProcess(path, dir string, env []string) (*process, error) {
 			cmd.Env = append(cmd.Env, key+"="+v)
 		}
 	}
-	cmd.Env = append(cmd.Env, env...)
 	isolate(cmd)
 	p := &process{cmd: cmd, exited: make(chan struct{})}
 	stdin, life, err := os.Pipe()
@@ -148,13 +147,14 @@ func (p *process) kill() {
 	}
 }
 
-// withPID calls f while the process's id is certain to be its own.
-func (p *process) withPID(f func(pid int)) {
+// usage measures the process while its id is certain to be its own.
+func (p *process) usage() Usage {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.started && !p.reaped {
-		f(p.cmd.Process.Pid)
+	if !p.started || p.reaped {
+		return Usage{}
 	}
+	return measure(p.cmd.Process.Pid)
 }
 
 func (p *process) pid() int {

@@ -74,7 +74,7 @@ func TestDamagedCopyIsNotRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	// It is made anew from the original.
-	h.await(t, "probe", "running again", func(s plugin.Status) bool { return s.State == plugin.Running && s.PID != first.PID })
+	h.awaitAnother(t, "probe", first)
 	if got, err := os.ReadFile(private); err != nil || bytes.HasPrefix(got, []byte("#!")) {
 		t.Errorf("the damaged copy is still there: %v", err)
 	}
@@ -175,11 +175,8 @@ func (b *lockedBuffer) String() string {
 }
 
 func TestPluginsLogReachesTheHostWithItsLevel(t *testing.T) {
-	dir := t.TempDir()
-	install(t, dir, spec{Name: "probe", Version: "1.0.0"})
 	var log lockedBuffer
-	h := startHost(t, dir, func(c *plugin.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
-	h.awaitState(t, "probe", plugin.Running)
+	startProbe(t, func(c *plugin.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	waittest.Until(t, "the log holds what the plugin said", func() bool {
 		return strings.Contains(log.String(), `level=WARN msg="plugin says" plugin=probe version=1.0.0 text="hello from the plugin" fields=map[version:1.0.0]`)
 	})
@@ -269,11 +266,9 @@ func TestUnusableStateDirEndsRun(t *testing.T) {
 }
 
 func TestChangesAreTold(t *testing.T) {
-	dir := t.TempDir()
-	install(t, dir, spec{Name: "probe", Version: "1.0.0"})
 	var mu sync.Mutex
 	var states []string
-	h := startHost(t, dir, func(c *plugin.Config) {
+	h, _ := startProbe(t, func(c *plugin.Config) {
 		c.OnChange = func(all []plugin.Status) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -282,7 +277,6 @@ func TestChangesAreTold(t *testing.T) {
 			}
 		}
 	})
-	h.awaitState(t, "probe", plugin.Running)
 	h.end()
 	mu.Lock()
 	defer mu.Unlock()

@@ -57,15 +57,12 @@ func (c *collector) last() string {
 }
 
 func TestReloadUnderAStreamLosesNothing(t *testing.T) {
-	dir := t.TempDir()
-	install(t, dir, spec{Name: "probe", Version: "1.0.0"})
-	h := startHost(t, dir, nil)
-	first := h.awaitState(t, "probe", plugin.Running)
+	h, first := startProbe(t, nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	c, failed := &collector{}, make(chan error, 1)
 	go func() { failed <- c.run(ctx, h) }()
 	for _, version := range []string{"1.1.0", "1.2.0"} {
-		install(t, dir, spec{Name: "probe", Version: version})
+		install(t, h.dir, spec{Name: "probe", Version: version})
 		waittest.Nil(t, version+" gives results", func() error {
 			if last := c.last(); !strings.HasPrefix(last, version+" ") {
 				return fmt.Errorf("the last result is %q", last)
@@ -98,10 +95,7 @@ func TestReloadUnderAStreamLosesNothing(t *testing.T) {
 }
 
 func TestHalfWrittenPairKeepsTheOldRunning(t *testing.T) {
-	dir := t.TempDir()
-	install(t, dir, spec{Name: "probe", Version: "1.0.0"})
-	h := startHost(t, dir, nil)
-	old := h.awaitState(t, "probe", plugin.Running)
+	h, old := startProbe(t, nil)
 
 	staging := t.TempDir()
 	install(t, staging, spec{Name: "probe", Version: "1.1.0"})
@@ -124,12 +118,12 @@ func TestHalfWrittenPairKeepsTheOldRunning(t *testing.T) {
 		{"executable cut short", "probe.new", exe[:len(exe)/2]},
 	}
 	for _, step := range steps {
-		path := filepath.Join(dir, step.path)
+		path := filepath.Join(h.dir, step.path)
 		if err := os.WriteFile(path, step.data, 0o755); err != nil {
 			t.Fatal(err)
 		}
 		if step.path == "probe.new" {
-			if err := os.Rename(path, filepath.Join(dir, "probe")); err != nil {
+			if err := os.Rename(path, filepath.Join(h.dir, "probe")); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -147,7 +141,7 @@ func TestHalfWrittenPairKeepsTheOldRunning(t *testing.T) {
 	h.await(t, "probe", "restarted from the copy", func(s plugin.Status) bool {
 		return s.State == plugin.Running && s.Version == "1.0.0" && s.PID != old.PID
 	})
-	if err := os.WriteFile(filepath.Join(dir, "probe"), exe, 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(h.dir, "probe"), exe, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if s := h.awaitVersion(t, "probe", "1.1.0"); s.Reason != "" {
@@ -187,13 +181,10 @@ func TestNewGenerationThatFailsLeavesTheOldInCharge(t *testing.T) {
 }
 
 func TestOldGenerationThatDiesWhileTheNewOneFailsComesBack(t *testing.T) {
-	dir := t.TempDir()
-	install(t, dir, spec{Name: "probe", Version: "1.0.0"})
-	h := startHost(t, dir, func(c *plugin.Config) {
+	h, old := startProbe(t, func(c *plugin.Config) {
 		c.CrashLimit, c.BackoffMin, c.BackoffMax = 4, 300*time.Millisecond, 300*time.Millisecond
 	})
-	old := h.awaitState(t, "probe", plugin.Running)
-	install(t, dir, spec{Name: "probe", Version: "2.0.0", ExitEarly: true})
+	install(t, h.dir, spec{Name: "probe", Version: "2.0.0", ExitEarly: true})
 	h.await(t, "probe", "trying the new one", func(s plugin.Status) bool { return strings.Contains(s.Reason, "will be tried again") })
 	if _, err := h.ask(t, "probe", plugin.Task{Capability: "crash"}); !errors.Is(err, plugin.ErrInterrupted) {
 		t.Errorf("crash: %v", err)

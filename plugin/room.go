@@ -125,14 +125,11 @@ func (r *rooms) sweep() {
 			// name on it the directory may be in use. One without a socket
 			// inside is not.
 			err = os.Remove(dir)
-			t = nil
 		}
 		switch {
 		case err != nil:
 			r.log.Warn("plugin directory of an earlier host is left", "dir", dir, "error", err)
-		case t == nil:
-		case alive(t.Host, t.Since):
-		default:
+		case t != nil && !alive(t.Host, t.Since):
 			r.evict(dir, t)
 		}
 	}
@@ -161,11 +158,12 @@ func (r *rooms) evict(dir string, t *tenant) {
 			return
 		}
 	}
-	room{dir: dir, note: dir, log: r.log}.close()
+	left := room{dir: dir, note: dir, log: r.log}
 	// Only a directory of the form that open makes is removed elsewhere.
 	if t.Dir != "" && filepath.Dir(t.Dir) == filepath.Clean(os.TempDir()) {
-		room{dir: t.Dir, note: t.Dir, log: r.log}.close()
+		left.dir = t.Dir
 	}
+	left.close()
 }
 
 func alive(pid int, started string) bool {

@@ -213,7 +213,7 @@ func (m *Manager) read(name string) (*bundle, error) {
 		return nil, err
 	}
 	exe := m.executablePath(name)
-	if err := m.launcher.depot.deposit(exe, manifest.SHA256); err != nil {
+	if err := m.launcher.depot.admit(exe, manifest.SHA256); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("%s: wanted the executable of %s %s there, found nothing; copy it beside its manifest", exe, name, manifest.Version)
 		}

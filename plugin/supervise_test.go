@@ -42,16 +42,11 @@ func TestPluginRunsAndReportsWhatItIsAndUses(t *testing.T) {
 }
 
 func TestKilledPluginIsRestartedWithBackoffAndCounted(t *testing.T) {
-	dir := t.TempDir()
-	install(t, dir, spec{Name: "probe", Version: "1.0.0"})
-	h := startHost(t, dir, nil)
-	first := h.awaitState(t, "probe", plugin.Running)
+	h, first := startProbe(t, nil)
 	if err := syscall.Kill(first.PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	second := h.await(t, "probe", "running again", func(s plugin.Status) bool {
-		return s.State == plugin.Running && s.PID != first.PID
-	})
+	second := h.awaitAnother(t, "probe", first)
 	if second.Restarts != 1 || second.Exceptions != 1 {
 		t.Errorf("want 1 restart and 1 exception, found %+v", second)
 	}
@@ -93,17 +88,12 @@ func TestCrashLoopIsQuarantinedUntilAFileChanges(t *testing.T) {
 }
 
 func TestFrozenPluginIsKilledAndRestarted(t *testing.T) {
-	dir := t.TempDir()
-	install(t, dir, spec{Name: "probe", Version: "1.0.0"})
-	h := startHost(t, dir, func(c *plugin.Config) { c.HealthTimeout = 500 * time.Millisecond })
-	first := h.awaitState(t, "probe", plugin.Running)
+	h, first := startProbe(t, func(c *plugin.Config) { c.HealthTimeout = 500 * time.Millisecond })
 	if err := syscall.Kill(first.PID, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	h.awaitState(t, "probe", plugin.Degraded)
-	s := h.await(t, "probe", "restarted", func(s plugin.Status) bool {
-		return s.State == plugin.Running && s.PID != first.PID
-	})
+	s := h.awaitAnother(t, "probe", first)
 	if s.Restarts < 1 || s.Exceptions < 3 {
 		t.Errorf("want a restart, two missed checks and a death counted, found %+v", s)
 	}
@@ -168,10 +158,7 @@ func TestRunReturnsOnTimeWhateverAPluginDoes(t *testing.T) {
 }
 
 func TestGrandchildrenEndWithTheirPlugin(t *testing.T) {
-	dir := t.TempDir()
-	install(t, dir, spec{Name: "probe", Version: "1.0.0"})
-	h := startHost(t, dir, nil)
-	first := h.awaitState(t, "probe", plugin.Running)
+	h, first := startProbe(t, nil)
 	child, err := h.ask(t, "probe", plugin.Task{Capability: "offspring"})
 	if err != nil {
 		t.Fatal(err)
@@ -181,7 +168,7 @@ func TestGrandchildrenEndWithTheirPlugin(t *testing.T) {
 	if err := syscall.Kill(first.PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	h.await(t, "probe", "restarted", func(s plugin.Status) bool { return s.State == plugin.Running && s.PID != first.PID })
+	h.awaitAnother(t, "probe", first)
 	awaitGone(t, atoi(t, child))
 }
 
@@ -213,11 +200,8 @@ func TestUnhealthyPluginIsDegradedNotKilled(t *testing.T) {
 }
 
 func TestRemovedPluginIsStoppedAndForgotten(t *testing.T) {
-	dir := t.TempDir()
-	install(t, dir, spec{Name: "probe", Version: "1.0.0"})
-	h := startHost(t, dir, nil)
-	s := h.awaitState(t, "probe", plugin.Running)
-	if err := os.Remove(filepath.Join(dir, "probe"+plugin.ManifestSuffix)); err != nil {
+	h, s := startProbe(t, nil)
+	if err := os.Remove(filepath.Join(h.dir, "probe"+plugin.ManifestSuffix)); err != nil {
 		t.Fatal(err)
 	}
 	waittest.Until(t, "it is not listed any more", func() bool { return len(h.List()) == 0 })
@@ -225,7 +209,7 @@ func TestRemovedPluginIsStoppedAndForgotten(t *testing.T) {
 	if _, err := h.ask(t, "probe", plugin.Task{Capability: "count"}); !errors.Is(err, plugin.ErrNotFound) {
 		t.Errorf("Execute: want ErrNotFound, found %v", err)
 	}
-	install(t, dir, spec{Name: "probe", Version: "1.0.2"})
+	install(t, h.dir, spec{Name: "probe", Version: "1.0.2"})
 	h.awaitVersion(t, "probe", "1.0.2")
 }
 

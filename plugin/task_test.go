@@ -33,10 +33,7 @@ func TestPluginSeesNothingOfTheHostsEnvironmentAndDescriptors(t *testing.T) {
 	t.Setenv("LISTEN_FDS", "1")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
 	t.Setenv("TZ", "Europe/Berlin")
-	dir := t.TempDir()
-	install(t, dir, spec{Name: "probe", Version: "1.0.0"})
-	h := startHost(t, dir, nil)
-	h.awaitState(t, "probe", plugin.Running)
+	h, _ := startProbe(t, nil)
 	env, err := h.ask(t, "probe", plugin.Task{Capability: "environ"})
 	if err != nil {
 		t.Fatal(err)
@@ -90,10 +87,7 @@ func TestSettingsReachThePluginAsJSON(t *testing.T) {
 }
 
 func TestExecuteErrorsTellWhoseFaultItIs(t *testing.T) {
-	dir := t.TempDir()
-	install(t, dir, spec{Name: "probe", Version: "1.0.0"})
-	h := startHost(t, dir, nil)
-	h.awaitState(t, "probe", plugin.Running)
+	h, _ := startProbe(t, nil)
 	mine := errors.New("disk full")
 	cancelled, cancel := context.WithCancel(context.Background())
 	deliver := func(plugin.Result) error { return nil }
@@ -203,21 +197,15 @@ func spawnHost(t *testing.T, dir, state string) (*exec.Cmd, int) {
 }
 
 func TestLongStateDirStillHasASocket(t *testing.T) {
-	dir := t.TempDir()
-	install(t, dir, spec{Name: "probe", Version: "1.0.0"})
 	deep := filepath.Join(t.TempDir(), strings.Repeat("long/", 30))
-	h := startHost(t, dir, func(c *plugin.Config) { c.StateDir = deep; c.HealthEvery = time.Hour })
-	h.awaitState(t, "probe", plugin.Running)
+	startProbe(t, func(c *plugin.Config) { c.StateDir = deep; c.HealthEvery = time.Hour })
 }
 
 func TestLongTempDirStillHasASocket(t *testing.T) {
-	dir := t.TempDir()
-	install(t, dir, spec{Name: "probe", Version: "1.0.0"})
 	deep := filepath.Join(t.TempDir(), strings.Repeat("long/", 30))
 	if err := os.MkdirAll(deep, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("TMPDIR", deep)
-	h := startHost(t, dir, func(c *plugin.Config) { c.StateDir = deep; c.HealthEvery = time.Hour })
-	h.awaitState(t, "probe", plugin.Running)
+	startProbe(t, func(c *plugin.Config) { c.StateDir = deep; c.HealthEvery = time.Hour })
 }

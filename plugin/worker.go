@@ -43,7 +43,6 @@ type worker struct {
 	findings chan finding    // the newest only
 	ctx      context.Context // ends run
 	stop     context.CancelFunc
-	done     chan struct{}
 
 	base   *trial // what runs or is to run
 	next   *trial // what is to replace it while base runs; else nil
@@ -56,7 +55,7 @@ type worker struct {
 	note     string // about files that are not in force
 	current  *instance
 	pinned   []string
-	accepted *bundle
+	accepted *bundle // what status is about; nil if there is none
 }
 
 func newWorker(name string, l *launcher, notify func()) *worker {
@@ -64,7 +63,6 @@ func newWorker(name string, l *launcher, notify func()) *worker {
 		name: name, cfg: l.cfg, launcher: l, notify: notify,
 		log:      l.cfg.Logger.With("plugin", name),
 		findings: make(chan finding, 1),
-		done:     make(chan struct{}),
 		retry:    time.NewTimer(time.Hour),
 	}
 	w.retry.Stop()
@@ -83,7 +81,6 @@ func (w *worker) offer(f finding) {
 }
 
 func (w *worker) run(ctx context.Context) {
-	defer close(w.done)
 	defer w.retry.Stop()
 	health := time.NewTicker(w.cfg.HealthEvery)
 	defer health.Stop()
@@ -200,8 +197,7 @@ func (w *worker) swap(t *trial, i *instance) {
 		w.base, w.next = t, nil
 	}
 	w.silent = 0
-	var usage Usage
-	i.proc.withPID(func(pid int) { usage = measure(pid) })
+	usage := i.proc.usage()
 	w.mu.Lock()
 	w.current = i
 	w.status.State, w.status.Since = Running, time.Now()
@@ -210,7 +206,7 @@ func (w *worker) swap(t *trial, i *instance) {
 		w.note = "" // it was about this one
 	}
 	w.status.PID, w.status.Usage = i.proc.pid(), usage
-	w.describe(t.bundle)
+	w.accept(t.bundle)
 	w.mu.Unlock()
 	w.pin()
 	w.notify()
@@ -241,10 +237,7 @@ func (w *worker) died(ctx context.Context, why string) {
 		why = fmt.Sprintf("it ended unexpectedly (%s%s)", i.proc.outcome(), i.said.lastWords())
 	}
 	w.log.Warn("plugin died", "version", i.bundle.manifest.Version, "reason", why)
-	w.mu.Lock()
-	w.current = nil
-	w.status.PID, w.status.Usage = 0, Usage{}
-	w.mu.Unlock()
+	w.vacate()
 	w.count()
 	t := w.base
 	w.crash(t, why)
@@ -334,8 +327,7 @@ func (w *worker) checkHealth(ctx context.Context) {
 		return
 	}
 	w.silent = 0
-	var usage Usage
-	i.proc.withPID(func(pid int) { usage = measure(pid) })
+	usage := i.proc.usage()
 	w.mu.Lock()
 	w.status.Usage = usage
 	was := w.status.State
@@ -356,10 +348,7 @@ func (w *worker) end() {
 	if i := w.current; i != nil {
 		w.set(Draining, "")
 		i.drain(w.cfg.StopTimeout)
-		w.mu.Lock()
-		w.current = nil
-		w.status.PID, w.status.Usage = 0, Usage{}
-		w.mu.Unlock()
+		w.vacate()
 	}
 	w.drains.Wait()
 	w.set(Stopped, "")

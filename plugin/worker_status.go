@@ -17,10 +17,9 @@ func (w *worker) set(s State, reason string) {
 	w.status.State, w.status.Reason = s, reason
 	if w.current == nil {
 		w.status.PID = 0
+		w.accepted = nil // what it demanded last, to be Required, stays
 		if w.base != nil {
-			w.describe(w.base.bundle)
-		} else {
-			w.status.Version, w.status.Digest, w.status.Capabilities, w.accepted = "", "", nil, nil
+			w.accept(w.base.bundle)
 		}
 	}
 	w.mu.Unlock()
@@ -58,19 +57,27 @@ func (w *worker) update(f func(*Status)) {
 // count adds an exception.
 func (w *worker) count() { w.update(func(s *Status) { s.Exceptions++ }) }
 
-// describe copies what b says into the status; with mu held.
-func (w *worker) describe(b *bundle) {
-	w.status.Version, w.status.Digest = b.manifest.Version, "sha256:"+b.manifest.SHA256
-	w.status.Capabilities = slices.Clone(b.manifest.Capabilities)
-	w.status.Required = b.manifest.Required
-	w.accepted = b
+// accept makes b what the status is about; with mu held.
+func (w *worker) accept(b *bundle) {
+	w.accepted, w.status.Required = b, b.manifest.Required
+}
+
+// vacate publishes that there is no process any more.
+func (w *worker) vacate() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.current = nil
+	w.status.PID, w.status.Usage = 0, Usage{}
 }
 
 func (w *worker) snapshot() Status {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.status
-	s.Capabilities = slices.Clone(s.Capabilities)
+	if b := w.accepted; b != nil {
+		s.Version, s.Digest = b.manifest.Version, "sha256:"+b.manifest.SHA256
+		s.Capabilities = slices.Clone(b.manifest.Capabilities)
+	}
 	if w.note != "" {
 		if s.Reason != "" {
 			s.Reason += "; "
@@ -90,7 +97,7 @@ func (w *worker) acquire() *instance {
 	return w.current
 }
 
-// pin publishes which executables must stay, and the bundle in force.
+// pin publishes which executables must stay.
 func (w *worker) pin() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
