@@ -291,19 +291,24 @@ func (s *site) post(body string) int {
 	return res.StatusCode
 }
 
+// read calls f with every record of the site.
+func (s *site) read(f func(record []byte) error) {
+	s.t.Helper()
+	if _, err := spool.Read(filepath.Join(s.state, "spool"), f); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // stored counts the records of a site by their field "id".
 func (s *site) stored() map[string]int {
 	s.t.Helper()
 	got := map[string]int{}
-	_, err := spool.Read(filepath.Join(s.state, "spool"), func(record []byte) error {
+	s.read(func(record []byte) error {
 		var r struct{ ID string }
 		err := json.Unmarshal(record, &r)
 		got[r.ID]++
 		return err
 	})
-	if err != nil {
-		s.t.Fatal(err)
-	}
 	return got
 }
 

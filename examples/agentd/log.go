@@ -5,6 +5,8 @@ import (
 	"log/slog"
 
 	"github.com/spf13/cobra"
+
+	"github.com/perennial-go/perennial/examples/agentd/internal/settings"
 )
 
 // logFlags say how to log to standard error. The level can change while the
@@ -21,7 +23,7 @@ func (l *logFlags) add(cmd *cobra.Command) {
 }
 
 func (l *logFlags) logger(w io.Writer) (*slog.Logger, error) {
-	level, ok := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}[l.start]
+	level, ok := settings.ParseLevel(l.start)
 	if !ok {
 		return nil, usagef("--log-level: want debug, info, warn or error, found %q", l.start)
 	}

@@ -4,42 +4,22 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/perennial-go/perennial/agent"
-	"github.com/perennial-go/perennial/examples/internal/spool"
+	"github.com/perennial-go/perennial/examples/internal/plugintest"
 	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin"
 )
-
-// pluginBinary builds one of the example plugins.
-func pluginBinary(t *testing.T, name, version string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), plugin.ExecutableName(name))
-	cmd := exec.Command("go", "build", "-race=false", "-ldflags", "-X main.version="+version, "-o", path, "../plugins/"+name)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", cmd, err, out)
-	}
-	return path
-}
-
-func install(t *testing.T, dir, name, version string, settings map[string]any) {
-	t.Helper()
-	m := plugin.Manifest{Name: name, Version: version, Capabilities: []string{"collect"}, Settings: settings}
-	if _, err := plugin.Install(dir, pluginBinary(t, name, version), m); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // tailed counts the lines that logtail has put into the spool.
 func (s *site) tailed() map[string]int {
 	s.t.Helper()
 	got := map[string]int{}
-	_, err := spool.Read(filepath.Join(s.state, "spool"), func(record []byte) error {
+	s.read(func(record []byte) error {
 		var r struct{ Text string }
 		err := json.Unmarshal(record, &r)
 		if r.Text != "" {
@@ -47,9 +27,6 @@ func (s *site) tailed() map[string]int {
 		}
 		return err
 	})
-	if err != nil {
-		s.t.Fatal(err)
-	}
 	return got
 }
 
@@ -75,8 +52,8 @@ func TestPluginsFeedTheSpoolThroughUpgradeReloadAndRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	follow := map[string]any{"paths": []string{file}, "interval": "20ms"}
-	install(t, plugins, "logtail", "1.0.0", follow)
-	install(t, plugins, "hostmetrics", "1.0.0", map[string]any{"interval": "100ms"})
+	plugintest.Install(t, plugins, "../plugins/logtail", "1.0.0", follow)
+	plugintest.Install(t, plugins, "../plugins/hostmetrics", "1.0.0", map[string]any{"interval": "100ms"})
 	p := s.start("--plugins", plugins)
 	var lines []string
 	write := func(step string) {
@@ -100,7 +77,7 @@ func TestPluginsFeedTheSpoolThroughUpgradeReloadAndRestart(t *testing.T) {
 		return slices.ContainsFunc(s.fleet().Plugins, func(p agent.PluginRecord) bool { return p.Name == "logtail" && p.State == plugin.Running })
 	})
 	write("before the reload")
-	install(t, plugins, "logtail", "1.0.1", follow)
+	plugintest.Install(t, plugins, "../plugins/logtail", "1.0.1", follow)
 	write("after the reload")
 	waittest.Until(t, "the new plugin is registered", func() bool {
 		return slices.ContainsFunc(s.fleet().Plugins, func(p agent.PluginRecord) bool { return p.Name == "logtail" && p.Version == "1.0.1" })
@@ -110,23 +87,21 @@ func TestPluginsFeedTheSpoolThroughUpgradeReloadAndRestart(t *testing.T) {
 	write("while stopped")
 	s.start("--plugins", plugins)
 	arrive("after a restart")
-	if text := fmt.Sprint(countMetrics(t, s)); text == "0" {
+	if s.sampled() == 0 {
 		t.Error("hostmetrics has put nothing into the spool")
 	}
 }
 
-func countMetrics(t *testing.T, s *site) int {
-	t.Helper()
+// sampled counts the samples that hostmetrics has put into the spool.
+func (s *site) sampled() int {
+	s.t.Helper()
 	n := 0
-	_, err := spool.Read(filepath.Join(s.state, "spool"), func(record []byte) error {
+	s.read(func(record []byte) error {
 		if strings.Contains(string(record), "hostmetrics") || strings.Contains(string(record), "memory") {
 			n++
 		}
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	return n
 }
 
@@ -137,7 +112,7 @@ func TestPluginWhoseDigestDiffersIsRefusedAndTheAgentServes(t *testing.T) {
 		t.Fatal(err)
 	}
 	appendLine(t, file, "never collected")
-	install(t, plugins, "logtail", "1.0.0", map[string]any{"paths": []string{file}})
+	plugintest.Install(t, plugins, "../plugins/logtail", "1.0.0", map[string]any{"paths": []string{file}})
 	spoil(t, filepath.Join(plugins, plugin.ExecutableName("logtail")), "1.0.0", "6.6.6")
 	s.start("--plugins", plugins)
 	waittest.Until(t, "the refusal is in the registry", func() bool {
@@ -163,7 +138,7 @@ func TestDisabledPluginIsNotCollected(t *testing.T) {
 		t.Fatal(err)
 	}
 	agentd(t, "config", "put", "--etcd", s.etcd.URL(), "global", writeFile(t, "plugins: {logtail: {enabled: false}}")).ok(t)
-	install(t, plugins, "logtail", "1.0.0", map[string]any{"paths": []string{file}, "interval": "20ms"})
+	plugintest.Install(t, plugins, "../plugins/logtail", "1.0.0", map[string]any{"paths": []string{file}, "interval": "20ms"})
 	appendLine(t, file, "one")
 	s.start("--plugins", plugins)
 	waittest.Until(t, "the plugin runs", func() bool {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strconv"
 
 	"github.com/spf13/cobra"
 )
@@ -32,8 +31,8 @@ func newReleaseListCommand() *cobra.Command {
 		if err := printTable(cmd.OutOrStdout(), rows); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "index %s of %s, issued %s, expires %s\n",
-			strconv.FormatInt(index.Sequence, 10), index.Name, stamp(index.Issued), stamp(index.Expires))
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "index %d of %s, issued %s, expires %s\n",
+			index.Sequence, index.Name, stamp(index.Issued), stamp(index.Expires))
 		return err
 	}
 	r.add(cmd)

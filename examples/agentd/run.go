@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -180,7 +179,7 @@ func built() (revision, at string) {
 		}
 	}
 	if revision != "" && modified {
-		revision = fmt.Sprintf("%s (modified)", revision)
+		revision += " (modified)"
 	}
 	return revision, at
 }

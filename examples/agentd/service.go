@@ -32,13 +32,12 @@ type service struct {
 // are here at the same time: the spool's files are each process's own, and
 // the collectors take turns.
 func (s *service) start(_ context.Context, a *agent.Agent) error {
-	now := s.settings.Snapshot().Value
-	sp, err := spool.New(spool.Config{Dir: filepath.Join(s.flags.stateDir, "spool"), MaxFileBytes: now.Spool.MaxFileBytes})
+	sp, err := spool.New(spool.Config{Dir: filepath.Join(s.flags.stateDir, "spool")})
 	if err != nil {
 		return err
 	}
 	s.spool.Store(sp)
-	s.apply(now)
+	s.apply(s.settings.Snapshot().Value)
 	handler, err := records.New(records.Config{
 		Spool:       sp,
 		Info:        func() any { return s.info(a) },

@@ -57,32 +57,24 @@ func measureConfig(ctx context.Context, b *bench) (figure, error) {
 		defer func() { _ = clients[i].Close() }()
 	}
 	p := &propagation{writer: clients[0], store: make(chan time.Time, 1), raw: make(chan time.Time, 1)}
+	store, err := config.New(config.Config[document]{
+		Default:  document{Number: -1},
+		OnChange: func(_, _ config.Snapshot[document]) { p.store <- time.Now() },
+	})
+	if err != nil {
+		return figure{}, err
+	}
+	source := config.Source{Client: clients[1], Root: configRoot, AgentID: configAgent, File: filepath.Join(dir, "config.json")}
 	ctx, cancel := context.WithCancel(ctx)
 	followers, ctx := errgroup.WithContext(ctx)
-	ready := make(chan struct{})
-	followers.Go(func() error { return p.runStore(ctx, clients[1], filepath.Join(dir, "config.json"), ready) })
+	followers.Go(func() error { return store.Run(ctx, source) })
 	followers.Go(func() error { return p.runRaw(ctx, clients[2]) })
-	f, err := p.measure(ctx, b.times(300, 30), ready)
+	f, err := p.measure(ctx, b.times(300, 30), store.Ready())
 	cancel()
 	if end := followers.Wait(); err == nil && !errors.Is(end, context.Canceled) {
 		err = end
 	}
 	return f, err
-}
-
-func (p *propagation) runStore(ctx context.Context, client *clientv3.Client, file string, ready chan<- struct{}) error {
-	s, err := config.New(config.Config[document]{
-		Default:  document{Number: -1},
-		OnChange: func(_, _ config.Snapshot[document]) { p.store <- time.Now() },
-	})
-	if err != nil {
-		return err
-	}
-	go func() {
-		<-s.Ready()
-		close(ready)
-	}()
-	return s.Run(ctx, config.Source{Client: client, Root: configRoot, AgentID: configAgent, File: file})
 }
 
 func (p *propagation) runRaw(ctx context.Context, client *clientv3.Client) error {

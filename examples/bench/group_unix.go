@@ -70,6 +70,3 @@ func statFields(path string) []string {
 	}
 	return fields
 }
-
-// isRefused tells a connection that nobody would take.
-func isRefused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }

@@ -15,5 +15,3 @@ func groupAlive(int) bool { return false }
 func alive(int) bool      { return false }
 
 func statFields(string) []string { return nil }
-
-func isRefused(error) bool { return false }

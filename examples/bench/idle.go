@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/perennial-go/perennial/examples/internal/sleep"
 )
 
 const (
@@ -29,7 +31,7 @@ func measureIdle(ctx context.Context, b *bench) (figure, error) {
 	settle := time.Duration(b.times(15, 3)) * time.Second
 	window := time.Duration(b.times(60, 8)) * time.Second
 	a, t := newUsage("agentd", ours.base()), newUsage("bare tableflip", theirs.base())
-	if err := pause(ctx, settle); err != nil {
+	if err := sleep.For(ctx, settle); err != nil {
 		return figure{}, err
 	}
 	for _, u := range []*usage{a, t} {
@@ -38,7 +40,7 @@ func measureIdle(ctx context.Context, b *bench) (figure, error) {
 		}
 	}
 	for range int(window / time.Second) {
-		if err := pause(ctx, time.Second); err != nil {
+		if err := sleep.For(ctx, time.Second); err != nil {
 			return figure{}, err
 		}
 		if err := errors.Join(a.sample(), t.sample()); err != nil {
@@ -108,8 +110,9 @@ func (u *usage) processor() float64 {
 
 func (u *usage) sample() error {
 	path := fmt.Sprintf("/proc/%d/status", u.pid)
+	status := readText(path)
 	for key, s := range map[string]*series{"VmRSS": u.resident, "RssAnon": u.private, "RssFile": u.file} {
-		kilobytes, _, _ := strings.Cut(procValue(path, key), " ")
+		kilobytes, _, _ := strings.Cut(procValue(status, key), " ")
 		n, err := strconv.Atoi(kilobytes)
 		if err != nil {
 			return fmt.Errorf("%s in %s: %w", key, path, err)
@@ -117,16 +120,4 @@ func (u *usage) sample() error {
 		s.add(float64(n) / 1024)
 	}
 	return nil
-}
-
-// pause waits for d or the end of ctx.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -86,7 +87,7 @@ func exchange(client *http.Client, req *http.Request, want int) error {
 
 func (l *load) failed(err error) {
 	l.failures.Add(1)
-	if isRefused(err) {
+	if errors.Is(err, syscall.ECONNREFUSED) {
 		l.refused.Add(1)
 	}
 	text := err.Error()

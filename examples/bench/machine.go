@@ -26,9 +26,9 @@ func thisMachine(quick bool) machine {
 	return machine{
 		OS: runtime.GOOS, Arch: runtime.GOARCH,
 		Kernel: strings.TrimSpace(readText("/proc/sys/kernel/osrelease")),
-		CPU:    procValue("/proc/cpuinfo", "model name"),
+		CPU:    procValue(readText("/proc/cpuinfo"), "model name"),
 		CPUs:   runtime.NumCPU(),
-		Memory: procValue("/proc/meminfo", "MemTotal"),
+		Memory: procValue(readText("/proc/meminfo"), "MemTotal"),
 		Go:     runtime.Version(),
 		Load:   loadAverage(), Quick: quick,
 	}
@@ -52,9 +52,9 @@ func loadAverage() string {
 	return strings.Join(fields[:3], " ")
 }
 
-// procValue finds a line "key : value" in a file of /proc.
-func procValue(path, key string) string {
-	for line := range strings.Lines(readText(path)) {
+// procValue finds a line "key : value" in the text of a file of /proc.
+func procValue(text, key string) string {
+	for line := range strings.Lines(text) {
 		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == key {
 			return strings.TrimSpace(value)
 		}

@@ -20,10 +20,9 @@ const probation = 200 * time.Millisecond
 // site is one agentd with its repository and its place in the registry.
 type site struct {
 	*server
-	id, repo   string
+	id, dir    string
 	binary     string
 	repository *upgrade.Repository
-	client     *upgrade.Client
 	directory  *agent.Directory
 	released   int
 }
@@ -42,12 +41,8 @@ func (b *bench) startSite(ctx context.Context) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &site{id: filepath.Base(dir), repo: filepath.Join(dir, "repo"), binary: binary}
-	keys := filepath.Join(dir, "keys")
-	if _, err := upgrade.GenerateKey(keys); err != nil {
-		return nil, err
-	}
-	if err := s.openRepository(keys); err != nil {
+	s := &site{id: filepath.Base(dir), dir: dir, binary: binary}
+	if s.repository, err = newRepository(dir); err != nil {
 		return nil, err
 	}
 	if s.directory, err = agent.OpenDirectory(agent.EtcdConfig{Endpoints: []string{etcd}}); err != nil {
@@ -55,44 +50,38 @@ func (b *bench) startSite(ctx context.Context) (*site, error) {
 	}
 	s.server, err = b.launch(ctx, "records on ", binary, "run", "--id", s.id, "--etcd", etcd,
 		"--state-dir", filepath.Join(dir, "state"), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
-		"--repo", s.repo, "--trust", filepath.Join(keys, upgrade.PublicKeyFile),
+		"--repo", repoDir(dir), "--trust", publicKey(dir),
 		"--probation", probation.String(), "--retention", "1s", "--log-format", "json")
 	return s, err
 }
 
-func (s *site) openRepository(keys string) error {
+// newRepository makes a key pair in dir, and a repository in repoDir that it
+// signs.
+func newRepository(dir string) (*upgrade.Repository, error) {
+	keys := filepath.Join(dir, "keys")
+	if _, err := upgrade.GenerateKey(keys); err != nil {
+		return nil, err
+	}
 	key, err := upgrade.LoadPrivateKey(filepath.Join(keys, upgrade.PrivateKeyFile))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	trust, err := upgrade.LoadTrust(filepath.Join(keys, upgrade.PublicKeyFile))
-	if err != nil {
-		return err
-	}
-	if s.repository, err = upgrade.NewRepository(upgrade.RepositoryConfig{Dir: s.repo, Key: key}); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(s.repo, 0o700); err != nil {
-		return err
-	}
-	source, err := upgrade.NewDir(s.repo)
-	if err != nil {
-		return err
-	}
-	s.client, err = upgrade.NewClient(upgrade.ClientConfig{Source: source, Trust: trust, Name: programName})
-	return err
+	return upgrade.NewRepository(upgrade.RepositoryConfig{Dir: repoDir(dir), Key: key})
 }
+
+func repoDir(dir string) string   { return filepath.Join(dir, "repo") }
+func publicKey(dir string) string { return filepath.Join(dir, "keys", upgrade.PublicKeyFile) }
 
 // release publishes the next version, and removes the binary of the one
 // before to save the disk.
 func (s *site) release(ctx context.Context) (upgrade.Pin, error) {
 	s.released++
 	version := fmt.Sprintf("1.0.%d", 10001+s.released)
-	path := filepath.Join(filepath.Dir(s.repo), "next")
+	path := filepath.Join(s.dir, "next")
 	if err := restamp(s.binary, path, version); err != nil {
 		return upgrade.Pin{}, err
 	}
-	if err := os.RemoveAll(filepath.Join(s.repo, "blobs")); err != nil {
+	if err := os.RemoveAll(filepath.Join(repoDir(s.dir), "blobs")); err != nil {
 		return upgrade.Pin{}, err
 	}
 	return s.repository.Publish(ctx, upgrade.Release{Name: programName, Version: version, Binaries: []upgrade.Binary{{Path: path}}})

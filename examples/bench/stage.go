@@ -26,7 +26,6 @@ type staging struct {
 	client   *upgrade.Client
 	manifest *upgrade.Manifest
 	url, sum string
-	size     int64
 }
 
 // measureStage downloads one file in turns.
@@ -78,22 +77,15 @@ func measureStage(ctx context.Context, b *bench) (figure, error) {
 
 // openStaging publishes the file and serves it.
 func (b *bench) openStaging(ctx context.Context) (s *staging, stop func(), err error) {
-	s = &staging{size: stageBytes}
+	s = &staging{}
 	if s.dir, err = b.path("stage"); err != nil {
 		return nil, nil, err
 	}
-	repo, keys, blob := filepath.Join(s.dir, "repo"), filepath.Join(s.dir, "keys"), filepath.Join(s.dir, "blob")
-	if err := writeRandom(blob, s.size); err != nil {
+	blob := filepath.Join(s.dir, "blob")
+	if err := writeRandom(blob, stageBytes); err != nil {
 		return nil, nil, err
 	}
-	if _, err := upgrade.GenerateKey(keys); err != nil {
-		return nil, nil, err
-	}
-	key, err := upgrade.LoadPrivateKey(filepath.Join(keys, upgrade.PrivateKeyFile))
-	if err != nil {
-		return nil, nil, err
-	}
-	repository, err := upgrade.NewRepository(upgrade.RepositoryConfig{Dir: repo, Key: key})
+	repository, err := newRepository(s.dir)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -101,19 +93,19 @@ func (b *bench) openStaging(ctx context.Context) (s *staging, stop func(), err e
 	if err != nil {
 		return nil, nil, err
 	}
-	url, stop, err := serveFiles(repo)
+	url, stop, err := serveFiles(repoDir(s.dir))
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := s.open(ctx, url, filepath.Join(keys, upgrade.PublicKeyFile), pin); err != nil {
+	if err := s.open(ctx, url, pin); err != nil {
 		stop()
 		return nil, nil, err
 	}
 	return s, stop, nil
 }
 
-func (s *staging) open(ctx context.Context, url, publicKey string, pin upgrade.Pin) error {
-	trust, err := upgrade.LoadTrust(publicKey)
+func (s *staging) open(ctx context.Context, url string, pin upgrade.Pin) error {
+	trust, err := upgrade.LoadTrust(publicKey(s.dir))
 	if err != nil {
 		return err
 	}

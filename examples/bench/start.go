@@ -68,12 +68,12 @@ func measureOneStart(ctx context.Context, s swapper, times *starts) error {
 	if err != nil {
 		return err
 	}
-	return times.observe(ctx, s, old.PID, func(ctx context.Context) error { return replaced(ctx, s, old.PID) })
+	return times.observe(ctx, s, old.PID)
 }
 
-// observe runs swap and measures how long the successor of s takes until its
-// first answer.
-func (w *starts) observe(ctx context.Context, s swapper, old int, swap func(context.Context) error) error {
+// observe has s replace its process, whose pid is old, and measures how long
+// the successor takes until its first answer.
+func (w *starts) observe(ctx context.Context, s swapper, old int) error {
 	offset := int64(len(s.base().written(0)))
 	var first answer
 	both, ctx := errgroup.WithContext(ctx)
@@ -85,7 +85,7 @@ func (w *starts) observe(ctx context.Context, s swapper, old int, swap func(cont
 		w.failed += failed
 		return err
 	})
-	both.Go(func() error { return swap(ctx) })
+	both.Go(func() error { return replaced(ctx, s, old) })
 	if err := both.Wait(); err != nil {
 		return fmt.Errorf("swap: %w; the log: %s", err, s.base().written(offset))
 	}

@@ -70,7 +70,7 @@ func (w *swaps) one(ctx context.Context, s swapper) error {
 	defer l.stop()
 	err = l.await(ctx, aroundSwap)
 	if err == nil {
-		err = w.starts.observe(ctx, s, old.PID, func(ctx context.Context) error { return replaced(ctx, s, old.PID) })
+		err = w.starts.observe(ctx, s, old.PID)
 	}
 	if err == nil {
 		err = l.await(ctx, aroundSwap)

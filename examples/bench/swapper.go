@@ -3,14 +3,17 @@ package main
 import (
 	"context"
 	"time"
+
+	"github.com/perennial-go/perennial/upgrade"
 )
 
 // swapper is a server that can replace its process.
 type swapper interface {
 	// prepare does what a swap needs and what is no part of it.
 	prepare(context.Context) error
-	// swap asks for one, and returns when it has been accepted or is over.
-	swap(context.Context) error
+	// swap asks the process pid for one, and returns when it has been accepted
+	// or is over.
+	swap(ctx context.Context, pid int) error
 	base() *server
 }
 
@@ -20,18 +23,17 @@ const swapLimit = 60 * time.Second
 // perennial is agentd that is upgraded through etcd, as an operator does it.
 type perennial struct {
 	*site
-	next func(context.Context) error
+	next upgrade.Pin
 }
 
 func (p *perennial) base() *server { return p.server }
 
-func (p *perennial) prepare(ctx context.Context) error {
-	pin, err := p.release(ctx)
-	p.next = func(ctx context.Context) error { return p.upgrade(ctx, pin) }
+func (p *perennial) prepare(ctx context.Context) (err error) {
+	p.next, err = p.release(ctx)
 	return err
 }
 
-func (p *perennial) swap(ctx context.Context) error { return p.next(ctx) }
+func (p *perennial) swap(ctx context.Context, _ int) error { return p.upgrade(ctx, p.next) }
 
 // bare is tableflip alone.
 type bare struct{ *server }
@@ -40,13 +42,7 @@ func (p *bare) base() *server { return p.server }
 
 func (p *bare) prepare(context.Context) error { return nil }
 
-func (p *bare) swap(ctx context.Context) error {
-	now, err := whoAnswers(ctx, p.url)
-	if err != nil {
-		return err
-	}
-	return askToUpgrade(now.PID)
-}
+func (p *bare) swap(_ context.Context, pid int) error { return askToUpgrade(pid) }
 
 // heavy is the build tag that has bareflip link what agentd links.
 const heavy = "bench_heavy"
@@ -72,7 +68,7 @@ func (b *bench) startPair(ctx context.Context) (ours *perennial, theirs *bare, e
 // replaced has s replace its process, whose pid is old, and returns once that
 // one has drained and gone.
 func replaced(ctx context.Context, s swapper, old int) error {
-	if err := s.swap(ctx); err != nil {
+	if err := s.swap(ctx, old); err != nil {
 		return err
 	}
 	return until(ctx, "the end of the process that was replaced", swapLimit, func() bool { return !alive(old) })

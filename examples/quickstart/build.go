@@ -84,7 +84,7 @@ func (s *site) during(ctx context.Context, what string, work func() error) error
 }
 
 // install puts a plugin into the agent's plugins directory, with settings
-// over those of its template.
+// in the place of its template's.
 func (s *site) install(ctx context.Context, name, pkg, version string, settings map[string]any) error {
 	var dir string
 	if _, err := s.procs.command(ctx, func(line string) { dir = line }, "go", "list", "-f", "{{.Dir}}", pkg); err != nil {

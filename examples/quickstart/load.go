@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/perennial-go/perennial/examples/internal/sleep"
 )
 
 // requestLimit is how long a client waits for an answer: far longer than
@@ -59,20 +61,21 @@ func startLoad(url string, n int) *load {
 	l := &load{url: url, stopped: cancel}
 	for i := range n {
 		fresh, posts := i%2 == 0, i%4 < 2
-		c := &client{load: l, posts: posts, last: time.Now(), name: "keep-alive "}
+		kind, method := "keep-alive", http.MethodGet
 		if fresh {
-			c.name = "fresh "
+			kind = "fresh"
 		}
-		if c.name += "GET"; posts {
-			c.name = c.name[:len(c.name)-3] + "POST"
+		if posts {
+			method = http.MethodPost
 		}
+		c := &client{load: l, posts: posts, last: time.Now(), name: kind + " " + method}
 		c.http = &http.Client{Timeout: requestLimit, Transport: &http.Transport{DisableKeepAlives: fresh, MaxIdleConnsPerHost: 1}}
 		l.clients = append(l.clients, c)
 		l.running.Go(func() {
 			defer c.http.CloseIdleConnections()
 			for ctx.Err() == nil {
-				if err := c.ask(); err != nil {
-					c.calm(ctx)
+				if c.ask() != nil {
+					_ = sleep.For(ctx, 20*time.Millisecond) // so that it does not spin
 				}
 			}
 		})
@@ -91,30 +94,30 @@ func (l *load) stop() {
 // mark returns what happened since the last mark and names what comes now.
 func (l *load) mark(step string) tally {
 	var sum tally
-	if l == nil {
-		return sum
-	}
-	for _, c := range l.clients {
-		c.mu.Lock()
+	l.each(func(c *client) {
 		sum.add(c.since)
 		c.since, c.step = tally{}, step
-		c.mu.Unlock()
-	}
+	})
 	return sum
 }
 
 // total returns what has happened since the beginning.
 func (l *load) total() tally {
 	var sum tally
+	l.each(func(c *client) { sum.add(c.total) })
+	return sum
+}
+
+// each calls f with every client, locked.
+func (l *load) each(f func(*client)) {
 	if l == nil {
-		return sum
+		return
 	}
 	for _, c := range l.clients {
 		c.mu.Lock()
-		sum.add(c.total)
+		f(c)
 		c.mu.Unlock()
 	}
-	return sum
 }
 
 // acknowledged returns a mark for each record number that was acknowledged.
@@ -165,16 +168,6 @@ func (c *client) ask() error {
 		}
 	}
 	return err
-}
-
-// calm keeps a client whose request has failed from spinning.
-func (c *client) calm(ctx context.Context) {
-	t := time.NewTimer(20 * time.Millisecond)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }
 
 // exchange is one request and its whole answer, which must be the right one.

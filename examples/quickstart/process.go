@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -19,9 +18,7 @@ import (
 // does before its successor, the child becomes one of this process (adopt).
 // So the children of this process are always all that must be ended.
 type processes struct {
-	mu   sync.Mutex
-	ours map[int]*process // those that were not yet waited for
-	all  []*process
+	all []*process // that were started here
 
 	// temp is the directory for their temporary files.
 	temp string
@@ -50,21 +47,12 @@ func (p *processes) launch(name, log string, argv ...string) (*process, error) {
 	cmd.Stdout, cmd.Stderr = file, file
 	isolate(cmd)
 	c := &process{name: name, log: log, cmd: cmd, done: make(chan struct{})}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	if p.ours == nil {
-		p.ours = map[int]*process{}
-	}
-	p.ours[cmd.Process.Pid] = c
 	p.all = append(p.all, c)
 	go func() {
 		c.err = cmd.Wait()
-		p.mu.Lock()
-		delete(p.ours, cmd.Process.Pid)
-		p.mu.Unlock()
 		close(c.done)
 	}()
 	return c, nil
@@ -134,11 +122,10 @@ func (p *processes) end(limit time.Duration, spared *process) error {
 // reap waits for an adopted child that has ended. Those that were started
 // here are waited for where they were started.
 func (p *processes) reap(pid int) (gone bool, err error) {
-	p.mu.Lock()
-	ours := p.ours[pid]
-	p.mu.Unlock()
-	if ours != nil {
-		return false, nil
+	for _, c := range p.all {
+		if ended, _ := c.ended(); !ended && c.cmd.Process.Pid == pid {
+			return false, nil
+		}
 	}
 	return reap(pid)
 }

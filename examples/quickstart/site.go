@@ -34,7 +34,6 @@ type site struct {
 	etcdURL string
 	agent   *process // the agent's first process
 	records string   // URL
-	health  string   // URL
 	load    *load    // nil until it begins
 	client  *http.Client
 }

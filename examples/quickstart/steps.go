@@ -68,10 +68,11 @@ func (s *site) startAgent(ctx context.Context) (string, error) {
 	if s.records, err = s.printed(ctx, s.agent, "records on"); err != nil {
 		return "", err
 	}
-	if s.health, err = s.printed(ctx, s.agent, "health on"); err != nil {
+	health, err := s.printed(ctx, s.agent, "health on")
+	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("etcd on %s, records on %s, health on %s", s.etcdURL, s.records, s.health), nil
+	return fmt.Sprintf("etcd on %s, records on %s, health on %s", s.etcdURL, s.records, health), nil
 }
 
 // printed waits for the line in which a process prints its address.

@@ -27,7 +27,6 @@ type settings struct {
 
 // hostmetrics implements sdk.Plugin.
 type hostmetrics struct {
-	sampler
 	manifest []byte // its settings
 
 	mu   sync.Mutex
@@ -71,24 +70,21 @@ func newSampler(layers ...[]byte) (sampler, error) {
 }
 
 // Start reads the manifest's settings and tries one sample.
-func (h *hostmetrics) Start(_ context.Context, manifest []byte) (err error) {
-	if h.sampler, err = newSampler(manifest); err != nil {
-		return err
-	}
+func (h *hostmetrics) Start(_ context.Context, manifest []byte) error {
 	h.manifest = manifest
-	_, err = h.sample(nil)
+	sampler, err := newSampler(manifest)
+	if err == nil {
+		_, err = sampler.sample(nil)
+	}
 	return err
 }
 
 // Execute sends a sample at once and then one every interval. The task's
 // payload, if any, holds settings that go before the manifest's.
 func (h *hostmetrics) Execute(ctx context.Context, task sdk.Task, send func(sdk.Result) error) error {
-	sampler := h.sampler
-	if len(task.Payload) > 0 {
-		var err error
-		if sampler, err = newSampler(h.manifest, task.Payload); err != nil {
-			return err
-		}
+	sampler, err := newSampler(h.manifest, task.Payload)
+	if err != nil {
+		return err
 	}
 	tick := time.NewTicker(sampler.interval)
 	defer tick.Stop()

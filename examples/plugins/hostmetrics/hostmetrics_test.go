@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/perennial-go/perennial/examples/internal/plugintest"
 	"github.com/perennial-go/perennial/plugin"
 	"github.com/perennial-go/perennial/plugin/sdk"
 )
@@ -50,10 +50,13 @@ func goodProc() map[string]string {
 }
 
 func TestSampleHoldsTheKernelsFigures(t *testing.T) {
-	h := &hostmetrics{}
 	files := goodProc()
-	dir := procDir(t, files)
-	if err := h.Start(t.Context(), []byte(`{"proc":"`+dir+`","mounts":["/"]}`)); err != nil {
+	settings := []byte(`{"proc":"` + procDir(t, files) + `","mounts":["/"]}`)
+	if err := (&hostmetrics{}).Start(t.Context(), settings); err != nil {
+		t.Fatal(err)
+	}
+	h, err := newSampler(settings)
+	if err != nil {
 		t.Fatal(err)
 	}
 	first, err := h.sample(nil)
@@ -132,60 +135,21 @@ func TestSampleThatFailsLaterShowsInHealth(t *testing.T) {
 
 // TestBuiltPluginFeedsItsHost runs the built plugin under a Manager.
 func TestBuiltPluginFeedsItsHost(t *testing.T) {
-	dir := t.TempDir()
-	exe := filepath.Join(t.TempDir(), "hostmetrics")
-	if out, err := exec.Command("go", "build", "-ldflags", "-X main.version=1.0.0", "-o", exe, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	template, err := os.ReadFile("hostmetrics.plugin.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := plugin.ParseTemplate(template)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.Version = "1.0.0"
-	m.Settings["interval"] = "100ms"
-	if _, err := plugin.Install(dir, exe, m); err != nil {
-		t.Fatal(err)
-	}
-	manager, err := plugin.New(plugin.Config{Dir: dir, StateDir: filepath.Join(t.TempDir(), "state"), ScanEvery: 50 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	ended := make(chan error, 1)
-	go func() { ended <- manager.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-	}()
+	host := plugintest.Start(t, map[string]any{"interval": "100ms"})
 	samples := 0
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for ctx.Err() == nil && samples < 3 {
-		enough := errors.New("enough")
-		err := manager.Execute(ctx, "hostmetrics", plugin.Task{Capability: "collect"}, func(r plugin.Result) error {
-			var s sample
-			if err := json.Unmarshal(r.Payload, &s); err != nil {
-				return err
-			}
-			if s.Memory.TotalBytes == 0 || s.Source != "hostmetrics" || (s.CPU.Busy != nil) != (samples > 0) {
-				t.Errorf("sample %d: %s", samples, r.Payload)
-			}
-			if samples++; samples == 3 {
-				return enough
-			}
-			return nil
-		})
-		if !errors.Is(err, enough) && !errors.Is(err, plugin.ErrNotFound) && !errors.Is(err, plugin.ErrNotRunning) {
-			t.Fatal(err)
+	host.Collect(func(r plugin.Result) error {
+		var s sample
+		if err := json.Unmarshal(r.Payload, &s); err != nil {
+			return err
 		}
-		<-tick.C
-	}
+		if s.Memory.TotalBytes == 0 || s.Source != "hostmetrics" || (s.CPU.Busy != nil) != (samples > 0) {
+			t.Errorf("sample %d: %s", samples, r.Payload)
+		}
+		if samples++; samples == 3 {
+			return plugintest.ErrEnough
+		}
+		return nil
+	})
 	if samples != 3 {
 		t.Errorf("want 3 samples, found %d", samples)
 	}

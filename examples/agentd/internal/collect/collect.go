@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/examples/internal/durable"
+	"github.com/perennial-go/perennial/examples/internal/sleep"
 	"github.com/perennial-go/perennial/examples/internal/spool"
 	"github.com/perennial-go/perennial/plugin"
 )
@@ -162,7 +163,7 @@ func (c *Collector) keep(ctx context.Context, name string, payload []byte) {
 		default:
 			c.Logger.Error("collection failed", "plugin", name, "again_in", wait, "error", err)
 		}
-		if !sleep(ctx, wait) {
+		if sleep.For(ctx, wait) != nil {
 			return
 		}
 	}

@@ -78,11 +78,9 @@ func collects(name string) []plugin.Status {
 }
 
 type bench struct {
-	*Collector
-	plugins *counter
-	spool   string
-	waits   chan struct{} // closed once it waits for another collector
-	stop    func()
+	spool string
+	waits chan struct{} // closed once it waits for another collector
+	stop  func()
 }
 
 // start runs a collector with short waits; stop, or the end of the test,
@@ -107,7 +105,7 @@ func start(t *testing.T, dir string, plugins *counter, edit func(*Config)) *benc
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- c.Run(ctx) }()
-	b := &bench{Collector: c, plugins: plugins, spool: filepath.Join(dir, "spool"), waits: waits}
+	b := &bench{spool: filepath.Join(dir, "spool"), waits: waits}
 	b.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {

@@ -9,6 +9,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/perennial-go/perennial/examples/internal/sleep"
 )
 
 // lock takes the file's lock, waiting for it until ctx ends; blocked is
@@ -30,8 +32,8 @@ func lock(ctx context.Context, path string, blocked func()) (unlock func(), err 
 		if !waiting {
 			blocked()
 		}
-		if !sleep(ctx, 50*time.Millisecond) {
-			return nil, errors.Join(ctx.Err(), f.Close())
+		if err := sleep.For(ctx, 50*time.Millisecond); err != nil {
+			return nil, errors.Join(err, f.Close())
 		}
 	}
 }

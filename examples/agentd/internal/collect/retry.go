@@ -1,7 +1,6 @@
 package collect
 
 import (
-	"context"
 	"math/rand/v2"
 	"time"
 )
@@ -19,15 +18,3 @@ func (r *retry) next() time.Duration {
 }
 
 func (r *retry) reset() { r.bound = 0 }
-
-// sleep waits for d; false means that ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}

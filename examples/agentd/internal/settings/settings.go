@@ -16,7 +16,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/perennial-go/perennial/examples/internal/spool"
@@ -76,8 +75,8 @@ const (
 
 // Validate names the first setting that is out of range.
 func (s *Settings) Validate() error {
-	if levels := []string{"debug", "info", "warn", "error"}; !slices.Contains(levels, s.Log.Level) {
-		return fmt.Errorf("log.level: want one of %v, found %q", levels, s.Log.Level)
+	if _, ok := ParseLevel(s.Log.Level); !ok {
+		return fmt.Errorf("log.level: want one of [debug info warn error], found %q", s.Log.Level)
 	}
 	if d := s.HTTP.ReadTimeout; d < minReadTimeout || d > maxReadTimeout {
 		return fmt.Errorf("http.read_timeout: want %v to %v, found %v", minReadTimeout, maxReadTimeout, d)
@@ -95,11 +94,14 @@ func (s *Settings) Validate() error {
 
 // LogLevel is Log.Level for slog; info if it is not valid.
 func (s *Settings) LogLevel() slog.Level {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(s.Log.Level)); err != nil {
-		return slog.LevelInfo
-	}
+	level, _ := ParseLevel(s.Log.Level)
 	return level
+}
+
+// ParseLevel knows the four levels by name; any other is info and not ok.
+func ParseLevel(name string) (level slog.Level, ok bool) {
+	level, ok = map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}[name]
+	return level, ok
 }
 
 // Collect says whether to collect through the plugin and with which payload,
