@@ -41,5 +41,5 @@ fuzz: ## each fuzz test for FUZZTIME (30s)
 	done
 
 .PHONY: bench
-bench: ## the figures of the README
+bench: ## the figures of BENCHMARKS.md
 	go run ./examples/bench

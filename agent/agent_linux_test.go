@@ -257,6 +257,9 @@ func TestSupersededProcessCannotWrite(t *testing.T) {
 	reg := func(version string) Registration {
 		return Registration{Schema: schema, ID: "a1", Instance: inst.ID, Version: version}
 	}
+	if err := incumbent.register(f.ctx(), 0, reg("1.0.0")); err == nil {
+		t.Error("registered without a lease, and so for ever")
+	}
 	if err := incumbent.register(f.ctx(), int64(lease.ID), reg("1.0.0")); err != nil {
 		t.Fatal(err)
 	}

@@ -43,6 +43,10 @@ type registry struct {
 // register writes the registration under lease, unless a live agent that is
 // another one holds the id.
 func (r *registry) register(ctx context.Context, lease int64, reg Registration) error {
+	if lease == 0 {
+		// etcd would take it, and keep the agent in the registry for ever.
+		return errors.New("registration: no lease has been granted yet")
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
