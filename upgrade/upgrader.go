@@ -5,81 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/cloudflare/tableflip"
 )
-
-// Config describes how one host's agent is upgraded. The zero value of each
-// field is its documented default; StateDir, Name and Version are required.
-type Config struct {
-	// StateDir holds slots, current and the journal; it is made with mode
-	// 0700 if it is missing. One running agent owns it.
-	StateDir string
-	// Name is the name that releases of this program are signed for.
-	Name string
-	// Version is the SemVer version of the running executable.
-	Version string
-
-	// Source is where releases come from; nil refuses upgrades.
-	Source Source
-	// Trust holds the keys that may sign releases.
-	Trust Trust
-	// Policy limits which releases may follow the running one.
-	Policy Policy
-	// PluginAPI and ConfigSchema are the versions that a release's requires
-	// are checked against; empty fails any constraint on them.
-	PluginAPI, ConfigSchema string
-
-	// StartTimeout bounds the time from the start of a successor until it
-	// serves; default 30 s.
-	StartTimeout time.Duration
-	// Probation is how long a successor serves before it is trusted;
-	// default 30 s.
-	Probation time.Duration
-	// HealthEvery is the pause between a successor's health reports;
-	// default 1 s. No report for five times as long is a failure.
-	HealthEvery time.Duration
-	// UnhealthyAfter is how many unhealthy reports in a row end a
-	// probation; default 3.
-	UnhealthyAfter int
-	// AbortTimeout is how long a successor that failed may take to answer
-	// the requests that it has accepted before it is killed; default 10 s.
-	AbortTimeout time.Duration
-	// Retention is how long a replaced release is kept; default 72 h.
-	Retention time.Duration
-
-	// Host is the program that is upgraded; nil is one that is always
-	// healthy and compatible.
-	Host Host
-	// Logger receives the log; nil discards it.
-	Logger *slog.Logger
-}
-
-// Host is what an Upgrader needs to know of the program that it upgrades.
-// Its methods are called from one goroutine at a time.
-type Host interface {
-	// Failing names the health checks that fail now, none when all is well.
-	Failing(ctx context.Context) []string
-	// Compatible returns why version must not run here, nil if it may.
-	Compatible(version string) error
-	// Lease is the etcd lease to hand to a successor, 0 for none.
-	Lease() int64
-	// Changed is told every new status. It must not block.
-	Changed(Status)
-}
-
-type quietHost struct{}
-
-func (quietHost) Failing(context.Context) []string { return nil }
-func (quietHost) Compatible(string) error          { return nil }
-func (quietHost) Lease() int64                     { return 0 }
-func (quietHost) Changed(Status)                   {}
 
 // Errors that Run ends with.
 var (
@@ -89,17 +21,6 @@ var (
 	// ErrAborted: this process was a successor and is not wanted.
 	ErrAborted = errors.New("this successor's probation has ended")
 )
-
-// Request asks for the release that pin names.
-type Request struct {
-	// ID tells this request from others; it comes back in Status.
-	ID string
-	// By is who asks, for the record.
-	By  string
-	Pin Pin
-	// Expect is the version that must be running; empty for any.
-	Expect string
-}
 
 // Upgrader replaces the running executable by another release under load.
 // Open comes first, Serving when the host program serves, and Run owns all
@@ -134,23 +55,9 @@ type Upgrader struct {
 
 // New checks cfg and starts nothing.
 func New(cfg Config) (*Upgrader, error) {
-	if cfg.StateDir == "" || cfg.Name == "" {
-		return nil, errors.New("upgrade: StateDir and Name are required")
-	}
-	if _, err := ParseVersion(cfg.Version); err != nil {
-		return nil, fmt.Errorf("upgrade: version of the running program: %w", err)
-	}
-	setDefault(&cfg.StartTimeout, 30*time.Second)
-	setDefault(&cfg.Probation, 30*time.Second)
-	setDefault(&cfg.HealthEvery, time.Second)
-	setDefault(&cfg.UnhealthyAfter, 3)
-	setDefault(&cfg.AbortTimeout, 10*time.Second)
-	setDefault(&cfg.Retention, 72*time.Hour)
-	if cfg.Host == nil {
-		cfg.Host = quietHost{}
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, err
 	}
 	return &Upgrader{
 		cfg:       cfg,
@@ -161,12 +68,6 @@ func New(cfg Config) (*Upgrader, error) {
 		listening: map[string]int{},
 		wake:      make(chan struct{}, 1),
 	}, nil
-}
-
-func setDefault[T int | time.Duration](field *T, value T) {
-	if *field <= 0 {
-		*field = value
-	}
 }
 
 // Open takes the state directory, settles what an interrupted attempt left,
@@ -245,46 +146,6 @@ func (u *Upgrader) load() (err error) {
 	return err
 }
 
-// Listen returns the listener that a predecessor handed over for network
-// and addr, or a new one. TCP and Unix stream sockets can be handed over.
-// Several with one address, such as with port 0, are handed over in the
-// order in which they were asked for.
-// Its Accept waits while a successor is on probation. Call it before
-// Serving.
-func (u *Upgrader) Listen(network, addr string) (net.Listener, error) {
-	if u.lock == nil {
-		return nil, errors.New("upgrade: Listen before Open")
-	}
-	if u.flip == nil {
-		return net.Listen(network, addr)
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	name := u.listenerName(network, addr)
-	ln, err := u.flip.ListenWithCallback(network, name, func(network, _ string) (net.Listener, error) {
-		return net.Listen(network, addr)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s %s: %w", network, addr, err)
-	}
-	u.listening[network+" "+addr]++
-	d, ok := ln.(deadliner)
-	if !ok {
-		return nil, errors.Join(fmt.Errorf("listen on %s: want a stream socket that can be handed over: %w", network, ErrNotSupported), ln.Close())
-	}
-	return u.gate.wrap(d), nil
-}
-
-// listenerName is what a listener travels under to a successor. Several may
-// be asked for with one address that ends in port 0: they are told apart by
-// the order of the calls, which successor and incumbent share.
-func (u *Upgrader) listenerName(network, addr string) string {
-	if n := u.listening[network+" "+addr]; n > 0 && !strings.HasPrefix(network, "unix") {
-		return fmt.Sprintf("%s#%d", addr, n+1)
-	}
-	return addr
-}
-
 // Inherited returns the etcd lease that a predecessor handed over. ok is
 // false on a cold start.
 func (u *Upgrader) Inherited() (lease int64, ok bool) {
@@ -329,26 +190,6 @@ func (u *Upgrader) inCharge() bool {
 
 // Running is the release that this process executes.
 func (u *Upgrader) Running() Ref { return u.running.Ref }
-
-// Request puts r in line. A request that waits already is replaced: the
-// newest wins.
-func (u *Upgrader) Request(r Request) {
-	u.mu.Lock()
-	u.pending = &r
-	u.mu.Unlock()
-	select {
-	case u.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (u *Upgrader) take() *Request {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	r := u.pending
-	u.pending = nil
-	return r
-}
 
 // Run performs requests one after the other until ctx ends, whose error it
 // then returns. In a successor it sees the probation through first. It

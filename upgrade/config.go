@@ -1,0 +1,104 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Config describes how one host's agent is upgraded. The zero value of each
+// field is its documented default; StateDir, Name and Version are required.
+type Config struct {
+	// StateDir holds slots, current and the journal; it is made with mode
+	// 0700 if it is missing. One running agent owns it.
+	StateDir string
+	// Name is the name that releases of this program are signed for.
+	Name string
+	// Version is the SemVer version of the running executable.
+	Version string
+
+	// Source is where releases come from; nil refuses upgrades.
+	Source Source
+	// Trust holds the keys that may sign releases.
+	Trust Trust
+	// Policy limits which releases may follow the running one.
+	Policy Policy
+	// PluginAPI and ConfigSchema are the versions that a release's requires
+	// are checked against; empty fails any constraint on them.
+	PluginAPI, ConfigSchema string
+
+	// StartTimeout bounds the time from the start of a successor until it
+	// serves; default 30 s.
+	StartTimeout time.Duration
+	// Probation is how long a successor serves before it is trusted;
+	// default 30 s.
+	Probation time.Duration
+	// HealthEvery is the pause between a successor's health reports;
+	// default 1 s. No report for five times as long is a failure.
+	HealthEvery time.Duration
+	// UnhealthyAfter is how many unhealthy reports in a row end a
+	// probation; default 3.
+	UnhealthyAfter int
+	// AbortTimeout is how long a successor that failed may take to answer
+	// the requests that it has accepted before it is killed; default 10 s.
+	AbortTimeout time.Duration
+	// Retention is how long a replaced release is kept; default 72 h.
+	Retention time.Duration
+
+	// Host is the program that is upgraded; nil is one that is always
+	// healthy and compatible.
+	Host Host
+	// Logger receives the log; nil discards it.
+	Logger *slog.Logger
+}
+
+// Host is what an Upgrader needs to know of the program that it upgrades.
+// Its methods are called from one goroutine at a time.
+type Host interface {
+	// Failing names the health checks that fail now, none when all is well.
+	Failing(ctx context.Context) []string
+	// Compatible returns why version must not run here, nil if it may.
+	Compatible(version string) error
+	// Lease is the etcd lease to hand to a successor, 0 for none.
+	Lease() int64
+	// Changed is told every new status. It must not block.
+	Changed(Status)
+}
+
+type quietHost struct{}
+
+func (quietHost) Failing(context.Context) []string { return nil }
+func (quietHost) Compatible(string) error          { return nil }
+func (quietHost) Lease() int64                     { return 0 }
+func (quietHost) Changed(Status)                   {}
+
+// complete returns c checked and with its defaults filled in.
+func (c Config) complete() (Config, error) {
+	if c.StateDir == "" || c.Name == "" {
+		return Config{}, errors.New("upgrade: StateDir and Name are required")
+	}
+	if _, err := ParseVersion(c.Version); err != nil {
+		return Config{}, fmt.Errorf("upgrade: version of the running program: %w", err)
+	}
+	setDefault(&c.StartTimeout, 30*time.Second)
+	setDefault(&c.Probation, 30*time.Second)
+	setDefault(&c.HealthEvery, time.Second)
+	setDefault(&c.UnhealthyAfter, 3)
+	setDefault(&c.AbortTimeout, 10*time.Second)
+	setDefault(&c.Retention, 72*time.Hour)
+	if c.Host == nil {
+		c.Host = quietHost{}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c, nil
+}
+
+func setDefault[T int | time.Duration](field *T, value T) {
+	if *field <= 0 {
+		*field = value
+	}
+}
