@@ -198,6 +198,7 @@ func (a *Agent) upgradeConfig() upgrade.Config {
 	c := a.cfg.Upgrade
 	c.StateDir, c.Name, c.Version = a.cfg.StateDir, a.cfg.Name, a.cfg.Version
 	c.Host, c.Logger = upgradeHost{a}, a.log
+	c.External = append(slices.Clone(c.External), conditionRegistration)
 	return c
 }
 

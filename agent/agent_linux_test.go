@@ -133,7 +133,7 @@ func TestUpgradeByOrderKeepsTheAgentInTheRegistry(t *testing.T) {
 	watch := client.Watch(f.ctx(), newKeys("").registry("a1"))
 	held := lease(t, f, client, "a1")
 	pin := f.publish(build{Version: "1.1.0"})
-	order, err := f.dir.Order(f.ctx(), "a1", pin, "1.0.0", "test")
+	order, err := f.dir.Order(f.ctx(), "a1", upgrade.Request{Pin: pin, Expect: "1.0.0", By: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func TestFailedUpgradeIsToldInEtcdWithWhatRunsAndWhatFailed(t *testing.T) {
 	m := f.member("a1").start()
 	before := m.registered()
 	pin := f.publish(build{Version: "1.1.0", Sick: true})
-	order, err := f.dir.Order(f.ctx(), "a1", pin, "", "test")
+	order, err := f.dir.Order(f.ctx(), "a1", upgrade.Request{Pin: pin, By: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +210,7 @@ func TestFailedUpgradeIsToldInEtcdWithWhatRunsAndWhatFailed(t *testing.T) {
 func TestOrderForAnUnknownAgentIsRefused(t *testing.T) {
 	f := newFleet(t)
 	pin := upgrade.Pin{Version: "1.1.0", Digest: "sha256:" + strings.Repeat("0", 64)}
-	if _, err := f.dir.Order(f.ctx(), "nobody", pin, "", ""); !errors.Is(err, ErrNotRegistered) {
+	if _, err := f.dir.Order(f.ctx(), "nobody", upgrade.Request{Pin: pin}); !errors.Is(err, ErrNotRegistered) {
 		t.Errorf("%v, want ErrNotRegistered", err)
 	}
 }

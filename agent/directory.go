@@ -149,20 +149,20 @@ func each(values map[string]etcdkv.Value, prefix string, visit func(key, rest st
 	}
 }
 
-// Order asks the agent called id to run pin and returns the order that it
-// wrote. An order that was waiting there is replaced. expect and by may be
-// empty. Errors: ErrNotRegistered.
-func (d *Directory) Order(ctx context.Context, id string, pin upgrade.Pin, expect, by string) (Order, error) {
+// Order asks the agent called id for r, whose ID it makes up, and returns the
+// order that it wrote. An order that was waiting there is replaced. Errors:
+// ErrNotRegistered, or what r.Validate says.
+func (d *Directory) Order(ctx context.Context, id string, r upgrade.Request) (Order, error) {
 	if err := etcdkv.ValidID(id); err != nil {
 		return Order{}, err
 	}
-	if err := pin.Validate(); err != nil {
+	if err := r.Validate(); err != nil {
 		return Order{}, err
 	}
-	order := Order{
-		Schema: schema, ID: rand.Text(), Action: ActionUpgrade, Pin: pin,
-		Expect: expect, By: by, At: time.Now().UTC(),
+	if r.ID = rand.Text(); r.Action == "" {
+		r.Action = upgrade.ActionUpgrade
 	}
+	order := Order{Schema: schema, Request: r, At: time.Now().UTC()}
 	value, err := json.Marshal(order)
 	if err != nil {
 		return Order{}, err
@@ -183,7 +183,8 @@ func (d *Directory) Order(ctx context.Context, id string, pin upgrade.Pin, expec
 // registry in the middle of an order.
 const absentLimit = 90 * time.Second
 
-// Follow tells the progress of an order until it has ended and returns how.
+// Follow tells the progress of an order until it has ended and returns how:
+// in the Attempt of the status, or in its Answer for what is no attempt.
 // Errors: ErrReplaced, ErrNotRegistered when the agent stays away for more
 // than 90 s, or ctx's.
 func (d *Directory) Follow(ctx context.Context, order Order, id string, progress func(upgrade.Status)) (upgrade.Status, error) {
@@ -214,12 +215,12 @@ func (d *Directory) Follow(ctx context.Context, order Order, id string, progress
 				stop(err)
 				return
 			}
-			if status.OrderID != order.ID {
+			if !answers(status, order.ID) {
 				return
 			}
 			last = status
 			progress(status)
-			if status.State.Terminal() {
+			if answered(status, order.ID) {
 				stop(done)
 			}
 		},
@@ -242,12 +243,12 @@ func (d *Directory) follow(v etcdkv.View, order Order, id string) (upgrade.Statu
 			return upgrade.Status{}, err
 		}
 	}
-	if value, ok := v.Values[d.keys.order(id)]; ok && status.Upgrade.OrderID != order.ID {
+	if value, ok := v.Values[d.keys.order(id)]; ok && !answers(status.Upgrade, order.ID) {
 		var there Order
 		if err := decode(d.keys.order(id), value.Data, &there); err != nil {
 			return upgrade.Status{}, err
 		}
-		if there.ID != order.ID && status.Upgrade.Running.Manifest == order.Pin.Digest {
+		if there.ID != order.ID && order.Pin.Digest != "" && status.Upgrade.Running.Manifest == order.Pin.Digest {
 			// Its end was overtaken by the next order, but it can be seen.
 			status.Upgrade.Attempt = upgrade.Attempt{
 				Schema: schema, OrderID: order.ID, State: upgrade.Committed, To: status.Upgrade.Running,

@@ -67,7 +67,7 @@ func ExampleDirectory() {
 		return
 	}
 	follow := func() error {
-		order, err := d.Order(ctx, "hello-1", pin, "1.0.0", "operator")
+		order, err := d.Order(ctx, "hello-1", upgrade.Request{Pin: pin, Expect: "1.0.0", By: "operator"})
 		if err != nil {
 			return err
 		}

@@ -50,12 +50,23 @@ func (o *orders) changed(v etcdkv.View) {
 		o.agent.log.Warn("order refused", "error", err)
 		return
 	}
-	if s := o.agent.upgrader.Status(); s.OrderID == order.ID {
+	if s := o.agent.upgrader.Status(); answers(s, order.ID) {
 		// Performed already, by this process or before a restart; touch has
 		// it acknowledged.
 		return
 	}
-	o.agent.upgrader.Request(upgrade.Request{ID: order.ID, By: order.By, Pin: order.Pin, Expect: order.Expect})
+	o.agent.upgrader.Request(order.Request)
+}
+
+// answers reports whether s tells what became of the order called id, or is
+// about to.
+func answers(s upgrade.Status, id string) bool {
+	return s.OrderID == id || (s.Answer != nil && s.Answer.OrderID == id)
+}
+
+// answered reports whether s tells how the order called id ended.
+func answered(s upgrade.Status, id string) bool {
+	return (s.Answer != nil && s.Answer.OrderID == id) || (s.OrderID == id && s.State.Terminal())
 }
 
 func parseOrder(key string, data []byte) (Order, error) {
@@ -63,13 +74,13 @@ func parseOrder(key string, data []byte) (Order, error) {
 	if err := decode(key, data, &order); err != nil {
 		return Order{}, err
 	}
-	if order.Action != ActionUpgrade {
-		return Order{}, fmt.Errorf("%s asks for %q, this agent knows %q", key, order.Action, ActionUpgrade)
-	}
 	if order.ID == "" {
 		return Order{}, errors.New(key + " has no id, so that its result could not be told")
 	}
-	if err := order.Pin.Validate(); err != nil {
+	if order.Action == "" {
+		return Order{}, errors.New(key + " has no action")
+	}
+	if err := order.Validate(); err != nil {
 		return Order{}, fmt.Errorf("%s: %w", key, err)
 	}
 	return order, nil
@@ -96,7 +107,7 @@ func (o *orders) acknowledge(ctx context.Context, told upgrade.Status) error {
 	o.mu.Lock()
 	id, revision := o.id, o.revision
 	o.mu.Unlock()
-	if id == "" || told.OrderID != id || !told.State.Terminal() {
+	if id == "" || !answered(told, id) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)

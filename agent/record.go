@@ -53,20 +53,10 @@ type PluginRecord struct {
 	plugin.Status
 }
 
-// Order is the value of order/<id>: what one host is asked to run.
+// Order is the value of order/<id>: what one host is asked to do.
 type Order struct {
 	Schema int `json:"schema"`
-	// ID tells this order from others; the host's status repeats it.
-	ID string `json:"id"`
-	// Action is "upgrade".
-	Action string      `json:"action"`
-	Pin    upgrade.Pin `json:"pin"`
-	// Expect is the version that must be running; empty for any.
-	Expect string `json:"expect,omitempty"`
-	// By is who asks.
-	By string    `json:"by,omitempty"`
+	// Request is what is asked for; the host's status repeats its ID.
+	upgrade.Request
 	At time.Time `json:"at"`
 }
-
-// ActionUpgrade is the Action of an order for an upgrade.
-const ActionUpgrade = "upgrade"

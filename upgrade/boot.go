@@ -12,8 +12,9 @@ import (
 )
 
 // boot settles what an interrupted attempt left and makes sure that the
-// current release runs: it adopts the executable that was started, or
-// replaces this process by current. Only the holder of the lock calls it.
+// right release runs: it adopts the executable that was started, or replaces
+// this process by current, or, where current has failed to start, by the
+// release before. Only the holder of the lock calls it.
 func (u *Upgrader) boot() error {
 	if err := atomicfile.RemoveTemp(u.cfg.StateDir); err != nil {
 		return err
@@ -37,44 +38,61 @@ func (u *Upgrader) boot() error {
 	if err := u.resume(cur); err != nil {
 		return err
 	}
-	if name, ok := u.slots.slotOf(exe); ok {
-		if name == cur.Name() {
-			u.running = cur
-			return nil
-		}
-		return u.handOver(cur)
-	}
-	return u.reconcile(exe, cur)
-}
-
-// reconcile chooses between an executable outside the slots and current.
-func (u *Upgrader) reconcile(exe string, cur Slot) error {
-	mine, err := ParseVersion(u.cfg.Version)
+	c, err := u.choose(exe)
 	if err != nil {
 		return err
+	}
+	if c, err = u.guard(c, exe); err != nil {
+		return err
+	}
+	switch {
+	case c.adopt:
+		u.adopt(exe, c.slot.Ref)
+	case c.here:
+		u.running = c.slot
+	default:
+		return u.handOver(c.slot)
+	}
+	return nil
+}
+
+// choose decides between the executable that was started and current.
+func (u *Upgrader) choose(exe string) (choice, error) {
+	cur, err := u.slots.current()
+	if err != nil {
+		return choice{}, err
+	}
+	if name, inside := u.slots.slotOf(exe); inside {
+		return choice{slot: cur, here: name == cur.Name()}, nil
+	}
+	mine, err := ParseVersion(u.cfg.Version)
+	if err != nil {
+		return choice{}, err
 	}
 	theirs, err := ParseVersion(cur.Version)
 	if err != nil {
-		return err
+		return choice{}, err
 	}
 	if mine.LessThan(theirs) {
 		// The common case after an upgrade: it needs no digest.
-		return u.handOver(cur)
+		return choice{slot: cur}, nil
 	}
 	ref, err := u.installed(exe)
 	if err != nil {
-		return err
+		return choice{}, err
 	}
 	if ref.Binary == cur.Ref.Binary {
-		u.running = cur
-		return nil
+		return choice{slot: cur, here: true}, nil
 	}
 	if _, err := u.slots.open(slotName(ref)); err == nil {
 		// It was adopted once and has been replaced since.
-		return u.handOver(cur)
+		return choice{slot: cur}, nil
 	}
-	u.adopt(exe, ref)
-	return nil
+	if err := u.quarantine.check(ref, time.Now()); err != nil {
+		u.log.Warn("the installed executable is not adopted", "version", u.cfg.Version, "error", err)
+		return choice{slot: cur}, nil
+	}
+	return choice{slot: u.slots.slot(Slot{Ref: ref, Adopted: true}), here: true, adopt: true}, nil
 }
 
 // installed describes the executable that was started, outside the slots.
@@ -111,6 +129,9 @@ func (u *Upgrader) adoptRunning() error {
 // The lock is dropped by close-on-exec and taken again by current.
 func (u *Upgrader) handOver(cur Slot) error {
 	u.log.Info("current release is executed", "version", cur.Version, "slot", cur.Name(), "started", u.cfg.Version)
+	if err := os.Setenv(bootVariable, cur.Name()); err != nil {
+		return err
+	}
 	return fmt.Errorf("execute current release %s: %w", cur.binary(), execute(cur.binary()))
 }
 
@@ -135,7 +156,7 @@ func (u *Upgrader) resume(cur Slot) error {
 			err = u.move(Committed, func(a *Attempt) { a.Reason = "finished at start: the agent ended during commit" })
 		}
 	case RollingBack:
-		err = u.move(RolledBack, func(a *Attempt) { a.Reason = "finished at start: " + a.Reason })
+		err = errors.Join(u.revert(), u.finishRollback(last))
 	default:
 		err = u.undo("interrupted: both processes ended during " + string(last.State))
 	}
@@ -147,11 +168,26 @@ func (u *Upgrader) resume(cur Slot) error {
 	return err
 }
 
-func (u *Upgrader) undo(reason string) error {
-	return errors.Join(
-		u.move(RollingBack, func(a *Attempt) { a.Reason = reason }),
-		u.move(RolledBack, nil))
+// finishRollback ends a rollback that was interrupted. One that the boot
+// guard began is ended as it was meant; of the others it is told that they
+// were finished here.
+func (u *Upgrader) finishRollback(last Attempt) error {
+	return u.rolledBack(func(a *Attempt) {
+		if last.By != byBootGuard {
+			a.Reason = "finished at start: " + last.Reason
+		}
+	})
 }
+
+// undo rolls the attempt of the journal back after both processes have ended.
+func (u *Upgrader) undo(reason string) error {
+	moved := u.move(RollingBack, func(a *Attempt) { a.Reason = reason })
+	return errors.Join(moved, u.revert(), u.rolledBack(nil))
+}
+
+// revert makes the release that the journal's attempt came from current
+// again, if it is not.
+func (u *Upgrader) revert() error { return u.slots.revert(u.journal.last, time.Now()) }
 
 // executablePath is where this process's executable lies, links resolved.
 func executablePath() (string, error) {

@@ -44,8 +44,28 @@ type Config struct {
 	// AbortTimeout is how long a successor that failed may take to answer
 	// the requests that it has accepted before it is killed; default 10 s.
 	AbortTimeout time.Duration
-	// Retention is how long a replaced release is kept; default 72 h.
+	// Retention is how long a replaced release is kept for a rollback;
+	// default 72 h.
 	Retention time.Duration
+	// RetentionBytes bounds what replaced releases take on disk; default
+	// 1 GiB. Beyond it the oldest go first; the release that ran before the
+	// current one stays for the whole Retention all the same.
+	RetentionBytes int64
+	// Budget bounds how often one release is started.
+	Budget Budget
+
+	// Busy returns what the host program does that should not be
+	// interrupted, "" if nothing. It puts the start of a successor off, for
+	// BusyLimit at most, and is asked every HealthEvery. May be nil.
+	Busy func(ctx context.Context) string
+	// BusyLimit is how long Busy may put an upgrade off; default 1 h.
+	BusyLimit time.Duration
+	// Hooks are called around a change of release.
+	Hooks Hooks
+	// External names the health checks that depend on the world outside this
+	// host, such as a connection. The boot guard does not hold their failure
+	// against a release.
+	External []string
 
 	// Host is the program that is upgraded; nil is one that is always
 	// healthy and compatible.
@@ -88,6 +108,11 @@ func (c Config) complete() (Config, error) {
 	setDefault(&c.UnhealthyAfter, 3)
 	setDefault(&c.AbortTimeout, 10*time.Second)
 	setDefault(&c.Retention, 72*time.Hour)
+	setDefault(&c.RetentionBytes, 1<<30)
+	setDefault(&c.Budget.Starts, 5)
+	setDefault(&c.Budget.Window, time.Hour)
+	setDefault(&c.BusyLimit, time.Hour)
+	setDefault(&c.Hooks.Timeout, 30*time.Second)
 	if c.Host == nil {
 		c.Host = quietHost{}
 	}
@@ -97,7 +122,7 @@ func (c Config) complete() (Config, error) {
 	return c, nil
 }
 
-func setDefault[T int | time.Duration](field *T, value T) {
+func setDefault[T int | int64 | time.Duration](field *T, value T) {
 	if *field <= 0 {
 		*field = value
 	}

@@ -45,19 +45,20 @@ func TestQuarantineOfSchema1IsStillRead(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(state, quarantineFile), golden(t, "quarantine-1.json"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	q, err := openQuarantine(state)
-	if err != nil || len(q.entries) != 2 {
-		t.Fatalf("%+v, %v", q, err)
+	q := quarantine{state}
+	entries, err := q.entries()
+	if err != nil || len(entries) != 2 {
+		t.Fatalf("%+v, %v", entries, err)
 	}
-	bad, environment := q.entries[0], q.entries[1]
+	bad, environment := entries[0], entries[1]
 	year := time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC)
-	if _, out := q.find(bad.Manifest, year); !out {
+	if q.check(Ref{Manifest: bad.Manifest}, year) == nil {
 		t.Error("a bad binary was let in again by time alone")
 	}
-	if _, out := q.find(environment.Manifest, environment.Since); !out {
+	if q.check(Ref{Manifest: environment.Manifest}, environment.Since) == nil {
 		t.Error("a failure of the environment does not keep its release out")
 	}
-	if _, out := q.find(environment.Manifest, year); out {
+	if q.check(Ref{Manifest: environment.Manifest}, year) != nil {
 		t.Error("a failure of the environment keeps its release out for ever")
 	}
 }
@@ -96,7 +97,7 @@ func TestNewerSchemaIsRefusedNotGuessed(t *testing.T) {
 	if _, err := openJournal(state); err == nil || !strings.Contains(err.Error(), "schema 2") {
 		t.Errorf("journal: %v", err)
 	}
-	if _, err := openQuarantine(state); err == nil || !strings.Contains(err.Error(), "schema 2") {
+	if _, err := (quarantine{state}).entries(); err == nil || !strings.Contains(err.Error(), "schema 2") {
 		t.Errorf("quarantine: %v", err)
 	}
 	var wire bytes.Buffer

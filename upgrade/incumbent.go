@@ -69,23 +69,35 @@ func (u *Upgrader) swap(ctx context.Context, slot Slot) error {
 	select {
 	case <-u.serving:
 	case <-ctx.Done():
-		return u.giveUp(Failed, failure{reason: interrupted}, nil)
+		return u.giveUp(failure{reason: interrupted})
 	}
-	if err := u.flip.WaitForParent(ctx); err != nil && ctx.Err() != nil {
-		return u.giveUp(Failed, failure{reason: interrupted}, nil)
+	if err := failpoint.Hit("staged"); err != nil {
+		return u.giveUp(failure{reason: err.Error()})
 	}
-	err := u.move(Starting, func(a *Attempt) { a.Deadline = time.Now().Add(u.cfg.StartTimeout).UTC() })
+	u.countStart(slot.Ref)
+	err := u.move(Starting, func(a *Attempt) { a.Reason, a.Deadline = "", time.Now().Add(u.cfg.StartTimeout).UTC() })
 	if err != nil {
-		return u.giveUp(Failed, failure{reason: err.Error()}, nil)
+		return u.giveUp(failure{reason: err.Error()})
 	}
 	t := &trial{Upgrader: u, slot: slot, quit: make(chan struct{}), ended: make(chan error, 1)}
-	if err := t.start(); err != nil {
-		return t.rollBack(failure{class: BadEnvironment, reason: err.Error(), ours: true})
+	if err := t.begin(ctx); err != nil {
+		return t.rollBack(failure{class: BadEnvironment, reason: err.Error(), ours: true}, nil)
 	}
 	if f := t.watch(ctx); f != nil {
-		return t.rollBack(*f)
+		return t.rollBack(*f, nil)
 	}
 	return t.commit()
+}
+
+// begin lets the host program prepare and starts the successor.
+func (t *trial) begin(ctx context.Context) error {
+	if err := failpoint.Hit("starting"); err != nil {
+		return err
+	}
+	if err := t.beforeStart(ctx); err != nil {
+		return err
+	}
+	return t.start()
 }
 
 // start passes the descriptors to tableflip and starts the executable.
@@ -123,7 +135,10 @@ func (t *trial) start() (err error) {
 		Attempt: &t.journal.last, Lease: t.cfg.Host.Lease(),
 		ProbationMS: t.cfg.Probation.Milliseconds(),
 	}
-	return t.send(offer)
+	if err := failpoint.Hit("launched"); err != nil {
+		return err
+	}
+	return errors.Join(t.send(offer), failpoint.Hit("offered"))
 }
 
 // launch runs tableflip's Upgrade, again where the executable was still
@@ -156,6 +171,7 @@ func (t *trial) watch(ctx context.Context) *failure {
 	probation := time.NewTimer(time.Hour)
 	probation.Stop()
 	over := false
+	var ready <-chan error // the hook before commit has ended
 	for !over || !t.reported {
 		select {
 		case <-ctx.Done():
@@ -170,9 +186,14 @@ func (t *trial) watch(ctx context.Context) *failure {
 		case <-quiet.C:
 			return &failure{class: BadBinary, deaf: true, reason: fmt.Sprintf("the successor sent no health report for %v", silence)}
 		case <-probation.C:
+			ready = t.beforeCommit(ctx)
+		case err := <-ready:
+			if err != nil {
+				return &failure{class: BadEnvironment, ours: true, reason: err.Error()}
+			}
 			// Only a report from now on tells that it still lives: one that
 			// stopped a moment ago has been healthy to the end.
-			over, t.reported = true, false
+			over, ready, t.reported = true, nil, false
 		case m := <-t.in:
 			if m.err != nil {
 				t.in = nil
@@ -201,6 +222,9 @@ func (t *trial) take(f frame) *failure {
 	switch f.Kind {
 	case kindHello:
 		t.pid = f.PID
+		if err := failpoint.Hit("hello"); err != nil {
+			return &failure{class: BadEnvironment, reason: err.Error(), ours: true}
+		}
 		if err := t.stdio.restore(); err != nil {
 			return &failure{class: BadEnvironment, reason: err.Error()}
 		}
@@ -212,15 +236,7 @@ func (t *trial) take(f frame) *failure {
 			return nil
 		}
 		t.served = true
-		// The pause comes before its record: it leaves nothing behind, and the
-		// disk need not stand between clients and the successor.
-		if err := t.gate.pause(); err != nil {
-			return &failure{class: BadEnvironment, reason: err.Error()}
-		}
-		deadline := time.Now().Add(t.cfg.Probation).UTC()
-		if err := t.move(Probation, func(a *Attempt) { a.Deadline = deadline }); err != nil {
-			return &failure{class: BadEnvironment, reason: err.Error()}
-		}
+		return t.yield()
 	case kindHealth:
 		t.failing, t.reported = f.Failing, true
 		if len(f.Failing) == 0 {
@@ -230,6 +246,30 @@ func (t *trial) take(f frame) *failure {
 		if t.unhealthy++; t.unhealthy >= t.cfg.UnhealthyAfter {
 			return t.sick(fmt.Sprintf("unhealthy %d times in a row", t.unhealthy))
 		}
+	}
+	return nil
+}
+
+// yield leaves accepting to the successor, which serves. The pause comes
+// before its record: it leaves nothing behind, and the disk need not stand
+// between clients and the successor.
+func (t *trial) yield() *failure {
+	deadline := time.Now().Add(t.cfg.Probation).UTC()
+	err := failpoint.Hit("serving")
+	if err == nil {
+		err = t.gate.pause()
+	}
+	if err == nil {
+		err = failpoint.Hit("paused")
+	}
+	if err == nil {
+		err = t.move(Probation, func(a *Attempt) { a.Deadline = deadline })
+	}
+	if err == nil {
+		err = failpoint.Hit("probation")
+	}
+	if err != nil {
+		return &failure{class: BadEnvironment, reason: err.Error()}
 	}
 	return nil
 }
@@ -286,14 +326,24 @@ func (t *trial) hungUp(err error) *failure {
 // commit makes the release current and gives the host to the successor. The
 // pointer moves first: a crash from here on boots a release that has passed.
 func (t *trial) commit() error {
-	if err := t.move(Committing, nil); err != nil {
-		return t.rollBack(failure{class: BadEnvironment, reason: err.Error()})
+	err := failpoint.Hit("passed")
+	if err == nil {
+		err = t.move(Committing, nil)
+	}
+	if err != nil {
+		return t.rollBack(failure{class: BadEnvironment, reason: err.Error()}, nil)
+	}
+	if err := failpoint.Hit("committing"); err != nil {
+		return t.undoCommit(failure{class: BadEnvironment, reason: err.Error()})
 	}
 	if err := t.slots.prove(t.slot, time.Now()); err != nil {
 		return t.undoCommit(failure{class: BadEnvironment, reason: err.Error()})
 	}
 	if err := t.send(frame{Kind: kindCommit}); err != nil {
 		return t.undoCommit(failure{class: BadBinary, reason: "commit could not be sent: " + err.Error()})
+	}
+	if err := failpoint.Hit("commit-sent"); err != nil {
+		return t.undoCommit(failure{class: BadEnvironment, reason: err.Error()})
 	}
 	timeout := time.NewTimer(commitTimeout)
 	defer timeout.Stop()
@@ -307,51 +357,55 @@ func (t *trial) commit() error {
 		return t.undoCommit(failure{class: BadBinary, deaf: true, reason: fmt.Sprintf("the successor did not take over within %v of commit", commitTimeout)})
 	}
 	t.release()
-	return ErrSuperseded
+	return errors.Join(ErrSuperseded, failpoint.Hit("superseded"))
 }
 
-// undoCommit makes the running release current again.
-func (t *trial) undoCommit(f failure) error {
-	// Clients first, the files after.
-	resumed := t.gate.resume()
-	t.dismiss(f)
-	old, err := t.slots.open(t.running.Name())
-	if err == nil {
-		err = t.slots.prove(old, time.Now())
-	}
-	t.slot.Proven = time.Time{}
-	return errors.Join(t.rollBack(f), resumed, err, t.slot.save())
-}
+// undoCommit makes the running release current again, before the successor
+// is ended: that may take a while, and a crash meanwhile must not boot a
+// release that is being taken back.
+func (t *trial) undoCommit(f failure) error { return t.rollBack(f, t.revert) }
 
-// rollBack resumes serving at once, makes sure that the successor is gone,
-// and records why.
-func (t *trial) rollBack(f failure) error {
-	resumed := t.gate.resume()
+// rollBack resumes serving at once, takes back what was done, makes sure that
+// the successor is gone, and records why. Clients come first, files after.
+func (t *trial) rollBack(f failure, back func() error) error {
+	errs := []error{t.gate.resume()}
 	if t.stdio != nil {
 		// What follows is this process's log, not the successor's.
-		resumed = errors.Join(resumed, t.stdio.restore())
+		errs = append(errs, t.stdio.restore())
 	}
 	state := t.journal.last.State
-	moved := t.move(RollingBack, func(a *Attempt) { a.Reason, a.Class = f.reason, f.class })
+	errs = append(errs, failpoint.Hit("resumed"),
+		t.move(RollingBack, func(a *Attempt) { a.Reason, a.Class = f.reason, f.class }),
+		failpoint.Hit("rolling-back"))
+	if back != nil {
+		errs = append(errs, back(), failpoint.Hit("reverted"))
+	}
 	t.dismiss(f)
 	t.release()
+	errs = append(errs, failpoint.Hit("dismissed"))
 	if f.class != "" && !f.ours {
 		if err := t.quarantine.add(t.slot.Ref, f.class, f.reason, time.Now()); err != nil {
 			t.log.Error("quarantine could not be written", "error", err)
 		}
 	}
+	errs = append(errs, failpoint.Hit("quarantined"))
 	var lines []string
 	if t.tail != nil {
 		lines = t.tail.last()
 	}
 	t.log.Warn("rolled back", "to", t.running.Version, "from", t.slot.Version, "in", state, "reason", f.reason)
-	return errors.Join(t.giveUp(RolledBack, f, lines), resumed, moved)
+	errs = append(errs, t.rolledBack(func(a *Attempt) { a.Log = lines }), failpoint.Hit("rolled-back"))
+	return errors.Join(append([]error{t.failed(f)}, errs...)...)
 }
 
-// giveUp records the end of the attempt and returns it as an error.
-func (u *Upgrader) giveUp(end State, f failure, lines []string) error {
-	err := u.move(end, func(a *Attempt) { a.Reason, a.Class, a.Log = f.reason, f.class, lines })
-	return errors.Join(&Error{Op: "upgrade", Release: u.journal.last.To.Version, Err: errors.New(f.reason)}, err)
+// giveUp ends an attempt that has not started anything.
+func (u *Upgrader) giveUp(f failure) error {
+	return errors.Join(u.failed(f), u.move(Failed, func(a *Attempt) { a.Reason, a.Class = f.reason, f.class }))
+}
+
+// failed is f as an error.
+func (u *Upgrader) failed(f failure) error {
+	return &Error{Op: "upgrade", Release: u.journal.last.To.Version, Err: errors.New(f.reason)}
 }
 
 // dismiss ends a successor that is not wanted and waits for its end. One

@@ -23,6 +23,8 @@ type Report struct {
 	Unfinished []string      `json:"unfinished,omitempty"`
 	Journal    Attempt       `json:"journal"`
 	Quarantine []Quarantined `json:"quarantine,omitempty"`
+	// Hold is set while the host is kept out of upgrades.
+	Hold *Hold `json:"hold,omitempty"`
 }
 
 // Inspect reads a state directory without changing anything, also while an
@@ -48,12 +50,11 @@ func Inspect(stateDir string) (Report, error) {
 	if r.Journal, err = readJournal(filepath.Join(stateDir, journalFile)); err != nil {
 		return Report{}, err
 	}
-	q, err := openQuarantine(stateDir)
-	if err != nil {
+	if r.Quarantine, err = (quarantine{stateDir}).entries(); err != nil {
 		return Report{}, err
 	}
-	r.Quarantine = q.entries
-	return r, nil
+	r.Hold, err = ReadHold(stateDir)
+	return r, err
 }
 
 // isLocked reports whether a process holds the directory's lock.

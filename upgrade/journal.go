@@ -36,10 +36,13 @@ type Attempt struct {
 	// OrderID is the id of the request that asked for this attempt.
 	OrderID string `json:"order_id"`
 	// By is who asked, as the request gave it.
-	By    string `json:"by,omitempty"`
-	State State  `json:"state"`
-	From  Ref    `json:"from"`
-	To    Ref    `json:"to"`
+	By string `json:"by,omitempty"`
+	// Action is ActionUpgrade or ActionRollback; empty in the records of
+	// older releases, which know upgrades only.
+	Action Action `json:"action,omitempty"`
+	State  State  `json:"state"`
+	From   Ref    `json:"from"`
+	To     Ref    `json:"to"`
 	// Reason says why the attempt ended, empty while it succeeds.
 	Reason string `json:"reason,omitempty"`
 	// Class tells a bad binary from a bad environment, once it has failed
@@ -102,6 +105,16 @@ func (j *journal) begin(a Attempt) error {
 		return err
 	}
 	a.Schema, a.State = journalSchema, Requested
+	return j.write(a)
+}
+
+// abandon starts the record of a rollback that nobody asked for: a release
+// that does not start is given up, whatever became of the last attempt.
+func (j *journal) abandon(a Attempt) error {
+	if err := transition(j.last.State, RollingBack); err != nil {
+		return err
+	}
+	a.Schema, a.State = journalSchema, RollingBack
 	return j.write(a)
 }
 

@@ -25,18 +25,35 @@ func lockState(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("state directory %s cannot be written: %w; give the agent's user a directory of its own", dir, err)
 	}
+	// Inspect holds the lock for a moment, and so does a predecessor that is
+	// just ending.
+	if flockPatiently(f) != nil {
+		holder, _ := os.ReadFile(path)
+		return nil, errors.Join(fmt.Errorf("state directory %s belongs to the running agent with pid %s: %w; stop that one or choose another directory", dir, strings.TrimSpace(string(holder)), ErrLocked), f.Close())
+	}
+	return f, nil
+}
+
+// flockPatiently locks f, trying again for about a second.
+func flockPatiently(f *os.File) (err error) {
 	wait := backoff.Backoff{Min: 20 * time.Millisecond, Max: 200 * time.Millisecond}
 	for range 5 {
-		// Inspect holds the lock for a moment, and so does a predecessor
-		// that is just ending.
 		if err = flock(f); err == nil {
-			return f, nil
+			return nil
 		}
 		_ = wait.Wait(context.Background())
 	}
-	if err := flock(f); err != nil {
-		holder, _ := os.ReadFile(path)
-		return nil, errors.Join(fmt.Errorf("state directory %s belongs to the running agent with pid %s: %w; stop that one or choose another directory", dir, strings.TrimSpace(string(holder)), ErrLocked), f.Close())
+	return flock(f)
+}
+
+// waitForLock opens path and locks it; closing it gives the lock back.
+func waitForLock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := flockPatiently(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w: %w", path, ErrLocked, err), f.Close())
 	}
 	return f, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -47,78 +48,127 @@ const (
 	quarantineMax    = 100
 )
 
-type quarantine struct {
-	path    string
-	entries []Quarantined
-}
+// quarantine keeps releases that failed out. The file is the truth, not this
+// process's memory: an operator clears it from outside while the agent runs.
+type quarantine struct{ stateDir string }
 
 type quarantineDocument struct {
 	Schema   int           `json:"schema"`
 	Releases []Quarantined `json:"releases"`
 }
 
-func openQuarantine(stateDir string) (*quarantine, error) {
-	q := &quarantine{path: filepath.Join(stateDir, quarantineFile)}
-	data, err := readLimited(q.path, quarantineLimit)
+// entries are all there are, the oldest failure first.
+func (q quarantine) entries() ([]Quarantined, error) {
+	path := filepath.Join(q.stateDir, quarantineFile)
+	data, err := readLimited(path, quarantineLimit)
 	if errors.Is(err, fs.ErrNotExist) {
-		return q, nil
+		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
 	var doc quarantineDocument
 	if err := json.Unmarshal(data, &doc); err != nil {
-		return nil, fmt.Errorf("%s: %w; move it away to clear the quarantine", q.path, err)
+		return nil, fmt.Errorf("%s: %w; move it away to clear the quarantine", path, err)
 	}
 	if doc.Schema != quarantineSchema {
-		return nil, fmt.Errorf("%s has schema %d, this agent reads %d", q.path, doc.Schema, quarantineSchema)
+		return nil, fmt.Errorf("%s has schema %d, this agent reads %d", path, doc.Schema, quarantineSchema)
 	}
-	q.entries = doc.Releases
-	return q, nil
+	return doc.Releases, nil
 }
 
-// find returns the entry that keeps the release with manifest digest out.
-func (q *quarantine) find(manifest string, now time.Time) (Quarantined, bool) {
-	for _, e := range q.entries {
-		if e.Manifest == manifest && manifest != "" && e.active(now) {
-			return e, true
-		}
-	}
-	return Quarantined{}, false
-}
-
-// add records a failure of ref. Entries beyond the newest 100 are dropped.
-func (q *quarantine) add(ref Ref, class Class, reason string, now time.Time) error {
-	e := Quarantined{Ref: ref, Since: now.UTC()}
-	kept := q.entries[:0:0]
-	for _, old := range q.entries {
-		if old.Manifest == ref.Manifest && old.Binary == ref.Binary {
-			e.Attempts = old.Attempts
-			continue
-		}
-		kept = append(kept, old)
-	}
-	e.Class, e.Reason = class, reason
-	e.Attempts++
-	if class == BadEnvironment {
-		e.Until = now.Add(min(time.Minute<<min(e.Attempts-1, 6), time.Hour)).UTC()
-	}
-	kept = append(kept, e)
-	if len(kept) > quarantineMax {
-		kept = kept[len(kept)-quarantineMax:]
-	}
-	if err := writeState(q.path, quarantineDocument{quarantineSchema, kept}); err != nil {
+// change replaces the entries by what edit makes of them, alone among the
+// processes that do so.
+func (q quarantine) change(edit func([]Quarantined) []Quarantined) error {
+	lock, err := waitForLock(filepath.Join(q.stateDir, quarantineFile+".lock"))
+	if err != nil {
 		return err
 	}
-	q.entries = kept
+	defer func() { _ = lock.Close() }()
+	entries, err := q.entries()
+	if err != nil {
+		return err
+	}
+	return writeState(filepath.Join(q.stateDir, quarantineFile), quarantineDocument{quarantineSchema, edit(entries)})
+}
+
+// check returns ErrQuarantined if ref is kept out at now.
+func (q quarantine) check(ref Ref, now time.Time) error {
+	entries, err := q.entries()
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !e.is(ref) || !e.active(now) {
+			continue
+		}
+		until := "publish a fixed release, or clear it from quarantine"
+		if !e.Until.IsZero() {
+			until = "it may be tried again at " + e.Until.Format(time.RFC3339)
+		}
+		return fmt.Errorf("%s failed here at %s: %s: %w; %s", ref.Version, e.Since.Format(time.RFC3339), e.Reason, ErrQuarantined, until)
+	}
 	return nil
 }
 
-// newest returns the latest failure, if any.
-func (q *quarantine) newest() *Quarantined {
-	if len(q.entries) == 0 {
+// is compares by the signed manifest and by the executable: a release that
+// was adopted has no manifest, and one that is published again under another
+// manifest is no better for it.
+func (q Quarantined) is(ref Ref) bool {
+	return (ref.Manifest != "" && q.Manifest == ref.Manifest) || (ref.Binary != "" && q.Binary == ref.Binary)
+}
+
+// add records a failure of ref. Entries beyond the newest 100 are dropped.
+func (q quarantine) add(ref Ref, class Class, reason string, now time.Time) error {
+	return q.change(func(entries []Quarantined) []Quarantined {
+		e := Quarantined{Ref: ref, Class: class, Reason: reason, Attempts: 1, Since: now.UTC()}
+		kept := entries[:0:0]
+		for _, old := range entries {
+			if old.is(ref) {
+				e.Attempts += old.Attempts
+				continue
+			}
+			kept = append(kept, old)
+		}
+		if class == BadEnvironment {
+			e.Until = now.Add(min(time.Minute<<min(e.Attempts-1, 6), time.Hour)).UTC()
+		}
+		kept = append(kept, e)
+		return kept[max(0, len(kept)-quarantineMax):]
+	})
+}
+
+// clear removes the entries that pin names, all for a zero pin, and returns
+// them.
+func (q quarantine) clear(pin Pin) (cleared []Quarantined, err error) {
+	err = q.change(func(entries []Quarantined) []Quarantined {
+		return slices.DeleteFunc(entries, func(e Quarantined) bool {
+			named := (pin.Version == "" || e.Version == pin.Version) && (pin.Digest == "" || e.Manifest == pin.Digest)
+			if named {
+				cleared = append(cleared, e)
+			}
+			return named
+		})
+	})
+	if err == nil && len(cleared) == 0 && !pin.IsZero() {
+		err = fmt.Errorf("%s is not in quarantine: %w", pin.Version, ErrNotFound)
+	}
+	return cleared, err
+}
+
+// newest returns the latest failure, if any can be read.
+func (q quarantine) newest() *Quarantined {
+	entries, err := q.entries()
+	if err != nil || len(entries) == 0 {
 		return nil
 	}
-	e := q.entries[len(q.entries)-1]
-	return &e
+	return &entries[len(entries)-1]
+}
+
+// ClearQuarantine lets the releases that pin names be tried again: by
+// version, and by digest where that is set; a zero Pin means all. It returns
+// what it cleared, and may be called while an agent runs on stateDir. The
+// error wraps ErrNotFound if pin names none.
+func ClearQuarantine(stateDir string, pin Pin) ([]Quarantined, error) {
+	return quarantine{stateDir}.clear(pin)
 }

@@ -1,19 +1,108 @@
 package upgrade
 
-// Request asks for the release that pin names.
-type Request struct {
-	// ID tells this request from others; it comes back in Status.
-	ID string
-	// By is who asks, for the record.
-	By  string
-	Pin Pin
-	// Expect is the version that must be running; empty for any.
-	Expect string
+import (
+	"context"
+	"fmt"
+)
+
+// Action is what a Request asks for.
+type Action string
+
+// The actions. Upgrade and rollback are attempts, which the journal follows;
+// the others change what the host remembers and are answered in
+// Status.Answer.
+const (
+	// ActionUpgrade asks for the release that Pin names; the default.
+	ActionUpgrade Action = "upgrade"
+	// ActionRollback asks for a retained release, without network and
+	// whether or not its manifest or the index has expired. Pin names it by
+	// version, and by digest where that is set; a zero Pin is the release
+	// that ran before this one.
+	ActionRollback Action = "rollback"
+	// ActionHold keeps the host out of upgrades and rollbacks from now on.
+	ActionHold Action = "hold"
+	// ActionUnhold ends that.
+	ActionUnhold Action = "unhold"
+	// ActionClear takes the release that Pin names out of quarantine, by
+	// version, and by digest where that is set; a zero Pin all of them.
+	ActionClear Action = "clear-quarantine"
+)
+
+// Valid reports whether a is an action this library knows.
+func (a Action) Valid() bool {
+	switch a {
+	case ActionUpgrade, ActionRollback, ActionHold, ActionUnhold, ActionClear:
+		return true
+	default:
+		return false
+	}
 }
 
-// Request puts r in line. A request that waits already is replaced: the
-// newest wins.
+// attempt reports whether a changes what runs.
+func (a Action) attempt() bool { return a == ActionUpgrade || a == ActionRollback }
+
+// Request asks a host for something.
+type Request struct {
+	// ID tells this request from others; it comes back in Status.
+	ID string `json:"id"`
+	// By is who asks, for the record.
+	By string `json:"by,omitempty"`
+	// Action is what is asked for; empty is ActionUpgrade.
+	Action Action `json:"action,omitempty"`
+	// Pin is the release that it is about.
+	Pin Pin `json:"pin,omitzero"`
+	// Expect is what must be running, as a version or as
+	// version@sha256:digest; empty for anything. A request that expects
+	// something else is refused.
+	Expect string `json:"expect,omitempty"`
+	// Reason says why a host is held, for people.
+	Reason string `json:"reason,omitempty"`
+	// Force does it although the host program is busy, and beyond the budget
+	// of starts. It overrides neither a hold nor a quarantine nor trust.
+	Force bool `json:"force,omitempty"`
+}
+
+// Answer says how a request ended that is no attempt.
+type Answer struct {
+	OrderID string `json:"order_id"`
+	Action  Action `json:"action"`
+	// Error says why it was not done; empty if it was.
+	Error string `json:"error,omitempty"`
+}
+
+// Validate reports what keeps r from being performed by any host.
+func (r Request) Validate() error {
+	if !r.Action.Valid() && r.Action != "" {
+		return fmt.Errorf("action %.40q: this release knows %s, %s, %s, %s and %s", r.Action, ActionUpgrade, ActionRollback, ActionHold, ActionUnhold, ActionClear)
+	}
+	switch {
+	case r.Action == "" || r.Action == ActionUpgrade || r.Pin.Digest != "":
+		return r.Pin.Validate()
+	case r.Pin.Version != "":
+		_, err := ParseVersion(r.Pin.Version)
+		return err
+	}
+	return nil
+}
+
+// expects returns why r does not fit what runs, nil if it does.
+func (r Request) expects(running Ref) error {
+	found := Pin{Version: running.Version, Digest: running.Manifest}
+	if r.Expect == "" || r.Expect == running.Version || (found.Digest != "" && r.Expect == found.String()) {
+		return nil
+	}
+	if found.Digest == "" {
+		return fmt.Errorf("the request expects %s to run, %s was found: ask again", r.Expect, found.Version)
+	}
+	return fmt.Errorf("the request expects %s to run, %s was found: ask again", r.Expect, found)
+}
+
+// Request puts r in line. A request that waits already is replaced, also one
+// that waits for the host program's work to end: the newest wins.
 func (u *Upgrader) Request(r Request) {
+	if r.Action == "" {
+		r.Action = ActionUpgrade
+	}
 	u.mu.Lock()
 	u.pending = &r
 	u.mu.Unlock()
@@ -29,4 +118,46 @@ func (u *Upgrader) take() *Request {
 	r := u.pending
 	u.pending = nil
 	return r
+}
+
+// waiting returns the request that is next, nil if none is.
+func (u *Upgrader) waiting() *Request {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.pending
+}
+
+// perform does what r asks for. Its error is the attempt's.
+func (u *Upgrader) perform(ctx context.Context, r Request) error {
+	if r.Action.attempt() {
+		return u.attempt(ctx, r)
+	}
+	err := u.command(r)
+	answer := &Answer{OrderID: r.ID, Action: r.Action}
+	if err != nil {
+		answer.Error = err.Error()
+	}
+	u.publish(func(s *Status) { s.Answer = answer })
+	return err
+}
+
+// command performs what is no attempt.
+func (u *Upgrader) command(r Request) error {
+	if err := r.Validate(); err != nil {
+		return err
+	}
+	if err := r.expects(u.running.Ref); err != nil {
+		return err
+	}
+	switch r.Action {
+	case ActionHold:
+		return SetHold(u.cfg.StateDir, Hold{By: r.By, Reason: r.Reason})
+	case ActionUnhold:
+		return ClearHold(u.cfg.StateDir)
+	case ActionClear:
+		_, err := u.quarantine.clear(r.Pin)
+		return err
+	default:
+		return fmt.Errorf("action %q cannot be performed here", r.Action)
+	}
 }

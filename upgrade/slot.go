@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -141,9 +142,46 @@ func (s slots) prove(slot Slot, now time.Time) error {
 	}
 	if before.dir != "" && before.dir != slot.dir {
 		before.Retired = now.UTC()
-		return before.save()
+		if err := before.save(); err != nil {
+			return err
+		}
 	}
-	return nil
+	return failpoint.Hit("commit-retired")
+}
+
+// revert takes a back: the release that it came from is current again, and
+// the one that it led to is what it was before, either never proven or
+// retained.
+func (s slots) revert(a Attempt, now time.Time) error {
+	if len(a.From.Binary) != sha256.Size*2 || len(a.To.Binary) != sha256.Size*2 {
+		return nil // it never came as far as a slot
+	}
+	cur, err := s.current()
+	if err != nil {
+		return err
+	}
+	if cur.Ref.Binary != a.From.Binary {
+		from, err := s.open(slotName(a.From))
+		if err != nil {
+			return fmt.Errorf("release %s cannot be made current again: %w", a.From.Version, err)
+		}
+		if err := s.prove(from, now); err != nil {
+			return err
+		}
+	}
+	to, err := s.open(slotName(a.To))
+	if errors.Is(err, fs.ErrNotExist) || (err == nil && to.Proven.IsZero()) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if a.By == byBootGuard || !to.Proven.Before(a.Started) {
+		to.Proven = time.Time{}
+	} else if to.Retired.IsZero() {
+		to.Retired = now.UTC()
+	}
+	return to.save()
 }
 
 // point moves the boot pointer.
@@ -176,6 +214,9 @@ func (s slots) create(slot Slot, files map[string][]byte, put func(binary string
 		return Slot{}, err
 	}
 	err := put(slot.binary())
+	if err == nil {
+		err = failpoint.Hit("stage-written")
+	}
 	for name, data := range files {
 		if err == nil {
 			err = atomicfile.Write(filepath.Join(slot.dir, name), data, 0o600)
@@ -241,6 +282,9 @@ func (s slots) adopt(executable string, ref Ref) (Slot, error) {
 // remove deletes a slot, complete first, so that a crash leaves an
 // unfinished slot and never a complete one with parts missing.
 func (s slots) remove(name string) error {
+	if err := failpoint.Hit("collect-before-complete"); err != nil {
+		return err
+	}
 	dir := filepath.Join(s.root(), name)
 	if err := os.Remove(filepath.Join(dir, completeFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -254,10 +298,12 @@ func (s slots) remove(name string) error {
 	return os.RemoveAll(dir)
 }
 
-// collect deletes unfinished slots, slots that failed, and proven ones that
-// have been retired for longer than retention. It spares the slot
-// called keep, the current slot and every slot that a live process executes.
-func (s slots) collect(keep string, retention time.Duration, now time.Time) (removed []string, err error) {
+// collect deletes unfinished slots, slots that failed, proven ones that have
+// been retired for longer than retention, and, the oldest first, those that
+// take replaced releases beyond budget bytes. It spares the slots called
+// keep, the current one, the one that was replaced last within its retention,
+// and every slot that a live process executes.
+func (s slots) collect(keep []string, retention time.Duration, budget int64, now time.Time) (removed []string, err error) {
 	complete, unfinished, err := s.list()
 	if err != nil {
 		return nil, err
@@ -267,6 +313,7 @@ func (s slots) collect(keep string, retention time.Duration, now time.Time) (rem
 		return nil, err
 	}
 	doomed := unfinished
+	var retired []Slot
 	for _, slot := range complete {
 		if slot.Name() == cur.Name() {
 			continue
@@ -280,10 +327,13 @@ func (s slots) collect(keep string, retention time.Duration, now time.Time) (rem
 		}
 		if slot.Proven.IsZero() || now.Sub(slot.Retired) >= retention {
 			doomed = append(doomed, slot.Name())
+		} else {
+			retired = append(retired, slot)
 		}
 	}
+	doomed = append(doomed, beyond(retired, budget)...)
 	for _, name := range doomed {
-		if name == keep || executing(filepath.Join(s.root(), name)) {
+		if slices.Contains(keep, name) || executing(filepath.Join(s.root(), name)) {
 			continue
 		}
 		if err := s.remove(name); err != nil {
@@ -291,7 +341,20 @@ func (s slots) collect(keep string, retention time.Duration, now time.Time) (rem
 		}
 		removed = append(removed, name)
 	}
-	return removed, nil
+	return removed, failpoint.Hit("collected")
+}
+
+// beyond names the retired slots that do not fit into budget bytes. The one
+// that was replaced last always fits: it is what a rollback goes to.
+func beyond(retired []Slot, budget int64) (names []string) {
+	slices.SortFunc(retired, func(a, b Slot) int { return b.Retired.Compare(a.Retired) })
+	var sum int64
+	for i, slot := range retired {
+		if sum += slot.size(); i > 0 && sum > budget {
+			names = append(names, slot.Name())
+		}
+	}
+	return names
 }
 
 // fileDigest returns the sha256 of a file in hex.

@@ -64,7 +64,7 @@ func TestCollectionSparesWhatIsNeeded(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(s.root(), "1.7.0-unfinished"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	removed, err := s.collect(kept.Name(), 72*time.Hour, now)
+	removed, err := s.collect([]string{kept.Name()}, 72*time.Hour, 1<<40, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestCollectionSparesWhatIsNeeded(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = sleeper.Wait()
-	if removed, err = s.collect("", 72*time.Hour, now); err != nil || !strings.Contains(strings.Join(removed, " "), busy.Name()) {
+	if removed, err = s.collect(nil, 72*time.Hour, 1<<40, now); err != nil || !strings.Contains(strings.Join(removed, " "), busy.Name()) {
 		t.Errorf("after its process ended: removed %v, %v", removed, err)
 	}
 }

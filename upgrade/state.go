@@ -30,7 +30,8 @@ const (
 func (s State) successors() []State {
 	switch s {
 	case Idle, Committed, RolledBack, Failed:
-		return []State{Requested}
+		// The boot guard gives a release up whatever happened last.
+		return []State{Requested, RollingBack}
 	case Requested:
 		// A slot that is there already needs no download, and what runs
 		// already needs nothing.
@@ -40,7 +41,8 @@ func (s State) successors() []State {
 	case Verifying:
 		return []State{Staged, Failed}
 	case Staged:
-		return []State{Starting, Failed}
+		// Staged again: the reason why it waits has changed.
+		return []State{Staged, Starting, Failed}
 	case Starting:
 		return []State{Probation, RollingBack, Failed}
 	case Probation:

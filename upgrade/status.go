@@ -14,6 +14,10 @@ type Status struct {
 	Progress *Progress `json:"progress,omitempty"`
 	// LastFailed is the newest entry of the quarantine.
 	LastFailed *Quarantined `json:"last_failed,omitempty"`
+	// Hold is set while the host is kept out of upgrades.
+	Hold *Hold `json:"hold,omitempty"`
+	// Answer is how the last request ended that was no attempt.
+	Answer *Answer `json:"answer,omitempty"`
 }
 
 // Progress counts the bytes of a download.
@@ -34,10 +38,14 @@ func (u *Upgrader) Status() Status {
 
 // publish changes the status and tells the host.
 func (u *Upgrader) publish(edit func(*Status)) {
+	failed := u.quarantine.newest()
+	hold, err := ReadHold(u.cfg.StateDir)
+	if err != nil {
+		hold = &Hold{Reason: err.Error()}
+	}
 	u.mu.Lock()
 	edit(&u.status)
-	u.status.Running = u.running.Ref
-	u.status.LastFailed = u.quarantine.newest()
+	u.status.Running, u.status.LastFailed, u.status.Hold = u.running.Ref, failed, hold
 	status := u.status
 	u.mu.Unlock()
 	u.cfg.Host.Changed(status)

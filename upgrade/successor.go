@@ -59,6 +59,9 @@ func (u *Upgrader) inherit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := failpoint.Hit("inherit"); err != nil {
+		return err
+	}
 	h := &handover{conn: conn, quit: make(chan struct{})}
 	h.in = readFrames(conn, h.quit)
 	for _, name := range []string{fileStdout, fileStderr, fileLog} {
@@ -134,7 +137,7 @@ func (u *Upgrader) probation(ctx context.Context) error {
 			return ctx.Err()
 		case <-p.serving:
 			p.serving, p.served = nil, time.Now()
-			if err = failpoint.Hit("probation"); err == nil {
+			if err = failpoint.Hit("served"); err == nil {
 				_, err = p.report(ctx)
 			}
 		case m := <-p.in:
@@ -145,7 +148,7 @@ func (u *Upgrader) probation(ctx context.Context) error {
 		case <-report.C:
 			var done bool
 			if done, err = p.report(ctx); done {
-				return u.commitAlone()
+				return u.commitAlone(ctx)
 			}
 		}
 		if err != nil {
@@ -212,7 +215,7 @@ func (u *Upgrader) orphaned() error {
 		return err
 	}
 	if u.journal.last.State == RollingBack {
-		return errors.Join(fmt.Errorf("%w: the incumbent ended while it rolled back", ErrAborted), u.move(RolledBack, nil))
+		return errors.Join(fmt.Errorf("%w: the incumbent ended while it rolled back", ErrAborted), u.revert(), u.rolledBack(nil))
 	}
 	return nil
 }
@@ -228,7 +231,10 @@ func (u *Upgrader) inheritLog() error {
 }
 
 // commitAlone does what the incumbent would have done at commit.
-func (u *Upgrader) commitAlone() error {
+func (u *Upgrader) commitAlone(ctx context.Context) error {
+	if err := <-u.beforeCommit(ctx); err != nil {
+		return errors.Join(fmt.Errorf("%w: %w", ErrAborted, err), u.undo(err.Error()))
+	}
 	for _, next := range []State{Probation, Committing} {
 		if transition(u.journal.last.State, next) != nil {
 			continue
@@ -258,7 +264,7 @@ func (u *Upgrader) takeOver(reason string) error {
 		return err
 	}
 	if reason == "" {
-		if err := u.inheritLog(); err != nil {
+		if err := errors.Join(u.inheritLog(), failpoint.Hit("log-inherited")); err != nil {
 			return err
 		}
 	}
@@ -267,5 +273,8 @@ func (u *Upgrader) takeOver(reason string) error {
 	if err := u.flip.Ready(); err != nil && !isBrokenPipe(err) && reason == "" {
 		return err
 	}
-	return u.move(Committed, func(a *Attempt) { a.Reason = reason })
+	if err := failpoint.Hit("ready"); err != nil {
+		return err
+	}
+	return errors.Join(u.move(Committed, func(a *Attempt) { a.Reason = reason }), failpoint.Hit("committed"))
 }

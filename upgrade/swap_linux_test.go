@@ -396,7 +396,7 @@ func TestCrashBootsAProvenReleaseAndResolvesTheJournal(t *testing.T) {
 	}{
 		{"incumbent before start", map[string]string{"1.0.0": "start=kill"}, "", "1.0.0", RolledBack},
 		{"incumbent while staging", map[string]string{"1.0.0": "stage-before-complete=kill"}, "", "1.0.0", Failed},
-		{"successor in probation", map[string]string{"1.1.0": "probation=kill"}, "1.0.0", "", RolledBack},
+		{"successor in probation", map[string]string{"1.1.0": "served=kill"}, "1.0.0", "", RolledBack},
 		{"incumbent before current moves", map[string]string{"1.0.0": "commit-before-current=kill"}, "1.1.0", "", Committed},
 		{"incumbent after current moved", map[string]string{"1.0.0": "commit-after-current=kill"}, "1.1.0", "", Committed},
 		{"successor as it takes over", map[string]string{"1.1.0": "take-over=kill"}, "1.0.0", "", RolledBack},

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/perennial-go/perennial/internal/failpoint"
 )
 
 // A download that was interrupted is resumed by the next attempt for the same
@@ -18,11 +20,12 @@ const (
 	downloadRetention = 24 * time.Hour
 )
 
-// upgrade performs one request from its refusal or acceptance to its end.
-func (u *Upgrader) upgrade(ctx context.Context, r Request) error {
+// attempt performs an upgrade or a rollback from its refusal or acceptance
+// to its end.
+func (u *Upgrader) attempt(ctx context.Context, r Request) error {
 	now := time.Now().UTC()
 	attempt := Attempt{
-		OrderID: r.ID, By: r.By, Started: now,
+		OrderID: r.ID, By: r.By, Action: r.Action, Started: now,
 		From: u.running.Ref,
 		To:   Ref{Version: r.Pin.Version, Manifest: r.Pin.Digest},
 	}
@@ -33,12 +36,12 @@ func (u *Upgrader) upgrade(ctx context.Context, r Request) error {
 		return err
 	}
 	u.publish(func(s *Status) { s.Attempt, s.Progress = u.journal.last, nil })
-	if u.running.Manifest == r.Pin.Digest {
-		return u.already(r.Pin)
-	}
-	slot, err := u.prepare(ctx, r)
+	slot, err := u.admitted(ctx, r)
 	if errors.Is(err, errRunsAlready) {
-		return u.already(r.Pin)
+		return u.already()
+	}
+	if err == nil {
+		err = u.awaitIdle(ctx, r)
 	}
 	if err != nil {
 		if ctx.Err() != nil {
@@ -49,30 +52,64 @@ func (u *Upgrader) upgrade(ctx context.Context, r Request) error {
 	return u.swap(ctx, slot)
 }
 
+// admitted refuses r, or returns the slot that it leads to. What the host says of itself comes before what is asked of it,
+// and what needs the network comes last.
+func (u *Upgrader) admitted(ctx context.Context, r Request) (slot Slot, err error) {
+	if err := failpoint.Hit("requested"); err != nil {
+		return Slot{}, err
+	}
+	if err := r.Validate(); err != nil {
+		return Slot{}, err
+	}
+	if u.flip == nil {
+		return Slot{}, fmt.Errorf("hot swap: %w", ErrNotSupported)
+	}
+	if r.runs(u.running.Ref) {
+		return Slot{}, errRunsAlready
+	}
+	if err := u.held(); err != nil {
+		return Slot{}, err
+	}
+	if err := r.expects(u.running.Ref); err != nil {
+		return Slot{}, err
+	}
+	if r.Action == ActionRollback {
+		slot, err = u.prepareRollback(r)
+	} else {
+		slot, err = u.prepare(ctx, r)
+	}
+	if err == nil && !r.Force {
+		err = u.withinBudget(slot.Ref)
+	}
+	return slot, err
+}
+
+// runs reports whether what r asks for is what runs.
+func (r Request) runs(running Ref) bool {
+	if r.Action == ActionRollback && r.Pin.Digest == "" {
+		return r.Pin.Version == running.Version
+	}
+	return r.Pin.Digest == running.Manifest
+}
+
 // errRunsAlready tells that the release asked for is the executable that was
 // installed by hand.
 var errRunsAlready = errors.New("runs already")
 
 // already ends an attempt that has nothing to do.
-func (u *Upgrader) already(pin Pin) error {
+func (u *Upgrader) already() error {
 	return u.move(Committed, func(a *Attempt) {
-		a.To, a.Reason = u.running.Ref, fmt.Sprintf("nothing to do: %s runs already", pin)
+		a.To, a.Reason = u.running.Ref, fmt.Sprintf("nothing to do: %s runs already", u.running.Version)
 	})
 }
 
-// prepare checks the request and makes the slot, or finds it.
+// prepare checks the release and makes its slot, or finds it.
 func (u *Upgrader) prepare(ctx context.Context, r Request) (Slot, error) {
-	if u.flip == nil {
-		return Slot{}, fmt.Errorf("hot swap: %w", ErrNotSupported)
-	}
 	if u.client == nil {
 		return Slot{}, errors.New("this agent has no release source, so that it takes no upgrades: set one in its configuration")
 	}
-	if r.Expect != "" && r.Expect != u.running.Version {
-		return Slot{}, fmt.Errorf("the request expects %s to run, %s was found: ask again", r.Expect, u.running.Version)
-	}
-	if q, ok := u.quarantine.find(r.Pin.Digest, time.Now()); ok {
-		return Slot{}, fmt.Errorf("%s failed here at %s: %s: %w; publish a fixed release", r.Pin, q.Since.Format(time.RFC3339), q.Reason, ErrQuarantined)
+	if err := u.quarantine.check(Ref{Version: r.Pin.Version, Manifest: r.Pin.Digest}, time.Now()); err != nil {
+		return Slot{}, err
 	}
 	manifest, raw, signature, err := u.client.Manifest(ctx, r.Pin)
 	if err != nil {
@@ -81,17 +118,20 @@ func (u *Upgrader) prepare(ctx context.Context, r Request) (Slot, error) {
 	if p, err := manifest.Here(); err == nil && manifest.Version == u.running.Version && p.SHA256 == u.running.Ref.Binary {
 		return Slot{}, errRunsAlready
 	}
-	platform, err := u.admit(manifest)
+	platform, err := u.compatible(manifest)
 	if err != nil {
 		return Slot{}, err
 	}
 	ref := Ref{Version: manifest.Version, Manifest: r.Pin.Digest, Binary: platform.SHA256}
+	if err := u.quarantine.check(ref, time.Now()); err != nil {
+		return Slot{}, err // the same executable under another manifest
+	}
 	return u.obtain(ctx, manifest, ref, platform.Size, raw, signature)
 }
 
-// admit says whether the release may run here, before any of it is
+// compatible says whether the release may run here, before any of it is
 // downloaded.
-func (u *Upgrader) admit(m *Manifest) (Platform, error) {
+func (u *Upgrader) compatible(m *Manifest) (Platform, error) {
 	running, err := ParseVersion(u.running.Version)
 	if err != nil {
 		return Platform{}, err
@@ -129,7 +169,13 @@ func (u *Upgrader) obtain(ctx context.Context, m *Manifest, ref Ref, size int64,
 		return Slot{}, err
 	}
 	download := filepath.Join(u.slots.stateDir, downloadPrefix+ref.Binary)
+	if err := failpoint.Hit("download"); err != nil {
+		return Slot{}, err
+	}
 	if err := u.client.Fetch(ctx, m, download, u.downloaded); err != nil {
+		return Slot{}, err
+	}
+	if err := failpoint.Hit("downloaded"); err != nil {
 		return Slot{}, err
 	}
 	if err := u.move(Verifying, nil); err != nil {

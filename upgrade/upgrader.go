@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -36,9 +37,10 @@ type Upgrader struct {
 	flip       *tableflip.Upgrader // nil where the platform has no hot swap
 	slots      slots
 	journal    *journal
-	quarantine *quarantine
+	quarantine quarantine
 	running    Slot
 	adoptable  string    // the executable to adopt once it serves; may be empty
+	unsettled  bool      // this start is counted until the host is healthy
 	handover   *handover // non-nil in a successor
 
 	active  chan struct{}
@@ -142,7 +144,8 @@ func (u *Upgrader) load() (err error) {
 	if u.journal, err = openJournal(u.cfg.StateDir); err != nil {
 		return err
 	}
-	u.quarantine, err = openQuarantine(u.cfg.StateDir)
+	u.quarantine = quarantine{u.cfg.StateDir}
+	_, err = u.quarantine.entries()
 	return err
 }
 
@@ -204,23 +207,48 @@ func (u *Upgrader) Run(ctx context.Context) error {
 	u.publish(func(s *Status) { s.Attempt = u.journal.last })
 	close(u.active)
 	u.collect()
+	began := time.Now()
+	look := time.NewTicker(u.cfg.HealthEvery)
+	defer look.Stop()
 	for {
+		if !u.unsettled || u.settle(u.cfg.Host.Failing(ctx)) {
+			look.Stop()
+		}
 		select {
 		case <-ctx.Done():
+			u.unsettle(began)
 			return ctx.Err()
+		case <-look.C:
 		case <-u.wake:
-			r := u.take()
-			if r == nil {
-				continue
-			}
-			if err := u.upgrade(ctx, *r); errors.Is(err, ErrSuperseded) {
+			if err := u.next(ctx); errors.Is(err, ErrSuperseded) {
 				return err
-			} else if err != nil {
-				u.log.Warn("upgrade failed", "to", r.Pin.String(), "order", r.ID, "error", err)
 			}
-			u.collect()
 		}
 	}
+}
+
+// next performs the request that waits. It begins once the process before
+// this one has ended: until then tableflip starts no other.
+func (u *Upgrader) next(ctx context.Context) error {
+	if u.flip != nil {
+		if err := u.flip.WaitForParent(ctx); ctx.Err() != nil {
+			return nil
+		} else if err != nil {
+			u.log.Warn("the process before this one did not end well", "error", err)
+		}
+	}
+	r := u.take()
+	if r == nil {
+		return nil
+	}
+	err := u.perform(ctx, *r)
+	if err != nil && !errors.Is(err, ErrSuperseded) {
+		u.log.Warn("request failed", "action", r.Action, "to", r.Pin.String(), "order", r.ID, "error", err)
+	}
+	if err == nil || !errors.Is(err, ErrSuperseded) {
+		u.collect()
+	}
+	return err
 }
 
 // Close gives the state directory back; call it last. Where this process is
@@ -246,11 +274,23 @@ func (u *Upgrader) collect() {
 	if err := removeStale(u.cfg.StateDir, downloadPrefix, downloadRetention); err != nil {
 		u.log.Warn("abandoned downloads could not be removed", "error", err)
 	}
-	removed, err := u.slots.collect(u.running.Name(), u.cfg.Retention, time.Now())
+	removed, err := u.slots.collect(u.needed(), u.cfg.Retention, u.cfg.RetentionBytes, time.Now())
 	if err != nil {
 		u.log.Warn("slots could not be collected", "error", err)
 	}
 	for _, name := range removed {
 		u.log.Info("slot removed", "slot", name)
 	}
+}
+
+// needed names the slots that collection must spare beside current: what this
+// process runs, and what an attempt in progress comes from and leads to.
+func (u *Upgrader) needed() []string {
+	names := []string{u.running.Name()}
+	for _, ref := range []Ref{u.journal.last.From, u.journal.last.To} {
+		if !u.journal.last.State.Terminal() && len(ref.Binary) == sha256.Size*2 {
+			names = append(names, slotName(ref))
+		}
+	}
+	return names
 }

@@ -105,7 +105,7 @@ func (u *upgradeFlags) run(ctx context.Context, version string, w io.Writer) (up
 	defer func() { _ = directory.Close() }()
 	var order agent.Order
 	err = u.etcd.ask(ctx, func(ctx context.Context) (err error) {
-		order, err = directory.Order(ctx, u.agent, pin, u.expect, u.by)
+		order, err = directory.Order(ctx, u.agent, upgrade.Request{Pin: pin, Expect: u.expect, By: u.by})
 		return err
 	})
 	if err != nil {

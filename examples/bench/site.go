@@ -92,7 +92,7 @@ func (s *site) release(ctx context.Context) (upgrade.Pin, error) {
 func (s *site) upgrade(ctx context.Context, pin upgrade.Pin) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	order, err := s.directory.Order(ctx, s.id, pin, "", "bench")
+	order, err := s.directory.Order(ctx, s.id, upgrade.Request{Pin: pin, By: "bench"})
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,93 @@
+package upgrade
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/perennial-go/perennial/internal/atomicfile"
+)
+
+const (
+	holdFile   = "hold.json"
+	holdSchema = 1
+	holdLimit  = 64 << 10
+)
+
+// ErrHeld: the host is kept out of upgrades and rollbacks.
+var ErrHeld = errors.New("host is held")
+
+// Hold is a host's own word against being changed: while there is one, its
+// upgrader refuses every upgrade and rollback, whoever asks. The boot guard
+// is not held: a release that does not start is given up all the same.
+type Hold struct {
+	Schema int `json:"schema"`
+	// By is who held it, Reason why; both are for people.
+	By     string    `json:"by,omitempty"`
+	Reason string    `json:"reason,omitempty"`
+	Since  time.Time `json:"since"`
+}
+
+// SetHold holds the host of a state directory, also while its agent runs,
+// which sees it at its next request. Schema and Since are filled in.
+func SetHold(stateDir string, h Hold) error {
+	h.Schema, h.Since = holdSchema, time.Now().UTC()
+	if err := writeState(filepath.Join(stateDir, holdFile), h); err != nil {
+		return fmt.Errorf("hold cannot be written: %w", err)
+	}
+	return nil
+}
+
+// ClearHold ends the hold of a state directory; without one it does nothing.
+func ClearHold(stateDir string) error {
+	err := os.Remove(filepath.Join(stateDir, holdFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return errors.Join(err, atomicfile.SyncDir(stateDir))
+}
+
+// ReadHold returns the hold of a state directory, nil if there is none. A
+// file that cannot be understood is an error: it may be a newer release's
+// word to keep out.
+func ReadHold(stateDir string) (*Hold, error) {
+	path := filepath.Join(stateDir, holdFile)
+	data, err := readLimited(path, holdLimit)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil //nolint:nilnil // the absence of a hold is no error
+	}
+	if err != nil {
+		return nil, err
+	}
+	var h Hold
+	if err := json.Unmarshal(data, &h); err != nil {
+		return nil, fmt.Errorf("%s: %w; remove the file to end the hold", path, err)
+	}
+	if h.Schema != holdSchema {
+		return nil, fmt.Errorf("%s has schema %d, this agent reads %d; remove the file to end the hold", path, h.Schema, holdSchema)
+	}
+	return &h, nil
+}
+
+// held returns ErrHeld with what the hold says, nil without one.
+func (u *Upgrader) held() error {
+	h, err := ReadHold(u.cfg.StateDir)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrHeld, err)
+	}
+	if h == nil {
+		return nil
+	}
+	by, reason := h.By, h.Reason
+	if by == "" {
+		by = "somebody"
+	}
+	if reason == "" {
+		reason = "no reason was given"
+	}
+	return fmt.Errorf("%w by %s since %s (%s): end the hold first", ErrHeld, by, h.Since.Format(time.RFC3339), reason)
+}

@@ -1,0 +1,107 @@
+package upgrade
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// retained returns the slot to go back to: the one that pin names, or for a
+// zero pin the one that was replaced last. Only releases that have passed
+// their probation on this host count.
+func (s slots) retained(pin Pin, running string) (Slot, error) {
+	complete, _, err := s.list()
+	if err != nil {
+		return Slot{}, err
+	}
+	var found *Slot
+	var there []string
+	for i, slot := range complete {
+		if slot.Name() == running || slot.Proven.IsZero() {
+			continue
+		}
+		there = append(there, slot.Version)
+		named := (pin.Version == "" || slot.Version == pin.Version) && (pin.Digest == "" || slot.Manifest == pin.Digest)
+		if named && (found == nil || slot.Retired.After(found.Retired)) {
+			found = &complete[i]
+		}
+	}
+	if found != nil {
+		return *found, found.verify()
+	}
+	have := "none is"
+	if len(there) > 0 {
+		have = strings.Join(there, ", ") + " is"
+	}
+	want := "release to go back to"
+	if !pin.IsZero() {
+		want = pin.Version
+	}
+	return Slot{}, fmt.Errorf("%w: no %s is retained on this host, %s: go back to one of those, or publish the older code under a higher version", ErrNotFound, want, have)
+}
+
+// verify compares the executable with the digest that it was staged for.
+func (s Slot) verify() error {
+	digest, err := fileDigest(s.binary())
+	if err == nil && digest != s.Ref.Binary {
+		err = fmt.Errorf("%w: slot %s holds an executable with sha256 %s: something wrote to it; ask for the release anew", ErrDigest, s.Name(), digest)
+	}
+	return err
+}
+
+// manifest reads the signed manifest that was kept beside the executable; nil
+// for an adopted executable, which never had one.
+func (s Slot) manifest() (*Manifest, error) {
+	if s.Adopted {
+		return nil, nil //nolint:nilnil // an adopted executable has none
+	}
+	raw, err := readLimited(filepath.Join(s.dir, releaseFile), MaxManifestSize)
+	if err != nil {
+		return nil, err
+	}
+	return ParseManifest(raw)
+}
+
+// prepareRollback finds the retained slot that r asks for. Nothing is read
+// from outside the state directory, so neither the network nor the expiry of
+// an index stands in the way.
+func (u *Upgrader) prepareRollback(r Request) (Slot, error) {
+	slot, err := u.slots.retained(r.Pin, u.running.Name())
+	if err != nil {
+		return Slot{}, err
+	}
+	if err := u.quarantine.check(slot.Ref, time.Now()); err != nil {
+		return Slot{}, err
+	}
+	manifest, err := slot.manifest()
+	if err != nil {
+		return Slot{}, fmt.Errorf("slot %s: %w", slot.Name(), err)
+	}
+	if manifest != nil {
+		host := PolicyContext{Rollback: true, PluginAPI: u.cfg.PluginAPI, ConfigSchema: u.cfg.ConfigSchema}
+		if err := CheckPolicy(u.cfg.Policy, nil, manifest, host); err != nil {
+			return Slot{}, err
+		}
+	}
+	if err := u.cfg.Host.Compatible(slot.Version); err != nil {
+		return Slot{}, fmt.Errorf("%s: %w: %w", slot.Version, ErrRequires, err)
+	}
+	return slot, u.move(Staged, func(a *Attempt) { a.To = slot.Ref })
+}
+
+// size is the room that the slot takes, in bytes.
+func (s Slot) size() int64 {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return 0
+	}
+	var sum int64
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil {
+			sum += info.Size()
+		}
+	}
+	return sum
+}
