@@ -82,6 +82,7 @@ type choice struct {
 // guard counts the start of c, or gives c up for another release after three
 // starts in a row without health.
 func (u *Upgrader) guard(c choice, exe string) (choice, error) {
+	u.unsettled = true
 	counted := os.Getenv(bootVariable) == c.slot.Name()
 	if err := os.Unsetenv(bootVariable); err != nil || counted {
 		return c, err
@@ -105,7 +106,6 @@ func (u *Upgrader) guard(c choice, exe string) (choice, error) {
 		// A full disk must not keep the agent from starting.
 		u.log.Error("this start could not be counted", "error", err)
 	}
-	u.unsettled = true
 	return c, failpoint.Hit("boot-counted")
 }
 

@@ -73,7 +73,7 @@ type Answer struct {
 // Validate reports what keeps r from being performed by any host.
 func (r Request) Validate() error {
 	if !r.Action.Valid() && r.Action != "" {
-		return fmt.Errorf("action %.40q: this release knows %s, %s, %s, %s and %s", r.Action, ActionUpgrade, ActionRollback, ActionHold, ActionUnhold, ActionClear)
+		return fmt.Errorf("asks for %.40q, this release knows %s, %s, %s, %s and %s", r.Action, ActionUpgrade, ActionRollback, ActionHold, ActionUnhold, ActionClear)
 	}
 	switch {
 	case r.Action == "" || r.Action == ActionUpgrade || r.Pin.Digest != "":

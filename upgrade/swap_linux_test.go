@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -60,12 +61,19 @@ func newRig(tb testing.TB, probation time.Duration, failpoints map[string]string
 // start runs binary and waits until it serves.
 func (r *rig) start(binary string) {
 	r.Helper()
+	r.run(binary)
+	waittest.Nil(r, "the agent serves", func() error { _, err := r.who(); return err })
+}
+
+// run starts command, by default an agent's executable without arguments.
+func (r *rig) run(command ...string) {
+	r.Helper()
 	env, err := json.Marshal(r.env)
 	if err != nil {
 		r.Fatal(err)
 	}
 	_ = os.Remove(r.env.Address)
-	r.cmd = exec.Command(binary)
+	r.cmd = exec.Command(command[0], command[1:]...) //nolint:gosec // the test's own
 	r.cmd.Env = append(os.Environ(), agentVariable+"="+string(env))
 	// A file, for a pipe would end with the first process.
 	out, err := os.OpenFile(r.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
@@ -84,7 +92,6 @@ func (r *rig) start(binary string) {
 		_ = cmd.Wait()
 		close(done)
 	}()
-	waittest.Nil(r, "the agent serves", func() error { _, err := r.who(); return err })
 }
 
 // stop ends whatever process holds the state directory.
@@ -162,6 +169,23 @@ func (r *rig) ask(pin Pin) {
 func (r *rig) askAs(pin Pin, id string) {
 	r.Helper()
 	res, err := fresh().Post(r.url("/upgrade?id="+id+"&pin="+url.QueryEscape(pin.String())), "", nil)
+	if err != nil {
+		r.Fatal(err)
+	}
+	_ = res.Body.Close()
+	if res.StatusCode != http.StatusAccepted {
+		r.Fatal(res.Status)
+	}
+}
+
+// request asks for anything.
+func (r *rig) request(request Request) {
+	r.Helper()
+	body, err := json.Marshal(request)
+	if err != nil {
+		r.Fatal(err)
+	}
+	res, err := fresh().Post(r.url("/request"), "application/json", bytes.NewReader(body))
 	if err != nil {
 		r.Fatal(err)
 	}

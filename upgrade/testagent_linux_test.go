@@ -46,7 +46,9 @@ type agentEnv struct {
 	StateDir, Repository, Key string
 	Address                   string // file to which the address is written
 	Probation                 time.Duration
-	Failpoints                map[string]string // by version
+	Failpoints                map[string]string // by version, from Serving on
+	EarlyFailpoints           map[string]string // by version, from the start on
+	BusyLimit                 time.Duration
 }
 
 // testAgent is the smallest host program: an HTTP server that can be asked
@@ -67,6 +69,10 @@ func testAgent() error {
 		panic("fault: panics at start")
 	case "hang":
 		select {}
+	case "cold-exit":
+		if cold() {
+			return errors.New("fault: exits at once when it is started cold")
+		}
 	}
 	var env agentEnv
 	if err := json.Unmarshal([]byte(os.Getenv(agentVariable)), &env); err != nil {
@@ -74,6 +80,9 @@ func testAgent() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	if err := failpoint.Arm(env.EarlyFailpoints[b.Version]); err != nil {
+		return err
+	}
 	host := &testHost{fault: b.Fault}
 	u, err := newTestUpgrader(env, b, host)
 	if err != nil {
@@ -102,6 +111,11 @@ func newTestUpgrader(env agentEnv, b build, host Host) (*Upgrader, error) {
 	var trust Trust
 	trust.Keys = append(trust.Keys, key)
 	return New(Config{
+		Hooks: testHooks(env.StateDir, b.Version), BusyLimit: env.BusyLimit, External: []string{"network"},
+		Busy: func(context.Context) string {
+			data, _ := os.ReadFile(filepath.Join(env.StateDir, "busy")) // absent when idle
+			return string(data)
+		},
 		StateDir: env.StateDir, Name: "demo", Version: b.Says, Source: source, Trust: trust,
 		StartTimeout: 3 * time.Second, Probation: env.Probation, HealthEvery: 50 * time.Millisecond,
 		Host: host, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
@@ -159,6 +173,15 @@ func testHandler(u *Upgrader, b build, second string) http.Handler {
 		u.Request(Request{ID: r.URL.Query().Get("id"), Pin: pin})
 		w.WriteHeader(http.StatusAccepted)
 	})
+	mux.HandleFunc("POST /request", func(w http.ResponseWriter, r *http.Request) {
+		var request Request
+		if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		u.Request(request)
+		w.WriteHeader(http.StatusAccepted)
+	})
 	return mux
 }
 
@@ -178,6 +201,18 @@ type testHost struct {
 
 func (h *testHost) Failing(ctx context.Context) []string {
 	switch h.fault {
+	case "cold-dies":
+		if cold() {
+			os.Exit(4)
+		}
+	case "cold-sick":
+		if cold() {
+			return []string{"disk: fault: unhealthy when it is started cold"}
+		}
+	case "cold-offline":
+		if cold() {
+			return []string{"network: fault: unreachable when it is started cold"}
+		}
 	case "unhealthy":
 		return []string{"disk: fault: always unhealthy"}
 	case "dies":
@@ -195,4 +230,29 @@ func (h *testHost) Failing(ctx context.Context) []string {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 	}
 	return nil
+}
+
+// cold tells a cold start from that of a successor.
+func cold() bool { return os.Getenv("TABLEFLIP_HAS_PARENT_7DIU3") == "" }
+
+// testHooks note each call in the file "hooks" of the state directory. The
+// files "fail-NAME" and "hang-NAME" there make a hook do so.
+func testHooks(stateDir, version string) Hooks {
+	note := func(name string) hook {
+		return func(_ context.Context, c Change) error {
+			f, err := os.OpenFile(filepath.Join(stateDir, "hooks"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(f, "%s in %s: %s to %s\n", name, version, c.From.Version, c.To.Version)
+			if _, statErr := os.Stat(filepath.Join(stateDir, "fail-"+name)); statErr == nil {
+				err = errors.Join(err, errors.New("fault: "+name+" fails"))
+			}
+			if _, statErr := os.Stat(filepath.Join(stateDir, "hang-"+name)); statErr == nil {
+				select {}
+			}
+			return errors.Join(err, f.Close())
+		}
+	}
+	return Hooks{BeforeStart: note("before-start"), BeforeCommit: note("before-commit"), AfterRollback: note("after-rollback"), Timeout: time.Second}
 }
