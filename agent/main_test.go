@@ -82,7 +82,7 @@ func testAgent(b build) error {
 		Etcd: EtcdConfig{Endpoints: []string{env.Etcd}}, StateDir: env.StateDir,
 		TTL: env.TTL, HeartbeatEvery: env.TTL / 5, ConnectTimeout: env.Connect,
 		Settings: store, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-		Upgrade: upgrade.Config{Source: source, Probation: 500 * time.Millisecond, HealthEvery: 50 * time.Millisecond},
+		Upgrade: upgrade.Config{Source: source, Probation: 500 * time.Millisecond, HealthEvery: 50 * time.Millisecond, SilentAfter: 5 * time.Second},
 		Drain:   upgrade.Drain{Idle: time.Millisecond},
 		Start: func(_ context.Context, a *Agent) error {
 			ln, err := a.Listen("tcp", "127.0.0.1:0")

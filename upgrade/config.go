@@ -36,8 +36,11 @@ type Config struct {
 	// default 30 s.
 	Probation time.Duration
 	// HealthEvery is the pause between a successor's health reports;
-	// default 1 s. No report for five times as long is a failure.
+	// default 1 s.
 	HealthEvery time.Duration
+	// SilentAfter is how long a successor may send no health report before
+	// it counts as hung; default five times HealthEvery.
+	SilentAfter time.Duration
 	// UnhealthyAfter is how many unhealthy reports in a row end a
 	// probation; default 3.
 	UnhealthyAfter int
@@ -105,6 +108,7 @@ func (c Config) complete() (Config, error) {
 	setDefault(&c.StartTimeout, 30*time.Second)
 	setDefault(&c.Probation, 30*time.Second)
 	setDefault(&c.HealthEvery, time.Second)
+	setDefault(&c.SilentAfter, 5*c.HealthEvery)
 	setDefault(&c.UnhealthyAfter, 3)
 	setDefault(&c.AbortTimeout, 10*time.Second)
 	setDefault(&c.Retention, 72*time.Hour)

@@ -165,7 +165,7 @@ func (t *trial) send(f frame) error { return sendFrame(t.conn, f) }
 func (t *trial) watch(ctx context.Context) *failure {
 	start := time.NewTimer(t.cfg.StartTimeout)
 	defer start.Stop()
-	silence := 5 * t.cfg.HealthEvery
+	silence := t.cfg.SilentAfter
 	quiet := time.NewTimer(t.cfg.StartTimeout + silence)
 	defer quiet.Stop()
 	probation := time.NewTimer(time.Hour)

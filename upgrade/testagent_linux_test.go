@@ -117,7 +117,7 @@ func newTestUpgrader(env agentEnv, b build, host Host) (*Upgrader, error) {
 			return string(data)
 		},
 		StateDir: env.StateDir, Name: "demo", Version: b.Says, Source: source, Trust: trust,
-		StartTimeout: 3 * time.Second, Probation: env.Probation, HealthEvery: 50 * time.Millisecond,
+		StartTimeout: 8 * time.Second, Probation: env.Probation, HealthEvery: 50 * time.Millisecond, SilentAfter: 3 * time.Second,
 		Host: host, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 }
