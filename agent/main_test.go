@@ -18,6 +18,7 @@ import (
 
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/health"
+	"github.com/perennial-go/perennial/internal/failpoint"
 	"github.com/perennial-go/perennial/internal/reexec"
 	"github.com/perennial-go/perennial/upgrade"
 )
@@ -34,6 +35,10 @@ type build struct {
 type agentEnv struct {
 	ID, Etcd, StateDir, Repository, Key string
 	TTL, Connect                        time.Duration
+	// Failpoints of successors, by version. A first process is armed by a
+	// POST to /arm, so that the steps of its start do not count.
+	Failpoints map[string]string
+	Probation  time.Duration // default 500 ms
 }
 
 const agentVariable = "PERENNIAL_TEST_AGENT"
@@ -65,6 +70,14 @@ func testAgent(b build) error {
 	if err := json.Unmarshal([]byte(os.Getenv(agentVariable)), &env); err != nil {
 		return err
 	}
+	if os.Getenv("TABLEFLIP_HAS_PARENT_7DIU3") != "" {
+		if err := failpoint.Arm(env.Failpoints[b.Version]); err != nil {
+			return err
+		}
+	}
+	if env.Probation == 0 {
+		env.Probation = 500 * time.Millisecond
+	}
 	store, err := config.New(config.Config[testSettings]{Default: testSettings{Greeting: "hello"}, LoadTimeout: env.Connect})
 	if err != nil {
 		return err
@@ -82,7 +95,7 @@ func testAgent(b build) error {
 		Etcd: EtcdConfig{Endpoints: []string{env.Etcd}}, StateDir: env.StateDir,
 		TTL: env.TTL, HeartbeatEvery: env.TTL / 5, ConnectTimeout: env.Connect,
 		Settings: store, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-		Upgrade: upgrade.Config{Source: source, Probation: 500 * time.Millisecond, HealthEvery: 50 * time.Millisecond, SilentAfter: 5 * time.Second},
+		Upgrade: upgrade.Config{Source: source, Probation: env.Probation, HealthEvery: 50 * time.Millisecond, SilentAfter: 5 * time.Second},
 		Drain:   upgrade.Drain{Idle: time.Millisecond},
 		Start: func(_ context.Context, a *Agent) error {
 			ln, err := a.Listen("tcp", "127.0.0.1:0")
@@ -90,6 +103,11 @@ func testAgent(b build) error {
 				return err
 			}
 			mux := http.NewServeMux()
+			mux.HandleFunc("POST /arm", func(w http.ResponseWriter, r *http.Request) {
+				if err := failpoint.Arm(r.FormValue("spec")); err != nil {
+					http.Error(w, err.Error(), http.StatusBadRequest)
+				}
+			})
 			mux.Handle("/readyz", a.Health().Handler())
 			mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 				_, _ = io.WriteString(w, store.Snapshot().Value.Greeting)

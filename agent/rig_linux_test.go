@@ -109,6 +109,12 @@ func (f *fleet) member(id string) *member {
 
 func (m *member) start() *member {
 	m.Helper()
+	return m.launch(m.binary(build{Version: "1.0.0"}))
+}
+
+// launch starts an executable as this agent.
+func (m *member) launch(executable string) *member {
+	m.Helper()
 	env, err := json.Marshal(m.env)
 	if err != nil {
 		m.Fatal(err)
@@ -118,7 +124,7 @@ func (m *member) start() *member {
 		m.Fatal(err)
 	}
 	defer func() { _ = out.Close() }()
-	m.cmd = exec.Command(m.binary(build{Version: "1.0.0"}))
+	m.cmd = exec.Command(executable)
 	m.cmd.Env = append(os.Environ(), agentVariable+"="+string(env))
 	m.cmd.Stdout, m.cmd.Stderr = out, out
 	if err := m.cmd.Start(); err != nil {

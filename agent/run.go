@@ -13,6 +13,7 @@ import (
 	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/internal/backoff"
 	"github.com/perennial-go/perennial/internal/etcdkv"
+	"github.com/perennial-go/perennial/internal/failpoint"
 	"github.com/perennial-go/perennial/upgrade"
 )
 
@@ -262,6 +263,9 @@ func (r *running) takeCharge() {
 // inheritRegistration writes the registration of a successor under the lease
 // that it took over. If that lease is gone, the session registers itself.
 func (r *running) inheritRegistration(ctx context.Context) error {
+	if err := failpoint.Hit("inherit-registration"); err != nil {
+		return err
+	}
 	for ctx.Err() == nil {
 		err := r.enlist(ctx, r.session.Lease())
 		if err == nil || errors.Is(err, ErrDuplicate) {
@@ -288,6 +292,7 @@ func (r *running) down(ctx context.Context, cause error) error {
 	r.health.Set(conditionDraining, errors.New(r.lifecycle.get().Reason))
 	r.log.Info("draining", "reason", r.lifecycle.get().Reason)
 	r.stopHost()
+	interrupted := failpoint.Hit("drain")
 
 	drain := r.cfg.Drain
 	if !superseded && !errors.Is(cause, upgrade.ErrAborted) && drain.Idle <= 0 {
@@ -300,7 +305,7 @@ func (r *running) down(ctx context.Context, cause error) error {
 	}
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), bound+5*time.Second)
 	defer cancel()
-	errs := []error{cause, r.Agent.host.drain(limit, drain)}
+	errs := []error{cause, interrupted, r.Agent.host.drain(limit, drain)}
 	if r.cfg.Stop != nil {
 		errs = append(errs, r.cfg.Stop(limit))
 	}
@@ -318,7 +323,7 @@ func (r *running) down(ctx context.Context, cause error) error {
 		}
 	}
 	r.log.Info("drained")
-	return errors.Join(errs...)
+	return errors.Join(append(errs, failpoint.Hit("drained"))...)
 }
 
 // lastWords has the end of an interrupted upgrade told before the registration

@@ -382,7 +382,8 @@ func (t *trial) rollBack(f failure, back func() error) error {
 	}
 	t.dismiss(f)
 	t.release()
-	errs = append(errs, failpoint.Hit("dismissed"))
+	// One that had begun to take over has signed the lock.
+	errs = append(errs, signLock(t.lock), failpoint.Hit("dismissed"))
 	if f.class != "" && !f.ours {
 		if err := t.quarantine.add(t.slot.Ref, f.class, f.reason, time.Now()); err != nil {
 			t.log.Error("quarantine could not be written", "error", err)

@@ -75,6 +75,9 @@ func (u *Upgrader) inherit(ctx context.Context) error {
 	if err := h.greet(ctx, u.cfg.Version); err != nil {
 		return fmt.Errorf("handover: %w", err)
 	}
+	if err := failpoint.Hit("greeted"); err != nil {
+		return err
+	}
 	return u.inheritState()
 }
 

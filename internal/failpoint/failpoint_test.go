@@ -3,12 +3,15 @@ package failpoint_test
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/perennial-go/perennial/internal/failpoint"
+	"github.com/perennial-go/perennial/internal/waittest"
 )
 
 // specVar makes the test binary a process that walks into failpoints.
@@ -69,6 +72,34 @@ func TestHangSaysSoAndWaits(t *testing.T) {
 	_ = cmd.Wait()
 }
 
+// TestPauseWaitsForItsFileToGo: a crash test that kills one of two processes
+// would otherwise never see what the other does next.
+func TestPauseWaitsForItsFileToGo(t *testing.T) {
+	dir := t.TempDir()
+	cmd := child("first=pause:" + dir)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waittest.Nil(t, "the point is reached", func() error { _, err := os.Stat(filepath.Join(dir, "first")); return err })
+	lines := bufio.NewReader(out)
+	if line, err := lines.ReadString('\n'); err != nil || line != "before first\n" {
+		t.Errorf("it said %q, %v", line, err)
+	}
+	if err := os.Remove(filepath.Join(dir, "first")); err != nil {
+		t.Fatal(err)
+	}
+	if rest, err := io.ReadAll(lines); err != nil || !strings.HasPrefix(string(rest), "after first\n") {
+		t.Errorf("it went on with %q, %v", rest, err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestErrorIsReturnedAndTheRestGoesOn(t *testing.T) {
 	out, err := child("first=error").Output()
 	if err != nil || !strings.Contains(string(out), "error: failpoint first\nafter first\nbefore second\nafter second\n") {
@@ -83,7 +114,7 @@ func TestUnarmedDoesNothing(t *testing.T) {
 }
 
 func TestArmRefusesWhatItDoesNotKnow(t *testing.T) {
-	for _, spec := range []string{"first", "first=explode", "first=kill,second", "first kill"} {
+	for _, spec := range []string{"first", "first=explode", "first=kill,second", "first kill", "first=pause", "first=pause:"} {
 		if err := failpoint.Arm(spec); err == nil {
 			t.Errorf("%q: accepted", spec)
 		}
