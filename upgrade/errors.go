@@ -38,6 +38,10 @@ var (
 	ErrNoSpace = errors.New("not enough disk space")
 	// ErrQuarantined: the release failed on this host before.
 	ErrQuarantined = errors.New("release quarantined")
+	// ErrHeld: the host is kept out of upgrades and rollbacks.
+	ErrHeld = errors.New("host is held")
+	// ErrBudget: the release was started here too often of late.
+	ErrBudget = errors.New("budget of starts is spent")
 	// ErrNotSupported: the platform cannot do this. It wraps
 	// errors.ErrUnsupported.
 	ErrNotSupported = fmt.Errorf("not supported on this platform: %w", errors.ErrUnsupported)

@@ -18,9 +18,6 @@ const (
 	holdLimit  = 64 << 10
 )
 
-// ErrHeld: the host is kept out of upgrades and rollbacks.
-var ErrHeld = errors.New("host is held")
-
 // Hold is a host's own word against being changed: while there is one, its
 // upgrader refuses every upgrade and rollback, whoever asks. The boot guard
 // is not held: a release that does not start is given up all the same.

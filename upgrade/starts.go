@@ -16,9 +16,6 @@ const (
 	startsMax    = 100
 )
 
-// ErrBudget: the release was started here too often of late.
-var ErrBudget = errors.New("budget of starts is spent")
-
 // Budget bounds how often one release is started on a host, so that orders
 // which contradict each other cannot swap a host to and fro for ever. The
 // zero value is the default.

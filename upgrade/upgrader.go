@@ -231,9 +231,11 @@ func (u *Upgrader) Run(ctx context.Context) error {
 // this one has ended: until then tableflip starts no other.
 func (u *Upgrader) next(ctx context.Context) error {
 	if u.flip != nil {
-		if err := u.flip.WaitForParent(ctx); ctx.Err() != nil {
-			return nil
-		} else if err != nil {
+		err := u.flip.WaitForParent(ctx)
+		if ctx.Err() != nil {
+			return nil // Run sees it
+		}
+		if err != nil {
 			u.log.Warn("the process before this one did not end well", "error", err)
 		}
 	}
