@@ -11,21 +11,23 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/perennial-go/perennial/upgrade"
 )
 
 // hostWork is what the host program runs through the agent.
 type hostWork struct {
-	mu      sync.Mutex
-	ctx     context.Context // ends when draining begins; nil before Start
-	tasks   sync.WaitGroup
-	running map[int]string // the names of the tasks
-	next    int
-	servers []drainer
-	grpc    *upgrade.GRPCServer // nil until it is needed
+	mu       sync.Mutex
+	ctx      context.Context // ends when draining begins; nil before Start
+	tasks    sync.WaitGroup
+	running  map[int]string // the names of the tasks
+	next     int
+	servers  []drainer
+	grpc     *upgrade.GRPCServer // nil until it is needed
 	draining bool
-	fail    func(error)
-	early   bool // Go was called before Start
+	fail     func(error)
+	early    bool // Go was called before Start
 }
 
 // drainer is an *upgrade.HTTPServer or an *upgrade.GRPCServer.
@@ -127,11 +129,14 @@ func (w *hostWork) drain(ctx context.Context, d upgrade.Drain) error {
 	servers := slices.Clone(w.servers)
 	w.mu.Unlock()
 	errs := make([]error, len(servers))
-	var drains sync.WaitGroup
+	var drains errgroup.Group
 	for i, s := range servers {
-		drains.Go(func() { errs[i] = s.Drain(ctx, d) })
+		drains.Go(func() error {
+			errs[i] = s.Drain(ctx, d)
+			return nil // every error counts, not the first
+		})
 	}
-	drains.Wait()
+	_ = drains.Wait()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
