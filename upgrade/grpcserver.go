@@ -55,7 +55,7 @@ func (g *GRPCServer) Serve(ln net.Listener, srv GRPC) error {
 	ended := g.draining.given()
 	g.mu.Unlock()
 	if ended {
-		return ln.Close()
+		return closeListeners([]net.Listener{ln})
 	}
 	err := srv.Serve(grpcListener{ln, g})
 	if g.draining.given() {

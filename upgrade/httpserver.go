@@ -132,7 +132,7 @@ func (h *HTTPServer) Serve(ln net.Listener) error {
 	ended := h.draining.given()
 	h.mu.Unlock()
 	if ended {
-		return ln.Close()
+		return closeListeners([]net.Listener{ln})
 	}
 	err := h.server.Serve(ln)
 	if h.draining.given() {
