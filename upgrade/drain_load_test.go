@@ -148,7 +148,9 @@ func protocols(tb testing.TB) []protocol {
 		{"http1", "HTTP/1.1", func(*http.Server) {}, plain, func() *http.Transport { return &http.Transport{} }, "http://"},
 		{"h2c", "HTTP/2.0", func(s *http.Server) { s.Protocols = both }, plain, func() *http.Transport { return &http.Transport{Protocols: h2c} }, "http://"},
 		{"h2", "HTTP/2.0", func(*http.Server) {}, func(ln net.Listener) net.Listener { return tls.NewListener(ln, serverTLS) },
-			func() *http.Transport { return &http.Transport{TLSClientConfig: clientTLS.Clone(), ForceAttemptHTTP2: true} }, "https://"},
+			func() *http.Transport {
+				return &http.Transport{TLSClientConfig: clientTLS.Clone(), ForceAttemptHTTP2: true}
+			}, "https://"},
 	}
 }
 

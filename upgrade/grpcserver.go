@@ -34,7 +34,6 @@ type GRPCServer struct {
 	servers   []GRPC
 	listeners []net.Listener
 	open      map[*grpcConn]struct{}
-	counted   bool // Call is used
 }
 
 // NewGRPCServer returns one without servers.
@@ -69,9 +68,6 @@ func (g *GRPCServer) Serve(ln net.Listener, srv GRPC) error {
 // knows a call that is worth waiting for from a stream that may never end, and
 // handlers are told through Draining. agent.Agent.GRPCOptions does this.
 func (g *GRPCServer) Call(ctx context.Context, stream bool) (told context.Context, ended func()) {
-	g.mu.Lock()
-	g.counted = true
-	g.mu.Unlock()
 	kind := &g.unary
 	if stream {
 		kind = &g.streams
@@ -109,7 +105,7 @@ func (g *GRPCServer) Drain(ctx context.Context, d Drain) error {
 		return err
 	case <-ctx.Done():
 	case <-over.C:
-		if !g.awaitCalls(ctx, stopped) {
+		if !g.awaitCalls(ctx, d.Tail, stopped) {
 			return err
 		}
 	}
@@ -131,21 +127,24 @@ func (g *GRPCServer) begin() ([]GRPC, error) {
 
 // awaitCalls waits until only streams are left, and reports whether anything
 // is.
-func (g *GRPCServer) awaitCalls(ctx context.Context, stopped <-chan struct{}) (left bool) {
-	g.mu.Lock()
-	counted := g.counted
-	g.mu.Unlock()
+func (g *GRPCServer) awaitCalls(ctx context.Context, tail time.Duration, stopped <-chan struct{}) (left bool) {
 	var calls <-chan struct{}
-	if counted {
+	if g.streams.count() > 0 {
 		calls = g.unary.zero()
 	}
 	select {
 	case <-stopped:
-		return false
 	case <-calls:
+		// The last answer is on its way only now.
+		wait(ctx, tail, stopped)
 	case <-ctx.Done():
 	}
-	return true
+	select {
+	case <-stopped:
+		return false
+	default:
+		return true
+	}
 }
 
 // stop ends what is left, and says what that was.

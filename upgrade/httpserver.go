@@ -217,5 +217,8 @@ func (h *HTTPServer) shutdown(ctx context.Context) (quiet bool, err error) {
 	if err != nil && err == ctx.Err() {
 		return false, nil // what was still open, Drain says
 	}
+	if errors.Is(err, net.ErrClosed) {
+		err = nil // a listener that Drain has closed, and Serve not yet left
+	}
 	return true, err
 }
