@@ -194,9 +194,9 @@ func TestHandlerFindsEverythingThatNetHTTPOffers(t *testing.T) {
 				}
 				_, hijacker := w.(http.Hijacker)
 				_, readerFrom := w.(io.ReaderFrom)
-				_, unwrapped := w.(*response)
-				if http1 := p.proto == "HTTP/1.1"; hijacker != http1 || readerFrom != http1 || unwrapped != http1 {
-					t.Errorf("%s: Hijacker %v, ReaderFrom %v, our own %v", p.proto, hijacker, readerFrom, unwrapped)
+				_, unwraps := w.(interface{ Unwrap() http.ResponseWriter })
+				if http1 := p.proto == "HTTP/1.1"; hijacker != http1 || readerFrom != http1 || unwraps != http1 {
+					t.Errorf("%s: Hijacker %v, ReaderFrom %v, Unwrap %v", p.proto, hijacker, readerFrom, unwraps)
 				}
 				if _, ok := w.(http.Flusher); !ok {
 					t.Error("no Flusher")
@@ -210,20 +210,76 @@ func TestHandlerFindsEverythingThatNetHTTPOffers(t *testing.T) {
 	}
 }
 
-func TestDrainBeforeServeLeavesNothingServing(t *testing.T) {
+func TestServeInOrAfterADrainOnlyCloses(t *testing.T) {
 	h := NewHTTPServer(&http.Server{})
-	if err := h.Drain(context.Background(), Drain{Tail: 1}); err != nil {
-		t.Fatal(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- h.Drain(ctx, Drain{Tail: long, Timeout: long}) }()
+	waittest.Next(t, "the drain begins", h.draining.ch)
+	for _, when := range []string{"in", "after"} {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		served := make(chan error, 1)
+		go func() { served <- h.Serve(ln) }()
+		if err := waittest.Next(t, "Serve returns", served); err != nil {
+			t.Errorf("Serve %s a drain: %v", when, err)
+		}
+		if _, err := ln.Accept(); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("the listener is still open: %v", err)
+		}
+		if when == "in" {
+			cancel()
+			if err := waittest.Next(t, "the drain ends", done); err != nil {
+				t.Error(err)
+			}
+		}
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+}
+
+// stuckListener makes connections that nobody can close, as a TLS connection
+// is for 5 s if its client does not read.
+type stuckListener struct {
+	net.Listener
+	release <-chan struct{}
+}
+
+type stuckConn struct {
+	net.Conn
+	release <-chan struct{}
+}
+
+func (l stuckListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return stuckConn{conn, l.release}, nil
+}
+
+func (c stuckConn) Close() error {
+	<-c.release
+	return c.Conn.Close()
+}
+
+func TestConnectionThatCannotBeClosedDoesNotHoldTheDrain(t *testing.T) {
+	p := protocols(t)[0]
+	release := make(chan struct{})
+	p.listener = func(ln net.Listener) net.Listener { return stuckListener{ln, release} }
+	h, addr := p.begin(t, words(t, func(*http.Request, net.Conn) {}))
+	t.Cleanup(func() { close(release) })
+	websocket(t, addr) // and a connection that is idle, or new
+	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Serve(ln); err != nil {
-		t.Errorf("Serve after a drain: %v", err)
-	}
-	if _, err := ln.Accept(); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("the listener is still open: %v", err)
+	defer func() { _ = conn.Close() }()
+	waittest.Until(t, "the connections are there", func() bool { return h.conns.count() == 1 })
+	err = waittest.Next(t, "the drain ends", drain(h, Drain{Tail: 1, Idle: 1, Timeout: 50 * time.Millisecond}))
+	if !errors.Is(err, ErrCutOff) || !strings.Contains(err.Error(), "1 hijacked connection") {
+		t.Errorf("drain: %v, want the hijacked connection cut off", err)
 	}
 }
 
@@ -296,6 +352,9 @@ func websocket(tb testing.TB, addr string) (net.Conn, *bufio.Reader) {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(waittest.Patience)); err != nil {
+		tb.Fatal(err)
+	}
 	r := bufio.NewReader(conn)
 	if _, err := fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: words\r\n\r\n"); err != nil {
 		tb.Fatal(err)
