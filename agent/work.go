@@ -145,7 +145,7 @@ func (w *hostWork) drain(ctx context.Context, d upgrade.Drain) error {
 	select {
 	case <-done:
 	case <-ctx.Done():
-		errs = append(errs, w.late())
+		return errors.Join(errors.Join(errs...), w.late())
 	}
 	return errors.Join(errs...)
 }

@@ -71,7 +71,8 @@ func TestErrorsOfEveryServerAreTold(t *testing.T) {
 			<-release
 		})})
 		go func() {
-			res, err := http.Get("http://" + ln.Addr().String())
+			client := &http.Client{Transport: &http.Transport{}}
+			res, err := client.Get("http://" + ln.Addr().String())
 			if err == nil {
 				_ = res.Body.Close()
 			}

@@ -205,8 +205,8 @@ func TestGRPCStreamThatDoesNotEndIsClosed(t *testing.T) {
 			}
 		}
 	}
-	stuck, release := func(grpc.ServerStream) error { return nil }, make(chan struct{})
-	stuck = func(grpc.ServerStream) error { <-release; return nil }
+	release := make(chan struct{})
+	stuck := func(grpc.ServerStream) error { <-release; return nil }
 	defer close(release)
 	byStreams := Drain{Tail: 1, Idle: 1, Streams: 50 * time.Millisecond, Timeout: long}
 	byTimeout := Drain{Tail: 1, Idle: 1, Streams: long, Timeout: 50 * time.Millisecond}

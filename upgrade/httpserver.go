@@ -199,26 +199,23 @@ func (h *HTTPServer) Drain(ctx context.Context, d Drain) error {
 // does not: that may be busy closing TLS connections of clients that do not
 // read.
 func (h *HTTPServer) shutdown(ctx context.Context) (quiet bool, err error) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		err = h.server.Shutdown(ctx)
-	}()
+	shut := make(chan error, 1)
+	go func() { shut <- h.server.Shutdown(ctx) }()
 	select {
-	case <-done:
+	case err = <-shut:
 	case <-ctx.Done():
-		wait(context.Background(), closeGrace, done)
+		select {
+		case err = <-shut:
+		case <-time.After(closeGrace):
+			return false, nil
+		}
 	}
-	select {
-	case <-done:
-	default:
-		return false, nil
-	}
-	if err != nil && err == ctx.Err() {
+	switch {
+	case err == nil, errors.Is(err, net.ErrClosed): // a listener that Drain has closed, and Serve not yet left
+		return true, nil
+	case ctx.Err() != nil:
 		return false, nil // what was still open, Drain says
+	default:
+		return true, err
 	}
-	if errors.Is(err, net.ErrClosed) {
-		err = nil // a listener that Drain has closed, and Serve not yet left
-	}
-	return true, err
 }
