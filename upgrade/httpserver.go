@@ -214,7 +214,7 @@ func (h *HTTPServer) shutdown(ctx context.Context) (quiet bool, err error) {
 	case err == nil, errors.Is(err, net.ErrClosed): // a listener that Drain has closed, and Serve not yet left
 		return true, nil
 	case ctx.Err() != nil:
-		return false, nil // what was still open, Drain says
+		return false, nil //nolint:nilerr // what was still open, Drain says
 	default:
 		return true, err
 	}
