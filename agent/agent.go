@@ -65,7 +65,7 @@ type Config struct {
 	Health health.Config
 	// Settings is a *config.Store; nil means no configuration from etcd.
 	Settings Settings
-	// Drain says how HTTP servers end.
+	// Drain says how servers end.
 	Drain upgrade.Drain
 
 	// Start opens listeners with Listen, serves them with ServeHTTP or Go,

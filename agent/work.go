@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -15,12 +18,21 @@ import (
 
 // hostWork is what the host program runs through the agent.
 type hostWork struct {
-	mu      sync.Mutex
-	ctx     context.Context // ends when draining begins; nil before Start
-	tasks   sync.WaitGroup
-	servers []*upgrade.HTTPServer
-	fail    func(error)
-	early   bool // Go was called before Start
+	mu       sync.Mutex
+	ctx      context.Context // ends when draining begins; nil before Start
+	tasks    sync.WaitGroup
+	running  map[int]string // the names of the tasks
+	next     int
+	servers  []drainer
+	grpc     *upgrade.GRPCServer // nil until it is needed
+	draining bool
+	fail     func(error)
+	early    bool // Go was called before Start
+}
+
+// drainer is an *upgrade.HTTPServer or an *upgrade.GRPCServer.
+type drainer interface {
+	Drain(ctx context.Context, d upgrade.Drain) error
 }
 
 func (w *hostWork) begin(ctx context.Context, fail func(error)) {
@@ -39,8 +51,8 @@ func (w *hostWork) misused() error {
 	return nil
 }
 
-// errNotStarted is what Run returns if ServeHTTP or Go was called before it.
-var errNotStarted = errors.New("agent: ServeHTTP or Go was called before Run: call them from Config.Start or later")
+// errNotStarted is what Run returns if a server or Go was called before it.
+var errNotStarted = errors.New("agent: ServeHTTP, ServeGRPC or Go was called before Run: call them from Config.Start or later")
 
 // Listen returns the listener for network ("tcp", "unix", …) and addr that a
 // predecessor handed over, or a new one. Call it in Start.
@@ -50,11 +62,14 @@ func (a *Agent) Listen(network, addr string) (net.Listener, error) {
 
 // ServeHTTP serves srv on ln in the background. When the agent ends or is
 // superseded, the server is drained as Config.Drain says, without dropping a
-// request. srv belongs to the agent from then on.
+// request. srv belongs to the agent from then on. For HTTPS, ln is a
+// tls.NewListener whose NextProtos offer "h2" if HTTP/2 is wanted. Handlers
+// that hijack a connection or stream an answer learn of the drain from
+// upgrade.Draining.
 func (a *Agent) ServeHTTP(ln net.Listener, srv *http.Server) {
 	s := upgrade.NewHTTPServer(srv)
 	a.host.mu.Lock()
-	a.host.servers = append(a.host.servers, s)
+	a.host.add(s)
 	a.host.mu.Unlock()
 	a.Go("http server on "+ln.Addr().String(), func(context.Context) error { return s.Serve(ln) })
 }
@@ -65,29 +80,63 @@ func (a *Agent) ServeHTTP(ln net.Listener, srv *http.Server) {
 func (a *Agent) Go(name string, f func(ctx context.Context) error) {
 	w := &a.host
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	ctx, fail := w.ctx, w.fail
-	w.early = ctx == nil
-	w.mu.Unlock()
 	if ctx == nil {
+		w.early = true
 		return
 	}
+	id := w.next
+	w.next++
+	if w.running == nil {
+		w.running = map[int]string{}
+	}
+	w.running[id] = name
 	w.tasks.Go(func() {
+		defer w.ended(id)
 		if err := f(ctx); err != nil && ctx.Err() == nil {
 			fail(fmt.Errorf("%s: %w", name, err))
 		}
 	})
 }
 
-// drain lets the servers finish and waits for the tasks.
-func (w *hostWork) drain(ctx context.Context, d upgrade.Drain) error {
+func (w *hostWork) ended(id int) {
 	w.mu.Lock()
-	servers := w.servers
-	w.mu.Unlock()
-	var drains errgroup.Group
-	for _, s := range servers {
-		drains.Go(func() error { return s.Drain(ctx, d) })
+	defer w.mu.Unlock()
+	delete(w.running, id)
+}
+
+// add has s drained with the others. One that comes when they are drained
+// already is drained now, so that it does not begin to serve.
+// w.mu is held.
+func (w *hostWork) add(s drainer) {
+	w.servers = append(w.servers, s)
+	if w.draining {
+		over, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = s.Drain(over, upgrade.Drain{}) // it has no clients
 	}
-	err := drains.Wait()
+}
+
+// drain lets the servers finish and waits for the tasks, both within
+// d.Timeout and a moment.
+func (w *hostWork) drain(ctx context.Context, d upgrade.Drain) error {
+	d = d.WithDefaults()
+	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
+	defer cancel()
+	w.mu.Lock()
+	w.draining = true
+	servers := slices.Clone(w.servers)
+	w.mu.Unlock()
+	errs := make([]error, len(servers))
+	var drains errgroup.Group
+	for i, s := range servers {
+		drains.Go(func() error {
+			errs[i] = s.Drain(ctx, d)
+			return nil // every error counts, not the first
+		})
+	}
+	_ = drains.Wait()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -96,7 +145,18 @@ func (w *hostWork) drain(ctx context.Context, d upgrade.Drain) error {
 	select {
 	case <-done:
 	case <-ctx.Done():
-		err = errors.Join(err, errors.New("background tasks did not end in time"))
+		return errors.Join(errors.Join(errs...), w.late())
 	}
-	return err
+	return errors.Join(errs...)
+}
+
+// late names the tasks that have not ended.
+func (w *hostWork) late() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.running) == 0 {
+		return nil
+	}
+	names := slices.Sorted(maps.Values(w.running))
+	return fmt.Errorf("%d background tasks did not end in time: %s: a task must end when its context does", len(names), strings.Join(names, ", "))
 }

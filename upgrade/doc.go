@@ -26,12 +26,16 @@
 //   - The journal is on disk before the effect that it announces, and the
 //     next start finishes or undoes what it finds and says which.
 //   - A request is answered by the process that accepted it, unless that
-//     process dies: HTTPServer drains without dropping one.
+//     process dies: HTTPServer (HTTP/1.1 and HTTP/2) and GRPCServer drain
+//     without dropping one. What goes on for longer is told, see Draining,
+//     and closed at a deadline.
 //
 // # Not guaranteed
 //
 //   - Requests that a successor accepted are lost if it crashes, hangs or is
 //     killed. One that is merely unhealthy is told and drains first.
+//   - A request over HTTP/2 that crosses the server's GOAWAY is repeated by
+//     its client; one whose body cannot be read twice fails there.
 //   - The process id changes with each upgrade.
 //   - Hot swap needs Unix; elsewhere Run refuses requests with
 //     ErrNotSupported.

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strings"
 	"testing"
 	"time"
 )
@@ -82,49 +81,6 @@ func TestIdleClientIsToldToCloseInsteadOfBeingReset(t *testing.T) {
 		t.Error("the answer during a drain does not say Connection: close")
 	}
 	// The last connection has gone, so the rest of the minute is not waited.
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-}
-
-// inRequest is drained with a further request in progress, which is answered
-// once release is closed.
-func inRequest(t *testing.T) (h *HTTPServer, r *bufio.Reader, served chan error, release chan struct{}) {
-	t.Helper()
-	release = make(chan struct{})
-	entered := make(chan struct{}, 2)
-	h, conn, r, served := drained(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if req.URL.Path == "/slow" {
-			entered <- struct{}{}
-			<-release
-		}
-		ok(w, req)
-	}))
-	if _, err := io.WriteString(conn, "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	<-entered
-	return h, r, served, release
-}
-
-func TestDrainTimeoutIsHonoured(t *testing.T) {
-	h, _, _, release := inRequest(t)
-	defer close(release)
-	err := h.Drain(context.Background(), Drain{Tail: time.Millisecond, Idle: time.Millisecond, Timeout: 50 * time.Millisecond})
-	if err == nil || !strings.Contains(err.Error(), "deadline") {
-		t.Errorf("a request that never ends: drain returned %v, want its deadline", err)
-	}
-}
-
-func TestRequestInProgressIsAnsweredDuringDrain(t *testing.T) {
-	h, r, served, release := inRequest(t)
-	done := make(chan error, 1)
-	go func() { done <- h.Drain(context.Background(), Drain{Tail: time.Millisecond, Idle: time.Millisecond}) }()
-	if err := <-served; err != nil {
-		t.Error(err)
-	}
-	close(release)
-	answer(t, r)
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
