@@ -44,6 +44,11 @@ type Config struct {
 	// AbortTimeout is how long a successor that failed may take to answer
 	// the requests that it has accepted before it is killed; default 10 s.
 	AbortTimeout time.Duration
+	// State hands what the program has in memory to its successor; nil hands
+	// nothing over.
+	State Stateful
+	// StateTimeout bounds each call of State; default 10 s.
+	StateTimeout time.Duration
 	// Retention is how long a replaced release is kept; default 72 h.
 	Retention time.Duration
 
@@ -87,6 +92,7 @@ func (c Config) complete() (Config, error) {
 	setDefault(&c.HealthEvery, time.Second)
 	setDefault(&c.UnhealthyAfter, 3)
 	setDefault(&c.AbortTimeout, 10*time.Second)
+	setDefault(&c.StateTimeout, 10*time.Second)
 	setDefault(&c.Retention, 72*time.Hour)
 	if c.Host == nil {
 		c.Host = quietHost{}

@@ -51,11 +51,14 @@ type trial struct {
 	in    <-chan inbound
 	quit  chan struct{}
 	ended chan error // the result of tableflip's Upgrade: nil after Ready
+	state []byte     // of the host, for the successor; may be empty
+	sent  chan error // why the state could not be sent
 	stdio *stdio
 	tail  *logTail
 	pid   int
 	alive bool
 
+	greeted   bool
 	served    bool
 	reported  bool // its health, and once probation is over since then
 	unhealthy int
@@ -78,7 +81,12 @@ func (u *Upgrader) swap(ctx context.Context, slot Slot) error {
 	if err != nil {
 		return u.giveUp(Failed, failure{reason: err.Error()}, nil)
 	}
-	t := &trial{Upgrader: u, slot: slot, quit: make(chan struct{}), ended: make(chan error, 1)}
+	t := &trial{Upgrader: u, slot: slot, quit: make(chan struct{}), ended: make(chan error, 1), sent: make(chan error, 1)}
+	if t.state, err = u.saveState(ctx); ctx.Err() != nil {
+		return t.rollBack(failure{reason: interrupted})
+	} else if err != nil {
+		return t.rollBack(failure{class: BadEnvironment, reason: err.Error(), ours: true})
+	}
 	if err := t.start(); err != nil {
 		return t.rollBack(failure{class: BadEnvironment, reason: err.Error(), ours: true})
 	}
@@ -123,6 +131,9 @@ func (t *trial) start() (err error) {
 		Attempt: &t.journal.last, Lease: t.cfg.Host.Lease(),
 		ProbationMS: t.cfg.Probation.Milliseconds(),
 	}
+	if len(t.state) > 0 {
+		offer.State = &hostState{Size: int64(len(t.state))}
+	}
 	return t.send(offer)
 }
 
@@ -163,6 +174,8 @@ func (t *trial) watch(ctx context.Context) *failure {
 		case err := <-t.ended:
 			t.alive = false
 			return t.died(err)
+		case err := <-t.sent:
+			return &failure{class: BadBinary, deaf: true, reason: err.Error()}
 		case <-start.C:
 			if !t.served {
 				return &failure{class: BadBinary, deaf: true, reason: fmt.Sprintf("the successor did not serve within %v", t.cfg.StartTimeout)}
@@ -207,6 +220,12 @@ func (t *trial) take(f frame) *failure {
 		if f.Version != t.slot.Version {
 			return &failure{class: BadBinary, reason: fmt.Sprintf("the release is signed as %s, its executable says %s: build it with its version", t.slot.Version, f.Version)}
 		}
+		if f.TakesState && len(t.state) > 0 && !t.greeted {
+			go t.sendState()
+		}
+		t.greeted = true
+	case kindFailed:
+		return gaveUp(f)
 	case kindServing:
 		if t.served {
 			return nil
@@ -262,6 +281,9 @@ func (t *trial) died(err error) *failure {
 	if err == nil {
 		return &failure{class: BadBinary, reason: "the successor took over before it was told to: it calls tableflip's Ready itself"}
 	}
+	if f := t.lastWords(); f != nil {
+		return f
+	}
 	f := &failure{class: BadBinary, reason: "the successor did not stay alive: " + strings.TrimPrefix(err.Error(), "tableflip: ")}
 	if strings.Contains(f.reason, "signal: killed") {
 		// No program does that to itself: the kernel out of memory, or
@@ -292,7 +314,7 @@ func (t *trial) commit() error {
 	if err := t.slots.prove(t.slot, time.Now()); err != nil {
 		return t.undoCommit(failure{class: BadEnvironment, reason: err.Error()})
 	}
-	if err := t.send(frame{Kind: kindCommit}); err != nil {
+	if err := t.send(frame{Kind: kindCommit, Next: t.waiting()}); err != nil {
 		return t.undoCommit(failure{class: BadBinary, reason: "commit could not be sent: " + err.Error()})
 	}
 	timeout := time.NewTimer(commitTimeout)

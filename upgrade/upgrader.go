@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cloudflare/tableflip"
@@ -44,10 +45,12 @@ type Upgrader struct {
 	active  chan struct{}
 	serving chan struct{}
 	once    sync.Once
+	inHost  atomic.Bool // a call of cfg.State has not returned
 
 	mu        sync.Mutex
 	status    Status
 	pending   *Request
+	inHand    string         // id of the request that is performed; may be empty
 	listening map[string]int // listeners by network and address
 	wake      chan struct{}
 	progress  time.Time
@@ -158,6 +161,9 @@ func (u *Upgrader) Inherited() (lease int64, ok bool) {
 // Serving says that the host program has opened its listeners and serves.
 // In a successor probation begins with it.
 func (u *Upgrader) Serving() error {
+	if u.handover != nil && u.handover.state != nil {
+		return errors.New("upgrade: the incumbent's state waits: call Restore before Serving")
+	}
 	var err error
 	u.once.Do(func() {
 		err = u.adoptRunning()
@@ -213,7 +219,7 @@ func (u *Upgrader) Run(ctx context.Context) error {
 			if r == nil {
 				continue
 			}
-			if err := u.upgrade(ctx, *r); errors.Is(err, ErrSuperseded) {
+			if err := u.perform(ctx, *r); errors.Is(err, ErrSuperseded) {
 				return err
 			} else if err != nil {
 				u.log.Warn("upgrade failed", "to", r.Pin.String(), "order", r.ID, "error", err)
