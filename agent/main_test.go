@@ -28,12 +28,14 @@ type build struct {
 	Version string `json:"version"`
 	// Sick makes the release fail a readiness check.
 	Sick bool `json:"sick,omitempty"`
+	// Remembers makes the release hand over what it was handed; see memory.
+	Remembers bool `json:"remembers,omitempty"`
 }
 
 // agentEnv configures a test agent; it travels in an environment variable.
 type agentEnv struct {
 	ID, Etcd, StateDir, Repository, Key string
-	TTL, Connect                        time.Duration
+	TTL, Connect, Probation             time.Duration
 }
 
 const agentVariable = "PERENNIAL_TEST_AGENT"
@@ -77,12 +79,13 @@ func testAgent(b build) error {
 	if err != nil {
 		return err
 	}
+	remembered := memory{version: b.Version}
 	cfg := Config{
 		ID: env.ID, Name: "demo", Version: b.Version, Groups: []string{"web"}, Labels: map[string]string{"env": "test"},
 		Etcd: EtcdConfig{Endpoints: []string{env.Etcd}}, StateDir: env.StateDir,
 		TTL: env.TTL, HeartbeatEvery: env.TTL / 5, ConnectTimeout: env.Connect,
 		Settings: store, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-		Upgrade: upgrade.Config{Source: source, Probation: 500 * time.Millisecond, HealthEvery: 50 * time.Millisecond},
+		Upgrade: upgrade.Config{Source: source, Probation: env.Probation, HealthEvery: 50 * time.Millisecond},
 		Drain:   upgrade.Drain{Idle: time.Millisecond},
 		Start: func(_ context.Context, a *Agent) error {
 			ln, err := a.Listen("tcp", "127.0.0.1:0")
@@ -91,6 +94,7 @@ func testAgent(b build) error {
 			}
 			mux := http.NewServeMux()
 			mux.Handle("/readyz", a.Health().Handler())
+			mux.Handle("/memory", remembered.handler())
 			mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 				_, _ = io.WriteString(w, store.Snapshot().Value.Greeting)
 			})
@@ -99,6 +103,9 @@ func testAgent(b build) error {
 		},
 	}
 	cfg.Upgrade.Trust.Keys = append(cfg.Upgrade.Trust.Keys, key)
+	if b.Remembers {
+		cfg.State = &remembered
+	}
 	if b.Sick {
 		cfg.Health.Checks = []health.Check{{Name: "disk", Func: func(context.Context) error { return errors.New("always sick") }}}
 	}

@@ -102,12 +102,17 @@ func (f *fleet) member(id string) *member {
 	m := &member{fleet: f, id: id, state: filepath.Join(dir, "state"), log: filepath.Join(dir, "log")}
 	m.env = agentEnv{
 		ID: id, Etcd: f.etcd.URL(), StateDir: m.state, Repository: f.path + "/repo", Key: f.key,
-		TTL: 5 * time.Second, Connect: 2 * time.Second,
+		TTL: 5 * time.Second, Connect: 2 * time.Second, Probation: 500 * time.Millisecond,
 	}
 	return m
 }
 
 func (m *member) start() *member {
+	m.Helper()
+	return m.startOf(build{Version: "1.0.0"})
+}
+
+func (m *member) startOf(b build) *member {
 	m.Helper()
 	env, err := json.Marshal(m.env)
 	if err != nil {
@@ -118,7 +123,7 @@ func (m *member) start() *member {
 		m.Fatal(err)
 	}
 	defer func() { _ = out.Close() }()
-	m.cmd = exec.Command(m.binary(build{Version: "1.0.0"}))
+	m.cmd = exec.Command(m.binary(b))
 	m.cmd.Env = append(os.Environ(), agentVariable+"="+string(env))
 	m.cmd.Stdout, m.cmd.Stderr = out, out
 	if err := m.cmd.Start(); err != nil {

@@ -29,6 +29,8 @@ type build struct {
 	Says string `json:"says,omitempty"`
 	// Fault is how the release is bad; see testAgent.
 	Fault string `json:"fault,omitempty"`
+	// State is what the program hands over; see testState. Empty: nothing.
+	State string `json:"state,omitempty"`
 }
 
 // makeBinary writes a release's executable.
@@ -101,7 +103,9 @@ func newTestUpgrader(env agentEnv, b build, host Host) (*Upgrader, error) {
 	}
 	var trust Trust
 	trust.Keys = append(trust.Keys, key)
+	state, stateTimeout := newTestState(b.State)
 	return New(Config{
+		State: state, StateTimeout: stateTimeout,
 		StateDir: env.StateDir, Name: "demo", Version: b.Says, Source: source, Trust: trust,
 		StartTimeout: 3 * time.Second, Probation: env.Probation, HealthEvery: 50 * time.Millisecond,
 		Host: host, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
@@ -109,6 +113,9 @@ func newTestUpgrader(env agentEnv, b build, host Host) (*Upgrader, error) {
 }
 
 func serveTestAgent(ctx context.Context, u *Upgrader, env agentEnv, b build, host *testHost) error {
+	if err := u.Restore(ctx); err != nil {
+		return err
+	}
 	ln, err := u.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
