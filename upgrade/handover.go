@@ -102,11 +102,16 @@ func writeFrame(w io.Writer, f frame) error {
 // noPeer is what to do about bytes that are no frames.
 const noPeer = "the peer does not speak this protocol; publish a release that is built with this library"
 
+// errCutOff ends a stream in the middle of a frame.
+var errCutOff = fmt.Errorf("handover frame cut off: %w: the peer ended while it spoke, its log tells why", io.ErrUnexpectedEOF)
+
 // readFrame returns the next frame. The error is io.EOF where the peer has
 // closed its end between frames.
 func readFrame(r io.Reader) (frame, error) {
 	var head [4]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
+	if _, err := io.ReadFull(r, head[:]); errors.Is(err, io.ErrUnexpectedEOF) {
+		return frame{}, errCutOff
+	} else if err != nil {
 		return frame{}, err
 	}
 	size := binary.BigEndian.Uint32(head[:])
@@ -115,7 +120,7 @@ func readFrame(r io.Reader) (frame, error) {
 	}
 	body := make([]byte, size)
 	if _, err := io.ReadFull(r, body); err != nil {
-		return frame{}, fmt.Errorf("handover frame cut off: %w: the peer ended while it spoke, its log tells why", io.ErrUnexpectedEOF)
+		return frame{}, errCutOff
 	}
 	var f frame
 	if err := json.Unmarshal(body, &f); err != nil {
