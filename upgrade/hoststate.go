@@ -79,11 +79,7 @@ func (u *Upgrader) Restore(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	err = fmt.Errorf("the incumbent's state of %d bytes was not restored: %w", len(state), err)
-	if ctx.Err() == nil {
-		u.handover.giveUp(err)
-	}
-	return err
+	return u.handover.giveUp(ctx, fmt.Errorf("the incumbent's state of %d bytes was not restored: %w", len(state), err))
 }
 
 // callHost calls f, which belongs to the host program, and gives it up after
@@ -175,10 +171,14 @@ func (h *handover) next(ctx context.Context) (frame, error) {
 	}
 }
 
-// giveUp tells the incumbent why this successor ends. One that does not know
-// the kind sees the end alone, and has the log.
-func (h *handover) giveUp(err error) {
-	_ = h.send(frame{Kind: kindFailed, Reason: shorten(err.Error())})
+// giveUp tells the incumbent why this successor ends, unless it was told to,
+// and returns err. An incumbent that does not know the kind sees the end
+// alone, and has the log.
+func (h *handover) giveUp(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		_ = h.send(frame{Kind: kindFailed, Reason: shorten(err.Error())})
+	}
+	return err
 }
 
 // shorten bounds what a peer has to say.

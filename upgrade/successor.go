@@ -71,11 +71,12 @@ func (u *Upgrader) inherit(ctx context.Context) error {
 	}
 	u.handover = h
 	if err := h.greet(ctx, u.cfg.Version, u.cfg.State != nil); err != nil {
-		err = fmt.Errorf("handover: %w", err)
-		h.giveUp(err)
-		return err
+		return h.giveUp(ctx, fmt.Errorf("handover: %w", err))
 	}
-	return u.inheritState()
+	if err := u.inheritState(); err != nil {
+		return h.giveUp(ctx, err)
+	}
+	return nil
 }
 
 // greet takes the incumbent's offer, introduces this process and, if it
