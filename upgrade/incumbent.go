@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/perennial-go/perennial/internal/backoff"
@@ -53,10 +54,12 @@ type trial struct {
 	ended chan error // the result of tableflip's Upgrade: nil after Ready
 	state []byte     // of the host, for the successor; may be empty
 	sent  chan error // why the state could not be sent
-	stdio *stdio
-	tail  *logTail
-	pid   int
-	alive bool
+	// sending is that of the state; it ends with conn.
+	sending sync.WaitGroup
+	stdio   *stdio
+	tail    *logTail
+	pid     int
+	alive   bool
 
 	greeted   bool
 	served    bool
@@ -221,7 +224,7 @@ func (t *trial) take(f frame) *failure {
 			return &failure{class: BadBinary, reason: fmt.Sprintf("the release is signed as %s, its executable says %s: build it with its version", t.slot.Version, f.Version)}
 		}
 		if f.TakesState && len(t.state) > 0 && !t.greeted {
-			go t.sendState()
+			t.sending.Go(t.sendState)
 		}
 		t.greeted = true
 	case kindFailed:
@@ -430,6 +433,7 @@ func (t *trial) release() {
 		if err := t.conn.Close(); err != nil {
 			t.log.Warn("handover socket", "error", err)
 		}
+		t.sending.Wait()
 	}
 	if t.stdio == nil {
 		return
