@@ -47,7 +47,8 @@ type Config struct {
 	// State hands what the program has in memory to its successor; nil hands
 	// nothing over.
 	State Stateful
-	// StateTimeout bounds each call of State; default 10 s.
+	// StateTimeout bounds each call of State; default 10 s. A successor must
+	// serve within StartTimeout all the same.
 	StateTimeout time.Duration
 	// Retention is how long a replaced release is kept; default 72 h.
 	Retention time.Duration
