@@ -42,11 +42,10 @@ func (s *testState) SaveState(context.Context) ([]byte, error) {
 	case "save-hangs":
 		select {}
 	}
-	size, err := strconv.Atoi(s.mode)
-	if err != nil || size == 0 {
-		return nil, nil // nothing to hand over
+	if size, err := strconv.Atoi(s.mode); err == nil && size > 0 {
+		return testStateOf(s.count+1, size), nil
 	}
-	return testStateOf(s.count+1, size), nil
+	return nil, nil // nothing to hand over
 }
 
 func testStateOf(count, size int) []byte {

@@ -179,7 +179,9 @@ func TestTodaysAgentOpensWhatAKilledFirstReleaseLeft(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	<-p.done
+	if err := <-p.done; err == nil {
+		t.Error("the first release outlived kill -9")
+	}
 	waittest.Until(t, "the first release is dead", func() bool { return !alive(successor) && !s.inspect().Running })
 	if r := s.inspect(); r.Journal.State != upgrade.Probation || len(r.Quarantine) != 1 || !strings.HasPrefix(r.Current, "1.0.0-") {
 		t.Fatalf("the first release left %+v", r)
