@@ -194,14 +194,17 @@ func (t *trial) watch(ctx context.Context) *failure {
 				t.in = nil
 				return t.hungUp(m.err)
 			}
-			quiet.Reset(silence)
 			serves := m.frame.Kind == kindServing && !t.served
 			if f := t.take(m.frame); f != nil {
 				return f
 			}
 			if serves {
 				probation.Reset(t.cfg.Probation)
-			} else if !t.served {
+			}
+			// Only now: a slow disk in take is not the successor's silence.
+			if t.served {
+				quiet.Reset(silence)
+			} else {
 				quiet.Reset(t.cfg.StartTimeout + silence)
 			}
 		}
