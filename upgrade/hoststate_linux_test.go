@@ -80,7 +80,7 @@ func (s *testState) RestoreState(_ context.Context, state []byte) error {
 func TestStateOfTheProgramReachesEverySuccessorWhole(t *testing.T) {
 	r := newRigOf(t, build{Version: "1.0.0", State: "100"}, 200*time.Millisecond, nil)
 	l := startLoad(r, 4)
-	sizes := []int{100, stateChunk, stateChunk + 1, 8 << 20}
+	sizes := []int{100, stateChunk, 3*stateChunk + 1}
 	for i, size := range sizes {
 		next := 1
 		if i+1 < len(sizes) {
@@ -102,7 +102,7 @@ func TestStateOfTheProgramReachesEverySuccessorWhole(t *testing.T) {
 // program had any, the one after it gave it up, and one with nothing to say.
 func TestReleasesWithAndWithoutStateFollowOneAnother(t *testing.T) {
 	r := newRigOf(t, build{Version: "1.0.0"}, 200*time.Millisecond, nil)
-	for i, state := range []string{"100", "", "5000000", "0", "100"} {
+	for i, state := range []string{"100", "", "2000000", "0", "100"} {
 		version := fmt.Sprintf("1.%d.0", i+1)
 		r.ask(r.publish(build{Version: version, State: state}))
 		if s := r.ends(version); s.State != Committed {
@@ -110,7 +110,7 @@ func TestReleasesWithAndWithoutStateFollowOneAnother(t *testing.T) {
 		}
 	}
 	if got := strings.Count(r.logged(), "restored"); got != 1 {
-		t.Errorf("state was restored %d times, want once: of 5000000 bytes in 1.4.0", got)
+		t.Errorf("state was restored %d times, want once: of 2000000 bytes in 1.4.0", got)
 	}
 }
 
@@ -127,7 +127,7 @@ func TestStateThatIsNotHandedOverLeavesTheIncumbentServing(t *testing.T) {
 		{"100", "restore-fails", BadBinary, "the incumbent's state of 100 bytes was not restored: RestoreState: these sessions are of another kind"},
 		{"100", "restore-panics", BadBinary, "RestoreState: it panicked: nil sessions"},
 		{"100", "restore-hangs", BadBinary, "RestoreState did not return within 300ms"},
-		{"5000000", "restore-dies", BadBinary, "exit status 4"},
+		{"2000000", "restore-dies", BadBinary, "exit status 4"},
 	} {
 		t.Run(c.incumbent+" to "+c.successor, func(t *testing.T) {
 			t.Parallel()
