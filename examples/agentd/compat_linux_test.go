@@ -193,6 +193,8 @@ func TestTodaysAgentOpensWhatAKilledFirstReleaseLeft(t *testing.T) {
 	if i := s.mustInfo(); i.Version != "1.5.0" {
 		t.Errorf("%+v answers, want 1.5.0", i)
 	}
+	// It answers before it has adopted itself.
+	waittest.Until(t, "current names what was installed", func() bool { return strings.HasPrefix(s.inspect().Current, "1.5.0-") })
 	r := s.inspect()
 	if r.Journal.State != upgrade.RolledBack || !strings.Contains(r.Journal.Reason, "interrupted") || len(r.Unfinished) > 0 {
 		t.Errorf("the journal says %s (%s), unfinished %v", r.Journal.State, r.Journal.Reason, r.Unfinished)
