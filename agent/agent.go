@@ -56,7 +56,7 @@ type Config struct {
 	ConnectTimeout time.Duration
 
 	// Upgrade says where releases come from and who may sign them. StateDir,
-	// Name, Version, Host and Logger are filled in.
+	// Name, Version, State, Host and Logger are filled in.
 	Upgrade upgrade.Config
 	// Plugins says where plugins lie; without Dir there are none. StateDir,
 	// HostVersion and Logger are filled in.
@@ -71,6 +71,11 @@ type Config struct {
 	// Start opens listeners with Listen, serves them with ServeHTTP or Go,
 	// and returns once that is done. Its ctx ends when draining begins.
 	Start func(ctx context.Context, a *Agent) error
+	// State hands what the program has in memory, such as counters or
+	// sessions, to the release that takes its place, which gets it before its
+	// Start is called; nil hands nothing over.
+	// Upgrade.StateTimeout bounds it.
+	State upgrade.Stateful
 	// Stop is called after the drain, to close what requests in flight
 	// needed. May be nil.
 	Stop func(ctx context.Context) error
@@ -197,7 +202,7 @@ func check(cfg *Config) error {
 func (a *Agent) upgradeConfig() upgrade.Config {
 	c := a.cfg.Upgrade
 	c.StateDir, c.Name, c.Version = a.cfg.StateDir, a.cfg.Name, a.cfg.Version
-	c.Host, c.Logger = upgradeHost{a}, a.log
+	c.State, c.Host, c.Logger = a.cfg.State, upgradeHost{a}, a.log
 	c.External = append(slices.Clone(c.External), conditionRegistration)
 	return c
 }

@@ -29,6 +29,8 @@ type build struct {
 	Version string `json:"version"`
 	// Sick makes the release fail a readiness check.
 	Sick bool `json:"sick,omitempty"`
+	// Remembers makes the release hand over what it was handed; see memory.
+	Remembers bool `json:"remembers,omitempty"`
 }
 
 // agentEnv configures a test agent; it travels in an environment variable.
@@ -90,6 +92,7 @@ func testAgent(b build) error {
 	if err != nil {
 		return err
 	}
+	remembered := memory{version: b.Version}
 	cfg := Config{
 		ID: env.ID, Name: "demo", Version: b.Version, Groups: []string{"web"}, Labels: map[string]string{"env": "test"},
 		Etcd: EtcdConfig{Endpoints: []string{env.Etcd}}, StateDir: env.StateDir,
@@ -109,6 +112,7 @@ func testAgent(b build) error {
 				}
 			})
 			mux.Handle("/readyz", a.Health().Handler())
+			mux.Handle("/memory", remembered.handler())
 			mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 				_, _ = io.WriteString(w, store.Snapshot().Value.Greeting)
 			})
@@ -117,6 +121,9 @@ func testAgent(b build) error {
 		},
 	}
 	cfg.Upgrade.Trust.Keys = append(cfg.Upgrade.Trust.Keys, key)
+	if b.Remembers {
+		cfg.State = &remembered
+	}
 	if b.Sick {
 		cfg.Health.Checks = []health.Check{{Name: "disk", Func: func(context.Context) error { return errors.New("always sick") }}}
 	}

@@ -12,6 +12,9 @@ import (
 	"github.com/perennial-go/perennial/upgrade"
 )
 
+// orderLimit bounds the id, by and expect of an order, in bytes each.
+const orderLimit = 1 << 10
+
 // orders follows the order that etcd holds for this host and passes it to
 // the upgrader.
 type orders struct {
@@ -76,6 +79,10 @@ func parseOrder(key string, data []byte) (Order, error) {
 	}
 	if order.ID == "" {
 		return Order{}, errors.New(key + " has no id, so that its result could not be told")
+	}
+	if n := max(len(order.ID), len(order.By), len(order.Expect), len(order.Reason)); n > orderLimit {
+		// They are kept in the journal and travel to the successor.
+		return Order{}, fmt.Errorf("%s has %d bytes in its id, by, expect or reason, at most %d are taken: give the order again", key, n, orderLimit)
 	}
 	if order.Action == "" {
 		return Order{}, errors.New(key + " has no action")

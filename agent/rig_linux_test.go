@@ -102,14 +102,19 @@ func (f *fleet) member(id string) *member {
 	m := &member{fleet: f, id: id, state: filepath.Join(dir, "state"), log: filepath.Join(dir, "log")}
 	m.env = agentEnv{
 		ID: id, Etcd: f.etcd.URL(), StateDir: m.state, Repository: f.path + "/repo", Key: f.key,
-		TTL: 5 * time.Second, Connect: 2 * time.Second,
+		TTL: 5 * time.Second, Connect: 2 * time.Second, Probation: 500 * time.Millisecond,
 	}
 	return m
 }
 
 func (m *member) start() *member {
 	m.Helper()
-	return m.launch(m.binary(build{Version: "1.0.0"}))
+	return m.startOf(build{Version: "1.0.0"})
+}
+
+func (m *member) startOf(b build) *member {
+	m.Helper()
+	return m.launch(m.binary(b))
 }
 
 // launch starts an executable as this agent.

@@ -170,6 +170,9 @@ func (r *running) up(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := r.upgrader.Restore(ctx); err != nil {
+		return err
+	}
 	if err := r.cfg.Start(r.host, r.Agent); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}

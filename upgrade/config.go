@@ -47,6 +47,12 @@ type Config struct {
 	// AbortTimeout is how long a successor that failed may take to answer
 	// the requests that it has accepted before it is killed; default 10 s.
 	AbortTimeout time.Duration
+	// State hands what the program has in memory to its successor; nil hands
+	// nothing over.
+	State Stateful
+	// StateTimeout bounds each call of State; default 10 s. A successor must
+	// serve within StartTimeout all the same.
+	StateTimeout time.Duration
 	// Retention is how long a replaced release is kept for a rollback;
 	// default 72 h.
 	Retention time.Duration
@@ -111,6 +117,7 @@ func (c Config) complete() (Config, error) {
 	setDefault(&c.SilentAfter, 5*c.HealthEvery)
 	setDefault(&c.UnhealthyAfter, 3)
 	setDefault(&c.AbortTimeout, 10*time.Second)
+	setDefault(&c.StateTimeout, 10*time.Second)
 	setDefault(&c.Retention, 72*time.Hour)
 	setDefault(&c.RetentionBytes, 1<<30)
 	setDefault(&c.Budget.Starts, 5)

@@ -1,8 +1,8 @@
 // Package upgrade replaces the running executable by a signed release under
 // load, over inherited sockets, and takes it back when the new one is bad.
 //
-// An [Upgrader] is one host's side: [Upgrader.Open], [Upgrader.Listen],
-// [Upgrader.Serving], [Upgrader.Run]. A [Client] reads a repository that it
+// An [Upgrader] is one host's side: [Upgrader.Open], [Upgrader.Restore],
+// [Upgrader.Listen], [Upgrader.Serving], [Upgrader.Run]. A [Client] reads a repository that it
 // does not trust; a [Repository] publishes into one. Most programs use the
 // package through agent.Agent.
 //
@@ -36,6 +36,8 @@
 //     killed. One that is merely unhealthy is told and drains first.
 //   - A request over HTTP/2 that crosses the server's GOAWAY is repeated by
 //     its client; one whose body cannot be read twice fails there.
+//   - What Config.State hands over is a snapshot, taken before the successor
+//     starts: what changes in the incumbent's memory after it stays there.
 //   - The process id changes with each upgrade.
 //   - Hot swap needs Unix; elsewhere Run refuses requests with
 //     ErrNotSupported.

@@ -19,11 +19,13 @@ const handoverProtocol = 1
 // frameLimit bounds one frame, in bytes.
 const frameLimit = 1 << 20
 
-// Kinds of frames. The incumbent sends offer, commit and abort; the
-// successor sends hello, serving and health.
+// Kinds of frames. The incumbent sends offer, state, commit and abort; the
+// successor sends hello, failed, serving and health.
 const (
 	kindOffer   = "offer"
 	kindHello   = "hello"
+	kindState   = "state"
+	kindFailed  = "failed"
 	kindServing = "serving"
 	kindHealth  = "health"
 	kindCommit  = "commit"
@@ -44,13 +46,22 @@ type frame struct {
 	Attempt     *Attempt       `json:"attempt,omitempty"`
 	Lease       int64          `json:"lease,omitempty"`
 	ProbationMS int64          `json:"probation_ms,omitempty"`
-	Host        []byte         `json:"host,omitempty"`
+	State       *hostState     `json:"state,omitempty"`
 	Files       []handoverFile `json:"files,omitempty"`
+
+	// hello
+	TakesState bool `json:"takes_state,omitempty"`
+
+	// state
+	Host []byte `json:"host,omitempty"`
 
 	// health
 	Failing []string `json:"failing,omitempty"`
 
-	// abort
+	// commit
+	Next *Request `json:"next,omitempty"`
+
+	// abort and failed
 	Reason string `json:"reason,omitempty"`
 }
 
@@ -81,31 +92,39 @@ func writeFrame(w io.Writer, f frame) error {
 		return err
 	}
 	if len(body) > frameLimit {
-		return fmt.Errorf("handover frame %s has %d bytes, at most %d are allowed: the host's state is too large", f.Kind, len(body), frameLimit)
+		return fmt.Errorf("handover frame %s has %d bytes, at most %d are allowed: shorten what the program reports", f.Kind, len(body), frameLimit)
 	}
 	buf := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), uint32(len(body))) //nolint:gosec // bounded above
 	_, err = w.Write(append(buf, body...))
 	return err
 }
 
+// noPeer is what to do about bytes that are no frames.
+const noPeer = "the peer does not speak this protocol; publish a release that is built with this library"
+
+// errCutOff ends a stream in the middle of a frame.
+var errCutOff = fmt.Errorf("handover frame cut off: %w: the peer ended while it spoke, its log tells why", io.ErrUnexpectedEOF)
+
 // readFrame returns the next frame. The error is io.EOF where the peer has
 // closed its end between frames.
 func readFrame(r io.Reader) (frame, error) {
 	var head [4]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
+	if _, err := io.ReadFull(r, head[:]); errors.Is(err, io.ErrUnexpectedEOF) {
+		return frame{}, errCutOff
+	} else if err != nil {
 		return frame{}, err
 	}
 	size := binary.BigEndian.Uint32(head[:])
 	if size > frameLimit {
-		return frame{}, fmt.Errorf("handover frame of %d bytes, at most %d are allowed: the peer does not speak this protocol", size, frameLimit)
+		return frame{}, fmt.Errorf("handover frame of %d bytes, at most %d are allowed: %s", size, frameLimit, noPeer)
 	}
 	body := make([]byte, size)
 	if _, err := io.ReadFull(r, body); err != nil {
-		return frame{}, fmt.Errorf("handover frame cut off: %w", io.ErrUnexpectedEOF)
+		return frame{}, errCutOff
 	}
 	var f frame
 	if err := json.Unmarshal(body, &f); err != nil {
-		return frame{}, fmt.Errorf("handover frame is not JSON: %w", err)
+		return frame{}, fmt.Errorf("handover frame is not JSON: %w: %s", err, noPeer)
 	}
 	if f.Protocol != handoverProtocol {
 		return frame{}, fmt.Errorf("handover protocol %d, this agent speaks %d: upgrade through a release that speaks both", f.Protocol, handoverProtocol)

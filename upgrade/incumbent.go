@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/perennial-go/perennial/internal/backoff"
@@ -51,11 +52,16 @@ type trial struct {
 	in    <-chan inbound
 	quit  chan struct{}
 	ended chan error // the result of tableflip's Upgrade: nil after Ready
-	stdio *stdio
-	tail  *logTail
-	pid   int
-	alive bool
+	state []byte     // of the host, for the successor; may be empty
+	sent  chan error // why the state could not be sent
+	// sending is that of the state; it ends with conn.
+	sending sync.WaitGroup
+	stdio   *stdio
+	tail    *logTail
+	pid     int
+	alive   bool
 
+	greeted   bool
 	served    bool
 	reported  bool // its health, and once probation is over since then
 	unhealthy int
@@ -79,7 +85,7 @@ func (u *Upgrader) swap(ctx context.Context, slot Slot) error {
 	if err != nil {
 		return u.giveUp(failure{reason: err.Error()})
 	}
-	t := &trial{Upgrader: u, slot: slot, quit: make(chan struct{}), ended: make(chan error, 1)}
+	t := &trial{Upgrader: u, slot: slot, quit: make(chan struct{}), ended: make(chan error, 1), sent: make(chan error, 1)}
 	if err := t.begin(ctx); err != nil {
 		return t.rollBack(failure{class: BadEnvironment, reason: err.Error(), ours: true}, nil)
 	}
@@ -95,6 +101,10 @@ func (t *trial) begin(ctx context.Context) error {
 		return err
 	}
 	if err := t.beforeStart(ctx); err != nil {
+		return err
+	}
+	var err error
+	if t.state, err = t.saveState(ctx); err != nil {
 		return err
 	}
 	return t.start()
@@ -135,10 +145,10 @@ func (t *trial) start() (err error) {
 		Attempt: &t.journal.last, Lease: t.cfg.Host.Lease(),
 		ProbationMS: t.cfg.Probation.Milliseconds(),
 	}
-	if err := failpoint.Hit("launched"); err != nil {
-		return err
+	if len(t.state) > 0 {
+		offer.State = &hostState{Size: int64(len(t.state))}
 	}
-	return errors.Join(t.send(offer), failpoint.Hit("offered"))
+	return errors.Join(failpoint.Hit("launched"), t.send(offer), failpoint.Hit("offered"))
 }
 
 // launch runs tableflip's Upgrade, again where the executable was still
@@ -179,6 +189,8 @@ func (t *trial) watch(ctx context.Context) *failure {
 		case err := <-t.ended:
 			t.alive = false
 			return t.died(err)
+		case err := <-t.sent:
+			return &failure{class: BadBinary, deaf: true, reason: err.Error()}
 		case <-start.C:
 			if !t.served {
 				return &failure{class: BadBinary, deaf: true, reason: fmt.Sprintf("the successor did not serve within %v", t.cfg.StartTimeout)}
@@ -199,14 +211,17 @@ func (t *trial) watch(ctx context.Context) *failure {
 				t.in = nil
 				return t.hungUp(m.err)
 			}
-			quiet.Reset(silence)
 			serves := m.frame.Kind == kindServing && !t.served
 			if f := t.take(m.frame); f != nil {
 				return f
 			}
 			if serves {
 				probation.Reset(t.cfg.Probation)
-			} else if !t.served {
+			}
+			// Only now: a slow disk in take is not the successor's silence.
+			if t.served {
+				quiet.Reset(silence)
+			} else {
 				quiet.Reset(t.cfg.StartTimeout + silence)
 			}
 		}
@@ -231,6 +246,12 @@ func (t *trial) take(f frame) *failure {
 		if f.Version != t.slot.Version {
 			return &failure{class: BadBinary, reason: fmt.Sprintf("the release is signed as %s, its executable says %s: build it with its version", t.slot.Version, f.Version)}
 		}
+		if f.TakesState && len(t.state) > 0 && !t.greeted {
+			t.sending.Go(t.sendState)
+		}
+		t.greeted = true
+	case kindFailed:
+		return gaveUp(f)
 	case kindServing:
 		if t.served {
 			return nil
@@ -302,6 +323,9 @@ func (t *trial) died(err error) *failure {
 	if err == nil {
 		return &failure{class: BadBinary, reason: "the successor took over before it was told to: it calls tableflip's Ready itself"}
 	}
+	if f := t.lastWords(); f != nil {
+		return f
+	}
 	f := &failure{class: BadBinary, reason: "the successor did not stay alive: " + strings.TrimPrefix(err.Error(), "tableflip: ")}
 	if strings.Contains(f.reason, "signal: killed") {
 		// No program does that to itself: the kernel out of memory, or
@@ -339,7 +363,7 @@ func (t *trial) commit() error {
 	if err := t.slots.prove(t.slot, time.Now()); err != nil {
 		return t.undoCommit(failure{class: BadEnvironment, reason: err.Error()})
 	}
-	if err := t.send(frame{Kind: kindCommit}); err != nil {
+	if err := t.send(frame{Kind: kindCommit, Next: t.waiting()}); err != nil {
 		return t.undoCommit(failure{class: BadBinary, reason: "commit could not be sent: " + err.Error()})
 	}
 	if err := failpoint.Hit("commit-sent"); err != nil {
@@ -463,6 +487,7 @@ func (t *trial) release() {
 		if err := t.conn.Close(); err != nil {
 			t.log.Warn("handover socket", "error", err)
 		}
+		t.sending.Wait()
 	}
 	if t.stdio == nil {
 		return

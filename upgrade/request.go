@@ -98,37 +98,68 @@ func (r Request) expects(running Ref) error {
 }
 
 // Request puts r in line. A request that waits already is replaced, also one
-// that waits for the host program's work to end: the newest wins.
+// that waits for the host program's work to end: the newest wins. One that
+// waits when a successor takes over waits there; one that is made after that
+// is lost with this process, and one that is made in a successor that is then
+// rolled back with that. A request with the ID of the one that is performed
+// changes nothing.
 func (u *Upgrader) Request(r Request) {
 	if r.Action == "" {
 		r.Action = ActionUpgrade
 	}
 	u.mu.Lock()
+	defer u.mu.Unlock()
+	if r.ID == "" || r.ID != u.inHand {
+		u.line(r)
+	}
+}
+
+// line makes r the request that waits. The caller holds the lock.
+func (u *Upgrader) line(r Request) {
 	u.pending = &r
-	u.mu.Unlock()
 	select {
 	case u.wake <- struct{}{}:
 	default:
 	}
 }
 
-func (u *Upgrader) take() *Request {
+// queue puts the request in line that waited in the incumbent, nil for none.
+// One that was made here is newer: the incumbent accepts nothing in probation.
+func (u *Upgrader) queue(r *Request) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	r := u.pending
-	u.pending = nil
-	return r
+	if r != nil && u.pending == nil {
+		u.line(*r)
+	}
 }
 
-// waiting returns the request that is next, nil if none is.
+// waiting is the request in line, which stays there.
 func (u *Upgrader) waiting() *Request {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.pending
 }
 
-// perform does what r asks for. Its error is the attempt's.
+// take returns the request in line, which is then in hand.
+func (u *Upgrader) take() *Request {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	r := u.pending
+	u.pending = nil
+	if r != nil {
+		u.inHand = r.ID
+	}
+	return r
+}
+
+// perform does what take has returned. Once it has ended, whatever its end,
+// the same may be asked again. Its error is the attempt's.
 func (u *Upgrader) perform(ctx context.Context, r Request) error {
+	defer func() {
+		u.mu.Lock()
+		u.inHand = ""
+		u.mu.Unlock()
+	}()
 	if r.Action.attempt() {
 		return u.attempt(ctx, r)
 	}

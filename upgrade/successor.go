@@ -24,6 +24,7 @@ type handover struct {
 	quit  chan struct{}
 	once  sync.Once
 	offer frame
+	state []byte     // of the host, as long as it is not restored; may be nil
 	files []*os.File // the real stdout and stderr
 }
 
@@ -72,31 +73,35 @@ func (u *Upgrader) inherit(ctx context.Context) error {
 		h.files = append(h.files, f)
 	}
 	u.handover = h
-	if err := h.greet(ctx, u.cfg.Version); err != nil {
-		return fmt.Errorf("handover: %w", err)
+	if err := h.greet(ctx, u.cfg.Version, u.cfg.State != nil); err != nil {
+		return h.giveUp(ctx, fmt.Errorf("handover: %w", err))
 	}
-	if err := failpoint.Hit("greeted"); err != nil {
-		return err
+	if err := errors.Join(failpoint.Hit("greeted"), u.inheritState()); err != nil {
+		return h.giveUp(ctx, err)
 	}
-	return u.inheritState()
+	return nil
 }
 
-func (h *handover) greet(ctx context.Context, version string) error {
-	select {
-	case m := <-h.in:
-		if m.err != nil {
-			return m.err
-		}
-		if m.frame.Kind != kindOffer || m.frame.Attempt == nil {
-			return fmt.Errorf("want an offer as the first frame, found %q", m.frame.Kind)
-		}
-		h.offer = m.frame
-	case <-time.After(offerTimeout):
-		return fmt.Errorf("no offer from the incumbent within %v", offerTimeout)
-	case <-ctx.Done():
-		return ctx.Err()
+// greet takes the incumbent's offer, introduces this process and, if it
+// wants it, takes the host's state.
+func (h *handover) greet(ctx context.Context, version string, stateful bool) error {
+	offer, err := h.next(ctx)
+	if err != nil {
+		return fmt.Errorf("no offer: %w", err)
 	}
-	return h.send(frame{Kind: kindHello, Version: version, PID: os.Getpid()})
+	if offer.Kind != kindOffer || offer.Attempt == nil {
+		return fmt.Errorf("want an offer as the first frame, found %q: %s", offer.Kind, noPeer)
+	}
+	if s := offer.State; s != nil && (s.Size <= 0 || s.Size > stateLimit) {
+		return fmt.Errorf("the offer announces %d bytes of the host's state, between 1 and %d are taken: upgrade through a release that hands over less", s.Size, stateLimit)
+	}
+	h.offer = offer
+	stateful = stateful && offer.State != nil
+	err = h.send(frame{Kind: kindHello, Version: version, PID: os.Getpid(), TakesState: stateful})
+	if err != nil || !stateful {
+		return err
+	}
+	return h.receiveState(ctx)
 }
 
 // inheritState finds the slot of this process. The journal stays the
@@ -145,6 +150,7 @@ func (u *Upgrader) probation(ctx context.Context) error {
 			}
 		case m := <-p.in:
 			if m.frame.Kind == kindCommit && m.err == nil {
+				u.queue(m.frame.Next)
 				return u.takeOver("")
 			}
 			err = p.take(m)

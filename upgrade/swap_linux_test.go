@@ -39,6 +39,12 @@ type rig struct {
 // newRig publishes a repository and starts version 1.0.0.
 func newRig(tb testing.TB, probation time.Duration, failpoints map[string]string) *rig {
 	tb.Helper()
+	return newRigOf(tb, build{Version: "1.0.0"}, probation, failpoints)
+}
+
+// newRigOf starts first.
+func newRigOf(tb testing.TB, first build, probation time.Duration, failpoints map[string]string) *rig {
+	tb.Helper()
 	dir := tb.TempDir()
 	key := fixtureKey(tb, 1)
 	public, err := key.Public().(minisign.PublicKey).MarshalText()
@@ -53,7 +59,7 @@ func newRig(tb testing.TB, probation time.Duration, failpoints map[string]string
 	if err != nil {
 		tb.Fatal(err)
 	}
-	r.start(makeBinary(tb, build{Version: "1.0.0"}))
+	r.start(makeBinary(tb, first))
 	tb.Cleanup(r.stop)
 	return r
 }

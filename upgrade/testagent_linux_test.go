@@ -29,6 +29,8 @@ type build struct {
 	Says string `json:"says,omitempty"`
 	// Fault is how the release is bad; see testAgent.
 	Fault string `json:"fault,omitempty"`
+	// State is what the program hands over; see testState. Empty: nothing.
+	State string `json:"state,omitempty"`
 }
 
 // makeBinary writes a release's executable.
@@ -110,12 +112,14 @@ func newTestUpgrader(env agentEnv, b build, host Host) (*Upgrader, error) {
 	}
 	var trust Trust
 	trust.Keys = append(trust.Keys, key)
+	state, stateTimeout := newTestState(b.State)
 	return New(Config{
 		Hooks: testHooks(env.StateDir, b.Version), BusyLimit: env.BusyLimit, External: []string{"network"},
 		Busy: func(context.Context) string {
 			data, _ := os.ReadFile(filepath.Join(env.StateDir, "busy")) // absent when idle
 			return string(data)
 		},
+		State: state, StateTimeout: stateTimeout,
 		StateDir: env.StateDir, Name: "demo", Version: b.Says, Source: source, Trust: trust,
 		StartTimeout: 8 * time.Second, Probation: env.Probation, HealthEvery: 50 * time.Millisecond, SilentAfter: 3 * time.Second,
 		Host: host, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
@@ -123,6 +127,9 @@ func newTestUpgrader(env agentEnv, b build, host Host) (*Upgrader, error) {
 }
 
 func serveTestAgent(ctx context.Context, u *Upgrader, env agentEnv, b build, host *testHost) error {
+	if err := u.Restore(ctx); err != nil {
+		return err
+	}
 	ln, err := u.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err

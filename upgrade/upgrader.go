@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cloudflare/tableflip"
@@ -46,10 +47,12 @@ type Upgrader struct {
 	active  chan struct{}
 	serving chan struct{}
 	once    sync.Once
+	inHost  atomic.Bool // a call of cfg.State has not returned
 
 	mu        sync.Mutex
 	status    Status
 	pending   *Request
+	inHand    string         // id of the request that is performed; may be empty
 	listening map[string]int // listeners by network and address
 	wake      chan struct{}
 	progress  time.Time
@@ -161,6 +164,9 @@ func (u *Upgrader) Inherited() (lease int64, ok bool) {
 // Serving says that the host program has opened its listeners and serves.
 // In a successor probation begins with it.
 func (u *Upgrader) Serving() error {
+	if u.handover != nil && u.handover.state != nil {
+		return errors.New("upgrade: the incumbent's state waits: call Restore before Serving")
+	}
 	var err error
 	u.once.Do(func() {
 		err = u.adoptRunning()

@@ -98,6 +98,7 @@ type site struct {
 	// listen and admin were free a moment ago.
 	listen, admin string
 	wrap          []string // a command that agents are started by
+	executable    string   // of the agents that are started; default version 1.0.0
 }
 
 func newSite(t testing.TB) *site {
@@ -159,7 +160,7 @@ type process struct {
 	done chan error
 }
 
-// start runs version 1.0.0 until it is ready; the end of the test ends it.
+// start runs an agent until it is ready; the end of the test ends it.
 func (s *site) start(more ...string) *process {
 	s.t.Helper()
 	p := s.launch(more...)
@@ -180,7 +181,11 @@ func (s *site) launch(more ...string) *process {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	args := slices.Concat(s.wrap, []string{binary(s.t, "1.0.0")}, s.runArgs(more...))
+	executable := s.executable
+	if executable == "" {
+		executable = binary(s.t, "1.0.0")
+	}
+	args := slices.Concat(s.wrap, []string{executable}, s.runArgs(more...))
 	p := &process{site: s, cmd: exec.Command(args[0], args[1:]...), log: logFile.Name(), done: make(chan error, 1)}
 	// A file, not a pipe: successors inherit it, and Wait must not wait for
 	// them.
