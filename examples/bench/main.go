@@ -78,7 +78,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		flags.PrintDefaults()
 		_, _ = io.WriteString(stdout, "\nFigures:\n")
 		for _, s := range sections() {
-			_, _ = fmt.Fprintf(stdout, "  %-8s %s\n", s.name, s.title)
+			_, _ = fmt.Fprintf(stdout, "  %-10s %s\n", s.name, s.title)
 		}
 		return err
 	case err != nil:

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-const startTarget = 1.5
+const startTarget = 1.25
 
 // starts are the times of one server's successors.
 type starts struct {
@@ -24,10 +24,15 @@ func newStarts(who string) *starts {
 	}
 }
 
-// measureStart swaps idle servers in turns: agentd, tableflip alone, and
-// tableflip alone in an executable that links what agentd links.
+// measureStart swaps idle servers in turns: the package upgrade alone,
+// tableflip alone, agentd, and tableflip alone in an executable that links
+// what agentd links.
 func measureStart(ctx context.Context, b *bench) (figure, error) {
-	ours, light, err := b.startPair(ctx)
+	agentd, light, err := b.startPair(ctx)
+	if err != nil {
+		return figure{}, err
+	}
+	alone, err := b.startLone(ctx, shortProbation, 0)
 	if err != nil {
 		return figure{}, err
 	}
@@ -35,28 +40,40 @@ func measureStart(ctx context.Context, b *bench) (figure, error) {
 	if err != nil {
 		return figure{}, err
 	}
-	a, t, w := newStarts("agentd"), newStarts("bare tableflip"), newStarts("bare tableflip, agentd's libraries linked")
+	servers := []swapper{alone, light, agentd, weighted}
+	names := []string{"upgrade alone", "bare tableflip", "agentd", "bare tableflip, agentd's libraries linked"}
+	var all []*starts
+	for _, name := range names {
+		all = append(all, newStarts(name))
+	}
 	// The first turn is not counted: it finds nothing in the page cache.
 	for n := range 1 + b.times(30, 3) {
-		to := [3]*starts{a, t, w}
-		if n == 0 {
-			to = [3]*starts{newStarts(""), newStarts(""), newStarts("")}
-		}
-		for i, s := range [3]swapper{ours, light, weighted} {
-			if err := measureOneStart(ctx, s, to[i]); err != nil {
+		for i, s := range servers {
+			to := all[i]
+			if n == 0 {
+				to = newStarts("")
+			}
+			if err := measureOneStart(ctx, s, to); err != nil {
 				return figure{}, err
 			}
 		}
 	}
-	f := figure{
-		Measures: measures(a.total, t.total, w.total, a.loading, t.loading, w.loading, a.serving, t.serving, w.serving),
-		Verdicts: []verdict{
-			within("agentd / bare tableflip, median", "×", a.total.median()/t.total.median(), startTarget),
-			{What: "agentd / bare tableflip with agentd's libraries linked, median", Unit: "×", Value: a.total.median() / w.total.median()},
-		},
-		Notes: []string{fmt.Sprintf("requests of the poll that failed: agentd %d, bare tableflip %d, with libraries %d", a.failed, t.failed, w.failed)},
+	f := startFigure(all[0], all[1], all[2], all[3])
+	for i, s := range servers {
+		err = errors.Join(err, s.close())
+		f.Measures = append(f.Measures, measures(all[i].total, all[i].loading, all[i].serving)...)
+		f.Notes = append(f.Notes, fmt.Sprintf("requests of the poll that failed, %s: %d", names[i], all[i].failed))
 	}
-	return f, errors.Join(ours.close(), light.stop(), weighted.stop())
+	return f, err
+}
+
+func startFigure(alone, light, agentd, weighted *starts) figure {
+	ratio := func(a, b *starts) float64 { return a.total.median() / b.total.median() }
+	return figure{Verdicts: []verdict{
+		within("upgrade alone / bare tableflip, median", "×", ratio(alone, light), startTarget),
+		within("agentd / bare tableflip, median", "×", ratio(agentd, light), startTarget),
+		{What: "agentd / bare tableflip with agentd's libraries linked, median", Unit: "×", Value: ratio(agentd, weighted)},
+	}}
 }
 
 // measureOneStart has s replaced once and polls meanwhile.

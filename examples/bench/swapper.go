@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"path/filepath"
 	"time"
-
-	"github.com/perennial-go/perennial/upgrade"
 )
 
 // swapper is a server that can replace its process.
@@ -15,32 +18,75 @@ type swapper interface {
 	// or is over.
 	swap(ctx context.Context, pid int) error
 	base() *server
+	close() error
 }
 
 // swapLimit bounds the end of a replaced process after its drain.
 const swapLimit = 60 * time.Second
 
-// perennial is agentd that is upgraded through etcd, as an operator does it.
-type perennial struct {
-	*site
-	next upgrade.Pin
+// lone is the package upgrade in a minimal server.
+type lone struct {
+	*server
+	*releases
 }
 
-func (p *perennial) base() *server { return p.server }
+func (p *lone) base() *server { return p.server }
+func (p *lone) close() error  { return p.stop() }
 
-func (p *perennial) prepare(ctx context.Context) (err error) {
-	p.next, err = p.release(ctx)
+// swap returns when the order has been accepted.
+func (p *lone) swap(ctx context.Context, _ int) error {
+	pin, err := p.next()
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(pin)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url+"/v1/upgrade", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	transport := &http.Transport{DisableKeepAlives: true}
+	defer transport.CloseIdleConnections()
+	_, err = exchange(&http.Client{Transport: transport, Timeout: clientLimit}, req, http.StatusAccepted)
 	return err
 }
 
-func (p *perennial) swap(ctx context.Context, _ int) error { return p.upgrade(ctx, p.next) }
+// startLone runs the minimal server on the package upgrade.
+func (b *bench) startLone(ctx context.Context, probation, healthEvery time.Duration) (*lone, error) {
+	binary, err := b.build(ctx, "bench/upgradeonly", "")
+	if err != nil {
+		return nil, err
+	}
+	dir, err := b.path("upgradeonly")
+	if err != nil {
+		return nil, err
+	}
+	p := &lone{}
+	if p.releases, err = newReleases("upgradeonly", binary, dir); err != nil {
+		return nil, err
+	}
+	if err := p.prepare(ctx); err != nil { // a repository is not empty
+		return nil, err
+	}
+	p.ready = nil
+	spool := filepath.Join(dir, "spool")
+	p.server, err = b.launch(ctx, "records on ", binary, "--state-dir", filepath.Join(dir, "state"), "--spool", spool,
+		"--repo", repoDir(dir), "--trust", publicKey(dir), "--probation", probation.String(), "--health-every", healthEvery.String())
+	if err != nil {
+		return nil, err
+	}
+	p.spool = spool
+	return p, nil
+}
 
 // bare is tableflip alone.
 type bare struct{ *server }
 
-func (p *bare) base() *server { return p.server }
-
+func (p *bare) base() *server                 { return p.server }
 func (p *bare) prepare(context.Context) error { return nil }
+func (p *bare) close() error                  { return p.stop() }
 
 func (p *bare) swap(_ context.Context, pid int) error { return askToUpgrade(pid) }
 
@@ -52,17 +98,26 @@ func (b *bench) startBare(ctx context.Context, tags string) (*bare, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := b.launch(ctx, "records on ", binary)
-	return &bare{s}, err
+	dir, err := b.path("bareflip")
+	if err != nil {
+		return nil, err
+	}
+	spool := filepath.Join(dir, "spool")
+	s, err := b.launch(ctx, "records on ", binary, "--spool", spool)
+	if err != nil {
+		return nil, err
+	}
+	s.spool = spool
+	return &bare{s}, nil
 }
 
-// startPair runs both servers that are compared.
-func (b *bench) startPair(ctx context.Context) (ours *perennial, theirs *bare, err error) {
+// startPair runs agentd and what it is compared with.
+func (b *bench) startPair(ctx context.Context) (ours *site, theirs *bare, err error) {
 	if theirs, err = b.startBare(ctx, ""); err != nil {
 		return nil, nil, err
 	}
-	s, err := b.startSite(ctx)
-	return &perennial{site: s}, theirs, err
+	ours, err = b.startSite(ctx, shortProbation)
+	return ours, theirs, err
 }
 
 // replaced has s replace its process, whose pid is old, and returns once that
@@ -71,5 +126,14 @@ func replaced(ctx context.Context, s swapper, old int) error {
 	if err := s.swap(ctx, old); err != nil {
 		return err
 	}
-	return until(ctx, "the end of the process that was replaced", swapLimit, func() bool { return !alive(old) })
+	return goneAfterSwap(ctx, s, old)
+}
+
+func goneAfterSwap(ctx context.Context, s swapper, old int) error {
+	offset := len(s.base().written(0))
+	err := until(ctx, "the end of the process that was replaced", swapLimit, func() bool { return !alive(old) })
+	if err != nil {
+		return fmt.Errorf("%w; the log: %s", err, s.base().written(int64(offset)))
+	}
+	return nil
 }
