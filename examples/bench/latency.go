@@ -21,6 +21,8 @@ const (
 	// beginning of the load is not counted.
 	latencyLead   = 2 * time.Second
 	latencyWarmUp = 500 * time.Millisecond
+	// latencyReports has the commit fall into that second.
+	latencyReports = "100ms"
 )
 
 // latencies are the times of one server's requests.
@@ -43,7 +45,7 @@ func newLatencies(who string) *latencies {
 // swap: first under clients that pause, then under clients that do not.
 func measureLatency(ctx context.Context, b *bench) (figure, error) {
 	var f figure
-	alone, err := b.startLone(ctx, shortProbation, shortProbation/4)
+	alone, err := b.startLone(ctx, "--probation", shortProbation.String(), "--health-every", latencyReports)
 	if err != nil {
 		return f, err
 	}

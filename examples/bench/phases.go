@@ -34,6 +34,7 @@ func phases(log []byte) []*series {
 		{"starting", "probation", "start until the successor serves"},
 		{"probation", "committing", "probation until a healthy report after it"},
 		{"committing", "committed", "commit"},
+		{"committed", "gone", "drain and end of the process before"},
 	}
 	entered := map[string]time.Time{}
 	for _, e := range events(log) {

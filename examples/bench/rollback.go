@@ -21,7 +21,7 @@ func measureRollback(ctx context.Context, b *bench) (figure, error) {
 	if _, err := openProcess(0); errors.Is(err, errors.ErrUnsupported) {
 		return figure{Skipped: "the death of a process is seen through a pidfd, which this system has not"}, nil
 	}
-	alone, err := b.startLone(ctx, longProbation, 0)
+	alone, err := b.startLone(ctx, "--probation", longProbation.String())
 	if err != nil {
 		return figure{}, err
 	}

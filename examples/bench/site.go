@@ -81,6 +81,9 @@ func (s *site) swap(ctx context.Context, _ int) error {
 	return nil
 }
 
+// settled has nothing to wait for: swap has returned after the commit.
+func (s *site) settled(context.Context, int) error { return nil }
+
 // close ends the agent; the run's end would do it too.
 func (s *site) close() error {
 	_ = s.directory.Close() // its context has ended with it

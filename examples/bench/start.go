@@ -32,7 +32,7 @@ func measureStart(ctx context.Context, b *bench) (figure, error) {
 	if err != nil {
 		return figure{}, err
 	}
-	alone, err := b.startLone(ctx, shortProbation, 0)
+	alone, err := b.startLone(ctx, "--probation", shortProbation.String())
 	if err != nil {
 		return figure{}, err
 	}

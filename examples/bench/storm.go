@@ -10,18 +10,21 @@ import (
 )
 
 const (
-	stormSwaps = 49
-	stormTime  = 20 * time.Second
-	// stormProbation and stormReports leave room for a drain between two swaps.
-	stormProbation = 50 * time.Millisecond
-	stormReports   = 25 * time.Millisecond
+	stormSwaps    = 49
+	stormTime     = 20 * time.Second
+	stormInterval = 400 * time.Millisecond
+	// With the default tail of 300 ms there would be no time for a probation:
+	// tableflip begins no swap before the process of the one before has gone.
+	stormTail      = "150ms"
+	stormProbation = "100ms"
+	stormReports   = "50ms"
 )
 
 // storm is what clients of one server saw of many swaps.
 type storm struct {
 	who      string
 	ledger   ledger
-	whole    *series // order until the replaced process has gone
+	whole    *series // order until the next may be asked for
 	answer   *series // order until the successor's first answer
 	requests int64
 	failures int
@@ -34,7 +37,7 @@ type storm struct {
 // measureStorm swaps the minimal server and then tableflip, each on the same
 // schedule under the same load.
 func measureStorm(ctx context.Context, b *bench) (figure, error) {
-	alone, err := b.startLone(ctx, stormProbation, stormReports)
+	alone, err := b.startLone(ctx, "--probation", stormProbation, "--health-every", stormReports, "--tail", stormTail)
 	if err != nil {
 		return figure{}, err
 	}
@@ -43,7 +46,6 @@ func measureStorm(ctx context.Context, b *bench) (figure, error) {
 		return figure{}, err
 	}
 	n := b.times(stormSwaps, 5)
-	interval := stormTime / stormSwaps
 	b.say("storm: %d releases are prepared", n)
 	for range n {
 		if err := alone.prepare(ctx); err != nil {
@@ -52,14 +54,14 @@ func measureStorm(ctx context.Context, b *bench) (figure, error) {
 	}
 	ours, theirs := newStorm("upgrade alone"), newStorm("bare tableflip")
 	offset := int64(len(alone.written(0)))
-	if err := errors.Join(ours.run(ctx, alone, n, interval), theirs.run(ctx, light, n, interval)); err != nil {
+	if err := errors.Join(ours.run(ctx, alone, n), theirs.run(ctx, light, n)); err != nil {
 		return figure{}, err
 	}
 	f := figure{Verdicts: []verdict{
 		within("upgrade alone, failed requests", "", float64(ours.failures), 0),
 		within("upgrade alone, connections refused", "", float64(ours.refused), 0),
 		within("upgrade alone, acknowledged records lost", "", float64(ours.lost), 0),
-		within(fmt.Sprintf("upgrade alone, time of %d swaps", n), "s", ours.took.Seconds(), (time.Duration(n) * interval).Seconds()),
+		within(fmt.Sprintf("upgrade alone, time of %d swaps", n), "s", ours.took.Seconds(), stormTime.Seconds()*float64(n)/stormSwaps),
 		{What: "bare tableflip, failed requests", Value: float64(theirs.failures)},
 		{What: "bare tableflip, acknowledged records lost", Value: float64(theirs.lost)},
 	}}
@@ -71,19 +73,19 @@ func measureStorm(ctx context.Context, b *bench) (figure, error) {
 		}
 	}
 	f.Measures = append(f.Measures, measures(phases(alone.written(offset))...)...)
-	f.Notes = append(f.Notes, fmt.Sprintf("a swap every %v, or at once where the one before was not over; probation %v", interval.Round(time.Millisecond), stormProbation))
+	f.Notes = append(f.Notes, fmt.Sprintf("a swap every %v, or at once where the one before was not over; upgrade alone: probation %s, a report every %s, tail of the drain %s", stormInterval, stormProbation, stormReports, stormTail))
 	return f, errors.Join(alone.close(), light.close())
 }
 
 func newStorm(who string) *storm {
 	return &storm{
 		who:    who,
-		whole:  &series{what: who + ": order until the replaced process has gone", unit: "ms"},
+		whole:  &series{what: who + ": order until the next may follow", unit: "ms"},
 		answer: &series{what: who + ": of it until the successor's first answer", unit: "ms"},
 	}
 }
 
-func (w *storm) run(ctx context.Context, s swapper, n int, interval time.Duration) error {
+func (w *storm) run(ctx context.Context, s swapper, n int) error {
 	l := startLoad(ctx, s.base().url, 0, &w.ledger)
 	defer l.stop()
 	now, err := whoAnswers(ctx, s.base().url)
@@ -93,16 +95,19 @@ func (w *storm) run(ctx context.Context, s swapper, n int, interval time.Duratio
 	if err != nil {
 		return err
 	}
-	known := map[int]bool{}
+	old, known := now.PID, map[int]bool{}
 	began := time.Now()
 	for i := range n {
-		if err := sleep.For(ctx, time.Until(began.Add(time.Duration(i)*interval))); err != nil {
+		if err := sleep.For(ctx, time.Until(began.Add(time.Duration(i)*stormInterval))); err != nil {
 			return err
 		}
-		known[now.PID] = true
-		if now.PID, err = w.one(ctx, s, l, known, now.PID); err != nil {
+		known[now.PID], old = true, now.PID
+		if now.PID, err = w.one(ctx, s, l, known, old); err != nil {
 			return fmt.Errorf("%s, swap %d: %w", w.who, i+1, err)
 		}
+	}
+	if err := gone(ctx, s, old); err != nil {
+		return err
 	}
 	w.took = time.Since(began)
 	if err := l.await(ctx, aroundSwap); err != nil {
@@ -117,11 +122,14 @@ func (w *storm) run(ctx context.Context, s swapper, n int, interval time.Duratio
 // one has the process old replaced and returns the pid of its successor.
 func (w *storm) one(ctx context.Context, s swapper, l *load, known map[int]bool, old int) (int, error) {
 	ordered := time.Now()
-	if err := replaced(ctx, s, old); err != nil {
+	if err := s.swap(ctx, old); err != nil {
 		return 0, err
 	}
-	w.whole.addTime(time.Since(ordered))
 	pid, first, err := l.successor(ctx, known)
+	if err == nil {
+		err = s.settled(ctx, old)
+	}
+	w.whole.addTime(time.Since(ordered))
 	w.answer.addTime(first.Sub(ordered))
 	return pid, err
 }

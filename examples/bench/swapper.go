@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -17,6 +18,9 @@ type swapper interface {
 	// swap asks the process pid for one, and returns when it has been accepted
 	// or is over.
 	swap(ctx context.Context, pid int) error
+	// settled waits after a swap until the next may be asked for. old is the
+	// process that was replaced.
+	settled(ctx context.Context, old int) error
 	base() *server
 	close() error
 }
@@ -28,6 +32,8 @@ const swapLimit = 60 * time.Second
 type lone struct {
 	*server
 	*releases
+	asked  string // the version that was asked for last
+	offset int64  // of the log then
 }
 
 func (p *lone) base() *server { return p.server }
@@ -39,6 +45,7 @@ func (p *lone) swap(ctx context.Context, _ int) error {
 	if err != nil {
 		return err
 	}
+	p.asked, p.offset = pin.Version, int64(len(p.written(0)))
 	body, err := json.Marshal(pin)
 	if err != nil {
 		return err
@@ -53,8 +60,25 @@ func (p *lone) swap(ctx context.Context, _ int) error {
 	return err
 }
 
+// settled waits for the commit: the package itself waits for the drain.
+func (p *lone) settled(ctx context.Context, _ int) error {
+	var last string
+	err := until(ctx, "the commit of "+p.asked, swapLimit, func() bool {
+		for _, e := range events(p.written(p.offset)) {
+			if e.To == p.asked && slices.Contains([]string{"committed", "failed", "rolled_back"}, e.State) {
+				last = e.State
+			}
+		}
+		return last != ""
+	})
+	if err == nil && last != "committed" {
+		err = fmt.Errorf("want %s committed, found it %s; the log: %s", p.asked, last, p.written(p.offset))
+	}
+	return err
+}
+
 // startLone runs the minimal server on the package upgrade.
-func (b *bench) startLone(ctx context.Context, probation, healthEvery time.Duration) (*lone, error) {
+func (b *bench) startLone(ctx context.Context, args ...string) (*lone, error) {
 	binary, err := b.build(ctx, "bench/upgradeonly", "")
 	if err != nil {
 		return nil, err
@@ -72,8 +96,9 @@ func (b *bench) startLone(ctx context.Context, probation, healthEvery time.Durat
 	}
 	p.ready = nil
 	spool := filepath.Join(dir, "spool")
-	p.server, err = b.launch(ctx, "records on ", binary, "--state-dir", filepath.Join(dir, "state"), "--spool", spool,
-		"--repo", repoDir(dir), "--trust", publicKey(dir), "--probation", probation.String(), "--health-every", healthEvery.String())
+	p.server, err = b.launch(ctx, "records on ", binary, append([]string{
+		"--state-dir", filepath.Join(dir, "state"), "--spool", spool, "--repo", repoDir(dir), "--trust", publicKey(dir),
+	}, args...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -87,6 +112,8 @@ type bare struct{ *server }
 func (p *bare) base() *server                 { return p.server }
 func (p *bare) prepare(context.Context) error { return nil }
 func (p *bare) close() error                  { return p.stop() }
+
+func (p *bare) settled(ctx context.Context, old int) error { return gone(ctx, p, old) }
 
 func (p *bare) swap(_ context.Context, pid int) error { return askToUpgrade(pid) }
 
@@ -126,10 +153,10 @@ func replaced(ctx context.Context, s swapper, old int) error {
 	if err := s.swap(ctx, old); err != nil {
 		return err
 	}
-	return goneAfterSwap(ctx, s, old)
+	return gone(ctx, s, old)
 }
 
-func goneAfterSwap(ctx context.Context, s swapper, old int) error {
+func gone(ctx context.Context, s swapper, old int) error {
 	offset := len(s.base().written(0))
 	err := until(ctx, "the end of the process that was replaced", swapLimit, func() bool { return !alive(old) })
 	if err != nil {

@@ -24,7 +24,7 @@ var version = "0.0.0"
 
 type flags struct {
 	listen, spool, stateDir, repo, trust string
-	probation, healthEvery               time.Duration
+	probation, healthEvery, tail         time.Duration
 }
 
 func main() {
@@ -37,6 +37,7 @@ func main() {
 	flag.StringVar(&f.trust, "trust", "", "`file` with the public key of the releases")
 	flag.DurationVar(&f.probation, "probation", 0, "how long a new release serves before it is trusted")
 	flag.DurationVar(&f.healthEvery, "health-every", 0, "pause between a successor's reports")
+	flag.DurationVar(&f.tail, "tail", 0, "how long a replaced process goes on answering at least")
 	flag.Parse()
 	if err := run(f, started); err != nil {
 		fmt.Fprintln(os.Stderr, "upgradeonly:", err)
@@ -47,7 +48,8 @@ func main() {
 func run(f flags, started time.Time) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	u, err := upgrader(f)
+	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	u, err := upgrader(f, log)
 	if err != nil {
 		return err
 	}
@@ -77,7 +79,7 @@ func run(f flags, started time.Time) error {
 		return err
 	}
 	err = u.Run(ctx)
-	var drain upgrade.Drain
+	drain := upgrade.Drain{Tail: f.tail}
 	if ctx.Err() != nil {
 		drain.Idle = time.Millisecond // nobody takes over: no use in waiting
 		err = nil
@@ -85,10 +87,12 @@ func run(f flags, started time.Time) error {
 		err = nil
 	}
 	err = errors.Join(err, server.Drain(context.Background(), drain))
-	return errors.Join(err, <-failed, records.Close(), u.Close())
+	err = errors.Join(err, <-failed, records.Close(), u.Close())
+	log.Info("upgrade", "state", "gone", "to", u.Status().To.Version)
+	return err
 }
 
-func upgrader(f flags) (*upgrade.Upgrader, error) {
+func upgrader(f flags, log *slog.Logger) (*upgrade.Upgrader, error) {
 	source, err := upgrade.NewDir(f.repo)
 	if err != nil {
 		return nil, err
@@ -100,7 +104,7 @@ func upgrader(f flags) (*upgrade.Upgrader, error) {
 	return upgrade.New(upgrade.Config{
 		StateDir: f.stateDir, Name: "upgradeonly", Version: version, Source: source, Trust: trust,
 		Probation: f.probation, HealthEvery: f.healthEvery, Retention: time.Second,
-		Logger: slog.New(slog.NewJSONHandler(os.Stderr, nil)),
+		Logger: log,
 	})
 }
 
