@@ -178,6 +178,15 @@ func (l *load) successor(ctx context.Context, known map[int]bool) (pid int, at t
 	return pid, at, err
 }
 
+// seen adds every process that has answered.
+func (l *load) seen(known map[int]bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for pid := range l.answered {
+		known[pid] = true
+	}
+}
+
 // await blocks until that many more requests have ended.
 func (l *load) await(ctx context.Context, more int64) error {
 	goal := l.requests.Load() + more

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -27,6 +28,9 @@ type swapper interface {
 
 // swapLimit bounds the end of a replaced process after its drain.
 const swapLimit = 60 * time.Second
+
+// errNotCommitted is a swap that has ended with the process before.
+var errNotCommitted = errors.New("the swap was not committed")
 
 // lone is the package upgrade in a minimal server.
 type lone struct {
@@ -72,7 +76,7 @@ func (p *lone) settled(ctx context.Context, _ int) error {
 		return last != ""
 	})
 	if err == nil && last != "committed" {
-		err = fmt.Errorf("want %s committed, found it %s; the log: %s", p.asked, last, p.written(p.offset))
+		err = fmt.Errorf("%w: %s is %s; the log: %s", errNotCommitted, p.asked, last, p.written(p.offset))
 	}
 	return err
 }
