@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -13,7 +17,10 @@ const startTarget = 1.25
 // starts are the times of one server's successors.
 type starts struct {
 	total, loading, serving *series
-	failed                  int // requests of the poll
+	// What the successor has taken by its first answer; empty where the
+	// system does not tell.
+	processor, faults *series
+	failed            int // requests of the poll
 }
 
 func newStarts(who string) *starts {
@@ -21,6 +28,8 @@ func newStarts(who string) *starts {
 		total:   &series{what: who + ": start to first answer", unit: "ms"},
 		loading: &series{what: who + ": of it until its own code runs", unit: "ms"},
 		serving: &series{what: who + ": of it until it answers", unit: "ms"},
+		processor: &series{what: who + ": processor time by then", unit: "ms"},
+		faults:    &series{what: who + ": page faults by then", unit: ""},
 	}
 }
 
@@ -61,7 +70,7 @@ func measureStart(ctx context.Context, b *bench) (figure, error) {
 	f := startFigure(all[0], all[1], all[2], all[3])
 	for i, s := range servers {
 		err = errors.Join(err, s.close())
-		f.Measures = append(f.Measures, measures(all[i].total, all[i].loading, all[i].serving)...)
+		f.Measures = append(f.Measures, all[i].measures()...)
 		f.Notes = append(f.Notes, fmt.Sprintf("requests of the poll that failed, %s: %d", names[i], all[i].failed))
 	}
 	return f, err
@@ -100,6 +109,7 @@ func (w *starts) observe(ctx context.Context, s swapper, old int) error {
 		var failed int
 		first, failed, err = firstAnswer(ctx, s.base().url, old)
 		w.failed += failed
+		w.costs(first.PID)
 		return err
 	})
 	both.Go(func() error { return replaced(ctx, s, old) })
@@ -114,4 +124,36 @@ func (w *starts) observe(ctx context.Context, s swapper, old int) error {
 	w.loading.addTime(first.Started.Sub(began))
 	w.serving.addTime(first.at.Sub(first.Started))
 	return nil
+}
+
+// costs reads what the process has taken so far.
+func (w *starts) costs(pid int) {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	stat := statFields(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil || len(threads) == 0 || len(stat) < 8 {
+		return
+	}
+	var sum time.Duration
+	for _, path := range threads {
+		text, _, _ := strings.Cut(readText(path), " ")
+		nanoseconds, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return // a kernel without these figures
+		}
+		sum += time.Duration(nanoseconds)
+	}
+	faults, err := strconv.Atoi(stat[7])
+	if err != nil {
+		return
+	}
+	w.processor.addTime(sum)
+	w.faults.add(float64(faults))
+}
+
+func (w *starts) measures() []measure {
+	all := measures(w.total, w.loading, w.serving)
+	if len(w.processor.samples) > 0 {
+		all = append(all, measures(w.processor, w.faults)...)
+	}
+	return all
 }
