@@ -19,7 +19,7 @@ const (
 	aroundFirst = 500 * time.Millisecond
 	// latencyLead is the time before a swap and after it; a warm-up at the
 	// beginning of the load is not counted.
-	latencyLead   = 2 * time.Second
+	latencyLead   = 1500 * time.Millisecond
 	latencyWarmUp = 500 * time.Millisecond
 	// latencyReports has the commit fall into that second.
 	latencyReports = "100ms"
@@ -60,7 +60,7 @@ func measureLatency(ctx context.Context, b *bench) (figure, error) {
 			how = fmt.Sprintf("pause %v", pause)
 		}
 		all := []*latencies{newLatencies("upgrade alone, " + how), newLatencies("agentd, " + how), newLatencies("bare tableflip, " + how)}
-		for range b.times(10, 1) {
+		for range b.times(8, 1) {
 			for i, s := range servers {
 				if err := all[i].one(ctx, s, pause); err != nil {
 					return f, err

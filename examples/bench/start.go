@@ -25,9 +25,9 @@ type starts struct {
 
 func newStarts(who string) *starts {
 	return &starts{
-		total:   &series{what: who + ": start to first answer", unit: "ms"},
-		loading: &series{what: who + ": of it until its own code runs", unit: "ms"},
-		serving: &series{what: who + ": of it until it answers", unit: "ms"},
+		total:     &series{what: who + ": start to first answer", unit: "ms"},
+		loading:   &series{what: who + ": of it until its own code runs", unit: "ms"},
+		serving:   &series{what: who + ": of it until it answers", unit: "ms"},
 		processor: &series{what: who + ": processor time by then", unit: "ms"},
 		faults:    &series{what: who + ": page faults by then", unit: ""},
 	}
