@@ -27,7 +27,7 @@ func (p process) kill() error {
 // wait returns at the process's death.
 func (p process) wait() error {
 	for {
-		_, err := unix.Poll([]unix.PollFd{{Fd: int32(p), Events: unix.POLLIN}}, -1)
+		_, err := unix.Poll([]unix.PollFd{{Fd: int32(p), Events: unix.POLLIN}}, -1) //nolint:gosec // descriptors are small
 		if !errors.Is(err, unix.EINTR) {
 			return os.NewSyscallError("poll", err)
 		}

@@ -78,6 +78,10 @@ func obey(upgrader *tableflip.Upgrader, log *slog.Logger) {
 			upgrader.Stop()
 			continue
 		}
+		// Until then tableflip refuses, and may notice a moment after others.
+		if err := upgrader.WaitForParent(context.Background()); err != nil {
+			log.Error("the process before has not ended", "error", err)
+		}
 		// The same line as the library's, at the same point: the next
 		// statement starts the new process.
 		log.Info("upgrade", "state", "starting")
