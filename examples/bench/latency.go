@@ -11,8 +11,8 @@ import (
 
 const (
 	latencyTarget = 1.25
-	// latencyPause of each client leaves the processor idle for most of the
-	// time: what is measured is the server, not the queue for the processor.
+	// With latencyPause of each client it is more the server that is measured
+	// than the queue for the processor.
 	latencyPause = 10 * time.Millisecond
 	// aroundFirst is how far the second around a swap reaches on either side
 	// of the successor's first answer.
