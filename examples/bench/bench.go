@@ -23,7 +23,11 @@ func sections() []section {
 	return []section{
 		{"start", "start of a successor until its first answer, against bare tableflip", measureStart},
 		{"idle", "memory and processor time of an idle agent without plugins", measureIdle},
-		{"swap", "requests that fail in swaps under load, against bare tableflip", measureSwap},
+		{"swap", "requests that fail in swaps of agentd under load, against bare tableflip", measureSwap},
+		{"storm", "49 swaps in 20 s under load, the package upgrade against bare tableflip", measureStorm},
+		{"latency", "p99 of requests in the second around a swap, against steady time", measureLatency},
+		{"rollback", "death of a successor on probation until the incumbent answers", measureRollback},
+		{"supervisor", "memory of the process that stays while agentd is replaced", measureSupervisor},
 		{"config", "a changed document until OnChange, against a raw etcd watch", measureConfig},
 		{"stage", "download and check of 64 MiB, against curl and sha256sum", measureStage},
 		{"plugin", "round trip of a plugin's Execute, against plain gRPC", measurePlugin},

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,14 +35,18 @@ func TestQuickRunMeasuresAndLeavesNothingBehind(t *testing.T) {
 	t.Cleanup(func() { _ = os.Remove(tmp) })
 	t.Setenv("TMPDIR", tmp)
 	var stdout, stderr bytes.Buffer
-	if err := run(t.Context(), []string{"--quick", "--only", "start,plugin", "-o", "json"}, &stdout, &stderr); err != nil {
+	if err := run(t.Context(), []string{"--quick", "--only", "start,storm,rollback,plugin", "-o", "json"}, &stdout, &stderr); err != nil {
 		t.Fatalf("%v\n%s", err, stderr.String())
 	}
 	var r report
 	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {
 		t.Fatalf("%v in\n%s", err, stdout.String())
 	}
-	if len(r.Figures) != 2 || r.Figures[0].Name != "start" || r.Figures[1].Name != "plugin" || !r.Machine.Quick || r.Schema != 1 {
+	var names []string
+	for _, f := range r.Figures {
+		names = append(names, f.Name)
+	}
+	if !slices.Equal(names, []string{"start", "storm", "rollback", "plugin"}) || !r.Machine.Quick || r.Schema != 1 {
 		t.Fatalf("the report is\n%s", stdout.String())
 	}
 	for _, f := range r.Figures {

@@ -45,8 +45,8 @@ func usagef(format string, args ...any) error {
 const help = `bench measures Perennial beside the bare mechanism that it is built on, in one
 run and in turns. It builds what it needs into a temporary directory, starts
 an etcd of its own, takes free ports, and leaves nothing behind. Progress goes
-to standard error, the figures to standard output. The whole takes about four
-minutes on two cores, --quick less than one.
+to standard error, the figures to standard output. The whole takes about ten
+minutes on two cores, --quick about two.
 
 A figure beyond its target is a result, not a failure. Exit codes: 0 measured,
 1 something could not be measured, 2 wrong usage.
@@ -78,7 +78,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		flags.PrintDefaults()
 		_, _ = io.WriteString(stdout, "\nFigures:\n")
 		for _, s := range sections() {
-			_, _ = fmt.Fprintf(stdout, "  %-8s %s\n", s.name, s.title)
+			_, _ = fmt.Fprintf(stdout, "  %-10s %s\n", s.name, s.title)
 		}
 		return err
 	case err != nil:

@@ -21,6 +21,7 @@ const startLimit = 60 * time.Second
 type server struct {
 	url   string
 	log   string // the file that they write to
+	spool string // the directory of the records, if it takes any
 	cmd   *exec.Cmd
 	ended chan struct{}
 }

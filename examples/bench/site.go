@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -11,24 +10,21 @@ import (
 	"github.com/perennial-go/perennial/upgrade"
 )
 
-const programName = "agentd"
+// shortProbation is that of agents whose swaps are measured to their end: it
+// only keeps a swap from it.
+const shortProbation = 200 * time.Millisecond
 
-// probation of the measured agents. It only keeps a swap from its end, so it
-// is short.
-const probation = 200 * time.Millisecond
-
-// site is one agentd with its repository and its place in the registry.
+// site is one agentd with its repository and its place in the registry, which
+// is upgraded through etcd, as an operator does it.
 type site struct {
 	*server
-	id, dir    string
-	binary     string
-	repository *upgrade.Repository
-	directory  *agent.Directory
-	released   int
+	*releases
+	id        string
+	directory *agent.Directory
 }
 
 // startSite runs agentd until it is registered and serves.
-func (b *bench) startSite(ctx context.Context) (*site, error) {
+func (b *bench) startSite(ctx context.Context, probation time.Duration, more ...string) (*site, error) {
 	etcd, err := b.startEtcd(ctx)
 	if err != nil {
 		return nil, err
@@ -41,55 +37,34 @@ func (b *bench) startSite(ctx context.Context) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &site{id: filepath.Base(dir), dir: dir, binary: binary}
-	if s.repository, err = newRepository(dir); err != nil {
+	s := &site{id: filepath.Base(dir)}
+	if s.releases, err = newReleases("agentd", binary, dir); err != nil {
 		return nil, err
 	}
 	if s.directory, err = agent.OpenDirectory(agent.EtcdConfig{Endpoints: []string{etcd}}); err != nil {
 		return nil, err
 	}
-	s.server, err = b.launch(ctx, "records on ", binary, "run", "--id", s.id, "--etcd", etcd,
+	args := []string{
+		"run", "--id", s.id, "--etcd", etcd,
 		"--state-dir", filepath.Join(dir, "state"), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
 		"--repo", repoDir(dir), "--trust", publicKey(dir),
-		"--probation", probation.String(), "--retention", "1s", "--log-format", "json")
-	return s, err
-}
-
-// newRepository makes a key pair in dir, and a repository in repoDir that it
-// signs.
-func newRepository(dir string) (*upgrade.Repository, error) {
-	keys := filepath.Join(dir, "keys")
-	if _, err := upgrade.GenerateKey(keys); err != nil {
+		"--probation", probation.String(), "--retention", "1s", "--log-format", "json",
+	}
+	if s.server, err = b.launch(ctx, "records on ", binary, append(args, more...)...); err != nil {
 		return nil, err
 	}
-	key, err := upgrade.LoadPrivateKey(filepath.Join(keys, upgrade.PrivateKeyFile))
+	s.spool = filepath.Join(dir, "state", "spool")
+	return s, nil
+}
+
+func (s *site) base() *server { return s.server }
+
+// swap returns once the release has been committed.
+func (s *site) swap(ctx context.Context, _ int) error {
+	pin, err := s.next()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return upgrade.NewRepository(upgrade.RepositoryConfig{Dir: repoDir(dir), Key: key})
-}
-
-func repoDir(dir string) string   { return filepath.Join(dir, "repo") }
-func publicKey(dir string) string { return filepath.Join(dir, "keys", upgrade.PublicKeyFile) }
-
-// release publishes the next version, and removes the binary of the one
-// before to save the disk.
-func (s *site) release(ctx context.Context) (upgrade.Pin, error) {
-	s.released++
-	version := fmt.Sprintf("1.0.%d", 10001+s.released)
-	path := filepath.Join(s.dir, "next")
-	if err := restamp(s.binary, path, version); err != nil {
-		return upgrade.Pin{}, err
-	}
-	if err := os.RemoveAll(filepath.Join(repoDir(s.dir), "blobs")); err != nil {
-		return upgrade.Pin{}, err
-	}
-	return s.repository.Publish(ctx, upgrade.Release{Name: programName, Version: version, Binaries: []upgrade.Binary{{Path: path}}})
-}
-
-// upgrade has the agent replace itself by pin and returns once it has been
-// committed.
-func (s *site) upgrade(ctx context.Context, pin upgrade.Pin) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	order, err := s.directory.Order(ctx, s.id, upgrade.Request{Pin: pin, By: "bench"})
@@ -105,6 +80,9 @@ func (s *site) upgrade(ctx context.Context, pin upgrade.Pin) error {
 	}
 	return nil
 }
+
+// settled has nothing to wait for: swap has returned after the commit.
+func (s *site) settled(context.Context, int) error { return nil }
 
 // close ends the agent; the run's end would do it too.
 func (s *site) close() error {

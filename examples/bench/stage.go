@@ -18,7 +18,10 @@ import (
 	"github.com/perennial-go/perennial/upgrade"
 )
 
-const stageBytes = 64 << 20
+const (
+	stageName  = "bench"
+	stageBytes = 64 << 20
+)
 
 // staging is one release behind a web server, and where it is to go.
 type staging struct {
@@ -89,7 +92,7 @@ func (b *bench) openStaging(ctx context.Context) (s *staging, stop func(), err e
 	if err != nil {
 		return nil, nil, err
 	}
-	pin, err := repository.Publish(ctx, upgrade.Release{Name: programName, Version: "1.0.0", Binaries: []upgrade.Binary{{Path: blob}}})
+	pin, err := repository.Publish(ctx, upgrade.Release{Name: stageName, Version: "1.0.0", Binaries: []upgrade.Binary{{Path: blob}}})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -113,7 +116,7 @@ func (s *staging) open(ctx context.Context, url string, pin upgrade.Pin) error {
 	if err != nil {
 		return err
 	}
-	if s.client, err = upgrade.NewClient(upgrade.ClientConfig{Source: source, Trust: trust, Name: programName}); err != nil {
+	if s.client, err = upgrade.NewClient(upgrade.ClientConfig{Source: source, Trust: trust, Name: stageName}); err != nil {
 		return err
 	}
 	if s.manifest, _, _, err = s.client.Manifest(ctx, pin); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 )
 
 // aroundSwap is how many requests are answered before and after each swap.
@@ -16,6 +15,7 @@ type swaps struct {
 	requests, failures, refused *series
 	longestGet, longestPost     *series
 	starts                      *starts
+	ledger                      ledger
 	first                       string
 }
 
@@ -44,8 +44,13 @@ func measureSwap(ctx context.Context, b *bench) (figure, error) {
 			return figure{}, err
 		}
 	}
+	lost, err := a.ledger.lost(ours.spool)
+	if err != nil {
+		return figure{}, err
+	}
 	f := figure{Verdicts: []verdict{
 		within("agentd, failed requests", "", a.failures.sum(), 0),
+		within("agentd, acknowledged records lost", "", float64(lost), 0),
 		{What: "bare tableflip, failed requests", Value: t.failures.sum()},
 		{What: "agentd / bare tableflip, start to first answer under load, median", Unit: "×", Value: a.starts.total.median() / t.starts.total.median()},
 	}}
@@ -66,7 +71,7 @@ func (w *swaps) one(ctx context.Context, s swapper) error {
 	if err != nil {
 		return err
 	}
-	l := startLoad(ctx, s.base().url)
+	l := startLoad(ctx, s.base().url, 0, &w.ledger)
 	defer l.stop()
 	err = l.await(ctx, aroundSwap)
 	if err == nil {
@@ -80,12 +85,12 @@ func (w *swaps) one(ctx context.Context, s swapper) error {
 	}
 	l.stop()
 	w.requests.add(float64(l.requests.Load()))
-	w.failures.add(float64(l.failures.Load()))
-	w.refused.add(float64(l.refused.Load()))
-	w.longestGet.addTime(time.Duration(l.longestGet.Load()))
-	w.longestPost.addTime(time.Duration(l.longestPost.Load()))
-	if first := l.first.Load(); first != nil && w.first == "" {
-		w.first = *first
+	w.failures.add(float64(l.failures))
+	w.refused.add(float64(l.refused))
+	w.longestGet.addTime(l.longest(false))
+	w.longestPost.addTime(l.longest(true))
+	if w.first == "" {
+		w.first = l.first
 	}
 	return nil
 }

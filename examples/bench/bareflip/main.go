@@ -1,5 +1,5 @@
-// Command bareflip is what agentd is measured against: the HTTP server of
-// tableflip's own example, with the same two paths as agentd and nothing
+// Command bareflip is what is measured against: the HTTP server of
+// tableflip's own example, with the same two paths as agentd and the least
 // behind them. SIGHUP replaces it by a new process of the same executable,
 // which is ready as soon as it serves; the old one ends with a plain
 // http.Server.Shutdown. SIGTERM stops it.
@@ -7,11 +7,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -20,6 +18,8 @@ import (
 	"time"
 
 	"github.com/cloudflare/tableflip"
+
+	"github.com/perennial-go/perennial/examples/bench/internal/service"
 )
 
 // drainTimeout bounds the end of a process: no further upgrade begins while
@@ -35,6 +35,7 @@ func main() {
 
 func run(started time.Time) error {
 	listen := flag.String("listen", "127.0.0.1:0", "`address` to serve on; a successor keeps it")
+	spool := flag.String("spool", "", "`directory` for the records")
 	flag.Parse()
 	upgrader, err := tableflip.New(tableflip.Options{})
 	if err != nil {
@@ -43,11 +44,15 @@ func run(started time.Time) error {
 	defer upgrader.Stop()
 	go obey(upgrader, slog.New(slog.NewJSONHandler(os.Stderr, nil)))
 
+	records, err := service.Open(*spool, started)
+	if err != nil {
+		return err
+	}
 	listener, err := upgrader.Listen("tcp", *listen)
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: handler(started), ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: records.Handler(), ReadHeaderTimeout: 10 * time.Second}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	fmt.Printf("records on http://%s\n", listener.Addr())
@@ -61,7 +66,7 @@ func run(started time.Time) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
-	return server.Shutdown(ctx)
+	return errors.Join(server.Shutdown(ctx), records.Close())
 }
 
 // obey acts on signals until the process ends.
@@ -73,34 +78,15 @@ func obey(upgrader *tableflip.Upgrader, log *slog.Logger) {
 			upgrader.Stop()
 			continue
 		}
-		// The same line as agentd's, at the same point: the next statement
-		// starts the new process.
+		// Until then tableflip refuses, and may notice a moment after others.
+		if err := upgrader.WaitForParent(context.Background()); err != nil {
+			log.Error("the process before has not ended", "error", err)
+		}
+		// The same line as the library's, at the same point: the next
+		// statement starts the new process.
 		log.Info("upgrade", "state", "starting")
 		if err := upgrader.Upgrade(); err != nil {
 			log.Error("upgrade failed", "error", err)
 		}
-	}
-}
-
-func handler(started time.Time) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/info", func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, http.StatusOK, map[string]any{"pid": os.Getpid(), "started": started})
-	})
-	mux.HandleFunc("POST /v1/records", func(w http.ResponseWriter, r *http.Request) {
-		if _, err := io.Copy(io.Discard, r.Body); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		reply(w, http.StatusAccepted, map[string]int{"accepted": 1})
-	})
-	return mux
-}
-
-func reply(w http.ResponseWriter, status int, body any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	if err := json.NewEncoder(w).Encode(body); err != nil && !errors.Is(err, syscall.EPIPE) {
-		panic(http.ErrAbortHandler)
 	}
 }

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/perennial-go/perennial/upgrade"
+)
+
+// releases is a repository of one program's versions, which differ in nothing
+// but their number.
+type releases struct {
+	name, binary, dir string
+	repository        *upgrade.Repository
+	released          int
+	// ready are those that have been published and not been asked for.
+	ready []upgrade.Pin
+}
+
+func newReleases(name, binary, dir string) (*releases, error) {
+	repository, err := newRepository(dir)
+	return &releases{name: name, binary: binary, dir: dir, repository: repository}, err
+}
+
+// newRepository makes a key pair in dir, and a repository in repoDir that it
+// signs.
+func newRepository(dir string) (*upgrade.Repository, error) {
+	keys := filepath.Join(dir, "keys")
+	if _, err := upgrade.GenerateKey(keys); err != nil {
+		return nil, err
+	}
+	key, err := upgrade.LoadPrivateKey(filepath.Join(keys, upgrade.PrivateKeyFile))
+	if err != nil {
+		return nil, err
+	}
+	return upgrade.NewRepository(upgrade.RepositoryConfig{Dir: repoDir(dir), Key: key})
+}
+
+func repoDir(dir string) string   { return filepath.Join(dir, "repo") }
+func publicKey(dir string) string { return filepath.Join(dir, "keys", upgrade.PublicKeyFile) }
+
+// prepare publishes the next version. The binaries of those that were asked
+// for are removed to save the disk.
+func (r *releases) prepare(ctx context.Context) error {
+	r.released++
+	version := fmt.Sprintf("1.0.%d", 10001+r.released)
+	path := filepath.Join(r.dir, "next")
+	if err := restamp(r.binary, path, version); err != nil {
+		return err
+	}
+	if len(r.ready) == 0 {
+		if err := os.RemoveAll(filepath.Join(repoDir(r.dir), "blobs")); err != nil {
+			return err
+		}
+	}
+	pin, err := r.repository.Publish(ctx, upgrade.Release{Name: r.name, Version: version, Binaries: []upgrade.Binary{{Path: path}}})
+	r.ready = append(r.ready, pin)
+	return err
+}
+
+// next is the version to ask for.
+func (r *releases) next() (upgrade.Pin, error) {
+	if len(r.ready) == 0 {
+		return upgrade.Pin{}, errors.New("no release has been prepared")
+	}
+	pin := r.ready[0]
+	r.ready = r.ready[1:]
+	return pin, nil
+}
