@@ -14,8 +14,8 @@ import (
 type Drain struct {
 	// Tail is how long a server goes on answering after it has stopped
 	// accepting, so that requests that are on their way still get their
-	// answer; default 300 ms. http.Server.Shutdown alone drops them
-	// (golang/go#75591).
+	// answer; default 300 ms. It ends early with the last connection.
+	// http.Server.Shutdown alone drops them (golang/go#75591).
 	Tail time.Duration
 	// Idle is how much longer connections without a request are kept, so
 	// that the next request of a client that pauses is answered with

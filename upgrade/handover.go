@@ -19,7 +19,7 @@ const handoverProtocol = 1
 // frameLimit bounds one frame, in bytes.
 const frameLimit = 1 << 20
 
-// Kinds of frames. The incumbent sends offer, state, commit and abort; the
+// Kinds of frames. The incumbent sends offer, state, ask, commit and abort; the
 // successor sends hello, failed, serving and health.
 const (
 	kindOffer   = "offer"
@@ -28,6 +28,7 @@ const (
 	kindFailed  = "failed"
 	kindServing = "serving"
 	kindHealth  = "health"
+	kindAsk     = "ask"
 	kindCommit  = "commit"
 	kindAbort   = "abort"
 )

@@ -18,10 +18,11 @@ type HTTPServer struct {
 	draining *notice
 	// http2 serves no connection itself, but its Shutdown sends GOAWAY on
 	// those of server; nil without HTTP/2.
-	http2    *http.Server
-	conns    tally
-	requests atomic.Int64 // in progress, without those that were hijacked
-	hijacked hijacked
+	http2     *http.Server
+	accepting tally // Serve calls in progress
+	conns     tally
+	requests  atomic.Int64 // in progress, without those that were hijacked
+	hijacked  hijacked
 
 	mu        sync.Mutex
 	listeners []net.Listener
@@ -130,6 +131,10 @@ func (h *HTTPServer) Serve(ln net.Listener) error {
 	h.mu.Lock()
 	h.listeners = append(h.listeners, ln)
 	ended := h.draining.given()
+	if !ended {
+		h.accepting.add(1)
+		defer h.accepting.add(-1)
+	}
 	h.mu.Unlock()
 	if ended {
 		return closeListeners([]net.Listener{ln})
@@ -172,7 +177,7 @@ func (h *HTTPServer) Drain(ctx context.Context, d Drain) error {
 	defer streams.Stop()
 
 	errs := []error{h.begin(), h.goAway(ctx)}
-	wait(ctx, d.Tail, nil)
+	wait(ctx, d.Tail, h.deserted())
 	// Once more, for connections that were just being made.
 	errs = append(errs, h.goAway(ctx))
 	wait(ctx, d.Idle, h.conns.zero())
@@ -192,6 +197,19 @@ func (h *HTTPServer) Drain(ctx context.Context, d Drain) error {
 	}
 	return errors.Join(append(errs, err, cutOff(ctx,
 		cut{requests, "request"}, cut{conns, "connection"}, cut{h.hijacked.cuts(), "hijacked connection"}))...)
+}
+
+// deserted returns a channel that is closed when the last connection has been
+// closed and no other can come. A connection is counted before its Accept
+// loop goes on, so none is between the two.
+func (h *HTTPServer) deserted() <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		<-h.accepting.zero()
+		<-h.conns.zero()
+	}()
+	return done
 }
 
 // shutdown closes connections as they become idle, and reports whether all

@@ -206,6 +206,9 @@ func (t *trial) watch(ctx context.Context) *failure {
 			// Only a report from now on tells that it still lives: one that
 			// stopped a moment ago has been healthy to the end.
 			over, ready, t.reported = true, nil, false
+			// A successor of an older release does not know the question and
+			// reports when its time comes.
+			_ = t.send(frame{Kind: kindAsk})
 		case m := <-t.in:
 			if m.err != nil {
 				t.in = nil

@@ -153,7 +153,9 @@ func (u *Upgrader) probation(ctx context.Context) error {
 				u.queue(m.frame.Next)
 				return u.takeOver("")
 			}
-			err = p.take(m)
+			if err = p.take(m); err == nil && m.frame.Kind == kindAsk {
+				_, err = p.report(ctx)
+			}
 		case <-report.C:
 			var done bool
 			if done, err = p.report(ctx); done {
