@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/perennial-go/perennial/internal/backoff"
@@ -41,6 +42,8 @@ type failure struct {
 	ours bool
 	// deaf is true of a successor that would not hear an abort.
 	deaf bool
+	// dead is true of a successor that ended by itself.
+	dead bool
 }
 
 // trial is one successor as its incumbent sees it.
@@ -53,9 +56,13 @@ type trial struct {
 	ended chan error // the result of tableflip's Upgrade: nil after Ready
 	stdio *stdio
 	tail  *logTail
-	pid   int
 	alive bool
 
+	family    *family
+	started   <-chan int // its pid, once it is executed
+	searching sync.WaitGroup
+
+	greeted   bool
 	served    bool
 	reported  bool // its health, and once probation is over since then
 	unhealthy int
@@ -100,6 +107,7 @@ func (t *trial) start() (err error) {
 	if t.stdio, err = openStdio(); err != nil {
 		return errors.Join(err, far.Close())
 	}
+	t.family, err = newFamily(t.slot.binary(), far)
 	for name, f := range map[string]*os.File{fileHandover: far, fileStdout: t.stdio.out, fileStderr: t.stdio.err, fileLog: t.stdio.read} {
 		err = errors.Join(err, t.flip.AddFile(name, f))
 	}
@@ -118,6 +126,7 @@ func (t *trial) start() (err error) {
 	os.Args[0] = t.slot.binary()
 	t.alive = true
 	go func() { t.ended <- t.launch() }()
+	t.started = t.findStarted()
 	offer := frame{
 		Kind: kindOffer, Version: t.cfg.Version, PID: os.Getpid(),
 		Attempt: &t.journal.last, Lease: t.cfg.Host.Lease(),
@@ -163,12 +172,17 @@ func (t *trial) watch(ctx context.Context) *failure {
 		case err := <-t.ended:
 			t.alive = false
 			return t.died(err)
+		case pid := <-t.started:
+			t.know(pid)
+			if err := t.stdio.restore(); err != nil {
+				return &failure{class: BadEnvironment, reason: err.Error()}
+			}
 		case <-start.C:
 			if !t.served {
-				return &failure{class: BadBinary, deaf: true, reason: fmt.Sprintf("the successor did not serve within %v", t.cfg.StartTimeout)}
+				return t.silent(fmt.Sprintf("the successor did not serve within %v", t.cfg.StartTimeout))
 			}
 		case <-quiet.C:
-			return &failure{class: BadBinary, deaf: true, reason: fmt.Sprintf("the successor sent no health report for %v", silence)}
+			return t.silent(fmt.Sprintf("the successor sent no health report for %v", silence))
 		case <-probation.C:
 			// Only a report from now on tells that it still lives: one that
 			// stopped a moment ago has been healthy to the end.
@@ -198,9 +212,13 @@ func (t *trial) watch(ctx context.Context) *failure {
 
 // take acts on one frame of the successor.
 func (t *trial) take(f frame) *failure {
+	if !t.greeted && (f.Kind == kindServing || f.Kind == kindHealth) {
+		return &failure{class: BadBinary, reason: "the successor did not say who it is before it said " + f.Kind}
+	}
 	switch f.Kind {
 	case kindHello:
-		t.pid = f.PID
+		t.greeted = true
+		t.family.told(f.PID)
 		if err := t.stdio.restore(); err != nil {
 			return &failure{class: BadEnvironment, reason: err.Error()}
 		}
@@ -257,32 +275,6 @@ func failsIn(check string, others []string) bool {
 	})
 }
 
-// died explains the return of tableflip's Upgrade before commit.
-func (t *trial) died(err error) *failure {
-	if err == nil {
-		return &failure{class: BadBinary, reason: "the successor took over before it was told to: it calls tableflip's Ready itself"}
-	}
-	f := &failure{class: BadBinary, reason: "the successor did not stay alive: " + strings.TrimPrefix(err.Error(), "tableflip: ")}
-	if strings.Contains(f.reason, "signal: killed") {
-		// No program does that to itself: the kernel out of memory, or
-		// somebody.
-		f.class = BadEnvironment
-	}
-	return f
-}
-
-// hungUp explains the end of the handover stream. A successor that dies
-// takes the stream with it, so its death is waited for as the better reason.
-func (t *trial) hungUp(err error) *failure {
-	select {
-	case end := <-t.ended:
-		t.alive = false
-		return t.died(end)
-	case <-time.After(time.Second):
-		return &failure{class: BadBinary, reason: "handover socket: " + err.Error()}
-	}
-}
-
 // commit makes the release current and gives the host to the successor. The
 // pointer moves first: a crash from here on boots a release that has passed.
 func (t *trial) commit() error {
@@ -331,18 +323,20 @@ func (t *trial) rollBack(f failure) error {
 		// What follows is this process's log, not the successor's.
 		resumed = errors.Join(resumed, t.stdio.restore())
 	}
+	f.reason = printable(f.reason, reasonBytes)
 	state := t.journal.last.State
 	moved := t.move(RollingBack, func(a *Attempt) { a.Reason, a.Class = f.reason, f.class })
 	t.dismiss(f)
 	t.release()
+	var lines []string
+	if t.tail != nil {
+		lines = t.tail.last()
+	}
+	f.complete(lines)
 	if f.class != "" && !f.ours {
 		if err := t.quarantine.add(t.slot.Ref, f.class, f.reason, time.Now()); err != nil {
 			t.log.Error("quarantine could not be written", "error", err)
 		}
-	}
-	var lines []string
-	if t.tail != nil {
-		lines = t.tail.last()
 	}
 	t.log.Warn("rolled back", "to", t.running.Version, "from", t.slot.Version, "in", state, "reason", f.reason)
 	return errors.Join(t.giveUp(RolledBack, f, lines), resumed, moved)
@@ -354,56 +348,12 @@ func (u *Upgrader) giveUp(end State, f failure, lines []string) error {
 	return errors.Join(&Error{Op: "upgrade", Release: u.journal.last.To.Version, Err: errors.New(f.reason)}, err)
 }
 
-// dismiss ends a successor that is not wanted and waits for its end. One
-// that can hear is told, so that it answers what it has accepted; it is
-// killed when it takes too long.
-func (t *trial) dismiss(f failure) {
-	if !t.alive {
-		return
-	}
-	patience := t.cfg.AbortTimeout
-	if f.deaf {
-		patience = time.Second
-	}
-	if t.conn != nil && t.send(frame{Kind: kindAbort, Reason: f.reason}) == nil && t.gone(patience) {
-		return
-	}
-	if pid := findSuccessor(t.slot.binary(), t.pid); pid != 0 {
-		if p, err := os.FindProcess(pid); err == nil {
-			_ = p.Kill()
-		}
-	}
-	if !t.gone(killTimeout) {
-		t.log.Error("the successor could not be killed", "pid", t.pid)
-	}
-}
-
-// gone waits for the end of the successor.
-func (t *trial) gone(patience time.Duration) bool {
-	limit := time.NewTimer(patience)
-	defer limit.Stop()
-	for {
-		select {
-		case err := <-t.ended:
-			t.log.Debug("the successor has ended", "error", err)
-			t.alive = false
-			return true
-		case _, open := <-t.in:
-			// What it still says is of no interest, but it must not block.
-			if !open {
-				t.in = nil
-			}
-		case <-limit.C:
-			return false
-		}
-	}
-}
-
 // release closes what this process holds of the trial. The log's reader
 // ends with the last writer; a grandchild may keep it open, so the wait is
 // bounded.
 func (t *trial) release() {
 	close(t.quit)
+	t.searching.Wait()
 	if t.conn != nil {
 		if err := t.conn.Close(); err != nil {
 			t.log.Warn("handover socket", "error", err)

@@ -25,6 +25,7 @@ type handover struct {
 	once  sync.Once
 	offer frame
 	files []*os.File // the real stdout and stderr
+	group int        // the process group to come back to
 }
 
 func (h *handover) send(f frame) error {
@@ -46,6 +47,10 @@ func (h *handover) close() error {
 // lock and the log descriptors that the incumbent passed, and introduces
 // itself.
 func (u *Upgrader) inherit(ctx context.Context) error {
+	group, err := standApart()
+	if err != nil {
+		return err
+	}
 	lock, err := u.passed(lockName)
 	if err != nil {
 		return err
@@ -59,7 +64,7 @@ func (u *Upgrader) inherit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h := &handover{conn: conn, quit: make(chan struct{})}
+	h := &handover{conn: conn, quit: make(chan struct{}), group: group}
 	h.in = readFrames(conn, h.quit)
 	for _, name := range []string{fileStdout, fileStderr, fileLog} {
 		f, err := u.passed(name)
@@ -255,6 +260,9 @@ func (u *Upgrader) loseAlone(why string) error {
 // An empty reason means that the incumbent said commit and waits for Ready.
 func (u *Upgrader) takeOver(reason string) error {
 	if err := failpoint.Hit("take-over"); err != nil {
+		return err
+	}
+	if err := comeBack(u.handover.group); err != nil {
 		return err
 	}
 	if reason == "" {
