@@ -33,6 +33,11 @@ const (
 // interrupted is the reason of what ends because the agent ends.
 const interrupted = "interrupted: the agent was told to stop"
 
+// spent is the reason of what is refused once a successor has called
+// tableflip's Ready unasked, for tableflip then counts this process as
+// replaced.
+const spent = "this process can start no successor any more, because one took over before it was told to: restart the agent, then ask again"
+
 // failure is why a successor is not wanted.
 type failure struct {
 	class  Class
@@ -77,6 +82,11 @@ func (u *Upgrader) swap(ctx context.Context, slot Slot) error {
 	case <-u.serving:
 	case <-ctx.Done():
 		return u.giveUp(Failed, failure{reason: interrupted}, nil)
+	}
+	select {
+	case <-u.flip.Exit():
+		return u.giveUp(Failed, failure{reason: spent}, nil)
+	default:
 	}
 	if err := u.flip.WaitForParent(ctx); err != nil && ctx.Err() != nil {
 		return u.giveUp(Failed, failure{reason: interrupted}, nil)
