@@ -57,7 +57,7 @@ var badReleases = []bad{
 	{name: "unhealthy", reason: "unhealthy 3 times in a row: disk: fault"},
 	{name: "dies", reason: "did not stay alive: exit status 3", log: "last words on stdout", losesItsOwn: true},
 	{name: "deadlock", reason: "no health report", losesItsOwn: true},
-	{name: "stopped", reason: "no health report for 250ms: its process is stopped by a signal", losesItsOwn: true},
+	{name: "stopped", reason: "no health report for 1s: its process is stopped by a signal", losesItsOwn: true},
 	{name: "lies", reason: "its executable says 9.9.9"},
 	{name: "background", reason: "a release must stay in the foreground", log: "thief", losesItsOwn: true},
 	{name: "raw garbage", reason: "the peer does not speak this protocol"},

@@ -466,7 +466,7 @@ func TestSickReleaseDoesNotCommitHoweverShortTheProbation(t *testing.T) {
 }
 
 func TestSuccessorThatHangsAtTheEndOfItsProbationIsNotCommitted(t *testing.T) {
-	// Silence is noticed after 250 ms, so 100 ms of probation are over first.
+	// Silence is noticed after 1 s, so 100 ms of probation are over first.
 	r := newRig(t, 100*time.Millisecond, nil)
 	r.ask(r.publish(build{Version: "1.1.0", Fault: "stopped-later"}))
 	s := r.ends("1.1.0")

@@ -105,7 +105,7 @@ func newTestUpgrader(env agentEnv, b build, host Host) (*Upgrader, error) {
 	trust.Keys = append(trust.Keys, key)
 	return New(Config{
 		StateDir: env.StateDir, Name: "demo", Version: b.Says, Source: source, Trust: trust,
-		StartTimeout: 3 * time.Second, Probation: env.Probation, HealthEvery: 50 * time.Millisecond,
+		StartTimeout: 3 * time.Second, Probation: env.Probation, HealthEvery: 200 * time.Millisecond,
 		Host: host, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 }
