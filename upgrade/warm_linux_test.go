@@ -34,7 +34,8 @@ type dialled struct {
 type loss struct {
 	err  error
 	addr string // the client's; empty where no connection was made
-	at   time.Time
+	// The connection was asked for and failed at these times.
+	from, to time.Time
 }
 
 // crowd is a load whose losses can be laid at somebody's door.
@@ -66,7 +67,7 @@ func startCrowd(r *rig, clients int) *crowd {
 				l := post(client, r.url("/echo"))
 				c.mu.Lock()
 				c.asked++
-				if l.err != nil {
+				if l.to = time.Now(); l.err != nil {
 					c.losses = append(c.losses, l)
 				}
 				c.mu.Unlock()
@@ -81,7 +82,7 @@ func post(client *http.Client, url string) loss {
 	var l loss
 	ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 		if conn, ok := info.Conn.(dialled); ok {
-			l.addr, l.at = conn.LocalAddr().String(), conn.at
+			l.addr, l.from = conn.LocalAddr().String(), conn.at
 		}
 	}})
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader("a record"))
@@ -222,7 +223,7 @@ func mustBeTheDeadOnes(t *testing.T, c *crowd, noted []accept, incumbent int) {
 		switch {
 		case l.addr == "":
 			t.Errorf("no connection was made: %v", l.err)
-		case slices.ContainsFunc(mine[l.addr], func(at time.Time) bool { return at.After(l.at) }):
+		case slices.ContainsFunc(mine[l.addr], func(at time.Time) bool { return at.After(l.from) && at.Before(l.to) }):
 			t.Errorf("the incumbent had accepted it: %v", l.err)
 		case !errors.Is(l.err, io.EOF) && !errors.Is(l.err, syscall.ECONNRESET) && !errors.Is(l.err, syscall.EPIPE):
 			t.Errorf("not the end of a dead process's connection: %v", l.err)
