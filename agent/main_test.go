@@ -28,6 +28,9 @@ type build struct {
 	Version string `json:"version"`
 	// Sick makes the release fail a readiness check.
 	Sick bool `json:"sick,omitempty"`
+	// Shouts is a byte of which the release fills its log before it crashes
+	// in its probation.
+	Shouts []byte `json:"shouts,omitempty"`
 }
 
 // agentEnv configures a test agent; it travels in an environment variable.
@@ -101,6 +104,9 @@ func testAgent(b build) error {
 	cfg.Upgrade.Trust.Keys = append(cfg.Upgrade.Trust.Keys, key)
 	if b.Sick {
 		cfg.Health.Checks = []health.Check{{Name: "disk", Func: func(context.Context) error { return errors.New("always sick") }}}
+	}
+	if len(b.Shouts) > 0 {
+		cfg.Health.Checks = []health.Check{{Name: "shouts", Func: func(context.Context) error { return shout(b.Shouts) }}}
 	}
 	a, err := New(cfg)
 	if err != nil {
