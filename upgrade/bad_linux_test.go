@@ -231,7 +231,7 @@ func TestWhatABadSuccessorStartedEndsWithItAndNothingElse(t *testing.T) {
 		// parent any more, cannot be told from anybody's.
 		missed string
 	}{
-		{"crashed", syscall.SIGKILL, "without a mark"},
+		{"crashed", syscall.SIGKILL, unmarked},
 		{"stopped", syscall.SIGSTOP, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -241,6 +241,7 @@ func TestWhatABadSuccessorStartedEndsWithItAndNothingElse(t *testing.T) {
 			mine := []int{spawned(t, r, client)}
 			r.ask(r.publish(build{Version: "1.1.0", Fault: "family"}))
 			successor := r.serves("1.1.0").PID
+			waittest.Until(t, "all children are there", func() bool { return strings.Contains(r.logged(), unmarked) })
 			// The kept connection still leads to the incumbent, so this is a
 			// child that it starts during the trial.
 			mine = append(mine, spawned(t, r, client))

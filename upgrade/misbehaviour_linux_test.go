@@ -16,6 +16,9 @@ import (
 // childVariable makes a copy of the test binary a child of a bad release.
 const childVariable = "PERENNIAL_TEST_CHILD"
 
+// unmarked is the last child of the fault "family".
+const unmarked = "without a mark"
+
 // startBadly misbehaves before anything else, as fault says, or returns.
 func startBadly(fault string) {
 	if os.Getenv(childVariable) == "thief" {
@@ -52,8 +55,8 @@ func goOnBadly(fault string) {
 		child("in the group", nil, false, []string{"CLEAN=yes"}, "/bin/sleep", "1000")
 		child("in a session", nil, true, os.Environ(), "/bin/sleep", "1000")
 		// It forks again and again, so that nobody can kill it by its pid.
-		child("hopping", nil, false, os.Environ(), "/bin/sh", "-c", "h() { sleep 0.01; h & exit; }; h")
-		child("without a mark", nil, true, []string{"CLEAN=yes"}, "/bin/sh", "-c", "sleep 1000; true")
+		child("hopping", nil, false, []string{agentVariable + "=" + os.Getenv(agentVariable)}, "/bin/sh", "-c", "h() { sleep 0.01; h & exit; }; h")
+		child(unmarked, nil, true, []string{"CLEAN=yes"}, "/bin/sh", "-c", "sleep 1000; true")
 	case "flood":
 		go func() {
 			for line := []byte(strings.Repeat("<\x00\xff", 300) + "\n"); ; {
