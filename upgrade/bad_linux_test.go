@@ -154,8 +154,8 @@ func (r *rig) strays(kill bool) []process {
 			continue
 		}
 		found = append(found, p)
-		if kill {
-			_ = syscall.Kill(p.pid, syscall.SIGKILL)
+		if kill && p.group != syscall.Getpgrp() {
+			_ = syscall.Kill(-p.group, syscall.SIGKILL)
 		}
 	}
 	return found
@@ -230,13 +230,18 @@ func TestWhatABadSuccessorStartedEndsWithItAndNothingElse(t *testing.T) {
 		// A child that has left the group, with another environment and no
 		// parent any more, cannot be told from anybody's.
 		missed string
+		fault  string // of the incumbent
 	}{
-		{"crashed", syscall.SIGKILL, unmarked},
-		{"stopped", syscall.SIGSTOP, ""},
+		{"crashed", syscall.SIGKILL, unmarked, ""},
+		{"stopped", syscall.SIGSTOP, "", ""},
+		{"crashed, and its orphans fall to the incumbent", syscall.SIGKILL, unmarked, "reaper"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t, time.Minute, nil)
 			t.Cleanup(func() { r.strays(true) })
+			if c.fault != "" {
+				restart(t, r, makeBinary(t, build{Version: "1.0.0", Fault: c.fault}))
+			}
 			client := &http.Client{Transport: &http.Transport{}}
 			mine := []int{spawned(t, r, client)}
 			r.ask(r.publish(build{Version: "1.1.0", Fault: "family"}))
@@ -248,7 +253,7 @@ func TestWhatABadSuccessorStartedEndsWithItAndNothingElse(t *testing.T) {
 			if err := syscall.Kill(successor, c.signal); err != nil {
 				t.Fatal(err)
 			}
-			mustHaveEnded(t, r.ends("1.1.0").Log, c.missed)
+			missed := mustHaveEnded(t, r.ends("1.1.0").Log, c.missed)
 			for _, pid := range mine {
 				p, ok := processOf(pid)
 				if !ok || p.dead() || p.parent != r.cmd.Process.Pid {
@@ -256,13 +261,19 @@ func TestWhatABadSuccessorStartedEndsWithItAndNothingElse(t *testing.T) {
 				}
 				_ = syscall.Kill(pid, syscall.SIGKILL)
 			}
+			for _, p := range processes() {
+				if p.parent == r.cmd.Process.Pid && p.dead() && p.group != missed && !slices.Contains(mine, p.pid) {
+					t.Errorf("the incumbent did not reap %+v", p)
+				}
+			}
 			waittest.Until(t, "no process that hops is left", func() bool { return len(r.strays(false)) == 0 })
 		})
 	}
 }
 
-// mustHaveEnded looks for the children that the log names.
-func mustHaveEnded(t *testing.T, log []string, missed string) {
+// mustHaveEnded looks for the children that the log names. It returns the
+// pid of the one called missed, which it kills.
+func mustHaveEnded(t *testing.T, log []string, missed string) (missing int) {
 	t.Helper()
 	children := 0
 	for _, line := range log {
@@ -272,6 +283,7 @@ func mustHaveEnded(t *testing.T, log []string, missed string) {
 		}
 		children++
 		if missed != "" && strings.HasSuffix(line, missed) {
+			missing = pid
 			_ = syscall.Kill(-pid, syscall.SIGKILL)
 			continue
 		}
@@ -282,6 +294,7 @@ func mustHaveEnded(t *testing.T, log []string, missed string) {
 	if children != 5 {
 		t.Errorf("%d children are in the log, want 5:\n%s", children, strings.Join(log, "\n"))
 	}
+	return missing
 }
 
 // spawned has the process at the other end of client's connection start a

@@ -4,9 +4,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net"
 	"os"
 	"runtime"
 	"slices"
@@ -112,20 +110,17 @@ func interpreter(file *elf.File) string {
 	return name
 }
 
-// hungUp explains the end of the handover stream. A successor that dies
-// takes the stream with it, so its death is waited for as the better reason;
-// one that talks nonsense is not waited for.
+// hungUp explains the end of the handover stream, or that it became
+// unreadable. A successor that dies takes the stream with it, so its death
+// is waited for as the better reason.
 func (t *trial) hungUp(err error) *failure {
-	_, cut := errors.AsType[*net.OpError](err)
-	if cut || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		select {
-		case end := <-t.ended:
-			t.alive = false
-			return t.died(end)
-		case <-time.After(time.Second):
-		}
+	select {
+	case end := <-t.ended:
+		t.alive = false
+		return t.died(end)
+	case <-time.After(time.Second):
+		return &failure{class: BadBinary, deaf: true, reason: "handover socket: " + err.Error()}
 	}
-	return &failure{class: BadBinary, deaf: true, reason: "handover socket: " + err.Error()}
 }
 
 // silent explains why a successor is given up that lives and says nothing.

@@ -140,11 +140,11 @@ func (f *family) members() []process {
 	}
 	var living []process
 	for _, p := range table {
+		met := f.met[p.pid] == p.start
 		switch {
-		case f.met[p.pid] != p.start:
-		case !p.dead():
+		case met && !p.dead():
 			living = append(living, p)
-		case p.parent == self && p.pid != f.pid:
+		case p.dead() && p.parent == self && p.pid != f.pid && (met || f.inGroup(p)):
 			_, _ = unix.Wait4(p.pid, nil, unix.WNOHANG, nil)
 		}
 	}
@@ -177,7 +177,7 @@ func (f *family) belongs(p process, table map[int]process) bool {
 // inGroup is wary of a group whose founder is another process that was given
 // the successor's pid after its end.
 func (f *family) inGroup(p process) bool {
-	if p.group != f.pid {
+	if f.pid == 0 || p.group != f.pid {
 		return false
 	}
 	founder, ok := processOf(f.pid)

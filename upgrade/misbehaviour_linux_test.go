@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cloudflare/tableflip"
+	"golang.org/x/sys/unix"
 )
 
 // childVariable makes a copy of the test binary a child of a bad release.
@@ -25,6 +26,9 @@ func startBadly(fault string) {
 		steal()
 	}
 	switch fault {
+	case "reaper":
+		// Not bad: an agent to which orphans fall, as they do to pid 1.
+		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	case "silent":
 		os.Exit(7)
 	case "exits with 0":
@@ -55,7 +59,7 @@ func goOnBadly(fault string) {
 		child("in the group", nil, false, []string{"CLEAN=yes"}, "/bin/sleep", "1000")
 		child("in a session", nil, true, os.Environ(), "/bin/sleep", "1000")
 		// It forks again and again, so that nobody can kill it by its pid.
-		child("hopping", nil, false, []string{agentVariable + "=" + os.Getenv(agentVariable)}, "/bin/sh", "-c", "h() { sleep 0.01; h & exit; }; h")
+		child("hopping", nil, false, []string{agentVariable + "=" + os.Getenv(agentVariable)}, "/bin/sh", "-c", "h() { h & exit; }; h")
 		child(unmarked, nil, true, []string{"CLEAN=yes"}, "/bin/sh", "-c", "sleep 1000; true")
 	case "flood":
 		go func() {

@@ -137,8 +137,9 @@ func accepts(t *testing.T, path string) []accept {
 func TestSuccessorKilledUnderLoadLosesOnlyWhatItHadAccepted(t *testing.T) {
 	const rounds = 10
 	r := newRig(t, time.Minute, nil)
-	// A second start, with the file of accepted connections.
-	incumbent := startNoting(t, r)
+	r.env.Accepts = filepath.Join(t.TempDir(), "accepts")
+	restart(t, r, r.cmd.Path)
+	incumbent := r.cmd.Process.Pid
 	var deaths []time.Time
 	c := startCrowd(r, 8)
 	for i := range rounds {
@@ -172,19 +173,15 @@ func TestSuccessorKilledUnderLoadLosesOnlyWhatItHadAccepted(t *testing.T) {
 	t.Logf("accepting again after the death of a successor: median %v, all %v", after[rounds/2], after)
 }
 
-// startNoting starts r's agent again so that it notes what it accepts, and
-// returns its pid.
-func startNoting(t *testing.T, r *rig) int {
+// restart kills r's agent and starts binary in its place.
+func restart(t *testing.T, r *rig, binary string) {
 	t.Helper()
-	r.serves("1.0.0")
 	if err := r.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	<-r.done
 	r.awaitFree()
-	r.env.Accepts = filepath.Join(t.TempDir(), "accepts")
-	r.start(r.cmd.Path)
-	return r.cmd.Process.Pid
+	r.start(binary)
 }
 
 // killed ends a process by kill -9 and returns when it was dead.
