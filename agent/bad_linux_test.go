@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -12,15 +11,6 @@ import (
 
 	"github.com/perennial-go/perennial/upgrade"
 )
-
-// shout writes more than is kept of a log, and crashes.
-func shout(what []byte) error {
-	for range 100 {
-		_, _ = os.Stderr.Write(append(bytes.Repeat(what, 1500), '\n'))
-	}
-	os.Exit(3)
-	return nil
-}
 
 // What etcd takes in one request is 1.5 MiB, and the registration and all
 // plugins go with a status.

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -117,5 +118,14 @@ func testAgent(b build) error {
 	if err := a.Run(ctx); !errors.Is(err, ErrSuperseded) {
 		return err
 	}
+	return nil
+}
+
+// shout writes more than is kept of a log, and crashes.
+func shout(what []byte) error {
+	for range 100 {
+		_, _ = os.Stderr.Write(append(bytes.Repeat(what, 1500), '\n'))
+	}
+	os.Exit(3)
 	return nil
 }

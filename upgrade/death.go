@@ -131,24 +131,22 @@ func (t *trial) silent(reason string) *failure {
 	return &failure{class: BadBinary, deaf: true, reason: reason}
 }
 
-// Beginnings of the line in which a runtime or a loader says why it ends.
-var lastWords = []string{"panic: ", "fatal error: ", "runtime: out of memory"}
-
 // complete adds what a dead successor said of its end, and bounds the
 // reason.
 func (f *failure) complete(lines []string) {
-	if f.dead {
-		for _, line := range slices.Backward(lines) {
-			library := strings.Contains(line, "rror while loading shared librar") || strings.Contains(line, "rror loading shared librar")
-			if library {
-				// To be mended on the host: it lacks what the release needs.
-				f.class = BadEnvironment
-			}
-			if library || slices.ContainsFunc(lastWords, func(w string) bool { return strings.HasPrefix(line, w) }) {
-				f.reason += ": " + line
-				break
-			}
+	for _, line := range slices.Backward(lines) {
+		if !f.dead {
+			break
 		}
+		// The loaders of glibc and musl.
+		if strings.Contains(line, "rror while loading shared librar") || strings.Contains(line, "rror loading shared librar") {
+			// To be mended on the host: it lacks what the release needs.
+			f.class = BadEnvironment
+		} else if !strings.HasPrefix(line, "panic: ") && !strings.HasPrefix(line, "fatal error: ") {
+			continue
+		}
+		f.reason += ": " + line
+		break
 	}
 	f.reason = printable(f.reason, reasonBytes)
 }
