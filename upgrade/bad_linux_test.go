@@ -345,10 +345,14 @@ func TestSuccessorThatCommitsKeepsItsChildrenAndJoinsTheOldProcessGroup(t *testi
 }
 
 func TestFloodOfLogHurtsNobody(t *testing.T) {
-	r := newRig(t, time.Second, nil)
+	r := newRig(t, time.Minute, nil)
 	// The flood is copied to this process's log, as it would be later on.
 	r.ask(r.publish(build{Version: "1.1.0", Fault: "flood"}))
 	successor := r.serves("1.1.0").PID
+	waittest.Until(t, "32 MiB of log", func() bool {
+		info, err := os.Stat(r.log)
+		return err == nil && info.Size() > 32<<20
+	})
 	if err := syscall.Kill(successor, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
