@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,6 +32,9 @@ type build struct {
 	Sick bool `json:"sick,omitempty"`
 	// Remembers makes the release hand over what it was handed; see memory.
 	Remembers bool `json:"remembers,omitempty"`
+	// Shouts is a byte of which the release fills its log before it crashes
+	// in its probation.
+	Shouts []byte `json:"shouts,omitempty"`
 }
 
 // agentEnv configures a test agent; it travels in an environment variable.
@@ -127,6 +131,9 @@ func testAgent(b build) error {
 	if b.Sick {
 		cfg.Health.Checks = []health.Check{{Name: "disk", Func: func(context.Context) error { return errors.New("always sick") }}}
 	}
+	if len(b.Shouts) > 0 {
+		cfg.Health.Checks = []health.Check{{Name: "shouts", Func: func(context.Context) error { return shout(b.Shouts) }}}
+	}
 	a, err := New(cfg)
 	if err != nil {
 		return err
@@ -136,5 +143,14 @@ func testAgent(b build) error {
 	if err := a.Run(ctx); !errors.Is(err, ErrSuperseded) {
 		return err
 	}
+	return nil
+}
+
+// shout writes more than is kept of a log, and crashes.
+func shout(what []byte) error {
+	for range 100 {
+		_, _ = os.Stderr.Write(append(bytes.Repeat(what, 1500), '\n'))
+	}
+	os.Exit(3)
 	return nil
 }

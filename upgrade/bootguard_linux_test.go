@@ -41,12 +41,11 @@ func (r *rig) kill() {
 	if pid := r.holder(); pid > 0 {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
-	eachProcess(func(pid int, _ string) bool {
-		if parentOf(pid) == r.cmd.Process.Pid { // of a launcher
-			_ = syscall.Kill(pid, syscall.SIGKILL)
+	for _, p := range processes() {
+		if p.parent == r.cmd.Process.Pid { // of a launcher
+			_ = syscall.Kill(p.pid, syscall.SIGKILL)
 		}
-		return true
-	})
+	}
 	_ = r.cmd.Process.Kill()
 	<-r.done
 	r.awaitFree()
@@ -95,9 +94,8 @@ func TestReleaseThatFailsToStartColdIsGivenUpAfterThreeStarts(t *testing.T) {
 				if s := r.ends("again"); s.State != Failed || !strings.Contains(s.Reason, "quarantined") {
 					t.Errorf("the release that does not start was taken again: %s: %s", s.State, s.Reason)
 				}
-				r.ask(r.publish(build{Version: "1.2.0"}))
-				if s := r.ends("1.2.0"); s.State != Committed {
-					t.Errorf("the next upgrade: %s: %s", s.State, s.Reason)
+				if name == "systemd" { // the others end with their first process
+					r.upgraded("1.2.0")
 				}
 				r.kill()
 			})

@@ -33,6 +33,11 @@ const (
 // interrupted is the reason of what ends because the agent ends.
 const interrupted = "interrupted: the agent was told to stop"
 
+// spent is the reason of what is refused once a successor has called
+// tableflip's Ready unasked, for tableflip then counts this process as
+// replaced.
+const spent = "this process can start no successor any more, because one took over before it was told to: restart the agent, then ask again"
+
 // failure is why a successor is not wanted.
 type failure struct {
 	class  Class
@@ -42,6 +47,8 @@ type failure struct {
 	ours bool
 	// deaf is true of a successor that would not hear an abort.
 	deaf bool
+	// dead is true of a successor that ended by itself.
+	dead bool
 }
 
 // trial is one successor as its incumbent sees it.
@@ -58,8 +65,11 @@ type trial struct {
 	sending sync.WaitGroup
 	stdio   *stdio
 	tail    *logTail
-	pid     int
 	alive   bool
+
+	family    *family
+	started   <-chan int // its pid, once it is executed
+	searching sync.WaitGroup
 
 	greeted   bool
 	served    bool
@@ -76,6 +86,11 @@ func (u *Upgrader) swap(ctx context.Context, slot Slot) error {
 	case <-u.serving:
 	case <-ctx.Done():
 		return u.giveUp(failure{reason: interrupted})
+	}
+	select {
+	case <-u.flip.Exit():
+		return u.giveUp(failure{reason: spent})
+	default:
 	}
 	if err := failpoint.Hit("staged"); err != nil {
 		return u.giveUp(failure{reason: err.Error()})
@@ -122,6 +137,7 @@ func (t *trial) start() (err error) {
 	if t.stdio, err = openStdio(); err != nil {
 		return errors.Join(err, far.Close())
 	}
+	t.family, err = newFamily(t.slot.binary(), far)
 	for name, f := range map[string]*os.File{fileHandover: far, fileStdout: t.stdio.out, fileStderr: t.stdio.err, fileLog: t.stdio.read} {
 		err = errors.Join(err, t.flip.AddFile(name, f))
 	}
@@ -140,6 +156,7 @@ func (t *trial) start() (err error) {
 	os.Args[0] = t.slot.binary()
 	t.alive = true
 	go func() { t.ended <- t.launch() }()
+	t.started = t.findStarted()
 	offer := frame{
 		Kind: kindOffer, Version: t.cfg.Version, PID: os.Getpid(),
 		Attempt: &t.journal.last, Lease: t.cfg.Host.Lease(),
@@ -191,12 +208,17 @@ func (t *trial) watch(ctx context.Context) *failure {
 			return t.died(err)
 		case err := <-t.sent:
 			return &failure{class: BadBinary, deaf: true, reason: err.Error()}
+		case pid := <-t.started:
+			t.know(pid)
+			if err := t.stdio.restore(); err != nil {
+				return &failure{class: BadEnvironment, reason: err.Error()}
+			}
 		case <-start.C:
 			if !t.served {
-				return &failure{class: BadBinary, deaf: true, reason: fmt.Sprintf("the successor did not serve within %v", t.cfg.StartTimeout)}
+				return t.silent(fmt.Sprintf("the successor did not serve within %v", t.cfg.StartTimeout))
 			}
 		case <-quiet.C:
-			return &failure{class: BadBinary, deaf: true, reason: fmt.Sprintf("the successor sent no health report for %v", silence)}
+			return t.silent(fmt.Sprintf("the successor sent no health report for %v", silence))
 		case <-probation.C:
 			ready = t.beforeCommit(ctx)
 		case err := <-ready:
@@ -237,22 +259,12 @@ func (t *trial) watch(ctx context.Context) *failure {
 
 // take acts on one frame of the successor.
 func (t *trial) take(f frame) *failure {
+	if !t.greeted && (f.Kind == kindServing || f.Kind == kindHealth) {
+		return &failure{class: BadBinary, reason: "the successor did not say who it is before it said " + f.Kind}
+	}
 	switch f.Kind {
 	case kindHello:
-		t.pid = f.PID
-		if err := failpoint.Hit("hello"); err != nil {
-			return &failure{class: BadEnvironment, reason: err.Error(), ours: true}
-		}
-		if err := t.stdio.restore(); err != nil {
-			return &failure{class: BadEnvironment, reason: err.Error()}
-		}
-		if f.Version != t.slot.Version {
-			return &failure{class: BadBinary, reason: fmt.Sprintf("the release is signed as %s, its executable says %s: build it with its version", t.slot.Version, f.Version)}
-		}
-		if f.TakesState && len(t.state) > 0 && !t.greeted {
-			t.sending.Go(t.sendState)
-		}
-		t.greeted = true
+		return t.meet(f)
 	case kindFailed:
 		return gaveUp(f)
 	case kindServing:
@@ -271,6 +283,27 @@ func (t *trial) take(f frame) *failure {
 			return t.sick(fmt.Sprintf("unhealthy %d times in a row", t.unhealthy))
 		}
 	}
+	return nil
+}
+
+// meet takes the successor's word of who it is, and sends it the host's state
+// if it asks for it.
+func (t *trial) meet(f frame) *failure {
+	t.family.told(f.PID)
+	err := failpoint.Hit("hello")
+	if err == nil {
+		err = t.stdio.restore()
+	}
+	if err != nil {
+		return &failure{class: BadEnvironment, reason: err.Error(), ours: true}
+	}
+	if f.Version != t.slot.Version {
+		return &failure{class: BadBinary, reason: fmt.Sprintf("the release is signed as %s, its executable says %s: build it with its version", t.slot.Version, f.Version)}
+	}
+	if f.TakesState && len(t.state) > 0 && !t.greeted {
+		t.sending.Go(t.sendState)
+	}
+	t.greeted = true
 	return nil
 }
 
@@ -319,35 +352,6 @@ func failsIn(check string, others []string) bool {
 		other, _, _ := strings.Cut(o, ":")
 		return other == name
 	})
-}
-
-// died explains the return of tableflip's Upgrade before commit.
-func (t *trial) died(err error) *failure {
-	if err == nil {
-		return &failure{class: BadBinary, reason: "the successor took over before it was told to: it calls tableflip's Ready itself"}
-	}
-	if f := t.lastWords(); f != nil {
-		return f
-	}
-	f := &failure{class: BadBinary, reason: "the successor did not stay alive: " + strings.TrimPrefix(err.Error(), "tableflip: ")}
-	if strings.Contains(f.reason, "signal: killed") {
-		// No program does that to itself: the kernel out of memory, or
-		// somebody.
-		f.class = BadEnvironment
-	}
-	return f
-}
-
-// hungUp explains the end of the handover stream. A successor that dies
-// takes the stream with it, so its death is waited for as the better reason.
-func (t *trial) hungUp(err error) *failure {
-	select {
-	case end := <-t.ended:
-		t.alive = false
-		return t.died(end)
-	case <-time.After(time.Second):
-		return &failure{class: BadBinary, reason: "handover socket: " + err.Error()}
-	}
 }
 
 // commit makes the release current and gives the host to the successor. The
@@ -400,6 +404,7 @@ func (t *trial) rollBack(f failure, back func() error) error {
 		// What follows is this process's log, not the successor's.
 		errs = append(errs, t.stdio.restore())
 	}
+	f.reason = printable(f.reason, reasonBytes)
 	state := t.journal.last.State
 	errs = append(errs, failpoint.Hit("resumed"),
 		t.move(RollingBack, func(a *Attempt) { a.Reason, a.Class = f.reason, f.class }),
@@ -411,18 +416,19 @@ func (t *trial) rollBack(f failure, back func() error) error {
 	t.release()
 	// One that had begun to take over has signed the lock.
 	errs = append(errs, signLock(t.lock), failpoint.Hit("dismissed"))
+	var lines []string
+	if t.tail != nil {
+		lines = t.tail.last()
+	}
+	f.complete(lines)
 	if f.class != "" && !f.ours {
 		if err := t.quarantine.add(t.slot.Ref, f.class, f.reason, time.Now()); err != nil {
 			t.log.Error("quarantine could not be written", "error", err)
 		}
 	}
 	errs = append(errs, failpoint.Hit("quarantined"))
-	var lines []string
-	if t.tail != nil {
-		lines = t.tail.last()
-	}
 	t.log.Warn("rolled back", "to", t.running.Version, "from", t.slot.Version, "in", state, "reason", f.reason)
-	errs = append(errs, t.rolledBack(func(a *Attempt) { a.Log = lines }), failpoint.Hit("rolled-back"))
+	errs = append(errs, t.rolledBack(func(a *Attempt) { a.Reason, a.Class, a.Log = f.reason, f.class, lines }), failpoint.Hit("rolled-back"))
 	return errors.Join(append([]error{t.failed(f)}, errs...)...)
 }
 
@@ -436,56 +442,12 @@ func (u *Upgrader) failed(f failure) error {
 	return &Error{Op: "upgrade", Release: u.journal.last.To.Version, Err: errors.New(f.reason)}
 }
 
-// dismiss ends a successor that is not wanted and waits for its end. One
-// that can hear is told, so that it answers what it has accepted; it is
-// killed when it takes too long.
-func (t *trial) dismiss(f failure) {
-	if !t.alive {
-		return
-	}
-	patience := t.cfg.AbortTimeout
-	if f.deaf {
-		patience = time.Second
-	}
-	if t.conn != nil && t.send(frame{Kind: kindAbort, Reason: f.reason}) == nil && t.gone(patience) {
-		return
-	}
-	if pid := findSuccessor(t.slot.binary(), t.pid); pid != 0 {
-		if p, err := os.FindProcess(pid); err == nil {
-			_ = p.Kill()
-		}
-	}
-	if !t.gone(killTimeout) {
-		t.log.Error("the successor could not be killed", "pid", t.pid)
-	}
-}
-
-// gone waits for the end of the successor.
-func (t *trial) gone(patience time.Duration) bool {
-	limit := time.NewTimer(patience)
-	defer limit.Stop()
-	for {
-		select {
-		case err := <-t.ended:
-			t.log.Debug("the successor has ended", "error", err)
-			t.alive = false
-			return true
-		case _, open := <-t.in:
-			// What it still says is of no interest, but it must not block.
-			if !open {
-				t.in = nil
-			}
-		case <-limit.C:
-			return false
-		}
-	}
-}
-
 // release closes what this process holds of the trial. The log's reader
 // ends with the last writer; a grandchild may keep it open, so the wait is
 // bounded.
 func (t *trial) release() {
 	close(t.quit)
+	t.searching.Wait()
 	if t.conn != nil {
 		if err := t.conn.Close(); err != nil {
 			t.log.Warn("handover socket", "error", err)

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"io"
-	"slices"
 	"sync"
 )
 
@@ -17,7 +16,8 @@ const (
 // logTail copies a stream and keeps its last lines.
 type logTail struct {
 	mu    sync.Mutex
-	lines []string
+	lines [logLines][]byte // a ring, so that a flood makes no garbage
+	count int              // of all lines so far
 	done  chan struct{}
 }
 
@@ -48,14 +48,18 @@ func (t *logTail) add(line []byte) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.lines) == logLines {
-		t.lines = append(t.lines[:0], t.lines[1:]...)
-	}
-	t.lines = append(t.lines, string(line))
+	kept := &t.lines[t.count%logLines]
+	*kept = append((*kept)[:0], line...)
+	t.count++
 }
 
+// last returns what is kept, fit for JSON and for a terminal.
 func (t *logTail) last() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return slices.Clone(t.lines)
+	var lines []string
+	for i := max(0, t.count-logLines); i < t.count; i++ {
+		lines = append(lines, printable(string(t.lines[i%logLines]), logLineBytes))
+	}
+	return lines
 }

@@ -26,6 +26,7 @@ type handover struct {
 	offer frame
 	state []byte     // of the host, as long as it is not restored; may be nil
 	files []*os.File // the real stdout and stderr
+	group int        // the process group to come back to
 }
 
 func (h *handover) send(f frame) error {
@@ -47,6 +48,10 @@ func (h *handover) close() error {
 // lock and the log descriptors that the incumbent passed, and introduces
 // itself.
 func (u *Upgrader) inherit(ctx context.Context) error {
+	group, err := standApart()
+	if err != nil {
+		return err
+	}
 	lock, err := u.passed(lockName)
 	if err != nil {
 		return err
@@ -63,7 +68,7 @@ func (u *Upgrader) inherit(ctx context.Context) error {
 	if err := failpoint.Hit("inherit"); err != nil {
 		return err
 	}
-	h := &handover{conn: conn, quit: make(chan struct{})}
+	h := &handover{conn: conn, quit: make(chan struct{}), group: group}
 	h.in = readFrames(conn, h.quit)
 	for _, name := range []string{fileStdout, fileStderr, fileLog} {
 		f, err := u.passed(name)
@@ -272,6 +277,9 @@ func (u *Upgrader) loseAlone(why string) error {
 // An empty reason means that the incumbent said commit and waits for Ready.
 func (u *Upgrader) takeOver(reason string) error {
 	if err := failpoint.Hit("take-over"); err != nil {
+		return err
+	}
+	if err := comeBack(u.handover.group); err != nil {
 		return err
 	}
 	if reason == "" {

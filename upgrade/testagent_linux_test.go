@@ -51,6 +51,7 @@ type agentEnv struct {
 	Failpoints                map[string]string // by version, from Serving on
 	EarlyFailpoints           map[string]string // by version, from the start on
 	BusyLimit                 time.Duration
+	Accepts                   string // file in which accepted connections are noted; may be empty
 }
 
 // testAgent is the smallest host program: an HTTP server that can be asked
@@ -63,6 +64,7 @@ func testAgent() error {
 	if b.Says == "" {
 		b.Says = b.Version
 	}
+	startBadly(b.Fault)
 	fmt.Fprintln(os.Stderr, "test agent", b.Version, "pid", os.Getpid())
 	switch b.Fault {
 	case "exit":
@@ -142,9 +144,10 @@ func serveTestAgent(ctx context.Context, u *Upgrader, env agentEnv, b build, hos
 		return err
 	}
 	defer func() { _ = second.Close() }()
-	server := NewHTTPServer(&http.Server{Handler: testHandler(u, b, second.Addr().String())})
+	server := NewHTTPServer(&http.Server{Handler: testHandler(u, b, second.Addr().String()), ConnState: noteAccepts(env.Accepts)})
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ln) }()
+	goOnBadly(b.Fault)
 	if b.Fault == "mute" {
 		<-ctx.Done()
 		return nil
@@ -171,6 +174,7 @@ func testHandler(u *Upgrader, b build, second string) http.Handler {
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(u.Status())
 	})
+	mux.HandleFunc("POST /spawn", spawn)
 	mux.HandleFunc("POST /upgrade", func(w http.ResponseWriter, r *http.Request) {
 		pin, err := ParsePin(r.URL.Query().Get("pin"))
 		if err != nil {
