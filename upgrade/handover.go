@@ -20,12 +20,13 @@ const handoverProtocol = 1
 const frameLimit = 1 << 20
 
 // Kinds of frames. The incumbent sends offer, commit and abort; the
-// successor sends hello, serving and health.
+// successor sends hello, serving, health and trouble.
 const (
 	kindOffer   = "offer"
 	kindHello   = "hello"
 	kindServing = "serving"
 	kindHealth  = "health"
+	kindTrouble = "trouble"
 	kindCommit  = "commit"
 	kindAbort   = "abort"
 )
@@ -46,11 +47,14 @@ type frame struct {
 	ProbationMS int64          `json:"probation_ms,omitempty"`
 	Host        []byte         `json:"host,omitempty"`
 	Files       []handoverFile `json:"files,omitempty"`
+	// Activated names the sockets of the service manager, in the order in
+	// which they are passed. A name may be empty.
+	Activated []string `json:"activated,omitempty"`
 
 	// health
 	Failing []string `json:"failing,omitempty"`
 
-	// abort
+	// abort and trouble
 	Reason string `json:"reason,omitempty"`
 }
 

@@ -48,6 +48,7 @@ type trial struct {
 	*Upgrader
 	slot  Slot
 	conn  net.Conn
+	far   net.Conn // the successor's end
 	in    <-chan inbound
 	quit  chan struct{}
 	ended chan error // the result of tableflip's Upgrade: nil after Ready
@@ -60,6 +61,7 @@ type trial struct {
 	reported  bool // its health, and once probation is over since then
 	unhealthy int
 	failing   []string
+	trouble   string // why it cannot go on, as it said
 }
 
 // swap starts slot's executable on the sockets of this process, watches its
@@ -103,7 +105,10 @@ func (t *trial) start() (err error) {
 	for name, f := range map[string]*os.File{fileHandover: far, fileStdout: t.stdio.out, fileStderr: t.stdio.err, fileLog: t.stdio.read} {
 		err = errors.Join(err, t.flip.AddFile(name, f))
 	}
-	if err = errors.Join(err, far.Close()); err != nil {
+	// fileConn closes far; the copy that stays here lets hearOut end the stream.
+	end, failed := fileConn(far)
+	t.far = end
+	if err = errors.Join(err, failed); err != nil {
 		return err
 	}
 	if err := failpoint.Hit("start"); err != nil {
@@ -122,6 +127,7 @@ func (t *trial) start() (err error) {
 		Kind: kindOffer, Version: t.cfg.Version, PID: os.Getpid(),
 		Attempt: &t.journal.last, Lease: t.cfg.Host.Lease(),
 		ProbationMS: t.cfg.Probation.Milliseconds(),
+		Activated:   t.activated.names(),
 	}
 	return t.send(offer)
 }
@@ -221,6 +227,8 @@ func (t *trial) take(f frame) *failure {
 		if err := t.move(Probation, func(a *Attempt) { a.Deadline = deadline }); err != nil {
 			return &failure{class: BadEnvironment, reason: err.Error()}
 		}
+	case kindTrouble:
+		t.trouble = f.Reason
 	case kindHealth:
 		t.failing, t.reported = f.Failing, true
 		if len(f.Failing) == 0 {
@@ -262,13 +270,34 @@ func (t *trial) died(err error) *failure {
 	if err == nil {
 		return &failure{class: BadBinary, reason: "the successor took over before it was told to: it calls tableflip's Ready itself"}
 	}
+	t.hearOut()
 	f := &failure{class: BadBinary, reason: "the successor did not stay alive: " + strings.TrimPrefix(err.Error(), "tableflip: ")}
 	if strings.Contains(f.reason, "signal: killed") {
 		// No program does that to itself: the kernel out of memory, or
 		// somebody.
 		f.class = BadEnvironment
 	}
+	if t.trouble != "" {
+		// Somebody else has the address, or its name does not resolve.
+		f.class = BadEnvironment
+		f.reason += "; it said: " + t.trouble
+	}
 	return f
+}
+
+// hearOut reads what a dead successor had said. Its end of the stream is open
+// in this process still, so it is ended here, behind the last frame.
+func (t *trial) hearOut() {
+	end, ok := t.far.(*net.UnixConn)
+	if t.in == nil || !ok || end.CloseWrite() != nil {
+		return
+	}
+	for m := range t.in {
+		if m.err == nil && m.frame.Kind == kindTrouble {
+			t.trouble = m.frame.Reason
+		}
+	}
+	t.in = nil
 }
 
 // hungUp explains the end of the handover stream. A successor that dies
@@ -306,6 +335,7 @@ func (t *trial) commit() error {
 	case <-timeout.C:
 		return t.undoCommit(failure{class: BadBinary, deaf: true, reason: fmt.Sprintf("the successor did not take over within %v of commit", commitTimeout)})
 	}
+	t.successor.Store(int64(t.pid))
 	t.release()
 	return ErrSuperseded
 }
@@ -404,6 +434,9 @@ func (t *trial) gone(patience time.Duration) bool {
 // bounded.
 func (t *trial) release() {
 	close(t.quit)
+	if t.far != nil {
+		_ = t.far.Close() // a copy
+	}
 	if t.conn != nil {
 		if err := t.conn.Close(); err != nil {
 			t.log.Warn("handover socket", "error", err)

@@ -33,10 +33,27 @@ type rig struct {
 	cmd  *exec.Cmd
 	done chan struct{} // the first process has ended
 	log  string        // file
+	// command starts a binary; nil is exec.Command.
+	command func(binary string) *exec.Cmd
 }
 
-// newRig publishes a repository and starts version 1.0.0.
+// newRig is prepareRig and first.
 func newRig(tb testing.TB, probation time.Duration, failpoints map[string]string) *rig {
+	tb.Helper()
+	r := prepareRig(tb, probation, failpoints)
+	r.first()
+	return r
+}
+
+// first starts version 1.0.0.
+func (r *rig) first() {
+	r.Helper()
+	r.start(makeBinary(r, build{Version: "1.0.0"}))
+	r.Cleanup(r.stop)
+}
+
+// prepareRig publishes a repository.
+func prepareRig(tb testing.TB, probation time.Duration, failpoints map[string]string) *rig {
 	tb.Helper()
 	dir := tb.TempDir()
 	key := fixtureKey(tb, 1)
@@ -52,8 +69,6 @@ func newRig(tb testing.TB, probation time.Duration, failpoints map[string]string
 	if err != nil {
 		tb.Fatal(err)
 	}
-	r.start(makeBinary(tb, build{Version: "1.0.0"}))
-	tb.Cleanup(r.stop)
 	return r
 }
 
@@ -65,7 +80,9 @@ func (r *rig) start(binary string) {
 		r.Fatal(err)
 	}
 	_ = os.Remove(r.env.Address)
-	r.cmd = exec.Command(binary)
+	if r.cmd = exec.Command(binary); r.command != nil {
+		r.cmd = r.command(binary)
+	}
 	r.cmd.Env = append(os.Environ(), agentVariable+"="+string(env))
 	// A file, for a pipe would end with the first process.
 	out, err := os.OpenFile(r.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)

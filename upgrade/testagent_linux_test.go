@@ -46,7 +46,8 @@ type agentEnv struct {
 	StateDir, Repository, Key string
 	Address                   string // file to which the address is written
 	Probation                 time.Duration
-	Failpoints                map[string]string // by version
+	Failpoints                map[string]string       // by version
+	Sockets                   map[string][]testSocket // by version, besides the two of HTTP
 }
 
 // testAgent is the smallest host program: an HTTP server that can be asked
@@ -121,6 +122,11 @@ func serveTestAgent(ctx context.Context, u *Upgrader, env agentEnv, b build, hos
 		return err
 	}
 	defer func() { _ = second.Close() }()
+	sockets, err := openTestSockets(u, env, b)
+	if err != nil {
+		return err
+	}
+	defer sockets.close()
 	server := NewHTTPServer(&http.Server{Handler: testHandler(u, b, second.Addr().String())})
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ln) }()
