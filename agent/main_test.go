@@ -34,6 +34,8 @@ type build struct {
 type agentEnv struct {
 	ID, Etcd, StateDir, Repository, Key string
 	TTL, Connect                        time.Duration
+	// Deadlock is a file; a liveness check hangs while it is there.
+	Deadlock string
 }
 
 const agentVariable = "PERENNIAL_TEST_AGENT"
@@ -94,6 +96,7 @@ func testAgent(b build) error {
 			mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 				_, _ = io.WriteString(w, store.Snapshot().Value.Greeting)
 			})
+			mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
 			a.ServeHTTP(ln, &http.Server{Handler: mux})
 			return os.WriteFile(env.StateDir+"/address", []byte(ln.Addr().String()), 0o600)
 		},
@@ -101,6 +104,9 @@ func testAgent(b build) error {
 	cfg.Upgrade.Trust.Keys = append(cfg.Upgrade.Trust.Keys, key)
 	if b.Sick {
 		cfg.Health.Checks = []health.Check{{Name: "disk", Func: func(context.Context) error { return errors.New("always sick") }}}
+	}
+	if env.Deadlock != "" {
+		cfg.Health.Checks = append(cfg.Health.Checks, deadlockCheck(env.Deadlock))
 	}
 	a, err := New(cfg)
 	if err != nil {

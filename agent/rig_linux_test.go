@@ -94,6 +94,8 @@ type member struct {
 	log       string
 	done      chan struct{}
 	err       error // of the first process, once done
+	// command starts a binary; nil is exec.Command.
+	command func(binary string) *exec.Cmd
 }
 
 func (f *fleet) member(id string) *member {
@@ -118,7 +120,10 @@ func (m *member) start() *member {
 		m.Fatal(err)
 	}
 	defer func() { _ = out.Close() }()
-	m.cmd = exec.Command(m.binary(build{Version: "1.0.0"}))
+	binary := m.binary(build{Version: "1.0.0"})
+	if m.cmd = exec.Command(binary); m.command != nil {
+		m.cmd = m.command(binary)
+	}
 	m.cmd.Env = append(os.Environ(), agentVariable+"="+string(env))
 	m.cmd.Stdout, m.cmd.Stderr = out, out
 	if err := m.cmd.Start(); err != nil {
