@@ -96,7 +96,7 @@ func testAgent(b build) error {
 			mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 				_, _ = io.WriteString(w, store.Snapshot().Value.Greeting)
 			})
-			mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
+			mux.HandleFunc("/echo", echo)
 			a.ServeHTTP(ln, &http.Server{Handler: mux})
 			return os.WriteFile(env.StateDir+"/address", []byte(ln.Addr().String()), 0o600)
 		},

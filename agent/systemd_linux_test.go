@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -313,34 +312,28 @@ func TestLongDrainAsksForTimeUntilItIsOver(t *testing.T) {
 // it and expects its answer.
 func (m *member) opens(path string) (finish func()) {
 	m.Helper()
-	body, more := io.Pipe()
-	answered := make(chan error, 1)
 	addr, err := os.ReadFile(m.state + "/address")
 	if err != nil {
 		m.Fatal(err)
 	}
-	began := make(chan struct{})
+	body, more := io.Pipe()
+	sent := make(chan struct{})
 	go func() {
-		res, err := http.Post("http://"+string(addr)+path, "text/plain", body)
-		if err != nil {
-			close(began)
-			answered <- err
-			return
-		}
-		in := bufio.NewReader(res.Body)
-		_, err = in.ReadString('\n')
-		close(began)
-		_, rest := io.Copy(io.Discard, in)
-		answered <- errors.Join(err, rest, res.Body.Close())
+		defer close(sent)
+		// Enough for the answer to begin.
+		_, _ = more.Write(make([]byte, 64<<10))
 	}()
-	if _, err := io.WriteString(more, strings.Repeat("x", 8<<10)+"\n"); err != nil {
+	res, err := http.Post("http://"+string(addr)+path, "text/plain", body)
+	if err != nil {
 		m.Fatal(err)
 	}
-	<-began
 	return func() {
 		m.Helper()
-		if err := errors.Join(more.Close(), <-answered); err != nil {
-			m.Errorf("the request that was open was lost: %v", err)
+		<-sent
+		err := more.Close()
+		n, readErr := io.Copy(io.Discard, res.Body)
+		if err := errors.Join(err, readErr, res.Body.Close()); err != nil || n != 64<<10 {
+			m.Errorf("the request that was open was lost after %d bytes of its answer: %v", n, err)
 		}
 	}
 }
