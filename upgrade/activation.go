@@ -25,7 +25,7 @@ const fileActivated = "perennial-activated-"
 // file is never removed.
 type activatedSocket struct {
 	name          string // of LISTEN_FDNAMES; may be empty
-	network, addr string // network is empty for what nobody can listen on
+	network, addr string // empty for what nobody can listen on
 	file          *os.File
 	claimed       bool
 }
@@ -121,7 +121,7 @@ func (all activatedSockets) claim(name, network, addr string) *activatedSocket {
 	var best *activatedSocket
 	bestFit := 0
 	for _, a := range all {
-		if a.claimed || a.network == "" || !sameKind(a.network, network) {
+		if a.claimed || !sameKind(a.network, network) {
 			continue
 		}
 		fit := want.fit(a)

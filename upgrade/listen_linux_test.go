@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -92,6 +93,11 @@ func TestEverySocketSurvivesSwapAndRollback(t *testing.T) {
 	r.answered("1.0.0", "1.0.0")
 	r.commits(build{Version: "1.1.0"})
 	r.answered("1.1.0", "1.0.0")
+	want, got := r.opened("1.0.0").Addresses, r.opened("1.1.0").Addresses
+	want = append([]string{want[3]}, append(want[:3:3], want[4:]...)...)
+	if !slices.Equal(got, want) {
+		t.Errorf("after the swap the sockets have the addresses %v, want %v", got, want)
+	}
 	r.rollsBack(build{Version: "1.2.0", Fault: "unhealthy"})
 	r.answered("1.1.0", "1.0.0")
 	if now := []uint64{inode(t, stream), inode(t, gram)}; now[0] != before[0] || now[1] != before[1] {
@@ -215,6 +221,30 @@ func TestAddressThatASuccessorCannotBindRollsBackAndIsNamed(t *testing.T) {
 		t.Errorf("%s: %q, want the address and why, as a failure of the environment", s.Class, s.Reason)
 	}
 	r.answered("1.0.0", "1.0.0")
+}
+
+func TestWhatADeadSuccessorSaidLastIsReadBeforeItIsJudged(t *testing.T) {
+	near, far, err := socketPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := &trial{quit: make(chan struct{})}
+	if tr.conn, err = fileConn(near); err != nil {
+		t.Fatal(err)
+	}
+	if tr.far, err = fileConn(far); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tr.conn.Close(); _ = tr.far.Close() }()
+	for _, f := range []frame{{Kind: kindHello}, {Kind: kindTrouble, Reason: "no such address"}} {
+		if err := sendFrame(tr.far, f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tr.in = readFrames(tr.conn, tr.quit)
+	if f := tr.died(errors.New("exit status 1")); !strings.Contains(f.reason, "exit status 1; it said: no such address") {
+		t.Errorf("the reason is %q", f.reason)
+	}
 }
 
 func TestSuccessorMayHaveOneSocketMoreOrFewer(t *testing.T) {
