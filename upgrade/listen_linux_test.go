@@ -135,6 +135,7 @@ func TestSwapAndRollbackLoseNoDatagram(t *testing.T) {
 		})
 	}
 	r.rollsBack(build{Version: "1.1.0", Fault: "unhealthy"})
+	r.answered("1.0.0", "1.0.0")
 	r.commits(build{Version: "1.2.0"})
 	r.commits(build{Version: "1.3.0"})
 	r.answered("1.3.0", "1.0.0")
