@@ -64,10 +64,11 @@ func inode(tb testing.TB, path string) uint64 {
 func vanished(tb testing.TB, path string) {
 	tb.Helper()
 	waittest.Nil(tb, path+" is removed", func() error {
-		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("it is there: %v", err)
+		_, err := os.Lstat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
 		}
-		return nil
+		return errors.Join(errors.New("it is there"), err)
 	})
 }
 

@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
@@ -32,7 +33,7 @@ func (u *Upgrader) ListenPacketNamed(name, network, addr string) (net.PacketConn
 		return nil, err
 	}
 	if u.flip == nil {
-		return net.ListenPacket(network, addr)
+		return listenPacket(network, addr)
 	}
 	conn, err := u.openPacket(name, network, addr)
 	if err != nil {
@@ -55,9 +56,9 @@ func (u *Upgrader) openPacket(name, network, addr string) (conn net.PacketConn, 
 	if conn != nil || err != nil {
 		return conn, err
 	}
-	conn, err = net.ListenPacket(network, addr)
+	conn, err = listenPacket(network, addr)
 	if inUse(err) && removeDead(network, addr) {
-		conn, err = net.ListenPacket(network, addr)
+		conn, err = listenPacket(network, addr)
 	}
 	if err != nil {
 		return nil, err
@@ -70,6 +71,11 @@ func (u *Upgrader) openPacket(name, network, addr string) (conn net.PacketConn, 
 		return nil, errors.Join(err, conn.Close())
 	}
 	return conn, u.made(network, addr)
+}
+
+func listenPacket(network, addr string) (net.PacketConn, error) {
+	var c net.ListenConfig
+	return c.ListenPacket(context.Background(), network, addr)
 }
 
 // gatedPacketConn is a datagram socket whose ReadFrom waits while its gate is

@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"net"
@@ -33,7 +34,8 @@ func removeDead(network, addr string) bool {
 	if err != nil || info.Mode()&fs.ModeSocket == 0 {
 		return false
 	}
-	conn, err := net.DialTimeout(network, addr, deadDial)
+	look := net.Dialer{Timeout: deadDial}
+	conn, err := look.DialContext(context.Background(), network, addr)
 	if err == nil {
 		_ = conn.Close() // it was only looked whether somebody answers
 		return false
