@@ -113,6 +113,7 @@ type Agent struct {
 	lifecycle *lifecycle
 	upgrader  *upgrade.Upgrader
 	health    *health.Monitor
+	service   *serviceManager
 	plugins   *plugin.Manager // nil without a directory
 	started   time.Time
 	ran       atomic.Bool
@@ -140,6 +141,7 @@ func New(cfg Config) (*Agent, error) {
 		registered: make(chan struct{}), dirty: make(chan struct{}, 1),
 	}
 	a.lifecycle = newLifecycle(a.touch)
+	a.service = newServiceManager(cfg.Logger)
 	var err error
 	if a.upgrader, err = upgrade.New(a.upgradeConfig()); err != nil {
 		return nil, err

@@ -52,6 +52,7 @@ func (h upgradeHost) Changed(s upgrade.Status) {
 	default:
 		h.lifecycle.set(Upgrading, s.From.Version+" to "+s.To.Version)
 	}
+	h.service.follow(s)
 	h.touch()
 }
 

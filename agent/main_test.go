@@ -45,6 +45,8 @@ type agentEnv struct {
 	// POST to /arm, so that the steps of its start do not count.
 	Failpoints map[string]string
 	Probation  time.Duration // default 500 ms
+	// Deadlock is a file; a liveness check hangs while it is there.
+	Deadlock string
 }
 
 const agentVariable = "PERENNIAL_TEST_AGENT"
@@ -120,6 +122,7 @@ func testAgent(b build) error {
 			mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 				_, _ = io.WriteString(w, store.Snapshot().Value.Greeting)
 			})
+			mux.HandleFunc("/echo", echo)
 			a.ServeHTTP(ln, &http.Server{Handler: mux})
 			return os.WriteFile(env.StateDir+"/address", []byte(ln.Addr().String()), 0o600)
 		},
@@ -133,6 +136,9 @@ func testAgent(b build) error {
 	}
 	if len(b.Shouts) > 0 {
 		cfg.Health.Checks = []health.Check{{Name: "shouts", Func: func(context.Context) error { return shout(b.Shouts) }}}
+	}
+	if env.Deadlock != "" {
+		cfg.Health.Checks = append(cfg.Health.Checks, deadlockCheck(env.Deadlock))
 	}
 	a, err := New(cfg)
 	if err != nil {

@@ -94,6 +94,8 @@ type member struct {
 	log       string
 	done      chan struct{}
 	err       error // of the first process, once done
+	// command starts a binary; nil is exec.Command.
+	command func(binary string) *exec.Cmd
 }
 
 func (f *fleet) member(id string) *member {
@@ -129,7 +131,9 @@ func (m *member) launch(executable string) *member {
 		m.Fatal(err)
 	}
 	defer func() { _ = out.Close() }()
-	m.cmd = exec.Command(executable)
+	if m.cmd = exec.Command(executable); m.command != nil {
+		m.cmd = m.command(executable)
+	}
 	m.cmd.Env = append(os.Environ(), agentVariable+"="+string(env))
 	m.cmd.Stdout, m.cmd.Stderr = out, out
 	if err := m.cmd.Start(); err != nil {

@@ -56,6 +56,8 @@ func (a *Agent) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, a.upgrader.Close()) }()
+	_, successor := a.upgrader.Inherited()
+	a.service.begin(successor)
 	if err := a.connect(); err != nil {
 		return err
 	}
@@ -179,6 +181,9 @@ func (r *running) up(ctx context.Context) error {
 	if err := r.upgrader.Serving(); err != nil {
 		return err
 	}
+	if !successor {
+		r.service.ready(r.cfg.Version)
+	}
 	r.start(r.host, "upgrades", r.upgrader.Run)
 	r.tasks.Go(r.takeCharge)
 	return nil
@@ -249,6 +254,7 @@ func (r *running) takeCharge() {
 		reason += "; last upgrade " + string(last.State)
 	}
 	r.lifecycle.set(Running, reason)
+	r.tasks.Go(func() { r.service.guard(r.host, func() bool { return r.health.Report().Live }) })
 	if _, successor := r.upgrader.Inherited(); successor {
 		r.start(r.host, "registration", r.inheritRegistration)
 	}
@@ -292,6 +298,9 @@ func (r *running) down(ctx context.Context, cause error) error {
 		cause = nil
 		r.lifecycle.set(Terminating, "stop was asked for")
 	}
+	if superseded {
+		r.service.superseded(r.upgrader.Successor(), r.upgrader.Status().To.Version)
+	}
 	r.health.Set(conditionDraining, errors.New(r.lifecycle.get().Reason))
 	r.log.Info("draining", "reason", r.lifecycle.get().Reason)
 	r.stopHost()
@@ -305,6 +314,9 @@ func (r *running) down(ctx context.Context, cause error) error {
 	bound := drain.WithDefaults().Timeout
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), bound+5*time.Second)
 	defer cancel()
+	if !superseded && r.inCharge() {
+		defer r.service.stopping(limit, r.lifecycle.get().Reason)()
+	}
 	drained := r.Agent.host.drain(limit, drain)
 	if errors.Is(drained, upgrade.ErrCutOff) {
 		// The deadline was kept, which is what was asked for: clients that

@@ -60,6 +60,25 @@ func (a *Agent) Listen(network, addr string) (net.Listener, error) {
 	return a.upgrader.Listen(network, addr)
 }
 
+// ListenNamed is Listen with a name: for a socket of the service manager
+// (LISTEN_FDNAMES), and for a listener on port 0 that keeps its port whatever
+// else a release listens on.
+func (a *Agent) ListenNamed(name, network, addr string) (net.Listener, error) {
+	return a.upgrader.ListenNamed(name, network, addr)
+}
+
+// ListenPacket is Listen for datagrams ("udp", "unixgram", …). Its ReadFrom
+// waits while a successor is on probation, and for ever after a commit: close
+// it when the ctx of Start or Go ends. See upgrade.Upgrader.ListenPacket.
+func (a *Agent) ListenPacket(network, addr string) (net.PacketConn, error) {
+	return a.upgrader.ListenPacket(network, addr)
+}
+
+// ListenPacketNamed is ListenPacket with a name, as in ListenNamed.
+func (a *Agent) ListenPacketNamed(name, network, addr string) (net.PacketConn, error) {
+	return a.upgrader.ListenPacketNamed(name, network, addr)
+}
+
 // ServeHTTP serves srv on ln in the background. When the agent ends or is
 // superseded, the server is drained as Config.Drain says, without dropping a
 // request. srv belongs to the agent from then on. For HTTPS, ln is a

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"runtime"
 	"slices"
@@ -49,7 +50,34 @@ func (t *trial) died(err error) *failure {
 		f.class = BadEnvironment
 		f.reason += " (by somebody)"
 	}
+	if t.trouble != "" {
+		// Somebody else has the address, or its name does not resolve.
+		f.class = BadEnvironment
+		f.reason += "; it said: " + t.trouble
+	}
 	return f
+}
+
+// lastWords reads what a dead successor had said, and returns why it gave up
+// if it said so. Its end of the stream is open in this process still, so it is
+// ended here, behind the last frame.
+func (t *trial) lastWords() *failure {
+	end, ok := t.far.(*net.UnixConn)
+	if t.in == nil || !ok || end.CloseWrite() != nil {
+		return nil
+	}
+	var gave *failure
+	for m := range t.in {
+		switch {
+		case m.err != nil:
+		case m.frame.Kind == kindTrouble:
+			t.trouble = m.frame.Reason
+		case m.frame.Kind == kindFailed:
+			gave = gaveUp(m.frame)
+		}
+	}
+	t.in = nil
+	return gave
 }
 
 // unstartable explains why binary could not be executed. ENOEXEC blames the

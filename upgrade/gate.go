@@ -9,50 +9,53 @@ import (
 	"time"
 )
 
-// deadliner is what a listener must offer so that an Accept in progress can
-// be interrupted; TCP and Unix listeners do.
-type deadliner interface {
-	net.Listener
-	SetDeadline(time.Time) error
-}
+// past is a deadline that interrupts at once.
+//
+//nolint:gochecknoglobals // a constant that Go cannot write as one
+var past = time.Unix(1, 0)
 
-// gate pauses and resumes accepting on the listeners of this process without
+// gate pauses and resumes what this process takes from its sockets without
 // closing them: clients wait in the kernel's backlog, or reach the other
 // process that shares the socket.
 type gate struct {
-	open atomic.Pointer[chan struct{}] // closed while accepting is allowed
+	open atomic.Pointer[chan struct{}] // closed while taking is allowed
 
-	mu        sync.Mutex
-	listeners map[*gatedListener]struct{}
+	mu      sync.Mutex
+	sockets map[gated]struct{}
+}
+
+// gated is a socket behind a gate. Its methods are called with gate.mu held.
+type gated interface {
+	// interrupt has what waits on the socket, and whatever is tried from now
+	// on, end with os.ErrDeadlineExceeded.
+	interrupt() error
+	// restore undoes interrupt.
+	restore() error
+	// settle returns once nothing is being taken any more.
+	settle()
 }
 
 func newGate() *gate {
-	g := &gate{listeners: map[*gatedListener]struct{}{}}
+	g := &gate{sockets: map[gated]struct{}{}}
 	open := make(chan struct{})
 	close(open)
 	g.open.Store(&open)
 	return g
 }
 
-func (g *gate) wrap(ln deadliner) net.Listener {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	l := &gatedListener{deadliner: ln, gate: g, closed: make(chan struct{})}
-	g.listeners[l] = struct{}{}
-	return l
-}
+func (g *gate) opened() <-chan struct{} { return *g.open.Load() }
 
 func (g *gate) isOpen() bool {
 	select {
-	case <-*g.open.Load():
+	case <-g.opened():
 		return true
 	default:
 		return false
 	}
 }
 
-// pause returns once no Accept takes another connection. Connections that
-// were accepted before go on.
+// pause returns once nothing takes another connection or datagram.
+// Connections that were accepted before go on.
 func (g *gate) pause() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -60,56 +63,85 @@ func (g *gate) pause() error {
 		open := make(chan struct{})
 		g.open.Store(&open)
 	}
-	err := g.setDeadlines(time.Unix(1, 0))
-	for l := range g.listeners {
-		// One that had looked at its deadline just before may still take a
-		// connection; its end is waited for.
-		l.accepting.Lock()
-		l.accepting.Unlock() //nolint:staticcheck // only waited for
+	var err error
+	for s := range g.sockets {
+		err = errors.Join(err, s.interrupt())
+	}
+	for s := range g.sockets {
+		// One that had looked at its deadline just before may still take
+		// something; its end is waited for.
+		s.settle()
 	}
 	return err
 }
 
-// resume lets Accept go on, on the very same sockets.
+// resume lets the sockets go on, the very same ones.
 func (g *gate) resume() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	err := g.setDeadlines(time.Time{})
+	var err error
+	for s := range g.sockets {
+		err = errors.Join(err, s.restore())
+	}
 	if !g.isOpen() {
 		close(*g.open.Load())
 	}
 	return err
 }
 
-func (g *gate) setDeadlines(t time.Time) error {
-	var err error
-	for l := range g.listeners {
-		err = errors.Join(err, l.SetDeadline(t))
-	}
-	return err
-}
-
-func (g *gate) forget(l *gatedListener) {
+func (g *gate) admit(s gated) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.listeners, l)
+	g.sockets[s] = struct{}{}
+}
+
+func (g *gate) forget(s gated) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.sockets, s)
+}
+
+// passage is what the sockets behind a gate have in common.
+type passage struct {
+	gate   *gate
+	taking sync.RWMutex // held for reading while something is taken
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (p *passage) settle() {
+	p.taking.Lock()
+	p.taking.Unlock() //nolint:staticcheck // only waited for
+}
+
+// deadliner is what a listener must offer so that an Accept in progress can
+// be interrupted; TCP and Unix listeners do.
+type deadliner interface {
+	net.Listener
+	SetDeadline(time.Time) error
 }
 
 // gatedListener is a listener whose Accept waits while its gate is paused.
 type gatedListener struct {
 	deadliner
-	gate      *gate
-	accepting sync.RWMutex // held for reading in the inner Accept
-	once      sync.Once
-	closed    chan struct{}
+	passage
 }
+
+func (g *gate) wrap(ln deadliner) net.Listener {
+	l := &gatedListener{deadliner: ln, passage: passage{gate: g, closed: make(chan struct{})}}
+	g.admit(l)
+	return l
+}
+
+func (l *gatedListener) interrupt() error { return l.SetDeadline(past) }
+func (l *gatedListener) restore() error   { return l.SetDeadline(time.Time{}) }
 
 func (l *gatedListener) Accept() (net.Conn, error) {
 	for {
 		select {
 		case <-l.closed:
 			return nil, net.ErrClosed
-		case <-*l.gate.open.Load():
+		case <-l.gate.opened():
 		}
 		conn, err := l.acceptOnce()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -122,8 +154,8 @@ func (l *gatedListener) Accept() (net.Conn, error) {
 }
 
 func (l *gatedListener) acceptOnce() (net.Conn, error) {
-	l.accepting.RLock()
-	defer l.accepting.RUnlock()
+	l.taking.RLock()
+	defer l.taking.RUnlock()
 	if !l.gate.isOpen() {
 		return nil, os.ErrDeadlineExceeded
 	}

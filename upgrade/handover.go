@@ -20,7 +20,7 @@ const handoverProtocol = 1
 const frameLimit = 1 << 20
 
 // Kinds of frames. The incumbent sends offer, state, ask, commit and abort; the
-// successor sends hello, failed, serving and health.
+// successor sends hello, failed, trouble, serving and health.
 const (
 	kindOffer   = "offer"
 	kindHello   = "hello"
@@ -29,6 +29,7 @@ const (
 	kindServing = "serving"
 	kindHealth  = "health"
 	kindAsk     = "ask"
+	kindTrouble = "trouble"
 	kindCommit  = "commit"
 	kindAbort   = "abort"
 )
@@ -49,6 +50,9 @@ type frame struct {
 	ProbationMS int64          `json:"probation_ms,omitempty"`
 	State       *hostState     `json:"state,omitempty"`
 	Files       []handoverFile `json:"files,omitempty"`
+	// Activated names the sockets of the service manager, in the order in
+	// which they are passed. A name may be empty.
+	Activated []string `json:"activated,omitempty"`
 
 	// hello
 	TakesState bool `json:"takes_state,omitempty"`
@@ -62,7 +66,7 @@ type frame struct {
 	// commit
 	Next *Request `json:"next,omitempty"`
 
-	// abort and failed
+	// abort, failed and trouble
 	Reason string `json:"reason,omitempty"`
 }
 

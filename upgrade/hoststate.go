@@ -188,18 +188,3 @@ func shorten(reason string) string { return reason[:min(len(reason), reasonLimit
 func gaveUp(f frame) *failure {
 	return &failure{class: BadBinary, reason: "the successor gave up: " + shorten(f.Reason)}
 }
-
-// lastWords is what a successor that died before it served has said last, if
-// it did; its death may be noticed first. Clients do not wait meanwhile: this
-// process still serves.
-func (t *trial) lastWords() *failure {
-	if t.served || t.in == nil || t.conn.SetReadDeadline(time.Now().Add(100*time.Millisecond)) != nil {
-		return nil
-	}
-	for m := range t.in {
-		if m.err == nil && m.frame.Kind == kindFailed {
-			return gaveUp(m.frame)
-		}
-	}
-	return nil
-}

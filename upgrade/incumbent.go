@@ -56,6 +56,7 @@ type trial struct {
 	*Upgrader
 	slot  Slot
 	conn  net.Conn
+	far   net.Conn // the successor's end
 	in    <-chan inbound
 	quit  chan struct{}
 	ended chan error // the result of tableflip's Upgrade: nil after Ready
@@ -76,6 +77,7 @@ type trial struct {
 	reported  bool // its health, and once probation is over since then
 	unhealthy int
 	failing   []string
+	trouble   string // why it cannot go on, as it said
 }
 
 // swap starts slot's executable on the sockets of this process, watches its
@@ -141,7 +143,10 @@ func (t *trial) start() (err error) {
 	for name, f := range map[string]*os.File{fileHandover: far, fileStdout: t.stdio.out, fileStderr: t.stdio.err, fileLog: t.stdio.read} {
 		err = errors.Join(err, t.flip.AddFile(name, f))
 	}
-	if err = errors.Join(err, far.Close()); err != nil {
+	// fileConn closes far; the copy that stays here lets hearOut end the stream.
+	end, failed := fileConn(far)
+	t.far = end
+	if err = errors.Join(err, failed); err != nil {
 		return err
 	}
 	if err := failpoint.Hit("start"); err != nil {
@@ -161,6 +166,7 @@ func (t *trial) start() (err error) {
 		Kind: kindOffer, Version: t.cfg.Version, PID: os.Getpid(),
 		Attempt: &t.journal.last, Lease: t.cfg.Host.Lease(),
 		ProbationMS: t.cfg.Probation.Milliseconds(),
+		Activated:   t.activated.names(),
 	}
 	if len(t.state) > 0 {
 		offer.State = &hostState{Size: int64(len(t.state))}
@@ -273,6 +279,8 @@ func (t *trial) take(f frame) *failure {
 		}
 		t.served = true
 		return t.yield()
+	case kindTrouble:
+		t.trouble = f.Reason
 	case kindHealth:
 		t.failing, t.reported = f.Failing, true
 		if len(f.Failing) == 0 {
@@ -387,6 +395,7 @@ func (t *trial) commit() error {
 	case <-timeout.C:
 		return t.undoCommit(failure{class: BadBinary, deaf: true, reason: fmt.Sprintf("the successor did not take over within %v of commit", commitTimeout)})
 	}
+	t.successor.Store(int64(t.family.pid))
 	t.release()
 	return errors.Join(ErrSuperseded, failpoint.Hit("superseded"))
 }
@@ -448,6 +457,9 @@ func (u *Upgrader) failed(f failure) error {
 func (t *trial) release() {
 	close(t.quit)
 	t.searching.Wait()
+	if t.far != nil {
+		_ = t.far.Close() // a copy
+	}
 	if t.conn != nil {
 		if err := t.conn.Close(); err != nil {
 			t.log.Warn("handover socket", "error", err)

@@ -5,44 +5,117 @@ import (
 	"fmt"
 	"net"
 	"strings"
+
+	"github.com/cloudflare/tableflip"
+
+	"github.com/perennial-go/perennial/internal/ident"
 )
 
-// Listen returns the listener that a predecessor handed over for network
-// and addr, or a new one. TCP and Unix stream sockets can be handed over.
-// Several with one address, such as with port 0, are handed over in the
-// order in which they were asked for.
-// Its Accept waits while a successor is on probation. Call it before
-// Serving.
+// Listen returns the listener that the service manager or a predecessor
+// handed over for network and addr, or a new one. TCP and Unix stream sockets
+// can be handed over. Several with one address that ends in port 0 are handed
+// over in the order in which they were asked for; ListenNamed does not depend
+// on it.
+//
+// Its Accept waits while a successor is on probation. A socket that a release
+// does not ask for before Serving is closed when it commits, and the file of a
+// Unix socket removed. The file of a Unix socket on which nobody listens any
+// more, left by a kill, is replaced.
 func (u *Upgrader) Listen(network, addr string) (net.Listener, error) {
-	if u.lock == nil {
-		return nil, errors.New("upgrade: Listen before Open")
+	return u.ListenNamed("", network, addr)
+}
+
+// ListenNamed is Listen with a name of letters, digits and "._-@". Among the
+// sockets of the service manager (LISTEN_FDNAMES) those of this name come
+// first, whatever their address. And a listener on port 0 keeps its port
+// whatever else a release listens on, and in which order.
+func (u *Upgrader) ListenNamed(name, network, addr string) (net.Listener, error) {
+	if err := u.listenable(name); err != nil {
+		return nil, err
 	}
 	if u.flip == nil {
 		return net.Listen(network, addr)
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	name := u.listenerName(network, addr)
-	ln, err := u.flip.ListenWithCallback(network, name, func(network, _ string) (net.Listener, error) {
-		return net.Listen(network, addr)
-	})
+	ln, err := u.openStream(name, network, addr)
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s %s: %w", network, addr, err)
+		return nil, u.trouble(err)
 	}
-	u.listening[network+" "+addr]++
 	d, ok := ln.(deadliner)
 	if !ok {
-		return nil, errors.Join(fmt.Errorf("listen on %s: want a stream socket that can be handed over: %w", network, ErrNotSupported), ln.Close())
+		return nil, errors.Join(unfit(network), ln.Close())
 	}
 	return u.gate.wrap(d), nil
 }
 
-// listenerName is what a listener travels under to a successor. Several may
-// be asked for with one address that ends in port 0: they are told apart by
-// the order of the calls, which successor and incumbent share.
-func (u *Upgrader) listenerName(network, addr string) string {
-	if n := u.listening[network+" "+addr]; n > 0 && !strings.HasPrefix(network, "unix") {
-		return fmt.Sprintf("%s#%d", addr, n+1)
+func (u *Upgrader) listenable(name string) error {
+	if u.lock == nil {
+		return errors.New("upgrade: Listen before Open")
 	}
-	return addr
+	if name != "" && !ident.Valid(name, "._-@") {
+		return fmt.Errorf("upgrade: name of a listener %q: want letters, digits and ._-@, a letter or digit first", name)
+	}
+	return nil
+}
+
+// openStream finds the socket: from the service manager, from the
+// predecessor, or a new one.
+func (u *Upgrader) openStream(name, network, addr string) (ln net.Listener, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if a := u.activated.claim(name, network, addr); a != nil {
+		return net.FileListener(a.file)
+	}
+	key := u.socketKey(name, network, addr)
+	defer func() { u.sockets[network+" "+key] = err == nil }()
+	ln, err = u.flip.Listener(network, key)
+	if ln != nil || err != nil {
+		return ln, err
+	}
+	ln, err = net.Listen(network, addr)
+	if inUse(err) && removeDead(network, addr) {
+		ln, err = net.Listen(network, addr)
+	}
+	if err != nil {
+		return nil, err
+	}
+	shared, ok := ln.(tableflip.Listener)
+	if !ok {
+		return nil, errors.Join(unfit(network), ln.Close())
+	}
+	if err := u.flip.AddListener(network, key, shared); err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	return ln, u.made(network, addr)
+}
+
+func unfit(network string) error {
+	return fmt.Errorf("listen on %s: want a socket that can be handed over: %w", network, ErrNotSupported)
+}
+
+// socketKey is what a socket travels under to a successor. Several may be
+// asked for with one address that ends in port 0: they are told apart by
+// their names, else by the order of the calls, which successor and incumbent
+// share. A Unix socket's is its path: tableflip removes the file by it.
+func (u *Upgrader) socketKey(name, network, addr string) string {
+	if isUnix(network) {
+		return addr
+	}
+	if name != "" && strings.HasSuffix(addr, ":0") {
+		addr += "@" + name
+	}
+	key := addr
+	for n := 2; u.sockets[network+" "+key]; n++ {
+		key = fmt.Sprintf("%s#%d", addr, n)
+	}
+	return key
+}
+
+// trouble returns err; a successor also tells it to its incumbent, for whom
+// it explains a successor that ends soon after.
+func (u *Upgrader) trouble(err error) error {
+	if u.handover != nil {
+		// A failed write shows as the end of the stream.
+		_ = u.handover.send(frame{Kind: kindTrouble, Reason: err.Error()})
+	}
+	return err
 }

@@ -34,6 +34,8 @@ type rig struct {
 	cmd  *exec.Cmd
 	done chan struct{} // the first process has ended
 	log  string        // file
+	// command starts a binary; nil is exec.Command.
+	command func(binary string) *exec.Cmd
 }
 
 // newRig publishes a repository and starts version 1.0.0.
@@ -44,6 +46,21 @@ func newRig(tb testing.TB, probation time.Duration, failpoints map[string]string
 
 // newRigOf starts first.
 func newRigOf(tb testing.TB, first build, probation time.Duration, failpoints map[string]string) *rig {
+	tb.Helper()
+	r := prepareRig(tb, probation, failpoints)
+	r.first(first)
+	return r
+}
+
+// first starts b.
+func (r *rig) first(b build) {
+	r.Helper()
+	r.start(makeBinary(r, b))
+	r.Cleanup(r.stop)
+}
+
+// prepareRig publishes a repository.
+func prepareRig(tb testing.TB, probation time.Duration, failpoints map[string]string) *rig {
 	tb.Helper()
 	dir := tb.TempDir()
 	key := fixtureKey(tb, 1)
@@ -59,8 +76,6 @@ func newRigOf(tb testing.TB, first build, probation time.Duration, failpoints ma
 	if err != nil {
 		tb.Fatal(err)
 	}
-	r.start(makeBinary(tb, first))
-	tb.Cleanup(r.stop)
 	return r
 }
 
@@ -80,6 +95,9 @@ func (r *rig) run(command ...string) {
 	}
 	_ = os.Remove(r.env.Address)
 	r.cmd = exec.Command(command[0], command[1:]...) //nolint:gosec // the test's own
+	if r.command != nil {
+		r.cmd = r.command(command[0])
+	}
 	r.cmd.Env = append(os.Environ(), agentVariable+"="+string(env))
 	// A file, for a pipe would end with the first process.
 	out, err := os.OpenFile(r.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)

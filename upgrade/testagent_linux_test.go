@@ -51,7 +51,8 @@ type agentEnv struct {
 	Failpoints                map[string]string // by version, from Serving on
 	EarlyFailpoints           map[string]string // by version, from the start on
 	BusyLimit                 time.Duration
-	Accepts                   string // file in which accepted connections are noted; may be empty
+	Accepts                   string                  // file in which accepted connections are noted; may be empty
+	Sockets                   map[string][]testSocket // by version, besides the two of HTTP
 }
 
 // testAgent is the smallest host program: an HTTP server that can be asked
@@ -144,6 +145,11 @@ func serveTestAgent(ctx context.Context, u *Upgrader, env agentEnv, b build, hos
 		return err
 	}
 	defer func() { _ = second.Close() }()
+	sockets, err := openTestSockets(u, env, b)
+	if err != nil {
+		return err
+	}
+	defer sockets.close()
 	server := NewHTTPServer(&http.Server{Handler: testHandler(u, b, second.Addr().String()), ConnState: noteAccepts(env.Accepts)})
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ln) }()

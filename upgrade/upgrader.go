@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -49,13 +50,18 @@ type Upgrader struct {
 	once    sync.Once
 	inHost  atomic.Bool // a call of cfg.State has not returned
 
+	successor atomic.Int64 // see Successor
+
 	mu        sync.Mutex
 	status    Status
 	pending   *Request
-	inHand    string         // id of the request that is performed; may be empty
-	listening map[string]int // listeners by network and address
-	wake      chan struct{}
-	progress  time.Time
+	inHand    string          // id of the request that is performed; may be empty
+	sockets   map[string]bool // those in use, by network and key
+	activated activatedSockets
+	// socketFiles are the files of Unix sockets that this process made.
+	socketFiles map[string]fs.FileInfo
+	wake        chan struct{}
+	progress    time.Time
 }
 
 // New checks cfg and starts nothing.
@@ -65,13 +71,15 @@ func New(cfg Config) (*Upgrader, error) {
 		return nil, err
 	}
 	return &Upgrader{
-		cfg:       cfg,
-		log:       cfg.Logger,
-		gate:      newGate(),
-		active:    make(chan struct{}),
-		serving:   make(chan struct{}),
-		listening: map[string]int{},
-		wake:      make(chan struct{}, 1),
+		cfg:     cfg,
+		log:     cfg.Logger,
+		gate:    newGate(),
+		active:  make(chan struct{}),
+		serving: make(chan struct{}),
+		sockets: map[string]bool{},
+		wake:    make(chan struct{}, 1),
+
+		socketFiles: map[string]fs.FileInfo{},
 	}, nil
 }
 
@@ -96,7 +104,10 @@ func (u *Upgrader) Open(ctx context.Context) (err error) {
 		return fmt.Errorf("tableflip: %w", err)
 	}
 	if u.flip != nil && u.flip.HasParent() {
-		return u.inherit(ctx)
+		if err := u.inherit(ctx); err != nil {
+			return err
+		}
+		return u.inheritActivated()
 	}
 	if u.lock, err = lockState(u.cfg.StateDir); err != nil {
 		return err
@@ -111,6 +122,10 @@ func (u *Upgrader) Open(ctx context.Context) (err error) {
 		if err := u.flip.AddFile(lockName, u.lock); err != nil {
 			return err
 		}
+	}
+	// Not before boot, which may execute another release that needs them.
+	if err := u.takeActivated(); err != nil {
+		return err
 	}
 	if err := signLock(u.lock); err != nil {
 		u.log.Warn("the lock does not tell this process's pid", "error", err)
@@ -170,6 +185,7 @@ func (u *Upgrader) Serving() error {
 	var err error
 	u.once.Do(func() {
 		err = u.adoptRunning()
+		u.reportUnclaimed()
 		close(u.serving)
 	})
 	if err != nil {
@@ -196,6 +212,10 @@ func (u *Upgrader) inCharge() bool {
 		return u.handover == nil
 	}
 }
+
+// Successor is the pid of the process that has superseded this one, 0 while
+// there is none.
+func (u *Upgrader) Successor() int { return int(u.successor.Load()) }
 
 // Running is the release that this process executes.
 func (u *Upgrader) Running() Ref { return u.running.Ref }
@@ -268,6 +288,10 @@ func (u *Upgrader) Close() error {
 		u.flip.Stop()
 		<-u.flip.Exit()
 	}
+	if !u.inCharge() {
+		u.unmake()
+	}
+	u.closeActivated()
 	if u.handover != nil {
 		err = u.handover.close()
 	}
