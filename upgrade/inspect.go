@@ -71,7 +71,7 @@ func Inspect(stateDir string) (Report, error) {
 	if r.Hold, err = ReadHold(stateDir); err != nil {
 		return Report{}, err
 	}
-	if r.Retained, err = s.returnable(r.Current); err != nil {
+	if r.Retained, err = s.returnable(cur.Ref); err != nil {
 		return Report{}, err
 	}
 	if b := readBoots(stateDir); b.Starts > 0 {

@@ -45,7 +45,7 @@ func (s slots) retained(pin Pin, running string) (Slot, error) {
 
 // returnable lists the releases that a rollback can go to, the one that was
 // replaced last first.
-func (s slots) returnable(running string) ([]Ref, error) {
+func (s slots) returnable(running Ref) ([]Ref, error) {
 	complete, _, err := s.list()
 	if err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func (s slots) returnable(running string) ([]Ref, error) {
 	slices.SortFunc(complete, func(a, b Slot) int { return b.Retired.Compare(a.Retired) })
 	var refs []Ref
 	for _, slot := range complete {
-		if slot.Name() != running && !slot.Proven.IsZero() && (quarantine{s.stateDir}).check(slot.Ref, time.Now()) == nil {
+		if slot.Ref.Binary != running.Binary && !slot.Proven.IsZero() && (quarantine{s.stateDir}).check(slot.Ref, time.Now()) == nil {
 			refs = append(refs, slot.Ref)
 		}
 	}

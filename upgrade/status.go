@@ -68,7 +68,7 @@ func (u *Upgrader) standing() Status {
 	if s.Hold, err = ReadHold(u.cfg.StateDir); err != nil {
 		s.Hold = &Hold{Reason: err.Error()}
 	}
-	if s.Retained, err = u.slots.returnable(u.running.Name()); err != nil {
+	if s.Retained, err = u.slots.returnable(u.running.Ref); err != nil {
 		u.log.Warn("slots are not readable", "error", err)
 	}
 	return s
