@@ -17,12 +17,19 @@ import (
 // leave asks by the state directory and returns the request's id.
 func (r *rig) leave(req Request) string {
 	r.Helper()
-	waittest.Nil(r, "the first release is adopted", func() error { _, err := slots{r.env.StateDir}.current(); return err })
+	r.awaitAdopted()
 	asked, err := Ask(r.env.StateDir, req)
 	if err != nil {
 		r.Fatal(err)
 	}
 	return asked.ID
+}
+
+// awaitAdopted waits until there is a release to boot, which is a little
+// after the first start serves.
+func (r *rig) awaitAdopted() {
+	r.Helper()
+	waittest.Nil(r, "the first release is adopted", func() error { _, err := slots{r.env.StateDir}.current(); return err })
 }
 
 // followed is how the request called id ended.
@@ -112,6 +119,7 @@ func TestRequestThatWaitsOutlivesTheAgent(t *testing.T) {
 
 func TestNewestRequestLeftInTheStateDirectoryWins(t *testing.T) {
 	r := newRig(t, 100*time.Millisecond, nil)
+	r.awaitAdopted()
 	// Stopped, so that both requests wait.
 	if err := syscall.Kill(r.cmd.Process.Pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
