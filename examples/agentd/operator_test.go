@@ -2,9 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,6 +21,15 @@ func (s *site) ways() map[string][]string {
 		"by order":        {"--etcd", s.etcd.URL(), "--agent", "a1"},
 		"on its own host": {"--state-dir", s.state},
 	}
+}
+
+// startForGood is start, and waits until the release is one that boots, which
+// is a moment after it is ready.
+func (s *site) startForGood(more ...string) *process {
+	s.t.Helper()
+	p := s.start(more...)
+	waittest.Nil(s.t, "the release is adopted", func() error { _, err := upgrade.Inspect(s.state); return err })
+	return p
 }
 
 // operate runs a command of one or two words by a way.
@@ -44,7 +55,7 @@ func shows(t testing.TB, says []string, args ...string) {
 func TestRollbackByOrderNeedsNeitherRepositoryNorAnIndexInForce(t *testing.T) {
 	s := newSite(t)
 	s.release("1.0.0", "1.1.0")
-	s.start("--probation", "300ms")
+	s.startForGood("--probation", "300ms")
 	s.upgrade("1.1.0").ok(t)
 	shows(t, []string{"A rollback can go to: 1.0.0."}, "status", "--state-dir", s.state)
 	if err := os.RemoveAll(s.repo); err != nil {
@@ -89,7 +100,7 @@ func TestRollbackByOrderNeedsNeitherRepositoryNorAnIndexInForce(t *testing.T) {
 func TestRollbackByStateDirectoryWorksWhileEtcdIsAwayAndAnOldOrderDoesNotUndoIt(t *testing.T) {
 	s := newSite(t)
 	s.release("1.0.0", "1.1.0")
-	s.start("--probation", "300ms")
+	s.startForGood("--probation", "300ms")
 	var up upgrade.Status
 	if err := json.Unmarshal([]byte(s.upgrade("1.1.0", "-o", "json").ok(t).stdout), &up); err != nil {
 		t.Fatal(err)
@@ -129,7 +140,7 @@ func TestRollbackByStateDirectoryWorksWhileEtcdIsAwayAndAnOldOrderDoesNotUndoIt(
 func TestUpgradeAndRollbackOfAStateDirectoryWithoutItsAgent(t *testing.T) {
 	s := newSite(t)
 	s.release("1.0.0", "1.1.0")
-	p := s.start("--probation", "300ms")
+	p := s.startForGood("--probation", "300ms")
 	local := s.ways()["on its own host"]
 	operate(t, "upgrade", local, "--repo", s.repo, "--trust", s.trust, "1.1.0").ok(t)
 	p.stop()
@@ -139,7 +150,7 @@ func TestUpgradeAndRollbackOfAStateDirectoryWithoutItsAgent(t *testing.T) {
 		t.Errorf("current is %s; rollback says\n%s", s.current(), r.stdout)
 	}
 	operate(t, "rollback", local, "1.0.0").fails(t, 1, "nothing to do")
-	s.start()
+	s.startForGood()
 	if i := s.mustInfo(); i.Version != "1.0.0" {
 		t.Errorf("%s runs", i.Version)
 	}
@@ -148,7 +159,7 @@ func TestUpgradeAndRollbackOfAStateDirectoryWithoutItsAgent(t *testing.T) {
 func TestHeldAgentRefusesWhoeverAsksUntilTheHoldIsCleared(t *testing.T) {
 	s := newSite(t)
 	s.release("1.0.0", "1.1.0")
-	pid := s.start("--probation", "300ms").cmd.Process.Pid
+	pid := s.startForGood("--probation", "300ms").cmd.Process.Pid
 	for name, way := range s.ways() {
 		t.Run(name, func(t *testing.T) {
 			operate(t, "hold set", way, "--reason", "audit of "+name, "--by", "ops").ok(t)
@@ -170,7 +181,7 @@ func TestHeldAgentRefusesWhoeverAsksUntilTheHoldIsCleared(t *testing.T) {
 func TestClearedReleaseMayBeTriedAgain(t *testing.T) {
 	s := newSite(t)
 	s.release("1.0.0", "1.3.0")
-	s.start("--probation", "300ms")
+	s.startForGood("--probation", "300ms")
 	for name, way := range s.ways() {
 		t.Run(name, func(t *testing.T) {
 			s.upgrade("1.3.0").fails(t, 1, "exit status 2")
@@ -193,7 +204,7 @@ func TestBusyFilePutsAnUpgradeOffUnlessItIsForced(t *testing.T) {
 	s := newSite(t)
 	s.release("1.0.0", "1.1.0")
 	busy := writeFile(t, "counting the stock\nuntil noon\n")
-	s.start("--probation", "300ms", "--busy-file", busy)
+	s.startForGood("--probation", "300ms", "--busy-file", busy)
 	s.upgrade("1.1.0", "--wait", "2s").fails(t, 1, "1.1.0", "the order stands")
 	says := []string{"waits: the host program is busy: counting the stock"}
 	shows(t, says, "fleet", "--etcd", s.etcd.URL())
@@ -202,7 +213,7 @@ func TestBusyFilePutsAnUpgradeOffUnlessItIsForced(t *testing.T) {
 		t.Fatalf("a busy agent was upgraded to %s", i.Version)
 	}
 	// It takes the place of the one that waits.
-	s.upgrade("1.1.0", "--force").ok(t)
+	operate(t, "upgrade", s.ways()["on its own host"], "--repo", s.repo, "--trust", s.trust, "--force", "1.1.0").ok(t)
 	// Without the file the next does not wait; with it, it does until then.
 	done := make(chan result, 1)
 	go func() { done <- operate(t, "rollback", s.ways()["on its own host"]) }()
@@ -216,7 +227,7 @@ func TestBusyFilePutsAnUpgradeOffUnlessItIsForced(t *testing.T) {
 func TestStaleCommandIsRefusedWithWhatWasFound(t *testing.T) {
 	s := newSite(t)
 	s.release("1.0.0", "1.1.0")
-	pid := s.start().cmd.Process.Pid
+	pid := s.startForGood().cmd.Process.Pid
 	for name, way := range s.ways() {
 		t.Run(name, func(t *testing.T) {
 			args := []string{"--repo", s.repo, "--trust", s.trust, "--expect", "0.9.0", "1.1.0"}
@@ -225,4 +236,40 @@ func TestStaleCommandIsRefusedWithWhatWasFound(t *testing.T) {
 		})
 	}
 	s.upgrade("1.1.0", "--expect", "any").ok(t)
+}
+
+func TestCommandCarriesTheVersionThatItFoundUnlessToldOtherwise(t *testing.T) {
+	s := newSite(t)
+	s.release("1.0.0", "1.1.0")
+	pid := s.startForGood().cmd.Process.Pid
+	// Stopped, so that what it is asked stays where it is.
+	if err := sendSignal(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = sendSignal(pid, syscall.SIGCONT) }()
+	client := s.etcd.Client(t)
+	given := map[string]func() ([]byte, error){
+		"by order": func() ([]byte, error) {
+			res, err := client.Get(t.Context(), "/agents/order/a1")
+			if err != nil || len(res.Kvs) == 0 {
+				return nil, errors.Join(err, errors.New("no order"))
+			}
+			return res.Kvs[0].Value, nil
+		},
+		"on its own host": func() ([]byte, error) { return os.ReadFile(filepath.Join(s.state, "request.json")) },
+	}
+	for name, way := range s.ways() {
+		for expect, want := range map[string]string{"": "1.0.0", "any": "", "0.9.0": "0.9.0"} {
+			operate(t, "rollback", way, "--expect", expect, "--by", "ops", "--wait", "1ms").fails(t, 1, "the order stands")
+			data, err := given[name]()
+			var r upgrade.Request
+			if err == nil {
+				err = json.Unmarshal(data, &r)
+			}
+			if err != nil || r.Expect != want || r.By != "ops" || r.Action != upgrade.ActionRollback {
+				t.Errorf("%s with --expect %q: %s, %v; want it to expect %q", name, expect, data, err, want)
+			}
+		}
+	}
+	shows(t, []string{"Waiting: the rollback to the release before, asked for by ops"}, "status", "--state-dir", s.state)
 }
