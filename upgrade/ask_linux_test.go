@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -35,7 +36,9 @@ func (r *rig) awaitAdopted() {
 // followed is how the request called id ended.
 func (r *rig) followed(id string) Attempt {
 	r.Helper()
-	a, err := Follow(r.Context(), r.env.StateDir, id, func(Attempt) {})
+	ctx, cancel := context.WithTimeout(r.Context(), waittest.Patience)
+	defer cancel()
+	a, err := Follow(ctx, r.env.StateDir, id, func(Attempt) {})
 	if err != nil {
 		r.Fatal(err)
 	}

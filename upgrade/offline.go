@@ -67,7 +67,7 @@ func offline(stateDir string, last Attempt, r Request) (from, to Slot, err error
 		return from, to, err
 	}
 	if !last.State.Terminal() && last.State != Idle {
-		return from, to, fmt.Errorf("the journal shows an attempt in state %s that was interrupted: start the agent, which settles it", last.State)
+		return from, to, fmt.Errorf("the journal shows an attempt in state %s that was interrupted: start the agent, which ends it", last.State)
 	}
 	if err := held(stateDir); err != nil {
 		return from, to, err

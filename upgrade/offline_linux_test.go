@@ -79,7 +79,7 @@ func TestRollbackThatWasCutShortIsFinishedByTheNextStart(t *testing.T) {
 	if armErr := failpoint.Arm(""); armErr != nil || err == nil || r.current() != "1.1.0" {
 		t.Fatalf("%v, %v; current %s", err, armErr, r.current())
 	}
-	if _, err := RollBack(r.env.StateDir, Request{}); err == nil || !strings.Contains(err.Error(), "rolling_back") {
+	if _, err := RollBack(r.env.StateDir, Request{}); err == nil || !strings.Contains(err.Error(), "rolling_back that was interrupted: start the agent") {
 		t.Errorf("on top of one that was cut short: %v", err)
 	}
 	r.start(makeBinary(t, build{Version: "1.0.0"}))
