@@ -3,7 +3,6 @@ package upgrade
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -50,10 +49,13 @@ func (r *rig) awaitAnswered() {
 	r.Helper()
 	waittest.Nil(r, "the request does not wait any more", func() error {
 		_, err := os.Stat(filepath.Join(r.env.StateDir, askedFile))
+		if err == nil {
+			return errors.New("the file is still there")
+		}
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
-		return fmt.Errorf("the file is still there: %v", err)
+		return err
 	})
 }
 

@@ -53,7 +53,7 @@ func (s slots) returnable(running Ref) ([]Ref, error) {
 	slices.SortFunc(complete, func(a, b Slot) int { return b.Retired.Compare(a.Retired) })
 	var refs []Ref
 	for _, slot := range complete {
-		if slot.Ref.Binary != running.Binary && !slot.Proven.IsZero() && (quarantine{s.stateDir}).check(slot.Ref, time.Now()) == nil {
+		if slot.Ref.Binary != running.Binary && !slot.Proven.IsZero() && quarantine(s).check(slot.Ref, time.Now()) == nil {
 			refs = append(refs, slot.Ref)
 		}
 	}
