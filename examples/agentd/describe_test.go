@@ -76,3 +76,14 @@ func TestFleetShowsWhoIsHeldAndHowTheLastAttemptEnded(t *testing.T) {
 		t.Errorf("of a failure that has expired fleet shows %q", got)
 	}
 }
+
+func TestProgressTellsThatAnAttemptWaitsAlsoAfterItWasStaged(t *testing.T) {
+	var out strings.Builder
+	p := ticker{w: &out}
+	for _, why := range []string{"", "", "waits: busy", "waits: busy"} {
+		p.show(upgrade.Status{Attempt: upgrade.Attempt{State: upgrade.Staged, Reason: why}})
+	}
+	if lines := strings.Split(strings.TrimSpace(out.String()), "\n"); len(lines) != 2 || !strings.HasSuffix(lines[1], "staged: waits: busy") {
+		t.Errorf("the progress is %q", lines)
+	}
+}

@@ -9,16 +9,18 @@ import (
 	"github.com/perennial-go/perennial/upgrade"
 )
 
-// ticker prints an upgrade's steps, each once, and its download in tenths.
+// ticker prints an attempt's steps, each once and anew where it waits for
+// something else, and its download in tenths.
 type ticker struct {
 	w     io.Writer
 	state upgrade.State
+	why   string
 	tenth int64
 }
 
 func (t *ticker) show(s upgrade.Status) {
-	if s.State != t.state {
-		t.state, t.tenth = s.State, 0
+	if s.State != t.state || s.Reason != t.why {
+		t.state, t.why, t.tenth = s.State, s.Reason, 0
 		line := string(s.State)
 		switch {
 		case s.Reason != "":
