@@ -78,6 +78,40 @@ func (d *Directory) List(ctx context.Context) ([]Entry, error) {
 	return d.entries(values), nil
 }
 
+// Get returns the agent called id. The error wraps ErrNotRegistered if no live
+// agent has that id.
+func (d *Directory) Get(ctx context.Context, id string) (Entry, error) {
+	if err := etcdkv.ValidID(id); err != nil {
+		return Entry{}, err
+	}
+	values := map[string]etcdkv.Value{}
+	for _, key := range []string{d.keys.registry(id), d.keys.status(id)} {
+		res, err := d.client.Get(ctx, key)
+		if err != nil {
+			return Entry{}, fmt.Errorf("agent %s: etcd at %s: %w", id, d.addr, err)
+		}
+		for _, kv := range res.Kvs {
+			values[string(kv.Key)] = etcdkv.Value{Data: kv.Value}
+		}
+	}
+	res, err := d.client.Get(ctx, d.keys.plugin(id, ""), clientv3.WithPrefix())
+	if err != nil {
+		return Entry{}, fmt.Errorf("agent %s: etcd at %s: %w", id, d.addr, err)
+	}
+	for _, kv := range res.Kvs {
+		values[string(kv.Key)] = etcdkv.Value{Data: kv.Value}
+	}
+	entries := d.entries(values)
+	if len(entries) == 0 {
+		return Entry{}, unknownAgent(id)
+	}
+	return entries[0], nil
+}
+
+func unknownAgent(id string) error {
+	return fmt.Errorf("no live agent called %s is in the registry: %w; list those there are", id, ErrNotRegistered)
+}
+
 // Watch calls changed with all agents at first and after each change, until
 // ctx ends, whose error it returns. It outlasts outages of etcd; changed
 // sees the newest state, not every state.
@@ -174,7 +208,7 @@ func (d *Directory) Order(ctx context.Context, id string, r upgrade.Request) (Or
 		return Order{}, fmt.Errorf("order for %s: etcd at %s: %w", id, d.addr, err)
 	}
 	if !res.Succeeded {
-		return Order{}, fmt.Errorf("no live agent called %s is in the registry: %w; list those there are", id, ErrNotRegistered)
+		return Order{}, unknownAgent(id)
 	}
 	return order, nil
 }
@@ -218,6 +252,10 @@ func (d *Directory) Follow(ctx context.Context, order Order, id string, progress
 			if !answers(status, order.ID) {
 				return
 			}
+			if slices.Contains(status.Earlier, order.ID) {
+				stop(fmt.Errorf("the order has ended and another request has followed (%s): %w; the agent's log tells how it ended", status.OrderID, ErrReplaced))
+				return
+			}
 			last = status
 			progress(status)
 			if answered(status, order.ID) {
@@ -257,7 +295,7 @@ func (d *Directory) follow(v etcdkv.View, order Order, id string) (upgrade.Statu
 			return status.Upgrade, nil
 		}
 		if there.ID != order.ID {
-			return upgrade.Status{}, fmt.Errorf("%s asked for %s at %s: %w", there.By, there.Pin, there.At.Format(time.RFC3339), ErrReplaced)
+			return upgrade.Status{}, fmt.Errorf("%s asked for %s at %s: %w", there.By, strings.TrimSpace(string(there.Action)+" "+there.Pin.String()), there.At.Format(time.RFC3339), ErrReplaced)
 		}
 		if status.OrderError != "" {
 			return upgrade.Status{}, errors.New(status.OrderError)

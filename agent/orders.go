@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -64,12 +65,12 @@ func (o *orders) changed(v etcdkv.View) {
 // answers reports whether s tells what became of the order called id, or is
 // about to.
 func answers(s upgrade.Status, id string) bool {
-	return s.OrderID == id || (s.Answer != nil && s.Answer.OrderID == id)
+	return s.OrderID == id || (s.Answer != nil && s.Answer.OrderID == id) || slices.Contains(s.Earlier, id)
 }
 
 // answered reports whether s tells how the order called id ended.
 func answered(s upgrade.Status, id string) bool {
-	return (s.Answer != nil && s.Answer.OrderID == id) || (s.OrderID == id && s.State.Terminal())
+	return (s.Answer != nil && s.Answer.OrderID == id) || (s.OrderID == id && s.State.Terminal()) || slices.Contains(s.Earlier, id)
 }
 
 func parseOrder(key string, data []byte) (Order, error) {

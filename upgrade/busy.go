@@ -44,7 +44,7 @@ func (u *Upgrader) awaitIdle(ctx context.Context, r Request) error {
 			return nil
 		case <-look.C:
 		}
-		if next := u.waiting(); next != nil {
+		if next := u.newer(); next != nil {
 			return fmt.Errorf("%w: %s %s", errReplaced, next.Action, next.Pin)
 		}
 	}

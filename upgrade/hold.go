@@ -30,8 +30,11 @@ type Hold struct {
 }
 
 // SetHold holds the host of a state directory, also while its agent runs,
-// which sees it at its next request. Schema and Since are filled in.
+// which sees it within its HealthEvery. Schema and Since are filled in.
 func SetHold(stateDir string, h Hold) error {
+	if err := ownedByCaller(stateDir); err != nil {
+		return err
+	}
 	h.Schema, h.Since = holdSchema, time.Now().UTC()
 	if err := writeState(filepath.Join(stateDir, holdFile), h); err != nil {
 		return fmt.Errorf("hold cannot be written: %w", err)
@@ -71,8 +74,8 @@ func ReadHold(stateDir string) (*Hold, error) {
 }
 
 // held returns ErrHeld with what the hold says, nil without one.
-func (u *Upgrader) held() error {
-	h, err := ReadHold(u.cfg.StateDir)
+func held(stateDir string) error {
+	h, err := ReadHold(stateDir)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrHeld, err)
 	}

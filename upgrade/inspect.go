@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 )
 
 // Report is what a state directory holds, for people and scripts.
@@ -25,6 +26,20 @@ type Report struct {
 	Quarantine []Quarantined `json:"quarantine,omitempty"`
 	// Hold is set while the host is kept out of upgrades.
 	Hold *Hold `json:"hold,omitempty"`
+	// Retained are the releases that a rollback can go to, the one that ran
+	// last first.
+	Retained []Ref `json:"retained,omitempty"`
+	// Request waits to be taken up; see Ask.
+	Request *Request `json:"request,omitempty"`
+	// ColdStarts is set while the boot guard counts.
+	ColdStarts *ColdStarts `json:"cold_starts,omitempty"`
+}
+
+// ColdStarts is how often a release was started without becoming healthy.
+type ColdStarts struct {
+	Slot   string    `json:"slot"`
+	Starts int       `json:"starts"`
+	Since  time.Time `json:"since"`
 }
 
 // Inspect reads a state directory without changing anything, also while an
@@ -53,7 +68,16 @@ func Inspect(stateDir string) (Report, error) {
 	if r.Quarantine, err = (quarantine{stateDir}).entries(); err != nil {
 		return Report{}, err
 	}
-	r.Hold, err = ReadHold(stateDir)
+	if r.Hold, err = ReadHold(stateDir); err != nil {
+		return Report{}, err
+	}
+	if r.Retained, err = s.returnable(cur.Ref); err != nil {
+		return Report{}, err
+	}
+	if b := readBoots(stateDir); b.Starts > 0 {
+		r.ColdStarts = &ColdStarts{b.Slot, b.Starts, b.Since}
+	}
+	r.Request, err = readAsked(stateDir)
 	return r, err
 }
 

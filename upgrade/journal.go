@@ -16,6 +16,7 @@ const (
 	journalFile   = "journal.json"
 	journalSchema = 1
 	journalLimit  = 1 << 20
+	earlierMax    = 8
 )
 
 // Ref names a release on one host.
@@ -49,11 +50,23 @@ type Attempt struct {
 	// after its start.
 	Class Class `json:"class,omitempty"`
 	// Log holds the successor's last lines on stdout and stderr, at most 50.
-	Log     []string  `json:"log,omitempty"`
+	Log []string `json:"log,omitempty"`
+	// Earlier lists the ids of requests that ended before this one, the
+	// newest first and at most 8, so that none is performed twice.
+	Earlier []string  `json:"earlier,omitempty"`
 	Started time.Time `json:"started"`
 	Updated time.Time `json:"updated"`
 	// Deadline is when the present state is given up; zero where none is.
 	Deadline time.Time `json:"deadline,omitzero"`
+}
+
+// ended lists the ids of requests that have ended when the next one begins.
+func (a Attempt) ended() []string {
+	ids := a.Earlier
+	if a.OrderID != "" {
+		ids = append([]string{a.OrderID}, ids...)
+	}
+	return ids[:min(len(ids), earlierMax)]
 }
 
 // journal is the attempt in progress, or the last one, on disk. Its owner is
@@ -104,7 +117,7 @@ func (j *journal) begin(a Attempt) error {
 	if err := transition(j.last.State, Requested); err != nil {
 		return err
 	}
-	a.Schema, a.State = journalSchema, Requested
+	a.Schema, a.State, a.Earlier = journalSchema, Requested, j.last.ended()
 	return j.write(a)
 }
 
@@ -114,7 +127,7 @@ func (j *journal) abandon(a Attempt) error {
 	if err := transition(j.last.State, RollingBack); err != nil {
 		return err
 	}
-	a.Schema, a.State = journalSchema, RollingBack
+	a.Schema, a.State, a.Earlier = journalSchema, RollingBack, j.last.ended()
 	return j.write(a)
 }
 

@@ -36,8 +36,8 @@ type Quarantined struct {
 	Until time.Time `json:"until,omitzero"`
 }
 
-// active reports whether the entry keeps its release out at now.
-func (q Quarantined) active(now time.Time) bool {
+// Active reports whether the entry keeps its release out at now.
+func (q Quarantined) Active(now time.Time) bool {
 	return q.Until.IsZero() || now.Before(q.Until)
 }
 
@@ -46,6 +46,7 @@ const (
 	quarantineSchema = 1
 	quarantineLimit  = 1 << 20
 	quarantineMax    = 100
+	quarantineTold   = 10 // entries in Status
 )
 
 // quarantine keeps releases that failed out. The file is the truth, not this
@@ -99,7 +100,7 @@ func (q quarantine) check(ref Ref, now time.Time) error {
 		return err
 	}
 	for _, e := range entries {
-		if !e.is(ref) || !e.active(now) {
+		if !e.is(ref) || !e.Active(now) {
 			continue
 		}
 		until := "publish a fixed release, or clear it from quarantine"
@@ -156,19 +157,13 @@ func (q quarantine) clear(pin Pin) (cleared []Quarantined, err error) {
 	return cleared, err
 }
 
-// newest returns the latest failure, if any can be read.
-func (q quarantine) newest() *Quarantined {
-	entries, err := q.entries()
-	if err != nil || len(entries) == 0 {
-		return nil
-	}
-	return &entries[len(entries)-1]
-}
-
 // ClearQuarantine lets the releases that pin names be tried again: by
 // version, and by digest where that is set; a zero Pin means all. It returns
 // what it cleared, and may be called while an agent runs on stateDir. The
 // error wraps ErrNotFound if pin names none.
 func ClearQuarantine(stateDir string, pin Pin) ([]Quarantined, error) {
+	if err := ownedByCaller(stateDir); err != nil {
+		return nil, err
+	}
 	return quarantine{stateDir}.clear(pin)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -40,6 +41,23 @@ func (s slots) retained(pin Pin, running string) (Slot, error) {
 		want = pin.Version
 	}
 	return Slot{}, fmt.Errorf("%w: no %s is retained on this host, %s: go back to one of those, or publish the older code under a higher version", ErrNotFound, want, have)
+}
+
+// returnable lists the releases that a rollback can go to, the one that was
+// replaced last first.
+func (s slots) returnable(running Ref) ([]Ref, error) {
+	complete, _, err := s.list()
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(complete, func(a, b Slot) int { return b.Retired.Compare(a.Retired) })
+	var refs []Ref
+	for _, slot := range complete {
+		if slot.Ref.Binary != running.Binary && !slot.Proven.IsZero() && quarantine(s).check(slot.Ref, time.Now()) == nil {
+			refs = append(refs, slot.Ref)
+		}
+	}
+	return refs, nil
 }
 
 // verify compares the executable with the digest that it was staged for.

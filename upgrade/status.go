@@ -14,6 +14,12 @@ type Status struct {
 	Progress *Progress `json:"progress,omitempty"`
 	// LastFailed is the newest entry of the quarantine.
 	LastFailed *Quarantined `json:"last_failed,omitempty"`
+	// Quarantine holds its newest 10 entries, the newest last; those whose
+	// time is over among them.
+	Quarantine []Quarantined `json:"quarantine,omitempty"`
+	// Retained are the releases that a rollback can go to, the one that ran
+	// last first.
+	Retained []Ref `json:"retained,omitempty"`
 	// Hold is set while the host is kept out of upgrades.
 	Hold *Hold `json:"hold,omitempty"`
 	// Answer is how the last request ended that was no attempt.
@@ -38,17 +44,34 @@ func (u *Upgrader) Status() Status {
 
 // publish changes the status and tells the host.
 func (u *Upgrader) publish(edit func(*Status)) {
-	failed := u.quarantine.newest()
-	hold, err := ReadHold(u.cfg.StateDir)
-	if err != nil {
-		hold = &Hold{Reason: err.Error()}
-	}
+	there := u.standing()
 	u.mu.Lock()
 	edit(&u.status)
-	u.status.Running, u.status.LastFailed, u.status.Hold = u.running.Ref, failed, hold
+	u.status.Running, u.status.LastFailed, u.status.Quarantine = there.Running, there.LastFailed, there.Quarantine
+	u.status.Retained, u.status.Hold = there.Retained, there.Hold
 	status := u.status
 	u.mu.Unlock()
 	u.cfg.Host.Changed(status)
+}
+
+// standing reads what the status tells besides attempt and answer. What
+// cannot be read is missing from it: the report must not stop for it.
+func (u *Upgrader) standing() Status {
+	s := Status{Running: u.running.Ref}
+	failed, err := u.quarantine.entries()
+	if err != nil {
+		u.log.Warn("quarantine is not readable", "error", err)
+	}
+	if s.Quarantine = failed[max(0, len(failed)-quarantineTold):]; len(failed) > 0 {
+		s.LastFailed = &failed[len(failed)-1]
+	}
+	if s.Hold, err = ReadHold(u.cfg.StateDir); err != nil {
+		s.Hold = &Hold{Reason: err.Error()}
+	}
+	if s.Retained, err = u.slots.returnable(u.running.Ref); err != nil {
+		u.log.Warn("slots are not readable", "error", err)
+	}
+	return s
 }
 
 // move takes the attempt to the next state: journal first, then the report.

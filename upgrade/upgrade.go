@@ -29,7 +29,11 @@ func (u *Upgrader) attempt(ctx context.Context, r Request) error {
 		From: u.running.Ref,
 		To:   Ref{Version: r.Pin.Version, Manifest: r.Pin.Digest},
 	}
-	if err := u.journal.begin(attempt); err != nil {
+	err := u.journal.begin(attempt)
+	if err := u.takenUp(r.ID); err != nil {
+		return err
+	}
+	if err != nil {
 		// Nothing has begun, but whoever asked is waiting for an end.
 		attempt.Schema, attempt.State, attempt.Reason, attempt.Updated = journalSchema, Failed, err.Error(), now
 		u.publish(func(s *Status) { s.Attempt, s.Progress = attempt, nil })
@@ -67,7 +71,7 @@ func (u *Upgrader) admitted(ctx context.Context, r Request) (slot Slot, err erro
 	if r.runs(u.running.Ref) {
 		return Slot{}, errRunsAlready
 	}
-	if err := u.held(); err != nil {
+	if err := held(u.cfg.StateDir); err != nil {
 		return Slot{}, err
 	}
 	if err := r.expects(u.running.Ref); err != nil {

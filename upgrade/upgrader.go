@@ -43,6 +43,8 @@ type Upgrader struct {
 	running    Slot
 	adoptable  string    // the executable to adopt once it serves; may be empty
 	unsettled  bool      // this start is counted until the host is healthy
+	seen       outside   // what was published of it; Run's alone
+	dropped    string    // the request of the state directory that was settled last; Run's alone
 	handover   *handover // non-nil in a successor
 
 	active  chan struct{}
@@ -230,6 +232,7 @@ func (u *Upgrader) Run(ctx context.Context) error {
 			return err
 		}
 	}
+	u.seen = outsideOf(u.cfg.StateDir)
 	u.publish(func(s *Status) { s.Attempt = u.journal.last })
 	close(u.active)
 	u.collect()
@@ -237,18 +240,21 @@ func (u *Upgrader) Run(ctx context.Context) error {
 	look := time.NewTicker(u.cfg.HealthEvery)
 	defer look.Stop()
 	for {
-		if !u.unsettled || u.settle(u.cfg.Host.Failing(ctx)) {
-			look.Stop()
+		if u.unsettled {
+			u.settle(u.cfg.Host.Failing(ctx))
 		}
 		select {
 		case <-ctx.Done():
 			u.unsettle(began)
 			return ctx.Err()
 		case <-look.C:
-		case <-u.wake:
-			if err := u.next(ctx); errors.Is(err, ErrSuperseded) {
-				return err
+			if !u.notice() {
+				continue
 			}
+		case <-u.wake:
+		}
+		if err := u.next(ctx); errors.Is(err, ErrSuperseded) {
+			return err
 		}
 	}
 }
@@ -265,7 +271,10 @@ func (u *Upgrader) next(ctx context.Context) error {
 			u.log.Warn("the process before this one did not end well", "error", err)
 		}
 	}
-	r := u.take()
+	r := u.asked()
+	if r == nil {
+		r = u.take()
+	}
 	if r == nil {
 		return nil
 	}

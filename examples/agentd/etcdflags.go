@@ -28,6 +28,12 @@ type etcdFlags struct {
 }
 
 func (e *etcdFlags) add(cmd *cobra.Command) {
+	e.addOptional(cmd)
+	require(cmd, "etcd", "http://127.0.0.1:2379")
+}
+
+// addOptional is for commands that may do without etcd.
+func (e *etcdFlags) addOptional(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringSliceVar(&e.endpoints, "etcd", nil, "`URL` of etcd; several members separated by commas")
 	f.StringVar(&e.root, "etcd-root", "/agents/", "`prefix` of all keys")
@@ -36,12 +42,15 @@ func (e *etcdFlags) add(cmd *cobra.Command) {
 	f.StringVar(&e.key, "etcd-key", "", "PEM `file` of the client certificate's key")
 	f.StringVar(&e.user, "etcd-user", "", "`name` of the etcd user")
 	f.StringVar(&e.passwordFile, "etcd-password-file", "", "`file` with the etcd user's password")
-	require(cmd, "etcd", "http://127.0.0.1:2379")
 }
 
 // addTimeout is for commands that ask once and do not stay.
 func (e *etcdFlags) addTimeout(cmd *cobra.Command) {
 	e.add(cmd)
+	e.timeoutFlag(cmd)
+}
+
+func (e *etcdFlags) timeoutFlag(cmd *cobra.Command) {
 	cmd.Flags().DurationVar(&e.timeout, "timeout", 10*time.Second, "how long to wait for etcd")
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +21,7 @@ func newFleetCommand() *cobra.Command {
 	var watch bool
 	cmd := &cobra.Command{
 		Use:   "fleet",
-		Short: "List the agents: version, digest, state, health, last failure",
+		Short: "List the agents: version, digest, state, health, hold, last upgrade and failure",
 		Long: `fleet lists the agents that are registered, which is those that are alive.
 With --watch it prints the list anew after each change, as JSON one line each,
 until it is interrupted.`,
@@ -97,15 +98,15 @@ func printFleet(w io.Writer, entries []agent.Entry) error {
 		_, err := fmt.Fprintln(w, "no agent is registered")
 		return err
 	}
-	rows := [][]string{{"AGENT", "VERSION", "DIGEST", "STATE", "HEALTH", "CONFIG", "PLUGINS", "LAST FAILURE"}}
+	rows := [][]string{{"AGENT", "VERSION", "DIGEST", "STATE", "HEALTH", "CONFIG", "PLUGINS", "UPGRADES", "LAST FAILURE"}}
 	for _, e := range entries {
 		if e.Error != "" && e.Version == "" {
-			rows = append(rows, []string{e.ID, "-", "-", "-", "-", "-", "-", e.Error})
+			rows = append(rows, []string{e.ID, "-", "-", "-", "-", "-", "-", "-", oneLine(e.Error)})
 			continue
 		}
 		rows = append(rows, []string{
 			e.ID, e.Version, short(e.BinaryDigest), string(e.State.State),
-			healthOf(e.Status), configOf(e.Status), pluginsOf(e), failureOf(e),
+			healthOf(e.Status), configOf(e.Status), pluginsOf(e), upgradesOf(e.Status), failureOf(e, time.Now()),
 		})
 	}
 	return printTable(w, rows)
@@ -160,12 +161,33 @@ func pluginsOf(e agent.Entry) string {
 	return dash(strings.Join(all, ", "))
 }
 
+// upgradesOf is the hold, if there is one, and how the last attempt stands.
+func upgradesOf(s *agent.Status) string {
+	if s == nil {
+		return "-"
+	}
+	var all []string
+	if s.Upgrade.Hold != nil {
+		all = append(all, describeHold(s.Upgrade.Hold))
+	}
+	if a := s.Upgrade.Attempt; a.State != "" && a.State != upgrade.Idle {
+		text := fmt.Sprintf("%s to %s %s", actionOf(a), a.To.Version, a.State)
+		if a.By == bootGuard {
+			text = "boot guard gave up " + a.To.Version
+		} else if !a.State.Terminal() && a.Reason != "" {
+			text += ": " + a.Reason
+		}
+		all = append(all, text)
+	}
+	return oneLine(dash(strings.Join(all, "; ")))
+}
+
 // failureOf is what went wrong last: an upgrade, or the configuration.
-func failureOf(e agent.Entry) string {
+func failureOf(e agent.Entry, now time.Time) string {
 	var all []string
 	if e.Status != nil {
 		if f := e.Status.Upgrade.LastFailed; f != nil {
-			all = append(all, fmt.Sprintf("release %s: %s", f.Version, f.Reason))
+			all = append(all, fmt.Sprintf("release %s%s: %s", f.Version, bracket(f, now), f.Reason))
 		} else if a := e.Status.Upgrade.Attempt; a.State.Terminal() && a.State != upgrade.Committed && a.Reason != "" {
 			all = append(all, fmt.Sprintf("release %s: %s", a.To.Version, a.Reason))
 		}
@@ -176,5 +198,14 @@ func failureOf(e agent.Entry) string {
 	if e.Error != "" {
 		all = append(all, e.Error)
 	}
-	return strings.ReplaceAll(dash(strings.Join(all, "; ")), "\n", "; ")
+	return oneLine(dash(strings.Join(all, "; ")))
+}
+
+// bracket tells whether a release that failed is still refused. Releases that
+// know no class do not tell.
+func bracket(q *upgrade.Quarantined, now time.Time) string {
+	if q.Class == "" {
+		return ""
+	}
+	return " (" + string(q.Class) + ", " + describeExpiry(*q, now) + ")"
 }

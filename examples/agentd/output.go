@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -76,6 +77,9 @@ func dash(s string) string {
 	}
 	return s
 }
+
+// oneLine keeps a cell from breaking a table.
+func oneLine(s string) string { return strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ") }
 
 func stamp(t time.Time) string {
 	if t.IsZero() {

@@ -14,8 +14,8 @@ Every flag can also be given as an environment variable: --state-dir is
 AGENTD_STATE_DIR. A flag on the command line comes before the variable, the
 variable before the default. Lists are separated by commas.
 
-Exit codes: 0 success, 1 failure, 2 wrong usage; agentd upgrade ends with 0
-only if the upgrade was committed.`
+Exit codes: 0 success, 1 failure, 2 wrong usage; agentd upgrade and
+agentd rollback end with 0 only if what was asked for was committed.`
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
@@ -41,6 +41,9 @@ func newRoot() *cobra.Command {
 		newRunCommand(),
 		newEtcdCommand(),
 		newUpgradeCommand(),
+		newRollbackCommand(),
+		newHoldCommand(),
+		newQuarantineCommand(),
 		newFleetCommand(),
 		newKeysCommand(),
 		newReleaseCommand(),

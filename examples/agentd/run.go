@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"os"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -29,6 +31,9 @@ type runFlags struct {
 	groups    []string
 	probation time.Duration
 	retention time.Duration
+	keepBytes int64
+	busyFile  string
+	busyLimit time.Duration
 	ttl       time.Duration
 	heartbeat time.Duration
 	policy    upgrade.Policy
@@ -44,7 +49,8 @@ func newRunCommand() *cobra.Command {
 records in spool/*.ndjson, releases in slots/. It prints both addresses, so
 that port 0, which takes a free one, can be used; a successor keeps them.
 
-Without --repo and --trust it does all that and refuses upgrades. SIGTERM and
+Without --repo and --trust it does all that and refuses upgrades. What must
+not be interrupted puts them off by --busy-file, unless they are forced. SIGTERM and
 SIGINT end it after the requests in progress; so does a successor, after an
 upgrade, with exit code 0.`,
 		Example: `  agentd run --id a1 --etcd http://127.0.0.1:2379 --state-dir /var/lib/agentd \
@@ -68,6 +74,9 @@ upgrade, with exit code 0.`,
 	f.StringSliceVar(&r.groups, "group", nil, "configuration `group`; may be repeated, the later one wins")
 	f.DurationVar(&r.probation, "probation", 30*time.Second, "how long a new release serves before it is trusted")
 	f.DurationVar(&r.retention, "retention", 72*time.Hour, "how long a replaced release is kept")
+	f.Int64Var(&r.keepBytes, "retention-bytes", 1<<30, "how many `bytes` replaced releases may take; the one that ran last stays all the same")
+	f.StringVar(&r.busyFile, "busy-file", "", "while this `file` exists, upgrades and rollbacks wait; its first line says why")
+	f.DurationVar(&r.busyLimit, "busy-limit", time.Hour, "how long the busy file may put one off")
 	f.DurationVar(&r.ttl, "ttl", 30*time.Second, "how long the registration outlives the agent")
 	f.DurationVar(&r.heartbeat, "heartbeat", 5*time.Second, "pause between two heartbeats")
 	f.BoolVar(&r.policy.AllowMajor, "allow-major", false, "allow upgrades to another major version")
@@ -129,7 +138,10 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 	}
 	cfg.Plugins.Dir = r.plugins
 	cfg.Health.Checks = append([]health.Check{{Name: "spool", Every: 2 * time.Second, Func: s.checkSpool}}, faults(s.started)...)
-	cfg.Upgrade = upgrade.Config{Policy: r.policy, Probation: r.probation, Retention: r.retention, PluginAPI: pluginAPI, ConfigSchema: configSchema}
+	cfg.Upgrade = upgrade.Config{Policy: r.policy, Probation: r.probation, Retention: r.retention, RetentionBytes: r.keepBytes, BusyLimit: r.busyLimit, PluginAPI: pluginAPI, ConfigSchema: configSchema}
+	if r.busyFile != "" {
+		cfg.Upgrade.Busy = r.busy
+	}
 	if (r.releases.repo == "") != (r.releases.trust == "") {
 		return cfg, usagef("--repo and --trust belong together: give both, or none to refuse upgrades")
 	}
@@ -137,6 +149,20 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 		cfg.Upgrade.Source, cfg.Upgrade.Trust, err = r.releases.open()
 	}
 	return cfg, err
+}
+
+// busy is what the operator's file says that upgrades wait for. A file that
+// cannot be looked at is no reason to wait.
+func (r *runFlags) busy(context.Context) string {
+	text, err := os.ReadFile(r.busyFile)
+	if err != nil {
+		return ""
+	}
+	why, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
+	if why == "" {
+		why = r.busyFile + " exists"
+	}
+	return why
 }
 
 // What a release's requires is compared with.

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/perennial-go/perennial/agent"
+	"github.com/perennial-go/perennial/upgrade"
+)
+
+// registryHost reaches an agent by orders in etcd.
+type registryHost struct {
+	etcd      *etcdFlags
+	directory *agent.Directory
+	id        string
+	order     agent.Order
+}
+
+func (h *registryHost) name() string { return h.id }
+
+func (h *registryHost) close() { _ = h.directory.Close() }
+
+func (h *registryHost) status(ctx context.Context) (upgrade.Status, error) {
+	var e agent.Entry
+	err := h.etcd.ask(ctx, func(ctx context.Context) (err error) {
+		e, err = h.directory.Get(ctx, h.id)
+		return err
+	})
+	switch {
+	case err != nil:
+		return upgrade.Status{}, err
+	case e.Error != "":
+		return upgrade.Status{}, errors.New(e.Error)
+	case e.Status == nil:
+		e.Status = &agent.Status{}
+	}
+	s := e.Status.Upgrade
+	// The registration is written first.
+	s.Running = upgrade.Ref{Version: e.Version, Manifest: e.ManifestDigest, Binary: e.BinaryDigest}
+	return s, nil
+}
+
+func (h *registryHost) ask(ctx context.Context, r upgrade.Request) (string, error) {
+	err := h.etcd.ask(ctx, func(ctx context.Context) (err error) {
+		h.order, err = h.directory.Order(ctx, h.id, r)
+		return err
+	})
+	return h.order.ID, err
+}
+
+func (h *registryHost) follow(ctx context.Context, progress func(upgrade.Status)) (upgrade.Status, error) {
+	return h.directory.Follow(ctx, h.order, h.id, progress)
+}
+
+func (h *registryHost) settle(ctx context.Context, r upgrade.Request) error {
+	id, err := h.ask(ctx, r)
+	if err != nil {
+		return err
+	}
+	s, err := h.follow(ctx, func(upgrade.Status) {})
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s has not answered, order %s stands: %w", h.id, id, err)
+	case s.Answer != nil && s.Answer.Error != "":
+		return fmt.Errorf("%s refused: %s", h.id, s.Answer.Error)
+	}
+	return nil
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/perennial-go/perennial/upgrade"
+)
+
+// anyVersion is the --expect of those who do not care what runs.
+const anyVersion = "any"
+
+// order is what upgrade and rollback have in common: an agent is asked, and
+// what it does is followed to the end.
+type order struct {
+	target
+	expect string
+	by     string
+	force  bool
+	wait   time.Duration
+}
+
+// bind adds the flags to cmd and has it perform what request makes of the
+// arguments.
+func (o *order) bind(cmd *cobra.Command, request func(ctx context.Context, args []string, w io.Writer) (upgrade.Request, error)) {
+	output := formatFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		progress := cmd.OutOrStdout()
+		if output.json() {
+			progress = cmd.ErrOrStderr()
+		}
+		h, err := o.open(cmd)
+		if err != nil {
+			return err
+		}
+		defer h.close()
+		r, err := request(cmd.Context(), args, progress)
+		if err != nil {
+			return err
+		}
+		status, err := o.perform(cmd.Context(), h, r, progress)
+		if output.json() && status.OrderID != "" {
+			err = errors.Join(printJSON(cmd.OutOrStdout(), status), err)
+		}
+		return err
+	}
+	o.add(cmd)
+	f := cmd.Flags()
+	f.StringVar(&o.expect, "expect", "", "do it only if the agent runs this `version`, or version@sha256:digest, or any (default what it runs now)")
+	f.StringVar(&o.by, "by", "", "who asks, for the record (default user@host)")
+	f.BoolVar(&o.force, "force", false, "do it although the agent is busy, and beyond its budget of starts")
+	f.DurationVar(&o.wait, "wait", 30*time.Minute, "how long to follow it")
+}
+
+// requester is user@host as far as they can be told.
+func requester() string {
+	name, host := "unknown", "unknown"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if h, err := os.Hostname(); err == nil {
+		host = h
+	}
+	return name + "@" + host
+}
+
+// complete fills in who asks and what is expected to run. Both are looked up
+// here and not as defaults: that would cost every start.
+func (o *order) complete(ctx context.Context, h host, r upgrade.Request) (upgrade.Request, error) {
+	if r.By, r.Expect, r.Force = o.by, o.expect, o.force; r.By == "" {
+		r.By = requester()
+	}
+	switch r.Expect {
+	case anyVersion:
+		r.Expect = ""
+	case "":
+		now, err := h.status(ctx)
+		if err != nil {
+			return r, err
+		}
+		r.Expect = now.Running.Version
+	}
+	return r, nil
+}
+
+// perform returns nil only if what was asked for was committed.
+func (o *order) perform(ctx context.Context, h host, r upgrade.Request, w io.Writer) (upgrade.Status, error) {
+	r, err := o.complete(ctx, h, r)
+	if err != nil {
+		return upgrade.Status{}, err
+	}
+	if local, ok := h.(*localHost); ok && r.Action == upgrade.ActionRollback {
+		if report, err := upgrade.Inspect(local.dir); err != nil || !report.Running {
+			if err != nil {
+				return upgrade.Status{}, err
+			}
+			return local.rollBack(r, w)
+		}
+	}
+	id, err := h.ask(ctx, r)
+	if err != nil {
+		return upgrade.Status{}, err
+	}
+	say(w, "asked %s for it, order %s", h.name(), id)
+	return o.follow(ctx, h, r, w)
+}
+
+func (o *order) follow(ctx context.Context, h host, r upgrade.Request, w io.Writer) (upgrade.Status, error) {
+	limited, cancel := context.WithTimeout(ctx, o.wait)
+	defer cancel()
+	t := ticker{w: w}
+	status, err := h.follow(limited, t.show)
+	what := fmt.Sprintf("the %s of %s to %s", r.Action, h.name(), wanted(r.Pin))
+	switch {
+	case err != nil && ctx.Err() == nil && limited.Err() != nil:
+		return status, fmt.Errorf("want the end of %s within %v, found it %s: the order stands; see agentd fleet or agentd status, or follow longer with --wait", what, o.wait, dash(string(status.State)))
+	case err != nil:
+		return status, fmt.Errorf("lost sight of %s, the order stands unless it was replaced: %w", what, err)
+	case status.State != upgrade.Committed:
+		return status, fmt.Errorf("want %s on %s, found the %s %s and %s running: %s", wanted(r.Pin), h.name(), r.Action, status.State, status.Running.Version, dash(status.Reason))
+	}
+	return status, nil
+}
+
+// wanted puts what a request is about into words.
+func wanted(pin upgrade.Pin) string {
+	if pin.IsZero() {
+		return "the release before"
+	}
+	return pin.Version
+}

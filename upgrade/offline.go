@@ -1,0 +1,85 @@
+package upgrade
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/perennial-go/perennial/internal/failpoint"
+)
+
+// RollBack makes the retained release that r.Pin names current while no agent
+// runs on the state directory, so that the next start boots it; a zero Pin is
+// the release that ran before. It is for a release that does not come up to
+// where it could hear Ask. The journal tells of it as the rollback of the
+// release that was current, which stays retained.
+//
+// Neither hooks nor Host.Compatible are asked: they are the program's, which
+// does not run. Errors: ErrLocked if an agent runs, ErrHeld, ErrNotFound,
+// ErrQuarantined, or that the state expected is not there.
+func RollBack(stateDir string, r Request) (Attempt, error) {
+	if r.Action = ActionRollback; r.ID == "" {
+		r.ID = rand.Text()
+	}
+	if err := r.Validate(); err != nil {
+		return Attempt{}, err
+	}
+	if err := ownedByCaller(stateDir); err != nil {
+		return Attempt{}, err
+	}
+	lock, err := lockState(stateDir)
+	if err != nil {
+		return Attempt{}, err
+	}
+	defer func() { _ = lock.Close() }()
+	j, err := openJournal(stateDir)
+	if err != nil {
+		return Attempt{}, err
+	}
+	from, to, err := offline(stateDir, j.last, r)
+	if err != nil {
+		return Attempt{}, err
+	}
+	s, now := slots{stateDir}, time.Now().UTC()
+	// The direction of the record is that of what is taken back, so that a
+	// start which finds it half done goes on with it.
+	err = j.abandon(Attempt{
+		OrderID: r.ID, By: r.By, Action: ActionRollback, From: to.Ref, To: from.Ref, Started: now,
+		Reason: fmt.Sprintf("%s was current and was rolled back by hand while no agent ran", from.Version),
+	})
+	if err == nil {
+		err = failpoint.Hit("offline-begun")
+	}
+	if err == nil {
+		err = s.revert(j.last, now)
+	}
+	if err == nil {
+		err = j.move(RolledBack, nil)
+	}
+	return j.last, err
+}
+
+// offline finds what RollBack leads from and to.
+func offline(stateDir string, last Attempt, r Request) (from, to Slot, err error) {
+	s := slots{stateDir}
+	if from, err = s.current(); err != nil {
+		return from, to, err
+	}
+	if !last.State.Terminal() && last.State != Idle {
+		return from, to, fmt.Errorf("the journal shows an attempt in state %s that was interrupted: start the agent, which ends it", last.State)
+	}
+	if err := held(stateDir); err != nil {
+		return from, to, err
+	}
+	if err := r.expects(from.Ref); err != nil {
+		return from, to, err
+	}
+	if r.runs(from.Ref) {
+		return from, to, errors.New("nothing to do: " + from.Version + " is current already")
+	}
+	if to, err = s.retained(r.Pin, from.Name()); err != nil {
+		return from, to, err
+	}
+	return from, to, (quarantine{stateDir}).check(to.Ref, time.Now())
+}
