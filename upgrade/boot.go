@@ -173,7 +173,7 @@ func (u *Upgrader) resume(cur Slot) error {
 // were finished here.
 func (u *Upgrader) finishRollback(last Attempt) error {
 	return u.rolledBack(func(a *Attempt) {
-		if last.By != byBootGuard {
+		if !last.Abandoned {
 			a.Reason = "finished at start: " + last.Reason
 		}
 	})

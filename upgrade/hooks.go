@@ -14,6 +14,11 @@ type Change struct {
 	OrderID string
 	// Reason says why it was rolled back; empty before.
 	Reason string
+	// Committed is true where To had been committed, perhaps long ago, and is
+	// left by the boot guard or by RollBack: what the host program has stored
+	// since then is newer than what BeforeStart saw, and to put that back
+	// would lose it.
+	Committed bool
 }
 
 // Hooks let the host program prepare for a change and undo what it prepared,
@@ -69,7 +74,7 @@ func (h Hooks) run(ctx context.Context, name string, f hook, c Change) <-chan er
 }
 
 func (a Attempt) change() Change {
-	return Change{From: a.From, To: a.To, OrderID: a.OrderID, Reason: a.Reason}
+	return Change{From: a.From, To: a.To, OrderID: a.OrderID, Reason: a.Reason, Committed: a.Abandoned}
 }
 
 func (u *Upgrader) beforeStart(ctx context.Context) error {

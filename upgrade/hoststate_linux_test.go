@@ -321,7 +321,7 @@ func TestOlderSuccessorIsSentNoState(t *testing.T) {
 // The death of a process may be noticed before its last frame is read.
 func TestLastWordsOfADeadSuccessorAreTheReason(t *testing.T) {
 	near, far := connPair(t)
-	dead := &trial{conn: near, quit: make(chan struct{})}
+	dead := &trial{conn: near, far: far, quit: make(chan struct{}), family: &family{pid: 1}}
 	defer close(dead.quit)
 	dead.in = readFrames(near, dead.quit)
 	for _, f := range []frame{{Kind: kindHello}, {Kind: kindFailed, Reason: "no sessions " + strings.Repeat("!", 2*reasonLimit)}} {
@@ -329,7 +329,7 @@ func TestLastWordsOfADeadSuccessorAreTheReason(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	f := dead.died(errors.New("tableflip: child exited: exit status 1"))
+	f := dead.died(errors.New("tableflip: child pid=1 exited: exit status 1"))
 	if !strings.Contains(f.reason, "the successor gave up: no sessions !") || len(f.reason) > reasonLimit+100 || f.class != BadBinary {
 		t.Errorf("class %s, %d bytes: %.100s", f.class, len(f.reason), f.reason)
 	}

@@ -53,9 +53,12 @@ type Attempt struct {
 	Log []string `json:"log,omitempty"`
 	// Earlier lists the ids of requests that ended before this one, the
 	// newest first and at most 8, so that none is performed twice.
-	Earlier []string  `json:"earlier,omitempty"`
-	Started time.Time `json:"started"`
-	Updated time.Time `json:"updated"`
+	Earlier []string `json:"earlier,omitempty"`
+	// Abandoned is set where a release is left that had been committed: by the
+	// boot guard, or by RollBack.
+	Abandoned bool      `json:"abandoned,omitempty"`
+	Started   time.Time `json:"started"`
+	Updated   time.Time `json:"updated"`
 	// Deadline is when the present state is given up; zero where none is.
 	Deadline time.Time `json:"deadline,omitzero"`
 }
@@ -127,7 +130,7 @@ func (j *journal) abandon(a Attempt) error {
 	if err := transition(j.last.State, RollingBack); err != nil {
 		return err
 	}
-	a.Schema, a.State, a.Earlier = journalSchema, RollingBack, j.last.ended()
+	a.Schema, a.State, a.Abandoned, a.Earlier = journalSchema, RollingBack, true, j.last.ended()
 	return j.write(a)
 }
 

@@ -230,7 +230,7 @@ func TestWhatADeadSuccessorSaidLastIsReadBeforeItIsJudged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := &trial{quit: make(chan struct{})}
+	tr := &trial{quit: make(chan struct{}), family: &family{pid: 1}}
 	if tr.conn, err = fileConn(near); err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +244,7 @@ func TestWhatADeadSuccessorSaidLastIsReadBeforeItIsJudged(t *testing.T) {
 		}
 	}
 	tr.in = readFrames(tr.conn, tr.quit)
-	if f := tr.died(errors.New("exit status 1")); !strings.Contains(f.reason, "exit status 1; it said: no such address") {
+	if f := tr.died(errors.New("child pid=1 exited: exit status 1")); !strings.Contains(f.reason, "exit status 1; it said: no such address") {
 		t.Errorf("the reason is %q", f.reason)
 	}
 }
