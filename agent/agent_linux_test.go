@@ -199,7 +199,7 @@ func TestUnreadableOrderIsToldAndChangesNothing(t *testing.T) {
 	for _, c := range []struct{ value, want string }{
 		{`{`, "not JSON"},
 		{`{"schema":2}`, "schema 2"},
-		{`{"schema":1,"id":"x","action":"dance"}`, `action "dance"`},
+		{`{"schema":1,"id":"x","action":"dance"}`, `asks for "dance"`},
 		{`{"schema":1,"id":"x","action":"upgrade","pin":{"version":"latest"}}`, "write the version"},
 	} {
 		if _, err := client.Put(f.ctx(), newKeys("").order("a1"), c.value); err != nil {
