@@ -320,7 +320,8 @@ func (t *trial) undoCommit(f failure) error {
 		err = t.slots.prove(old, time.Now())
 	}
 	t.slot.Proven = time.Time{}
-	return errors.Join(t.rollBack(f), resumed, err, t.slot.save())
+	// It may have signed already.
+	return errors.Join(t.rollBack(f), resumed, err, t.slot.save(), signLock(t.lock))
 }
 
 // rollBack resumes serving at once, makes sure that the successor is gone,

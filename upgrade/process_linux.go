@@ -50,17 +50,33 @@ func eachProcess(visit func(pid int, exe string) bool) {
 	}
 }
 
-// parentOf reads field 4 of /proc/PID/stat (proc(5)); the command in field 2
-// may hold spaces and parentheses, so it is skipped from the right.
+// parentOf returns the pid of pid's parent, 0 if it is not known.
 func parentOf(pid int) int {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	fields := processStat(pid)
 	if len(fields) < 2 {
 		return 0
 	}
 	parent, _ := strconv.Atoi(string(fields[1]))
 	return parent
+}
+
+// processState returns the letter of pid's state, 0 where there is no such
+// process.
+func processState(pid int) byte {
+	fields := processStat(pid)
+	if len(fields) == 0 {
+		return 0
+	}
+	return fields[0][0]
+}
+
+// processStat returns the fields of /proc/PID/stat (proc(5)) from the third
+// on; the command in field 2 may hold spaces and parentheses, so it is
+// skipped from the right.
+func processStat(pid int) [][]byte {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil
+	}
+	return bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 }

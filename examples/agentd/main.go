@@ -15,6 +15,8 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+
+	"github.com/perennial-go/perennial/upgrade"
 )
 
 // version is set by -ldflags "-X main.version=1.2.3".
@@ -42,6 +44,10 @@ func usagef(format string, args ...any) error {
 func report(w io.Writer, err error) int {
 	if err == nil {
 		return 0
+	}
+	if exit, ok := errors.AsType[*upgrade.ExitError](err); ok && exit.Code < 128 {
+		// The process that this one supervised has said why.
+		return exit.Code
 	}
 	// Joined errors come on lines of their own.
 	_, _ = fmt.Fprintln(w, "agentd:", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
