@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -17,10 +18,12 @@ const (
 	// supervisorVariable holds the supervisor's pid, in every process that it
 	// supervises.
 	supervisorVariable = "PERENNIAL_SUPERVISOR"
-	// followsVariable holds the pids of the supervisor and of the process
-	// that it follows, 0 for one that is still to be started, in a supervisor
-	// that has executed another release or itself.
+	// followsVariable is set in a supervisor that has executed another
+	// release: its pid, the pid of the process that it follows, and two
+	// descriptors of its keeper, 0 if it has none.
 	followsVariable = "PERENNIAL_SUPERVISES"
+	// keepsVariable is set in a supervisor's keeper: the supervisor's pid.
+	keepsVariable = "PERENNIAL_KEEPS"
 	// successorVariable is set by tableflip in a successor.
 	successorVariable = "TABLEFLIP_HAS_PARENT_7DIU3"
 )
@@ -86,8 +89,9 @@ func (e *ExitError) Error() string { return "the agent ended: " + e.Reason }
 // process is not the author's program: what the program has set up with
 // os/signal is taken down. SIGINT, SIGTERM and the end of ctx stop the agent
 // whatever it is doing: they reach each process that takes over afterwards,
-// too. Signals that arrive while the supervisor executes another release wait
-// in the kernel.
+// too. A signal that arrives while the supervisor executes another release is
+// kept by a child that traces it meanwhile (ptrace). Where that is not allowed,
+// one in these milliseconds is lost, and SIGTERM or SIGQUIT ends the supervisor.
 //
 // When no process of the agent is left the supervisor ends all of its
 // descendants, SIGTERM first and SIGKILL after 5 s, and returns: nil after
@@ -116,8 +120,11 @@ func Supervise(ctx context.Context, cfg SuperviseConfig) (done bool, err error) 
 	if cfg.StateDir, err = filepath.Abs(cfg.StateDir); err != nil {
 		return true, err
 	}
-	if serving, ok := follows(os.Getenv(followsVariable)); ok {
-		return true, follow(ctx, cfg, serving)
+	if serving, k, ok := follows(os.Getenv(followsVariable)); ok {
+		return true, follow(ctx, cfg, serving, k)
+	}
+	if os.Getenv(keepsVariable) == strconv.Itoa(os.Getppid()) {
+		return true, keep(os.Getppid())
 	}
 	if boss, ok := supervisedBy(); ok {
 		beSupervised(cfg, boss)
@@ -126,18 +133,20 @@ func Supervise(ctx context.Context, cfg SuperviseConfig) (done bool, err error) 
 	if cfg.Mode == SuperviseNever || cfg.Mode == SuperviseAuto && os.Getpid() != 1 {
 		return false, nil
 	}
-	return true, becomeSupervisor(ctx)
+	return true, follow(ctx, cfg, 0, keeper{})
 }
 
 // follows reads followsVariable. A value that this process has inherited from
 // another one does not count.
-func follows(value string) (serving int, ok bool) {
+func follows(value string) (serving int, k keeper, ok bool) {
 	var self int
-	if n, err := fmt.Sscanf(value, "%d %d", &self, &serving); err != nil || n != 2 {
-		return 0, false
-	}
-	return serving, self == os.Getpid()
+	n, err := fmt.Sscanf(value, "%d %d %d %d", &self, &serving, &k.tells, &k.hears)
+	return serving, k, err == nil && n == 4 && self == os.Getpid()
 }
+
+// keeper is a supervisor's end of the process that keeps its signals: two
+// descriptors, which survive an exec.
+type keeper struct{ tells, hears int }
 
 // supervisedBy returns the pid of this process's supervisor. A variable that
 // was inherited by another agent, such as one started by a plugin, does not
@@ -179,11 +188,11 @@ func beSupervised(cfg SuperviseConfig, boss int) {
 }
 
 // superviseEnviron is this process's environment with one of the variables
-// above set and the other removed.
+// above set and the others removed.
 func superviseEnviron(name, value string) []string {
 	var env []string
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, followsVariable+"=") && !strings.HasPrefix(v, supervisorVariable+"=") {
+		if name, _, _ := strings.Cut(v, "="); !slices.Contains([]string{supervisorVariable, followsVariable, keepsVariable}, name) {
 			env = append(env, v)
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -23,28 +22,6 @@ const (
 	// after SIGTERM, and again after SIGKILL.
 	orphanPatience = 5 * time.Second
 )
-
-// becomeSupervisor executes this executable again, with the signals blocked
-// that a supervisor forwards. Go has no other way to block them on all of a
-// process's threads, and only so do they wait in the kernel while the
-// supervisor executes another release.
-func becomeSupervisor(ctx context.Context) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	unblock, err := block(forwarded())
-	if err != nil {
-		return err
-	}
-	defer unblock()
-	if ctx.Err() != nil {
-		return nil
-	}
-	exe, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	return fmt.Errorf("supervise: execute %s: %w", exe, syscall.Exec(exe, os.Args, superviseEnviron(followsVariable, strconv.Itoa(os.Getpid())+" 0")))
-}
 
 // supervisor is the state of a supervisor between two releases.
 type supervisor struct {
@@ -69,12 +46,13 @@ type supervisor struct {
 	rested  bool
 }
 
-// follow is the supervisor's life in one release.
-func follow(ctx context.Context, cfg SuperviseConfig, serving int) error {
-	// The thread that executes the next release must be one with the mask.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+// follow is the supervisor's life in one release. It follows serving, or
+// starts it.
+func follow(ctx context.Context, cfg SuperviseConfig, serving int, k keeper) error {
 	s := &supervisor{SuperviseConfig: cfg, log: cfg.Logger, serving: serving, told: map[int]bool{}}
+	s.signals = takeSignals()
+	defer s.signals.close()
+	kept := k.relieve()
 	var err error
 	if s.self, err = os.Stat("/proc/self/exe"); err != nil {
 		return err
@@ -82,28 +60,17 @@ func follow(ctx context.Context, cfg SuperviseConfig, serving int) error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl", err)
 	}
-	if s.signals, err = openSignals(forwarded()); err != nil {
+	if err := s.launch(ctx); err != nil || s.serving == 0 {
 		return err
 	}
-	defer s.signals.close()
-	early, err := s.signals.own(func() error { return s.launch() })
-	if err != nil {
-		return err
-	}
-	// What ends ctx in a supervisor is a signal that reached the program
-	// before it reached us, or the program itself.
-	stop := context.AfterFunc(ctx, func() { _ = unix.Kill(os.Getpid(), unix.SIGTERM) })
-	defer stop()
-	s.log.Info("supervising", "pid", os.Getpid(), "serving", s.serving)
-	for _, sig := range early {
-		s.forward(sig)
-	}
-	return s.watch()
+	s.log.Info("supervising", "pid", os.Getpid(), "serving", s.serving, "signals", len(kept))
+	s.forward(kept)
+	return s.watch(ctx)
 }
 
-// launch starts the serving process, unless it runs already.
-func (s *supervisor) launch() error {
-	if s.serving != 0 {
+// launch starts the serving process, unless it runs already or ctx has ended.
+func (s *supervisor) launch(ctx context.Context) error {
+	if s.serving != 0 || ctx.Err() != nil {
 		return nil
 	}
 	exe, err := os.Executable()
@@ -136,24 +103,30 @@ func closeActivated() {
 	}
 }
 
-func (s *supervisor) watch() error {
+func (s *supervisor) watch(ctx context.Context) error {
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	stop := ctx.Done()
 	for {
 		if s.reap(); s.serving == 0 {
 			s.log.Info("no process of the agent is left", "last", s.lastPID)
 			s.endDescendants()
 			return s.verdict()
 		}
-		pause := lookEvery
+		tick := look.C
 		if s.settle() {
-			pause = -1
+			tick = nil
 			s.rest()
 		}
-		sigs, err := s.signals.wait(pause)
-		if err != nil {
-			return err
-		}
-		for _, sig := range sigs {
-			s.forward(sig)
+		select {
+		case sig := <-s.signals.arrived:
+			s.forward([]unix.Signal{number(sig)})
+		case <-s.signals.child:
+		case <-stop:
+			// The program itself, or a signal that came before its handlers
+			// were taken down.
+			s.stopping, stop = true, nil
+		case <-tick:
 		}
 	}
 }
@@ -244,9 +217,34 @@ func (s *supervisor) renew() {
 		s.log.Warn("the current release cannot supervise: the one before goes on doing so", "current", path)
 		return
 	}
+	s.execute(path)
+}
+
+// execute replaces this process by path. It returns only on failure.
+func (s *supervisor) execute(path string) {
+	k, err := hireKeeper()
+	if err != nil {
+		s.log.Warn("a signal in the next milliseconds may be lost or end the supervisor", "error", err)
+		k = keeper{}
+	}
+	// What comes from here on is the keeper's.
+	s.forward(s.signals.hush())
+	if s.stopping {
+		s.resume(k)
+		return
+	}
 	s.log.Info("supervisor executes the current release", "path", path, "serving", s.serving)
-	err = syscall.Exec(path, os.Args, superviseEnviron(followsVariable, fmt.Sprintf("%d %d", os.Getpid(), s.serving)))
+	k.survive(true)
+	err = syscall.Exec(path, os.Args, superviseEnviron(followsVariable, fmt.Sprintf("%d %d %d %d", os.Getpid(), s.serving, k.tells, k.hears)))
+	k.survive(false)
 	s.log.Error("the current release could not be executed; the one before goes on supervising", "path", path, "error", err)
+	s.resume(k)
+}
+
+// resume listens to signals again.
+func (s *supervisor) resume(k keeper) {
+	s.signals.listen()
+	s.forward(k.relieve())
 }
 
 // understood reports whether the serving process has called Supervise: a
@@ -260,15 +258,16 @@ func (s *supervisor) understood(exe string) bool {
 	return err == nil && theirs == exe && string(data) == fmt.Sprintf("%d %s\n", s.serving, exe)
 }
 
-// forward sends sig to the process in charge. One that is being replaced is
-// told to stop as well: its successor may yet fail.
-func (s *supervisor) forward(sig unix.Signal) {
-	target := s.serving
-	if signed := s.signed(); signed != s.serving && s.holds(signed) {
-		target = signed
+// forward sends sigs to the process in charge.
+func (s *supervisor) forward(sigs []unix.Signal) {
+	for _, sig := range sigs {
+		target := s.serving
+		if signed := s.signed(); signed != s.serving && s.holds(signed) {
+			target = signed
+		}
+		s.kill(target, sig)
+		s.stopping = s.stopping || stops(sig)
 	}
-	s.kill(target, sig)
-	s.stopping = s.stopping || stops(sig)
 }
 
 // stops reports whether sig asks the agent to stop.
@@ -289,6 +288,9 @@ func (s *supervisor) kill(pid int, sig unix.Signal) {
 // endDescendants ends what the agent has left, for the supervisor's end
 // would otherwise leave it to somebody else.
 func (s *supervisor) endDescendants() {
+	// An orphan's end is told to its new parent, but a grandchild's is not.
+	look := time.NewTicker(lookEvery / 10)
+	defer look.Stop()
 	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
 		sent := map[int]bool{}
 		for limit := time.Now().Add(orphanPatience); time.Now().Before(limit); {
@@ -303,8 +305,9 @@ func (s *supervisor) endDescendants() {
 					s.kill(pid, sig)
 				}
 			}
-			if _, err := s.signals.wait(20 * time.Millisecond); err != nil {
-				s.log.Error("waiting for what is left of the agent", "error", err)
+			select {
+			case <-s.signals.child:
+			case <-look.C:
 			}
 		}
 	}

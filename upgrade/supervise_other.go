@@ -7,12 +7,10 @@ import (
 	"fmt"
 )
 
-func becomeSupervisor(context.Context) error {
+func follow(context.Context, SuperviseConfig, int, keeper) error {
 	return fmt.Errorf("supervise: %w; set it to never", ErrNotSupported)
 }
 
-func follow(context.Context, SuperviseConfig, int) error {
-	return fmt.Errorf("supervise: %w", ErrNotSupported)
-}
+func keep(int) error { return fmt.Errorf("supervise: %w", ErrNotSupported) }
 
 func descends(_, _ int) bool { return false }

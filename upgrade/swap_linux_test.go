@@ -33,10 +33,20 @@ type rig struct {
 	cmd  *exec.Cmd
 	done chan struct{} // the first process has ended
 	log  string        // file
+	// within is the command that starts the agent; none by default.
+	within []string
 }
 
 // newRig publishes a repository and starts version 1.0.0.
 func newRig(tb testing.TB, probation time.Duration, failpoints map[string]string) *rig {
+	tb.Helper()
+	r := prepareRig(tb, probation, failpoints)
+	r.start(makeBinary(tb, build{Version: "1.0.0"}))
+	tb.Cleanup(r.stop)
+	return r
+}
+
+func prepareRig(tb testing.TB, probation time.Duration, failpoints map[string]string) *rig {
 	tb.Helper()
 	dir := tb.TempDir()
 	key := fixtureKey(tb, 1)
@@ -52,8 +62,6 @@ func newRig(tb testing.TB, probation time.Duration, failpoints map[string]string
 	if err != nil {
 		tb.Fatal(err)
 	}
-	r.start(makeBinary(tb, build{Version: "1.0.0"}))
-	tb.Cleanup(r.stop)
 	return r
 }
 
@@ -66,6 +74,9 @@ func (r *rig) start(binary string) {
 	}
 	_ = os.Remove(r.env.Address)
 	r.cmd = exec.Command(binary)
+	if len(r.within) > 0 {
+		r.cmd = exec.Command(r.within[0], append(r.within[1:], binary)...)
+	}
 	r.cmd.Env = append(os.Environ(), agentVariable+"="+string(env))
 	// A file, for a pipe would end with the first process.
 	out, err := os.OpenFile(r.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)

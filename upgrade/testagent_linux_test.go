@@ -47,6 +47,7 @@ type agentEnv struct {
 	Address                   string // file to which the address is written
 	Probation                 time.Duration
 	Failpoints                map[string]string // by version
+	Supervise                 Supervision
 }
 
 // testAgent is the smallest host program: an HTTP server that can be asked
@@ -74,6 +75,13 @@ func testAgent() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	if b.Fault != "unsupervised" {
+		done, err := Supervise(ctx, SuperviseConfig{StateDir: env.StateDir, Mode: env.Supervise, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+		if done || err != nil {
+			return err
+		}
+	}
+	noteSignals(env)
 	host := &testHost{fault: b.Fault}
 	u, err := newTestUpgrader(env, b, host)
 	if err != nil {
@@ -159,6 +167,7 @@ func testHandler(u *Upgrader, b build, second string) http.Handler {
 		u.Request(Request{ID: r.URL.Query().Get("id"), Pin: pin})
 		w.WriteHeader(http.StatusAccepted)
 	})
+	superviseHandlers(mux)
 	return mux
 }
 
