@@ -118,15 +118,14 @@ func (s *supervisor) watch(ctx context.Context) error {
 			tick = nil
 			s.rest()
 		}
-		select {
-		case sig := <-s.signals.arrived:
-			s.forward([]unix.Signal{number(sig)})
-		case <-s.signals.child:
-		case <-stop:
-			// The program itself, or a signal that came before its handlers
-			// were taken down.
+		sig, stopped := s.signals.wait(tick, stop)
+		if stopped {
+			// By the program itself, or by a signal that came before its
+			// handlers were taken down.
 			s.stopping, stop = true, nil
-		case <-tick:
+		}
+		if sig != 0 {
+			s.forward([]unix.Signal{sig})
 		}
 	}
 }

@@ -3,6 +3,8 @@ package upgrade
 import (
 	"os"
 	"os/signal"
+	"reflect"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,41 +27,45 @@ func forwarded() []unix.Signal {
 	return set
 }
 
-// signals is where a supervisor learns what happens.
+// signals is where a supervisor learns what happens. Each signal has a channel
+// of its own, so that many of one kind never crowd out one of another.
 type signals struct {
-	set     []os.Signal
-	arrived chan os.Signal
+	set     []unix.Signal
+	arrived []chan os.Signal
 	child   chan os.Signal // a child has ended
 }
 
 // takeSignals takes the signals away from the program's handlers.
 func takeSignals() *signals {
-	s := &signals{child: make(chan os.Signal, 1)}
-	for _, sig := range forwarded() {
-		s.set = append(s.set, sig)
+	s := &signals{set: forwarded(), child: make(chan os.Signal, 1)}
+	for _, sig := range s.set {
+		s.arrived = append(s.arrived, make(chan os.Signal, 1))
+		signal.Reset(sig)
 	}
-	s.arrived = make(chan os.Signal, 2*len(s.set))
-	signal.Reset(s.set...)
 	s.listen()
 	signal.Notify(s.child, unix.SIGCHLD)
 	return s
 }
 
-func (s *signals) listen() { signal.Notify(s.arrived, s.set...) }
+func (s *signals) listen() {
+	for i, sig := range s.set {
+		signal.Notify(s.arrived[i], sig)
+	}
+}
 
 // hush ends listen and returns what had arrived before.
 func (s *signals) hush() []unix.Signal {
-	// This waits until each has been told that the kernel had delivered.
-	signal.Stop(s.arrived)
 	var rest []unix.Signal
-	for {
+	for i, sig := range s.set {
+		// This waits until it has been told what the kernel had delivered.
+		signal.Stop(s.arrived[i])
 		select {
-		case sig := <-s.arrived:
-			rest = append(rest, number(sig))
+		case <-s.arrived[i]:
+			rest = append(rest, sig)
 		default:
-			return rest
 		}
 	}
+	return rest
 }
 
 func (s *signals) close() {
@@ -67,8 +73,20 @@ func (s *signals) close() {
 	signal.Stop(s.child)
 }
 
-// number is sig as the system calls know it; all that os/signal delivers is.
-func number(sig os.Signal) unix.Signal {
-	n, _ := sig.(unix.Signal)
-	return n
+// wait returns the signal that has arrived, 0 for anything else to look at:
+// the end of a child, a tick, or the end of stop.
+func (s *signals) wait(tick <-chan time.Time, stop <-chan struct{}) (sig unix.Signal, stopped bool) {
+	others := []any{s.child, tick, stop}
+	cases := make([]reflect.SelectCase, 0, len(s.set)+len(others))
+	for _, c := range s.arrived {
+		cases = append(cases, reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(c)})
+	}
+	for _, c := range others {
+		cases = append(cases, reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(c)})
+	}
+	n, _, _ := reflect.Select(cases)
+	if n < len(s.set) {
+		return s.set[n], false
+	}
+	return 0, n == len(cases)-1
 }

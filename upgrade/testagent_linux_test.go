@@ -48,6 +48,7 @@ type agentEnv struct {
 	Probation                 time.Duration
 	Failpoints                map[string]string // by version
 	Supervise                 Supervision
+	HealthEvery               time.Duration // default 50 ms
 }
 
 // testAgent is the smallest host program: an HTTP server that can be asked
@@ -107,11 +108,14 @@ func newTestUpgrader(env agentEnv, b build, host Host) (*Upgrader, error) {
 	if err != nil {
 		return nil, err
 	}
+	if env.HealthEvery == 0 {
+		env.HealthEvery = 50 * time.Millisecond
+	}
 	var trust Trust
 	trust.Keys = append(trust.Keys, key)
 	return New(Config{
 		StateDir: env.StateDir, Name: "demo", Version: b.Says, Source: source, Trust: trust,
-		StartTimeout: 3 * time.Second, Probation: env.Probation, HealthEvery: 50 * time.Millisecond,
+		StartTimeout: 3 * time.Second, Probation: env.Probation, HealthEvery: env.HealthEvery,
 		Host: host, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 }
