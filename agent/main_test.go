@@ -34,6 +34,7 @@ type build struct {
 type agentEnv struct {
 	ID, Etcd, StateDir, Repository, Key string
 	TTL, Connect                        time.Duration
+	Supervise                           upgrade.Supervision
 }
 
 const agentVariable = "PERENNIAL_TEST_AGENT"
@@ -81,7 +82,8 @@ func testAgent(b build) error {
 		ID: env.ID, Name: "demo", Version: b.Version, Groups: []string{"web"}, Labels: map[string]string{"env": "test"},
 		Etcd: EtcdConfig{Endpoints: []string{env.Etcd}}, StateDir: env.StateDir,
 		TTL: env.TTL, HeartbeatEvery: env.TTL / 5, ConnectTimeout: env.Connect,
-		Settings: store, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Supervise: env.Supervise,
+		Settings:  store, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Upgrade: upgrade.Config{Source: source, Probation: 500 * time.Millisecond, HealthEvery: 50 * time.Millisecond},
 		Drain:   upgrade.Drain{Idle: time.Millisecond},
 		Start: func(_ context.Context, a *Agent) error {

@@ -18,6 +18,9 @@ const (
 	// lookEvery is the pause between two looks at what no signal tells: who
 	// signs the lock, and whether current has moved.
 	lookEvery = 200 * time.Millisecond
+	// restAfter is when the start of the program, with its garbage and all that
+	// it reads of its executable, is over.
+	restAfter = time.Second
 	// orphanPatience is how long what is left of the agent may take to end
 	// after SIGTERM, and again after SIGKILL.
 	orphanPatience = 5 * time.Second
@@ -106,7 +109,7 @@ func closeActivated() {
 func (s *supervisor) watch(ctx context.Context) error {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
-	stop := ctx.Done()
+	stop, begun := ctx.Done(), time.Now()
 	for {
 		if s.reap(); s.serving == 0 {
 			s.log.Info("no process of the agent is left", "last", s.lastPID)
@@ -114,9 +117,8 @@ func (s *supervisor) watch(ctx context.Context) error {
 			return s.verdict()
 		}
 		tick := look.C
-		if s.settle() {
+		if s.settle() && s.rested {
 			tick = nil
-			s.rest()
 		}
 		sig, stopped := s.signals.wait(tick, stop)
 		if stopped {
@@ -124,8 +126,11 @@ func (s *supervisor) watch(ctx context.Context) error {
 			// handlers were taken down.
 			s.stopping, stop = true, nil
 		}
-		if sig != 0 {
+		switch {
+		case sig != 0:
 			s.forward([]unix.Signal{sig})
+		case s.renewed == s.serving && time.Since(begun) > restAfter:
+			s.rest()
 		}
 	}
 }
