@@ -18,8 +18,8 @@ const (
 	// lookEvery is the pause between two looks at what no signal tells: who
 	// signs the lock, and whether current has moved.
 	lookEvery = 200 * time.Millisecond
-	// restAfter is when the start of the program, with its garbage and all that
-	// it reads of its executable, is over.
+	// restAfter is how long nothing has to happen before the supervisor gives
+	// its memory back.
 	restAfter = time.Second
 	// orphanPatience is how long what is left of the agent may take to end
 	// after SIGTERM, and again after SIGKILL.
@@ -46,7 +46,6 @@ type supervisor struct {
 	guess bool
 	// renewed is the pid whose release this process executes, or will not.
 	renewed int
-	rested  bool
 }
 
 // follow is the supervisor's life in one release. It follows serving, or
@@ -109,7 +108,9 @@ func closeActivated() {
 func (s *supervisor) watch(ctx context.Context) error {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
-	stop, begun := ctx.Done(), time.Now()
+	rest := time.AfterFunc(restAfter, s.rest)
+	defer rest.Stop()
+	stop := ctx.Done()
 	for {
 		if s.reap(); s.serving == 0 {
 			s.log.Info("no process of the agent is left", "last", s.lastPID)
@@ -117,8 +118,9 @@ func (s *supervisor) watch(ctx context.Context) error {
 			return s.verdict()
 		}
 		tick := look.C
-		if s.settle() && s.rested {
+		if s.settle() {
 			tick = nil
+			rest.Reset(restAfter)
 		}
 		sig, stopped := s.signals.wait(tick, stop)
 		if stopped {
@@ -126,11 +128,8 @@ func (s *supervisor) watch(ctx context.Context) error {
 			// handlers were taken down.
 			s.stopping, stop = true, nil
 		}
-		switch {
-		case sig != 0:
+		if sig != 0 {
 			s.forward([]unix.Signal{sig})
-		case s.renewed == s.serving && time.Since(begun) > restAfter:
-			s.rest()
 		}
 	}
 }

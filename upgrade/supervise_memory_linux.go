@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -12,41 +13,29 @@ import (
 )
 
 // rest gives back what the supervisor needed to get here, once nothing is
-// left to do but to wait: the heap of the program's start, and the pages of
-// its executable, which the kernel reads again where they are needed.
+// left to do but to wait: the heap, and the pages of its executable, which the
+// kernel maps again where they are needed. That comes last, for a kernel that
+// keeps files in large pieces maps up to 2 MiB for the first instruction that
+// is executed there.
 func (s *supervisor) rest() {
-	if s.rested {
+	debug.FreeOSMemory()
+	smaps, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		s.log.Warn("the executable's pages stay in memory", "error", err)
 		return
 	}
-	s.rested = true
-	debug.FreeOSMemory()
-	if err := dropFilePages(); err != nil {
-		s.log.Debug("the executable's pages stay in memory", "error", err)
+	s.log.Debug("the supervisor is at rest")
+	for _, m := range cleanMappings(smaps) {
+		_, _, _ = unix.RawSyscall(unix.SYS_MADVISE, m.from, m.to-m.from, unix.MADV_DONTNEED)
 	}
 }
 
 // mapping is one range of addresses.
 type mapping struct{ from, to uintptr }
 
-// dropFilePages forgets the pages of mapped files that differ in nothing from
-// the files. A mapping that is or was writable may hold the only copy of its
-// pages, such as relocated data, so one with a single page of its own is left
-// alone.
-func dropFilePages() error {
-	smaps, err := os.ReadFile("/proc/self/smaps")
-	if err != nil {
-		return err
-	}
-	for _, m := range cleanMappings(smaps) {
-		if _, _, errno := unix.RawSyscall(unix.SYS_MADVISE, m.from, m.to-m.from, unix.MADV_DONTNEED); errno != 0 {
-			return os.NewSyscallError("madvise", errno)
-		}
-	}
-	return nil
-}
-
 // cleanMappings finds in smaps (proc(5)) the private read-only mappings of
-// files without a page of their own, in memory or swapped out.
+// files without a page of their own, in memory or swapped out. Any other may
+// hold the only copy of its pages, such as relocated data.
 func cleanMappings(smaps []byte) []mapping {
 	var found []mapping
 	var m mapping
@@ -73,4 +62,26 @@ func cleanMappings(smaps []byte) []mapping {
 		}
 	}
 	return found
+}
+
+// cacheInSmallPieces has the kernel keep a file that was just written in
+// pieces of a page. It was written at once, so it is in pieces of some MiB,
+// and each that a supervisor touches would count as its memory as a whole
+// (Linux 6.18: 19 MiB instead of 6). Only a supervised agent has a use for
+// that; no failure matters.
+func cacheInSmallPieces(path string) {
+	if _, supervised := os.LookupEnv(supervisorVariable); !supervised {
+		return
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return
+	}
+	defer func() { _ = f.Close() }()
+	fd := int(f.Fd())
+	if unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED) != nil || unix.Fadvise(fd, 0, 0, unix.FADV_RANDOM) != nil {
+		return
+	}
+	// The successor must not wait for the disk.
+	_, _ = io.Copy(io.Discard, f)
 }

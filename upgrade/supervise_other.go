@@ -14,3 +14,5 @@ func follow(context.Context, SuperviseConfig, int, keeper) error {
 func keep(int) error { return fmt.Errorf("supervise: %w", ErrNotSupported) }
 
 func descends(_, _ int) bool { return false }
+
+func cacheInSmallPieces(string) {}

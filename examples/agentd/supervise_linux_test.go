@@ -21,7 +21,7 @@ const maxSupervisor = 12 << 10 // KiB
 func TestSupervisorStaysSmallKeepsItsPIDAndExecutesTheCommittedRelease(t *testing.T) {
 	s := newSite(t)
 	s.release("1.0.0", "1.1.0")
-	p := s.start("--supervise", "always")
+	p := s.start("--supervise", "always", "--log-level", "debug")
 	pid := p.cmd.Process.Pid
 	if i := s.mustInfo(); i.PID == pid {
 		t.Fatalf("the first process serves itself: %+v", i)
@@ -47,9 +47,18 @@ func TestSupervisorStaysSmallKeepsItsPIDAndExecutesTheCommittedRelease(t *testin
 	}
 }
 
-// isSmall waits until the supervisor is at rest.
+// isSmall looks at the supervisor once it is at rest, for as long as it takes
+// to get there.
 func (p *process) isSmall(when string) {
 	p.site.t.Helper()
+	rests := strings.Count(p.logged(), "the supervisor is at rest")
+	// What wakes it has it rest anew.
+	if err := sendSignal(p.cmd.Process.Pid, syscall.SIGWINCH); err != nil {
+		p.site.t.Fatal(err)
+	}
+	waittest.Until(p.site.t, "the supervisor is at rest "+when, func() bool {
+		return strings.Count(p.logged(), "the supervisor is at rest") > rests
+	})
 	waittest.Nil(p.site.t, "the supervisor is small "+when, func() error {
 		if rss := p.memory("Rss"); rss == 0 || rss > maxSupervisor {
 			return fmt.Errorf("%d KiB resident, want at most %d", rss, maxSupervisor)
