@@ -59,7 +59,7 @@ func hireKeeper() (k keeper, err error) {
 	}
 	// Where Yama lets only parents trace; EINVAL without it.
 	_ = unix.Prctl(unix.PR_SET_PTRACER, uintptr(pid), 0, 0, 0)
-	fds := []unix.PollFd{{Fd: int32(k.tells), Events: unix.POLLIN}}
+	fds := []unix.PollFd{{Fd: int32(k.tells), Events: unix.POLLIN}} //nolint:gosec // a descriptor
 	for limit := time.Now().Add(keeperPatience); time.Now().Before(limit); {
 		n, err := unix.Poll(fds, 1000)
 		if n == 0 || errors.Is(err, unix.EINTR) {
@@ -123,7 +123,7 @@ func keep(pid int) error {
 			if !slices.Contains(set, sig) {
 				return false
 			}
-			if b := byte(sig); !slices.Contains(kept, b) {
+			if b := byte(sig); !slices.Contains(kept, b) { //nolint:gosec // at most 64
 				kept = append(kept, b)
 			}
 			return true

@@ -72,7 +72,8 @@ func follow(ctx context.Context, cfg SuperviseConfig, serving int, k keeper) err
 
 // launch starts the serving process, unless it runs already or ctx has ended.
 func (s *supervisor) launch(ctx context.Context) error {
-	if s.serving != 0 || ctx.Err() != nil {
+	stopped := ctx.Err() != nil
+	if s.serving != 0 || stopped {
 		return nil
 	}
 	exe, err := os.Executable()
@@ -320,14 +321,15 @@ func (s *supervisor) endDescendants() {
 // verdict is the result of the supervisor.
 func (s *supervisor) verdict() error {
 	w := s.last
+	sig := w.Signal() // negative if none ended it
 	switch {
 	case s.lastPID == 0:
 		return &ExitError{Code: 1, Reason: "its processes ended while the supervisor could not see it"}
-	case w.Signaled() && s.stopping && stops(w.Signal()):
+	case s.stopping && stops(sig):
 		// Told to stop before it could handle that.
 		return nil
-	case w.Signaled():
-		return &ExitError{Code: 128 + int(w.Signal()), Reason: fmt.Sprintf("process %d was ended by a signal: %v", s.lastPID, w.Signal())}
+	case sig > 0:
+		return &ExitError{Code: 128 + int(sig), Reason: fmt.Sprintf("process %d was ended by a signal: %v", s.lastPID, sig)}
 	case w.ExitStatus() != 0:
 		return &ExitError{Code: w.ExitStatus(), Reason: fmt.Sprintf("process %d ended with exit code %d", s.lastPID, w.ExitStatus())}
 	case s.deserted && !s.stopping:
