@@ -62,20 +62,23 @@ func follow(ctx context.Context, cfg SuperviseConfig, serving int, k keeper) err
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl", err)
 	}
-	if err := s.launch(ctx); err != nil || s.serving == 0 {
-		return err
+	if s.serving == 0 {
+		select {
+		case <-ctx.Done():
+			return nil
+		default:
+		}
+		if err := s.launch(); err != nil {
+			return err
+		}
 	}
 	s.log.Info("supervising", "pid", os.Getpid(), "serving", s.serving, "signals", len(kept))
 	s.forward(kept)
 	return s.watch(ctx)
 }
 
-// launch starts the serving process, unless it runs already or ctx has ended.
-func (s *supervisor) launch(ctx context.Context) error {
-	stopped := ctx.Err() != nil
-	if s.serving != 0 || stopped {
-		return nil
-	}
+// launch starts the serving process.
+func (s *supervisor) launch() error {
 	exe, err := os.Executable()
 	if err != nil {
 		return err
