@@ -83,6 +83,7 @@ func prepareSupervised(t *testing.T, probation time.Duration) *supervised {
 		for _, pid := range s.processes() {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
+		waittest.Until(t, "all processes have ended", func() bool { return len(s.processes()) == 0 })
 		if t.Failed() {
 			t.Log("agent's log:\n" + r.logged())
 		}
@@ -403,11 +404,14 @@ func TestReleaseThatCannotSuperviseIsNotExecutedAsTheSupervisor(t *testing.T) {
 
 func TestAgentStartedByASupervisedOneIsNotMistakenForIt(t *testing.T) {
 	r := prepareRig(t, 100*time.Millisecond, nil)
+	r.env.HealthEvery = 400 * time.Millisecond
 	// The test's parent is an ancestor of the agent, but has not started it.
 	r.within = []string{"env", fmt.Sprintf("%s=%d", supervisorVariable, os.Getppid())}
 	r.start(makeBinary(t, build{Version: "1.0.0"}))
 	t.Cleanup(r.stop)
 	r.ask(r.publish(build{Version: "1.1.0"}))
+	r.ends("1.1.0")
+	<-r.done
 	w := r.serves("1.1.0")
 	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", w.PID))
 	if err != nil {
