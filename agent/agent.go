@@ -58,6 +58,10 @@ type Config struct {
 	// Upgrade says where releases come from and who may sign them. StateDir,
 	// Name, Version, State, Host and Logger are filled in.
 	Upgrade upgrade.Config
+	// Supervise says whether Run keeps a first process, with a pid that stays
+	// from release to release, that starts the serving one; see
+	// upgrade.Supervise. Default: where the process is pid 1.
+	Supervise upgrade.Supervision
 	// Plugins says where plugins lie; without Dir there are none. StateDir,
 	// HostVersion and Logger are filled in.
 	Plugins plugin.Config

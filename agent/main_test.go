@@ -46,7 +46,8 @@ type agentEnv struct {
 	Failpoints map[string]string
 	Probation  time.Duration // default 500 ms
 	// Deadlock is a file; a liveness check hangs while it is there.
-	Deadlock string
+	Deadlock  string
+	Supervise upgrade.Supervision
 }
 
 const agentVariable = "PERENNIAL_TEST_AGENT"
@@ -103,7 +104,8 @@ func testAgent(b build) error {
 		ID: env.ID, Name: "demo", Version: b.Version, Groups: []string{"web"}, Labels: map[string]string{"env": "test"},
 		Etcd: EtcdConfig{Endpoints: []string{env.Etcd}}, StateDir: env.StateDir,
 		TTL: env.TTL, HeartbeatEvery: env.TTL / 5, ConnectTimeout: env.Connect,
-		Settings: store, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Supervise: env.Supervise,
+		Settings:  store, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Upgrade: upgrade.Config{Source: source, Probation: env.Probation, HealthEvery: 50 * time.Millisecond, SilentAfter: 5 * time.Second},
 		Drain:   upgrade.Drain{Idle: time.Millisecond},
 		Start: func(_ context.Context, a *Agent) error {

@@ -34,7 +34,8 @@ var ErrUnreachable = errors.New("etcd is not reachable")
 // Run runs the agent until ctx ends (nil), a successor has taken over
 // (ErrSuperseded) or something fails. It may be called once, returns with
 // every goroutine joined, and on a cold start may replace this process by
-// the current release.
+// the current release. In a supervisor (see Config.Supervise) it returns when
+// the agent has ended, with an *upgrade.ExitError if it failed.
 func (a *Agent) Run(ctx context.Context) error {
 	if a.ran.Swap(true) {
 		return errors.New("agent: Run may be called once")
@@ -52,6 +53,10 @@ func (a *Agent) Run(ctx context.Context) error {
 }
 
 func (a *Agent) run(ctx context.Context) (err error) {
+	done, err := upgrade.Supervise(ctx, upgrade.SuperviseConfig{StateDir: a.cfg.StateDir, Mode: a.cfg.Supervise, Logger: a.log})
+	if done || err != nil {
+		return err
+	}
 	if err := a.upgrader.Open(ctx); err != nil {
 		return err
 	}

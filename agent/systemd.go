@@ -14,10 +14,6 @@ import (
 	"github.com/perennial-go/perennial/upgrade"
 )
 
-// supervisorVariable is set where the service manager's main process is a
-// supervisor of this library, and not the process that serves.
-const supervisorVariable = "PERENNIAL_SUPERVISOR"
-
 const (
 	// notifyTimeout bounds one notification: a service manager that does not
 	// read must not hold the agent up.
@@ -34,10 +30,9 @@ const (
 // default NotifyAccess=main does: at commit the incumbent, still the main
 // process, names its successor, and is silent from then on.
 type serviceManager struct {
-	log        *slog.Logger
-	socket     string
-	watchdog   time.Duration // how long it waits for a sign of life; 0 for ever
-	supervised bool
+	log      *slog.Logger
+	socket   string
+	watchdog time.Duration // how long it waits for a sign of life; 0 for ever
 
 	mu        sync.Mutex
 	reloading bool
@@ -45,9 +40,7 @@ type serviceManager struct {
 }
 
 func newServiceManager(log *slog.Logger) *serviceManager {
-	return &serviceManager{
-		log: log, socket: os.Getenv("NOTIFY_SOCKET"), supervised: os.Getenv(supervisorVariable) != "",
-	}
+	return &serviceManager{log: log, socket: os.Getenv("NOTIFY_SOCKET")}
 }
 
 // begin finds out whether signs of life are wanted. WATCHDOG_PID names the
@@ -60,7 +53,7 @@ func (s *serviceManager) begin(successor bool) {
 		return
 	}
 	pid := os.Getenv("WATCHDOG_PID")
-	mine := pid == "" || successor || pid == strconv.Itoa(os.Getpid()) || s.supervised && pid == strconv.Itoa(os.Getppid())
+	mine := pid == "" || successor || pid == strconv.Itoa(os.Getpid())
 	if !mine {
 		_ = os.Unsetenv("WATCHDOG_USEC") // fails for malformed names only
 		_ = os.Unsetenv("WATCHDOG_PID")
@@ -106,7 +99,7 @@ func (s *serviceManager) superseded(pid int, version string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	lines := []string{"READY=1", "WATCHDOG=1", status("serving " + version)}
-	if !s.supervised && pid != 0 {
+	if !upgrade.Supervised() && pid != 0 {
 		lines = append([]string{"MAINPID=" + strconv.Itoa(pid)}, lines...)
 	}
 	s.silent = true

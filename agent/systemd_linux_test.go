@@ -231,7 +231,8 @@ func TestServiceManagerFollowsTheServiceThroughSwapRollbackAndStop(t *testing.T)
 func TestSupervisedAgentNamesNoMainProcess(t *testing.T) {
 	s := newSystemd(t, fmt.Sprintf("@perennial-test-%d", os.Getpid()))
 	m := newFleet(t).member("a1")
-	s.runs(m, supervisorVariable+"=1")
+	m.env.Supervise = upgrade.SuperviseAlways
+	s.runs(m)
 	s.mu.Lock()
 	s.main = 0
 	s.mu.Unlock()

@@ -42,14 +42,13 @@ func TestWatchdogOfAnotherProcessIsNotFed(t *testing.T) {
 	self, parent := strconv.Itoa(os.Getpid()), strconv.Itoa(os.Getppid())
 	for _, c := range []struct {
 		name, pid, usec, socket string
-		successor, supervised   bool
+		successor               bool
 		want                    time.Duration
 	}{
 		{name: "own", pid: self, usec: "3000000", want: 3 * time.Second},
 		{name: "no pid", pid: "", usec: "3000000", want: 3 * time.Second},
 		{name: "another", pid: "1", usec: "3000000"},
 		{name: "the parent's", pid: parent, usec: "3000000"},
-		{name: "the supervisor's", pid: parent, usec: "3000000", supervised: true, want: 3 * time.Second},
 		{name: "the incumbent's", pid: "1", usec: "3000000", successor: true, want: 3 * time.Second},
 		{name: "none", pid: self},
 		{name: "nonsense", pid: self, usec: "soon"},
@@ -63,7 +62,6 @@ func TestWatchdogOfAnotherProcessIsNotFed(t *testing.T) {
 			if c.socket != "" {
 				t.Setenv("NOTIFY_SOCKET", "")
 			}
-			t.Setenv(supervisorVariable, map[bool]string{true: "1"}[c.supervised])
 			s := newServiceManager(slog.New(slog.DiscardHandler))
 			s.begin(c.successor)
 			if s.watchdog != c.want {

@@ -11,10 +11,6 @@ import (
 	"github.com/coreos/go-systemd/v22/activation"
 )
 
-// supervisorVariable is set in a process that a supervisor of this library
-// has started.
-const supervisorVariable = "PERENNIAL_SUPERVISOR"
-
 // fileActivated is the name, with a number behind it, under which a socket of
 // the service manager travels to a successor. As a file, and not as a
 // listener: tableflip never unlinks those.
@@ -44,12 +40,6 @@ func (all activatedSockets) names() []string {
 // takeActivated takes the sockets that the environment names and removes the
 // variables from it: what they say is not true of any other process.
 func (u *Upgrader) takeActivated() error {
-	if os.Getenv(supervisorVariable) != "" && os.Getenv("LISTEN_PID") == strconv.Itoa(os.Getppid()) {
-		// They were meant for the supervisor, which leaves them to this process.
-		if err := os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid())); err != nil {
-			return err
-		}
-	}
 	files := activation.Files(true)
 	if err := os.Unsetenv("LISTEN_PIDFDID"); err != nil {
 		return err

@@ -21,8 +21,6 @@ type manager struct {
 	files []*os.File
 	// pid is what LISTEN_PID says; empty is the truth.
 	pid string
-	// supervised has the agent started by the process that it execs else.
-	supervised bool
 }
 
 // listen opens a socket and returns its address.
@@ -72,9 +70,6 @@ func (m *manager) command(binary string) *exec.Cmd {
 		pid = "$$"
 	}
 	script := `LISTEN_PID=` + pid + ` LISTEN_FDS="$1" LISTEN_FDNAMES="$2"; export LISTEN_PID LISTEN_FDS LISTEN_FDNAMES; exec "$0"`
-	if m.supervised {
-		script = strings.Replace(script, `exec "$0"`, supervisorVariable+`=1 "$0"; exit`, 1)
-	}
 	cmd := exec.Command("/bin/sh", "-c", script, binary, string(rune('0'+len(m.files))), strings.Join(m.names, ":"))
 	cmd.ExtraFiles = m.files
 	return cmd
@@ -164,8 +159,9 @@ func TestSocketsMeantForAnotherProcessAreNotTaken(t *testing.T) {
 }
 
 func TestSocketsMeantForTheSupervisorAreTaken(t *testing.T) {
-	m := &manager{TB: t, supervised: true}
+	m := &manager{TB: t}
 	r := prepareRig(t, 300*time.Millisecond, nil)
+	r.env.Supervise = SuperviseAlways
 	addr := m.listen("web", "tcp", "127.0.0.1:0")
 	one := []testSocket{{"web", "tcp", "127.0.0.1:0"}}
 	r.env.Sockets = map[string][]testSocket{"1.0.0": one, "1.1.0": one}

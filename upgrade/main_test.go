@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -16,6 +17,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(agentVariable) != "" {
 		if err := testAgent(); err != nil {
 			fmt.Fprintln(os.Stderr, "agent:", err)
+			if exit, ok := errors.AsType[*ExitError](err); ok {
+				os.Exit(exit.Code)
+			}
 			os.Exit(1)
 		}
 		os.Exit(0)

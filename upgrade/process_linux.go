@@ -75,3 +75,9 @@ func executing(dir string) bool {
 	}
 	return false
 }
+
+// parentOf returns the pid of pid's parent, 0 if there is no such process.
+func parentOf(pid int) int {
+	p, _ := processOf(pid)
+	return p.parent
+}

@@ -261,6 +261,7 @@ func (s slots) stage(ref Ref, manifest, signature []byte, download string) (Slot
 		if err := syncFile(prepared); err != nil {
 			return err
 		}
+		cacheInSmallPieces(prepared)
 		return atomicfile.Rename(prepared, binary)
 	})
 }

@@ -53,6 +53,8 @@ type agentEnv struct {
 	BusyLimit                 time.Duration
 	Accepts                   string                  // file in which accepted connections are noted; may be empty
 	Sockets                   map[string][]testSocket // by version, besides the two of HTTP
+	Supervise                 Supervision
+	HealthEvery               time.Duration // default 50 ms
 }
 
 // testAgent is the smallest host program: an HTTP server that can be asked
@@ -88,6 +90,13 @@ func testAgent() error {
 	if err := failpoint.Arm(env.EarlyFailpoints[b.Version]); err != nil {
 		return err
 	}
+	if b.Fault != "unsupervised" {
+		done, err := Supervise(ctx, SuperviseConfig{StateDir: env.StateDir, Mode: env.Supervise, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+		if done || err != nil {
+			return err
+		}
+	}
+	noteSignals(env)
 	host := &testHost{fault: b.Fault}
 	u, err := newTestUpgrader(env, b, host)
 	if err != nil {
@@ -113,6 +122,9 @@ func newTestUpgrader(env agentEnv, b build, host Host) (*Upgrader, error) {
 	if err != nil {
 		return nil, err
 	}
+	if env.HealthEvery == 0 {
+		env.HealthEvery = 50 * time.Millisecond
+	}
 	var trust Trust
 	trust.Keys = append(trust.Keys, key)
 	state, stateTimeout := newTestState(b.State)
@@ -124,7 +136,7 @@ func newTestUpgrader(env agentEnv, b build, host Host) (*Upgrader, error) {
 		},
 		State: state, StateTimeout: stateTimeout,
 		StateDir: env.StateDir, Name: "demo", Version: b.Says, Source: source, Trust: trust,
-		StartTimeout: 8 * time.Second, Probation: env.Probation, HealthEvery: 50 * time.Millisecond, SilentAfter: 3 * time.Second,
+		StartTimeout: 8 * time.Second, Probation: env.Probation, HealthEvery: env.HealthEvery, SilentAfter: 3 * time.Second,
 		Host: host, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 }
@@ -199,6 +211,7 @@ func testHandler(u *Upgrader, b build, second string) http.Handler {
 		u.Request(request)
 		w.WriteHeader(http.StatusAccepted)
 	})
+	superviseHandlers(mux)
 	return mux
 }
 

@@ -2,8 +2,8 @@
 // keeps them durably, collects more through plugins, and upgrades itself
 // while it works. The same executable holds the operator's commands.
 //
-// Exit codes: 0 success, 1 failure, 2 wrong usage. Every failure is one
-// sentence on standard error.
+// Exit codes: 0 success, 1 failure, 2 wrong usage, 128+n where a supervised
+// agent was ended by signal n. Every failure is one sentence on standard error.
 package main
 
 import (
@@ -15,6 +15,8 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+
+	"github.com/perennial-go/perennial/upgrade"
 )
 
 // version is set by -ldflags "-X main.version=1.2.3".
@@ -43,10 +45,19 @@ func report(w io.Writer, err error) int {
 	if err == nil {
 		return 0
 	}
+	exit, supervised := errors.AsType[*upgrade.ExitError](err)
+	if supervised && exit.Code < 128 {
+		// The process that this one supervised has said why.
+		return exit.Code
+	}
 	// Joined errors come on lines of their own.
 	_, _ = fmt.Fprintln(w, "agentd:", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
-	if errors.As(err, new(usageError)) {
+	switch {
+	case supervised:
+		return exit.Code
+	case errors.As(err, new(usageError)):
 		return 2
+	default:
+		return 1
 	}
-	return 1
 }

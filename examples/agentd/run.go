@@ -37,6 +37,7 @@ type runFlags struct {
 	ttl       time.Duration
 	heartbeat time.Duration
 	policy    upgrade.Policy
+	supervise string
 }
 
 func newRunCommand() *cobra.Command {
@@ -81,6 +82,7 @@ upgrade, with exit code 0.`,
 	f.DurationVar(&r.heartbeat, "heartbeat", 5*time.Second, "pause between two heartbeats")
 	f.BoolVar(&r.policy.AllowMajor, "allow-major", false, "allow upgrades to another major version")
 	f.BoolVar(&r.policy.AllowPrerelease, "allow-prerelease", false, "allow upgrades to a pre-release")
+	f.StringVar(&r.supervise, "supervise", "auto", "keep a first process whose pid never changes: `auto` (as pid 1), always or never")
 	require(cmd, "id", "a1")
 	require(cmd, "state-dir", "/var/lib/agentd")
 	return cmd
@@ -122,7 +124,8 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 	cfg := agent.Config{
 		ID: r.id, Name: r.releases.name, Version: version, Groups: r.groups,
 		StateDir: r.stateDir, TTL: r.ttl, HeartbeatEvery: r.heartbeat,
-		Start: s.start, Stop: s.stop,
+		Supervise: upgrade.Supervision(r.supervise),
+		Start:     s.start, Stop: s.stop,
 	}
 	cfg.Revision, cfg.BuildTime = built()
 	var err error
@@ -141,6 +144,11 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 	cfg.Upgrade = upgrade.Config{Policy: r.policy, Probation: r.probation, Retention: r.retention, RetentionBytes: r.keepBytes, BusyLimit: r.busyLimit, PluginAPI: pluginAPI, ConfigSchema: configSchema}
 	if r.busyFile != "" {
 		cfg.Upgrade.Busy = r.busy
+	}
+	switch cfg.Supervise {
+	case upgrade.SuperviseAuto, upgrade.SuperviseAlways, upgrade.SuperviseNever:
+	default:
+		return cfg, usagef("--supervise: want auto, always or never, found %q", r.supervise)
 	}
 	if (r.releases.repo == "") != (r.releases.trust == "") {
 		return cfg, usagef("--repo and --trust belong together: give both, or none to refuse upgrades")
