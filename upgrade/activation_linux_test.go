@@ -173,6 +173,10 @@ func TestSocketsMeantForTheSupervisorAreTaken(t *testing.T) {
 			t.Errorf("%s listens on %s, the supervisor was given %s", version, got, addr)
 		}
 	}
+	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	<-r.done
 }
 
 func TestSocketOfTheServiceManagerIsFoundByNameThenAddress(t *testing.T) {
