@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -236,4 +235,3 @@ func TestStaleCommandIsRefusedWithWhatWasFound(t *testing.T) {
 	}
 	s.upgrade("1.1.0", "--expect", "any").ok(t)
 }
-
