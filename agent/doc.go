@@ -19,8 +19,9 @@
 // # Not guaranteed
 //
 // The process id changes with each upgrade: the old process ends with
-// ErrSuperseded and its child goes on. A service manager must follow that.
+// ErrSuperseded and its child goes on. systemd is told so. As pid 1, or where
+// Config.Supervise asks for it, Run is a supervisor instead, whose pid stays.
 //
-// The library never calls os.Exit, traps no signals and writes to no global
-// logger; the host program does, see the example.
+// The library never calls os.Exit, traps no signals outside of a supervisor
+// and writes to no global logger; the host program does, see the example.
 package agent

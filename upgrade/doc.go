@@ -2,9 +2,9 @@
 // load, over inherited sockets, and takes it back when the new one is bad.
 //
 // An [Upgrader] is one host's side: [Upgrader.Open], [Upgrader.Restore],
-// [Upgrader.Listen], [Upgrader.Serving], [Upgrader.Run]. A [Client] reads a repository that it
-// does not trust; a [Repository] publishes into one. Most programs use the
-// package through agent.Agent.
+// [Upgrader.Listen], [Upgrader.Serving], [Upgrader.Run]. A [Client] reads a
+// repository that it does not trust; a [Repository] publishes into one. Most
+// programs use the package through agent.Agent.
 //
 // # How an upgrade goes
 //
@@ -16,7 +16,12 @@
 // incumbent has stopped accepting but keeps its listeners open. Passed, the
 // boot pointer "current" moves, the successor calls Ready and the incumbent
 // drains. Failed, the incumbent accepts again at once, on the sockets that it
-// never closed, and the release is quarantined.
+// never closed, and the release is quarantined. A release that passes and
+// then does not start cold is given up after three starts.
+//
+// A [Request] asks for an upgrade, for a rollback to a retained release, or
+// for the host to be held. docs/upgrade.md tells the whole, with what each
+// crash leaves.
 //
 // # Guarantees
 //
@@ -38,7 +43,8 @@
 //     its client; one whose body cannot be read twice fails there.
 //   - What Config.State hands over is a snapshot, taken before the successor
 //     starts: what changes in the incumbent's memory after it stays there.
-//   - The process id changes with each upgrade.
+//   - The process id changes with each upgrade, except where a supervisor
+//     keeps one: see Supervise. A service manager is told by agent.Agent.
 //   - Hot swap needs Unix; elsewhere Run refuses requests with
 //     ErrNotSupported.
 //

@@ -265,7 +265,7 @@ func (u *Upgrader) next(ctx context.Context) error {
 	if u.flip != nil {
 		err := u.flip.WaitForParent(ctx)
 		if ctx.Err() != nil {
-			return nil // Run sees it
+			return nil //nolint:nilerr // the agent ends, which Run sees
 		}
 		if err != nil {
 			u.log.Warn("the process before this one did not end well", "error", err)

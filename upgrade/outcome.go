@@ -1,0 +1,128 @@
+package upgrade
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/perennial-go/perennial/internal/failpoint"
+)
+
+// commit makes the release current and gives the host to the successor. The
+// pointer moves first: a crash from here on boots a release that has passed.
+func (t *trial) commit() error {
+	err := failpoint.Hit("passed")
+	if err == nil {
+		err = t.move(Committing, nil)
+	}
+	if err != nil {
+		return t.rollBack(failure{class: BadEnvironment, reason: err.Error()}, nil)
+	}
+	if err := failpoint.Hit("committing"); err != nil {
+		return t.undoCommit(failure{class: BadEnvironment, reason: err.Error()})
+	}
+	if err := t.slots.prove(t.slot, time.Now()); err != nil {
+		return t.undoCommit(failure{class: BadEnvironment, reason: err.Error()})
+	}
+	if err := t.send(frame{Kind: kindCommit, Next: t.waiting()}); err != nil {
+		return t.undoCommit(failure{class: BadBinary, reason: "commit could not be sent: " + err.Error()})
+	}
+	if err := failpoint.Hit("commit-sent"); err != nil {
+		return t.undoCommit(failure{class: BadEnvironment, reason: err.Error()})
+	}
+	timeout := time.NewTimer(commitTimeout)
+	defer timeout.Stop()
+	select {
+	case err := <-t.ended:
+		t.alive = false
+		if err != nil {
+			return t.undoCommit(*t.died(err))
+		}
+	case <-timeout.C:
+		return t.undoCommit(failure{class: BadBinary, deaf: true, reason: fmt.Sprintf("the successor did not take over within %v of commit", commitTimeout)})
+	}
+	t.successor.Store(int64(t.family.pid))
+	t.release()
+	return errors.Join(ErrSuperseded, failpoint.Hit("superseded"))
+}
+
+// undoCommit makes the running release current again, before the successor
+// is ended: that may take a while, and a crash meanwhile must not boot a
+// release that is being taken back.
+func (t *trial) undoCommit(f failure) error { return t.rollBack(f, t.revert) }
+
+// rollBack resumes serving at once, takes back what was done, makes sure that
+// the successor is gone, and records why. Clients come first, files after.
+func (t *trial) rollBack(f failure, back func() error) error {
+	errs := []error{t.gate.resume()}
+	if t.stdio != nil {
+		// What follows is this process's log, not the successor's.
+		errs = append(errs, t.stdio.restore())
+	}
+	f.reason = printable(f.reason, reasonBytes)
+	state := t.journal.last.State
+	errs = append(errs, failpoint.Hit("resumed"),
+		t.move(RollingBack, func(a *Attempt) { a.Reason, a.Class = f.reason, f.class }),
+		failpoint.Hit("rolling-back"))
+	if back != nil {
+		errs = append(errs, back(), failpoint.Hit("reverted"))
+	}
+	t.dismiss(f)
+	t.release()
+	// One that had begun to take over has signed the lock.
+	errs = append(errs, signLock(t.lock), failpoint.Hit("dismissed"))
+	var lines []string
+	if t.tail != nil {
+		lines = t.tail.last()
+	}
+	f.complete(lines)
+	if f.class != "" && !f.ours {
+		if err := t.quarantine.add(t.slot.Ref, f.class, f.reason, time.Now()); err != nil {
+			t.log.Error("quarantine could not be written", "error", err)
+		}
+	}
+	errs = append(errs, failpoint.Hit("quarantined"))
+	t.log.Warn("rolled back", "to", t.running.Version, "from", t.slot.Version, "in", state, "reason", f.reason)
+	errs = append(errs, t.rolledBack(func(a *Attempt) { a.Reason, a.Class, a.Log = f.reason, f.class, lines }), failpoint.Hit("rolled-back"))
+	return errors.Join(append([]error{t.failed(f)}, errs...)...)
+}
+
+// giveUp ends an attempt that has not started anything.
+func (u *Upgrader) giveUp(f failure) error {
+	return errors.Join(u.failed(f), u.move(Failed, func(a *Attempt) { a.Reason, a.Class = f.reason, f.class }))
+}
+
+// failed is f as an error.
+func (u *Upgrader) failed(f failure) error {
+	return &Error{Op: "upgrade", Release: u.journal.last.To.Version, Err: errors.New(f.reason)}
+}
+
+// release closes what this process holds of the trial. The log's reader
+// ends with the last writer; a grandchild may keep it open, so the wait is
+// bounded.
+func (t *trial) release() {
+	close(t.quit)
+	t.searching.Wait()
+	if t.far != nil {
+		_ = t.far.Close() // a copy
+	}
+	if t.conn != nil {
+		if err := t.conn.Close(); err != nil {
+			t.log.Warn("handover socket", "error", err)
+		}
+		t.sending.Wait()
+	}
+	if t.stdio == nil {
+		return
+	}
+	err := t.stdio.restore()
+	if t.tail != nil {
+		select {
+		case <-t.tail.done:
+		case <-time.After(time.Second):
+		}
+	}
+	if err := errors.Join(err, t.stdio.close()); err != nil {
+		t.log.Warn("log capture", "error", err)
+	}
+}
