@@ -3,7 +3,6 @@ package upgrade
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -77,19 +76,13 @@ func lockAsked(stateDir string) (*os.File, error) {
 // readAsked returns the request that waits, nil if none does.
 func readAsked(stateDir string) (*Request, error) {
 	path := filepath.Join(stateDir, askedFile)
-	data, err := readLimited(path, askedLimit)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil //nolint:nilnil // the absence of a request is no error
-	}
-	if err != nil {
-		return nil, err
-	}
 	var a asked
-	if err := json.Unmarshal(data, &a); err != nil {
-		return nil, fmt.Errorf("%s: %w; ask again", path, err)
+	found, err := readState(path, askedLimit, askedSchema, &a)
+	if err != nil {
+		return nil, fmt.Errorf("%w; ask again", err)
 	}
-	if a.Schema != askedSchema {
-		return nil, fmt.Errorf("%s has schema %d, this agent reads %d; ask with this agent's release", path, a.Schema, askedSchema)
+	if !found {
+		return nil, nil //nolint:nilnil // the absence of a request is no error
 	}
 	if a.ID == "" || !a.Action.attempt() {
 		return nil, fmt.Errorf("%s: want an id and an upgrade or a rollback, found id %q and action %q; ask again", path, a.ID, a.Action)

@@ -1,7 +1,6 @@
 package upgrade
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -41,9 +40,8 @@ type boots struct {
 // readBoots takes a record that cannot be read for none: the guard must not
 // keep an agent from starting.
 func readBoots(stateDir string) boots {
-	data, err := readLimited(filepath.Join(stateDir, bootsFile), bootsLimit)
 	var b boots
-	if err != nil || json.Unmarshal(data, &b) != nil || b.Schema != bootsSchema {
+	if _, err := readState(filepath.Join(stateDir, bootsFile), bootsLimit, bootsSchema, &b); err != nil {
 		return boots{}
 	}
 	return b

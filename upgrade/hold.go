@@ -1,7 +1,6 @@
 package upgrade
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -55,20 +54,13 @@ func ClearHold(stateDir string) error {
 // file that cannot be understood is an error: it may be a newer release's
 // word to keep out.
 func ReadHold(stateDir string) (*Hold, error) {
-	path := filepath.Join(stateDir, holdFile)
-	data, err := readLimited(path, holdLimit)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil //nolint:nilnil // the absence of a hold is no error
-	}
-	if err != nil {
-		return nil, err
-	}
 	var h Hold
-	if err := json.Unmarshal(data, &h); err != nil {
-		return nil, fmt.Errorf("%s: %w; remove the file to end the hold", path, err)
+	found, err := readState(filepath.Join(stateDir, holdFile), holdLimit, holdSchema, &h)
+	if err != nil {
+		return nil, fmt.Errorf("%w; remove the file to end the hold", err)
 	}
-	if h.Schema != holdSchema {
-		return nil, fmt.Errorf("%s has schema %d, this agent reads %d; remove the file to end the hold", path, h.Schema, holdSchema)
+	if !found {
+		return nil, nil //nolint:nilnil // the absence of a hold is no error
 	}
 	return &h, nil
 }

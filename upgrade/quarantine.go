@@ -1,10 +1,7 @@
 package upgrade
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"slices"
 	"time"
@@ -60,20 +57,10 @@ type quarantineDocument struct {
 
 // entries are all there are, the oldest failure first.
 func (q quarantine) entries() ([]Quarantined, error) {
-	path := filepath.Join(q.stateDir, quarantineFile)
-	data, err := readLimited(path, quarantineLimit)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
 	var doc quarantineDocument
-	if err := json.Unmarshal(data, &doc); err != nil {
-		return nil, fmt.Errorf("%s: %w; move it away to clear the quarantine", path, err)
-	}
-	if doc.Schema != quarantineSchema {
-		return nil, fmt.Errorf("%s has schema %d, this agent reads %d", path, doc.Schema, quarantineSchema)
+	_, err := readState(filepath.Join(q.stateDir, quarantineFile), quarantineLimit, quarantineSchema, &doc)
+	if err != nil {
+		return nil, fmt.Errorf("%w; move it away to clear the quarantine", err)
 	}
 	return doc.Releases, nil
 }

@@ -1,10 +1,7 @@
 package upgrade
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"time"
 )
@@ -41,21 +38,11 @@ type starts struct {
 	Starts []start `json:"starts"`
 }
 
-// readStarts takes a record that cannot be read for an empty one: it guards
+// readStarts returns an empty record beside an error: the record guards
 // against loops, and must not keep a host from its cure.
 func readStarts(stateDir string) (starts, error) {
-	data, err := readLimited(filepath.Join(stateDir, startsFile), startsLimit)
-	if errors.Is(err, fs.ErrNotExist) {
-		return starts{}, nil
-	}
 	var s starts
-	if err == nil {
-		err = json.Unmarshal(data, &s)
-	}
-	if err == nil && s.Schema != startsSchema {
-		err = fmt.Errorf("%s has schema %d, this agent reads %d", startsFile, s.Schema, startsSchema)
-	}
-	if err != nil {
+	if _, err := readState(filepath.Join(stateDir, startsFile), startsLimit, startsSchema, &s); err != nil {
 		return starts{}, err
 	}
 	return s, nil
