@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +86,55 @@ func TestCollectionSparesWhatIsNeeded(t *testing.T) {
 	_ = sleeper.Wait()
 	if removed, err = s.collect(nil, 72*time.Hour, 1<<40, now); err != nil || !strings.Contains(strings.Join(removed, " "), busy.Name()) {
 		t.Errorf("after its process ended: removed %v, %v", removed, err)
+	}
+}
+
+func TestRetentionByBytesLetsTheOldestGoAndKeepsTheOneReplacedLast(t *testing.T) {
+	s := slots{t.TempDir()}
+	now := time.Now()
+	var made []Slot
+	for i, v := range []string{"1.0.0", "1.1.0", "1.2.0", "1.3.0"} {
+		made = append(made, makeSlot(t, s, v))
+		if err := s.prove(made[i], now.Add(time.Duration(i)*time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	size := made[0].size()
+	later := now.Add(time.Hour)
+	for _, c := range []struct {
+		budget int64
+		want   []string
+	}{
+		{3 * 2 * size, nil},
+		{2*size + size/2, []string{made[0].Name()}},
+		{1, []string{made[1].Name()}}, // of three the one replaced last stays
+		{1, nil},
+	} {
+		removed, err := s.collect(nil, 72*time.Hour, c.budget, later)
+		if err != nil || !slices.Equal(removed, c.want) {
+			t.Errorf("budget %d: removed %v, %v; want %v", c.budget, removed, err, c.want)
+		}
+	}
+	if removed, err := s.collect(nil, time.Minute, 1<<40, later); err != nil || len(removed) != 1 {
+		t.Errorf("past its retention it was kept: %v, %v", removed, err)
+	}
+}
+
+func TestCollectionSparesBothSidesOfAnAttemptInProgress(t *testing.T) {
+	state := t.TempDir()
+	s := slots{state}
+	now := time.Now()
+	from, to, cur := makeSlot(t, s, "1.0.0"), makeSlot(t, s, "1.1.0"), makeSlot(t, s, "1.2.0")
+	if err := s.prove(cur, now); err != nil {
+		t.Fatal(err)
+	}
+	u := &Upgrader{running: cur, journal: &journal{last: Attempt{State: Probation, From: from.Ref, To: to.Ref}}}
+	if removed, err := s.collect(u.needed(), 0, 0, now); err != nil || len(removed) > 0 {
+		t.Errorf("removed %v, %v in the middle of an attempt", removed, err)
+	}
+	u.journal.last.State = RolledBack
+	if removed, err := s.collect(u.needed(), 0, 0, now); err != nil || len(removed) != 2 {
+		t.Errorf("removed %v, %v after its end", removed, err)
 	}
 }
 
