@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/perennial-go/perennial/config"
@@ -60,7 +62,12 @@ func (a *Agent) run(ctx context.Context) (err error) {
 	if err := a.upgrader.Open(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.upgrader.Close()) }()
+	defer func() {
+		if errors.Is(err, ErrDuplicate) || errors.Is(err, ErrUnreachable) {
+			a.upgrader.Excuse() // it would have been the same with any release
+		}
+		err = errors.Join(err, a.upgrader.Close())
+	}()
 	_, successor := a.upgrader.Inherited()
 	a.service.begin(successor)
 	if err := a.connect(); err != nil {
@@ -106,7 +113,7 @@ func (a *Agent) connect() error {
 // leased registers under a new lease. A successor on probation does not: the
 // registration is its incumbent's until commit, and the lease is one.
 func (a *Agent) leased(ctx context.Context, lease int64) error {
-	if !a.inCharge() {
+	if !a.inCharge() || a.upgrader.Successor() != 0 {
 		a.health.Set(conditionRegistration, nil)
 		return nil
 	}
@@ -135,6 +142,8 @@ type running struct {
 	life     context.Context
 	stopLife context.CancelFunc
 	tasks    sync.WaitGroup
+	// upgraded is closed once the upgrader has ended; nil before it began.
+	upgraded chan struct{}
 }
 
 func (a *Agent) background(ctx context.Context) *running {
@@ -180,8 +189,8 @@ func (r *running) up(ctx context.Context) error {
 	if err := r.upgrader.Restore(ctx); err != nil {
 		return err
 	}
-	if err := r.cfg.Start(r.host, r.Agent); err != nil {
-		return fmt.Errorf("start: %w", err)
+	if err := r.startHost(ctx); err != nil {
+		return err
 	}
 	if err := r.upgrader.Serving(); err != nil {
 		return err
@@ -189,8 +198,30 @@ func (r *running) up(ctx context.Context) error {
 	if !successor {
 		r.service.ready(r.cfg.Version)
 	}
-	r.start(r.host, "upgrades", r.upgrader.Run)
+	r.upgraded = make(chan struct{})
+	r.start(r.host, "upgrades", func(ctx context.Context) error {
+		defer close(r.upgraded)
+		return r.upgrader.Run(ctx)
+	})
 	r.tasks.Go(r.takeCharge)
+	return nil
+}
+
+// startHost calls the program's Start, whose ctx ends with the agent's stop or
+// failure, too: it may be waiting for something.
+func (r *running) startHost(ctx context.Context) error {
+	stopped, failed := context.AfterFunc(ctx, r.stopHost), context.AfterFunc(r.failed, r.stopHost)
+	defer stopped()
+	defer failed()
+	err := r.cfg.Start(r.host, r.Agent)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case r.failed.Err() != nil:
+		return context.Cause(r.failed)
+	case err != nil:
+		return fmt.Errorf("start: %w", err)
+	}
 	return nil
 }
 
@@ -320,7 +351,7 @@ func (r *running) down(ctx context.Context, cause error) error {
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), bound+5*time.Second)
 	defer cancel()
 	if !superseded && r.inCharge() {
-		defer r.service.stopping(limit, r.lifecycle.get().Reason)()
+		defer r.service.stopping(context.WithoutCancel(ctx), r.lifecycle.get().Reason)()
 	}
 	drained := r.Agent.host.drain(limit, drain)
 	if errors.Is(drained, upgrade.ErrCutOff) {
@@ -330,11 +361,16 @@ func (r *running) down(ctx context.Context, cause error) error {
 		drained = nil
 	}
 	errs := []error{cause, interrupted, drained}
+	if late := r.afterUpgrades(superseded); late != nil {
+		superseded, errs = true, append(errs, late)
+	}
+	rest, cancelRest := context.WithTimeout(context.WithoutCancel(ctx), bound)
+	defer cancelRest()
 	if r.cfg.Stop != nil {
-		errs = append(errs, r.cfg.Stop(limit))
+		errs = append(errs, r.cfg.Stop(rest))
 	}
 	if !superseded && r.inCharge() {
-		r.lastWords(limit)
+		r.lastWords(rest)
 	}
 	r.stopLife()
 	r.fail(nil)
@@ -348,6 +384,27 @@ func (r *running) down(ctx context.Context, cause error) error {
 	}
 	r.log.Info("drained")
 	return errors.Join(append(errs, failpoint.Hit("drained"))...)
+}
+
+// afterUpgrades waits until an upgrade in progress has been settled: its hooks
+// need what Stop closes, and its end is to be told. It returns ErrSuperseded
+// where a successor took over while this process was told to stop; what was
+// asked of the agent is that one's to do now.
+func (r *running) afterUpgrades(known bool) error {
+	if r.upgraded == nil {
+		return nil
+	}
+	<-r.upgraded
+	pid := r.upgrader.Successor()
+	if pid == 0 || known {
+		return nil
+	}
+	if !upgrade.Supervised() { // a supervisor tells it
+		if p, err := os.FindProcess(pid); err == nil {
+			_ = p.Signal(syscall.SIGTERM)
+		}
+	}
+	return ErrSuperseded
 }
 
 // lastWords has the end of an interrupted upgrade told before the registration

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
@@ -16,9 +17,7 @@ import (
 // this process by current, or, where current has failed to start, by the
 // release before. Only the holder of the lock calls it.
 func (u *Upgrader) boot() error {
-	if err := atomicfile.RemoveTemp(u.cfg.StateDir); err != nil {
-		return err
-	}
+	u.tidy()
 	exe, err := executablePath()
 	if err != nil {
 		return err
@@ -35,9 +34,7 @@ func (u *Upgrader) boot() error {
 	if err != nil {
 		return err
 	}
-	if err := u.resume(cur); err != nil {
-		return err
-	}
+	u.resume(cur)
 	c, err := u.choose(exe)
 	if err != nil {
 		return err
@@ -45,15 +42,46 @@ func (u *Upgrader) boot() error {
 	if c, err = u.guard(c, exe); err != nil {
 		return err
 	}
-	switch {
-	case c.adopt:
-		u.adopt(exe, c.slot.Ref)
-	case c.here:
-		u.running = c.slot
-	default:
+	if !c.here {
 		return u.handOver(c.slot)
 	}
+	if u.running = c.slot; c.adopt {
+		u.adopt(exe, c.slot.Ref)
+	}
+	u.endRollback()
 	return nil
+}
+
+// adoptServing is adoptRunning for one that serves already. Where there is a
+// current release a full disk does not end it: it serves, and upgrades are
+// refused until there is room.
+func (u *Upgrader) adoptServing() error {
+	err := u.adoptRunning()
+	if err == nil {
+		return nil
+	}
+	if _, none := u.slots.current(); none != nil {
+		return err
+	}
+	u.log.Error("the installed executable is not adopted yet", "error", err)
+	return nil
+}
+
+// tidy removes what interrupted writes have left.
+func (u *Upgrader) tidy() {
+	entries, err := os.ReadDir(u.slots.root())
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	err = errors.Join(err, atomicfile.RemoveTemp(u.cfg.StateDir))
+	for _, e := range entries {
+		if e.IsDir() {
+			err = errors.Join(err, atomicfile.RemoveTemp(filepath.Join(u.slots.root(), e.Name())))
+		}
+	}
+	if err != nil {
+		u.log.Warn("what interrupted writes left could not all be removed", "error", err)
+	}
 }
 
 // choose decides between the executable that was started and current.
@@ -121,6 +149,7 @@ func (u *Upgrader) adoptRunning() error {
 	if err := u.slots.prove(slot, time.Now()); err != nil {
 		return err
 	}
+	u.adoptable = ""
 	u.log.Info("executable adopted", "version", slot.Version, "slot", slot.Name())
 	return nil
 }
@@ -135,54 +164,77 @@ func (u *Upgrader) handOver(cur Slot) error {
 	return fmt.Errorf("execute current release %s: %w", cur.binary(), execute(cur.binary()))
 }
 
-// resume ends the attempt that the journal shows in progress, for no other
+// resume settles the attempt that the journal shows in progress, for no other
 // process is alive that could: what had not reached commit is undone, what
-// had moved current is finished.
-func (u *Upgrader) resume(cur Slot) error {
+// had moved current is finished. A rollback is only begun here: the release
+// that then runs ends it, for the hooks are its own. A disk that cannot be
+// written must not keep the agent from starting.
+func (u *Upgrader) resume(cur Slot) {
 	last := u.journal.last
 	var err error
 	switch last.State {
 	case Idle, Committed, RolledBack, Failed:
-		return nil
 	case Requested, Downloading, Verifying, Staged:
-		err = u.move(Failed, func(a *Attempt) { a.Reason = "interrupted: the agent ended while " + string(last.State) })
+		err = u.move(Failed, func(a *Attempt) { a.Reason = interruptedIn + string(last.State) })
 	case Committing:
 		if cur.Ref.Binary != last.To.Binary {
-			err = u.undo("interrupted: both processes ended before the boot pointer moved")
+			err = u.goBack(interruptedIn + "commit, before the boot pointer moved")
 			break
 		}
 		// The pointer moved, so the release had passed its probation.
-		if err = u.slots.prove(cur, time.Now()); err == nil {
-			err = u.move(Committed, func(a *Attempt) { a.Reason = "finished at start: the agent ended during commit" })
-		}
+		err = errors.Join(u.slots.prove(cur, time.Now()),
+			u.move(Committed, func(a *Attempt) { a.Reason = "finished at start: the agent ended during commit" }))
 	case RollingBack:
-		err = errors.Join(u.revert(), u.finishRollback(last))
+		u.blame(last)
+		err = u.revert()
 	default:
-		err = u.undo("interrupted: both processes ended during " + string(last.State))
+		err = u.goBack(interruptedIn + string(last.State))
 	}
-	if err != nil && u.journal.last.State.Terminal() {
-		// A full disk must not keep the agent from starting.
-		u.log.Error("the end of the interrupted attempt could not be written", "error", err)
-		return nil
+	if err != nil {
+		u.log.Error("what the interrupted attempt left could not all be settled", "error", err)
 	}
-	return err
 }
 
-// finishRollback ends a rollback that was interrupted. One that the boot
-// guard began is ended as it was meant; of the others it is told that they
-// were finished here.
-func (u *Upgrader) finishRollback(last Attempt) error {
-	return u.rolledBack(func(a *Attempt) {
-		if !last.Abandoned {
+// interruptedIn begins the reason of an attempt that a start found.
+const interruptedIn = "interrupted: the agent ended during "
+
+// endRollback ends a rollback that was interrupted, or that the boot guard has
+// begun, in the release that runs now.
+func (u *Upgrader) endRollback() {
+	last := u.journal.last
+	if last.State != RollingBack {
+		return
+	}
+	err := u.rolledBack(func(a *Attempt) {
+		if !last.Abandoned && !strings.HasPrefix(last.Reason, interruptedIn) {
 			a.Reason = "finished at start: " + last.Reason
 		}
 	})
+	if err != nil {
+		u.log.Error("the end of the rollback could not be written", "error", err)
+	}
 }
 
-// undo rolls the attempt of the journal back after both processes have ended.
-func (u *Upgrader) undo(reason string) error {
+// blame quarantines a release whose rollback was interrupted before that.
+func (u *Upgrader) blame(last Attempt) {
+	if last.Class != BadBinary || last.Abandoned || u.quarantine.check(last.To, time.Now()) != nil {
+		return
+	}
+	if err := u.quarantine.add(last.To, last.Class, last.Reason, time.Now()); err != nil {
+		u.log.Error("quarantine could not be written", "error", err)
+	}
+}
+
+// goBack begins the rollback of the journal's attempt after both processes
+// have ended.
+func (u *Upgrader) goBack(reason string) error {
 	moved := u.move(RollingBack, func(a *Attempt) { a.Reason = reason })
-	return errors.Join(moved, u.revert(), u.rolledBack(nil))
+	return errors.Join(moved, u.revert())
+}
+
+// undo is goBack and the end of it.
+func (u *Upgrader) undo(reason string) error {
+	return errors.Join(u.goBack(reason), u.rolledBack(nil))
 }
 
 // revert makes the release that the journal's attempt came from current

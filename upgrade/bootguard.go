@@ -117,24 +117,19 @@ func (u *Upgrader) abandon(c choice, exe string, record boots) (choice, error) {
 		return c, err
 	}
 	reason := fmt.Sprintf("given up: it was started %d times since %s and never became healthy", record.Starts, record.Since.Format(time.RFC3339))
-	if err := u.quarantine.add(c.slot.Ref, BadBinary, reason, time.Now()); err != nil {
-		return c, err
-	}
-	if err := failpoint.Hit("abandon-quarantined"); err != nil {
-		return c, err
-	}
-	now := time.Now().UTC()
-	if err := u.journal.abandon(Attempt{By: byBootGuard, Action: ActionRollback, From: next.slot.Ref, To: c.slot.Ref, Reason: reason, Class: BadBinary, Started: now}); err != nil {
-		return c, err
-	}
 	u.log.Error("release given up", "version", c.slot.Version, "for", next.slot.Version, "reason", reason)
-	if err := u.revert(); err != nil {
-		return c, err
+	// A disk that the release has filled must not keep it: what can be written
+	// is, and next is started in any case.
+	now := time.Now().UTC()
+	err = errors.Join(
+		u.quarantine.add(c.slot.Ref, BadBinary, reason, now),
+		failpoint.Hit("abandon-quarantined"),
+		u.journal.abandon(Attempt{By: byBootGuard, Action: ActionRollback, From: next.slot.Ref, To: c.slot.Ref, Reason: reason, Class: BadBinary, Started: now}),
+		u.revert())
+	if err != nil {
+		u.log.Error("what was given up could not all be recorded", "error", err)
 	}
-	if !next.here {
-		return next, nil // it ends the attempt when it starts
-	}
-	return next, u.rolledBack(nil)
+	return next, nil // it ends the attempt when it starts
 }
 
 // fallback finds what to start instead of c: the release that is current
@@ -154,7 +149,7 @@ func (u *Upgrader) fallback(c choice, exe string) (choice, error) {
 		if slot.Name() == c.slot.Name() || slot.Proven.IsZero() || u.quarantine.check(slot.Ref, time.Now()) != nil {
 			continue
 		}
-		if (best == nil || slot.Retired.After(best.Retired)) && slot.verify() == nil {
+		if (best == nil || slot.retiredAfter(*best)) && slot.verify() == nil {
 			best = &complete[i]
 		}
 	}
@@ -173,27 +168,35 @@ func (u *Upgrader) fallback(c choice, exe string) (choice, error) {
 	return choice{slot: slot, here: true}, err
 }
 
-// settle ends the count of starts once the host program is healthy, apart
-// from what depends on the world outside: a release is not to blame for an
-// outage. It reports whether there is nothing left to settle.
-func (u *Upgrader) settle(failing []string) bool {
+// settle ends the count of starts once the host program has been healthy for
+// a whole probation, apart from what depends on the world outside: a release
+// is not to blame for an outage.
+func (u *Upgrader) settle(failing []string, now time.Time) {
 	for _, check := range failing {
 		if !failsIn(check, u.cfg.External) {
-			return false
+			u.healthy = time.Time{}
+			return
 		}
+	}
+	if u.healthy.IsZero() {
+		u.healthy = now
+	}
+	if now.Sub(u.healthy) < u.cfg.Probation {
+		return
 	}
 	if err := removeBoots(u.cfg.StateDir); err != nil {
 		u.log.Warn("the count of starts could not be ended", "error", err)
-		return false
 	}
 	u.unsettled = false
-	return true
 }
 
-// unsettle takes the count of this start back where the agent is told to stop
-// before the release had its time to become healthy: that says nothing of it.
-func (u *Upgrader) unsettle(began time.Time) {
-	if !u.unsettled || time.Since(began) > u.cfg.StartTimeout {
+// Excuse takes the count of this start back where what ends it is not the
+// release's doing, such as another agent with its id. Close does so where the
+// agent is told to stop within StartTimeout, or while it is healthy. Call it
+// before Close, from the goroutine that does.
+func (u *Upgrader) Excuse() {
+	late := time.Since(u.opened) > u.cfg.StartTimeout
+	if !u.unsettled || (late && u.healthy.IsZero()) {
 		return
 	}
 	record := readBoots(u.cfg.StateDir)

@@ -10,6 +10,10 @@ import (
 // errReplaced ends an attempt that waited when a newer request came.
 var errReplaced = errors.New("replaced by a newer request while it waited")
 
+// busyTimeout is how long Config.Busy may take to answer. One that does not
+// counts as busy.
+const busyTimeout = 5 * time.Second
+
 // awaitIdle waits until the host program is not busy, for BusyLimit at most:
 // work that never ends must not keep a host on an old release for ever. A
 // forced request does not wait, and a newer one takes the place of one that
@@ -23,9 +27,9 @@ func (u *Upgrader) awaitIdle(ctx context.Context, r Request) error {
 	deadline := time.Now().Add(u.cfg.BusyLimit).UTC()
 	look := time.NewTicker(u.cfg.HealthEvery)
 	defer look.Stop()
-	told := ""
+	told, ask := "", u.busy()
 	for {
-		why := u.cfg.Busy(ctx)
+		why := ask(ctx)
 		if why == "" {
 			return nil
 		}
@@ -44,8 +48,47 @@ func (u *Upgrader) awaitIdle(ctx context.Context, r Request) error {
 			return nil
 		case <-look.C:
 		}
-		if next := u.newer(); next != nil {
-			return fmt.Errorf("%w: %s %s", errReplaced, next.Action, next.Pin)
+		if err := u.giveWay(); err != nil {
+			return err
 		}
+	}
+}
+
+// giveWay performs what is asked meanwhile. It returns an error if that ends
+// the wait: a hold, or a newer attempt.
+func (u *Upgrader) giveWay() error {
+	if r := u.takeCommand(); r != nil {
+		if err := u.obey(*r); err != nil {
+			u.log.Warn("request failed", "action", r.Action, "order", r.ID, "error", err)
+		}
+	}
+	if err := held(u.cfg.StateDir); err != nil {
+		return err
+	}
+	if next := u.newer(); next != nil && next.Action.attempt() {
+		return fmt.Errorf("%w: %s %s", errReplaced, next.Action, next.Pin)
+	}
+	return nil
+}
+
+// busy returns a function that asks Config.Busy. While a call has not
+// returned there is no other.
+func (u *Upgrader) busy() func(context.Context) string {
+	var answer chan string
+	return func(ctx context.Context) string {
+		if answer == nil {
+			answer = make(chan string, 1)
+			go func(to chan<- string) { to <- u.cfg.Busy(ctx) }(answer)
+		}
+		limit := time.NewTimer(busyTimeout)
+		defer limit.Stop()
+		select {
+		case why := <-answer:
+			answer = nil
+			return why
+		case <-limit.C:
+		case <-ctx.Done():
+		}
+		return fmt.Sprintf("it has not answered for %v whether it is", busyTimeout)
 	}
 }

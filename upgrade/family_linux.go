@@ -108,8 +108,15 @@ func (f *family) inherited(pid int) bool {
 	return slices.ContainsFunc(bytes.Split(env, []byte{0}), func(v []byte) bool { return bytes.Equal(v, want) })
 }
 
-// told is what the successor says of itself, which is not needed here.
-func (f *family) told(int) {}
+// told is what the successor says of itself. It is believed where the process
+// table confirms it: a process whose executable cannot be read, for it made
+// itself not dumpable, is not found otherwise.
+func (f *family) told(pid int) {
+	p, ok := processOf(pid)
+	if f.pid == 0 && ok && p.parent == os.Getpid() && p.start >= f.since {
+		f.seen(pid)
+	}
+}
 
 // seen takes note of the successor's pid.
 func (f *family) seen(pid int) {

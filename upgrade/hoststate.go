@@ -36,8 +36,6 @@ const (
 	// stateChunk is how much of it one frame holds: with base64 around it, a
 	// frame stays below frameLimit.
 	stateChunk = 512 << 10
-	// reasonLimit bounds what is kept of a successor's last words, in bytes.
-	reasonLimit = 2 << 10
 )
 
 // hostState announces in an offer how much state there is. It follows in
@@ -176,15 +174,12 @@ func (h *handover) next(ctx context.Context) (frame, error) {
 // alone, and has the log.
 func (h *handover) giveUp(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
-		_ = h.send(frame{Kind: kindFailed, Reason: shorten(err.Error())})
+		_ = h.send(frame{Kind: kindFailed, Reason: printable(err.Error(), reasonBytes)})
 	}
 	return err
 }
 
-// shorten bounds what a peer has to say.
-func shorten(reason string) string { return reason[:min(len(reason), reasonLimit)] }
-
 // gaveUp is a successor that has said why it ends.
 func gaveUp(f frame) *failure {
-	return &failure{class: BadBinary, reason: "the successor gave up: " + shorten(f.Reason)}
+	return &failure{class: BadBinary, reason: "the successor gave up: " + printable(f.Reason, reasonBytes)}
 }

@@ -324,13 +324,13 @@ func TestLastWordsOfADeadSuccessorAreTheReason(t *testing.T) {
 	dead := &trial{conn: near, far: far, quit: make(chan struct{}), family: &family{pid: 1}}
 	defer close(dead.quit)
 	dead.in = readFrames(near, dead.quit)
-	for _, f := range []frame{{Kind: kindHello}, {Kind: kindFailed, Reason: "no sessions " + strings.Repeat("!", 2*reasonLimit)}} {
+	for _, f := range []frame{{Kind: kindHello}, {Kind: kindFailed, Reason: "no sessions " + strings.Repeat("!", 2*reasonBytes)}} {
 		if err := sendFrame(far, f); err != nil {
 			t.Fatal(err)
 		}
 	}
 	f := dead.died(errors.New("tableflip: child pid=1 exited: exit status 1"))
-	if !strings.Contains(f.reason, "the successor gave up: no sessions !") || len(f.reason) > reasonLimit+100 || f.class != BadBinary {
+	if !strings.Contains(f.reason, "the successor gave up: no sessions !") || len(f.reason) > reasonBytes+100 || f.class != BadBinary {
 		t.Errorf("class %s, %d bytes: %.100s", f.class, len(f.reason), f.reason)
 	}
 }

@@ -104,12 +104,12 @@ func (u *Upgrader) swap(ctx context.Context, slot Slot) error {
 	}
 	t := &trial{Upgrader: u, slot: slot, quit: make(chan struct{}), ended: make(chan error, 1), sent: make(chan error, 1)}
 	if err := t.begin(ctx); err != nil {
-		return t.rollBack(failure{class: BadEnvironment, reason: err.Error(), ours: true}, nil)
+		return t.rollBack(ctx, failure{class: BadEnvironment, reason: err.Error(), ours: true}, nil)
 	}
 	if f := t.watch(ctx); f != nil {
-		return t.rollBack(*f, nil)
+		return t.rollBack(ctx, *f, nil)
 	}
-	return t.commit()
+	return t.commit(ctx)
 }
 
 // begin lets the host program prepare and starts the successor.

@@ -13,7 +13,9 @@ const (
 	journalFile   = "journal.json"
 	journalSchema = 1
 	journalLimit  = 1 << 20
-	earlierMax    = 8
+	// wordBytes bounds what a request says of itself.
+	wordBytes  = 1 << 10
+	earlierMax = 8
 )
 
 // Ref names a release on one host.
@@ -155,6 +157,10 @@ func (j *journal) move(to State, edit func(*Attempt)) error {
 
 func (j *journal) write(a Attempt) error {
 	a.Updated = time.Now().UTC()
+	// What cannot be bounded at its source must not make a journal that the
+	// next start refuses.
+	a.Reason = printable(a.Reason, reasonBytes)
+	a.By, a.OrderID = a.By[:min(len(a.By), wordBytes)], a.OrderID[:min(len(a.OrderID), wordBytes)]
 	if err := writeState(j.path, a); err != nil {
 		return fmt.Errorf("the journal in the state directory cannot be written: %w; make room there, then ask again", err)
 	}

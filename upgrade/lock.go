@@ -22,6 +22,9 @@ const lockName = "lock"
 func lockState(dir string) (*os.File, error) {
 	path := filepath.Join(dir, lockName)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if errors.Is(err, errReadOnly) {
+		f, err = os.Open(path) // a lock needs no write
+	}
 	if err != nil {
 		return nil, fmt.Errorf("state directory %s cannot be written: %w; give the agent's user a directory of its own", dir, err)
 	}

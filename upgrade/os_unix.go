@@ -64,6 +64,9 @@ func ownedByCaller(dir string) error {
 // errTextBusy is what exec answers for a file that is open for writing.
 var errTextBusy error = syscall.ETXTBSY
 
+// errReadOnly is what a file system answers that takes no writes.
+var errReadOnly error = syscall.EROFS
+
 // isBrokenPipe tells a write to a peer that has gone. tableflip keeps the
 // text of the cause only.
 func isBrokenPipe(err error) bool { return strings.Contains(err.Error(), syscall.EPIPE.Error()) }

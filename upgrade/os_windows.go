@@ -28,4 +28,6 @@ func ownedByCaller(string) error { return nil }
 
 var errTextBusy = windows.ERROR_SHARING_VIOLATION
 
+var errReadOnly = windows.ERROR_WRITE_PROTECT
+
 func isBrokenPipe(error) bool { return false }

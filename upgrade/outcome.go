@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -10,25 +11,28 @@ import (
 
 // commit makes the release current and gives the host to the successor. The
 // pointer moves first: a crash from here on boots a release that has passed.
-func (t *trial) commit() error {
+func (t *trial) commit(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return t.rollBack(ctx, failure{reason: interrupted}, nil)
+	}
 	err := failpoint.Hit("passed")
 	if err == nil {
 		err = t.move(Committing, nil)
 	}
 	if err != nil {
-		return t.rollBack(failure{class: BadEnvironment, reason: err.Error()}, nil)
+		return t.rollBack(ctx, failure{class: BadEnvironment, reason: err.Error()}, nil)
 	}
 	if err := failpoint.Hit("committing"); err != nil {
-		return t.undoCommit(failure{class: BadEnvironment, reason: err.Error()})
+		return t.undoCommit(ctx, failure{class: BadEnvironment, reason: err.Error()})
 	}
 	if err := t.slots.prove(t.slot, time.Now()); err != nil {
-		return t.undoCommit(failure{class: BadEnvironment, reason: err.Error()})
+		return t.undoCommit(ctx, failure{class: BadEnvironment, reason: err.Error()})
 	}
 	if err := t.send(frame{Kind: kindCommit, Next: t.waiting()}); err != nil {
-		return t.undoCommit(failure{class: BadBinary, reason: "commit could not be sent: " + err.Error()})
+		return t.undoCommit(ctx, failure{class: BadBinary, reason: "commit could not be sent: " + err.Error()})
 	}
 	if err := failpoint.Hit("commit-sent"); err != nil {
-		return t.undoCommit(failure{class: BadEnvironment, reason: err.Error()})
+		return t.undoCommit(ctx, failure{class: BadEnvironment, reason: err.Error()})
 	}
 	timeout := time.NewTimer(commitTimeout)
 	defer timeout.Stop()
@@ -36,10 +40,10 @@ func (t *trial) commit() error {
 	case err := <-t.ended:
 		t.alive = false
 		if err != nil {
-			return t.undoCommit(*t.died(err))
+			return t.undoCommit(ctx, *t.died(err))
 		}
 	case <-timeout.C:
-		return t.undoCommit(failure{class: BadBinary, deaf: true, reason: fmt.Sprintf("the successor did not take over within %v of commit", commitTimeout)})
+		return t.undoCommit(ctx, failure{class: BadBinary, deaf: true, reason: fmt.Sprintf("the successor did not take over within %v of commit", commitTimeout)})
 	}
 	t.successor.Store(int64(t.family.pid))
 	t.release()
@@ -49,16 +53,19 @@ func (t *trial) commit() error {
 // undoCommit makes the running release current again, before the successor
 // is ended: that may take a while, and a crash meanwhile must not boot a
 // release that is being taken back.
-func (t *trial) undoCommit(f failure) error { return t.rollBack(f, t.revert) }
+func (t *trial) undoCommit(ctx context.Context, f failure) error {
+	return t.rollBack(ctx, f, t.revert)
+}
 
 // rollBack resumes serving at once, takes back what was done, makes sure that
 // the successor is gone, and records why. Clients come first, files after.
-func (t *trial) rollBack(f failure, back func() error) error {
+func (t *trial) rollBack(ctx context.Context, f failure, back func() error) error {
 	errs := []error{t.gate.resume()}
 	if t.stdio != nil {
 		// What follows is this process's log, not the successor's.
 		errs = append(errs, t.stdio.restore())
 	}
+	f.excuse(ctx)
 	f.reason = printable(f.reason, reasonBytes)
 	state := t.journal.last.State
 	errs = append(errs, failpoint.Hit("resumed"),
@@ -85,6 +92,21 @@ func (t *trial) rollBack(f failure, back func() error) error {
 	t.log.Warn("rolled back", "to", t.running.Version, "from", t.slot.Version, "in", state, "reason", f.reason)
 	errs = append(errs, t.rolledBack(func(a *Attempt) { a.Reason, a.Class, a.Log = f.reason, f.class, lines }), failpoint.Hit("rolled-back"))
 	return errors.Join(append([]error{t.failed(f)}, errs...)...)
+}
+
+// stopGrace is how much later than its successor an incumbent may hear that
+// the agent is told to stop, where both are told.
+const stopGrace = 200 * time.Millisecond
+
+// excuse takes the blame from a release whose failure came with the agent's
+// own stop, which may have reached the successor first.
+func (f *failure) excuse(ctx context.Context) {
+	if f.dead {
+		wait(ctx, stopGrace, nil)
+	}
+	if ctx.Err() != nil && f.class != "" {
+		f.class, f.reason = "", interrupted+" ("+f.reason+")"
+	}
 }
 
 // giveUp ends an attempt that has not started anything.

@@ -117,10 +117,7 @@ func (u *Upgrader) Request(r Request) {
 // line makes r the request that waits. The caller holds the lock.
 func (u *Upgrader) line(r Request) {
 	u.pending = &r
-	select {
-	case u.wake <- struct{}{}:
-	default:
-	}
+	u.nudge()
 }
 
 // queue puts the request in line that waited in the incumbent, nil for none.
@@ -152,6 +149,18 @@ func (u *Upgrader) take() *Request {
 	return r
 }
 
+// takeCommand returns the request in line if it is no attempt.
+func (u *Upgrader) takeCommand() *Request {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	r := u.pending
+	if r == nil || r.Action.attempt() {
+		return nil
+	}
+	u.pending = nil
+	return r
+}
+
 // perform does what take has returned. Once it has ended, whatever its end,
 // the same may be asked again. Its error is the attempt's.
 func (u *Upgrader) perform(ctx context.Context, r Request) error {
@@ -163,6 +172,11 @@ func (u *Upgrader) perform(ctx context.Context, r Request) error {
 	if r.Action.attempt() {
 		return u.attempt(ctx, r)
 	}
+	return u.obey(r)
+}
+
+// obey performs what is no attempt, and publishes the answer.
+func (u *Upgrader) obey(r Request) error {
 	err := u.command(r)
 	answer := &Answer{OrderID: r.ID, Action: r.Action}
 	if err != nil {

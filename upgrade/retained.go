@@ -25,7 +25,7 @@ func (s slots) retained(pin Pin, running string) (Slot, error) {
 		}
 		there = append(there, slot.Version)
 		named := (pin.Version == "" || slot.Version == pin.Version) && (pin.Digest == "" || slot.Manifest == pin.Digest)
-		if named && (found == nil || slot.Retired.After(found.Retired)) {
+		if named && (found == nil || slot.retiredAfter(*found)) {
 			found = &complete[i]
 		}
 	}
@@ -58,6 +58,12 @@ func (s slots) returnable(running Ref) ([]Ref, error) {
 		}
 	}
 	return refs, nil
+}
+
+// retiredAfter reports whether s was replaced later than other. A slot without
+// the mark was replaced just now: a crash came before it was made.
+func (s Slot) retiredAfter(other Slot) bool {
+	return !other.Retired.IsZero() && (s.Retired.IsZero() || s.Retired.After(other.Retired))
 }
 
 // verify compares the executable with the digest that it was staged for.

@@ -90,14 +90,17 @@ func (s slots) list() (complete []Slot, unfinished []string, err error) {
 		return nil, nil, err
 	}
 	for _, e := range entries {
-		slot, err := s.open(e.Name())
-		switch {
+		if !e.IsDir() {
+			continue // nobody's slot
+		}
+		switch slot, err := s.open(e.Name()); {
 		case err == nil:
 			complete = append(complete, slot)
 		case errors.Is(err, fs.ErrNotExist):
 			unfinished = append(unfinished, e.Name())
 		default:
-			return nil, nil, err
+			// Damaged, or a newer release's: neither chosen nor collected, and
+			// no obstacle for the others.
 		}
 	}
 	return complete, unfinished, nil
@@ -142,9 +145,9 @@ func (s slots) prove(slot Slot, now time.Time) error {
 	}
 	if before.dir != "" && before.dir != slot.dir {
 		before.Retired = now.UTC()
-		if err := before.save(); err != nil {
-			return err
-		}
+		// A mark that could not be made is made by the next collection; the
+		// commit stands.
+		_ = before.save()
 	}
 	return failpoint.Hit("commit-retired")
 }
@@ -165,7 +168,8 @@ func (s slots) revert(a Attempt, now time.Time) error {
 		if err != nil {
 			return fmt.Errorf("release %s cannot be made current again: %w", a.From.Version, err)
 		}
-		if err := s.prove(from, now); err != nil {
+		// The pointer first: it can often be moved where nothing can be written.
+		if err := errors.Join(s.point(from), s.prove(from, now)); err != nil {
 			return err
 		}
 	}
@@ -326,6 +330,11 @@ func (s slots) collect(keep []string, retention time.Duration, budget int64, now
 				return nil, err
 			}
 		}
+		if slot.Adopted && !slot.olderThan(cur) {
+			// What was rolled back from: without this slot, the installed
+			// executable would be adopted again at the next start.
+			continue
+		}
 		if slot.Proven.IsZero() || now.Sub(slot.Retired) >= retention {
 			doomed = append(doomed, slot.Name())
 		} else {
@@ -343,6 +352,16 @@ func (s slots) collect(keep []string, retention time.Duration, budget int64, now
 		removed = append(removed, name)
 	}
 	return removed, failpoint.Hit("collected")
+}
+
+// olderThan compares versions; one that cannot be read is older.
+func (s Slot) olderThan(other Slot) bool {
+	mine, err := ParseVersion(s.Version)
+	if err != nil {
+		return true
+	}
+	theirs, err := ParseVersion(other.Version)
+	return err != nil || mine.LessThan(theirs)
 }
 
 // beyond names the retired slots that do not fit into budget bytes. The one

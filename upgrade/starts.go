@@ -88,10 +88,8 @@ func (u *Upgrader) withinBudget(target Ref) error {
 // countStart records that target is started next. Without it the budget is
 // less strict, no more.
 func (u *Upgrader) countStart(target Ref) {
-	record, err := readStarts(u.cfg.StateDir)
-	if err == nil {
-		err = record.add(u.cfg.StateDir, start{At: time.Now().UTC(), From: u.running.Version, To: target.Version, Binary: target.Binary})
-	}
+	record, _ := readStarts(u.cfg.StateDir) // a damaged one begins anew
+	err := record.add(u.cfg.StateDir, start{At: time.Now().UTC(), From: u.running.Version, To: target.Version, Binary: target.Binary})
 	if err != nil {
 		u.log.Warn("start not recorded", "error", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -147,6 +148,10 @@ func (u *Upgrader) probation(ctx context.Context) error {
 		var err error
 		select {
 		case <-ctx.Done():
+			if u.stop.Err() != nil {
+				// Its end is to be blamed on nobody.
+				_ = u.handover.send(frame{Kind: kindTrouble, Reason: "it was told to stop"})
+			}
 			return ctx.Err()
 		case <-p.serving:
 			p.serving, p.served = nil, time.Now()
@@ -230,8 +235,12 @@ func (u *Upgrader) orphaned() error {
 	if err := u.inheritLog(); err != nil {
 		return err
 	}
-	if u.journal.last.State == RollingBack {
+	switch last := u.journal.last; {
+	case last.State == RollingBack:
+		u.blame(last)
 		return errors.Join(fmt.Errorf("%w: the incumbent ended while it rolled back", ErrAborted), u.revert(), u.rolledBack(nil))
+	case last.State.Terminal():
+		return fmt.Errorf("%w: its attempt has ended as %s", ErrAborted, last.State)
 	}
 	return nil
 }
@@ -239,11 +248,18 @@ func (u *Upgrader) orphaned() error {
 // inheritLog returns to the real stdout and stderr and takes the journal
 // and the lock's signature over.
 func (u *Upgrader) inheritLog() error {
-	err := restoreStdio(u.handover.files[0], u.handover.files[1])
-	for _, f := range u.handover.files {
-		err = errors.Join(err, f.Close())
+	out, stderr, log := u.handover.files[0], u.handover.files[1], u.handover.files[2]
+	err := errors.Join(restoreStdio(out, stderr), out.Close(), stderr.Close())
+	// What this process has started so far writes to the pipe that the
+	// incumbent leaves: it must neither block there nor get SIGPIPE.
+	go func() {
+		_, _ = io.Copy(os.Stderr, log)
+		_ = log.Close()
+	}()
+	if err := signLock(u.lock); err != nil {
+		u.log.Warn("the lock does not tell this process's pid", "error", err)
 	}
-	return errors.Join(err, u.load(), signLock(u.lock))
+	return errors.Join(err, u.load())
 }
 
 // commitAlone does what the incumbent would have done at commit.
@@ -295,5 +311,10 @@ func (u *Upgrader) takeOver(reason string) error {
 	if err := failpoint.Hit("ready"); err != nil {
 		return err
 	}
-	return errors.Join(u.move(Committed, func(a *Attempt) { a.Reason = reason }), failpoint.Hit("committed"))
+	// This process has the sockets and the other one drains: a full disk is no
+	// reason to end now.
+	if err := u.move(Committed, func(a *Attempt) { a.Reason = reason }); err != nil {
+		u.log.Error("the commit could not be recorded; the next start does it", "error", err)
+	}
+	return failpoint.Hit("committed")
 }

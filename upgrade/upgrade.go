@@ -47,6 +47,9 @@ func (u *Upgrader) attempt(ctx context.Context, r Request) error {
 	if err == nil {
 		err = u.awaitIdle(ctx, r)
 	}
+	if err == nil {
+		err = held(u.cfg.StateDir) // it may have been set while this waited
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			err = fmt.Errorf("%s: %w", interrupted, err)
@@ -68,11 +71,14 @@ func (u *Upgrader) admitted(ctx context.Context, r Request) (slot Slot, err erro
 	if u.flip == nil {
 		return Slot{}, fmt.Errorf("hot swap: %w", ErrNotSupported)
 	}
+	if err := held(u.cfg.StateDir); err != nil {
+		return Slot{}, err
+	}
 	if r.runs(u.running.Ref) {
 		return Slot{}, errRunsAlready
 	}
-	if err := held(u.cfg.StateDir); err != nil {
-		return Slot{}, err
+	if err := u.adoptRunning(); err != nil {
+		return Slot{}, err // what runs must be there to come back to
 	}
 	if err := r.expects(u.running.Ref); err != nil {
 		return Slot{}, err
@@ -96,8 +102,8 @@ func (r Request) runs(running Ref) bool {
 	return r.Pin.Digest == running.Manifest
 }
 
-// errRunsAlready tells that the release asked for is the executable that was
-// installed by hand.
+// errRunsAlready tells that what was asked for runs, perhaps as an executable
+// that was installed by hand.
 var errRunsAlready = errors.New("runs already")
 
 // already ends an attempt that has nothing to do.
@@ -153,16 +159,17 @@ func (u *Upgrader) compatible(m *Manifest) (Platform, error) {
 // unless its slot is there and its executable still has the signed digest.
 func (u *Upgrader) obtain(ctx context.Context, m *Manifest, ref Ref, size int64, raw, signature []byte) (Slot, error) {
 	slot, err := u.slots.open(slotName(ref))
-	if err == nil && slot.Manifest == ref.Manifest {
-		if digest, err := fileDigest(slot.binary()); err == nil && digest == ref.Binary {
-			return slot, u.move(Staged, func(a *Attempt) { a.To = ref })
-		}
-		// Something wrote to an immutable slot. It is not the running one,
-		// whose manifest the request would have named.
+	switch {
+	case err == nil && slot.Manifest == ref.Manifest && slot.verify() == nil:
+		return slot, u.move(Staged, func(a *Attempt) { a.To = ref })
+	case err == nil:
+		// Something wrote to an immutable slot, or it holds the executable under
+		// another manifest. It is not the running one, which the request would
+		// have named.
 		if err := u.slots.remove(slot.Name()); err != nil {
 			return Slot{}, err
 		}
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	case !errors.Is(err, fs.ErrNotExist):
 		return Slot{}, err
 	}
 	if err := u.move(Downloading, func(a *Attempt) { a.To = ref }); err != nil {

@@ -41,16 +41,21 @@ type Upgrader struct {
 	journal    *journal
 	quarantine quarantine
 	running    Slot
-	adoptable  string    // the executable to adopt once it serves; may be empty
-	unsettled  bool      // this start is counted until the host is healthy
+	adoptable  string          // the executable to adopt once it serves; may be empty
+	healthy    time.Time       // since when the host has been, while this is unsettled
+	unsettled  bool            // this start is counted until the host is healthy
+	stop       context.Context // of Open: it ends when the agent is told to stop
+	opened     time.Time
 	seen       outside   // what was published of it; Run's alone
 	dropped    string    // the request of the state directory that was settled last; Run's alone
 	handover   *handover // non-nil in a successor
 
 	active  chan struct{}
 	serving chan struct{}
-	once    sync.Once
-	inHost  atomic.Bool // a call of cfg.State has not returned
+	// predecessor is closed once the process before this one has ended.
+	predecessor chan struct{}
+	once        sync.Once
+	inHost      atomic.Bool // a call of cfg.State has not returned
 
 	successor atomic.Int64 // see Successor
 
@@ -73,13 +78,14 @@ func New(cfg Config) (*Upgrader, error) {
 		return nil, err
 	}
 	return &Upgrader{
-		cfg:     cfg,
-		log:     cfg.Logger,
-		gate:    newGate(),
-		active:  make(chan struct{}),
-		serving: make(chan struct{}),
-		sockets: map[string]bool{},
-		wake:    make(chan struct{}, 1),
+		cfg:         cfg,
+		log:         cfg.Logger,
+		gate:        newGate(),
+		active:      make(chan struct{}),
+		serving:     make(chan struct{}),
+		predecessor: make(chan struct{}),
+		sockets:     map[string]bool{},
+		wake:        make(chan struct{}, 1),
 
 		socketFiles: map[string]fs.FileInfo{},
 	}, nil
@@ -92,12 +98,14 @@ func New(cfg Config) (*Upgrader, error) {
 //
 // Errors: ErrLocked if another agent runs on the directory.
 func (u *Upgrader) Open(ctx context.Context) (err error) {
+	u.stop, u.opened = ctx, time.Now()
 	if err := u.openState(); err != nil {
 		return err
 	}
 	u.flip, err = tableflip.New(tableflip.Options{
 		// The probation is ours to end; this only has to be longer.
-		UpgradeTimeout: u.cfg.StartTimeout + u.cfg.Probation + time.Minute,
+		UpgradeTimeout: u.cfg.StartTimeout + u.cfg.StateTimeout + u.cfg.Probation + u.cfg.Hooks.Timeout +
+			u.cfg.SilentAfter + u.cfg.AbortTimeout + commitTimeout + time.Minute,
 	})
 	if errors.Is(err, tableflip.ErrNotSupported) {
 		u.flip, err = nil, nil
@@ -164,9 +172,8 @@ func (u *Upgrader) load() (err error) {
 	if u.journal, err = openJournal(u.cfg.StateDir); err != nil {
 		return err
 	}
-	u.quarantine = quarantine{u.cfg.StateDir}
-	_, err = u.quarantine.entries()
-	return err
+	u.quarantine = quarantine{u.cfg.StateDir} // one that cannot be read refuses every release
+	return nil
 }
 
 // Inherited returns the etcd lease that a predecessor handed over. ok is
@@ -186,7 +193,7 @@ func (u *Upgrader) Serving() error {
 	}
 	var err error
 	u.once.Do(func() {
-		err = u.adoptRunning()
+		err = u.adoptServing()
 		u.reportUnclaimed()
 		close(u.serving)
 	})
@@ -194,7 +201,10 @@ func (u *Upgrader) Serving() error {
 		return err
 	}
 	if u.handover != nil {
-		return u.handover.send(frame{Kind: kindServing})
+		// A failed write shows as the end of the stream, which Run sees: this
+		// process then goes on alone.
+		_ = u.handover.send(frame{Kind: kindServing})
+		return nil
 	}
 	if u.flip == nil {
 		return nil
@@ -236,16 +246,24 @@ func (u *Upgrader) Run(ctx context.Context) error {
 	u.publish(func(s *Status) { s.Attempt = u.journal.last })
 	close(u.active)
 	u.collect()
-	began := time.Now()
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
+	waiting.Go(func() { u.awaitPredecessor(ctx) })
+	// Where a swap or an earlier start counted, that is over.
+	u.unsettled = u.unsettled || u.handover != nil
 	look := time.NewTicker(u.cfg.HealthEvery)
 	defer look.Stop()
 	for {
 		if u.unsettled {
-			u.settle(u.cfg.Host.Failing(ctx))
+			u.settle(u.cfg.Host.Failing(ctx), time.Now())
 		}
 		select {
 		case <-ctx.Done():
-			u.unsettle(began)
+			if u.flip != nil {
+				// Nobody else accepts, and nobody is to connect in vain while
+				// this process drains: the sockets close.
+				u.flip.Stop()
+			}
 			return ctx.Err()
 		case <-look.C:
 			if !u.notice() {
@@ -259,20 +277,47 @@ func (u *Upgrader) Run(ctx context.Context) error {
 	}
 }
 
-// next performs the request that waits. It begins once the process before
-// this one has ended: until then tableflip starts no other.
-func (u *Upgrader) next(ctx context.Context) error {
+// awaitPredecessor notes when the process before this one has ended: until then
+// tableflip starts no other, and what is asked for waits.
+func (u *Upgrader) awaitPredecessor(ctx context.Context) {
 	if u.flip != nil {
 		err := u.flip.WaitForParent(ctx)
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // the agent ends, which Run sees
+			return
 		}
 		if err != nil {
 			u.log.Warn("the process before this one did not end well", "error", err)
 		}
 	}
-	r := u.asked()
-	if r == nil {
+	close(u.predecessor)
+	u.nudge()
+}
+
+// alone reports whether the process before this one has ended.
+func (u *Upgrader) alone() bool {
+	select {
+	case <-u.predecessor:
+		return true
+	default:
+		return false
+	}
+}
+
+// nudge has Run look at what waits.
+func (u *Upgrader) nudge() {
+	select {
+	case u.wake <- struct{}{}:
+	default:
+	}
+}
+
+// next performs the request that waits.
+func (u *Upgrader) next(ctx context.Context) error {
+	r := u.newer()
+	if r == nil || (r.Action.attempt() && !u.alone()) {
+		return nil
+	}
+	if r = u.asked(); r == nil {
 		r = u.take()
 	}
 	if r == nil {
@@ -305,6 +350,9 @@ func (u *Upgrader) Close() error {
 		err = u.handover.close()
 	}
 	if u.lock != nil {
+		if u.stop.Err() != nil {
+			u.Excuse()
+		}
 		err = errors.Join(err, u.lock.Close())
 	}
 	return err
