@@ -176,7 +176,7 @@ func (s slots) revert(a Attempt, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if a.By == byBootGuard || !to.Proven.Before(a.Started) {
+	if a.By == ByBootGuard || !to.Proven.Before(a.Started) {
 		to.Proven = time.Time{}
 	} else if to.Retired.IsZero() {
 		to.Retired = now.UTC()
