@@ -276,8 +276,9 @@ func (d *Directory) Follow(ctx context.Context, order Order, id string, progress
 // follow reads one view of an agent.
 func (d *Directory) follow(v etcdkv.View, order Order, id string) (upgrade.Status, error) {
 	var status Status
-	if value, ok := v.Values[d.keys.status(id)]; ok {
-		if err := decode(d.keys.status(id), value.Data, &status); err != nil {
+	told, ok := v.Values[d.keys.status(id)]
+	if ok {
+		if err := decode(d.keys.status(id), told.Data, &status); err != nil {
 			return upgrade.Status{}, err
 		}
 	}
@@ -297,9 +298,24 @@ func (d *Directory) follow(v etcdkv.View, order Order, id string) (upgrade.Statu
 		if there.ID != order.ID {
 			return upgrade.Status{}, fmt.Errorf("%s asked for %s at %s: %w", there.By, strings.TrimSpace(string(there.Action)+" "+there.Pin.String()), there.At.Format(time.RFC3339), ErrReplaced)
 		}
-		if status.OrderError != "" {
+		if status.refuses(value.ModRevision, told.ModRevision) {
 			return upgrade.Status{}, errors.New(status.OrderError)
 		}
 	}
 	return status.Upgrade, nil
+}
+
+// refuses reports whether OrderError is about the order whose key has the mod
+// revision order, and not about one that was there before; told is that of
+// the status. Of an agent that does not say which order it is about, an error
+// that stood before the order counts for nothing: it writes its status again
+// when it has read the order.
+func (s *Status) refuses(order, told int64) bool {
+	if s.OrderError == "" {
+		return false
+	}
+	if s.OrderErrorRevision == 0 {
+		return told > order
+	}
+	return s.OrderErrorRevision == order
 }

@@ -101,13 +101,15 @@ func (o *orders) set(id string, revision int64, err error) {
 	o.agent.touch()
 }
 
-func (o *orders) lastError() string {
+// lastError says why the order in etcd could not be read, and the mod revision
+// of its key; "" and 0 if there is none or it could.
+func (o *orders) lastError() (text string, revision int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.err == nil {
-		return ""
+		return "", 0
 	}
-	return o.err.Error()
+	return o.err.Error(), o.revision
 }
 
 // acknowledge deletes the order once the status in etcd says how it ended.

@@ -101,8 +101,8 @@ func (a *Agent) status() Status {
 		Schema: schema, At: time.Now().UTC(),
 		Health: a.health.Report(), Upgrade: a.upgrader.Status(),
 		HeartbeatLatency: latency.Seconds(),
-		OrderError:       a.orders.lastError(),
 	}
+	s.OrderError, s.OrderErrorRevision = a.orders.lastError()
 	if a.cfg.Settings != nil {
 		c := a.cfg.Settings.Status()
 		s.Config = &c

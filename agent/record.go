@@ -45,6 +45,9 @@ type Status struct {
 	HeartbeatLatency float64 `json:"heartbeat_latency_seconds"`
 	// OrderError says why the order in etcd could not be read.
 	OrderError string `json:"order_error,omitempty"`
+	// OrderErrorRevision is the mod revision of that order's key. Agents of
+	// older releases do not tell it: then it is 0.
+	OrderErrorRevision int64 `json:"order_error_revision,omitempty"`
 }
 
 // PluginRecord is the value of plugins/<id>/<plugin>.

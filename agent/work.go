@@ -55,7 +55,9 @@ func (w *hostWork) misused() error {
 var errNotStarted = errors.New("agent: ServeHTTP, ServeGRPC or Go was called before Run: call them from Config.Start or later")
 
 // Listen returns the listener for network ("tcp", "unix", …) and addr that a
-// predecessor handed over, or a new one. Call it in Start.
+// predecessor handed over, or a new one. Call it in Start. A socket stays open
+// until this process ends or is superseded; Close only ends its Accept. See
+// upgrade.Upgrader.Listen.
 func (a *Agent) Listen(network, addr string) (net.Listener, error) {
 	return a.upgrader.Listen(network, addr)
 }

@@ -22,8 +22,8 @@ const (
 	// bootVariable tells an executable that its start was counted by the
 	// one that executed it.
 	bootVariable = "PERENNIAL_BOOT"
-	// byBootGuard is who asks where a release is given up at a start.
-	byBootGuard = "boot guard"
+	// ByBootGuard is the Attempt.By of a release that was given up at a start.
+	ByBootGuard = "boot guard"
 )
 
 // boots counts the cold starts of a release that have not reached health. It
@@ -124,7 +124,7 @@ func (u *Upgrader) abandon(c choice, exe string, record boots) (choice, error) {
 	err = errors.Join(
 		u.quarantine.add(c.slot.Ref, BadBinary, reason, now),
 		failpoint.Hit("abandon-quarantined"),
-		u.journal.abandon(Attempt{By: byBootGuard, Action: ActionRollback, From: next.slot.Ref, To: c.slot.Ref, Reason: reason, Class: BadBinary, Started: now}),
+		u.journal.abandon(Attempt{By: ByBootGuard, Action: ActionRollback, From: next.slot.Ref, To: c.slot.Ref, Reason: reason, Class: BadBinary, Started: now}),
 		u.revert())
 	if err != nil {
 		u.log.Error("what was given up could not all be recorded", "error", err)

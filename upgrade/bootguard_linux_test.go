@@ -113,7 +113,7 @@ func (r *rig) gaveUp(bad Pin) {
 	if err := r.get("/status", &s); err != nil {
 		r.Fatal(err)
 	}
-	if s.State != RolledBack || s.By != byBootGuard || s.To.Version != "1.1.0" || !strings.Contains(s.Reason, "never became healthy") {
+	if s.State != RolledBack || s.By != ByBootGuard || s.To.Version != "1.1.0" || !strings.Contains(s.Reason, "never became healthy") {
 		r.Errorf("status: %s by %q to %s: %s", s.State, s.By, s.To.Version, s.Reason)
 	}
 	if s.LastFailed == nil || s.LastFailed.Manifest != bad.Digest || s.LastFailed.Class != BadBinary {

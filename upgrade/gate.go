@@ -121,20 +121,23 @@ type deadliner interface {
 	SetDeadline(time.Time) error
 }
 
-// gatedListener is a listener whose Accept waits while its gate is paused.
+// gatedListener is a listener whose Accept waits while its gate is paused. It
+// has no SetDeadline: deadlines are the gate's, and those of a caller would
+// undo a pause and end no Accept.
 type gatedListener struct {
-	deadliner
+	net.Listener
+	raw deadliner // the Listener
 	passage
 }
 
 func (g *gate) wrap(ln deadliner) net.Listener {
-	l := &gatedListener{deadliner: ln, passage: passage{gate: g, closed: make(chan struct{})}}
+	l := &gatedListener{Listener: ln, raw: ln, passage: passage{gate: g, closed: make(chan struct{})}}
 	g.admit(l)
 	return l
 }
 
-func (l *gatedListener) interrupt() error { return l.SetDeadline(past) }
-func (l *gatedListener) restore() error   { return l.SetDeadline(time.Time{}) }
+func (l *gatedListener) interrupt() error { return l.raw.SetDeadline(past) }
+func (l *gatedListener) restore() error   { return l.raw.SetDeadline(time.Time{}) }
 
 func (l *gatedListener) Accept() (net.Conn, error) {
 	for {
@@ -159,7 +162,7 @@ func (l *gatedListener) acceptOnce() (net.Conn, error) {
 	if !l.gate.isOpen() {
 		return nil, os.ErrDeadlineExceeded
 	}
-	return l.deadliner.Accept()
+	return l.raw.Accept()
 }
 
 func (l *gatedListener) Close() error {
@@ -167,7 +170,7 @@ func (l *gatedListener) Close() error {
 	l.once.Do(func() {
 		l.gate.forget(l)
 		close(l.closed)
-		err = l.deadliner.Close()
+		err = l.raw.Close()
 	})
 	return err
 }

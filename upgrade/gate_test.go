@@ -68,3 +68,21 @@ func TestPausedListenerKeepsClientsInTheBacklog(t *testing.T) {
 		t.Errorf("a listener that was closed while paused ended with %v", err)
 	}
 }
+
+// A deadline set by the program would undo a pause, and Accept, which takes an
+// exceeded deadline for a pause, would spin.
+func TestDeadlinesOfAListenerAreTheGatesAlone(t *testing.T) {
+	for network, addr := range map[string]string{"tcp": "127.0.0.1:0", "unix": t.TempDir() + "/s"} {
+		raw, err := net.Listen(network, addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ln := newGate().wrap(raw.(deadliner))
+		if _, ok := ln.(interface{ SetDeadline(time.Time) error }); ok {
+			t.Errorf("%s: the listener lets its program set deadlines", network)
+		}
+		if err := ln.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -77,7 +77,8 @@ func (g *GRPCServer) Call(ctx context.Context, stream bool) (told context.Contex
 }
 
 // Drain stops accepting, tells the handlers (see Draining), and lets calls
-// finish. When d.Streams is over and only streams are left, they are closed;
+// finish. d.Tail later its clients are told to go elsewhere; a connection that
+// is then still in its handshake has d.Tail more. When d.Streams is over and only streams are left, they are closed;
 // without Call nothing is known to be a stream, and only d.Timeout ends
 // calls. If anything was closed, it returns an error that wraps ErrCutOff and
 // says how many of what. It may be called before Serve, and more than once.
@@ -89,11 +90,16 @@ func (g *GRPCServer) Drain(ctx context.Context, d Drain) error {
 	defer over.Stop()
 
 	servers, err := g.begin()
+	if len(servers) == 0 {
+		return err
+	}
 	wait(ctx, d.Tail, nil)
 	// GracefulStop waits for every handshake before it tells any client to go
 	// elsewhere, and Stop does too: without this, one client that connects and
-	// says nothing would keep both for the two minutes that gRPC gives it.
-	wait(ctx, d.Idle, g.shaking.zero())
+	// says nothing would keep both for the two minutes that gRPC gives it. It
+	// is not waited for long either: until clients are told, a stream that says
+	// goodbye comes back to this server at once, again and again.
+	wait(ctx, d.Tail, g.shaking.zero())
 	g.closeConns(func(c *grpcConn) bool { return c.shaking })
 	stopped := make(chan struct{})
 	go func() {

@@ -301,7 +301,13 @@ func TestSilentClientDoesNotKeepAGRPCServer(t *testing.T) {
 	if err := call(conn); err != nil {
 		t.Fatal(err)
 	}
-	if err := waittest.Next(t, "the drain ends", drain(g, Drain{Tail: 1, Idle: 50 * time.Millisecond, Streams: long, Timeout: long})); err != nil {
+	if err := waittest.Next(t, "the drain ends", drain(g, Drain{Tail: 50 * time.Millisecond, Idle: long, Streams: long, Timeout: long})); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDrainWithoutAGRPCServerEndsAtOnce(t *testing.T) {
+	if err := waittest.Next(t, "the drain ends", drain(NewGRPCServer(), Drain{Tail: long, Timeout: long})); err != nil {
 		t.Error(err)
 	}
 }

@@ -302,6 +302,7 @@ func TestOlderSuccessorIsSentNoState(t *testing.T) {
 				chunks++
 			}
 		}()
+		trial.family = &family{pid: 1}
 		// Twice, as a successor out of its mind might.
 		for range 2 {
 			if f := trial.take(c.hello); f != nil {

@@ -130,7 +130,11 @@ func (j *journal) abandon(a Attempt) error {
 		return err
 	}
 	a.Schema, a.State, a.Abandoned, a.Earlier = journalSchema, RollingBack, true, j.last.ended()
-	return j.write(a)
+	err := j.write(a)
+	if err != nil {
+		j.last = a // as move does
+	}
+	return err
 }
 
 // move records that the attempt is now in state to, before the effect that

@@ -21,6 +21,10 @@ import (
 // does not ask for before Serving is closed when it commits, and the file of a
 // Unix socket removed. The file of a Unix socket on which nobody listens any
 // more, left by a kill, is replaced.
+//
+// A socket stays open until this process ends or is superseded; Close only
+// ends its Accept. Until then clients still connect, and wait for nobody, and
+// the address cannot be listened on again.
 func (u *Upgrader) Listen(network, addr string) (net.Listener, error) {
 	return u.ListenNamed("", network, addr)
 }

@@ -180,7 +180,7 @@ func (s slots) revert(a Attempt, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if a.By == byBootGuard || !to.Proven.Before(a.Started) {
+	if a.By == ByBootGuard || !to.Proven.Before(a.Started) {
 		to.Proven = time.Time{}
 	} else if to.Retired.IsZero() {
 		to.Retired = now.UTC()
@@ -270,12 +270,11 @@ func (s slots) stage(ref Ref, manifest, signature []byte, download string) (Slot
 	})
 }
 
-// adopt makes a slot of the running executable, by hard link if it can.
+// adopt makes a slot of the running executable. It is a copy, not a link: the
+// installed file can be overwritten in place, and a slot must not change with
+// it. File systems that can share the blocks do.
 func (s slots) adopt(executable string, ref Ref) (Slot, error) {
 	slot, err := s.create(Slot{Ref: ref, Adopted: true}, nil, func(binary string) error {
-		if os.Link(executable, binary) == nil {
-			return nil
-		}
 		return copyFile(executable, binary)
 	})
 	if err != nil {

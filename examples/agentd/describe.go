@@ -8,9 +8,6 @@ import (
 	"github.com/perennial-go/perennial/upgrade"
 )
 
-// bootGuard is who asks for a rollback where a release does not start.
-const bootGuard = "boot guard"
-
 // describeState puts a state directory into words.
 func describeState(r upgrade.Report, now time.Time) string {
 	var b strings.Builder
@@ -116,7 +113,7 @@ func describeAttempt(a upgrade.Attempt) string {
 	if a.State == upgrade.Idle {
 		return "no upgrade was ever asked for"
 	}
-	if a.By == bootGuard {
+	if a.By == upgrade.ByBootGuard {
 		return fmt.Sprintf("the boot guard went back from %s to %s at %s (%s): %s", a.To.Version, a.From.Version, stamp(a.Started), a.State, a.Reason)
 	}
 	text := fmt.Sprintf("the %s from %s to %s, asked for", actionOf(a), a.From.Version, dash(a.To.Version))

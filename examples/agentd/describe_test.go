@@ -47,7 +47,7 @@ func TestStatusTellsWhatKeepsAnUpgradeFromHappening(t *testing.T) {
 			t.Errorf("status does not say %q:\n%s", want, text)
 		}
 	}
-	guard := upgrade.Attempt{By: bootGuard, State: upgrade.RolledBack, From: upgrade.Ref{Version: "1.0.0"}, To: upgrade.Ref{Version: "1.1.0"}, Reason: "given up"}
+	guard := upgrade.Attempt{By: upgrade.ByBootGuard, State: upgrade.RolledBack, From: upgrade.Ref{Version: "1.0.0"}, To: upgrade.Ref{Version: "1.1.0"}, Reason: "given up"}
 	if text := describeAttempt(guard); !strings.Contains(text, "the boot guard went back from 1.1.0 to 1.0.0") {
 		t.Errorf("of a release that was given up status says %q", text)
 	}

@@ -172,7 +172,7 @@ func upgradesOf(s *agent.Status) string {
 	}
 	if a := s.Upgrade.Attempt; a.State != "" && a.State != upgrade.Idle {
 		text := fmt.Sprintf("%s to %s %s", actionOf(a), a.To.Version, a.State)
-		if a.By == bootGuard {
+		if a.By == upgrade.ByBootGuard {
 			text = "boot guard gave up " + a.To.Version
 		} else if !a.State.Terminal() && a.Reason != "" {
 			text += ": " + a.Reason
