@@ -64,6 +64,9 @@ type ExitError struct {
 	// Code is the exit code of that process, or 128 and the number of the
 	// signal that ended it.
 	Code int
+	// Exited is true where Code is the process's own exit code, so that the
+	// process could say why. Else the program should print the error.
+	Exited bool
 	// Reason says what happened.
 	Reason string
 }

@@ -334,7 +334,7 @@ func (s *supervisor) verdict() error {
 	case sig > 0:
 		return &ExitError{Code: 128 + int(sig), Reason: fmt.Sprintf("process %d was ended by a signal: %v", s.lastPID, sig)}
 	case w.ExitStatus() != 0:
-		return &ExitError{Code: w.ExitStatus(), Reason: fmt.Sprintf("process %d ended with exit code %d", s.lastPID, w.ExitStatus())}
+		return &ExitError{Code: w.ExitStatus(), Exited: true, Reason: fmt.Sprintf("process %d ended with exit code %d", s.lastPID, w.ExitStatus())}
 	case s.deserted && !s.stopping:
 		return &ExitError{Code: 1, Reason: fmt.Sprintf("the process to which %d had given the host ended before it did", s.lastPID)}
 	default:

@@ -49,7 +49,7 @@ func report(w io.Writer, err error) int {
 		return 0
 	}
 	exit, supervised := errors.AsType[*upgrade.ExitError](err)
-	if supervised && exit.Code < 128 {
+	if supervised && exit.Exited {
 		// The process that this one supervised has said why.
 		return exit.Code
 	}
