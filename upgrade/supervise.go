@@ -126,7 +126,11 @@ func Supervise(ctx context.Context, cfg SuperviseConfig) (done bool, err error) 
 	if serving, k, ok := follows(os.Getenv(followsVariable)); ok {
 		return true, follow(ctx, cfg, serving, k)
 	}
-	if os.Getenv(keepsVariable) == strconv.Itoa(os.Getppid()) {
+	if boss, keeps := os.LookupEnv(keepsVariable); keeps {
+		if boss != strconv.Itoa(os.Getppid()) {
+			// The supervisor has ended meanwhile.
+			return true, nil
+		}
 		return true, keep(os.Getppid())
 	}
 	if boss, ok := supervisedBy(); ok {
