@@ -44,6 +44,9 @@ type supervisor struct {
 	told     map[int]bool
 	// guess is true while the lock does not confirm that serving holds it.
 	guess bool
+	// stale is when the lock was signed by what ran before the agent was
+	// started. Its pid may be that of a new process: they repeat in containers.
+	stale time.Time
 	// renewed is the pid whose release this process executes, or will not.
 	renewed int
 }
@@ -82,6 +85,9 @@ func (s *supervisor) launch() error {
 	exe, err := os.Executable()
 	if err != nil {
 		return err
+	}
+	if lock, err := os.Stat(filepath.Join(s.StateDir, lockName)); err == nil {
+		s.stale = lock.ModTime()
 	}
 	// Not os/exec: it would wait for the process, and wait4 below for all.
 	s.serving, err = syscall.ForkExec(exe, os.Args, &syscall.ProcAttr{
