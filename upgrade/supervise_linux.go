@@ -57,7 +57,7 @@ func follow(ctx context.Context, cfg SuperviseConfig, serving int, k keeper) err
 	s := &supervisor{SuperviseConfig: cfg, log: cfg.Logger, serving: serving, told: map[int]bool{}}
 	s.signals = takeSignals()
 	defer s.signals.close()
-	kept := k.relieve()
+	kept := k.relieve(keeperPatience)
 	var err error
 	if s.self, err = os.Stat("/proc/self/exe"); err != nil {
 		return err
@@ -257,7 +257,7 @@ func (s *supervisor) execute(path string) {
 // resume listens to signals again.
 func (s *supervisor) resume(k keeper) {
 	s.signals.listen()
-	s.forward(k.relieve())
+	s.forward(k.relieve(keeperPatience))
 }
 
 // understood reports whether the serving process has called Supervise: a

@@ -1,13 +1,18 @@
 package upgrade
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/perennial-go/perennial/internal/waittest"
 )
@@ -61,5 +66,42 @@ func TestKeeperWithoutItsSupervisorNeverBecomesAnAgent(t *testing.T) {
 	waittest.Next(t, "the keeper ends", s.done)
 	if code := s.cmd.ProcessState.ExitCode(); code != 0 || strings.Contains(s.logged(), "supervising") {
 		t.Errorf("it ended with code %d", code)
+	}
+}
+
+func TestStoppedKeeperIsEndedByTheKernel(t *testing.T) {
+	s := prepareSupervised(t, 100*time.Millisecond)
+	s.run(makeBinary(t, build{Version: "1.0.0", Fault: "keeper stops"}))
+	waittest.Next(t, "the stopped process is ended", s.done)
+	if status := s.cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != syscall.SIGKILL {
+		t.Errorf("it ended with %v, want killed", s.cmd.ProcessState)
+	}
+}
+
+func TestKeeperThatDoesNotAnswerIsNotWaitedForEndlessly(t *testing.T) {
+	var tells, hears [2]int
+	if err := errors.Join(unix.Pipe2(tells[:], unix.O_CLOEXEC), unix.Pipe2(hears[:], unix.O_CLOEXEC)); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = errors.Join(unix.Close(tells[1]), unix.Close(hears[0])) }()
+	if _, err := unix.Write(tells[1], []byte{byte(unix.SIGHUP)}); err != nil {
+		t.Fatal(err)
+	}
+	// Its end of the pipe stays open.
+	kept := keeper{tells: tells[0], hears: hears[1]}.relieve(10 * time.Millisecond)
+	if !slices.Equal(kept, []unix.Signal{unix.SIGHUP}) {
+		t.Errorf("it returned %v, want what was told", kept)
+	}
+}
+
+func TestSupervisorWithoutAKeeperLeavesDescriptor0Alone(t *testing.T) {
+	before, err := unix.FcntlInt(0, unix.F_GETFD, 0)
+	if err != nil {
+		t.Skip("there is no descriptor 0 here: ", err)
+	}
+	keeper{}.survive(false)
+	if after, err := unix.FcntlInt(0, unix.F_GETFD, 0); err != nil || after != before {
+		t.Errorf("its flags were %d, now %d, %v", before, after, err)
+		_, _ = unix.FcntlInt(0, unix.F_SETFD, before)
 	}
 }

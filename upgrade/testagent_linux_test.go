@@ -74,6 +74,9 @@ func testAgent() error {
 		return errors.New("fault: exits at once")
 	case "panic":
 		panic("fault: panics at start")
+	case "keeper stops":
+		err := endAfter(200 * time.Millisecond)
+		return errors.Join(err, syscall.Kill(os.Getpid(), syscall.SIGSTOP))
 	case "hang":
 		select {}
 	case "cold-exit":
