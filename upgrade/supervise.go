@@ -64,6 +64,9 @@ type ExitError struct {
 	// Code is the exit code of that process, or 128 and the number of the
 	// signal that ended it.
 	Code int
+	// Exited is true where Code is the process's own exit code, so that the
+	// process could say why. Else the program should print the error.
+	Exited bool
 	// Reason says what happened.
 	Reason string
 }
@@ -123,7 +126,11 @@ func Supervise(ctx context.Context, cfg SuperviseConfig) (done bool, err error) 
 	if serving, k, ok := follows(os.Getenv(followsVariable)); ok {
 		return true, follow(ctx, cfg, serving, k)
 	}
-	if os.Getenv(keepsVariable) == strconv.Itoa(os.Getppid()) {
+	if boss, keeps := os.LookupEnv(keepsVariable); keeps {
+		if boss != strconv.Itoa(os.Getppid()) {
+			// The supervisor has ended meanwhile.
+			return true, nil
+		}
 		return true, keep(os.Getppid())
 	}
 	if boss, ok := supervisedBy(); ok {

@@ -27,9 +27,15 @@ func (s *supervisor) heir() int {
 	return 0
 }
 
-// signed is the pid that the lock names, 0 if it cannot be read just now.
+// signed is the pid that the lock names, 0 if it cannot be read just now or
+// no process of this agent has signed it yet.
 func (s *supervisor) signed() int {
-	data, err := os.ReadFile(filepath.Join(s.StateDir, lockName))
+	path := filepath.Join(s.StateDir, lockName)
+	info, err := os.Stat(path)
+	if err != nil || info.ModTime().Equal(s.stale) {
+		return 0
+	}
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return 0
 	}

@@ -3,7 +3,6 @@ package upgrade
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -24,9 +23,17 @@ import (
 // these milliseconds and keeps every signal that is about to be delivered,
 // until the new image takes them over.
 
-// keeperPatience bounds how long a keeper takes to begin, and how long it
-// waits for the new image.
-const keeperPatience = 20 * time.Second
+const (
+	// hirePatience bounds how long a keeper takes to begin. For so long the
+	// supervisor forwards nothing.
+	hirePatience = 3 * time.Second
+	// keeperPatience bounds how long a keeper waits for the new image, and
+	// that for a keeper that does not answer.
+	keeperPatience = 20 * time.Second
+	// seizePatience is how long a keeper waits to be allowed to trace: its
+	// supervisor allows it only once it knows its pid.
+	seizePatience = 200 * time.Millisecond
+)
 
 // The keeper's descriptors.
 const (
@@ -44,11 +51,8 @@ func hireKeeper() (k keeper, err error) {
 		return k, errors.Join(os.NewSyscallError("pipe", err), unix.Close(tells[0]), unix.Close(tells[1]))
 	}
 	k = keeper{tells: tells[0], hears: hears[1]}
-	exe, err := os.Executable()
-	if err != nil {
-		return k, errors.Join(err, k.dismissed())
-	}
-	pid, err := syscall.ForkExec(exe, os.Args, &syscall.ProcAttr{
+	// The file may have been replaced under its name.
+	pid, err := syscall.ForkExec("/proc/self/exe", os.Args, &syscall.ProcAttr{
 		Env:   superviseEnviron(keepsVariable, strconv.Itoa(os.Getpid())),
 		Files: []uintptr{0, 1, 2, uintptr(tells[1]), uintptr(hears[0])},
 		Sys:   &syscall.SysProcAttr{Setpgid: true},
@@ -59,24 +63,37 @@ func hireKeeper() (k keeper, err error) {
 	}
 	// Where Yama lets only parents trace; EINVAL without it.
 	_ = unix.Prctl(unix.PR_SET_PTRACER, uintptr(pid), 0, 0, 0)
-	fds := []unix.PollFd{{Fd: int32(k.tells), Events: unix.POLLIN}} //nolint:gosec // a descriptor
-	for limit := time.Now().Add(keeperPatience); time.Now().Before(limit); {
-		n, err := unix.Poll(fds, 1000)
-		if n == 0 || errors.Is(err, unix.EINTR) {
-			continue
-		}
-		var told [1]byte
-		if n, err := unix.Read(k.tells, told[:]); n != 1 || err != nil {
-			break
-		}
+	err = errors.New("signals cannot be kept: ptrace is not allowed here")
+	var told [1]byte
+	if !readable(k.tells, time.Now().Add(hirePatience)) {
+		err = fmt.Errorf("signals cannot be kept: their keeper has not begun within %v", hirePatience)
+	} else if n, _ := unix.Read(k.tells, told[:]); n == 1 {
 		return k, nil
 	}
 	_ = unix.Kill(pid, unix.SIGKILL)
-	return k, errors.Join(errors.New("signals cannot be kept: ptrace is not allowed here"), k.dismissed())
+	return k, errors.Join(err, k.dismissed())
+}
+
+// readable waits until reading from fd does not block, or for limit.
+func readable(fd int, limit time.Time) bool {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // a descriptor
+	for {
+		left := max(0, time.Until(limit))
+		n, err := unix.Poll(fds, int((left+time.Millisecond-1)/time.Millisecond))
+		if n > 0 {
+			return true
+		}
+		if left == 0 || err != nil && !errors.Is(err, unix.EINTR) {
+			return false
+		}
+	}
 }
 
 // survive lets the descriptors live through an exec, or not.
 func (k keeper) survive(yes bool) {
+	if k.hears == 0 {
+		return
+	}
 	flag := unix.FD_CLOEXEC
 	if yes {
 		flag = 0
@@ -89,18 +106,27 @@ func (k keeper) survive(yes bool) {
 func (k keeper) dismissed() error { return errors.Join(unix.Close(k.hears), unix.Close(k.tells)) }
 
 // relieve ends the keeper and returns what it has kept. This process must
-// listen by now.
-func (k keeper) relieve() []unix.Signal {
+// listen by now. A keeper that does not answer within patience is left to its
+// deadline.
+func (k keeper) relieve(patience time.Duration) []unix.Signal {
 	if k.hears == 0 {
 		return nil
 	}
 	_ = unix.Close(k.hears)
-	f := os.NewFile(uintptr(k.tells), "keeper")
-	kept, _ := io.ReadAll(f) // whatever ends it
-	_ = f.Close()
+	defer func() { _ = unix.Close(k.tells) }()
 	var sigs []unix.Signal
-	for _, b := range kept {
-		sigs = append(sigs, unix.Signal(b))
+	for limit := time.Now().Add(patience); readable(k.tells, limit); {
+		var kept [64]byte
+		n, err := unix.Read(k.tells, kept[:])
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if n <= 0 {
+			break
+		}
+		for _, b := range kept[:n] {
+			sigs = append(sigs, unix.Signal(b))
+		}
 	}
 	return sigs
 }
@@ -110,8 +136,14 @@ func keep(pid int) error {
 	// ptrace knows one thread as the tracer.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := seize(pid); err != nil {
-		return err
+	// While this process is stopped, what it traces is too.
+	err := endAfter(2 * keeperPatience)
+	if err == nil {
+		err = seize(pid)
+	}
+	if err != nil {
+		// The supervisor, told nothing, warns.
+		return nil //nolint:nilerr // see above
 	}
 	if _, err := unix.Write(keeperTells, []byte{1}); err != nil {
 		return err
@@ -145,14 +177,14 @@ func keep(pid int) error {
 	}
 	// What is stopped at this moment goes on, its signal delivered, when the
 	// tracer ends.
-	_, err := unix.Write(keeperTells, kept)
+	_, err = unix.Write(keeperTells, kept)
 	return err
 }
 
 // seize traces every thread of pid, and those that they start.
 func seize(pid int) error {
 	seized := map[int]bool{}
-	for {
+	for limit := time.Now().Add(seizePatience); ; {
 		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/[0-9]*", pid))
 		if err != nil {
 			return err
@@ -164,10 +196,8 @@ func seize(pid int) error {
 				continue
 			}
 			seized[tid], again = true, true
-			_, _, errno := unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_SEIZE, uintptr(tid), 0, unix.PTRACE_O_TRACECLONE, 0, 0)
-			// One that has ended, and one that was traced from its start.
-			if errno != 0 && errno != unix.ESRCH && !traced(tid) {
-				return os.NewSyscallError("ptrace", errno)
+			if err := seizeThread(tid, limit); err != nil {
+				return err
 			}
 		}
 		if _, err := letRun(func(unix.Signal) bool { return false }); err != nil {
@@ -176,6 +206,21 @@ func seize(pid int) error {
 		if !again {
 			return nil
 		}
+	}
+}
+
+// seizeThread traces tid. Until limit it does not take no for an answer.
+func seizeThread(tid int, limit time.Time) error {
+	for {
+		_, _, errno := unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_SEIZE, uintptr(tid), 0, unix.PTRACE_O_TRACECLONE, 0, 0)
+		// One that has ended, and one that was traced from its start.
+		if errno == 0 || errno == unix.ESRCH || traced(tid) {
+			return nil
+		}
+		if errno != unix.EPERM || time.Now().After(limit) {
+			return os.NewSyscallError("ptrace", errno)
+		}
+		_, _ = unix.Poll(nil, 1) // no file tells of the permission
 	}
 }
 

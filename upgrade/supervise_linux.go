@@ -44,6 +44,9 @@ type supervisor struct {
 	told     map[int]bool
 	// guess is true while the lock does not confirm that serving holds it.
 	guess bool
+	// stale is when the lock was signed by what ran before the agent was
+	// started. Its pid may be that of a new process: they repeat in containers.
+	stale time.Time
 	// renewed is the pid whose release this process executes, or will not.
 	renewed int
 }
@@ -54,7 +57,7 @@ func follow(ctx context.Context, cfg SuperviseConfig, serving int, k keeper) err
 	s := &supervisor{SuperviseConfig: cfg, log: cfg.Logger, serving: serving, told: map[int]bool{}}
 	s.signals = takeSignals()
 	defer s.signals.close()
-	kept := k.relieve()
+	kept := k.relieve(keeperPatience)
 	var err error
 	if s.self, err = os.Stat("/proc/self/exe"); err != nil {
 		return err
@@ -82,6 +85,9 @@ func (s *supervisor) launch() error {
 	exe, err := os.Executable()
 	if err != nil {
 		return err
+	}
+	if lock, err := os.Stat(filepath.Join(s.StateDir, lockName)); err == nil {
+		s.stale = lock.ModTime()
 	}
 	// Not os/exec: it would wait for the process, and wait4 below for all.
 	s.serving, err = syscall.ForkExec(exe, os.Args, &syscall.ProcAttr{
@@ -251,7 +257,7 @@ func (s *supervisor) execute(path string) {
 // resume listens to signals again.
 func (s *supervisor) resume(k keeper) {
 	s.signals.listen()
-	s.forward(k.relieve())
+	s.forward(k.relieve(keeperPatience))
 }
 
 // understood reports whether the serving process has called Supervise: a
@@ -334,7 +340,7 @@ func (s *supervisor) verdict() error {
 	case sig > 0:
 		return &ExitError{Code: 128 + int(sig), Reason: fmt.Sprintf("process %d was ended by a signal: %v", s.lastPID, sig)}
 	case w.ExitStatus() != 0:
-		return &ExitError{Code: w.ExitStatus(), Reason: fmt.Sprintf("process %d ended with exit code %d", s.lastPID, w.ExitStatus())}
+		return &ExitError{Code: w.ExitStatus(), Exited: true, Reason: fmt.Sprintf("process %d ended with exit code %d", s.lastPID, w.ExitStatus())}
 	case s.deserted && !s.stopping:
 		return &ExitError{Code: 1, Reason: fmt.Sprintf("the process to which %d had given the host ended before it did", s.lastPID)}
 	default:

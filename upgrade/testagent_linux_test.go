@@ -74,6 +74,9 @@ func testAgent() error {
 		return errors.New("fault: exits at once")
 	case "panic":
 		panic("fault: panics at start")
+	case "keeper stops":
+		err := endAfter(200 * time.Millisecond)
+		return errors.Join(err, syscall.Kill(os.Getpid(), syscall.SIGSTOP))
 	case "hang":
 		select {}
 	case "cold-exit":
@@ -95,6 +98,9 @@ func testAgent() error {
 		if done || err != nil {
 			return err
 		}
+	}
+	if b.Fault == "leaves" {
+		return nil
 	}
 	noteSignals(env)
 	host := &testHost{fault: b.Fault}

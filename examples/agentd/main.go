@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/perennial-go/perennial/upgrade"
 )
@@ -24,8 +25,10 @@ var version = "0.0.0-dev"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// A second signal ends a process that does not manage to stop.
-	context.AfterFunc(ctx, stop)
+	// A second signal ends a process that does not manage to stop. One that
+	// comes at once belongs to the first: systemd signals every process of a
+	// service, and the supervisor passes its own on.
+	context.AfterFunc(ctx, func() { time.AfterFunc(time.Second, stop) })
 	root := newRoot()
 	err := root.ExecuteContext(ctx)
 	os.Exit(report(os.Stderr, err))
@@ -46,7 +49,7 @@ func report(w io.Writer, err error) int {
 		return 0
 	}
 	exit, supervised := errors.AsType[*upgrade.ExitError](err)
-	if supervised && exit.Code < 128 {
+	if supervised && exit.Exited {
 		// The process that this one supervised has said why.
 		return exit.Code
 	}

@@ -6,9 +6,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/perennial-go/perennial/upgrade"
 )
 
 // builds holds the executables of this package that the tests run: good
@@ -43,6 +46,25 @@ func build() (dir string, err error) {
 		}
 	}
 	return dir, nil
+}
+
+func TestSupervisorsOwnVerdictIsPrintedAndThatOfItsProcessIsNotRepeated(t *testing.T) {
+	for _, c := range []struct {
+		err  upgrade.ExitError
+		want string
+	}{
+		{upgrade.ExitError{Code: 1, Reason: "gone"}, "agentd: the agent ended: gone\n"},
+		{upgrade.ExitError{Code: 137, Reason: "killed"}, "agentd: the agent ended: killed\n"},
+		{upgrade.ExitError{Code: 2, Exited: true, Reason: "exit code 2"}, ""},
+	} {
+		var out strings.Builder
+		if code := report(&out, &c.err); code != c.err.Code {
+			t.Errorf("%+v: code %d", c.err, code)
+		}
+		if got := out.String(); got != c.want {
+			t.Errorf("%+v: printed %q, want %q", c.err, got, c.want)
+		}
+	}
 }
 
 // binary is the executable of a version.

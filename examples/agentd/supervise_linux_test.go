@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/perennial-go/perennial/internal/waittest"
 )
@@ -96,6 +97,24 @@ func TestSupervisedAgentsExitCodeIsThatOfTheServingProcess(t *testing.T) {
 	}
 	if log := p.logged(); !strings.Contains(log, "ended by a signal: killed") {
 		t.Errorf("the reason is missing in\n%s", log)
+	}
+}
+
+func TestSIGTERMFromSystemdAndFromTheSupervisorAtOnceStillDrains(t *testing.T) {
+	s := newSite(t)
+	s.release("1.0.0")
+	p := s.start()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for range 5 {
+		// It may have ended before the last.
+		if err := sendSignal(p.cmd.Process.Pid, syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			t.Fatal(err)
+		}
+		<-tick.C
+	}
+	if err := waittest.Next(t, "the agent ends", p.done); err != nil {
+		t.Errorf("the agent ended with %v, want 0", err)
 	}
 }
 
