@@ -252,6 +252,12 @@ func (d *Directory) Follow(ctx context.Context, order Order, id string, progress
 			if !answers(status, order.ID) {
 				return
 			}
+			if ended, ok := overtaken(status, order); ok {
+				last = ended
+				progress(ended)
+				stop(done)
+				return
+			}
 			if slices.Contains(status.Earlier, order.ID) {
 				stop(fmt.Errorf("the order has ended and another request has followed (%s): %w; the agent's log tells how it ended", status.OrderID, ErrReplaced))
 				return
@@ -288,12 +294,7 @@ func (d *Directory) follow(v etcdkv.View, order Order, id string) (upgrade.Statu
 			return upgrade.Status{}, err
 		}
 		if there.ID != order.ID && order.Pin.Digest != "" && status.Upgrade.Running.Manifest == order.Pin.Digest {
-			// Its end was overtaken by the next order, but it can be seen.
-			status.Upgrade.Attempt = upgrade.Attempt{
-				Schema: schema, OrderID: order.ID, State: upgrade.Committed, To: status.Upgrade.Running,
-				Reason: "committed; a newer order has followed",
-			}
-			return status.Upgrade, nil
+			return committedBefore(status.Upgrade, order, status.Upgrade.Running), nil
 		}
 		if there.ID != order.ID {
 			return upgrade.Status{}, fmt.Errorf("%s asked for %s at %s: %w", there.By, strings.TrimSpace(string(there.Action)+" "+there.Pin.String()), there.At.Format(time.RFC3339), ErrReplaced)
@@ -303,6 +304,29 @@ func (d *Directory) follow(v etcdkv.View, order Order, id string) (upgrade.Statu
 		}
 	}
 	return status.Upgrade, nil
+}
+
+// overtaken tells an order whose end was overtaken by the next one, but can be
+// seen: its release is what the next one came from, or what runs.
+func overtaken(s upgrade.Status, order Order) (upgrade.Status, bool) {
+	if !slices.Contains(s.Earlier, order.ID) || order.Pin.Digest == "" {
+		return s, false
+	}
+	for _, ref := range []upgrade.Ref{s.From, s.Running} {
+		if ref.Manifest == order.Pin.Digest {
+			return committedBefore(s, order, ref), true
+		}
+	}
+	return s, false
+}
+
+// committedBefore is the status as it was once ref was committed for order.
+func committedBefore(s upgrade.Status, order Order, ref upgrade.Ref) upgrade.Status {
+	s.Attempt = upgrade.Attempt{
+		Schema: schema, OrderID: order.ID, Action: order.Action, State: upgrade.Committed, To: ref,
+		Reason: "committed; a newer order has followed",
+	}
+	return s
 }
 
 // refuses reports whether OrderError is about the order whose key has the mod

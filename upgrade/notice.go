@@ -24,8 +24,7 @@ func outsideOf(stateDir string) (now outside) {
 // notice publishes what was changed from outside and reports whether a
 // request waits.
 func (u *Upgrader) notice() bool {
-	if now := outsideOf(u.cfg.StateDir); now != u.seen {
-		u.seen = now
+	if outsideOf(u.cfg.StateDir) != u.seen {
 		u.publish(func(*Status) {})
 	}
 	return u.newer() != nil

@@ -44,6 +44,8 @@ func (u *Upgrader) Status() Status {
 
 // publish changes the status and tells the host.
 func (u *Upgrader) publish(edit func(*Status)) {
+	// Before what it stands for is read: a later change is seen as one.
+	u.seen = outsideOf(u.cfg.StateDir)
 	there := u.standing()
 	u.mu.Lock()
 	edit(&u.status)

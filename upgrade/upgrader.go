@@ -242,7 +242,6 @@ func (u *Upgrader) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	u.seen = outsideOf(u.cfg.StateDir)
 	u.publish(func(s *Status) { s.Attempt = u.journal.last })
 	close(u.active)
 	u.collect()

@@ -116,6 +116,9 @@ func describeAttempt(a upgrade.Attempt) string {
 	if a.By == upgrade.ByBootGuard {
 		return fmt.Sprintf("the boot guard went back from %s to %s at %s (%s): %s", a.To.Version, a.From.Version, stamp(a.Started), a.State, a.Reason)
 	}
+	if a.Abandoned {
+		return fmt.Sprintf("rolled back by %s from %s to %s at %s while no agent ran (order %s, %s)", dash(a.By), a.To.Version, a.From.Version, stamp(a.Started), dash(a.OrderID), a.State)
+	}
 	text := fmt.Sprintf("the %s from %s to %s, asked for", actionOf(a), a.From.Version, dash(a.To.Version))
 	if a.By != "" {
 		text += " by " + a.By

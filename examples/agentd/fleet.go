@@ -171,9 +171,11 @@ func upgradesOf(s *agent.Status) string {
 		all = append(all, describeHold(s.Upgrade.Hold))
 	}
 	if a := s.Upgrade.Attempt; a.State != "" && a.State != upgrade.Idle {
-		text := fmt.Sprintf("%s to %s %s", actionOf(a), a.To.Version, a.State)
+		text := fmt.Sprintf("%s to %s %s", actionOf(a), dash(a.To.Version), a.State)
 		if a.By == upgrade.ByBootGuard {
 			text = "boot guard gave up " + a.To.Version
+		} else if a.Abandoned {
+			text = fmt.Sprintf("rolled back by hand from %s to %s", a.To.Version, a.From.Version)
 		} else if !a.State.Terminal() && a.Reason != "" {
 			text += ": " + a.Reason
 		}
@@ -186,10 +188,13 @@ func upgradesOf(s *agent.Status) string {
 func failureOf(e agent.Entry, now time.Time) string {
 	var all []string
 	if e.Status != nil {
-		if f := e.Status.Upgrade.LastFailed; f != nil {
+		a, f := e.Status.Upgrade.Attempt, e.Status.Upgrade.LastFailed
+		if f != nil {
 			all = append(all, fmt.Sprintf("release %s%s: %s", f.Version, bracket(f, now), f.Reason))
-		} else if a := e.Status.Upgrade.Attempt; a.State.Terminal() && a.State != upgrade.Committed && a.Reason != "" {
-			all = append(all, fmt.Sprintf("release %s: %s", a.To.Version, a.Reason))
+		}
+		failed := a.State.Terminal() && a.State != upgrade.Committed && !a.Abandoned && a.Reason != ""
+		if failed && (f == nil || f.Version != a.To.Version) {
+			all = append(all, fmt.Sprintf("release %s: %s", dash(a.To.Version), a.Reason))
 		}
 		if c := e.Status.Config; c != nil && c.Wanted != c.Running && c.LastFailed != nil {
 			all = append(all, fmt.Sprintf("%s r%d: %s", c.LastFailed.Key, c.LastFailed.Revision, c.LastFailed.Reason))
