@@ -149,6 +149,7 @@ func (c *crash) run() {
 		c.Fatal(err)
 	}
 	c.settle()
+	c.survivor()
 	c.endAll()
 	c.env.Failpoints = nil
 	c.launch(filepath.Join(c.state, "current", "agent"))
@@ -280,6 +281,30 @@ func (c *crash) settle() {
 		if c.err != nil {
 			c.Errorf("the incumbent was told to stop and ended with %v, want 0", c.err)
 		}
+	}
+}
+
+// survivor expects that who can serve on does: an incumbent without its
+// successor, a successor on probation without its incumbent. A stop is nobody's
+// fault.
+func (c *crash) survivor() {
+	c.Helper()
+	report, err := upgrade.Inspect(c.state)
+	if err != nil {
+		c.Fatal(err)
+	}
+	if c.hit.signal == syscall.SIGTERM && c.step.to == good && len(report.Quarantine) > 0 {
+		c.Errorf("quarantined for a stop: %+v", report.Quarantine)
+	}
+	trial := c.step.in == "incumbent" && c.step.to == good && !c.step.alone
+	// Before its hello the successor need not be executed yet; from the commit on
+	// it may be in charge already.
+	begun := trial && !slices.Contains([]string{"launched", "offered", "commit-sent", "superseded", "drain", "drained"}, c.step.name)
+	switch {
+	case begun && c.hit.name == "kill incumbent" && !report.Running:
+		c.Error("the successor did not go on alone")
+	case trial && c.hit.name == "kill successor" && (begun || c.step.name == "offered") && !alive(c.cmd.Process.Pid):
+		c.Error("the incumbent did not serve on")
 	}
 }
 

@@ -206,7 +206,7 @@ func (u *Upgrader) endRollback() {
 		return
 	}
 	err := u.rolledBack(func(a *Attempt) {
-		if !last.Abandoned && !strings.HasPrefix(last.Reason, interruptedIn) {
+		if last.By != ByBootGuard && !strings.HasPrefix(last.Reason, interruptedIn) {
 			a.Reason = "finished at start: " + last.Reason
 		}
 	})

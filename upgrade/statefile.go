@@ -12,6 +12,8 @@ import (
 
 // readState reads a document of the state directory, of at most limit bytes
 // and of the given schema, into v. It reports false where there is none.
+//
+//nolint:unparam // each document has a schema number of its own; all are 1 yet
 func readState(path string, limit int64, schema int, v any) (found bool, err error) {
 	data, err := readLimited(path, limit)
 	if errors.Is(err, fs.ErrNotExist) {

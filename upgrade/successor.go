@@ -104,7 +104,12 @@ func (h *handover) greet(ctx context.Context, version string, stateful bool) err
 	h.offer = offer
 	stateful = stateful && offer.State != nil
 	err = h.send(frame{Kind: kindHello, Version: version, PID: os.Getpid(), TakesState: stateful})
-	if err != nil || !stateful {
+	if !stateful {
+		// A failed write shows as the end of the stream: the incumbent has died,
+		// and this process goes on alone.
+		return nil //nolint:nilerr // see above
+	}
+	if err != nil {
 		return err
 	}
 	return h.receiveState(ctx)

@@ -172,11 +172,12 @@ func upgradesOf(s *agent.Status) string {
 	}
 	if a := s.Upgrade.Attempt; a.State != "" && a.State != upgrade.Idle {
 		text := fmt.Sprintf("%s to %s %s", actionOf(a), dash(a.To.Version), a.State)
-		if a.By == upgrade.ByBootGuard {
+		switch {
+		case a.By == upgrade.ByBootGuard:
 			text = "boot guard gave up " + a.To.Version
-		} else if a.Abandoned {
+		case a.Abandoned:
 			text = fmt.Sprintf("rolled back by hand from %s to %s", a.To.Version, a.From.Version)
-		} else if !a.State.Terminal() && a.Reason != "" {
+		case !a.State.Terminal() && a.Reason != "":
 			text += ": " + a.Reason
 		}
 		all = append(all, text)
