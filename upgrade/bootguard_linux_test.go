@@ -53,10 +53,14 @@ func (r *rig) kill() {
 
 func TestReleaseThatFailsToStartColdIsGivenUpAfterThreeStarts(t *testing.T) {
 	for name, launch := range launchers(t) {
-		for _, fault := range []string{"cold-exit", "cold-dies", "cold-sick"} {
+		for _, fault := range []string{"cold-exit", "cold-dies", "cold-dies-late", "cold-sick"} {
 			t.Run(name+"/"+fault, func(t *testing.T) {
 				t.Parallel()
-				r := newRig(t, 100*time.Millisecond, nil)
+				probation := 100 * time.Millisecond
+				if fault == "cold-dies-late" {
+					probation = 2 * time.Second // it is healthy for a moment
+				}
+				r := newRig(t, probation, nil)
 				installed := r.cmd.Path
 				bad := r.publish(build{Version: "1.1.0", Fault: fault})
 				r.ask(bad)

@@ -241,6 +241,10 @@ func (h *testHost) Failing(ctx context.Context) []string {
 		if cold() {
 			os.Exit(4)
 		}
+	case "cold-dies-late":
+		if cold() && h.asked.Add(1) > 2 {
+			os.Exit(4)
+		}
 	case "cold-sick":
 		if cold() {
 			return []string{"disk: fault: unhealthy when it is started cold"}
