@@ -60,6 +60,7 @@ func (r *rig) awaitAnswered() {
 }
 
 func TestRequestLeftInTheStateDirectoryNeedsNoNetwork(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)
 	pin := r.publish(build{Version: "1.1.0"})
 	var states []string
@@ -86,6 +87,7 @@ func TestRequestLeftInTheStateDirectoryNeedsNoNetwork(t *testing.T) {
 }
 
 func TestKillAfterARequestWasTakenUpDoesNotPerformItTwice(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, map[string]string{"1.0.0": "request-begun=kill"})
 	id := r.leave(Request{Pin: r.publish(build{Version: "1.1.0"})})
 	<-r.done
@@ -108,6 +110,7 @@ func TestKillAfterARequestWasTakenUpDoesNotPerformItTwice(t *testing.T) {
 }
 
 func TestRequestThatWaitsOutlivesTheAgent(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)
 	pin := r.publish(build{Version: "1.1.0"})
 	if err := r.cmd.Process.Kill(); err != nil {
@@ -123,6 +126,7 @@ func TestRequestThatWaitsOutlivesTheAgent(t *testing.T) {
 }
 
 func TestNewestRequestLeftInTheStateDirectoryWins(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)
 	r.awaitAdopted()
 	// Stopped, so that both requests wait.
@@ -143,6 +147,7 @@ func TestNewestRequestLeftInTheStateDirectoryWins(t *testing.T) {
 }
 
 func TestRequestThatMakesNoSenseDoesNotBlockTheNext(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)
 	for name, content := range map[string]string{
 		"no JSON":      "{",
@@ -163,6 +168,7 @@ func TestRequestThatMakesNoSenseDoesNotBlockTheNext(t *testing.T) {
 }
 
 func TestWhatCannotBeAskedByAFileIsSaidAtOnce(t *testing.T) {
+	t.Parallel()
 	empty := t.TempDir()
 	state := slots{t.TempDir()}
 	if err := state.prove(makeSlot(t, state, "1.0.0"), time.Now()); err != nil {
@@ -201,6 +207,7 @@ func TestWhatCannotBeAskedByAFileIsSaidAtOnce(t *testing.T) {
 }
 
 func TestWhatOperatorsChangeShowsInTheStatusOfTheRunningAgent(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)
 	shows := func(what string, ok func(Status) bool) {
 		t.Helper()

@@ -133,6 +133,7 @@ func (r *rig) gaveUp(bad Pin) {
 }
 
 func TestStartsThatReachHealthAreNotCounted(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)
 	installed := r.cmd.Path
 	r.upgradeAndKill("1.1.0")
@@ -148,6 +149,7 @@ func TestStartsThatReachHealthAreNotCounted(t *testing.T) {
 // An agent that is stopped again and again before it is healthy, as by an
 // impatient operator, has not failed.
 func TestStopThatWasAskedForIsNoFailedStart(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)
 	installed := r.cmd.Path
 	r.ask(r.publish(build{Version: "1.1.0", Fault: "cold-sick"}))
@@ -168,6 +170,7 @@ func TestStopThatWasAskedForIsNoFailedStart(t *testing.T) {
 
 // An outage is no reason to leave a release: all others would fail as well.
 func TestOutageDoesNotGiveAReleaseUp(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)
 	installed := r.cmd.Path
 	r.ask(r.publish(build{Version: "1.1.0", Fault: "cold-offline"}))
@@ -186,6 +189,7 @@ func TestOutageDoesNotGiveAReleaseUp(t *testing.T) {
 // The release before may be gone, after its retention. The installed
 // executable has come as far as deciding this, so it can start.
 func TestInstalledExecutableIsTheLastResort(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)
 	installed := r.cmd.Path
 	bad := r.publish(build{Version: "1.1.0", Fault: "cold-exit"})
@@ -215,6 +219,7 @@ func TestInstalledExecutableIsTheLastResort(t *testing.T) {
 
 // A package may install a newer executable that does not work.
 func TestInstalledExecutableThatFailsGivesWayToCurrent(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)
 	waittest.Nil(r, "the first executable is adopted", func() error {
 		_, err := slots{r.env.StateDir}.current()

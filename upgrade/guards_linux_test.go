@@ -39,6 +39,7 @@ func (r *rig) removes(name string) {
 }
 
 func TestRollbackOnDemandNeedsNeitherNetworkNorAValidIndex(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)
 	first := r.upgraded("1.1.0")
 	r.upgraded("1.2.0")
@@ -77,6 +78,7 @@ func TestRollbackOnDemandNeedsNeitherNetworkNorAValidIndex(t *testing.T) {
 }
 
 func TestRollbackThatFailsKeepsTheRetainedRelease(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)
 	r.upgraded("1.1.0")
 	r.write("fail-before-commit", "")
@@ -92,6 +94,7 @@ func TestRollbackThatFailsKeepsTheRetainedRelease(t *testing.T) {
 }
 
 func TestAlteredRetainedReleaseIsNotStarted(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)
 	r.upgraded("1.1.0")
 	complete, _, err := (slots{r.env.StateDir}).list()
@@ -116,6 +119,7 @@ func TestAlteredRetainedReleaseIsNotStarted(t *testing.T) {
 }
 
 func TestStaleRequestIsRefusedWithWhatWasFound(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)
 	pin := r.upgraded("1.1.0")
 	next := r.publish(build{Version: "1.2.0"})
@@ -153,6 +157,7 @@ func (r *rig) answers(id, words string) Status {
 }
 
 func TestHeldHostRefusesUpgradesAndRollbacksEvenByForce(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)
 	r.upgraded("1.1.0")
 	pin := r.publish(build{Version: "1.2.0"})
@@ -177,6 +182,7 @@ func TestHeldHostRefusesUpgradesAndRollbacksEvenByForce(t *testing.T) {
 }
 
 func TestHoldThatCannotBeReadStillHolds(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)
 	pin := r.publish(build{Version: "1.1.0"})
 	for _, content := range []string{"{", `{"schema":2}`} {
@@ -189,6 +195,7 @@ func TestHoldThatCannotBeReadStillHolds(t *testing.T) {
 }
 
 func TestClearedReleaseMayBeTriedAgain(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)
 	pin := r.publish(build{Version: "1.1.0", Fault: "exit"})
 	r.ask(pin)
@@ -209,6 +216,7 @@ func TestClearedReleaseMayBeTriedAgain(t *testing.T) {
 }
 
 func TestBusyHostPutsAnUpgradeOffUntilItIsIdle(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)
 	r.write("busy", "a backup")
 	pin := r.publish(build{Version: "1.1.0"})
@@ -236,6 +244,7 @@ func TestBusyHostPutsAnUpgradeOffUntilItIsIdle(t *testing.T) {
 }
 
 func TestBusyHostIsUpgradedAfterTheLimit(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)
 	r.write("busy", "for ever")
 	r.kill()
@@ -245,6 +254,7 @@ func TestBusyHostIsUpgradedAfterTheLimit(t *testing.T) {
 }
 
 func TestReleaseThatIsAskedForAgainAndAgainIsRefused(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 50*time.Millisecond, nil)
 	r.upgraded("1.1.0") // the first start of 1.1.0
 	to := map[bool]string{true: "1.0.0", false: "1.1.0"}
@@ -276,6 +286,7 @@ func (r *rig) hooks() string {
 }
 
 func TestHooksRunAroundACommit(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)
 	r.upgraded("1.1.0")
 	if got := r.hooks(); got != "before-start in 1.0.0: 1.0.0 to 1.1.0\nbefore-commit in 1.0.0: 1.0.0 to 1.1.0\n" {
@@ -314,6 +325,7 @@ func TestHookThatFailsOrHangsRollsBackAndLeavesTheReleaseUntainted(t *testing.T)
 // The incumbent took a snapshot and died with its successor: the next start
 // has to give the data back before the host program opens it.
 func TestHookAfterRollbackRunsAtTheNextStartAfterACrash(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, map[string]string{"1.0.0": "launched=kill"})
 	pin := r.publish(build{Version: "1.1.0", Fault: "exit"})
 	r.ask(pin)
@@ -356,6 +368,7 @@ func TestFiftyUpgradesInARowLoseNoRequestAndLeaveNothingBehind(t *testing.T) {
 }
 
 func TestNewestOfTheRequestsThatWaitWins(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 500*time.Millisecond, nil)
 	r.ask(r.publish(build{Version: "1.1.0"}))
 	r.serves("1.1.0") // on probation still

@@ -23,6 +23,7 @@ func newRigAt110(t *testing.T) *rig {
 }
 
 func TestRollbackWhileNoAgentRunsIsBootedNext(t *testing.T) {
+	t.Parallel()
 	r := newRigAt110(t)
 	cur, err := slots{r.env.StateDir}.current()
 	if err != nil {
@@ -69,6 +70,7 @@ func TestRollbackWhileNoAgentRunsIsBootedNext(t *testing.T) {
 }
 
 func TestRollbackThatWasCutShortIsFinishedByTheNextStart(t *testing.T) {
+	t.Parallel()
 	r := newRigAt110(t)
 	r.stop()
 	r.awaitFree()

@@ -329,7 +329,7 @@ func (s slots) collect(keep []string, retention time.Duration, budget int64, now
 				return nil, err
 			}
 		}
-		if slot.Adopted && !slot.olderThan(cur) {
+		if slot.Adopted && !slot.Proven.IsZero() && !slot.olderThan(cur) {
 			// What was rolled back from: without this slot, the installed
 			// executable would be adopted again at the next start.
 			continue
