@@ -146,7 +146,10 @@ func (u *Upgrader) fallback(c choice, exe string) (choice, error) {
 	}
 	var best *Slot
 	for i, slot := range complete {
-		if slot.Name() == c.slot.Name() || slot.Proven.IsZero() || u.quarantine.check(slot.Ref, time.Now()) != nil {
+		// A quarantine that cannot be read excludes nothing here: what is left
+		// does not start for certain.
+		out := errors.Is(u.quarantine.check(slot.Ref, time.Now()), ErrQuarantined)
+		if out || slot.Name() == c.slot.Name() || slot.Proven.IsZero() {
 			continue
 		}
 		if (best == nil || slot.retiredAfter(*best)) && slot.verify() == nil {
