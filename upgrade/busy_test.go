@@ -63,7 +63,7 @@ func TestHoldEndsAnUpgradeThatWaitsAndOtherRequestsDoNot(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- u.awaitIdle(t.Context(), Request{ID: "x", Action: ActionUpgrade}) }()
 		u.Request(Request{ID: "clear", Action: ActionClear})
-		time.Sleep(5 * time.Second)
+		<-time.After(5 * time.Second)
 		if a := u.Status().Answer; a == nil || a.OrderID != "clear" || a.Error != "" {
 			t.Errorf("the request that is no attempt was answered with %+v", a)
 		}
