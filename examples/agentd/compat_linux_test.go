@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -195,6 +196,11 @@ func TestTodaysAgentOpensWhatAKilledFirstReleaseLeft(t *testing.T) {
 	}
 	// It answers before it has adopted itself.
 	waittest.Until(t, "current names what was installed", func() bool { return strings.HasPrefix(s.inspect().Current, "1.5.0-") })
+	waittest.Until(t, "what was left over is collected", func() bool {
+		r := s.inspect()
+		left := slices.ContainsFunc(r.Slots, func(s upgrade.Slot) bool { return s.Version == "1.6.0" })
+		return !left && len(r.Unfinished) == 0
+	})
 	r := s.inspect()
 	if r.Journal.State != upgrade.RolledBack || !strings.Contains(r.Journal.Reason, "interrupted") || len(r.Unfinished) > 0 {
 		t.Errorf("the journal says %s (%s), unfinished %v", r.Journal.State, r.Journal.Reason, r.Unfinished)

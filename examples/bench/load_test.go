@@ -89,7 +89,7 @@ func TestPhasesAreToldFromTheLogsOfBothProcesses(t *testing.T) {
 {"time":"2026-01-01T00:00:00.3Z","msg":"upgrade","state":"verifying","to":"1.0.1"}
 {"time":"2026-01-01T00:00:00.4Z","msg":"slot removed","state":"staged","to":"1.0.1"}
 {"time":"2026-01-01T00:00:01Z","msg":"upgrade","state":"downloading","to":"1.0.2"}
-{"time":"2026-01-01T00:00:02Z","msg":"upgrade","state":"committed","to":"1.0.1"}
+{"time":"2026-01-01T00:00:02Z","msg":"upgrade","state":"committing","to":"1.0.1"}
 {"time":"2026-01-01T00:00:02.5Z","msg":"upgrade","state":"gone","to":"1.0.1"}
 `
 	got := map[string][]float64{}
@@ -98,7 +98,7 @@ func TestPhasesAreToldFromTheLogsOfBothProcesses(t *testing.T) {
 			got[s.what] = s.samples
 		}
 	}
-	if len(got) != 2 || got["upgrade alone: download and its check"][0] != 200 || got["upgrade alone: drain and end of the process before"][0] != 500 {
+	if len(got) != 2 || got["upgrade alone: download and its check"][0] != 200 || got["upgrade alone: commit, drain and end of the process before"][0] != 500 {
 		t.Errorf("found %v", got)
 	}
 }

@@ -34,7 +34,8 @@ func phases(log []byte) []*series {
 		{"starting", "probation", "start until the successor serves"},
 		{"probation", "committing", "probation until a healthy report after it"},
 		{"committing", "committed", "commit"},
-		{"committed", "gone", "drain and end of the process before"},
+		// It may be gone before its successor has written that it committed.
+		{"committing", "gone", "commit, drain and end of the process before"},
 	}
 	entered := map[string]time.Time{}
 	for _, e := range events(log) {
