@@ -3,15 +3,12 @@ package upgrade
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
-	"github.com/perennial-go/perennial/internal/atomicfile"
 	"github.com/perennial-go/perennial/internal/failpoint"
 )
 
@@ -100,10 +97,7 @@ func dropAsked(stateDir, id string) error {
 	if r, err := readAsked(stateDir); err == nil && (r == nil || r.ID != id) {
 		return nil
 	}
-	if err := os.Remove(filepath.Join(stateDir, askedFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return atomicfile.SyncDir(stateDir)
+	return removeState(filepath.Join(stateDir, askedFile))
 }
 
 // asked returns the request that waits in the state directory, nil for none.

@@ -3,12 +3,10 @@ package upgrade
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/perennial-go/perennial/internal/atomicfile"
 	"github.com/perennial-go/perennial/internal/failpoint"
 )
 
@@ -58,15 +56,6 @@ func (b boots) of(name string) int {
 func (b boots) write(stateDir string) error {
 	b.Schema = bootsSchema
 	return writeState(filepath.Join(stateDir, bootsFile), b)
-}
-
-// removeBoots ends the count.
-func removeBoots(stateDir string) error {
-	err := os.Remove(filepath.Join(stateDir, bootsFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return errors.Join(err, atomicfile.SyncDir(stateDir))
 }
 
 // choice is what a cold start is about to run.
@@ -187,7 +176,7 @@ func (u *Upgrader) settle(failing []string, now time.Time) {
 	if now.Sub(u.healthy) < u.cfg.Probation {
 		return
 	}
-	if err := removeBoots(u.cfg.StateDir); err != nil {
+	if err := removeState(filepath.Join(u.cfg.StateDir, bootsFile)); err != nil {
 		u.log.Warn("the count of starts could not be ended", "error", err)
 	}
 	u.unsettled = false

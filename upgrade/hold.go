@@ -1,14 +1,9 @@
 package upgrade
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/perennial-go/perennial/internal/atomicfile"
 )
 
 const (
@@ -43,11 +38,7 @@ func SetHold(stateDir string, h Hold) error {
 
 // ClearHold ends the hold of a state directory; without one it does nothing.
 func ClearHold(stateDir string) error {
-	err := os.Remove(filepath.Join(stateDir, holdFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return errors.Join(err, atomicfile.SyncDir(stateDir))
+	return removeState(filepath.Join(stateDir, holdFile))
 }
 
 // ReadHold returns the hold of a state directory, nil if there is none. A

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
 )
@@ -44,6 +45,16 @@ func writeState(path string, v any) error {
 		return err
 	}
 	return atomicfile.Write(path, append(data, '\n'), 0o600)
+}
+
+// removeState removes a document of the state directory, durably; one that is
+// not there is no error.
+func removeState(path string) error {
+	err := os.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return errors.Join(err, atomicfile.SyncDir(filepath.Dir(path)))
 }
 
 // readLimited reads a file of at most limit bytes.

@@ -326,7 +326,7 @@ func (u *Upgrader) next(ctx context.Context) error {
 	if err != nil && !errors.Is(err, ErrSuperseded) {
 		u.log.Warn("request failed", "action", r.Action, "to", r.Pin.String(), "order", r.ID, "error", err)
 	}
-	if err == nil || !errors.Is(err, ErrSuperseded) {
+	if !errors.Is(err, ErrSuperseded) {
 		u.collect()
 	}
 	return err
