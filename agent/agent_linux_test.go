@@ -16,6 +16,7 @@ import (
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 func TestAgentIsInTheRegistryExactlyWhileItRuns(t *testing.T) {
@@ -185,7 +186,7 @@ func TestFailedUpgradeIsToldInEtcdWithWhatRunsAndWhatFailed(t *testing.T) {
 
 func TestOrderForAnUnknownAgentIsRefused(t *testing.T) {
 	f := newFleet(t)
-	pin := upgrade.Pin{Version: "1.1.0", Digest: "sha256:" + strings.Repeat("0", 64)}
+	pin := release.Pin{Version: "1.1.0", Digest: "sha256:" + strings.Repeat("0", 64)}
 	if _, err := f.dir.Order(f.ctx(), "nobody", upgrade.Request{Pin: pin}); !errors.Is(err, ErrNotRegistered) {
 		t.Errorf("%v, want ErrNotRegistered", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // What etcd takes in one request is 1.5 MiB, and the registration and all
@@ -30,7 +31,7 @@ func TestBadSuccessorIsToldInEtcdWithinWhatEtcdTakes(t *testing.T) {
 		{"no program", "1.1.3", nil, "executable is none for this platform", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var pin upgrade.Pin
+			var pin release.Pin
 			if c.shouts == nil {
 				pin = f.publishText(c.version)
 			} else {
@@ -85,15 +86,15 @@ func (f *fleet) statusValue(t *testing.T, limit int) Status {
 }
 
 // publishText signs a file that is no program.
-func (f *fleet) publishText(version string) upgrade.Pin {
+func (f *fleet) publishText(version string) release.Pin {
 	f.Helper()
 	path := filepath.Join(f.TempDir(), "release")
 	if err := os.WriteFile(path, []byte("release notes of "+version), 0o600); err != nil {
 		f.Fatal(err)
 	}
-	pin, err := f.repo.Publish(f.ctx(), upgrade.Release{
+	pin, err := f.repo.Publish(f.ctx(), release.Release{
 		Name: "demo", Version: version,
-		Binaries: []upgrade.Binary{{OS: runtime.GOOS, Arch: runtime.GOARCH, Path: path}},
+		Binaries: []release.Binary{{OS: runtime.GOOS, Arch: runtime.GOARCH, Path: path}},
 	})
 	if err != nil {
 		f.Fatal(err)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // The crash matrix: at every step of an upgrade, a rollback, a drain and a
@@ -92,7 +93,7 @@ func (s step) hits() []hit {
 
 func TestCrashOrStopAtAnyStepLeavesAProvenReleaseThatUpgrades(t *testing.T) {
 	f := newFleet(t)
-	pins := map[string]upgrade.Pin{}
+	pins := map[string]release.Pin{}
 	for _, b := range []build{{Version: good}, {Version: sick, Sick: true}, {Version: deaf}, {Version: next}} {
 		pins[b.Version] = f.publish(b)
 	}
@@ -125,7 +126,7 @@ type crash struct {
 	*member
 	step step
 	hit  hit
-	pins map[string]upgrade.Pin
+	pins map[string]release.Pin
 }
 
 func (c *crash) run() {

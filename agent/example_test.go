@@ -11,12 +11,13 @@ import (
 
 	"github.com/perennial-go/perennial/agent"
 	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // A program that can be upgraded under load: main handles signals and the
 // exit code, the agent everything else.
 func Example() {
-	source, err := upgrade.NewSource("https://releases.example.com/hello")
+	source, err := release.NewSource("https://releases.example.com/hello")
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -61,7 +62,7 @@ func ExampleDirectory() {
 		return
 	}
 	defer func() { _ = d.Close() }()
-	pin, err := upgrade.ParsePin("1.1.0@sha256:3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b8553")
+	pin, err := release.ParsePin("1.1.0@sha256:3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b8553")
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -22,6 +22,7 @@ import (
 	"github.com/perennial-go/perennial/internal/failpoint"
 	"github.com/perennial-go/perennial/internal/reexec"
 	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // build is what a copy of the test binary carries: a release of the test
@@ -91,11 +92,11 @@ func testAgent(b build) error {
 	if err != nil {
 		return err
 	}
-	source, err := upgrade.NewSource(env.Repository)
+	source, err := release.NewSource(env.Repository)
 	if err != nil {
 		return err
 	}
-	key, err := upgrade.ParsePublicKey([]byte(env.Key))
+	key, err := release.ParsePublicKey([]byte(env.Key))
 	if err != nil {
 		return err
 	}

@@ -6,12 +6,13 @@ import (
 	"testing"
 
 	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 func TestOrderThatWouldNotFitTheJournalIsRefused(t *testing.T) {
 	good := Order{Schema: schema, Request: upgrade.Request{
 		ID: "order-7", Action: upgrade.ActionUpgrade, By: "operator@host", Expect: "1.0.0",
-		Pin: upgrade.Pin{Version: "1.1.0", Digest: "sha256:" + strings.Repeat("cd", 32)},
+		Pin: release.Pin{Version: "1.1.0", Digest: "sha256:" + strings.Repeat("cd", 32)},
 	}}
 	long := strings.Repeat("x", orderLimit+1)
 	for name, edit := range map[string]func(*Order){

@@ -22,7 +22,7 @@ import (
 	"github.com/perennial-go/perennial/internal/etcdtest"
 	"github.com/perennial-go/perennial/internal/reexec"
 	"github.com/perennial-go/perennial/internal/waittest"
-	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // fleet is a real etcd, a repository and a directory of agents.
@@ -30,7 +30,7 @@ type fleet struct {
 	testing.TB
 	etcd *etcdtest.Server
 	dir  *Directory
-	repo *upgrade.Repository
+	repo *release.Repository
 	path string
 	key  string
 }
@@ -47,7 +47,7 @@ func newFleet(tb testing.TB) *fleet {
 		tb.Fatal(err)
 	}
 	f.key = string(text)
-	if f.repo, err = upgrade.NewRepository(upgrade.RepositoryConfig{Dir: f.path + "/repo", Key: private}); err != nil {
+	if f.repo, err = release.NewRepository(release.RepositoryConfig{Dir: f.path + "/repo", Key: private}); err != nil {
 		tb.Fatal(err)
 	}
 	if f.dir, err = OpenDirectory(EtcdConfig{Endpoints: []string{f.etcd.URL()}}); err != nil {
@@ -66,11 +66,11 @@ func (f *fleet) binary(b build) string {
 	return path
 }
 
-func (f *fleet) publish(b build) upgrade.Pin {
+func (f *fleet) publish(b build) release.Pin {
 	f.Helper()
-	pin, err := f.repo.Publish(f.ctx(), upgrade.Release{
+	pin, err := f.repo.Publish(f.ctx(), release.Release{
 		Name: "demo", Version: b.Version,
-		Binaries: []upgrade.Binary{{OS: runtime.GOOS, Arch: runtime.GOARCH, Path: f.binary(b)}},
+		Binaries: []release.Binary{{OS: runtime.GOOS, Arch: runtime.GOARCH, Path: f.binary(b)}},
 	})
 	if err != nil {
 		f.Fatal(err)

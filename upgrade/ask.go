@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/internal/failpoint"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 const (
@@ -176,9 +177,9 @@ func Follow(ctx context.Context, stateDir, id string, progress func(Attempt)) (l
 				return last, nil
 			}
 		case slices.Contains(a.Earlier, id):
-			return last, fmt.Errorf("request %s has ended and another has followed: %w in the journal; the agent's log tells how it ended", id, ErrNotFound)
+			return last, fmt.Errorf("request %s has ended and another has followed: %w in the journal; the agent's log tells how it ended", id, release.ErrNotFound)
 		case askedErr == nil && (waits == nil || waits.ID != id):
-			return last, fmt.Errorf("request %s: %w in the state directory any more: a newer one took its place, or the agent's log tells why it was refused", id, ErrNotFound)
+			return last, fmt.Errorf("request %s: %w in the state directory any more: a newer one took its place, or the agent's log tells why it was refused", id, release.ErrNotFound)
 		}
 		if isLocked(stateDir) {
 			alive = time.Now()

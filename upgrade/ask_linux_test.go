@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/internal/waittest"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // leave asks by the state directory and returns the request's id.
@@ -141,7 +142,7 @@ func TestNewestRequestLeftInTheStateDirectoryWins(t *testing.T) {
 	if a := r.followed(newer); a.State != Committed || a.To.Version != "1.2.0" || a.From.Version != "1.0.0" {
 		t.Errorf("%+v", a)
 	}
-	if _, err := Follow(t.Context(), r.env.StateDir, older, func(Attempt) {}); !errors.Is(err, ErrNotFound) {
+	if _, err := Follow(t.Context(), r.env.StateDir, older, func(Attempt) {}); !errors.Is(err, release.ErrNotFound) {
 		t.Errorf("the one that was replaced: %v", err)
 	}
 }
@@ -181,8 +182,8 @@ func TestWhatCannotBeAskedByAFileIsSaidAtOnce(t *testing.T) {
 	}{
 		"not a state directory": {empty, Request{Action: ActionRollback}, "no agent has run"},
 		"not an attempt":        {state.stateDir, Request{Action: ActionHold}, "needs no agent"},
-		"no digest":             {state.stateDir, Request{Pin: Pin{Version: "1.0.0"}}, "digest"},
-		"floating tag":          {state.stateDir, Request{Action: ActionRollback, Pin: Pin{Version: "latest"}}, "latest"},
+		"no digest":             {state.stateDir, Request{Pin: release.Pin{Version: "1.0.0"}}, "digest"},
+		"floating tag":          {state.stateDir, Request{Action: ActionRollback, Pin: release.Pin{Version: "latest"}}, "latest"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := Ask(c.dir, c.r); err == nil || !strings.Contains(err.Error(), c.says) {
@@ -197,7 +198,7 @@ func TestWhatCannotBeAskedByAFileIsSaidAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, asked := Ask(state.stateDir, Request{Action: ActionRollback})
-	_, cleared := ClearQuarantine(state.stateDir, Pin{})
+	_, cleared := ClearQuarantine(state.stateDir, release.Pin{})
 	_, rolled := RollBack(state.stateDir, Request{})
 	for what, err := range map[string]error{"ask": asked, "hold": SetHold(state.stateDir, Hold{}), "clear": cleared, "roll back": rolled} {
 		if err == nil || !strings.Contains(err.Error(), "4711") {
@@ -227,7 +228,7 @@ func TestWhatOperatorsChangeShowsInTheStatusOfTheRunningAgent(t *testing.T) {
 	r.ask(r.publish(build{Version: "1.1.0", Fault: "exit"}))
 	r.ends("1.1.0")
 	shows("the quarantine", func(s Status) bool { return s.LastFailed != nil && len(s.Quarantine) == 1 })
-	if _, err := ClearQuarantine(r.env.StateDir, Pin{Version: "1.1.0"}); err != nil {
+	if _, err := ClearQuarantine(r.env.StateDir, release.Pin{Version: "1.1.0"}); err != nil {
 		t.Fatal(err)
 	}
 	shows("an empty quarantine", func(s Status) bool { return s.LastFailed == nil && len(s.Quarantine) == 0 })

@@ -19,6 +19,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/perennial-go/perennial/internal/waittest"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // bad is a release that fails, by its fault or as a file of its own.
@@ -82,7 +83,7 @@ func TestBadSuccessorLeavesTheIncumbentServing(t *testing.T) {
 			r := newRig(t, 400*time.Millisecond, nil)
 			t.Cleanup(func() { r.strays(true) })
 			l := startLoad(r, 4)
-			var pin Pin
+			var pin release.Pin
 			if c.file != nil {
 				pin = r.publishFile("1.1.0", c.file(t))
 			} else {
@@ -110,7 +111,7 @@ func TestBadSuccessorLeavesTheIncumbentServing(t *testing.T) {
 
 // mustHaveRolledBack checks all that a bad successor must leave as it was,
 // and what must be told of it.
-func mustHaveRolledBack(t *testing.T, r *rig, c bad, s Status, pin Pin) {
+func mustHaveRolledBack(t *testing.T, r *rig, c bad, s Status, pin release.Pin) {
 	t.Helper()
 	if s.State != RolledBack || !strings.Contains(s.Reason, c.reason) || s.Class != c.class {
 		t.Errorf("state %s, class %s, reason %q; want rolled_back, %s for %q", s.State, s.Class, s.Reason, c.class, c.reason)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // boot settles what an interrupted attempt left and makes sure that the
@@ -93,11 +94,11 @@ func (u *Upgrader) choose(exe string) (choice, error) {
 	if name, inside := u.slots.slotOf(exe); inside {
 		return choice{slot: cur, here: name == cur.Name()}, nil
 	}
-	mine, err := ParseVersion(u.cfg.Version)
+	mine, err := release.ParseVersion(u.cfg.Version)
 	if err != nil {
 		return choice{}, err
 	}
-	theirs, err := ParseVersion(cur.Version)
+	theirs, err := release.ParseVersion(cur.Version)
 	if err != nil {
 		return choice{}, err
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/internal/waittest"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // launchers start an agent as its surroundings do. Each gives the command that
@@ -108,7 +109,7 @@ func TestReleaseThatFailsToStartColdIsGivenUpAfterThreeStarts(t *testing.T) {
 }
 
 // gaveUp expects that 1.1.0 was given up for 1.0.0 and that this is told.
-func (r *rig) gaveUp(bad Pin) {
+func (r *rig) gaveUp(bad release.Pin) {
 	r.Helper()
 	if got := r.current(); got != "1.0.0" {
 		r.Errorf("current names %s", got)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // Config describes how one host's agent is upgraded. The zero value of each
@@ -20,11 +22,11 @@ type Config struct {
 	Version string
 
 	// Source is where releases come from; nil refuses upgrades.
-	Source Source
+	Source release.Source
 	// Trust holds the keys that may sign releases.
-	Trust Trust
+	Trust release.Trust
 	// Policy limits which releases may follow the running one.
-	Policy Policy
+	Policy release.Policy
 	// PluginAPI and ConfigSchema are the versions that a release's requires
 	// are checked against; empty fails any constraint on them.
 	PluginAPI, ConfigSchema string
@@ -108,7 +110,7 @@ func (c Config) complete() (Config, error) {
 	if c.StateDir == "" || c.Name == "" {
 		return Config{}, errors.New("upgrade: StateDir and Name are required")
 	}
-	if _, err := ParseVersion(c.Version); err != nil {
+	if _, err := release.ParseVersion(c.Version); err != nil {
 		return Config{}, fmt.Errorf("upgrade: version of the running program: %w", err)
 	}
 	setDefault(&c.StartTimeout, 30*time.Second)

@@ -2,13 +2,13 @@
 // load, over inherited sockets, and takes it back when the new one is bad.
 //
 // An [Upgrader] is one host's side: [Upgrader.Open], [Upgrader.Restore],
-// [Upgrader.Listen], [Upgrader.Serving], [Upgrader.Run]. A [Client] reads a
-// repository that it does not trust; a [Repository] publishes into one. Most
-// programs use the package through agent.Agent.
+// [Upgrader.Listen], [Upgrader.Serving], [Upgrader.Run]. Package release below
+// says what a release is, whose signature counts and where releases come
+// from. Most programs use both through agent.Agent.
 //
 // # How an upgrade goes
 //
-// A [Pin] (version and manifest digest) is asked for. The release is refused
+// A release.Pin (version and manifest digest) is asked for. The release is refused
 // before any download if the policy, its own requirements or this host's
 // quarantine exclude it. Its executable is downloaded, verified and staged
 // into a slot of its own, then started by tableflip with the listening

@@ -15,6 +15,15 @@ import (
 // The golden files below were written by the first release of each schema.
 // They are never edited: hosts hold such files.
 
+func golden(tb testing.TB, name string) []byte {
+	tb.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return data
+}
+
 func TestJournalOfSchema1IsStillRead(t *testing.T) {
 	a, err := readJournal(filepath.Join("testdata", "journal-1.json"))
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // unwritable is an upgrader whose journal and quarantine cannot be written, as
@@ -80,7 +82,7 @@ func TestSlotThatCannotBeReadIsNoObstacleForTheOthers(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(later, completeFile), []byte(`{"schema":2}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if slot, err := u.slots.retained(Pin{}, cur.Name()); err != nil || slot.Name() != old.Name() {
+	if slot, err := u.slots.retained(release.Pin{}, cur.Name()); err != nil || slot.Name() != old.Name() {
 		t.Errorf("retained is %s, %v", slot.Name(), err)
 	}
 	removed, err := u.slots.collect(nil, 0, 1, time.Now())

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // goldenFrames are those of testdata/handover-1-state.bin: each kind of
@@ -33,7 +35,7 @@ func goldenFrames() []frame {
 		{Kind: kindHealth},
 		{Kind: kindHealth, Failing: []string{"disk: full"}},
 		{Kind: kindCommit, Next: &Request{
-			ID: "order-8", By: "operator@host", Pin: Pin{Version: "1.2.0", Digest: "sha256:" + strings.Repeat("12", 32)}, Expect: "1.1.0",
+			ID: "order-8", By: "operator@host", Pin: release.Pin{Version: "1.2.0", Digest: "sha256:" + strings.Repeat("12", 32)}, Expect: "1.1.0",
 		}},
 		{Kind: kindCommit},
 		{Kind: kindAbort, Reason: "unhealthy"},

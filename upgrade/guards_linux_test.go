@@ -10,10 +10,11 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/internal/waittest"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // upgraded asks for a release of version and expects that it is committed.
-func (r *rig) upgraded(version string) Pin {
+func (r *rig) upgraded(version string) release.Pin {
 	r.Helper()
 	pin := r.publish(build{Version: version})
 	r.ask(pin)
@@ -48,12 +49,12 @@ func TestRollbackOnDemandNeedsNeitherNetworkNorAValidIndex(t *testing.T) {
 	}
 	l := startLoad(r, 4)
 	for i, c := range []struct {
-		pin  Pin
+		pin  release.Pin
 		want string
 	}{
-		{Pin{}, "1.1.0"},                 // the one before
-		{Pin{}, "1.2.0"},                 // and back
-		{Pin{Version: "1.0.0"}, "1.0.0"}, // adopted, so without a manifest
+		{release.Pin{}, "1.1.0"},                 // the one before
+		{release.Pin{}, "1.2.0"},                 // and back
+		{release.Pin{Version: "1.0.0"}, "1.0.0"}, // adopted, so without a manifest
 		{first, "1.1.0"},
 	} {
 		id := fmt.Sprint("rollback-", i)
@@ -67,11 +68,11 @@ func TestRollbackOnDemandNeedsNeitherNetworkNorAValidIndex(t *testing.T) {
 		}
 	}
 	l.end(t, false)
-	r.request(Request{ID: "absent", Action: ActionRollback, Pin: Pin{Version: "0.9.0"}})
+	r.request(Request{ID: "absent", Action: ActionRollback, Pin: release.Pin{Version: "0.9.0"}})
 	if s := r.ends("absent"); s.State != Failed || !strings.Contains(s.Reason, "no 0.9.0 is retained") || !strings.Contains(s.Reason, "1.2.0") {
 		t.Errorf("%s: %s; want a refusal that names what is there", s.State, s.Reason)
 	}
-	r.request(Request{ID: "same", Action: ActionRollback, Pin: Pin{Version: "1.1.0"}})
+	r.request(Request{ID: "same", Action: ActionRollback, Pin: release.Pin{Version: "1.1.0"}})
 	if s := r.ends("same"); s.State != Committed || !strings.Contains(s.Reason, "nothing to do") {
 		t.Errorf("%s: %s", s.State, s.Reason)
 	}
@@ -200,9 +201,9 @@ func TestClearedReleaseMayBeTriedAgain(t *testing.T) {
 	pin := r.publish(build{Version: "1.1.0", Fault: "exit"})
 	r.ask(pin)
 	r.ends("1.1.0")
-	r.request(Request{ID: "clear-other", Action: ActionClear, Pin: Pin{Version: "1.9.0"}})
+	r.request(Request{ID: "clear-other", Action: ActionClear, Pin: release.Pin{Version: "1.9.0"}})
 	r.answers("clear-other", "1.9.0 is not in quarantine")
-	r.request(Request{ID: "clear", Action: ActionClear, Pin: Pin{Version: "1.1.0"}})
+	r.request(Request{ID: "clear", Action: ActionClear, Pin: release.Pin{Version: "1.1.0"}})
 	if s := r.answers("clear", ""); s.LastFailed != nil {
 		t.Errorf("status still tells %+v", s.LastFailed)
 	}
@@ -210,7 +211,7 @@ func TestClearedReleaseMayBeTriedAgain(t *testing.T) {
 	if s := r.ends("again"); s.State != RolledBack {
 		t.Errorf("%s: %s; want it to be tried and to fail", s.State, s.Reason)
 	}
-	if cleared, err := ClearQuarantine(r.env.StateDir, Pin{}); err != nil || len(cleared) != 1 {
+	if cleared, err := ClearQuarantine(r.env.StateDir, release.Pin{}); err != nil || len(cleared) != 1 {
 		t.Errorf("cleared %v, %v", cleared, err)
 	}
 }
@@ -260,18 +261,18 @@ func TestReleaseThatIsAskedForAgainAndAgainIsRefused(t *testing.T) {
 	to := map[bool]string{true: "1.0.0", false: "1.1.0"}
 	for i := range 8 { // 4 starts of 1.0.0 and 4 more of 1.1.0
 		id := fmt.Sprint("loop-", i)
-		r.request(Request{ID: id, Action: ActionRollback, Pin: Pin{Version: to[i%2 == 0]}})
+		r.request(Request{ID: id, Action: ActionRollback, Pin: release.Pin{Version: to[i%2 == 0]}})
 		if s := r.ends(id); s.State != Committed {
 			t.Fatalf("%s: %s: %s", id, s.State, s.Reason)
 		}
 	}
-	r.request(Request{ID: "fifth", Action: ActionRollback, Pin: Pin{Version: "1.0.0"}})
+	r.request(Request{ID: "fifth", Action: ActionRollback, Pin: release.Pin{Version: "1.0.0"}})
 	r.ends("fifth")
-	r.request(Request{ID: "sixth", Action: ActionRollback, Pin: Pin{Version: "1.1.0"}})
+	r.request(Request{ID: "sixth", Action: ActionRollback, Pin: release.Pin{Version: "1.1.0"}})
 	if s := r.ends("sixth"); s.State != Failed || !strings.Contains(s.Reason, "started 5 times within 1h") {
 		t.Errorf("%s: %s", s.State, s.Reason)
 	}
-	r.request(Request{ID: "forced", Action: ActionRollback, Pin: Pin{Version: "1.1.0"}, Force: true})
+	r.request(Request{ID: "forced", Action: ActionRollback, Pin: release.Pin{Version: "1.1.0"}, Force: true})
 	if s := r.ends("forced"); s.State != Committed {
 		t.Errorf("%s: %s", s.State, s.Reason)
 	}
@@ -346,7 +347,7 @@ func TestFiftyUpgradesInARowLoseNoRequestAndLeaveNothingBehind(t *testing.T) {
 		t.Skip("50 upgrades")
 	}
 	r := newRig(t, time.Millisecond, nil)
-	pins := make([]Pin, 50)
+	pins := make([]release.Pin, 50)
 	for i := range pins {
 		pins[i] = r.publish(build{Version: fmt.Sprintf("1.1.%d", i)})
 	}

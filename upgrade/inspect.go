@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/perennial-go/perennial/internal/filelock"
 )
 
 // Report is what a state directory holds, for people and scripts.
@@ -90,5 +92,5 @@ func isLocked(dir string) bool {
 	defer func() { _ = f.Close() }()
 	// Taking and dropping the lock would race with an agent that starts, so
 	// it is asked for shared.
-	return flockShared(f) != nil
+	return filelock.LockShared(f) != nil
 }

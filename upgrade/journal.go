@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"path/filepath"
 	"time"
+
+	"github.com/perennial-go/perennial/internal/atomicfile"
 )
 
 const (
@@ -90,7 +92,7 @@ func openJournal(stateDir string) (*journal, error) {
 }
 
 func readJournal(path string) (Attempt, error) {
-	data, err := readLimited(path, journalLimit)
+	data, err := atomicfile.Read(path, journalLimit)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Attempt{Schema: journalSchema, State: Idle}, nil
 	}

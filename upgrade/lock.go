@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/internal/backoff"
+	"github.com/perennial-go/perennial/internal/filelock"
 )
 
 const lockName = "lock"
@@ -41,12 +42,12 @@ func lockState(dir string) (*os.File, error) {
 func flockPatiently(f *os.File) (err error) {
 	wait := backoff.Backoff{Min: 20 * time.Millisecond, Max: 200 * time.Millisecond}
 	for range 5 {
-		if err = flock(f); err == nil {
+		if err = filelock.Lock(f); err == nil {
 			return nil
 		}
 		_ = wait.Wait(context.Background())
 	}
-	return flock(f)
+	return filelock.Lock(f)
 }
 
 // waitForLock opens path and locks it; closing it gives the lock back.

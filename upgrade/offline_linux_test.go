@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/internal/failpoint"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // newRigAt110 is a rig that was upgraded from 1.0.0 to 1.1.0.
@@ -39,8 +40,8 @@ func TestRollbackWhileNoAgentRunsIsBootedNext(t *testing.T) {
 		says string
 	}{
 		"stale":        {Request{Expect: "1.0.0"}, "expects 1.0.0 to run, 1.1.0@sha256:"},
-		"not retained": {Request{Pin: Pin{Version: "0.9.0"}}, "1.0.0 is"},
-		"current":      {Request{Pin: Pin{Version: "1.1.0"}}, "nothing to do"},
+		"not retained": {Request{Pin: release.Pin{Version: "0.9.0"}}, "1.0.0 is"},
+		"current":      {Request{Pin: release.Pin{Version: "1.1.0"}}, "nothing to do"},
 	} {
 		if _, err := RollBack(r.env.StateDir, c.r); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", name, err)

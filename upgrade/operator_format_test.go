@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // The golden files of what operators and the guards leave in a state
@@ -33,7 +35,7 @@ func TestOperatorsFilesOfSchema1AreStillRead(t *testing.T) {
 	if h, err := ReadHold(state); err != nil || h == nil || *h != (Hold{Schema: 1, By: "ops@host", Reason: "audit", Since: at}) {
 		t.Errorf("hold: %+v, %v", h, err)
 	}
-	want := Request{ID: "order-9", By: "ops@host", Action: ActionRollback, Pin: Pin{Version: "1.0.0"}, Expect: "1.1.0", Force: true}
+	want := Request{ID: "order-9", By: "ops@host", Action: ActionRollback, Pin: release.Pin{Version: "1.0.0"}, Expect: "1.1.0", Force: true}
 	if r, err := readAsked(state); err != nil || r == nil || *r != want {
 		t.Errorf("request: %+v, %v", r, err)
 	}
@@ -52,7 +54,7 @@ func TestOperatorsFilesOfSchema1AreStillRead(t *testing.T) {
 func TestOperatorsFilesAreWrittenAsInSchema1(t *testing.T) {
 	at := time.Date(2026, 11, 25, 10, 0, 0, 0, time.UTC)
 	ref := func(digit string) string { return string(bytes.Repeat([]byte(digit), 32)) }
-	r := Request{ID: "order-9", By: "ops@host", Action: ActionRollback, Pin: Pin{Version: "1.0.0"}, Expect: "1.1.0", Force: true}
+	r := Request{ID: "order-9", By: "ops@host", Action: ActionRollback, Pin: release.Pin{Version: "1.0.0"}, Expect: "1.1.0", Force: true}
 	for name, v := range map[string]any{
 		"hold-1.json":    Hold{Schema: holdSchema, By: "ops@host", Reason: "audit", Since: at},
 		"request-1.json": asked{askedSchema, r, at},

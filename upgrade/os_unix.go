@@ -12,14 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func flock(f *os.File) error {
-	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-}
-
-func flockShared(f *os.File) error {
-	return unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
-}
-
 // socketPair returns both ends of a stream socket.
 func socketPair() (incumbent, successor *os.File, err error) {
 	// No descriptor may leak into a process that another goroutine starts

@@ -7,14 +7,6 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-func flock(f *os.File) error {
-	return windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, &windows.Overlapped{Offset: 1 << 20})
-}
-
-func flockShared(f *os.File) error {
-	return windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, &windows.Overlapped{Offset: 1 << 20})
-}
-
 func socketPair() (incumbent, successor *os.File, err error) {
 	return nil, nil, fmt.Errorf("handover socket: %w", ErrNotSupported)
 }

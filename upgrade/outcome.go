@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/internal/failpoint"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // commit makes the release current and gives the host to the successor. The
@@ -116,7 +117,7 @@ func (u *Upgrader) giveUp(f failure) error {
 
 // failed is f as an error.
 func (u *Upgrader) failed(f failure) error {
-	return &Error{Op: "upgrade", Release: u.journal.last.To.Version, Err: errors.New(f.reason)}
+	return &release.Error{Op: "upgrade", Release: u.journal.last.To.Version, Err: errors.New(f.reason)}
 }
 
 // release closes what this process holds of the trial. The log's reader

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // Class tells why a release failed after its start, and so for how long it
@@ -128,7 +130,7 @@ func (q quarantine) add(ref Ref, class Class, reason string, now time.Time) erro
 
 // clear removes the entries that pin names, all for a zero pin, and returns
 // them.
-func (q quarantine) clear(pin Pin) (cleared []Quarantined, err error) {
+func (q quarantine) clear(pin release.Pin) (cleared []Quarantined, err error) {
 	err = q.change(func(entries []Quarantined) []Quarantined {
 		return slices.DeleteFunc(entries, func(e Quarantined) bool {
 			named := (pin.Version == "" || e.Version == pin.Version) && (pin.Digest == "" || e.Manifest == pin.Digest)
@@ -139,7 +141,7 @@ func (q quarantine) clear(pin Pin) (cleared []Quarantined, err error) {
 		})
 	})
 	if err == nil && len(cleared) == 0 && !pin.IsZero() {
-		err = fmt.Errorf("%s is not in quarantine: %w", pin.Version, ErrNotFound)
+		err = fmt.Errorf("%s is not in quarantine: %w", pin.Version, release.ErrNotFound)
 	}
 	return cleared, err
 }
@@ -148,7 +150,7 @@ func (q quarantine) clear(pin Pin) (cleared []Quarantined, err error) {
 // version, and by digest where that is set; a zero Pin means all. It returns
 // what it cleared, and may be called while an agent runs on stateDir. The
 // error wraps ErrNotFound if pin names none.
-func ClearQuarantine(stateDir string, pin Pin) ([]Quarantined, error) {
+func ClearQuarantine(stateDir string, pin release.Pin) ([]Quarantined, error) {
 	if err := ownedByCaller(stateDir); err != nil {
 		return nil, err
 	}

@@ -3,6 +3,8 @@ package upgrade
 import (
 	"context"
 	"fmt"
+
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // Action is what a Request asks for.
@@ -50,7 +52,7 @@ type Request struct {
 	// Action is what is asked for; empty is ActionUpgrade.
 	Action Action `json:"action,omitempty"`
 	// Pin is the release that it is about.
-	Pin Pin `json:"pin,omitzero"`
+	Pin release.Pin `json:"pin,omitzero"`
 	// Expect is what must be running, as a version or as
 	// version@sha256:digest; empty for anything. A request that expects
 	// something else is refused.
@@ -79,7 +81,7 @@ func (r Request) Validate() error {
 	case r.Action == "" || r.Action == ActionUpgrade || r.Pin.Digest != "":
 		return r.Pin.Validate()
 	case r.Pin.Version != "":
-		_, err := ParseVersion(r.Pin.Version)
+		_, err := release.ParseVersion(r.Pin.Version)
 		return err
 	}
 	return nil
@@ -87,7 +89,7 @@ func (r Request) Validate() error {
 
 // expects returns why r does not fit what runs, nil if it does.
 func (r Request) expects(running Ref) error {
-	found := Pin{Version: running.Version, Digest: running.Manifest}
+	found := release.Pin{Version: running.Version, Digest: running.Manifest}
 	if r.Expect == "" || r.Expect == running.Version || (found.Digest != "" && r.Expect == found.String()) {
 		return nil
 	}

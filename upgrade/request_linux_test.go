@@ -11,16 +11,17 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/internal/waittest"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 func TestRequestThatWaitsAtCommitIsPerformedByTheSuccessor(t *testing.T) {
 	r := newRig(t, 1500*time.Millisecond, nil)
-	pins := []Pin{r.publish(build{Version: "1.1.0"}), r.publish(build{Version: "1.2.0"}), r.publish(build{Version: "1.3.0"})}
+	pins := []release.Pin{r.publish(build{Version: "1.1.0"}), r.publish(build{Version: "1.2.0"}), r.publish(build{Version: "1.3.0"})}
 	// One connection that the incumbent goes on answering in probation.
 	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxConnsPerHost: 1}}
 	defer client.CloseIdleConnections()
 	base := r.url("")
-	ask := func(pin Pin) error {
+	ask := func(pin release.Pin) error {
 		res, err := client.Post(base+"/upgrade?id="+pin.Version+"&pin="+url.QueryEscape(pin.String()), "", nil)
 		if err != nil {
 			return err

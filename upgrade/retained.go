@@ -7,12 +7,15 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/perennial-go/perennial/internal/atomicfile"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // retained returns the slot to go back to: the one that pin names, or for a
 // zero pin the one that was replaced last. Only releases that have passed
 // their probation on this host count.
-func (s slots) retained(pin Pin, running string) (Slot, error) {
+func (s slots) retained(pin release.Pin, running string) (Slot, error) {
 	complete, _, err := s.list()
 	if err != nil {
 		return Slot{}, err
@@ -40,7 +43,7 @@ func (s slots) retained(pin Pin, running string) (Slot, error) {
 	if !pin.IsZero() {
 		want = pin.Version
 	}
-	return Slot{}, fmt.Errorf("%w: no %s is retained on this host, %s: go back to one of those, or publish the older code under a higher version", ErrNotFound, want, have)
+	return Slot{}, fmt.Errorf("%w: no %s is retained on this host, %s: go back to one of those, or publish the older code under a higher version", release.ErrNotFound, want, have)
 }
 
 // returnable lists the releases that a rollback can go to, the one that was
@@ -70,22 +73,22 @@ func (s Slot) retiredAfter(other Slot) bool {
 func (s Slot) verify() error {
 	digest, err := fileDigest(s.binary())
 	if err == nil && digest != s.Ref.Binary {
-		err = fmt.Errorf("%w: slot %s holds an executable with sha256 %s: something wrote to it; ask for the release anew", ErrDigest, s.Name(), digest)
+		err = fmt.Errorf("%w: slot %s holds an executable with sha256 %s: something wrote to it; ask for the release anew", release.ErrDigest, s.Name(), digest)
 	}
 	return err
 }
 
 // manifest reads the signed manifest that was kept beside the executable; nil
 // for an adopted executable, which never had one.
-func (s Slot) manifest() (*Manifest, error) {
+func (s Slot) manifest() (*release.Manifest, error) {
 	if s.Adopted {
 		return nil, nil //nolint:nilnil // an adopted executable has none
 	}
-	raw, err := readLimited(filepath.Join(s.dir, releaseFile), MaxManifestSize)
+	raw, err := atomicfile.Read(filepath.Join(s.dir, releaseFile), release.MaxManifestSize)
 	if err != nil {
 		return nil, err
 	}
-	return ParseManifest(raw)
+	return release.ParseManifest(raw)
 }
 
 // prepareRollback finds the retained slot that r asks for. Nothing is read
@@ -104,13 +107,13 @@ func (u *Upgrader) prepareRollback(r Request) (Slot, error) {
 		return Slot{}, fmt.Errorf("slot %s: %w", slot.Name(), err)
 	}
 	if manifest != nil {
-		host := PolicyContext{Rollback: true, PluginAPI: u.cfg.PluginAPI, ConfigSchema: u.cfg.ConfigSchema}
-		if err := CheckPolicy(u.cfg.Policy, nil, manifest, host); err != nil {
+		host := release.PolicyContext{Rollback: true, PluginAPI: u.cfg.PluginAPI, ConfigSchema: u.cfg.ConfigSchema}
+		if err := release.CheckPolicy(u.cfg.Policy, nil, manifest, host); err != nil {
 			return Slot{}, err
 		}
 	}
 	if err := u.cfg.Host.Compatible(slot.Version); err != nil {
-		return Slot{}, fmt.Errorf("%s: %w: %w", slot.Version, ErrRequires, err)
+		return Slot{}, fmt.Errorf("%s: %w: %w", slot.Version, release.ErrRequires, err)
 	}
 	return slot, u.move(Staged, func(a *Attempt) { a.To = slot.Ref })
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
 	"github.com/perennial-go/perennial/internal/failpoint"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 const (
@@ -65,7 +66,7 @@ func (s slots) root() string { return filepath.Join(s.stateDir, slotsDir) }
 // is no such slot or it is not complete.
 func (s slots) open(name string) (Slot, error) {
 	dir := filepath.Join(s.root(), name)
-	data, err := readLimited(filepath.Join(dir, completeFile), 1<<20)
+	data, err := atomicfile.Read(filepath.Join(dir, completeFile), 1<<20)
 	if err != nil {
 		return Slot{}, err
 	}
@@ -355,11 +356,11 @@ func (s slots) collect(keep []string, retention time.Duration, budget int64, now
 
 // olderThan compares versions; one that cannot be read is older.
 func (s Slot) olderThan(other Slot) bool {
-	mine, err := ParseVersion(s.Version)
+	mine, err := release.ParseVersion(s.Version)
 	if err != nil {
 		return true
 	}
-	theirs, err := ParseVersion(other.Version)
+	theirs, err := release.ParseVersion(other.Version)
 	return err != nil || mine.LessThan(theirs)
 }
 

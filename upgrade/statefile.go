@@ -16,7 +16,7 @@ import (
 //
 //nolint:unparam // each document has a schema number of its own; all are 1 yet
 func readState(path string, limit int64, schema int, v any) (found bool, err error) {
-	data, err := readLimited(path, limit)
+	data, err := atomicfile.Read(path, limit)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -55,16 +55,4 @@ func removeState(path string) error {
 		return nil
 	}
 	return errors.Join(err, atomicfile.SyncDir(filepath.Dir(path)))
-}
-
-// readLimited reads a file of at most limit bytes.
-func readLimited(path string, limit int64) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() > limit {
-		return nil, fmt.Errorf("%s has %d bytes, at most %d are read", path, info.Size(), limit)
-	}
-	return os.ReadFile(path)
 }

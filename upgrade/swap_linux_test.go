@@ -3,6 +3,7 @@ package upgrade
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,13 +25,14 @@ import (
 	"aead.dev/minisign"
 
 	"github.com/perennial-go/perennial/internal/waittest"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // rig is one test agent with its repository.
 type rig struct {
 	testing.TB
 	env  agentEnv
-	repo *Repository
+	repo *release.Repository
 	cmd  *exec.Cmd
 	done chan struct{} // the first process has ended
 	log  string        // file
@@ -63,8 +65,11 @@ func (r *rig) first(b build) {
 func prepareRig(tb testing.TB, probation time.Duration, failpoints map[string]string) *rig {
 	tb.Helper()
 	dir := tb.TempDir()
-	key := fixtureKey(tb, 1)
-	public, err := key.Public().(minisign.PublicKey).MarshalText()
+	publicKey, key, err := minisign.GenerateKey(rand.Reader)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	public, err := publicKey.MarshalText()
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -72,7 +77,7 @@ func prepareRig(tb testing.TB, probation time.Duration, failpoints map[string]st
 		StateDir: filepath.Join(dir, "state"), Repository: filepath.Join(dir, "repo"), Key: string(public),
 		Address: filepath.Join(dir, "address"), Probation: probation, Failpoints: failpoints,
 	}}
-	r.repo, err = NewRepository(RepositoryConfig{Dir: r.env.Repository, Key: key})
+	r.repo, err = release.NewRepository(release.RepositoryConfig{Dir: r.env.Repository, Key: key})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -172,17 +177,17 @@ func (r *rig) who() (who, error) {
 }
 
 // publish signs a release of b and returns its pin.
-func (r *rig) publish(b build) Pin {
+func (r *rig) publish(b build) release.Pin {
 	r.Helper()
 	return r.publishFile(b.Version, makeBinary(r, b))
 }
 
 // publishFile signs any file as a release.
-func (r *rig) publishFile(version, path string) Pin {
+func (r *rig) publishFile(version, path string) release.Pin {
 	r.Helper()
-	pin, err := r.repo.Publish(context.Background(), Release{
+	pin, err := r.repo.Publish(context.Background(), release.Release{
 		Name: "demo", Version: version,
-		Binaries: []Binary{{OS: runtime.GOOS, Arch: runtime.GOARCH, Path: path}},
+		Binaries: []release.Binary{{OS: runtime.GOOS, Arch: runtime.GOARCH, Path: path}},
 	})
 	if err != nil {
 		r.Fatal(err)
@@ -191,12 +196,12 @@ func (r *rig) publishFile(version, path string) Pin {
 }
 
 // ask requests an upgrade under the pin's version as the id.
-func (r *rig) ask(pin Pin) {
+func (r *rig) ask(pin release.Pin) {
 	r.Helper()
 	r.askAs(pin, pin.Version)
 }
 
-func (r *rig) askAs(pin Pin, id string) {
+func (r *rig) askAs(pin release.Pin, id string) {
 	r.Helper()
 	res, err := fresh().Post(r.url("/upgrade?id="+id+"&pin="+url.QueryEscape(pin.String())), "", nil)
 	if err != nil {

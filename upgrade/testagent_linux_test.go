@@ -19,6 +19,7 @@ import (
 	"github.com/perennial-go/perennial/internal/atomicfile"
 	"github.com/perennial-go/perennial/internal/failpoint"
 	"github.com/perennial-go/perennial/internal/reexec"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // build is what a copy of the test binary carries at its end, so that each
@@ -120,18 +121,18 @@ func testAgent() error {
 }
 
 func newTestUpgrader(env agentEnv, b build, host Host) (*Upgrader, error) {
-	source, err := NewSource(env.Repository)
+	source, err := release.NewSource(env.Repository)
 	if err != nil {
 		return nil, err
 	}
-	key, err := ParsePublicKey([]byte(env.Key))
+	key, err := release.ParsePublicKey([]byte(env.Key))
 	if err != nil {
 		return nil, err
 	}
 	if env.HealthEvery == 0 {
 		env.HealthEvery = 50 * time.Millisecond
 	}
-	var trust Trust
+	var trust release.Trust
 	trust.Keys = append(trust.Keys, key)
 	state, stateTimeout := newTestState(b.State)
 	return New(Config{
@@ -200,7 +201,7 @@ func testHandler(u *Upgrader, b build, second string) http.Handler {
 	})
 	mux.HandleFunc("POST /spawn", spawn)
 	mux.HandleFunc("POST /upgrade", func(w http.ResponseWriter, r *http.Request) {
-		pin, err := ParsePin(r.URL.Query().Get("pin"))
+		pin, err := release.ParsePin(r.URL.Query().Get("pin"))
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return

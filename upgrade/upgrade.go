@@ -10,7 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/perennial-go/perennial/internal/disk"
 	"github.com/perennial-go/perennial/internal/failpoint"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // A download that was interrupted is resumed by the next attempt for the same
@@ -141,23 +143,23 @@ func (u *Upgrader) prepare(ctx context.Context, r Request) (Slot, error) {
 
 // compatible says whether the release may run here, before any of it is
 // downloaded.
-func (u *Upgrader) compatible(m *Manifest) (Platform, error) {
-	running, err := ParseVersion(u.running.Version)
+func (u *Upgrader) compatible(m *release.Manifest) (release.Platform, error) {
+	running, err := release.ParseVersion(u.running.Version)
 	if err != nil {
-		return Platform{}, err
+		return release.Platform{}, err
 	}
-	if err := CheckPolicy(u.cfg.Policy, running, m, PolicyContext{PluginAPI: u.cfg.PluginAPI, ConfigSchema: u.cfg.ConfigSchema}); err != nil {
-		return Platform{}, err
+	if err := release.CheckPolicy(u.cfg.Policy, running, m, release.PolicyContext{PluginAPI: u.cfg.PluginAPI, ConfigSchema: u.cfg.ConfigSchema}); err != nil {
+		return release.Platform{}, err
 	}
 	if err := u.cfg.Host.Compatible(m.Version); err != nil {
-		return Platform{}, fmt.Errorf("%s: %w: %w", m.Version, ErrRequires, err)
+		return release.Platform{}, fmt.Errorf("%s: %w: %w", m.Version, release.ErrRequires, err)
 	}
 	return m.Here()
 }
 
 // obtain downloads and stages the release, whose executable has size bytes,
 // unless its slot is there and its executable still has the signed digest.
-func (u *Upgrader) obtain(ctx context.Context, m *Manifest, ref Ref, size int64, raw, signature []byte) (Slot, error) {
+func (u *Upgrader) obtain(ctx context.Context, m *release.Manifest, ref Ref, size int64, raw, signature []byte) (Slot, error) {
 	slot, err := u.slots.open(slotName(ref))
 	switch {
 	case err == nil && slot.Manifest == ref.Manifest && slot.verify() == nil:
@@ -176,7 +178,7 @@ func (u *Upgrader) obtain(ctx context.Context, m *Manifest, ref Ref, size int64,
 		return Slot{}, err
 	}
 	// The download and the slot are there together for a moment.
-	if err := checkSpace(u.slots.stateDir, 2*size); err != nil {
+	if err := disk.Check(u.slots.stateDir, 2*size); err != nil {
 		return Slot{}, err
 	}
 	download := filepath.Join(u.slots.stateDir, downloadPrefix+ref.Binary)

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/cloudflare/tableflip"
+
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // Errors that Run ends with.
@@ -31,7 +33,7 @@ var (
 type Upgrader struct {
 	cfg    Config
 	log    *slog.Logger
-	client *Client
+	client *release.Client
 	gate   *gate
 
 	// Set by Open, not changed afterwards.
@@ -158,7 +160,7 @@ func (u *Upgrader) openState() error {
 	if u.cfg.Source == nil {
 		return nil
 	}
-	u.client, err = NewClient(ClientConfig{
+	u.client, err = release.NewClient(release.ClientConfig{
 		Source:    u.cfg.Source,
 		Trust:     u.cfg.Trust,
 		Name:      u.cfg.Name,

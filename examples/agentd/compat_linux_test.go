@@ -16,6 +16,7 @@ import (
 	"github.com/perennial-go/perennial/agent"
 	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // firstRelease is the commit with which the swap came in. Agents that were
@@ -100,11 +101,11 @@ func buildFrom(t *testing.T, root, version string) string {
 }
 
 // publish releases executable as version.
-func (s *site) publish(version, executable string) upgrade.Pin {
+func (s *site) publish(version, executable string) release.Pin {
 	s.t.Helper()
 	r := agentd(s.t, "release", "build", "--key", s.key, "--repo", s.repo, "--version", version, executable).ok(s.t)
 	words := strings.Fields(r.stdout)
-	pin, err := upgrade.ParsePin(words[len(words)-1])
+	pin, err := release.ParsePin(words[len(words)-1])
 	if err != nil {
 		s.t.Fatalf("%v in %q", err, r.stdout)
 	}

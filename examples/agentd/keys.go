@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 func newKeysCommand() *cobra.Command {
@@ -24,11 +24,11 @@ Keys that exist are never replaced.`,
 		Example: "  agentd keys generate --out keys",
 		Args:    takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, err := upgrade.GenerateKey(out); err != nil {
+			if _, err := release.GenerateKey(out); err != nil {
 				return err
 			}
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "wrote %s, to be kept secret, and %s, for every agent\n",
-				filepath.Join(out, upgrade.PrivateKeyFile), filepath.Join(out, upgrade.PublicKeyFile))
+				filepath.Join(out, release.PrivateKeyFile), filepath.Join(out, release.PublicKeyFile))
 			return err
 		},
 	}

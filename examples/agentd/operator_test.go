@@ -11,6 +11,7 @@ import (
 	"github.com/perennial-go/perennial/agent"
 	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // ways are how an operator reaches the agent.
@@ -118,7 +119,7 @@ func TestRollbackByStateDirectoryWorksWhileEtcdIsAwayAndAnOldOrderDoesNotUndoIt(
 	// As if etcd had gone away before the upgrade was acknowledged.
 	client := s.etcd.Client(t)
 	order, err := json.Marshal(agent.Order{Schema: 1, Request: upgrade.Request{
-		ID: up.OrderID, Action: upgrade.ActionUpgrade, Pin: upgrade.Pin{Version: "1.1.0", Digest: up.To.Manifest},
+		ID: up.OrderID, Action: upgrade.ActionUpgrade, Pin: release.Pin{Version: "1.1.0", Digest: up.To.Manifest},
 	}})
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // anyVersion is the --expect of those who do not care what runs.
@@ -130,7 +131,7 @@ func (o *order) follow(ctx context.Context, h host, r upgrade.Request, w io.Writ
 }
 
 // wanted puts what a request is about into words.
-func wanted(pin upgrade.Pin) string {
+func wanted(pin release.Pin) string {
 	if pin.IsZero() {
 		return "the release before"
 	}

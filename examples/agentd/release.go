@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 func newReleaseCommand() *cobra.Command {
@@ -31,12 +31,12 @@ func (p *publisher) add(cmd *cobra.Command) {
 	require(cmd, "repo", "repo")
 }
 
-func (p *publisher) open() (*upgrade.Repository, error) {
-	key, err := upgrade.LoadPrivateKey(p.key)
+func (p *publisher) open() (*release.Repository, error) {
+	key, err := release.LoadPrivateKey(p.key)
 	if err != nil {
 		return nil, err
 	}
-	return upgrade.NewRepository(upgrade.RepositoryConfig{Dir: p.dir, Key: key})
+	return release.NewRepository(release.RepositoryConfig{Dir: p.dir, Key: key})
 }
 
 // programName is what agentd's releases are signed for.
@@ -53,24 +53,24 @@ func (r *reader) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&r.name, "name", programName, "`name` of the program")
 }
 
-func (r *reader) open() (upgrade.Source, upgrade.Trust, error) {
-	source, err := upgrade.NewSource(r.repo)
+func (r *reader) open() (release.Source, release.Trust, error) {
+	source, err := release.NewSource(r.repo)
 	if err != nil {
-		return nil, upgrade.Trust{}, err
+		return nil, release.Trust{}, err
 	}
-	trust, err := upgrade.LoadTrust(r.trust)
+	trust, err := release.LoadTrust(r.trust)
 	return source, trust, err
 }
 
-func (r *reader) client() (*upgrade.Client, error) {
+func (r *reader) client() (*release.Client, error) {
 	source, trust, err := r.open()
 	if err != nil {
 		return nil, err
 	}
-	return upgrade.NewClient(upgrade.ClientConfig{Source: source, Trust: trust, Name: r.name})
+	return release.NewClient(release.ClientConfig{Source: source, Trust: trust, Name: r.name})
 }
 
-func (r *reader) index(ctx context.Context) (*upgrade.Index, error) {
+func (r *reader) index(ctx context.Context) (*release.Index, error) {
 	client, err := r.client()
 	if err != nil {
 		return nil, err

@@ -7,12 +7,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 func newReleaseBuildCommand() *cobra.Command {
 	var p publisher
-	var rel upgrade.Release
+	var rel release.Release
 	var platforms []string
 	cmd := &cobra.Command{
 		Use:   "build BINARY...",
@@ -59,13 +59,13 @@ same content again and nothing changes, other content is refused.`,
 }
 
 // binaries finds out the platform of each file.
-func binaries(paths, platforms []string, version string) ([]upgrade.Binary, error) {
+func binaries(paths, platforms []string, version string) ([]release.Binary, error) {
 	if len(platforms) > 0 && len(platforms) != len(paths) {
 		return nil, usagef("--platform: want one for each of the %d BINARY arguments, found %d", len(paths), len(platforms))
 	}
-	found := make([]upgrade.Binary, len(paths))
+	found := make([]release.Binary, len(paths))
 	for i, path := range paths {
-		b := upgrade.Binary{Path: path}
+		b := release.Binary{Path: path}
 		var ok bool
 		if len(platforms) > 0 {
 			if b.OS, b.Arch, ok = strings.Cut(platforms[i], "/"); !ok {
@@ -81,8 +81,8 @@ func binaries(paths, platforms []string, version string) ([]upgrade.Binary, erro
 
 // inspectBinary reads the platform, and refuses an executable that will
 // call itself by another version than the release that it is in.
-func inspectBinary(b *upgrade.Binary, version string) error {
-	if _, err := upgrade.ParseVersion(version); err != nil {
+func inspectBinary(b *release.Binary, version string) error {
+	if _, err := release.ParseVersion(version); err != nil {
 		return fmt.Errorf("--version: %w", err)
 	}
 	info, err := buildinfo.ReadFile(b.Path)

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 func TestKeysAreWrittenOnceAndTheSecretOneIsPrivate(t *testing.T) {
@@ -105,7 +105,7 @@ func tree(t *testing.T, dir string) map[string]string {
 func referenced(t *testing.T, keys, repo string) string {
 	t.Helper()
 	r := agentd(t, "release", "list", "--repo", repo, "--trust", filepath.Join(keys, "release.pub"), "-o", "json").ok(t)
-	var index upgrade.Index
+	var index release.Index
 	if err := json.Unmarshal([]byte(r.stdout), &index); err != nil {
 		t.Fatalf("%v in %s", err, r.stdout)
 	}

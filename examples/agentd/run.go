@@ -15,6 +15,7 @@ import (
 	"github.com/perennial-go/perennial/examples/agentd/internal/settings"
 	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // runFlags are the flags of agentd run.
@@ -36,7 +37,7 @@ type runFlags struct {
 	busyLimit time.Duration
 	ttl       time.Duration
 	heartbeat time.Duration
-	policy    upgrade.Policy
+	policy    release.Policy
 	supervise string
 }
 

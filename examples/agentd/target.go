@@ -7,6 +7,7 @@ import (
 
 	"github.com/perennial-go/perennial/agent"
 	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // target says which agent a command is for: one that the registry knows, or
@@ -62,13 +63,13 @@ func (t *target) open(cmd *cobra.Command) (host, error) {
 }
 
 // partialPin reads VERSION or VERSION@sha256:DIGEST; no argument is no pin.
-func partialPin(args []string) (upgrade.Pin, error) {
+func partialPin(args []string) (release.Pin, error) {
 	if len(args) == 0 {
-		return upgrade.Pin{}, nil
+		return release.Pin{}, nil
 	}
-	pin := upgrade.Pin{Version: args[0]}
-	_, err := upgrade.ParseVersion(args[0])
-	if full, fullErr := upgrade.ParsePin(args[0]); fullErr == nil {
+	pin := release.Pin{Version: args[0]}
+	_, err := release.ParseVersion(args[0])
+	if full, fullErr := release.ParsePin(args[0]); fullErr == nil {
 		pin, err = full, nil
 	}
 	if err != nil {

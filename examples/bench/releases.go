@@ -7,17 +7,17 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // releases is a repository of one program's versions, which differ in nothing
 // but their number.
 type releases struct {
 	name, binary, dir string
-	repository        *upgrade.Repository
+	repository        *release.Repository
 	released          int
 	// ready are those that have been published and not been asked for.
-	ready []upgrade.Pin
+	ready []release.Pin
 }
 
 func newReleases(name, binary, dir string) (*releases, error) {
@@ -27,20 +27,20 @@ func newReleases(name, binary, dir string) (*releases, error) {
 
 // newRepository makes a key pair in dir, and a repository in repoDir that it
 // signs.
-func newRepository(dir string) (*upgrade.Repository, error) {
+func newRepository(dir string) (*release.Repository, error) {
 	keys := filepath.Join(dir, "keys")
-	if _, err := upgrade.GenerateKey(keys); err != nil {
+	if _, err := release.GenerateKey(keys); err != nil {
 		return nil, err
 	}
-	key, err := upgrade.LoadPrivateKey(filepath.Join(keys, upgrade.PrivateKeyFile))
+	key, err := release.LoadPrivateKey(filepath.Join(keys, release.PrivateKeyFile))
 	if err != nil {
 		return nil, err
 	}
-	return upgrade.NewRepository(upgrade.RepositoryConfig{Dir: repoDir(dir), Key: key})
+	return release.NewRepository(release.RepositoryConfig{Dir: repoDir(dir), Key: key})
 }
 
 func repoDir(dir string) string   { return filepath.Join(dir, "repo") }
-func publicKey(dir string) string { return filepath.Join(dir, "keys", upgrade.PublicKeyFile) }
+func publicKey(dir string) string { return filepath.Join(dir, "keys", release.PublicKeyFile) }
 
 // prepare publishes the next version. The binaries of those that were asked
 // for are removed to save the disk.
@@ -56,15 +56,15 @@ func (r *releases) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	pin, err := r.repository.Publish(ctx, upgrade.Release{Name: r.name, Version: version, Binaries: []upgrade.Binary{{Path: path}}})
+	pin, err := r.repository.Publish(ctx, release.Release{Name: r.name, Version: version, Binaries: []release.Binary{{Path: path}}})
 	r.ready = append(r.ready, pin)
 	return err
 }
 
 // next is the version to ask for.
-func (r *releases) next() (upgrade.Pin, error) {
+func (r *releases) next() (release.Pin, error) {
 	if len(r.ready) == 0 {
-		return upgrade.Pin{}, errors.New("no release has been prepared")
+		return release.Pin{}, errors.New("no release has been prepared")
 	}
 	pin := r.ready[0]
 	r.ready = r.ready[1:]

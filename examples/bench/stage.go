@@ -15,7 +15,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 const (
@@ -26,8 +26,8 @@ const (
 // staging is one release behind a web server, and where it is to go.
 type staging struct {
 	dir      string
-	client   *upgrade.Client
-	manifest *upgrade.Manifest
+	client   *release.Client
+	manifest *release.Manifest
 	url, sum string
 }
 
@@ -92,7 +92,7 @@ func (b *bench) openStaging(ctx context.Context) (s *staging, stop func(), err e
 	if err != nil {
 		return nil, nil, err
 	}
-	pin, err := repository.Publish(ctx, upgrade.Release{Name: stageName, Version: "1.0.0", Binaries: []upgrade.Binary{{Path: blob}}})
+	pin, err := repository.Publish(ctx, release.Release{Name: stageName, Version: "1.0.0", Binaries: []release.Binary{{Path: blob}}})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -107,16 +107,16 @@ func (b *bench) openStaging(ctx context.Context) (s *staging, stop func(), err e
 	return s, stop, nil
 }
 
-func (s *staging) open(ctx context.Context, url string, pin upgrade.Pin) error {
-	trust, err := upgrade.LoadTrust(publicKey(s.dir))
+func (s *staging) open(ctx context.Context, url string, pin release.Pin) error {
+	trust, err := release.LoadTrust(publicKey(s.dir))
 	if err != nil {
 		return err
 	}
-	source, err := upgrade.NewSource(url)
+	source, err := release.NewSource(url)
 	if err != nil {
 		return err
 	}
-	if s.client, err = upgrade.NewClient(upgrade.ClientConfig{Source: source, Trust: trust, Name: stageName}); err != nil {
+	if s.client, err = release.NewClient(release.ClientConfig{Source: source, Trust: trust, Name: stageName}); err != nil {
 		return err
 	}
 	if s.manifest, _, _, err = s.client.Manifest(ctx, pin); err != nil {

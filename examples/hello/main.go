@@ -11,14 +11,15 @@ import (
 
 	"github.com/perennial-go/perennial/agent"
 	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 var version = "1.0.0" // go build -ldflags "-X main.version=1.1.0"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	source, err1 := upgrade.NewSource("repo") // a directory, or https://…
-	trust, err2 := upgrade.LoadTrust("keys/release.pub")
+	source, err1 := release.NewSource("repo") // a directory, or https://…
+	trust, err2 := release.LoadTrust("keys/release.pub")
 	a, err3 := agent.New(agent.Config{ID: "hello-1", Name: "hello", Version: version, StateDir: "state", Start: start,
 		Etcd: agent.EtcdConfig{Endpoints: []string{"http://127.0.0.1:2379"}}, Upgrade: upgrade.Config{Source: source, Trust: trust}})
 	err := errors.Join(err1, err2, err3)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/perennial-go/perennial/examples/bench/internal/service"
 	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 var version = "0.0.0"
@@ -93,11 +94,11 @@ func run(f flags, started time.Time) error {
 }
 
 func upgrader(f flags, log *slog.Logger) (*upgrade.Upgrader, error) {
-	source, err := upgrade.NewDir(f.repo)
+	source, err := release.NewDir(f.repo)
 	if err != nil {
 		return nil, err
 	}
-	trust, err := upgrade.LoadTrust(f.trust)
+	trust, err := release.LoadTrust(f.trust)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +112,7 @@ func upgrader(f flags, log *slog.Logger) (*upgrade.Upgrader, error) {
 // control puts a pin in line. It answers before the release is looked at.
 func control(u *upgrade.Upgrader) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		var pin upgrade.Pin
+		var pin release.Pin
 		if err := json.NewDecoder(r.Body).Decode(&pin); err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return

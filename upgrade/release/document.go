@@ -1,0 +1,147 @@
+package release
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/perennial-go/perennial/internal/ident"
+)
+
+// Schema is the schema number of every document that this package writes,
+// and the newest that it reads.
+const Schema = 1
+
+// Bounds of what is read before or after its signature has been checked.
+const (
+	// MaxIndexSize bounds index.json, in bytes.
+	MaxIndexSize = 4 << 20
+	// MaxManifestSize bounds a manifest, in bytes.
+	MaxManifestSize = 1 << 20
+	// MaxBinarySize bounds a binary, in bytes.
+	MaxBinarySize = 4 << 30
+
+	maxSignatureSize = 8 << 10
+	maxJSONDepth     = 16
+)
+
+// checkName refuses names that are not safe in keys, paths and sentences.
+func checkName(name string) error {
+	if !ident.Valid(name, "._-") {
+		return fmt.Errorf("name %.140q: want 1 to 128 letters, digits, dots, underscores and hyphens, the first a letter or digit", name)
+	}
+	return nil
+}
+
+// decodeDocument decodes one signed JSON document into v. Unknown members
+// are ignored, so that later releases can add some; what two readers could
+// understand differently is refused.
+func decodeDocument(what string, data []byte, limit int, v any) error {
+	if len(data) > limit {
+		return fmt.Errorf("%s has %d bytes, at most %d are read", what, len(data), limit)
+	}
+	if err := checkJSON(data); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	var head struct {
+		Schema int `json:"schema"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	switch {
+	case head.Schema > Schema:
+		return fmt.Errorf("%s has schema %d, this program reads up to %d: upgrade it to a release in between first", what, head.Schema, Schema)
+	case head.Schema < 1:
+		return fmt.Errorf("%s has no valid schema number (found %d, want %d)", what, head.Schema, Schema)
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+// checkJSON refuses deep nesting, repeated member names (also those that
+// differ in case only, which encoding/json would take for the same) and data
+// after the document.
+func checkJSON(data []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	first, err := dec.Token()
+	if err != nil {
+		return fmt.Errorf("not valid JSON: %w", noEOF(err))
+	}
+	if first != json.Delim('{') {
+		return errors.New("not a JSON object")
+	}
+	if err := checkContainer(dec, true, 1); err != nil {
+		return err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("data after the JSON document")
+	}
+	return nil
+}
+
+// checkContainer reads to the end of an object or array whose opening
+// delimiter has been read.
+func checkContainer(dec *json.Decoder, object bool, depth int) error {
+	if depth > maxJSONDepth {
+		return fmt.Errorf("JSON nested deeper than %d levels", maxJSONDepth)
+	}
+	seen := map[string]bool{}
+	for key := object; ; key = object && !key {
+		token, err := dec.Token()
+		if err != nil {
+			return fmt.Errorf("not valid JSON: %w", noEOF(err))
+		}
+		delim, isDelim := token.(json.Delim)
+		switch {
+		case isDelim && (delim == '}' || delim == ']'):
+			return nil
+		case isDelim:
+			if err := checkContainer(dec, delim == '{', depth+1); err != nil {
+				return err
+			}
+		case key:
+			name, _ := token.(string)
+			if seen[foldName(name)] {
+				return fmt.Errorf("JSON member %.60q occurs twice", name)
+			}
+			seen[foldName(name)] = true
+		}
+	}
+}
+
+// foldName gives names that encoding/json takes for the same the same form.
+func foldName(name string) string { return strings.ToLower(strings.ToUpper(name)) }
+
+func noEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// encodeDocument is the one way in which documents are written: the same
+// value always gives the same bytes.
+func encodeDocument(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return buf.Bytes(), nil
+}
+
+func sha256Hex(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}

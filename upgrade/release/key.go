@@ -1,0 +1,181 @@
+package release
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"aead.dev/minisign"
+
+	"github.com/perennial-go/perennial/internal/atomicfile"
+)
+
+// The files that GenerateKey writes.
+const (
+	// PrivateKeyFile holds the release key, mode 0600.
+	PrivateKeyFile = "release.key"
+	// PublicKeyFile holds what hosts are given as their trust.
+	PublicKeyFile = "release.pub"
+)
+
+const maxKeyFileSize = 64 << 10
+
+// GenerateKey writes a new key pair into dir, which it makes if need be, and
+// returns the public key. Keys that are there already are never replaced:
+// the error then wraps fs.ErrExist. The private key is not encrypted; its
+// protection is the file's mode.
+func GenerateKey(dir string) (minisign.PublicKey, error) {
+	public, private, err := minisign.GenerateKey(nil)
+	if err != nil {
+		return minisign.PublicKey{}, fmt.Errorf("generate release key: %w", err)
+	}
+	privateText, err := private.MarshalText()
+	if err != nil {
+		return minisign.PublicKey{}, fmt.Errorf("generate release key: %w", err)
+	}
+	publicText, err := public.MarshalText()
+	if err != nil {
+		return minisign.PublicKey{}, fmt.Errorf("generate release key: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return minisign.PublicKey{}, fmt.Errorf("directory for the release key: %w", err)
+	}
+	keyPath := filepath.Join(dir, PrivateKeyFile)
+	if err := createKey(keyPath, append(privateText, '\n'), 0o600); err != nil {
+		return minisign.PublicKey{}, err
+	}
+	if err := createKey(filepath.Join(dir, PublicKeyFile), append(publicText, '\n'), 0o644); err != nil {
+		return minisign.PublicKey{}, errors.Join(err, os.Remove(keyPath))
+	}
+	return public, atomicfile.SyncDir(dir)
+}
+
+// createKey writes a file that must not exist yet.
+func createKey(path string, text []byte, perm os.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
+	if errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("%s is there already and keys are never replaced: choose another directory, or move the old key away: %w", path, err)
+	}
+	if err != nil {
+		return fmt.Errorf("write release key: %w", err)
+	}
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(fmt.Errorf("write release key: %w", err), os.Remove(path))
+	}
+	return nil
+}
+
+// LoadPrivateKey reads the key that signs releases. It refuses a file that
+// anyone but its owner may read or write, a damaged key and an encrypted
+// one.
+func LoadPrivateKey(path string) (minisign.PrivateKey, error) {
+	text, err := readPrivate(path)
+	if err != nil {
+		return minisign.PrivateKey{}, err
+	}
+	if minisign.IsEncrypted(text) {
+		return minisign.PrivateKey{}, fmt.Errorf("release key %s is encrypted with a password, which is not supported: use one made by keys generate or by minisign -G -W", path)
+	}
+	var key minisign.PrivateKey
+	if err := key.UnmarshalText(text); err != nil {
+		return minisign.PrivateKey{}, fmt.Errorf("%s holds no release key: %w: give the file made by keys generate", path, err)
+	}
+	// A key whose two halves do not belong together would reveal itself by
+	// what it signs, so it is tried before anything is published.
+	public, err := publicKey(key)
+	if err != nil {
+		return minisign.PrivateKey{}, err
+	}
+	probe := []byte("probe")
+	if (Trust{Keys: []minisign.PublicKey{public}}).Verify(probe, sign(key, probe, "probe")) != nil {
+		return minisign.PrivateKey{}, fmt.Errorf("release key %s is damaged: restore it from its backup", path)
+	}
+	return key, nil
+}
+
+// readPrivate reads a small regular file that only its owner may use. The
+// mode is that of the opened file, not of the path.
+func readPrivate(path string) (text []byte, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("release key: %w: give the file made by keys generate", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("release key: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("release key %s is no regular file: give the file made by keys generate", path)
+	}
+	// Windows has no such bits; access lists guard the file there.
+	if perm := info.Mode().Perm(); runtime.GOOS != "windows" && perm&0o077 != 0 {
+		return nil, fmt.Errorf("release key %s has mode %04o, so others than its owner can use it: run chmod 600 on it, and replace the key if it was exposed", path, perm)
+	}
+	text, err = io.ReadAll(io.LimitReader(f, maxKeyFileSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("release key: %w", err)
+	}
+	if len(text) > maxKeyFileSize {
+		return nil, fmt.Errorf("release key %s is larger than %d bytes: give the file made by keys generate", path, maxKeyFileSize)
+	}
+	return []byte(strings.TrimSpace(string(text))), nil
+}
+
+func publicKey(key minisign.PrivateKey) (minisign.PublicKey, error) {
+	public, ok := key.Public().(minisign.PublicKey)
+	if !ok {
+		return minisign.PublicKey{}, fmt.Errorf("release key has a public key of type %T", key.Public())
+	}
+	return public, nil
+}
+
+// ParsePublicKey reads one public key: the text of a .pub file, or its
+// base64 line alone.
+func ParsePublicKey(text []byte) (minisign.PublicKey, error) {
+	keys, err := parsePublicKeys(text)
+	if err != nil {
+		return minisign.PublicKey{}, err
+	}
+	if len(keys) != 1 {
+		return minisign.PublicKey{}, fmt.Errorf("found %d public keys, want one", len(keys))
+	}
+	return keys[0], nil
+}
+
+// parsePublicKeys reads one key a line; comment lines and empty ones are
+// skipped.
+func parsePublicKeys(text []byte) ([]minisign.PublicKey, error) {
+	var keys []minisign.PublicKey
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "untrusted comment:") {
+			continue
+		}
+		var key minisign.PublicKey
+		if err := key.UnmarshalText([]byte(line)); err != nil {
+			return nil, fmt.Errorf("%.80q is no minisign public key: %w: give the release.pub of the publisher, not a private key", redact(line), err)
+		}
+		keys = append(keys, key)
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("found no public key: give the release.pub of the publisher")
+	}
+	return keys, nil
+}
+
+// redact keeps a private key given by mistake out of error messages.
+func redact(line string) string {
+	if len(line) > 60 {
+		return line[:8] + "…"
+	}
+	return line
+}

@@ -1,0 +1,350 @@
+package release
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"aead.dev/minisign"
+
+	"github.com/perennial-go/perennial/internal/atomicfile"
+	"github.com/perennial-go/perennial/internal/disk"
+	"github.com/perennial-go/perennial/internal/failpoint"
+	"github.com/perennial-go/perennial/internal/filelock"
+)
+
+// RepositoryConfig configures a Repository. Dir and Key are required.
+type RepositoryConfig struct {
+	// Dir is the repository's directory; Publish makes it.
+	Dir string
+	// Key signs the index and the manifests.
+	Key minisign.PrivateKey
+	// Trust holds further keys whose index may be extended, for a change of
+	// keys. The public half of Key always may.
+	Trust Trust
+	// Validity is how long hosts take an index for current after it was
+	// signed; default 90 days. Publish, Yank and Refresh start it anew.
+	Validity time.Duration
+	// Now is the clock; default time.Now.
+	Now func() time.Time
+}
+
+// Repository writes signed releases into a directory, which hosts read
+// directly or through any web server that serves files.
+//
+// Any number of processes may publish to one directory at a time: a lock
+// file puts them in order, on local file systems and on network ones with
+// working flock. Readers need no lock. A publisher that dies at any instant
+// leaves a repository that reads as before or as after; at most files that
+// nothing refers to remain.
+type Repository struct{ cfg RepositoryConfig }
+
+// Release is what Publish adds.
+type Release struct {
+	// Name is the program, the same for every release of a repository.
+	Name string
+	// Version is an exact SemVer version that the index does not have yet.
+	Version string
+	// Requires holds constraints on hosts; the zero value has none.
+	Requires Requires
+	// Revision is the source revision, for people.
+	Revision string
+	// Annotations are free text for people and other tools.
+	Annotations map[string]string
+	// Binaries holds at least one binary, at most one a platform.
+	Binaries []Binary
+	// Created is when the release was built; default now.
+	Created time.Time
+}
+
+// Binary is a file for one platform.
+type Binary struct {
+	// OS and Arch are GOOS and GOARCH values; default those of the caller.
+	OS, Arch string
+	// Path is the executable.
+	Path string
+}
+
+const lockFile = ".lock"
+
+// NewRepository checks the configuration and touches nothing.
+func NewRepository(cfg RepositoryConfig) (*Repository, error) {
+	if cfg.Dir == "" {
+		return nil, errors.New("repository directory is empty: give a path")
+	}
+	dir, err := filepath.Abs(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("repository directory: %w", err)
+	}
+	public, err := publicKey(cfg.Key)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Key.Equal(minisign.PrivateKey{}) {
+		return nil, errors.New("repository has no release key: load one with LoadPrivateKey")
+	}
+	if cfg.Validity < 0 {
+		return nil, fmt.Errorf("validity %v is negative", cfg.Validity)
+	}
+	cfg.Dir = dir
+	cfg.Validity = cmp.Or(cfg.Validity, 90*24*time.Hour)
+	cfg.Trust = cfg.Trust.clone()
+	cfg.Trust.Keys = append(cfg.Trust.Keys, public)
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Repository{cfg: cfg}, nil
+}
+
+// Publish adds a release and returns its pin. A version is never replaced:
+// publishing the same content again mends its binaries and returns the pin
+// that it has; anything else under a known version is an error and writes
+// nothing. It waits for other publishers
+// until ctx ends.
+func (r *Repository) Publish(ctx context.Context, rel Release) (Pin, error) {
+	pin, err := r.publish(ctx, rel)
+	return pin, wrap("publish", rel.Name+" "+rel.Version, err)
+}
+
+func (r *Repository) publish(ctx context.Context, rel Release) (pin Pin, err error) {
+	if err := rel.validate(); err != nil {
+		return Pin{}, err
+	}
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return Pin{}, err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+
+	index, err := r.load(ctx, rel.Name)
+	if err != nil {
+		return Pin{}, err
+	}
+	m, err := r.describe(ctx, rel)
+	if err != nil {
+		return Pin{}, err
+	}
+	known := index.entry(rel.Version)
+	if known != nil {
+		if err := r.checkSame(*known, m); err != nil {
+			return Pin{}, err
+		}
+	}
+	if err := r.storeBlobs(ctx, rel.Binaries, m); err != nil {
+		return Pin{}, err
+	}
+	if known != nil {
+		return known.Pin(), nil
+	}
+	entry, err := r.storeManifest(m)
+	if err != nil {
+		return Pin{}, err
+	}
+	index.Releases = append(index.Releases, entry)
+	if err := r.commit(index); err != nil {
+		return Pin{}, err
+	}
+	return entry.Pin(), nil
+}
+
+// Yank withdraws a release: hosts refuse to upgrade to it from now on. Those
+// that run it are not touched. An empty reason offers the release again.
+func (r *Repository) Yank(ctx context.Context, name, version, reason string) error {
+	return wrap("withdraw", name+" "+version, r.change(ctx, name, func(x *Index) error {
+		e := x.entry(version)
+		if e == nil {
+			_, err := x.Find(version)
+			return err
+		}
+		e.Yanked = reason
+		return nil
+	}))
+}
+
+// Refresh signs the index anew with a later expiry and nothing else changed.
+func (r *Repository) Refresh(ctx context.Context, name string) error {
+	return wrap("refresh index of", name, r.change(ctx, name, func(x *Index) error {
+		if x.Sequence == 0 {
+			return fmt.Errorf("%w: %s holds no index: publish a release first", ErrNotFound, r.cfg.Dir)
+		}
+		return nil
+	}))
+}
+
+func (r *Repository) change(ctx context.Context, name string, edit func(*Index) error) (err error) {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	index, err := r.load(ctx, name)
+	if err != nil {
+		return err
+	}
+	if err := edit(index); err != nil {
+		return err
+	}
+	return r.commit(index)
+}
+
+// load returns the index as it stands, or an empty one. It is verified
+// before it is extended: otherwise whoever can write to the directory could
+// have the release key sign what they put there.
+func (r *Repository) load(ctx context.Context, name string) (*Index, error) {
+	src, err := NewDir(r.cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := readIndex(ctx, src, r.cfg.Trust)
+	if errors.Is(err, ErrNotFound) {
+		return &Index{Schema: Schema, Name: name}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the index that is there is not extended: %w", err)
+	}
+	x, err := ParseIndex(raw)
+	if err != nil {
+		return nil, err
+	}
+	if x.Name != name {
+		return nil, fmt.Errorf("%w: %s is the repository of %s, the release is of %s: give each program a directory of its own", ErrUntrusted, r.cfg.Dir, x.Name, name)
+	}
+	return x, nil
+}
+
+// commit signs and writes the next state of the index. The rename of
+// index.json is the one step that publishes; its signature is in place, under
+// the digest, before that. The copy beside the index, which people and other
+// tools look for, follows.
+func (r *Repository) commit(x *Index) error {
+	if x.Sequence >= maxSequence {
+		return fmt.Errorf("sequence %d cannot grow any more: begin a new repository under a new key", x.Sequence)
+	}
+	now := r.cfg.Now().UTC().Truncate(time.Second)
+	if now.Before(x.Issued) {
+		now = x.Issued // the publisher's clock went back; the index must not
+	}
+	x.Schema = Schema
+	x.Sequence++
+	x.Issued, x.Expires = now, now.Add(r.cfg.Validity)
+	x.sortReleases()
+	raw, err := encodeDocument(x)
+	if err != nil {
+		return err
+	}
+	if _, err := ParseIndex(raw); err != nil {
+		return fmt.Errorf("the next index would not be readable: %w", err)
+	}
+	digest := sha256Hex(raw)
+	signature := sign(r.cfg.Key, raw, fmt.Sprintf("%s index %d", x.Name, x.Sequence))
+	if err := r.write(indexSignaturePath(digest), signature); err != nil {
+		return err
+	}
+	if err := failpoint.Hit("publish.index"); err != nil {
+		return err
+	}
+	if err := r.write(indexPath, raw); err != nil {
+		return err
+	}
+	if err := failpoint.Hit("publish.signature"); err != nil {
+		return err
+	}
+	if err := r.write(indexPath+signatureSuffix, signature); err != nil {
+		return err
+	}
+	return r.prune(digest)
+}
+
+// signatureRetention is how long the signature of an earlier index stays for
+// readers that have just read that index.
+const signatureRetention = 24 * time.Hour
+
+// prune deletes index signatures that no reader can be about to want.
+func (r *Repository) prune(keep string) error {
+	dir := filepath.Join(r.cfg.Dir, "indexes", "sha256")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || e.Name() == keep+signatureSuffix || time.Since(info.ModTime()) < signatureRetention {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// write replaces one file of the repository, readable for web servers.
+func (r *Repository) write(path string, data []byte) error {
+	full := filepath.Join(r.cfg.Dir, filepath.FromSlash(path))
+	if err := r.makeDir(filepath.Dir(full)); err != nil {
+		return writeError(err)
+	}
+	return writeError(atomicfile.Write(full, data, 0o644))
+}
+
+// makeDir makes a directory of the repository, at most two levels deep, and
+// makes its entry as durable as what will be written into it.
+func (r *Repository) makeDir(dir string) error {
+	if dir == r.cfg.Dir {
+		return nil
+	}
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := atomicfile.SyncDir(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	return atomicfile.SyncDir(r.cfg.Dir)
+}
+
+// writeError names a full disk as what it is.
+func writeError(err error) error {
+	if disk.IsFull(err) {
+		return fmt.Errorf("%w: %w", ErrNoSpace, err)
+	}
+	return err
+}
+
+// lock waits for the other publishers of the directory.
+func (r *Repository) lock(ctx context.Context) (unlock func() error, err error) {
+	if err := os.MkdirAll(r.cfg.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("repository directory: %w", writeError(err))
+	}
+	f, err := os.OpenFile(filepath.Join(r.cfg.Dir, lockFile), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("repository %s cannot be written: %w", r.cfg.Dir, writeError(err))
+	}
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		err := filelock.Lock(f)
+		if err == nil {
+			// The lock goes with the descriptor, also when the process dies.
+			return f.Close, nil
+		}
+		if !filelock.Held(err) {
+			return nil, errors.Join(fmt.Errorf("repository lock %s: %w", f.Name(), err), f.Close())
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(fmt.Errorf("another process publishes to %s: %w: %w", r.cfg.Dir, ErrLocked, ctx.Err()), f.Close())
+		case <-poll.C:
+		}
+	}
+}

@@ -1,0 +1,96 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"strings"
+)
+
+// Paths in a repository. Everything else is named by its digest.
+const (
+	indexPath       = "index.json"
+	signatureSuffix = ".minisig"
+)
+
+func manifestPath(digest string) string { return "manifests/sha256/" + digest + ".json" }
+
+func blobPath(digest string) string { return "blobs/sha256/" + digest }
+
+// indexSignaturePath is where the signature of one state of the index lies
+// for good, so that index.json can be replaced by a single rename.
+func indexSignaturePath(digest string) string { return "indexes/sha256/" + digest + signatureSuffix }
+
+// Source reads a repository. It is not trusted with anything: what it
+// returns is bounded, and checked against signatures and digests.
+//
+// Implementations must be safe for concurrent use.
+type Source interface {
+	// Open reads the file at path, which is slash-separated, relative and
+	// satisfies fs.ValidPath, from offset on. It returns the total size of
+	// the file, or -1 if that is not known. An absent file is an error that
+	// wraps fs.ErrNotExist; an offset past the end is io.EOF from the first
+	// Read or an error. The reader ends with an error when ctx ends. A
+	// source may retry and resume by itself, but must not retry what cannot
+	// succeed.
+	Open(ctx context.Context, path string, offset int64) (io.ReadCloser, int64, error)
+	// String names the source for people, without credentials.
+	String() string
+}
+
+// NewSource returns the source for a location: a directory, a file:// URL,
+// or an http:// or https:// URL. Nothing is read yet.
+func NewSource(location string) (Source, error) {
+	scheme, rest, ok := strings.Cut(location, "://")
+	if !ok {
+		return NewDir(location)
+	}
+	switch strings.ToLower(scheme) {
+	case "http", "https":
+		return NewHTTP(HTTPConfig{URL: location})
+	case "file":
+		u, err := url.Parse(location)
+		if err != nil || (u.Host != "" && u.Host != "localhost") {
+			return nil, fmt.Errorf("repository %q: want file:///absolute/path, found host or path %q", location, rest)
+		}
+		return NewDir(u.Path)
+	}
+	return nil, fmt.Errorf("repository scheme %q: %w: give a directory, or an http:// or https:// URL", scheme, errors.ErrUnsupported)
+}
+
+// checkPath guards against a path that leaves the repository.
+func checkPath(path string) error {
+	if !fs.ValidPath(path) || path == "." || strings.ContainsAny(path, "\\\x00:?#%") {
+		return fmt.Errorf("%.200q is no path inside a repository", path)
+	}
+	return nil
+}
+
+var errTooLarge = errors.New("file too large")
+
+// readSmall reads a whole file of at most limit bytes. One byte more is
+// asked for, so that endless data is noticed without being kept.
+func readSmall(ctx context.Context, src Source, path string, limit int64) (data []byte, err error) {
+	body, total, err := src.Open(ctx, path, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, body.Close()) }()
+	if total > limit {
+		return nil, fmt.Errorf("%w: %s has %d bytes, at most %d are read", errTooLarge, path, total, limit)
+	}
+	data, err = io.ReadAll(io.LimitReader(body, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if int64(len(data)) > limit {
+		return nil, fmt.Errorf("%w: %s has more than %d bytes", errTooLarge, path, limit)
+	}
+	if total >= 0 && int64(len(data)) != total {
+		return nil, fmt.Errorf("%s ended after %d of %d bytes: %w", path, len(data), total, io.ErrUnexpectedEOF)
+	}
+	return data, nil
+}

@@ -1,0 +1,98 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Dir is a repository in a directory, local or on a network file system. It
+// never follows a symbolic link out of the directory and reads regular files
+// only.
+type Dir struct{ path string }
+
+// NewDir returns a source that reads from a directory. The directory need
+// not exist yet.
+func NewDir(path string) (*Dir, error) {
+	if path == "" {
+		return nil, errors.New("repository directory is empty: give a path")
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("repository directory: %w", err)
+	}
+	return &Dir{path: abs}, nil
+}
+
+// String returns the absolute path of the directory.
+func (d *Dir) String() string { return d.path }
+
+// Open implements Source.
+func (d *Dir) Open(ctx context.Context, path string, offset int64) (io.ReadCloser, int64, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, 0, err
+	}
+	if err := checkPath(path); err != nil {
+		return nil, 0, err
+	}
+	root, err := os.OpenRoot(d.path)
+	if err != nil {
+		return nil, 0, fmt.Errorf("repository: %w", err)
+	}
+	// A file opened through a root stays usable after the root is closed.
+	f, size, err := openRegular(root, filepath.FromSlash(path))
+	if err = errors.Join(err, root.Close()); err != nil {
+		if f != nil {
+			err = errors.Join(err, f.Close())
+		}
+		return nil, 0, fmt.Errorf("repository %s: %w", d.path, err)
+	}
+	if _, err := f.Seek(offset, io.SeekStart); err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{&contextReader{ctx: ctx, r: f}, f}, size, nil
+}
+
+// openRegular looks before it opens: opening a FIFO would block for ever.
+func openRegular(root *os.Root, path string) (*os.File, int64, error) {
+	info, err := root.Stat(path)
+	if err != nil {
+		if failed, ok := errors.AsType[*fs.PathError](err); ok {
+			failed.Op = "read" // the system call's name helps nobody
+		}
+		return nil, 0, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, 0, &fs.PathError{Op: "open", Path: path, Err: errors.New("not a regular file: put the file itself there")}
+	}
+	f, err := root.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err = f.Stat()
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, info.Size(), nil
+}
+
+// contextReader ends with its context.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+// Read implements io.Reader.
+func (c *contextReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}

@@ -1,0 +1,172 @@
+package release
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// HTTPConfig configures a repository on a web server. Only URL is required.
+type HTTPConfig struct {
+	// URL is the address of the directory that holds index.json. A user and
+	// password in it are sent as basic authentication, and never shown.
+	URL string
+	// TLS is the client's TLS configuration; nil means the system's roots.
+	TLS *tls.Config
+	// StallTimeout is how long a connection may take to answer, and then to
+	// deliver StallTimeout × MinRate bytes, before it is given up and
+	// resumed on a new one; default 30 s.
+	StallTimeout time.Duration
+	// MinRate is the rate in bytes a second below which a connection counts
+	// as stalled; default 512.
+	MinRate int64
+	// Attempts is how many connections in a row may fail without progress;
+	// default 5.
+	Attempts int
+}
+
+// HTTP reads a repository from a web server that serves plain files. It
+// resumes broken transfers where the server allows ranges, and skips what it
+// has where it does not. Proxies are taken from the environment. It follows
+// redirects, but not from https to http.
+//
+// The server and everything between is untrusted; TLS is welcome and not
+// needed for integrity.
+type HTTP struct {
+	base     *url.URL
+	client   *http.Client
+	stall    time.Duration
+	window   int64
+	attempts int
+}
+
+const maxRedirects = 5
+
+// NewHTTP checks the configuration. It connects to nothing.
+func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
+	base, err := url.Parse(cfg.URL)
+	if err != nil {
+		// url.Error would repeat the address with its password.
+		return nil, errors.New("repository URL cannot be parsed: want http://host/path or https://host/path")
+	}
+	if (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" || base.RawQuery != "" || base.Fragment != "" {
+		return nil, fmt.Errorf("repository URL %s: want http://host/path or https://host/path, without query or fragment", base.Redacted())
+	}
+	if cfg.StallTimeout < 0 || cfg.MinRate < 0 || cfg.Attempts < 0 {
+		return nil, errors.New("repository: StallTimeout, MinRate and Attempts must not be negative")
+	}
+	stall := cmp.Or(cfg.StallTimeout, 30*time.Second)
+	rate := cmp.Or(cfg.MinRate, 512)
+	return &HTTP{
+		base:     base,
+		stall:    stall,
+		window:   max(1, int64(float64(rate)*stall.Seconds())),
+		attempts: cmp.Or(cfg.Attempts, 5),
+		client: &http.Client{
+			Transport: &http.Transport{
+				Proxy:           http.ProxyFromEnvironment,
+				TLSClientConfig: cfg.TLS.Clone(),
+				// An upgrade makes a handful of requests and then none for
+				// weeks: idle connections would be kept for nothing.
+				DisableKeepAlives: true,
+				// Transparent decompression would undo byte ranges and the
+				// bounds on what is read.
+				DisableCompression:     true,
+				MaxResponseHeaderBytes: 64 << 10,
+				ForceAttemptHTTP2:      true,
+			},
+			CheckRedirect: checkRedirect,
+		},
+	}, nil
+}
+
+var errRedirect = errors.New("redirect refused")
+
+func checkRedirect(req *http.Request, via []*http.Request) error {
+	from := via[len(via)-1].URL
+	switch {
+	case len(via) > maxRedirects:
+		return fmt.Errorf("%w: more than %d in a row", errRedirect, maxRedirects)
+	case req.URL.Scheme != "https" && req.URL.Scheme != "http":
+		return fmt.Errorf("%w: from %s to scheme %q", errRedirect, from.Redacted(), req.URL.Scheme)
+	case from.Scheme == "https" && req.URL.Scheme != "https":
+		return fmt.Errorf("%w: from https to http (%s): let the server redirect to https", errRedirect, req.URL.Redacted())
+	}
+	return nil
+}
+
+// String returns the URL without its password.
+func (h *HTTP) String() string { return h.base.Redacted() }
+
+// Open implements Source.
+func (h *HTTP) Open(ctx context.Context, path string, offset int64) (io.ReadCloser, int64, error) {
+	if err := checkPath(path); err != nil {
+		return nil, 0, err
+	}
+	if offset < 0 {
+		return nil, 0, fmt.Errorf("%s: offset %d is negative", path, offset)
+	}
+	r := &httpReader{source: h, ctx: ctx, url: h.base.JoinPath(path), offset: offset, total: -1}
+	// The index and its signature change in place; a cache on the way must
+	// ask the server. What is named by its digest never changes.
+	r.fresh = !strings.Contains(path, "sha256/")
+	if err := r.connect(nil); err != nil {
+		return nil, 0, err
+	}
+	return r, r.total, nil
+}
+
+// request sends one GET from offset on.
+func (h *HTTP) request(ctx context.Context, u *url.URL, offset int64, fresh bool) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
+	if err != nil {
+		return nil, permanent{err}
+	}
+	req.Header.Set("Accept-Encoding", "identity")
+	req.Header.Set("User-Agent", "perennial")
+	if fresh {
+		req.Header.Set("Cache-Control", "no-cache")
+	}
+	if offset > 0 {
+		req.Header.Set("Range", "bytes="+strconv.FormatInt(offset, 10)+"-")
+	}
+	resp, err := h.client.Do(req)
+	if errors.Is(err, errRedirect) {
+		return nil, permanent{err}
+	}
+	return resp, err
+}
+
+// permanent marks an error that another attempt cannot mend.
+type permanent struct{ error }
+
+func (p permanent) Unwrap() error { return p.error }
+
+// checkStatus sorts responses into usable, worth another attempt, and final.
+func checkStatus(resp *http.Response, u *url.URL) error {
+	code := resp.StatusCode
+	err := fmt.Errorf("GET %s: the server answered %s", u.Redacted(), resp.Status)
+	switch {
+	case code == http.StatusOK, code == http.StatusPartialContent, code == http.StatusRequestedRangeNotSatisfiable:
+		if enc := resp.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
+			return permanent{fmt.Errorf("GET %s: the server answered with content encoding %q, which was not asked for: turn it off for this path", u.Redacted(), enc)}
+		}
+		return nil
+	case code == http.StatusNotFound, code == http.StatusGone:
+		return permanent{fmt.Errorf("%w: %w", err, fs.ErrNotExist)}
+	case code == http.StatusUnauthorized, code == http.StatusForbidden:
+		return permanent{fmt.Errorf("%w: %w: give an address with credentials that may read it", err, fs.ErrPermission)}
+	case code == http.StatusRequestTimeout, code == http.StatusTooManyRequests, code >= 500:
+		return err
+	}
+	return permanent{err}
+}
