@@ -91,12 +91,19 @@ func TestBadIndexIsRefused(t *testing.T) {
 func TestBadManifestIsRefused(t *testing.T) {
 	platform := goodManifest[strings.Index(goodManifest, `{"os"`):strings.Index(goodManifest, `]}`)]
 	for name, text := range map[string]string{
-		"platform twice":         strings.Replace(goodManifest, platform, platform+","+platform, 1),
-		"no platform":            strings.Replace(goodManifest, platform, "", 1),
-		"platform with a path":   strings.Replace(goodManifest, `"linux"`, `"../linux"`, 1),
-		"unreadable constraint":  strings.Replace(goodManifest, ">=1.0.0", "newest", 1),
-		"constraint without end": strings.Replace(goodManifest, ">=1.0.0", strings.Repeat(">=1.0.0 || ", 10_000)+"1", 1),
-		"larger than the limit":  goodManifest + strings.Repeat(" ", MaxManifestSize),
+		"platform twice":          strings.Replace(goodManifest, platform, platform+","+platform, 1),
+		"no platform":             strings.Replace(goodManifest, platform, "", 1),
+		"platform with a path":    strings.Replace(goodManifest, `"linux"`, `"../linux"`, 1),
+		"unreadable constraint":   strings.Replace(goodManifest, ">=1.0.0", "newest", 1),
+		"constraint without end":  strings.Replace(goodManifest, ">=1.0.0", strings.Repeat(">=1.0.0 || ", 10_000)+"1", 1),
+		"encoding without digest": strings.Replace(goodManifest, `"size":100`, `"size":100,"encodings":[{"format":"zstd","size":1}]`, 1),
+		"encoding without size":   strings.Replace(goodManifest, `"size":100`, `"size":100,"encodings":[{"format":"zstd","sha256":"`+goodDigest+`"}]`, 1),
+		"format with a path":      strings.Replace(goodManifest, `"size":100`, `"size":100,"encodings":[{"format":"../x","sha256":"`+goodDigest+`","size":1}]`, 1),
+		"delta from nowhere":      strings.Replace(goodManifest, `"size":100`, `"size":100,"deltas":[{"format":"bsdiff","from":"x","sha256":"`+goodDigest+`","size":1}]`, 1),
+		"more deltas than anyone makes": strings.Replace(goodManifest, `"size":100`, `"size":100,"deltas":[`+
+			strings.Repeat(`{"format":"bsdiff","from":"`+goodDigest+`","sha256":"`+goodDigest+`","size":1},`, 64)+
+			`{"format":"bsdiff","from":"`+goodDigest+`","sha256":"`+goodDigest+`","size":1}]`, 1),
+		"larger than the limit": goodManifest + strings.Repeat(" ", MaxManifestSize),
 	} {
 		if _, err := ParseManifest([]byte(text)); err == nil {
 			t.Errorf("%s: accepted", name)
@@ -105,9 +112,9 @@ func TestBadManifestIsRefused(t *testing.T) {
 }
 
 func TestUnknownMembersAreIgnored(t *testing.T) {
-	with := strings.Replace(goodManifest, `"size":100`, `"size":100,"encodings":[{"format":"zstd"}],"deltas":[{"format":"bsdiff","from":"x"}]`, 1)
+	with := strings.Replace(goodManifest, `"size":100`, `"size":100,"encodings":[{"format":"brotli","sha256":"`+goodDigest+`","size":1,"level":9}],"signers":["x"]`, 1)
 	if _, err := ParseManifest([]byte(with)); err != nil {
-		t.Errorf("a manifest of a later release with encodings and deltas: %v", err)
+		t.Errorf("a manifest of a later release with another format: %v", err)
 	}
 	with = strings.Replace(goodIndex, `"size":100`, `"size":100,"channel":{"name":"x"}`, 1)
 	if _, err := ParseIndex([]byte(with)); err != nil {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -100,8 +102,8 @@ func TestSchema1IsReadAsEver(t *testing.T) {
 	}
 }
 
-// A manifest of a later release has encodings, deltas and members that no
-// one has thought of yet.
+// Encodings and deltas came later than schema 1, and there are members that
+// no one has thought of yet.
 func TestManifestOfLaterReleaseIsRead(t *testing.T) {
 	later, err := ParseManifest(golden(t, "manifest-1-later.json"))
 	if err != nil {
@@ -111,6 +113,13 @@ func TestManifestOfLaterReleaseIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p := &later.Platforms[0]
+	zeros, ones, twos := strings.Repeat("0", 64), strings.Repeat("1", 64), strings.Repeat("2", 64)
+	if !slices.Equal(p.Encodings, []Encoding{{Format: FormatZstd, SHA256: zeros, Size: 9}}) ||
+		!slices.Equal(p.Deltas, []Delta{{Encoding: Encoding{Format: FormatBSDiff, SHA256: twos, Size: 5}, From: ones}}) {
+		t.Errorf("encodings %+v, deltas %+v", p.Encodings, p.Deltas)
+	}
+	p.Encodings, p.Deltas = nil, nil
 	a, _ := encodeDocument(later)
 	b, _ := encodeDocument(now)
 	if !bytes.Equal(a, b) {

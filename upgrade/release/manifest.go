@@ -54,6 +54,12 @@ type Platform struct {
 	SHA256 string `json:"sha256"`
 	// Size is the binary's length in bytes.
 	Size int64 `json:"size"`
+	// Encodings are smaller forms of the whole binary, at most 16.
+	Encodings []Encoding `json:"encodings,omitempty"`
+	// Deltas make the binary of an older one, at most 64.
+	Deltas []Delta `json:"deltas,omitempty"`
+	// Build says what the binary was made of; nil if it is not known.
+	Build *Build `json:"build,omitempty"`
 }
 
 // String returns "os/arch".
@@ -86,6 +92,12 @@ func (m *Manifest) Platform(goos, goarch string) (Platform, error) {
 
 // Here returns the binary for the platform that this program was built for.
 func (m *Manifest) Here() (Platform, error) { return m.Platform(runtime.GOOS, runtime.GOARCH) }
+
+// has reports whether the manifest lists the binary p for p's platform.
+func (m *Manifest) has(p Platform) bool {
+	listed, err := m.Platform(p.OS, p.Arch)
+	return err == nil && listed.SHA256 == p.SHA256 && listed.Size == p.Size
+}
 
 // named reports whether both parts can be what Go calls systems: 1 to 32
 // lower-case letters and digits.
@@ -136,6 +148,22 @@ func (p Platform) validate() error {
 	}
 	if p.Size < 1 || p.Size > MaxBinarySize {
 		return fmt.Errorf("platform %s: size %d is not between 1 and %d", p, p.Size, int64(MaxBinarySize))
+	}
+	if len(p.Encodings) > maxEncodings || len(p.Deltas) > maxDeltas {
+		return fmt.Errorf("platform %s: %d encodings and %d deltas, at most %d and %d are read", p, len(p.Encodings), len(p.Deltas), maxEncodings, maxDeltas)
+	}
+	for _, e := range p.Encodings {
+		if err := e.validate(); err != nil {
+			return fmt.Errorf("platform %s: encoding: %w", p, err)
+		}
+	}
+	for _, d := range p.Deltas {
+		if err := d.validate(); err != nil {
+			return fmt.Errorf("platform %s: delta: %w", p, err)
+		}
+	}
+	if err := p.Build.validate(); err != nil {
+		return fmt.Errorf("platform %s: %w", p, err)
 	}
 	return nil
 }

@@ -110,7 +110,7 @@ func (r *Repository) storeBlobs(ctx context.Context, binaries []Binary, m *Manif
 	}
 	for _, b := range binaries {
 		p, err := storeBlob(ctx, b, dir)
-		if err == nil && !slices.Contains(m.Platforms, p) {
+		if err == nil && !m.has(p) {
 			err = errors.New("the file changed while it was published: publish again when its build has finished")
 		}
 		if err != nil {
