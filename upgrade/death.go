@@ -182,6 +182,13 @@ func (f *failure) complete(lines []string) {
 	f.reason = printable(f.reason, reasonBytes)
 }
 
+// sentence is printable on one line: where text has several, as joined errors
+// do, semicolons part them.
+func sentence(s string, limit int) string {
+	lines := strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' })
+	return printable(strings.Join(lines, "; "), limit)
+}
+
 // printable makes text of what a successor said: valid UTF-8 without control
 // characters, which are no business of an operator's terminal, and at most
 // limit bytes.

@@ -48,7 +48,7 @@ func TestStatusTellsWhatKeepsAnUpgradeFromHappening(t *testing.T) {
 		}
 	}
 	guard := upgrade.Attempt{By: upgrade.ByBootGuard, State: upgrade.RolledBack, From: upgrade.Ref{Version: "1.0.0"}, To: upgrade.Ref{Version: "1.1.0"}, Reason: "given up"}
-	if text := describeAttempt(guard); !strings.Contains(text, "the boot guard went back from 1.1.0 to 1.0.0") {
+	if text := describeAttempt(guard, true); !strings.Contains(text, "the boot guard went back from 1.1.0 to 1.0.0") {
 		t.Errorf("of a release that was given up status says %q", text)
 	}
 }
