@@ -125,6 +125,7 @@ func testAgent(b build) error {
 				_, _ = io.WriteString(w, store.Snapshot().Value.Greeting)
 			})
 			mux.HandleFunc("/echo", echo)
+			mux.HandleFunc("POST /request", requested(a))
 			a.ServeHTTP(ln, &http.Server{Handler: mux})
 			return os.WriteFile(env.StateDir+"/address", []byte(ln.Addr().String()), 0o600)
 		},

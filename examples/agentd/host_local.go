@@ -27,6 +27,9 @@ func (h *localHost) status(context.Context) (upgrade.Status, error) {
 	}
 	h.unreadable = r.Unreadable
 	s := upgrade.Status{Attempt: r.Journal, Hold: r.Hold, Quarantine: r.Quarantine, Retained: r.Retained}
+	if why := r.Unreadable[upgrade.DocumentHold]; why != "" {
+		s.Hold = &upgrade.Hold{Reason: why} // as the agent tells it
+	}
 	for _, slot := range r.Slots {
 		if slot.Name() == r.Current {
 			s.Running = slot.Ref
