@@ -102,7 +102,7 @@ func (r *Report) unreadable(d Document, err error) {
 	if r.Unreadable == nil {
 		r.Unreadable = map[Document]string{}
 	}
-	r.Unreadable[d] = sentence(err.Error(), reasonBytes)
+	r.Unreadable[d] = sentence(err.Error())
 }
 
 // isLocked reports whether a process holds the directory's lock.

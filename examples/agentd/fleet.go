@@ -194,28 +194,12 @@ func upgradesOf(s *agent.Status) string {
 	return to + " " + string(a.State)
 }
 
-// notesOf is what an operator should know: a hold, what an attempt waits
-// for, and what went wrong last, be it an upgrade or the configuration.
+// notesOf is what an operator should know: a hold, what an attempt waits for,
+// and what went wrong last, be it an upgrade or the configuration.
 func notesOf(e agent.Entry, now time.Time) string {
 	var all []string
 	if e.Status != nil {
-		a, f := e.Status.Upgrade.Attempt, e.Status.Upgrade.LastFailed
-		if h := e.Status.Upgrade.Hold; h != nil {
-			all = append(all, describeHold(h))
-		}
-		if a.By == upgrade.ByBootGuard {
-			all = append(all, "the boot guard went back from "+a.To.Version)
-		}
-		if !a.State.Terminal() && a.Reason != "" {
-			all = append(all, a.Reason)
-		}
-		if f != nil {
-			all = append(all, fmt.Sprintf("release %s%s: %s", f.Version, bracket(f, now), f.Reason))
-		}
-		failed := a.State.Terminal() && a.State != upgrade.Committed && !a.Abandoned && a.Reason != ""
-		if failed && (f == nil || f.Version != a.To.Version) {
-			all = append(all, fmt.Sprintf("release %s: %s", dash(a.To.Version), a.Reason))
-		}
+		all = upgradeNotes(e.Status.Upgrade, now)
 		if c := e.Status.Config; c != nil && c.Wanted != c.Running && c.LastFailed != nil {
 			all = append(all, fmt.Sprintf("%s r%d: %s", c.LastFailed.Key, c.LastFailed.Revision, c.LastFailed.Reason))
 		}
@@ -224,6 +208,28 @@ func notesOf(e agent.Entry, now time.Time) string {
 		all = append(all, e.Error)
 	}
 	return oneLine(dash(strings.Join(all, "; ")))
+}
+
+func upgradeNotes(s upgrade.Status, now time.Time) []string {
+	var all []string
+	a, f := s.Attempt, s.LastFailed
+	if s.Hold != nil {
+		all = append(all, describeHold(s.Hold))
+	}
+	if a.By == upgrade.ByBootGuard {
+		all = append(all, "the boot guard went back from "+a.To.Version)
+	}
+	if !a.State.Terminal() && a.Reason != "" {
+		all = append(all, a.Reason)
+	}
+	if f != nil {
+		all = append(all, fmt.Sprintf("release %s%s: %s", f.Version, bracket(f, now), f.Reason))
+	}
+	failed := a.State.Terminal() && a.State != upgrade.Committed && !a.Abandoned && a.Reason != ""
+	if failed && (f == nil || f.Version != a.To.Version) {
+		all = append(all, fmt.Sprintf("release %s: %s", dash(a.To.Version), a.Reason))
+	}
+	return all
 }
 
 // bracket tells whether a release that failed is still refused. Releases that
