@@ -161,12 +161,16 @@ func TestStopOfTheProgramComesAfterTheRollbackThatIsInProgress(t *testing.T) {
 				b = build{Version: "1.1.1", Sick: true}
 			}
 			p := pauseAt(m, b, step)
-			p.stopped()
+			if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			waittest.Until(t, "the agent drains", func() bool { return slices.Contains(p.noted("1.0.0"), "draining") })
+			p.goOn()
 			waittest.Next(t, "the agent ends", p.done)
 			if p.err != nil {
 				t.Errorf("the agent was told to stop and ended with %v, want 0", p.err)
 			}
-			want := []string{"start", "before-start", "after-rollback", "stop"}
+			want := []string{"start", "before-start", "draining", "after-rollback", "stop"}
 			if got := p.noted("1.0.0"); !slices.Equal(got, want) {
 				t.Errorf("called in 1.0.0: %q, want %q", got, want)
 			}

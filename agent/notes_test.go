@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/perennial-go/perennial/upgrade"
 )
@@ -22,8 +23,14 @@ func noteCalls(cfg *Config, path string) {
 	}
 	start := cfg.Start
 	cfg.Start = func(ctx context.Context, a *Agent) error {
+		a.Go("notes", func(ctx context.Context) error {
+			<-ctx.Done()
+			return note("draining")
+		})
 		return errors.Join(note("start"), start(ctx, a))
 	}
+	// A drain is over as soon as it has begun.
+	cfg.Drain.Tail, cfg.Drain.Idle = time.Millisecond, time.Millisecond
 	cfg.Stop = func(context.Context) error { return note("stop") }
 	hook := func(what string) func(context.Context, upgrade.Change) error {
 		return func(context.Context, upgrade.Change) error { return note(what) }
