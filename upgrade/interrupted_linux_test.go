@@ -96,10 +96,10 @@ func TestRollbackThatIsKilledKeepsTheBlameAndIsUndoneOnceByTheReleaseThatRuns(t 
 		{"deaf, while it is current", build{}, "take-over=hang", "rolling-back", false, deaf, "1.0.0"},
 		{"deaf, after current went back", build{}, "take-over=hang", "reverted", false, deaf, "1.0.0"},
 	} {
+		c.bad.Version = "1.1.0"
 		for _, from := range []string{"installed", "current"} {
 			t.Run(c.name+"/"+from, func(t *testing.T) {
 				t.Parallel()
-				c.bad.Version = "1.1.0"
 				r := interruptRollback(t, c.bad, c.successor, c.step, !c.alone)
 				started := r.cmd.Path
 				if from == "current" {
