@@ -48,6 +48,7 @@ type agentEnv struct {
 	// Deadlock is a file; a liveness check hangs while it is there.
 	Deadlock  string
 	Supervise upgrade.Supervision
+	Notes     string // file of noteCalls; may be empty
 }
 
 const agentVariable = "PERENNIAL_TEST_AGENT"
@@ -142,6 +143,9 @@ func testAgent(b build) error {
 	}
 	if env.Deadlock != "" {
 		cfg.Health.Checks = append(cfg.Health.Checks, deadlockCheck(env.Deadlock))
+	}
+	if env.Notes != "" {
+		noteCalls(&cfg, env.Notes)
 	}
 	a, err := New(cfg)
 	if err != nil {
