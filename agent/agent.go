@@ -266,5 +266,20 @@ func (a *Agent) Health() *health.Monitor { return a.health }
 // Plugins is the agent's plugin manager; nil if it has none.
 func (a *Agent) Plugins() *plugin.Manager { return a.plugins }
 
+// Request asks this agent for an upgrade, a rollback or another action of
+// package upgrade from within the program, as an order in etcd does from
+// outside; see upgrade.Upgrader.Request. It returns at once; Upgrades tells
+// what becomes of it, by r.ID. One that no agent could perform is an error.
+//
+// The newest request wins. An order of the registry that waits for its turn is
+// replaced in this process, and taken up again by the next one.
+func (a *Agent) Request(r upgrade.Request) error {
+	if err := checkRequest(r); err != nil {
+		return fmt.Errorf("agent: the request %w", err)
+	}
+	a.upgrader.Request(r)
+	return nil
+}
+
 // Upgrades is what the agent knows of its releases.
 func (a *Agent) Upgrades() upgrade.Status { return a.upgrader.Status() }

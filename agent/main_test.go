@@ -49,6 +49,7 @@ type agentEnv struct {
 	// Deadlock is a file; a liveness check hangs while it is there.
 	Deadlock  string
 	Supervise upgrade.Supervision
+	Notes     string // file of noteCalls; may be empty
 }
 
 const agentVariable = "PERENNIAL_TEST_AGENT"
@@ -126,6 +127,7 @@ func testAgent(b build) error {
 				_, _ = io.WriteString(w, store.Snapshot().Value.Greeting)
 			})
 			mux.HandleFunc("/echo", echo)
+			mux.HandleFunc("POST /request", requested(a))
 			a.ServeHTTP(ln, &http.Server{Handler: mux})
 			return os.WriteFile(env.StateDir+"/address", []byte(ln.Addr().String()), 0o600)
 		},
@@ -142,6 +144,9 @@ func testAgent(b build) error {
 	}
 	if env.Deadlock != "" {
 		cfg.Health.Checks = append(cfg.Health.Checks, deadlockCheck(env.Deadlock))
+	}
+	if env.Notes != "" {
+		noteCalls(&cfg, env.Notes)
 	}
 	a, err := New(cfg)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/perennial-go/perennial/upgrade"
 )
 
-// orderLimit bounds the id, by and expect of an order, in bytes each.
+// orderLimit bounds the id, by, expect and reason of a request, in bytes each.
 const orderLimit = 1 << 10
 
 // orders follows the order that etcd holds for this host and passes it to
@@ -81,17 +81,25 @@ func parseOrder(key string, data []byte) (Order, error) {
 	if order.ID == "" {
 		return Order{}, errors.New(key + " has no id, so that its result could not be told")
 	}
-	if n := max(len(order.ID), len(order.By), len(order.Expect), len(order.Reason)); n > orderLimit {
-		// They are kept in the journal and travel to the successor.
-		return Order{}, fmt.Errorf("%s has %d bytes in its id, by, expect or reason, at most %d are taken: give the order again", key, n, orderLimit)
-	}
 	if order.Action == "" {
 		return Order{}, errors.New(key + " has no action")
 	}
-	if err := order.Validate(); err != nil {
-		return Order{}, fmt.Errorf("%s: %w", key, err)
+	if err := checkRequest(order.Request); err != nil {
+		return Order{}, fmt.Errorf("%s %w", key, err)
 	}
 	return order, nil
+}
+
+// checkRequest says what keeps r from being performed by any agent.
+func checkRequest(r upgrade.Request) error {
+	if n := max(len(r.ID), len(r.By), len(r.Expect), len(r.Reason)); n > orderLimit {
+		// They are kept in the journal and travel to the successor.
+		return fmt.Errorf("has %d bytes in its id, by, expect or reason, at most %d are taken: ask again", n, orderLimit)
+	}
+	if err := r.Validate(); err != nil {
+		return fmt.Errorf("cannot be performed: %w", err)
+	}
+	return nil
 }
 
 func (o *orders) set(id string, revision int64, err error) {

@@ -85,7 +85,7 @@ func (u *Upgrader) busy() func(context.Context) string {
 		select {
 		case why := <-answer:
 			answer = nil
-			return why
+			return sentence(why)
 		case <-limit.C:
 		case <-ctx.Done():
 		}

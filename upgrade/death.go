@@ -182,6 +182,14 @@ func (f *failure) complete(lines []string) {
 	f.reason = printable(f.reason, reasonBytes)
 }
 
+// sentence makes a reason of what a successor, an error or the host program
+// said: printable, on one line, with semicolons between what were several, as
+// joined errors have them.
+func sentence(s string) string {
+	lines := strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' })
+	return printable(strings.Join(lines, "; "), reasonBytes)
+}
+
 // printable makes text of what a successor said: valid UTF-8 without control
 // characters, which are no business of an operator's terminal, and at most
 // limit bytes.

@@ -35,7 +35,21 @@ type Report struct {
 	Request *Request `json:"request,omitempty"`
 	// ColdStarts is set while the boot guard counts.
 	ColdStarts *ColdStarts `json:"cold_starts,omitempty"`
+	// Unreadable says why a document could not be read, whose field above is
+	// then empty: a hold that cannot be read holds, a quarantine refuses.
+	Unreadable map[Document]string `json:"unreadable,omitempty"`
 }
+
+// Document names a part of Report that is a file of its own.
+type Document string
+
+// The documents.
+const (
+	DocumentJournal    Document = "journal"
+	DocumentQuarantine Document = "quarantine"
+	DocumentHold       Document = "hold"
+	DocumentRequest    Document = "request"
+)
 
 // ColdStarts is how often a release was started without becoming healthy.
 type ColdStarts struct {
@@ -45,7 +59,8 @@ type ColdStarts struct {
 }
 
 // Inspect reads a state directory without changing anything, also while an
-// agent runs on it.
+// agent runs on it. A document that cannot be read is no error: Unreadable
+// tells of it, and the rest is there.
 func Inspect(stateDir string) (Report, error) {
 	if _, err := os.Stat(stateDir); err != nil {
 		return Report{}, fmt.Errorf("state directory: %w; name the --state-dir of the agent", err)
@@ -64,23 +79,32 @@ func Inspect(stateDir string) (Report, error) {
 		return Report{}, err
 	}
 	slices.SortFunc(r.Slots, func(a, b Slot) int { return a.Created.Compare(b.Created) })
-	if r.Journal, err = readJournal(filepath.Join(stateDir, journalFile)); err != nil {
-		return Report{}, err
-	}
-	if r.Quarantine, err = (quarantine{stateDir}).entries(); err != nil {
-		return Report{}, err
-	}
-	if r.Hold, err = ReadHold(stateDir); err != nil {
-		return Report{}, err
-	}
+	r.Journal, err = readJournal(filepath.Join(stateDir, journalFile))
+	r.unreadable(DocumentJournal, err)
+	r.Quarantine, err = quarantine{stateDir}.entries()
+	r.unreadable(DocumentQuarantine, err)
+	r.Hold, err = ReadHold(stateDir)
+	r.unreadable(DocumentHold, err)
+	r.Request, err = readAsked(stateDir)
+	r.unreadable(DocumentRequest, err)
 	if r.Retained, err = s.returnable(cur.Ref); err != nil {
 		return Report{}, err
 	}
 	if b := readBoots(stateDir); b.Starts > 0 {
 		r.ColdStarts = &ColdStarts{b.Slot, b.Starts, b.Since}
 	}
-	r.Request, err = readAsked(stateDir)
-	return r, err
+	return r, nil
+}
+
+// unreadable notes that d could not be read; a nil error notes nothing.
+func (r *Report) unreadable(d Document, err error) {
+	if err == nil {
+		return
+	}
+	if r.Unreadable == nil {
+		r.Unreadable = map[Document]string{}
+	}
+	r.Unreadable[d] = sentence(err.Error())
 }
 
 // isLocked reports whether a process holds the directory's lock.

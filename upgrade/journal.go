@@ -165,7 +165,7 @@ func (j *journal) write(a Attempt) error {
 	a.Updated = time.Now().UTC()
 	// What cannot be bounded at its source must not make a journal that the
 	// next start refuses.
-	a.Reason = printable(a.Reason, reasonBytes)
+	a.Reason = sentence(a.Reason)
 	a.By, a.OrderID = a.By[:min(len(a.By), wordBytes)], a.OrderID[:min(len(a.OrderID), wordBytes)]
 	if err := writeState(j.path, a); err != nil {
 		return fmt.Errorf("the journal in the state directory cannot be written: %w; make room there, then ask again", err)

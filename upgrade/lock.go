@@ -24,7 +24,10 @@ func lockState(dir string) (*os.File, error) {
 	path := filepath.Join(dir, lockName)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if errors.Is(err, errReadOnly) {
-		f, err = os.Open(path) // a lock needs no write
+		// A lock needs no write; where there is none yet, the first error says why.
+		if held, openErr := os.Open(path); openErr == nil {
+			f, err = held, nil
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("state directory %s cannot be written: %w; give the agent's user a directory of its own", dir, err)

@@ -13,7 +13,8 @@ import (
 // runs on the state directory, so that the next start boots it; a zero Pin is
 // the release that ran before. It is for a release that does not come up to
 // where it could hear Ask. The journal tells of it as the rollback of the
-// release that was current, which stays retained.
+// release that was current, which stays retained. Where that release is current
+// already the attempt returned is Committed, says so, and is not recorded.
 //
 // Neither hooks nor Host.Compatible are asked: they are the program's, which
 // does not run. Errors: ErrLocked if an agent runs, ErrHeld, ErrNotFound,
@@ -37,11 +38,18 @@ func RollBack(stateDir string, r Request) (Attempt, error) {
 	if err != nil {
 		return Attempt{}, err
 	}
+	s, now := slots{stateDir}, time.Now().UTC()
 	from, to, err := offline(stateDir, j.last, r)
+	if errors.Is(err, errRunsAlready) {
+		// As an agent that runs answers it.
+		return Attempt{
+			Schema: journalSchema, OrderID: r.ID, By: r.By, Action: ActionRollback, State: Committed, From: from.Ref, To: from.Ref,
+			Started: now, Updated: now, Reason: fmt.Sprintf("nothing to do: %s is current already", from.Version),
+		}, nil
+	}
 	if err != nil {
 		return Attempt{}, err
 	}
-	s, now := slots{stateDir}, time.Now().UTC()
 	// The direction of the record is that of what is taken back, so that a
 	// start which finds it half done goes on with it.
 	err = j.abandon(Attempt{
@@ -72,11 +80,11 @@ func offline(stateDir string, last Attempt, r Request) (from, to Slot, err error
 	if err := held(stateDir); err != nil {
 		return from, to, err
 	}
+	if r.runs(from.Ref) {
+		return from, to, errRunsAlready
+	}
 	if err := r.expects(from.Ref); err != nil {
 		return from, to, err
-	}
-	if r.runs(from.Ref) {
-		return from, to, errors.New("nothing to do: " + from.Version + " is current already")
 	}
 	if to, err = s.retained(r.Pin, from.Name()); err != nil {
 		return from, to, err

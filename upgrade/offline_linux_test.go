@@ -30,7 +30,7 @@ func TestRollbackWhileNoAgentRunsIsBootedNext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := RollBack(r.env.StateDir, Request{}); !errors.Is(err, ErrLocked) {
+	if _, err := RollBack(r.env.StateDir, Request{}); !errors.Is(err, release.ErrLocked) {
 		t.Fatalf("under a running agent: %v", err)
 	}
 	r.stop()
@@ -41,11 +41,15 @@ func TestRollbackWhileNoAgentRunsIsBootedNext(t *testing.T) {
 	}{
 		"stale":        {Request{Expect: "1.0.0"}, "expects 1.0.0 to run, 1.1.0@sha256:"},
 		"not retained": {Request{Pin: release.Pin{Version: "0.9.0"}}, "1.0.0 is"},
-		"current":      {Request{Pin: release.Pin{Version: "1.1.0"}}, "nothing to do"},
 	} {
 		if _, err := RollBack(r.env.StateDir, c.r); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	// As a running agent answers it, and whatever was expected.
+	same, err := RollBack(r.env.StateDir, Request{Pin: release.Pin{Version: "1.1.0"}, Expect: "1.0.0"})
+	if err != nil || same.State != Committed || same.To.Version != "1.1.0" || !strings.Contains(same.Reason, "nothing to do") || r.current() != "1.1.0" {
+		t.Errorf("to what is current: %+v, %v; current %s", same, err, r.current())
 	}
 	if err := SetHold(r.env.StateDir, Hold{}); err != nil {
 		t.Fatal(err)

@@ -70,7 +70,8 @@ func (t *trial) rollBack(ctx context.Context, f failure, back func() error) erro
 	f.reason = printable(f.reason, reasonBytes)
 	state := t.journal.last.State
 	errs = append(errs, failpoint.Hit("resumed"),
-		t.move(RollingBack, func(a *Attempt) { a.Reason, a.Class = f.reason, f.class }),
+		// What it has printed so far, for a crash in what follows would lose it.
+		t.move(RollingBack, func(a *Attempt) { a.Reason, a.Class, a.Log = f.reason, f.class, t.printed() }),
 		failpoint.Hit("rolling-back"))
 	if back != nil {
 		errs = append(errs, back(), failpoint.Hit("reverted"))
@@ -79,10 +80,7 @@ func (t *trial) rollBack(ctx context.Context, f failure, back func() error) erro
 	t.release()
 	// One that had begun to take over has signed the lock.
 	errs = append(errs, signLock(t.lock), failpoint.Hit("dismissed"))
-	var lines []string
-	if t.tail != nil {
-		lines = t.tail.last()
-	}
+	lines := t.printed()
 	f.complete(lines)
 	if f.class != "" && !f.ours {
 		if err := t.quarantine.add(t.slot.Ref, f.class, f.reason, time.Now()); err != nil {
@@ -93,6 +91,14 @@ func (t *trial) rollBack(ctx context.Context, f failure, back func() error) erro
 	t.log.Warn("rolled back", "to", t.running.Version, "from", t.slot.Version, "in", state, "reason", f.reason)
 	errs = append(errs, t.rolledBack(func(a *Attempt) { a.Reason, a.Class, a.Log = f.reason, f.class, lines }), failpoint.Hit("rolled-back"))
 	return errors.Join(append([]error{t.failed(f)}, errs...)...)
+}
+
+// printed are the successor's last lines.
+func (t *trial) printed() []string {
+	if t.tail == nil {
+		return nil
+	}
+	return t.tail.last()
 }
 
 // stopGrace is how much later than its successor an incumbent may hear that

@@ -111,7 +111,7 @@ func (q Quarantined) is(ref Ref) bool {
 // add records a failure of ref. Entries beyond the newest 100 are dropped.
 func (q quarantine) add(ref Ref, class Class, reason string, now time.Time) error {
 	return q.change(func(entries []Quarantined) []Quarantined {
-		e := Quarantined{Ref: ref, Class: class, Reason: printable(reason, reasonBytes), Attempts: 1, Since: now.UTC()}
+		e := Quarantined{Ref: ref, Class: class, Reason: sentence(reason), Attempts: 1, Since: now.UTC()}
 		kept := entries[:0:0]
 		for _, old := range entries {
 			if old.is(ref) {

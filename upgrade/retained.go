@@ -53,7 +53,15 @@ func (s slots) returnable(running Ref) ([]Ref, error) {
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(complete, func(a, b Slot) int { return b.Retired.Compare(a.Retired) })
+	slices.SortFunc(complete, func(a, b Slot) int { // as retained prefers them
+		switch {
+		case a.retiredAfter(b):
+			return -1
+		case b.retiredAfter(a):
+			return 1
+		}
+		return 0
+	})
 	var refs []Ref
 	for _, slot := range complete {
 		if slot.Ref.Binary != running.Binary && !slot.Proven.IsZero() && quarantine(s).check(slot.Ref, time.Now()) == nil {

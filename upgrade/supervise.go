@@ -59,7 +59,7 @@ type SuperviseConfig struct {
 }
 
 // ExitError is how Supervise ends in a supervisor whose last serving process
-// failed. The program should exit with Code.
+// failed. The program should exit with Code; see ExitCode.
 type ExitError struct {
 	// Code is the exit code of that process, or 128 and the number of the
 	// signal that ended it.
@@ -73,6 +73,19 @@ type ExitError struct {
 
 // Error returns the reason.
 func (e *ExitError) Error() string { return "the agent ended: " + e.Reason }
+
+// ExitCode is the code that a program should exit with after Agent.Run or
+// Supervise has returned err: 0 for nil and ErrSuperseded, that of an
+// *ExitError, and 1 for any other.
+func ExitCode(err error) int {
+	if err == nil || errors.Is(err, ErrSuperseded) {
+		return 0
+	}
+	if exit, ok := errors.AsType[*ExitError](err); ok {
+		return exit.Code
+	}
+	return 1
+}
 
 // Supervise makes this process the agent's supervisor if that is asked for,
 // and returns done when the supervisor's work is over: the program must then

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -21,6 +22,9 @@ const (
 	// restAfter is how long nothing has to happen before the supervisor gives
 	// its memory back.
 	restAfter = time.Second
+	// repeatWithin is how long before its end a process must have been sent a
+	// signal for its heir not to be sent it too.
+	repeatWithin = time.Second
 	// orphanPatience is how long what is left of the agent may take to end
 	// after SIGTERM, and again after SIGKILL.
 	orphanPatience = 5 * time.Second
@@ -38,6 +42,8 @@ type supervisor struct {
 	last     unix.WaitStatus
 	lastPID  int
 	deserted bool
+	// sent holds when serving was sent which signal last.
+	sent map[unix.Signal]time.Time
 	// stopping is true once the agent was told to stop, told the processes
 	// that know.
 	stopping bool
@@ -54,7 +60,7 @@ type supervisor struct {
 // follow is the supervisor's life in one release. It follows serving, or
 // starts it.
 func follow(ctx context.Context, cfg SuperviseConfig, serving int, k keeper) error {
-	s := &supervisor{SuperviseConfig: cfg, log: cfg.Logger, serving: serving, told: map[int]bool{}}
+	s := &supervisor{SuperviseConfig: cfg, log: cfg.Logger, serving: serving, sent: map[unix.Signal]time.Time{}, told: map[int]bool{}}
 	s.signals = takeSignals()
 	defer s.signals.close()
 	kept := k.relieve(keeperPatience)
@@ -176,7 +182,23 @@ func (s *supervisor) reap() {
 	s.deserted = s.serving == 0 && signed != 0 && signed != before
 	if s.serving != 0 && s.serving != before {
 		s.log.Info("following", "pid", s.serving, "before", before)
+		s.repeat()
 	}
+}
+
+// repeat sends to the process in charge what the one before was sent in its
+// last moments: it may have ended before its handlers ran, and what they
+// changed in it has ended with it. Some signals so arrive twice; none is lost.
+func (s *supervisor) repeat() {
+	var sigs []unix.Signal
+	for sig, at := range s.sent {
+		if time.Since(at) < repeatWithin {
+			sigs = append(sigs, sig)
+		}
+	}
+	clear(s.sent)
+	slices.Sort(sigs)
+	s.forward(sigs)
 }
 
 // settle reports whether nothing is left to look for until the next signal.
@@ -277,6 +299,9 @@ func (s *supervisor) forward(sigs []unix.Signal) {
 		target := s.serving
 		if signed := s.signed(); signed != s.serving && s.holds(signed) {
 			target = signed
+		}
+		if target == s.serving {
+			s.sent[sig] = time.Now()
 		}
 		s.kill(target, sig)
 		s.stopping = s.stopping || stops(sig)

@@ -244,17 +244,19 @@ func TestSignalsThatArriveWhileTheSupervisorChangesItsReleaseAreForwarded(t *tes
 }
 
 // storm sends SIGHUP, which ends a process that does not handle it, about
-// every millisecond, and SIGUSR1 whenever the one before has reached the agent.
+// every millisecond, and SIGUSR1 whenever the one before has reached the agent,
+// which may have noted it twice.
 func (s *supervised) storm(stop <-chan struct{}) error {
 	sent := 0
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for pid := s.supervisor(); ; {
+		before := s.noted(syscall.SIGUSR1)
 		if err := syscall.Kill(pid, syscall.SIGUSR1); err != nil {
 			return err
 		}
 		sent++
-		for limit := time.Now().Add(waittest.Patience); s.noted(syscall.SIGUSR1) < sent; <-tick.C {
+		for limit := time.Now().Add(waittest.Patience); s.noted(syscall.SIGUSR1) == before; <-tick.C {
 			if time.Now().After(limit) {
 				return fmt.Errorf("SIGUSR1 number %d was lost", sent)
 			}
@@ -264,7 +266,7 @@ func (s *supervised) storm(stop <-chan struct{}) error {
 		}
 		select {
 		case <-stop:
-			s.Logf("%d SIGUSR1 and %d SIGHUP were noted", sent, s.noted(syscall.SIGHUP))
+			s.Logf("%d SIGUSR1 were sent, %d and %d SIGHUP noted", sent, s.noted(syscall.SIGUSR1), s.noted(syscall.SIGHUP))
 			return nil
 		default:
 		}

@@ -123,13 +123,21 @@ func (r *rig) run(command ...string) {
 	}()
 }
 
-// stop ends whatever process holds the state directory.
+// stop ends whatever process holds the state directory, and a successor that
+// then would go on alone.
 func (r *rig) stop() {
 	if pid := r.holder(); pid > 0 {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 	_ = r.cmd.Process.Kill()
 	<-r.done
+	links, _ := filepath.Glob("/proc/[0-9]*/exe")
+	for _, link := range links {
+		exe, err := os.Readlink(link)
+		if pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(link))); err == nil && strings.HasPrefix(exe, r.env.StateDir+"/") {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
 	if r.Failed() {
 		r.Log("agent's log:\n" + r.logged())
 	}

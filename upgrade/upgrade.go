@@ -37,7 +37,7 @@ func (u *Upgrader) attempt(ctx context.Context, r Request) error {
 	}
 	if err != nil {
 		// Nothing has begun, but whoever asked is waiting for an end.
-		attempt.Schema, attempt.State, attempt.Reason, attempt.Updated = journalSchema, Failed, err.Error(), now
+		attempt.Schema, attempt.State, attempt.Reason, attempt.Updated = journalSchema, Failed, sentence(err.Error()), now
 		u.publish(func(s *Status) { s.Attempt, s.Progress = attempt, nil })
 		return err
 	}

@@ -29,18 +29,21 @@ func describeState(r upgrade.Report, now time.Time) string {
 		say("  %s: unfinished, removed at the next start.", name)
 	}
 	say("A rollback can go to: %s.", versions(r.Retained))
-	say("Journal: %s.", describeAttempt(r.Journal))
+	say("Journal: %s.", or(r, upgrade.DocumentJournal, describeAttempt(r.Journal, r.Running)))
 	for _, line := range r.Journal.Log {
 		if strings.TrimSpace(line) != "" {
 			say("  | %s", line)
 		}
 	}
+	if why := r.Unreadable[upgrade.DocumentRequest]; why != "" {
+		say("Waiting: %s.", unreadable(why))
+	}
 	if q := r.Request; q != nil {
 		say("Waiting: the %s to %s, asked for by %s (order %s).", q.Action, wanted(q.Pin), dash(q.By), q.ID)
 	}
-	say("Hold: %s.", describeHold(r.Hold))
+	say("Hold: %s.", or(r, upgrade.DocumentHold, describeHold(r.Hold)))
 	if len(r.Quarantine) == 0 {
-		say("Quarantine: empty.")
+		say("Quarantine: %s.", or(r, upgrade.DocumentQuarantine, "empty"))
 		return b.String()
 	}
 	say("Quarantine:")
@@ -49,6 +52,16 @@ func describeState(r upgrade.Report, now time.Time) string {
 	}
 	return b.String()
 }
+
+// or is text, or why the document that it is about cannot be read.
+func or(r upgrade.Report, d upgrade.Document, text string) string {
+	if why := r.Unreadable[d]; why != "" {
+		return unreadable(why)
+	}
+	return text
+}
+
+func unreadable(why string) string { return "cannot be read: " + why }
 
 func versions(refs []upgrade.Ref) string {
 	var all []string
@@ -109,7 +122,9 @@ func actionOf(a upgrade.Attempt) upgrade.Action {
 	return a.Action
 }
 
-func describeAttempt(a upgrade.Attempt) string {
+// describeAttempt says how an attempt stands, or, where no agent runs that
+// could go on with it, stood.
+func describeAttempt(a upgrade.Attempt, running bool) string {
 	if a.State == upgrade.Idle {
 		return "no upgrade was ever asked for"
 	}
@@ -123,11 +138,17 @@ func describeAttempt(a upgrade.Attempt) string {
 	if a.By != "" {
 		text += " by " + a.By
 	}
-	text += fmt.Sprintf(" (order %s) %s, is %s since %s", dash(a.OrderID), stamp(a.Started), a.State, stamp(a.Updated))
+	text += fmt.Sprintf(" (order %s) %s, ", dash(a.OrderID), stamp(a.Started))
+	stopped := !running && !a.State.Terminal()
+	if stopped {
+		text += fmt.Sprintf("was last recorded as %s at %s; no agent runs, the next start settles it", a.State, stamp(a.Updated))
+	} else {
+		text += fmt.Sprintf("is %s since %s", a.State, stamp(a.Updated))
+	}
 	if a.Reason != "" {
 		text += ": " + a.Reason
 	}
-	if !a.Deadline.IsZero() {
+	if !a.Deadline.IsZero() && !stopped {
 		text += ", until " + stamp(a.Deadline) + " at the latest"
 	}
 	return text

@@ -48,31 +48,36 @@ func TestStatusTellsWhatKeepsAnUpgradeFromHappening(t *testing.T) {
 		}
 	}
 	guard := upgrade.Attempt{By: upgrade.ByBootGuard, State: upgrade.RolledBack, From: upgrade.Ref{Version: "1.0.0"}, To: upgrade.Ref{Version: "1.1.0"}, Reason: "given up"}
-	if text := describeAttempt(guard); !strings.Contains(text, "the boot guard went back from 1.1.0 to 1.0.0") {
+	if text := describeAttempt(guard, true); !strings.Contains(text, "the boot guard went back from 1.1.0 to 1.0.0") {
 		t.Errorf("of a release that was given up status says %q", text)
 	}
 }
 
-func TestFleetShowsWhoIsHeldAndHowTheLastAttemptEnded(t *testing.T) {
+func TestFleetShowsHowTheLastAttemptEndedAndNotesWhoIsHeld(t *testing.T) {
 	now := time.Now()
-	for want, s := range map[string]string{
-		"held by ops since 2030-01-01T00:00:00Z: audit; upgrade to 1.1.0 rolled_back": `{"hold":{"by":"ops","reason":"audit","since":"2030-01-01T00:00:00Z"},"state":"rolled_back","to":{"version":"1.1.0"},"reason":"sick"}`,
-		"rollback to 1.0.0 staged: waits: busy":                                       `{"state":"staged","action":"rollback","to":{"version":"1.0.0"},"reason":"waits: busy"}`,
-		"boot guard gave up 1.1.0":                                                    `{"state":"rolled_back","by":"boot guard","action":"rollback","to":{"version":"1.1.0"}}`,
-		"-":                                                                           `{"state":"idle"}`,
+	for s, want := range map[string]struct{ upgrades, notes string }{
+		`{"hold":{"by":"ops","reason":"audit\nof may","since":"2030-01-01T00:00:00Z"},"state":"rolled_back","to":{"version":"1.1.0"},"reason":"sick"}`: {
+			"1.1.0 rolled_back", "held by ops since 2030-01-01T00:00:00Z: audit; of may; release 1.1.0: sick"},
+		`{"state":"staged","action":"rollback","to":{"version":"1.0.0"},"reason":"waits: busy"}`:                                        {"back to 1.0.0 staged", "waits: busy"},
+		`{"state":"rolled_back","by":"boot guard","action":"rollback","to":{"version":"1.1.0"}}`:                                        {"gave up 1.1.0", "the boot guard went back from 1.1.0"},
+		`{"state":"rolled_back","abandoned":true,"action":"rollback","to":{"version":"1.1.0"},"from":{"version":"1.0.0"},"reason":"x"}`: {"1.1.0 left by hand", "-"},
+		`{"state":"idle"}`: {"-", "-"},
 	} {
 		var st agent.Status
 		if err := json.Unmarshal([]byte(`{"upgrade":`+s+`}`), &st); err != nil {
 			t.Fatal(err)
 		}
-		if got := upgradesOf(&st); got != want {
-			t.Errorf("fleet shows %q, want %q", got, want)
+		if got := upgradesOf(&st); got != want.upgrades {
+			t.Errorf("fleet shows %q, want %q", got, want.upgrades)
+		}
+		if got := notesOf(agent.Entry{Status: &st}, now); got != want.notes {
+			t.Errorf("fleet notes %q, want %q", got, want.notes)
 		}
 	}
 	e := agent.Entry{Status: &agent.Status{Upgrade: upgrade.Status{LastFailed: &upgrade.Quarantined{
 		Ref: upgrade.Ref{Version: "1.1.0"}, Class: upgrade.BadEnvironment, Reason: "disk", Until: now.Add(-time.Minute),
 	}}}}
-	if got := failureOf(e, now); !strings.HasPrefix(got, "release 1.1.0 (environment, no more, expired ") {
+	if got := notesOf(e, now); !strings.HasPrefix(got, "release 1.1.0 (environment, no more, expired ") {
 		t.Errorf("of a failure that has expired fleet shows %q", got)
 	}
 }

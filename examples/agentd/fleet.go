@@ -13,6 +13,7 @@ import (
 
 	"github.com/perennial-go/perennial/agent"
 	"github.com/perennial-go/perennial/health"
+	"github.com/perennial-go/perennial/plugin"
 	"github.com/perennial-go/perennial/upgrade"
 )
 
@@ -21,8 +22,11 @@ func newFleetCommand() *cobra.Command {
 	var watch bool
 	cmd := &cobra.Command{
 		Use:   "fleet",
-		Short: "List the agents: version, digest, state, health, hold, last upgrade and failure",
-		Long: `fleet lists the agents that are registered, which is those that are alive.
+		Short: "List the agents: version, digest, state, health, last upgrade, hold and failure",
+		Long: `fleet lists the agents that are registered, which is those that are alive, by
+their ids. Of plugins that run it shows how many there are, of others what they
+are; the last column has what is out of the ordinary: a hold, what an upgrade
+waits for, and what failed last. -o json has all that is known.
 With --watch it prints the list anew after each change, as JSON one line each,
 until it is interrupted.`,
 		Example: "  agentd fleet --etcd http://127.0.0.1:2379\n  agentd fleet --etcd http://127.0.0.1:2379 --watch -o json",
@@ -98,7 +102,7 @@ func printFleet(w io.Writer, entries []agent.Entry) error {
 		_, err := fmt.Fprintln(w, "no agent is registered")
 		return err
 	}
-	rows := [][]string{{"AGENT", "VERSION", "DIGEST", "STATE", "HEALTH", "CONFIG", "PLUGINS", "UPGRADES", "LAST FAILURE"}}
+	rows := [][]string{{"AGENT", "VERSION", "DIGEST", "STATE", "HEALTH", "CONFIG", "PLUGINS", "UPGRADES", "NOTES"}}
 	for _, e := range entries {
 		if e.Error != "" && e.Version == "" {
 			rows = append(rows, []string{e.ID, "-", "-", "-", "-", "-", "-", "-", oneLine(e.Error)})
@@ -106,7 +110,7 @@ func printFleet(w io.Writer, entries []agent.Entry) error {
 		}
 		rows = append(rows, []string{
 			e.ID, e.Version, short(e.BinaryDigest), string(e.State.State),
-			healthOf(e.Status), configOf(e.Status), pluginsOf(e), upgradesOf(e.Status), failureOf(e, time.Now()),
+			healthOf(e.Status), configOf(e.Status), pluginsOf(e), upgradesOf(e.Status), notesOf(e, time.Now()),
 		})
 	}
 	return printTable(w, rows)
@@ -153,50 +157,49 @@ func configOf(s *agent.Status) string {
 	return text
 }
 
+// pluginsOf counts those that run and names the others.
 func pluginsOf(e agent.Entry) string {
 	var all []string
+	running := 0
 	for _, p := range e.Plugins {
+		if p.State == plugin.Running {
+			running++
+			continue
+		}
 		all = append(all, fmt.Sprintf("%s %s %s", p.Name, p.Version, p.State))
 	}
-	return dash(strings.Join(all, ", "))
+	if running > 0 {
+		all = append(all, fmt.Sprintf("%d running", running))
+	}
+	return oneLine(dash(strings.Join(all, ", ")))
 }
 
-// upgradesOf is the hold, if there is one, and how the last attempt stands.
+// upgradesOf is how the last attempt stands.
 func upgradesOf(s *agent.Status) string {
 	if s == nil {
 		return "-"
 	}
-	var all []string
-	if s.Upgrade.Hold != nil {
-		all = append(all, describeHold(s.Upgrade.Hold))
+	a := s.Upgrade.Attempt
+	to := dash(a.To.Version)
+	switch {
+	case a.State == "" || a.State == upgrade.Idle:
+		return "-"
+	case a.By == upgrade.ByBootGuard:
+		return "gave up " + to
+	case a.Abandoned:
+		return to + " left by hand"
+	case a.Action == upgrade.ActionRollback:
+		return fmt.Sprintf("back to %s %s", to, a.State)
 	}
-	if a := s.Upgrade.Attempt; a.State != "" && a.State != upgrade.Idle {
-		text := fmt.Sprintf("%s to %s %s", actionOf(a), dash(a.To.Version), a.State)
-		switch {
-		case a.By == upgrade.ByBootGuard:
-			text = "boot guard gave up " + a.To.Version
-		case a.Abandoned:
-			text = fmt.Sprintf("rolled back by hand from %s to %s", a.To.Version, a.From.Version)
-		case !a.State.Terminal() && a.Reason != "":
-			text += ": " + a.Reason
-		}
-		all = append(all, text)
-	}
-	return oneLine(dash(strings.Join(all, "; ")))
+	return to + " " + string(a.State)
 }
 
-// failureOf is what went wrong last: an upgrade, or the configuration.
-func failureOf(e agent.Entry, now time.Time) string {
+// notesOf is what an operator should know: a hold, what an attempt waits for,
+// and what went wrong last, be it an upgrade or the configuration.
+func notesOf(e agent.Entry, now time.Time) string {
 	var all []string
 	if e.Status != nil {
-		a, f := e.Status.Upgrade.Attempt, e.Status.Upgrade.LastFailed
-		if f != nil {
-			all = append(all, fmt.Sprintf("release %s%s: %s", f.Version, bracket(f, now), f.Reason))
-		}
-		failed := a.State.Terminal() && a.State != upgrade.Committed && !a.Abandoned && a.Reason != ""
-		if failed && (f == nil || f.Version != a.To.Version) {
-			all = append(all, fmt.Sprintf("release %s: %s", dash(a.To.Version), a.Reason))
-		}
+		all = upgradeNotes(e.Status.Upgrade, now)
 		if c := e.Status.Config; c != nil && c.Wanted != c.Running && c.LastFailed != nil {
 			all = append(all, fmt.Sprintf("%s r%d: %s", c.LastFailed.Key, c.LastFailed.Revision, c.LastFailed.Reason))
 		}
@@ -205,6 +208,28 @@ func failureOf(e agent.Entry, now time.Time) string {
 		all = append(all, e.Error)
 	}
 	return oneLine(dash(strings.Join(all, "; ")))
+}
+
+func upgradeNotes(s upgrade.Status, now time.Time) []string {
+	var all []string
+	a, f := s.Attempt, s.LastFailed
+	if s.Hold != nil {
+		all = append(all, describeHold(s.Hold))
+	}
+	if a.By == upgrade.ByBootGuard {
+		all = append(all, "the boot guard went back from "+a.To.Version)
+	}
+	if !a.State.Terminal() && a.Reason != "" {
+		all = append(all, a.Reason)
+	}
+	if f != nil {
+		all = append(all, fmt.Sprintf("release %s%s: %s", f.Version, bracket(f, now), f.Reason))
+	}
+	failed := a.State.Terminal() && a.State != upgrade.Committed && !a.Abandoned && a.Reason != ""
+	if failed && (f == nil || f.Version != a.To.Version) {
+		all = append(all, fmt.Sprintf("release %s: %s", dash(a.To.Version), a.Reason))
+	}
+	return all
 }
 
 // bracket tells whether a release that failed is still refused. Releases that

@@ -60,6 +60,10 @@ func TestFleetTableShowsWhatIsWrong(t *testing.T) {
 	  "config":{"running":4,"wanted":7,"last_failed":{"revision":7,"key":"/agents/config/global","reason":"unknown field\nx"}},
 	  "upgrade":{"last_failed":{"version":"1.2.0","reason":"crashed"}}},
 	 "plugins":[{"name":"logtail","version":"2.0.0","state":"refused"}]},
+	{"schema":1,"id":"web-0001","version":"1.10.0","binary_digest":"0123456789abcdef","state":{"state":"running"},
+	 "status":{"schema":1,"health":{"live":true,"ready":true},"config":{"running":12345,"wanted":12345},
+	  "upgrade":{"state":"committed","action":"rollback","to":{"version":"1.10.0"}}},
+	 "plugins":[{"name":"hostmetrics","version":"2.0.0","state":"running"},{"name":"logtail","version":"2.0.0","state":"running"}]},
 	{"id":"a2","error":"written by a newer version"}]`
 	var entries []agent.Entry
 	if err := json.Unmarshal([]byte(told), &entries); err != nil {
@@ -77,7 +81,19 @@ func TestFleetTableShowsWhatIsWrong(t *testing.T) {
 			t.Errorf("the table does not show %q:\n%s", want, out.String())
 		}
 	}
-	if n := strings.Count(out.String(), "\n"); n != 3 {
-		t.Errorf("the table has %d lines, want 3:\n%s", n, out.String())
+	if n := strings.Count(out.String(), "\n"); n != 4 {
+		t.Errorf("the table has %d lines, want 4:\n%s", n, out.String())
+	}
+	out.Reset()
+	if err := printFleet(&out, entries[1:2]); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(out.String()) {
+		if len(line) > 101 {
+			t.Errorf("an agent like any other takes %d columns, 100 are there:\n%s", len(line)-1, line)
+		}
+	}
+	if !strings.Contains(out.String(), " 2 running ") {
+		t.Errorf("plugins that run are not counted:\n%s", out.String())
 	}
 }

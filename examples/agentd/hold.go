@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,18 +19,21 @@ func newHoldCommand() *cobra.Command {
 // change is a command that has an agent remember or forget something.
 type change struct {
 	target
-	by   string
-	wait time.Duration
+	by     string
+	wait   time.Duration
+	output *format
 }
 
 func (c *change) add(cmd *cobra.Command) {
 	c.target.add(cmd)
+	c.output = formatFlag(cmd)
 	cmd.Flags().StringVar(&c.by, "by", "", "who asks, for the record (default user@host)")
 	cmd.Flags().DurationVar(&c.wait, "wait", time.Minute, "how long to wait for the agent's answer; during an upgrade it comes at the end")
 }
 
-// settle has the agent do r, and says so.
-func (c *change) settle(cmd *cobra.Command, r upgrade.Request, done string) error {
+// settle has the agent do r, and says so; as JSON it prints what left is of
+// what the agent then has, which is what the command that shows it prints.
+func (c *change) settle(cmd *cobra.Command, r upgrade.Request, done string, left func(upgrade.Status) any) error {
 	h, err := c.open(cmd)
 	if err != nil {
 		return err
@@ -40,8 +44,12 @@ func (c *change) settle(cmd *cobra.Command, r upgrade.Request, done string) erro
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), c.wait)
 	defer cancel()
-	if err := h.settle(ctx, r); err != nil {
+	s, err := h.settle(ctx, r)
+	if err != nil {
 		return err
+	}
+	if c.output.json() {
+		return printJSON(cmd.OutOrStdout(), left(s))
 	}
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", h.name(), done)
 	return err
@@ -56,12 +64,12 @@ func newHoldSetCommand() *cobra.Command {
 		Long: `set holds an agent: from now on it refuses every upgrade and rollback, whoever
 asks, until hold clear. What is in progress is not interrupted. With
 --state-dir the agent need not run. A release that does not start is given up
-all the same.`,
+all the same. With -o json it prints what hold show does.`,
 		Example: `  agentd hold set --etcd http://127.0.0.1:2379 --agent a1 --reason audit
   agentd hold set --state-dir /var/lib/agentd --reason audit`,
 		Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.settle(cmd, upgrade.Request{Action: upgrade.ActionHold, Reason: reason}, "held")
+			return c.settle(cmd, upgrade.Request{Action: upgrade.ActionHold, Reason: reason}, "held", holdOf)
 		},
 	}
 	c.add(cmd)
@@ -76,12 +84,13 @@ func newHoldClearCommand() *cobra.Command {
 		Use:   "clear",
 		Short: "End the hold of an agent",
 		Long: `clear ends the hold of an agent, which then takes upgrades and rollbacks
-again. An agent that is not held is left as it is.`,
+again. An agent that is not held is left as it is. With -o json it prints what
+hold show does.`,
 		Example: `  agentd hold clear --etcd http://127.0.0.1:2379 --agent a1
   agentd hold clear --state-dir /var/lib/agentd`,
 		Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.settle(cmd, upgrade.Request{Action: upgrade.ActionUnhold}, "not held")
+			return c.settle(cmd, upgrade.Request{Action: upgrade.ActionUnhold}, "not held", holdOf)
 		},
 	}
 	c.add(cmd)
@@ -100,12 +109,12 @@ func newHoldShowCommand() *cobra.Command {
 	}
 	output := formatFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		s, err := t.ask(cmd)
+		s, err := t.ask(cmd, upgrade.DocumentHold)
 		if err != nil {
 			return err
 		}
 		if output.json() {
-			return printJSON(cmd.OutOrStdout(), s.Hold)
+			return printJSON(cmd.OutOrStdout(), holdOf(s))
 		}
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), describeHold(s.Hold))
 		return err
@@ -114,12 +123,19 @@ func newHoldShowCommand() *cobra.Command {
 	return cmd
 }
 
-// ask returns what is known of the agent now.
-func (t *target) ask(cmd *cobra.Command) (upgrade.Status, error) {
+// holdOf is printed as JSON, null where there is no hold.
+func holdOf(s upgrade.Status) any { return s.Hold }
+
+// ask returns what is known of the agent now, which must include document.
+func (t *target) ask(cmd *cobra.Command, document upgrade.Document) (upgrade.Status, error) {
 	h, err := t.open(cmd)
 	if err != nil {
 		return upgrade.Status{}, err
 	}
 	defer h.close()
-	return h.status(cmd.Context())
+	s, err := h.status(cmd.Context())
+	if local, ok := h.(*localHost); ok && err == nil && local.unreadable[document] != "" {
+		err = errors.New(local.unreadable[document])
+	}
+	return s, err
 }

@@ -12,6 +12,8 @@ import (
 type localHost struct {
 	dir string
 	id  string // of the request
+
+	unreadable map[upgrade.Document]string // when status looked last
 }
 
 func (h *localHost) name() string { return "the agent on " + h.dir }
@@ -23,7 +25,11 @@ func (h *localHost) status(context.Context) (upgrade.Status, error) {
 	if err != nil {
 		return upgrade.Status{}, err
 	}
+	h.unreadable = r.Unreadable
 	s := upgrade.Status{Attempt: r.Journal, Hold: r.Hold, Quarantine: r.Quarantine, Retained: r.Retained}
+	if why := r.Unreadable[upgrade.DocumentHold]; why != "" {
+		s.Hold = &upgrade.Hold{Reason: why} // as the agent tells it
+	}
 	for _, slot := range r.Slots {
 		if slot.Name() == r.Current {
 			s.Running = slot.Ref
@@ -54,19 +60,23 @@ func (h *localHost) follow(ctx context.Context, progress func(upgrade.Status)) (
 }
 
 // settle needs no agent: one that runs reads what is written here.
-func (h *localHost) settle(_ context.Context, r upgrade.Request) error {
+func (h *localHost) settle(ctx context.Context, r upgrade.Request) (upgrade.Status, error) {
 	if _, err := upgrade.Inspect(h.dir); err != nil {
-		return err
+		return upgrade.Status{}, err
 	}
+	var err error
 	switch r.Action {
 	case upgrade.ActionHold:
-		return upgrade.SetHold(h.dir, upgrade.Hold{By: r.By, Reason: r.Reason})
+		err = upgrade.SetHold(h.dir, upgrade.Hold{By: r.By, Reason: r.Reason})
 	case upgrade.ActionUnhold:
-		return upgrade.ClearHold(h.dir)
+		err = upgrade.ClearHold(h.dir)
 	case upgrade.ActionClear:
-		_, err := upgrade.ClearQuarantine(h.dir, r.Pin)
-		return err
+		_, err = upgrade.ClearQuarantine(h.dir, r.Pin)
 	default:
-		return fmt.Errorf("%s is not done by a file", r.Action)
+		err = fmt.Errorf("%s is not done by a file", r.Action)
 	}
+	if err != nil {
+		return upgrade.Status{}, err
+	}
+	return h.status(ctx)
 }

@@ -53,17 +53,17 @@ func (h *registryHost) follow(ctx context.Context, progress func(upgrade.Status)
 	return h.directory.Follow(ctx, h.order, h.id, progress)
 }
 
-func (h *registryHost) settle(ctx context.Context, r upgrade.Request) error {
+func (h *registryHost) settle(ctx context.Context, r upgrade.Request) (upgrade.Status, error) {
 	id, err := h.ask(ctx, r)
 	if err != nil {
-		return err
+		return upgrade.Status{}, err
 	}
 	s, err := h.follow(ctx, func(upgrade.Status) {})
 	switch {
 	case err != nil:
-		return fmt.Errorf("%s has not answered, order %s stands: %w", h.id, id, err)
+		return s, fmt.Errorf("%s has not answered, order %s stands: %w", h.id, id, err)
 	case s.Answer != nil && s.Answer.Error != "":
-		return fmt.Errorf("%s refused: %s", h.id, s.Answer.Error)
+		return s, fmt.Errorf("%s refused: %s", h.id, s.Answer.Error)
 	}
-	return nil
+	return s, nil
 }

@@ -13,7 +13,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -49,18 +48,11 @@ func report(w io.Writer, err error) int {
 		return 0
 	}
 	exit, supervised := errors.AsType[*upgrade.ExitError](err)
-	if supervised && exit.Exited {
-		// The process that this one supervised has said why.
-		return exit.Code
+	if !supervised || !exit.Exited { // else the process that was supervised has said why
+		_, _ = fmt.Fprintln(w, "agentd:", oneLine(err.Error())) // joined errors have lines of their own
 	}
-	// Joined errors come on lines of their own.
-	_, _ = fmt.Fprintln(w, "agentd:", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
-	switch {
-	case supervised:
-		return exit.Code
-	case errors.As(err, new(usageError)):
+	if errors.As(err, new(usageError)) {
 		return 2
-	default:
-		return 1
 	}
+	return upgrade.ExitCode(err)
 }

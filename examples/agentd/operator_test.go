@@ -91,9 +91,16 @@ func TestRollbackByOrderNeedsNeitherRepositoryNorAnIndexInForce(t *testing.T) {
 	if i := s.mustInfo(); i.Version != "1.0.0" {
 		t.Errorf("%s runs", i.Version)
 	}
-	shows(t, []string{"rollback to 1.0.0 committed"}, "fleet", "--etcd", s.etcd.URL())
+	shows(t, []string{"back to 1.0.0 committed"}, "fleet", "--etcd", s.etcd.URL())
 	shows(t, []string{"the rollback from 1.1.0 to 1.0.0", "A rollback can go to: 1.1.0."}, "status", "--state-dir", s.state)
-	operate(t, "rollback", order, "1.1.0").ok(t)
+	// The second one goes forward again, and says so before it does.
+	r = operate(t, "rollback", order).ok(t)
+	if course, asked := strings.Index(r.stdout, "rollback of a1: from 1.0.0 to 1.1.0, the release before"), strings.Index(r.stdout, "asked a1 for it"); course < 0 || course > asked {
+		t.Errorf("a rollback from 1.0.0 says\n%s", r.stdout)
+	}
+	if r := operate(t, "rollback", order, "1.1.0").ok(t); !strings.Contains(r.stdout, "nothing to do: 1.1.0 runs already") {
+		t.Errorf("rollback to what runs says\n%s", r.stdout)
+	}
 }
 
 func TestRollbackByStateDirectoryWorksWhileEtcdIsAwayAndAnOldOrderDoesNotUndoIt(t *testing.T) {
@@ -148,7 +155,10 @@ func TestUpgradeAndRollbackOfAStateDirectoryWithoutItsAgent(t *testing.T) {
 	if !strings.Contains(r.stdout, "1.0.0 boots at the next start") || !strings.Contains(s.current(), "1.0.0-") {
 		t.Errorf("current is %s; rollback says\n%s", s.current(), r.stdout)
 	}
-	operate(t, "rollback", local, "1.0.0").fails(t, 1, "nothing to do")
+	// As a running agent answers it.
+	if r := operate(t, "rollback", local, "1.0.0").ok(t); !strings.Contains(r.stdout, "nothing to do: 1.0.0 is current already") {
+		t.Errorf("rollback to what is current says\n%s", r.stdout)
+	}
 	s.startForGood()
 	if i := s.mustInfo(); i.Version != "1.0.0" {
 		t.Errorf("%s runs", i.Version)
@@ -186,10 +196,12 @@ func TestClearedReleaseMayBeTriedAgain(t *testing.T) {
 			s.upgrade("1.3.0").fails(t, 1, "exit status 2")
 			list := append([]string{"quarantine", "list"}, way...)
 			shows(t, []string{"1.3.0", "binary", "until it is cleared", "exit status 2"}, list...)
-			shows(t, []string{"upgrade to 1.3.0 rolled_back", "release 1.3.0 (binary, until it is cleared)"}, "fleet", "--etcd", s.etcd.URL())
+			shows(t, []string{"1.3.0 rolled_back", "release 1.3.0 (binary, until it is cleared)"}, "fleet", "--etcd", s.etcd.URL())
 			s.upgrade("1.3.0").fails(t, 1, "quarantine")
 			operate(t, "quarantine clear", way, "1.2.9").fails(t, 1, "1.2.9", "not in quarantine")
-			operate(t, "quarantine clear", way, "1.3.0").ok(t)
+			if r := operate(t, "quarantine clear", way, "1.3.0", "-o", "json").ok(t); r.stdout != "[]\n" {
+				t.Errorf("quarantine clear -o json prints %s, want what is left", r.stdout)
+			}
 			shows(t, []string{"the quarantine is empty"}, list...)
 			var none []upgrade.Quarantined
 			if err := json.Unmarshal([]byte(agentd(t, append(list, "-o", "json")...).ok(t).stdout), &none); err != nil || none == nil || len(none) > 0 {

@@ -37,6 +37,9 @@ func (o *order) bind(cmd *cobra.Command, request func(ctx context.Context, args 
 		if output.json() {
 			progress = cmd.ErrOrStderr()
 		}
+		if err := o.check(); err != nil {
+			return err
+		}
 		h, err := o.open(cmd)
 		if err != nil {
 			return err
@@ -60,6 +63,16 @@ func (o *order) bind(cmd *cobra.Command, request func(ctx context.Context, args 
 	f.DurationVar(&o.wait, "wait", 30*time.Minute, "how long to follow it")
 }
 
+// check refuses an --expect that nothing could ever fulfil.
+func (o *order) check() error {
+	_, versionErr := release.ParseVersion(o.expect)
+	_, pinErr := release.ParsePin(o.expect)
+	if o.expect == "" || o.expect == anyVersion || versionErr == nil || pinErr == nil {
+		return nil
+	}
+	return usagef("--expect: want a version such as 1.2.0, that and a digest as in 1.2.0@sha256:DIGEST, or %s, found %q", anyVersion, o.expect)
+}
+
 // requester is user@host as far as they can be told.
 func requester() string {
 	name, host := "unknown", "unknown"
@@ -72,28 +85,41 @@ func requester() string {
 	return name + "@" + host
 }
 
-// complete fills in who asks and what is expected to run. Both are looked up
-// here and not as defaults: that would cost every start.
-func (o *order) complete(ctx context.Context, h host, r upgrade.Request) (upgrade.Request, error) {
+// complete fills in who asks and what is expected to run, and says where a
+// rollback leads. Both are looked up here and not as defaults: that would cost
+// every start.
+func (o *order) complete(ctx context.Context, h host, r upgrade.Request, w io.Writer) (upgrade.Request, error) {
 	if r.By, r.Expect, r.Force = o.by, o.expect, o.force; r.By == "" {
 		r.By = requester()
 	}
-	switch r.Expect {
-	case anyVersion:
+	now, err := h.status(ctx)
+	switch {
+	case r.Expect == anyVersion:
 		r.Expect = ""
-	case "":
-		now, err := h.status(ctx)
-		if err != nil {
-			return r, err
-		}
+	case r.Expect != "":
+	case err != nil:
+		return r, err
+	default:
 		r.Expect = now.Running.Version
+	}
+	if r.Action == upgrade.ActionRollback && err == nil {
+		say(w, "%s", course(h, r, now))
 	}
 	return r, nil
 }
 
+// course says where a rollback leads: without a version that may be forward.
+func course(h host, r upgrade.Request, now upgrade.Status) string {
+	to := wanted(r.Pin)
+	if r.Pin.IsZero() && len(now.Retained) > 0 {
+		to = now.Retained[0].Version + ", " + to
+	}
+	return fmt.Sprintf("rollback of %s: from %s to %s", h.name(), dash(now.Running.Version), to)
+}
+
 // perform returns nil only if what was asked for was committed.
 func (o *order) perform(ctx context.Context, h host, r upgrade.Request, w io.Writer) (upgrade.Status, error) {
-	r, err := o.complete(ctx, h, r)
+	r, err := o.complete(ctx, h, r, w)
 	if err != nil {
 		return upgrade.Status{}, err
 	}

@@ -24,7 +24,7 @@ func (t *ticker) show(s upgrade.Status) {
 		line := string(s.State)
 		switch {
 		case s.Reason != "":
-			line += ": " + s.Reason
+			line += ": " + oneLine(s.Reason)
 		case s.State == upgrade.Committed:
 			line += ": " + s.To.Version + " runs"
 		case !s.Deadline.IsZero():
@@ -33,7 +33,7 @@ func (t *ticker) show(s upgrade.Status) {
 		say(t.w, "%s", line)
 		for _, l := range s.Log {
 			if strings.TrimSpace(l) != "" {
-				say(t.w, "  | %s", l)
+				say(t.w, "  | %s", oneLine(l))
 			}
 		}
 	}

@@ -29,12 +29,12 @@ the newest 10 are shown, with --state-dir all.`,
 	}
 	output := formatFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		s, err := t.ask(cmd)
+		s, err := t.ask(cmd, upgrade.DocumentQuarantine)
 		if err != nil {
 			return err
 		}
 		if output.json() {
-			return printJSON(cmd.OutOrStdout(), append([]upgrade.Quarantined{}, s.Quarantine...))
+			return printJSON(cmd.OutOrStdout(), quarantineOf(s))
 		}
 		if len(s.Quarantine) == 0 {
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), "the quarantine is empty")
@@ -50,6 +50,9 @@ the newest 10 are shown, with --state-dir all.`,
 	return cmd
 }
 
+// quarantineOf is printed as JSON, a list also where it is empty.
+func quarantineOf(s upgrade.Status) any { return append([]upgrade.Quarantined{}, s.Quarantine...) }
+
 func newQuarantineClearCommand() *cobra.Command {
 	var c change
 	cmd := &cobra.Command{
@@ -57,7 +60,7 @@ func newQuarantineClearCommand() *cobra.Command {
 		Short: "Let releases that failed be tried again",
 		Long: `clear takes one version out of an agent's quarantine, without a version all of
 them, so that they may be asked for again. With --state-dir the agent need not
-run.`,
+run. With -o json it prints what is left, as quarantine list does.`,
 		Example: `  agentd quarantine clear --etcd http://127.0.0.1:2379 --agent a1 1.2.0
   agentd quarantine clear --state-dir /var/lib/agentd`,
 		Args: between(0, "VERSION"),
@@ -70,7 +73,7 @@ run.`,
 			if !pin.IsZero() {
 				done = pin.Version + " may be tried again"
 			}
-			return c.settle(cmd, upgrade.Request{Action: upgrade.ActionClear, Pin: pin}, done)
+			return c.settle(cmd, upgrade.Request{Action: upgrade.ActionClear, Pin: pin}, done, quarantineOf)
 		},
 	}
 	c.add(cmd)

@@ -31,7 +31,10 @@ same content again and nothing changes, other content is refused.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			rel.Name = p.name
-			var err error
+			err := exactVersion("--version", rel.Version)
+			if err != nil {
+				return err
+			}
 			if rel.Binaries, err = binaries(args, platforms, rel.Version); err != nil {
 				return err
 			}
@@ -82,9 +85,6 @@ func binaries(paths, platforms []string, version string) ([]release.Binary, erro
 // inspectBinary reads the platform, and refuses an executable that will
 // call itself by another version than the release that it is in.
 func inspectBinary(b *release.Binary, version string) error {
-	if _, err := release.ParseVersion(version); err != nil {
-		return fmt.Errorf("--version: %w", err)
-	}
 	info, err := buildinfo.ReadFile(b.Path)
 	if err != nil {
 		return fmt.Errorf("the platform of %s is wanted and cannot be read from it; if it is an executable that is not written in Go, give --platform: %w", b.Path, err)

@@ -56,7 +56,6 @@ func TestReleaseBuildRefusesAndChangesNothing(t *testing.T) {
 		"key that others can read":    {exposed, "1.1.0", binary(t, "1.1.0"), []string{"0644", "chmod 600"}},
 		"public key":                  {filepath.Join(keys, "release.pub"), "1.1.0", binary(t, "1.1.0"), []string{"release.pub"}},
 		"key of another publisher":    {filepath.Join(dir, "other", "release.key"), "1.1.0", binary(t, "1.1.0"), []string{"not trusted"}},
-		"latest":                      {key, "latest", good, []string{"latest"}},
 		"binary of another version":   {key, "1.1.0", good, []string{"1.0.0", "1.1.0", "-ldflags"}},
 		"version with other content":  {key, "1.0.0", "", []string{"1.0.0"}},
 		"binary that is not there":    {key, "1.1.0", filepath.Join(dir, "none"), []string{"none"}},

@@ -17,6 +17,9 @@ it any more. Agents that run it are not touched.`,
 		Example: "  agentd release yank --key keys/release.key --repo repo --reason 'loses records' 1.1.0",
 		Args:    takes("VERSION"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := exactVersion("VERSION", args[0]); err != nil {
+				return err
+			}
 			repo, err := p.open()
 			if err != nil {
 				return err

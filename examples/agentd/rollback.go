@@ -15,16 +15,20 @@ func newRollbackCommand() *cobra.Command {
 		Use:   "rollback [VERSION|VERSION@sha256:DIGEST]",
 		Short: "Take one agent back to a release that it has kept",
 		Long: `rollback has an agent go back to a release that it ran before and has kept
-(agentd status lists them), without a version to the one before. It needs no
-repository and does not mind an index that has expired; the release passes a
-probation as in an upgrade. One that failed on this host stays in quarantine
+(agentd status lists them), without a version to the one before. That is the
+release that was left last, so that a second rollback goes forward again: name
+a VERSION to go further back. Where it leads is printed before it is asked for.
+
+It needs no repository and does not mind an index that has expired; the release
+passes a probation as in an upgrade. One that failed on this host stays in quarantine
 until agentd quarantine clear.
 
 The agent is named by --etcd and --agent, or, on its own host and without
 etcd, by --state-dir. Where no agent runs on that directory, the release
 becomes the one that the next start boots.
 
-Exit code 0 means that the older release was committed, or will boot.`,
+Exit code 0 means that the release was committed, or will boot, or that there
+was nothing to do since it runs, or boots next, already.`,
 		Example: `  agentd rollback --etcd http://127.0.0.1:2379 --agent a1
   agentd rollback --state-dir /var/lib/agentd --by pager 1.0.0`,
 		Args: between(0, "VERSION"),
@@ -43,5 +47,8 @@ func (h *localHost) rollBack(r upgrade.Request, w io.Writer) (upgrade.Status, er
 		return upgrade.Status{}, err
 	}
 	say(w, "no agent runs on %s: %s boots at the next start", h.dir, a.From.Version)
+	if a.State == upgrade.Committed {
+		say(w, "%s", a.Reason)
+	}
 	return upgrade.Status{Attempt: a, Running: a.From}, nil
 }

@@ -14,8 +14,10 @@ Every flag can also be given as an environment variable: --state-dir is
 AGENTD_STATE_DIR. A flag on the command line comes before the variable, the
 variable before the default. Lists are separated by commas.
 
-Exit codes: 0 success, 1 failure, 2 wrong usage; agentd upgrade and
-agentd rollback end with 0 only if what was asked for was committed.`
+Exit codes: 0 success, 1 failure, 2 wrong usage, 128+n where the agent of a
+supervising agentd run was ended by signal n (137 by SIGKILL); agentd upgrade
+and agentd rollback end with 0 only if what was asked for was committed, or
+runs already.`
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{

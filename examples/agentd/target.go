@@ -35,8 +35,8 @@ type host interface {
 	ask(ctx context.Context, r upgrade.Request) (string, error)
 	// follow tells the progress of what was asked, to its end.
 	follow(ctx context.Context, progress func(upgrade.Status)) (upgrade.Status, error)
-	// settle has any other request done.
-	settle(ctx context.Context, r upgrade.Request) error
+	// settle has any other request done and returns what is known then.
+	settle(ctx context.Context, r upgrade.Request) (upgrade.Status, error)
 	close()
 }
 
@@ -60,6 +60,14 @@ func (t *target) open(cmd *cobra.Command) (host, error) {
 		return nil, err
 	}
 	return &registryHost{etcd: &t.etcd, directory: directory, id: t.agent}, nil
+}
+
+// exactVersion refuses what is no exact version; what names it for people.
+func exactVersion(what, version string) error {
+	if _, err := release.ParseVersion(version); err != nil {
+		return usagef("%s: %w", what, err)
+	}
+	return nil
 }
 
 // partialPin reads VERSION or VERSION@sha256:DIGEST; no argument is no pin.

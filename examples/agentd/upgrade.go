@@ -32,6 +32,9 @@ lost sight of it, agentd fleet tells.`,
 		Args: takes("VERSION"),
 	}
 	o.bind(cmd, func(ctx context.Context, args []string, w io.Writer) (upgrade.Request, error) {
+		if err := exactVersion("VERSION", args[0]); err != nil {
+			return upgrade.Request{}, err
+		}
 		client, err := releases.client()
 		if err != nil {
 			return upgrade.Request{}, err

@@ -102,23 +102,24 @@ func TestUpgradeRefusedBeforeTheAgentIsAsked(t *testing.T) {
 		version string
 		args    []string
 		says    []string
+		code    int
 	}{
-		"latest":                       {"latest", nil, []string{"latest", "such as 1.2.0"}},
-		"v1":                           {"v1", nil, []string{`"v1"`, "such as 1.2.0"}},
-		"partial version":              {"1.1", nil, []string{`"1.1"`}},
-		"leading v":                    {"v1.1.0", nil, []string{"write 1.1.0"}},
-		"version not in the index":     {"1.0.5", nil, []string{"1.0.5", "1.1.0"}},
-		"key of a stranger":            {"1.1.0", []string{"--trust", filepath.Join(stranger, "release.pub")}, []string{"not trusted", "signed by key"}},
-		"key that is missing":          {"1.1.0", []string{"--trust", "none.pub"}, []string{"none.pub"}},
-		"unsigned index":               {"1.1.0", []string{"--repo", unsigned}, []string{"not trusted", "not signed"}},
-		"tampered index":               {"1.1.0", []string{"--repo", tampered}, []string{"not trusted", "changed after signing"}},
-		"repository that is not there": {"1.1.0", []string{"--repo", filepath.Join(s.dir, "none")}, []string{"none"}},
-		"repository of something else": {"1.1.0", []string{"--name", "other"}, []string{"other", "agentd"}},
-		"agent that is not there":      {"1.1.0", []string{"--agent", "a9"}, []string{"a9"}},
-		"etcd that is not there":       {"1.1.0", []string{"--etcd", "http://127.0.0.1:1", "--timeout", "500ms"}, []string{"http://127.0.0.1:1"}},
+		"latest":                       {"latest", nil, []string{"latest", "such as 1.2.0"}, 2},
+		"v1":                           {"v1", nil, []string{`"v1"`, "such as 1.2.0"}, 2},
+		"partial version":              {"1.1", nil, []string{`"1.1"`}, 2},
+		"leading v":                    {"v1.1.0", nil, []string{"write 1.1.0"}, 2},
+		"version not in the index":     {"1.0.5", nil, []string{"1.0.5", "1.1.0"}, 1},
+		"key of a stranger":            {"1.1.0", []string{"--trust", filepath.Join(stranger, "release.pub")}, []string{"not trusted", "signed by key"}, 1},
+		"key that is missing":          {"1.1.0", []string{"--trust", "none.pub"}, []string{"none.pub"}, 1},
+		"unsigned index":               {"1.1.0", []string{"--repo", unsigned}, []string{"not trusted", "not signed"}, 1},
+		"tampered index":               {"1.1.0", []string{"--repo", tampered}, []string{"not trusted", "changed after signing"}, 1},
+		"repository that is not there": {"1.1.0", []string{"--repo", filepath.Join(s.dir, "none")}, []string{"none"}, 1},
+		"repository of something else": {"1.1.0", []string{"--name", "other"}, []string{"other", "agentd", "if agentd is meant, its name (--name)"}, 1},
+		"agent that is not there":      {"1.1.0", []string{"--agent", "a9"}, []string{"a9"}, 1},
+		"etcd that is not there":       {"1.1.0", []string{"--etcd", "http://127.0.0.1:1", "--timeout", "500ms"}, []string{"http://127.0.0.1:1"}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s.upgrade(c.version, c.args...).fails(t, 1, c.says...)
+			s.upgrade(c.version, c.args...).fails(t, c.code, c.says...)
 			s.unchanged(t, pid)
 			if e := s.fleet(); e.Status != nil && e.Status.Upgrade.OrderID != "" {
 				t.Errorf("the agent was asked: %+v", e.Status.Upgrade)

@@ -68,30 +68,35 @@ func TestWrongUsageEndsWith2AndOneSentence(t *testing.T) {
 		args []string
 		says []string
 	}{
-		"unknown command":            {[]string{"rum"}, []string{`"rum"`, "--help"}},
-		"unknown subcommand":         {[]string{"config", "set"}, []string{`"set"`, "agentd config --help"}},
-		"unknown flag":               {[]string{"run", "--sate-dir", "x"}, []string{"--sate-dir", "agentd run --help"}},
-		"missing flag":               {[]string{"status"}, []string{"--state-dir", "AGENTD_STATE_DIR", "/var/lib/agentd"}},
-		"missing argument":           {[]string{"upgrade", "--etcd", "http://x:1", "--agent", "a", "--repo", "r", "--trust", "t"}, []string{"VERSION"}},
-		"no way to the agent":        {[]string{"rollback"}, []string{"--etcd", "--agent", "--state-dir"}},
-		"etcd without an agent":      {[]string{"hold", "show", "--etcd", "http://x:1"}, []string{"--agent"}},
-		"two ways to the agent":      {[]string{"hold", "clear", "--agent", "a1", "--state-dir", "x"}, []string{"--agent", "--state-dir", "AGENTD_STATE_DIR"}},
-		"hold without a reason":      {[]string{"hold", "set", "--state-dir", "x"}, []string{"--reason"}},
-		"rollback to a moving tag":   {[]string{"rollback", "--state-dir", "x", "latest"}, []string{"latest"}},
-		"rollback to two releases":   {[]string{"rollback", "--state-dir", "x", "1.0.0", "1.1.0"}, []string{`"1.1.0"`}},
-		"quarantined partial pin":    {[]string{"quarantine", "clear", "--state-dir", "x", "1.0.0@sha256:ab"}, []string{"1.0.0@sha256:ab"}},
-		"unknown hold command":       {[]string{"hold", "on"}, []string{`"on"`, "agentd hold --help"}},
-		"one argument too many":      {[]string{"status", "--state-dir", "x", "y"}, []string{`"y"`}},
-		"unknown output":             {[]string{"status", "--state-dir", "x", "-o", "xml"}, []string{"text or json", "xml"}},
-		"unknown log level":          {[]string{"run", "--id", "a", "--etcd", "http://x:1", "--state-dir", "x", "--log-level", "loud"}, []string{"--log-level", "loud"}},
-		"unknown log format":         {[]string{"run", "--id", "a", "--etcd", "http://x:1", "--state-dir", "x", "--log-format", "xml"}, []string{"--log-format", "xml"}},
-		"label without value":        {[]string{"run", "--id", "a", "--etcd", "http://x:1", "--state-dir", "x", "--label", "test"}, []string{"key=value", `"test"`}},
-		"label twice":                {[]string{"run", "--id", "a", "--etcd", "http://x:1", "--state-dir", "x", "--label", "a=1,a=2"}, []string{`"1"`, `"2"`}},
-		"repo without trust":         {[]string{"run", "--id", "a", "--etcd", "http://x:1", "--state-dir", "x", "--repo", "r"}, []string{"--trust"}},
-		"etcd without a port":        {[]string{"fleet", "--etcd", "localhost"}, []string{"http://127.0.0.1:2379", "localhost"}},
-		"certificate without a key":  {[]string{"fleet", "--etcd", "https://x:1", "--etcd-cert", "c"}, []string{"--etcd-key"}},
-		"platforms do not match":     {[]string{"release", "build", "--key", "k", "--repo", "r", "--version", "1.0.0", "--platform", "linux/amd64", "a", "b"}, []string{"2", "1"}},
-		"duration that is no number": {[]string{"run", "--id", "a", "--etcd", "http://x:1", "--state-dir", "x", "--probation", "long"}, []string{"--probation", "long"}},
+		"unknown command":                {[]string{"rum"}, []string{`"rum"`, "--help"}},
+		"unknown subcommand":             {[]string{"config", "set"}, []string{`"set"`, "agentd config --help"}},
+		"unknown flag":                   {[]string{"run", "--sate-dir", "x"}, []string{"--sate-dir", "agentd run --help"}},
+		"missing flag":                   {[]string{"status"}, []string{"--state-dir", "AGENTD_STATE_DIR", "/var/lib/agentd"}},
+		"missing argument":               {[]string{"upgrade", "--etcd", "http://x:1", "--agent", "a", "--repo", "r", "--trust", "t"}, []string{"VERSION"}},
+		"no way to the agent":            {[]string{"rollback"}, []string{"--etcd", "--agent", "--state-dir"}},
+		"etcd without an agent":          {[]string{"hold", "show", "--etcd", "http://x:1"}, []string{"--agent"}},
+		"two ways to the agent":          {[]string{"hold", "clear", "--agent", "a1", "--state-dir", "x"}, []string{"--agent", "--state-dir", "AGENTD_STATE_DIR"}},
+		"hold without a reason":          {[]string{"hold", "set", "--state-dir", "x"}, []string{"--reason"}},
+		"rollback to a moving tag":       {[]string{"rollback", "--state-dir", "x", "latest"}, []string{"latest"}},
+		"upgrade to a part of a version": {[]string{"upgrade", "--state-dir", "x", "--repo", "r", "--trust", "t", "1.1"}, []string{"VERSION", `"1.1"`, "such as"}},
+		"release of a moving tag":        {[]string{"release", "build", "--key", "k", "--repo", "r", "--version", "latest", "a"}, []string{"--version", "latest"}},
+		"moving tag withdrawn":           {[]string{"release", "yank", "--key", "k", "--repo", "r", "--reason", "x", "latest"}, []string{"VERSION", "latest"}},
+		"expects no version":             {[]string{"rollback", "--state-dir", "x", "--expect", "foo"}, []string{"--expect", "1.2.0@sha256:DIGEST", "any", `"foo"`}},
+		"expects a partial digest":       {[]string{"rollback", "--state-dir", "x", "--expect", "1.0.0@sha256:ab"}, []string{"--expect", `"1.0.0@sha256:ab"`}},
+		"rollback to two releases":       {[]string{"rollback", "--state-dir", "x", "1.0.0", "1.1.0"}, []string{`"1.1.0"`}},
+		"quarantined partial pin":        {[]string{"quarantine", "clear", "--state-dir", "x", "1.0.0@sha256:ab"}, []string{"1.0.0@sha256:ab"}},
+		"unknown hold command":           {[]string{"hold", "on"}, []string{`"on"`, "agentd hold --help"}},
+		"one argument too many":          {[]string{"status", "--state-dir", "x", "y"}, []string{`"y"`}},
+		"unknown output":                 {[]string{"status", "--state-dir", "x", "-o", "xml"}, []string{"text or json", "xml"}},
+		"unknown log level":              {[]string{"run", "--id", "a", "--etcd", "http://x:1", "--state-dir", "x", "--log-level", "loud"}, []string{"--log-level", "loud"}},
+		"unknown log format":             {[]string{"run", "--id", "a", "--etcd", "http://x:1", "--state-dir", "x", "--log-format", "xml"}, []string{"--log-format", "xml"}},
+		"label without value":            {[]string{"run", "--id", "a", "--etcd", "http://x:1", "--state-dir", "x", "--label", "test"}, []string{"key=value", `"test"`}},
+		"label twice":                    {[]string{"run", "--id", "a", "--etcd", "http://x:1", "--state-dir", "x", "--label", "a=1,a=2"}, []string{`"1"`, `"2"`}},
+		"repo without trust":             {[]string{"run", "--id", "a", "--etcd", "http://x:1", "--state-dir", "x", "--repo", "r"}, []string{"--trust"}},
+		"etcd without a port":            {[]string{"fleet", "--etcd", "localhost"}, []string{"http://127.0.0.1:2379", "localhost"}},
+		"certificate without a key":      {[]string{"fleet", "--etcd", "https://x:1", "--etcd-cert", "c"}, []string{"--etcd-key"}},
+		"platforms do not match":         {[]string{"release", "build", "--key", "k", "--repo", "r", "--version", "1.0.0", "--platform", "linux/amd64", "a", "b"}, []string{"2", "1"}},
+		"duration that is no number":     {[]string{"run", "--id", "a", "--etcd", "http://x:1", "--state-dir", "x", "--probation", "long"}, []string{"--probation", "long"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			agentd(t, c.args...).fails(t, 2, c.says...)
@@ -112,7 +117,7 @@ func TestVersionIsTheOneOfTheBuild(t *testing.T) {
 	if r := agentd(t, "--version").ok(t); r.stdout != "agentd 1.0.0\n" {
 		t.Errorf("--version prints %q", r.stdout)
 	}
-	if r := agentd(t).ok(t); !strings.Contains(r.stdout, "Exit codes") {
+	if r := agentd(t).ok(t); !strings.Contains(r.stdout, "Exit codes") || !strings.Contains(r.stdout, "128+n") {
 		t.Errorf("agentd alone prints no help:\n%s", r.stdout)
 	}
 }

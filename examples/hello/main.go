@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log"
 	"net/http"
+	"os"
 	"os/signal"
 	"syscall"
 
@@ -27,8 +28,9 @@ func main() {
 		err = a.Run(ctx)
 	}
 	stop()
-	if err != nil && !errors.Is(err, agent.ErrSuperseded) {
-		log.Fatal(err)
+	if code := upgrade.ExitCode(err); code != 0 {
+		log.Print(err)
+		os.Exit(code)
 	}
 }
 

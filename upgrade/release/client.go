@@ -82,7 +82,7 @@ func (c *Client) index(ctx context.Context) (*Index, error) {
 		return nil, fmt.Errorf("%s in %s is signed, but cannot be used: %w", indexPath, c.cfg.Source, err)
 	}
 	if x.Name != c.cfg.Name {
-		return nil, fmt.Errorf("%w: wanted the index of %s, %s holds the signed index of %s: give the repository of %s", ErrUntrusted, c.cfg.Name, c.cfg.Source, x.Name, c.cfg.Name)
+		return nil, fmt.Errorf("%w: wanted the index of %s, %s holds the signed index of %s: give the repository of %s, or, if %s is meant, its name (--name)", ErrUntrusted, c.cfg.Name, c.cfg.Source, x.Name, c.cfg.Name, x.Name)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -215,7 +215,7 @@ func (r *Repository) load(ctx context.Context, name string) (*Index, error) {
 		return nil, err
 	}
 	if x.Name != name {
-		return nil, fmt.Errorf("%w: %s is the repository of %s, the release is of %s: give each program a directory of its own", ErrUntrusted, r.cfg.Dir, x.Name, name)
+		return nil, fmt.Errorf("%w: %s is the repository of %s, the release is of %s: give each program a directory of its own, or, if %s is meant, its name (--name)", ErrUntrusted, r.cfg.Dir, x.Name, name, x.Name)
 	}
 	return x, nil
 }
