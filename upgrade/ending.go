@@ -60,15 +60,17 @@ func (t *trial) gone(patience time.Duration) bool {
 func (t *trial) findStarted() <-chan int {
 	started := make(chan int, 1)
 	t.searching.Go(func() {
-		for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
-			if pid := t.family.head(); pid != 0 {
-				started <- pid
-				return
-			}
+		// Most say hello sooner, and looking through all processes takes a
+		// processor away from one that loads.
+		for pause := 10 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 			select {
 			case <-t.quit:
 				return
 			case <-time.After(pause):
+			}
+			if pid := t.family.head(); pid != 0 {
+				started <- pid
+				return
 			}
 		}
 	})

@@ -98,12 +98,14 @@ func (u *Upgrader) swap(ctx context.Context, slot Slot) error {
 		return u.giveUp(failure{reason: err.Error()})
 	}
 	u.countStart(slot.Ref)
-	err := u.move(Starting, func(a *Attempt) { a.Reason, a.Deadline = "", time.Now().Add(u.cfg.StartTimeout).UTC() })
+	_, err := u.record(Starting, func(a *Attempt) { a.Reason, a.Deadline = "", time.Now().Add(u.cfg.StartTimeout).UTC() })
 	if err != nil {
 		return u.giveUp(failure{reason: err.Error()})
 	}
 	t := &trial{Upgrader: u, slot: slot, quit: make(chan struct{}), ended: make(chan error, 1), sent: make(chan error, 1)}
-	if err := t.begin(ctx); err != nil {
+	err = t.begin(ctx)
+	u.report() // the successor loads meanwhile
+	if err != nil {
 		return t.rollBack(ctx, failure{class: BadEnvironment, reason: err.Error(), ours: true}, nil)
 	}
 	if f := t.watch(ctx); f != nil {

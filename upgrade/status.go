@@ -78,14 +78,28 @@ func (u *Upgrader) standing() Status {
 
 // move takes the attempt to the next state: journal first, then the report.
 func (u *Upgrader) move(to State, edit func(*Attempt)) error {
-	err := u.journal.move(to, edit)
+	moved, err := u.record(to, edit)
+	if moved {
+		u.report()
+	}
+	return err
+}
+
+// record is move without the report, which reads much and can follow.
+func (u *Upgrader) record(to State, edit func(*Attempt)) (moved bool, err error) {
+	err = u.journal.move(to, edit)
 	last := u.journal.last
 	if err != nil && last.State != to {
-		return err
+		return false, err
 	}
 	u.log.Info("upgrade", "state", last.State, "from", last.From.Version, "to", last.To.Version, "order", last.OrderID, "reason", last.Reason)
+	return true, err
+}
+
+// report publishes the attempt as it stands.
+func (u *Upgrader) report() {
+	last := u.journal.last
 	u.publish(func(s *Status) { s.Attempt, s.Progress = last, nil })
-	return err
 }
 
 // downloaded reports the progress of a download, at most twice a second.
