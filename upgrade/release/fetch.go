@@ -47,6 +47,9 @@ func (c *Client) fetch(ctx context.Context, m *Manifest, dst string, progress fu
 		progress = func(int64, int64) {}
 	}
 	d := &download{source: c.cfg.Source, platform: p, path: dst + unverifiedSuffix, progress: progress}
+	if done, err := d.link(ctx, dst); done || err != nil {
+		return err
+	}
 	resumed, err := d.run(ctx)
 	if resumed && errors.Is(err, ErrDigest) {
 		// What lay there was of something else, or was damaged.
