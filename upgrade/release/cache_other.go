@@ -10,5 +10,5 @@ const openNoWait = 0
 // entry is then verified each time and never linked to.
 func guarded(fs.FileInfo) bool { return false }
 
-// private relies on the access list of the directory here.
-func private(info fs.FileInfo) bool { return info.Mode().IsRegular() }
+// exclusive relies on the access list of the directory here.
+func exclusive(info fs.FileInfo) bool { return info.Mode().IsRegular() }

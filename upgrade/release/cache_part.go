@@ -125,7 +125,7 @@ func (p *part) try() (*os.File, error) {
 func (p *part) same(f *os.File) error {
 	named, err1 := p.root.Lstat(p.name)
 	info, err2 := f.Stat()
-	if err := errors.Join(err1, err2); err != nil || !os.SameFile(named, info) || !private(info) {
+	if err := errors.Join(err1, err2); err != nil || !os.SameFile(named, info) || !exclusive(info) {
 		return fmt.Errorf("%s: %w that this user alone has written: remove it", p.name, errNotPlain)
 	}
 	return nil
