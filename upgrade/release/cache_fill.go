@@ -84,6 +84,8 @@ type filler struct {
 	at    int64 // offset of the next byte for the reader
 	kept  int64 // how much of it was in the part at first
 	total int64
+
+	broken bool // the source has failed
 }
 
 // checkSpace gives up keeping where there may not be room for the reader's
@@ -123,8 +125,11 @@ func (f *filler) Read(b []byte) (int, error) {
 			return n, err
 		}
 	}
-	if errors.Is(err, io.EOF) || f.at == f.total {
+	switch {
+	case f.at == f.total, f.total < 0 && errors.Is(err, io.EOF):
 		f.finish(true)
+	case err != nil:
+		f.broken = true
 	}
 	return n, err
 }
@@ -159,9 +164,10 @@ func (f *filler) Close() error {
 		return nil
 	}
 	if f.part != nil {
-		// A part to which the source has nothing to add is not worth keeping
-		// unless it is complete: it would be handed out again and again.
-		f.finish(f.at == f.total || (f.total < 0 && f.at == f.kept && f.kept > 0))
+		// Of a file whose size is not known, the reader may have had all and
+		// found it wrong: unless it was the source that ended, what there is
+		// would be handed out again and again.
+		f.finish(f.at == f.total || (f.total < 0 && !f.broken))
 	}
 	err := f.body.Close()
 	f.body = nil

@@ -28,6 +28,7 @@ const (
 	// before this one does not wait for it any more.
 	partPatience = 3 * time.Second
 	partPoll     = 50 * time.Millisecond
+	partMode     = 0o600
 )
 
 // part is an entry on its way into the cache. Whoever writes it holds its
@@ -53,7 +54,7 @@ func partPath(digest string) string {
 
 var (
 	errPresent = errors.New("another process has put it in")
-	errBusy    = errors.New("another process writes it and makes no progress")
+	errBusy    = errors.New("another process has it and makes no progress")
 )
 
 // beginPart takes up the part of digest, waiting while another process makes
@@ -81,7 +82,7 @@ func (p *part) acquire(ctx context.Context) (*os.File, error) {
 	grown, size := time.Now(), int64(-1)
 	for {
 		f, err := p.try()
-		if !errors.Is(err, errBusy) && !errors.Is(err, errNotPlain) {
+		if !errors.Is(err, errBusy) {
 			return f, err
 		}
 		if _, err := p.root.Lstat(entryPath(p.digest)); err == nil {
@@ -99,10 +100,17 @@ func (p *part) acquire(ctx context.Context) (*os.File, error) {
 	}
 }
 
-// try opens and locks the part, which is errBusy if another has it and
-// errNotPlain if it is not, or not any more, what such a file is.
+// try opens and locks the part, which is errBusy if another has it, or has
+// just made an entry of it.
 func (p *part) try() (*os.File, error) {
-	f, err := p.root.OpenFile(p.name, os.O_RDONLY|os.O_CREATE|openNoWait, 0o600)
+	// What another user may have put there, which writing to the part would
+	// change, loses the name that is in the way and nothing else.
+	if info, err := p.root.Lstat(p.name); err == nil && !exclusive(info) {
+		if err := p.root.Remove(p.name); err != nil {
+			return nil, err
+		}
+	}
+	f, err := p.root.OpenFile(p.name, os.O_RDONLY|os.O_CREATE|openNoWait, partMode)
 	if err != nil {
 		return nil, err
 	}
@@ -120,19 +128,22 @@ func (p *part) try() (*os.File, error) {
 }
 
 // same checks that f is still what the part's name stands for, and that
-// writing to it changes nothing else: another user could have put a link to
-// a file of this one there.
+// writing to it changes nothing else.
 func (p *part) same(f *os.File) error {
 	named, err1 := p.root.Lstat(p.name)
 	info, err2 := f.Stat()
 	if err := errors.Join(err1, err2); err != nil || !os.SameFile(named, info) || !exclusive(info) {
-		return fmt.Errorf("%s: %w that this user alone has written: remove it", p.name, errNotPlain)
+		return fmt.Errorf("%s: %w", p.name, errBusy)
 	}
 	return nil
 }
 
 // takeUp reads what is there already.
 func (p *part) takeUp(ctx context.Context) (err error) {
+	// Who was killed just before the commit has left it unwritable.
+	if err := p.lock.Chmod(partMode); err != nil {
+		return err
+	}
 	if p.w, err = p.root.OpenFile(p.name, os.O_WRONLY|os.O_APPEND|openNoWait, 0); err != nil {
 		return err
 	}
@@ -149,6 +160,9 @@ func (p *part) takeUp(ctx context.Context) (err error) {
 func (p *part) write(data []byte) error {
 	if p.size+int64(len(data)) > p.cache.cfg.MaxBytes {
 		return fmt.Errorf("%w: the entry has more than the %d bytes of the cache", errTooLarge, p.cache.cfg.MaxBytes)
+	}
+	if err := failpoint.Hit("cache.part"); err != nil {
+		return err
 	}
 	n, err := p.w.Write(data)
 	p.sum.Write(data[:n])

@@ -17,9 +17,9 @@ func guarded(info fs.FileInfo) bool {
 	return ok && (int(stat.Uid) == os.Geteuid() || stat.Uid == 0) && info.Mode().Perm()&0o022 == 0
 }
 
-// exclusive reports whether the file is this user's, unreadable for others and
-// has no other name: writing to it changes nothing else.
+// exclusive reports whether the file is a plain one of this user, which nobody
+// else can write to, with no other name: writing to it changes nothing else.
 func exclusive(info fs.FileInfo) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
-	return ok && int(stat.Uid) == os.Geteuid() && stat.Nlink == 1 && info.Mode() == 0o600
+	return ok && int(stat.Uid) == os.Geteuid() && stat.Nlink == 1 && info.Mode().IsRegular() && info.Mode().Perm()&0o022 == 0
 }

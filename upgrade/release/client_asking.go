@@ -58,8 +58,15 @@ func asking[T any](ctx context.Context, src Source, do func(Source) (T, error)) 
 	return do(fresh)
 }
 
+// mayResume tells whether a source hands out the beginning of a file that an
+// earlier reader has left, which nobody has verified.
+func mayResume(src Source) bool {
+	_, ok := src.(keeper)
+	return ok
+}
+
 func outdated(err error) bool {
-	for _, cause := range []error{ErrUntrusted, ErrExpired, ErrReplay, ErrNotFound, ErrDigest} {
+	for _, cause := range []error{ErrUntrusted, ErrExpired, ErrReplay, ErrNotFound, ErrDigest, errTooLarge} {
 		if errors.Is(err, cause) {
 			return true
 		}
