@@ -72,6 +72,9 @@ func (c *Cache) Keep(name string, data []byte) (kept bool) {
 	if checkPath(name) != nil || contentDigest(name) != "" || name == indexPath+signatureSuffix || c.cfg.Pull == PullNever {
 		return false
 	}
+	if c.holds(path.Join(c.index, name), data) {
+		return true
+	}
 	err := c.keep(path.Join(c.index, name), data)
 	if err == nil && name == indexPath {
 		err = c.forgetSignatures(sha256Hex(data))
@@ -82,6 +85,26 @@ func (c *Cache) Keep(name string, data []byte) (kept bool) {
 	return err == nil
 }
 
+// holds spares the disk: the same index is kept again and again.
+func (c *Cache) holds(name string, data []byte) bool {
+	root, err := c.root()
+	if err != nil {
+		return false
+	}
+	defer func() { _ = root.Close() }()
+	f, info, err := openPlain(root, name)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }()
+	if info.Size() != int64(len(data)) {
+		return false
+	}
+	there := make([]byte, len(data))
+	_, err = io.ReadFull(f, there)
+	return err == nil && bytes.Equal(there, data)
+}
+
 func (c *Cache) keep(name string, data []byte) error {
 	if err := c.makeDirs(path.Dir(name)); err != nil {
 		return err
@@ -90,10 +113,8 @@ func (c *Cache) keep(name string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	if !holds(root, name, data) {
-		err = c.write(root, name, data)
-		tidy(root, path.Dir(name), atomicfile.TempPrefix, "")
-	}
+	err = c.write(root, name, data)
+	tidy(root, path.Dir(name), atomicfile.TempPrefix, "")
 	return errors.Join(err, root.Close())
 }
 
@@ -106,21 +127,6 @@ func (c *Cache) forgetSignatures(current string) error {
 	mine := indexSignaturePath(current)
 	tidy(root, path.Join(c.index, path.Dir(mine)), "", path.Base(mine))
 	return root.Close()
-}
-
-// holds spares the disk: under PullAlways the same index is kept again and
-// again.
-func holds(root *os.Root, name string, data []byte) bool {
-	f, info, err := openPlain(root, name)
-	if err != nil {
-		return false
-	}
-	defer func() { _ = f.Close() }()
-	if info.Size() != int64(len(data)) {
-		return false
-	}
-	there, err := io.ReadAll(io.LimitReader(f, int64(len(data))))
-	return err == nil && bytes.Equal(there, data)
 }
 
 // write is atomicfile.Write inside a root.

@@ -42,6 +42,8 @@ type Client struct {
 
 	mu    sync.Mutex
 	state trustState // what this client has accepted, also without a file
+
+	parsed parsedIndex
 }
 
 // NewClient checks the configuration and reads nothing.
@@ -77,7 +79,8 @@ func (c *Client) index(ctx context.Context, src Source) (*Index, error) {
 	if err != nil {
 		return nil, err
 	}
-	x, err := ParseIndex(raw)
+	digest := sha256Hex(raw)
+	x, err := c.parsed.index(raw, digest)
 	if err != nil {
 		return nil, fmt.Errorf("%s in %s is signed, but cannot be used: %w", indexPath, src, err)
 	}
@@ -86,7 +89,6 @@ func (c *Client) index(ctx context.Context, src Source) (*Index, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	digest := sha256Hex(raw)
 	if err := c.remember(x, digest); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package release
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -103,10 +104,12 @@ func readSmall(ctx context.Context, src Source, path string, limit int64) (data 
 	if total > limit {
 		return nil, fmt.Errorf("%w: %s has %d bytes, at most %d are read", errTooLarge, path, total, limit)
 	}
-	data, err = io.ReadAll(io.LimitReader(body, limit+1))
-	if err != nil {
+	var buf bytes.Buffer
+	buf.Grow(int(max(total, 0)) + bytes.MinRead) // at most limit and a bit
+	if _, err := buf.ReadFrom(io.LimitReader(body, limit+1)); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	data = buf.Bytes()
 	if int64(len(data)) > limit {
 		return nil, fmt.Errorf("%w: %s has more than %d bytes", errTooLarge, path, limit)
 	}
