@@ -48,23 +48,34 @@ func measureCacheCheck(ctx context.Context, b *bench) (figure, error) {
 	}
 	filled := asked.Load()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	round := &series{what: fmt.Sprintf("%d checks with IfNotPresent, GOMAXPROCS 1", checksARound), unit: "s"}
+	spent := &series{what: fmt.Sprintf("%d checks with IfNotPresent: processor time", checksARound), unit: "s"}
+	round := &series{what: "of the same: by the clock", unit: "s"}
 	for range b.times(11, 3) {
 		began := time.Now()
+		before, err := processorTime()
+		if err != nil {
+			return figure{}, err
+		}
 		for range checksARound {
 			if found, err := client.Resolve(ctx, checkedVersion); err != nil || found != pin {
 				return figure{}, fmt.Errorf("want the pin %s, found %s: %w", pin, found, err)
 			}
 		}
+		after, err := processorTime()
+		if err != nil {
+			return figure{}, err
+		}
 		round.addTime(time.Since(began))
+		spent.addTime(after - before)
 	}
 	if n := asked.Load() - filled; n > 0 {
 		return figure{}, fmt.Errorf("want no request once the cache is filled, found %d", n)
 	}
 	return figure{
-		Measures: measures(round),
-		Verdicts: []verdict{within(fmt.Sprintf("%d checks, median", checksARound), "s", round.median(), checkTarget)},
+		Measures: measures(spent, round),
+		Verdicts: []verdict{within(fmt.Sprintf("%d checks, processor time, median", checksARound), "s", spent.median(), checkTarget)},
 		Notes: []string{
+			"GOMAXPROCS is 1; other processes on the same cores add to the clock and not to the processor time",
 			fmt.Sprintf("a check reads the kept index of %d releases and its signature, verifies it, compares it with trust.json and its expiry, and resolves a version to its pin", checkReleases),
 			"the parsed form of an index whose bytes are the same is remembered, its verification is not",
 		},

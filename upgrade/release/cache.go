@@ -34,7 +34,7 @@ const (
 	PullNever PullPolicy = "Never"
 )
 
-// ErrNotCached: the cache does not have it, and must not ask for it.
+// ErrNotCached means that the cache lacks a file and must not ask for it.
 var ErrNotCached = errors.New("not in the cache")
 
 // CacheConfig configures a Cache. Dir and Source are required.
@@ -187,6 +187,7 @@ func (c *Cache) notCached(name string, cause error) error {
 // what to do instead.
 func (c *Cache) Fresh() (Source, error) {
 	switch c.cfg.Pull {
+	case PullAlways:
 	case PullIfNotPresent:
 		fresh := *c
 		fresh.cfg.Pull = PullAlways

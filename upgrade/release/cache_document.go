@@ -172,7 +172,7 @@ func tidy(root *os.Root, dir, prefix, spare string) {
 // makeDirs makes the cache's directory and those of name below it, with the
 // mode of the first.
 func (c *Cache) makeDirs(name string) error {
-	if err := os.MkdirAll(c.cfg.Dir, 0o755); err != nil {
+	if err := os.MkdirAll(c.cfg.Dir, 0o755); err != nil { //nolint:gosec // agents of other users may read what anyone could download
 		return err
 	}
 	root, err := c.root()

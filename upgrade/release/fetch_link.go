@@ -28,7 +28,7 @@ func (d *download) link(ctx context.Context, dst string) (done bool, err error) 
 	// Not the name of a download, which is written to: a link must not be.
 	linked := temporaryName(dst)
 	if l.LinkTo(blobPath(d.platform.SHA256), linked) != nil {
-		return false, nil // reading tells what is wrong
+		return false, nil //nolint:nilerr // reading tells what is wrong
 	}
 	d.progress(0, d.platform.Size)
 	same, err := d.isBinary(ctx, linked)

@@ -38,7 +38,7 @@ func repository(t *testing.T, key string, dir string, versions ...string) map[st
 	}
 	for i, version := range versions {
 		binary := filepath.Join(t.TempDir(), "program")
-		if err := os.WriteFile(binary, noise(uint64(i), largeSize), 0o600); err != nil {
+		if err := os.WriteFile(binary, noise(byte(i), largeSize), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		_, err := r.Publish(context.WithoutCancel(t.Context()), release.Release{
@@ -79,9 +79,9 @@ func readTree(t *testing.T, dir string) map[string][]byte {
 
 // noise returns the same bytes for the same seed, and never a run of them
 // twice: a file that is put together wrongly is another file.
-func noise(seed uint64, size int) []byte {
+func noise(seed byte, size int) []byte {
 	var key [32]byte
-	key[0] = byte(seed)
+	key[0] = seed
 	data := make([]byte, size)
 	_, _ = rand.NewChaCha8(key).Read(data) // documented never to fail
 	return data

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"testing"
 
 	"github.com/perennial-go/perennial/upgrade/release"
@@ -50,8 +51,7 @@ func TestSourceFollows(t *testing.T, serve func(t *testing.T, files map[string][
 		}
 		replace(map[string][]byte{"index.json": becomes})
 		rest, err := io.ReadAll(body)
-		got = append(got, rest...)
-		if err == nil && !bytes.Equal(got, was) {
+		if err == nil && !bytes.Equal(slices.Concat(got, rest), was) {
 			t.Error("the file was put together from two")
 		}
 		if err = errors.Join(err, body.Close()); err != nil {
