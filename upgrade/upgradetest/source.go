@@ -49,12 +49,11 @@ func TestSource(t *testing.T, serve func(t *testing.T, files map[string][]byte) 
 		{"the name shows no credentials", (*contract).name},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			c := &contract{source: serve(t, files), files: files}
+			// The server still runs afterwards: its end would end what the
+			// source has left behind.
 			before := runtime.NumGoroutine()
-			// Servers are stopped when the inner test ends, so that only
-			// what the source has left behind is still there.
-			t.Run("source", func(t *testing.T) {
-				test.run(&contract{source: serve(t, files), files: files}, t)
-			})
+			test.run(c, t)
 			waittest.Until(t, "the source has ended its goroutines", func() bool { return runtime.NumGoroutine() <= before })
 		})
 	}
