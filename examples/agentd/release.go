@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -13,6 +14,7 @@ func newReleaseCommand() *cobra.Command {
 		"  agentd release build --key keys/release.key --repo repo --version 1.1.0 ./agentd",
 		newReleaseBuildCommand(),
 		newReleaseListCommand(),
+		newReleasePullCommand(),
 		newReleaseYankCommand(),
 		newReleaseRefreshCommand(),
 	)
@@ -44,17 +46,19 @@ const programName = "agentd"
 
 // reader opens a repository for reading.
 type reader struct {
-	repo, trust, name string
+	repository
+
+	trust, name string
 }
 
 func (r *reader) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&r.repo, "repo", "", "repository: a `directory` or an http(s) URL")
+	r.repository.add(cmd)
 	cmd.Flags().StringVar(&r.trust, "trust", "", "public key `file` of the publisher")
 	cmd.Flags().StringVar(&r.name, "name", programName, "`name` of the program")
 }
 
-func (r *reader) open() (release.Source, release.Trust, error) {
-	source, err := release.NewSource(r.repo)
+func (r *reader) open(logger *slog.Logger) (release.Source, release.Trust, error) {
+	source, err := r.repository.open(logger)
 	if err != nil {
 		return nil, release.Trust{}, err
 	}
@@ -63,7 +67,7 @@ func (r *reader) open() (release.Source, release.Trust, error) {
 }
 
 func (r *reader) client() (*release.Client, error) {
-	source, trust, err := r.open()
+	source, trust, err := r.open(nil)
 	if err != nil {
 		return nil, err
 	}

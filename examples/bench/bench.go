@@ -30,6 +30,7 @@ func sections() []section {
 		{"supervisor", "memory of the process that stays while agentd is replaced", measureSupervisor},
 		{"config", "a changed document until OnChange, against a raw etcd watch", measureConfig},
 		{"stage", "download and check of 64 MiB, against curl and sha256sum", measureStage},
+		{"cachecheck", "looks at what a cache has kept, without network, on one core", measureCacheCheck},
 		{"plugin", "round trip of a plugin's Execute, against plain gRPC", measurePlugin},
 	}
 }

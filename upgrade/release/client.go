@@ -42,6 +42,8 @@ type Client struct {
 
 	mu    sync.Mutex
 	state trustState // what this client has accepted, also without a file
+
+	parsed parsedIndex
 }
 
 // NewClient checks the configuration and reads nothing.
@@ -68,27 +70,29 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 // error wraps ErrUntrusted, ErrReplay, ErrExpired, ErrNotFound or ErrNoSpace
 // where one of them is the cause.
 func (c *Client) Index(ctx context.Context) (*Index, error) {
-	x, err := c.index(ctx)
+	x, err := asking(ctx, c.cfg.Source, func(src Source) (*Index, error) { return c.index(ctx, src) })
 	return x, wrap("read index of", c.cfg.Name, err)
 }
 
-func (c *Client) index(ctx context.Context) (*Index, error) {
-	raw, err := readIndex(ctx, c.cfg.Source, c.cfg.Trust)
+func (c *Client) index(ctx context.Context, src Source) (*Index, error) {
+	raw, signature, err := readIndex(ctx, src, c.cfg.Trust)
 	if err != nil {
 		return nil, err
 	}
-	x, err := ParseIndex(raw)
+	digest := sha256Hex(raw)
+	x, err := c.parsed.index(raw, digest)
 	if err != nil {
-		return nil, fmt.Errorf("%s in %s is signed, but cannot be used: %w", indexPath, c.cfg.Source, err)
+		return nil, fmt.Errorf("%s in %s is signed, but cannot be used: %w", indexPath, src, err)
 	}
 	if x.Name != c.cfg.Name {
-		return nil, fmt.Errorf("%w: wanted the index of %s, %s holds the signed index of %s: give the repository of %s, or, if %s is meant, its name (--name)", ErrUntrusted, c.cfg.Name, c.cfg.Source, x.Name, c.cfg.Name, x.Name)
+		return nil, fmt.Errorf("%w: wanted the index of %s, %s holds the signed index of %s: give the repository of %s, or, if %s is meant, its name (--name)", ErrUntrusted, c.cfg.Name, src, x.Name, c.cfg.Name, x.Name)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.remember(x, sha256Hex(raw)); err != nil {
+	if err := c.remember(x, digest); err != nil {
 		return nil, err
 	}
+	keep(src, document{indexSignaturePath(digest), signature}, document{indexPath, raw})
 	return x, nil
 }
 
@@ -124,15 +128,18 @@ func (c *Client) Resolve(ctx context.Context, version string) (Pin, error) {
 	if _, err := ParseVersion(version); err != nil {
 		return Pin{}, wrap("resolve version", version, err)
 	}
-	x, err := c.index(ctx)
+	pin, err := asking(ctx, c.cfg.Source, func(src Source) (Pin, error) {
+		x, err := c.index(ctx, src)
+		if err != nil {
+			return Pin{}, err
+		}
+		e, err := x.Find(version)
+		return e.Pin(), err
+	})
 	if err != nil {
 		return Pin{}, wrap("resolve version", version, err)
 	}
-	e, err := x.Find(version)
-	if err != nil {
-		return Pin{}, wrap("resolve version", version, err)
-	}
-	return e.Pin(), nil
+	return pin, nil
 }
 
 // Manifest fetches the manifest that pin names. The pin must be the one that
@@ -140,15 +147,18 @@ func (c *Client) Resolve(ctx context.Context, version string) (Pin, error) {
 // signed for this program and that version. The raw bytes and the signature
 // are returned so that they can be kept beside the binary.
 func (c *Client) Manifest(ctx context.Context, pin Pin) (m *Manifest, raw, signature []byte, err error) {
-	m, raw, signature, err = c.manifest(ctx, pin)
+	_, err = asking(ctx, c.cfg.Source, func(src Source) (_ struct{}, err error) {
+		m, raw, signature, err = c.manifest(ctx, src, pin)
+		return struct{}{}, err
+	})
 	return m, raw, signature, wrap("read manifest of", c.cfg.Name+" "+pin.Version, err)
 }
 
-func (c *Client) manifest(ctx context.Context, pin Pin) (m *Manifest, raw, signature []byte, err error) {
+func (c *Client) manifest(ctx context.Context, src Source, pin Pin) (m *Manifest, raw, signature []byte, err error) {
 	if err := pin.Validate(); err != nil {
 		return nil, nil, nil, err
 	}
-	x, err := c.index(ctx)
+	x, err := c.index(ctx, src)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -159,17 +169,17 @@ func (c *Client) manifest(ctx context.Context, pin Pin) (m *Manifest, raw, signa
 	if e.Pin() != pin {
 		return nil, nil, nil, fmt.Errorf("%w: the order pins %s, the signed index lists %s: resolve the version again and order that", ErrDigest, pin, e.Pin())
 	}
-	raw, err = readSmall(ctx, c.cfg.Source, manifestPath(e.Manifest), e.Size)
+	raw, err = readSmall(ctx, src, manifestPath(e.Manifest), e.Size)
 	if errors.Is(err, errTooLarge) {
-		return nil, nil, nil, fmt.Errorf("%w: the manifest of %s in %s is not the one in the signed index: %w", ErrDigest, pin.Version, c.cfg.Source, err)
+		return nil, nil, nil, fmt.Errorf("%w: the manifest of %s in %s is not the one in the signed index: %w", ErrDigest, pin.Version, src, err)
 	}
 	if err != nil {
-		return nil, nil, nil, absent(err, c.cfg.Source)
+		return nil, nil, nil, absent(err, src)
 	}
 	if got := sha256Hex(raw); got != e.Manifest {
-		return nil, nil, nil, fmt.Errorf("%w: the manifest of %s in %s is sha256:%s (%d bytes), the signed index lists sha256:%s (%d bytes): the repository is damaged or altered; publish the release again", ErrDigest, pin.Version, c.cfg.Source, got, len(raw), e.Manifest, e.Size)
+		return nil, nil, nil, fmt.Errorf("%w: the manifest of %s in %s is sha256:%s (%d bytes), the signed index lists sha256:%s (%d bytes): the repository is damaged or altered; publish the release again", ErrDigest, pin.Version, src, got, len(raw), e.Manifest, e.Size)
 	}
-	signature, err = readSignature(ctx, c.cfg.Source, manifestPath(e.Manifest)+signatureSuffix)
+	signature, err = readSignature(ctx, src, manifestPath(e.Manifest)+signatureSuffix)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -177,6 +187,7 @@ func (c *Client) manifest(ctx context.Context, pin Pin) (m *Manifest, raw, signa
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	keep(src, document{manifestPath(e.Manifest) + signatureSuffix, signature})
 	return m, raw, signature, nil
 }
 
@@ -188,46 +199,47 @@ const indexAttempts = 3
 // bytes lies under their digest by then. Repositories laid out by hand have
 // index.json.minisig alone, which is replaced a moment later: hence the
 // attempts.
-func readIndex(ctx context.Context, src Source, trust Trust) ([]byte, error) {
+func readIndex(ctx context.Context, src Source, trust Trust) (raw, signature []byte, err error) {
 	wait := backoff.Backoff{Min: 50 * time.Millisecond, Max: 500 * time.Millisecond}
 	for attempt := 1; ; attempt++ {
-		raw, err := readSmall(ctx, src, indexPath, MaxIndexSize)
+		raw, err = readSmall(ctx, src, indexPath, MaxIndexSize)
 		if err != nil {
-			return nil, absent(err, src)
+			return nil, nil, absent(err, src)
 		}
-		err = verifyIndex(ctx, src, trust, raw)
+		signature, err = verifyIndex(ctx, src, trust, raw)
 		if err == nil {
-			return raw, nil
+			return raw, signature, nil
 		}
 		if attempt == indexAttempts || !errors.Is(err, ErrUntrusted) {
-			return nil, err
+			return nil, nil, err
 		}
 		if err := wait.Wait(ctx); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 }
 
-// verifyIndex tries the signature beside the index, then the one under its
-// digest. When neither will do, the error is about the first that was found.
-func verifyIndex(ctx context.Context, src Source, trust Trust, raw []byte) error {
+// verifyIndex returns the signature that is good: the one beside the index, or
+// the one under its digest. When neither will do, the error is about the first
+// that was found.
+func verifyIndex(ctx context.Context, src Source, trust Trust, raw []byte) (signature []byte, err error) {
 	var first error
 	for _, path := range []string{indexPath + signatureSuffix, indexSignaturePath(sha256Hex(raw))} {
-		signature, err := readSignature(ctx, src, path)
+		signature, err = readSignature(ctx, src, path)
 		if err == nil {
 			err = trust.Verify(raw, signature)
 		}
 		if err == nil {
-			return nil
+			return signature, nil
 		}
 		if first == nil || errors.Is(first, fs.ErrNotExist) && !errors.Is(err, fs.ErrNotExist) {
 			first = err
 		}
 		if !errors.Is(err, ErrUntrusted) {
-			return err
+			return nil, err
 		}
 	}
-	return fmt.Errorf("%s in %s: %w", indexPath, src, first)
+	return nil, fmt.Errorf("%s in %s: %w", indexPath, src, first)
 }
 
 // readSignature treats an absent signature as what it is: unsigned data.

@@ -4,7 +4,8 @@
 // A [Manifest] describes a release and is signed once and for all; the signed
 // [Index] of a repository lists releases under a sequence that only grows. A
 // [Pin] names one release for ever. [Trust] holds the keys that count. A
-// [Client] reads a repository through a [Source] and trusts neither; a
+// [Client] reads a repository through a [Source] and trusts neither, also not
+// a [Cache] between the two; a
 // [Repository] publishes into one. A [Policy] says which releases a host
 // takes.
 //

@@ -21,7 +21,9 @@ const unverifiedSuffix = ".unverified"
 
 const fetchChunk = 256 << 10
 
-// Fetch downloads this platform's binary to dst, mode 0600. Bytes arrive in
+// Fetch downloads this platform's binary to dst, mode 0600. Where a Cache has
+// it, dst may become a hard link to it instead, mode 0555, which nobody may
+// write to. Bytes arrive in
 // dst + ".unverified", which is renamed only once size and digest are the
 // signed ones; what an interrupted call left there is resumed. progress may
 // be nil; it is called from this goroutine after each chunk, so it should be
@@ -47,9 +49,12 @@ func (c *Client) fetch(ctx context.Context, m *Manifest, dst string, progress fu
 		progress = func(int64, int64) {}
 	}
 	d := &download{source: c.cfg.Source, platform: p, path: dst + unverifiedSuffix, progress: progress}
+	if done, err := d.link(ctx, dst); done || err != nil {
+		return err
+	}
 	resumed, err := d.run(ctx)
-	if resumed && errors.Is(err, ErrDigest) {
-		// What lay there was of something else, or was damaged.
+	if errors.Is(err, ErrDigest) && (resumed || mayResume(d.source)) {
+		// What lay here or there was of something else, or was damaged.
 		_, err = d.run(ctx)
 	}
 	if err != nil {

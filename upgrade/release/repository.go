@@ -203,7 +203,7 @@ func (r *Repository) load(ctx context.Context, name string) (*Index, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, err := readIndex(ctx, src, r.cfg.Trust)
+	raw, _, err := readIndex(ctx, src, r.cfg.Trust)
 	if errors.Is(err, ErrNotFound) {
 		return &Index{Schema: Schema, Name: name}, nil
 	}

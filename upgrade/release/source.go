@@ -1,6 +1,7 @@
 package release
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -41,16 +42,37 @@ type Source interface {
 	String() string
 }
 
-// NewSource returns the source for a location: a directory, a file:// URL,
-// or an http:// or https:// URL. Nothing is read yet.
+// SourceConfig says where a repository is and what it takes to read it.
+type SourceConfig struct {
+	// Location is a directory, a file:// URL, or an http:// or https:// URL.
+	Location string
+	// HTTP is for a location on a web server; its URL is not used.
+	HTTP HTTPConfig
+}
+
+// NewSource returns the source for a location, with defaults for all else:
+// see SourceConfig. Nothing is read yet.
 func NewSource(location string) (Source, error) {
+	return OpenSource(SourceConfig{Location: location})
+}
+
+// OpenSource returns the source for a configuration. Of the repository
+// nothing is read yet. Files of a configuration that the location has no use
+// for are an error: what they were to protect would not be protected.
+func OpenSource(cfg SourceConfig) (Source, error) {
+	location := cfg.Location
 	scheme, rest, ok := strings.Cut(location, "://")
+	scheme = strings.ToLower(scheme)
+	if h := cfg.HTTP; (!ok || scheme == "file") && h.CAFile+h.CertFile+h.KeyFile+h.AuthFile != "" {
+		return nil, fmt.Errorf("repository %q: a CA, client certificate or authorization file is for an https:// URL: leave it out, or give such a URL", location)
+	}
 	if !ok {
 		return NewDir(location)
 	}
-	switch strings.ToLower(scheme) {
+	switch scheme {
 	case "http", "https":
-		return NewHTTP(HTTPConfig{URL: location})
+		cfg.HTTP.URL = location
+		return NewHTTP(cfg.HTTP)
 	case "file":
 		u, err := url.Parse(location)
 		if err != nil || (u.Host != "" && u.Host != "localhost") {
@@ -82,10 +104,12 @@ func readSmall(ctx context.Context, src Source, path string, limit int64) (data 
 	if total > limit {
 		return nil, fmt.Errorf("%w: %s has %d bytes, at most %d are read", errTooLarge, path, total, limit)
 	}
-	data, err = io.ReadAll(io.LimitReader(body, limit+1))
-	if err != nil {
+	var buf bytes.Buffer
+	buf.Grow(int(max(total, 0)) + bytes.MinRead) // at most limit and a bit
+	if _, err := buf.ReadFrom(io.LimitReader(body, limit+1)); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	data = buf.Bytes()
 	if int64(len(data)) > limit {
 		return nil, fmt.Errorf("%w: %s has more than %d bytes", errTooLarge, path, limit)
 	}

@@ -22,6 +22,21 @@ type HTTPConfig struct {
 	URL string
 	// TLS is the client's TLS configuration; nil means the system's roots.
 	TLS *tls.Config
+	// CAFile holds the PEM certificates of the authorities that may vouch
+	// for an https server, in place of the system's.
+	CAFile string
+	// CertFile and KeyFile hold the client certificate, with its chain, and
+	// its private key, in PEM form. Others than its owner must not be able to
+	// read the key: mode 0600. They are shown to the host of URL only.
+	CertFile, KeyFile string
+	// AuthFile holds the value of the Authorization header in one line, such
+	// as "Bearer TOKEN", mode 0600. It is sent over https and to the host
+	// and port of URL only, whatever the server redirects to, and is never
+	// shown.
+	//
+	// All four files are read by NewHTTP, to find mistakes early, and again
+	// for each connection, so that they can be replaced at any time.
+	AuthFile string
 	// StallTimeout is how long a connection may take to answer, and then to
 	// deliver StallTimeout × MinRate bytes, before it is given up and
 	// resumed on a new one; default 30 s.
@@ -30,14 +45,19 @@ type HTTPConfig struct {
 	// as stalled; default 512.
 	MinRate int64
 	// Attempts is how many connections in a row may fail without progress;
-	// default 5.
+	// default 5. Between them lie pauses that grow from 0.1 s to 5 s, each
+	// of a random length in the half below that bound.
 	Attempts int
+	// MaxRetryAfter bounds what a server may add to a pause by a Retry-After
+	// header; default 1 min.
+	MaxRetryAfter time.Duration
 }
 
 // HTTP reads a repository from a web server that serves plain files. It
 // resumes broken transfers where the server allows ranges, and skips what it
-// has where it does not. Proxies are taken from the environment. It follows
-// redirects, but not from https to http.
+// has where it does not. Proxies are taken from the environment
+// (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), as they were at the first request. It
+// follows redirects, but not from https to http.
 //
 // The server and everything between is untrusted; TLS is welcome and not
 // needed for integrity.
@@ -47,11 +67,14 @@ type HTTP struct {
 	stall    time.Duration
 	window   int64
 	attempts int
+
+	maxRetryAfter time.Duration
 }
 
 const maxRedirects = 5
 
-// NewHTTP checks the configuration. It connects to nothing.
+// NewHTTP checks the configuration and that its files can be read. It
+// connects to nothing.
 func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
 	base, err := url.Parse(cfg.URL)
 	if err != nil {
@@ -61,31 +84,22 @@ func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
 	if (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" || base.RawQuery != "" || base.Fragment != "" {
 		return nil, fmt.Errorf("repository URL %s: want http://host/path or https://host/path, without query or fragment", base.Redacted())
 	}
-	if cfg.StallTimeout < 0 || cfg.MinRate < 0 || cfg.Attempts < 0 {
-		return nil, errors.New("repository: StallTimeout, MinRate and Attempts must not be negative")
+	if cfg.StallTimeout < 0 || cfg.MinRate < 0 || cfg.Attempts < 0 || cfg.MaxRetryAfter < 0 {
+		return nil, errors.New("repository: StallTimeout, MinRate, Attempts and MaxRetryAfter must not be negative")
+	}
+	access, err := newHTTPAccess(cfg, base)
+	if err != nil {
+		return nil, err
 	}
 	stall := cmp.Or(cfg.StallTimeout, 30*time.Second)
 	rate := cmp.Or(cfg.MinRate, 512)
 	return &HTTP{
-		base:     base,
-		stall:    stall,
-		window:   max(1, int64(float64(rate)*stall.Seconds())),
-		attempts: cmp.Or(cfg.Attempts, 5),
-		client: &http.Client{
-			Transport: &http.Transport{
-				Proxy:           http.ProxyFromEnvironment,
-				TLSClientConfig: cfg.TLS.Clone(),
-				// An upgrade makes a handful of requests and then none for
-				// weeks: idle connections would be kept for nothing.
-				DisableKeepAlives: true,
-				// Transparent decompression would undo byte ranges and the
-				// bounds on what is read.
-				DisableCompression:     true,
-				MaxResponseHeaderBytes: 64 << 10,
-				ForceAttemptHTTP2:      true,
-			},
-			CheckRedirect: checkRedirect,
-		},
+		base:          base,
+		stall:         stall,
+		window:        max(1, int64(float64(rate)*stall.Seconds())),
+		attempts:      cmp.Or(cfg.Attempts, 5),
+		maxRetryAfter: cmp.Or(cfg.MaxRetryAfter, time.Minute),
+		client:        &http.Client{Transport: access, CheckRedirect: checkRedirect},
 	}, nil
 }
 
@@ -166,7 +180,7 @@ func checkStatus(resp *http.Response, u *url.URL) error {
 	case code == http.StatusUnauthorized, code == http.StatusForbidden:
 		return permanent{fmt.Errorf("%w: %w: give an address with credentials that may read it", err, fs.ErrPermission)}
 	case code == http.StatusRequestTimeout, code == http.StatusTooManyRequests, code >= 500:
-		return err
+		return busy{err, retryAfter(resp, time.Now())}
 	}
 	return permanent{err}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -34,6 +35,7 @@ type httpReader struct {
 	watchdog *watchdog
 	failures int
 	progress int64 // bytes since the last failure
+	end      error // what every Read returns from now on
 }
 
 // Read implements io.Reader.
@@ -42,6 +44,9 @@ func (r *httpReader) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	for {
+		if r.end != nil {
+			return 0, r.end
+		}
 		if r.total >= 0 && r.offset >= r.total {
 			return 0, io.EOF
 		}
@@ -65,6 +70,7 @@ func (r *httpReader) Read(p []byte) (int, error) {
 			continue
 		}
 		if err := r.connect(fmt.Errorf("GET %s broke off at byte %d: %w", r.url.Redacted(), r.offset, err)); err != nil {
+			r.end = err
 			return 0, err
 		}
 	}
@@ -72,6 +78,11 @@ func (r *httpReader) Read(p []byte) (int, error) {
 
 // Close implements io.Closer.
 func (r *httpReader) Close() error {
+	r.end = fmt.Errorf("GET %s: %w", r.url.Redacted(), fs.ErrClosed)
+	return r.disconnect()
+}
+
+func (r *httpReader) disconnect() error {
 	if r.body == nil {
 		return nil
 	}
@@ -84,7 +95,7 @@ func (r *httpReader) Close() error {
 // connect replaces the connection, the first one (cause is nil) or one that
 // failed. It gives up when the error is final or attempts have run out.
 func (r *httpReader) connect(cause error) error {
-	if err := r.Close(); err != nil && cause == nil {
+	if err := r.disconnect(); err != nil && cause == nil {
 		return err
 	}
 	if r.progress >= minProgress {
@@ -98,7 +109,7 @@ func (r *httpReader) connect(cause error) error {
 			if r.failures >= r.source.attempts {
 				return fmt.Errorf("%w (given up after %d attempts)", cause, r.failures)
 			}
-			if err := wait.Wait(r.ctx); err != nil {
+			if err := backoff.Sleep(r.ctx, r.source.patience(cause, wait.Next())); err != nil {
 				return fmt.Errorf("%w: %w", err, cause)
 			}
 		}

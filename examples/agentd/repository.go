@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/perennial-go/perennial/upgrade/release"
+)
+
+// repository is what every command that reads a repository is told about it.
+type repository struct {
+	location                            string
+	caFile, certFile, keyFile, authFile string
+	cacheDir, pull                      string
+	cacheBytes                          int64
+}
+
+func (r *repository) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&r.location, "repo", "", "repository: a `directory` or an http(s) URL; proxies are taken from HTTPS_PROXY and NO_PROXY")
+	flags.StringVar(&r.caFile, "repo-ca", "", "PEM `file` of the authorities that may vouch for an https repository, instead of the system's")
+	flags.StringVar(&r.certFile, "repo-cert", "", "PEM `file` of the client certificate to show it")
+	flags.StringVar(&r.keyFile, "repo-key", "", "PEM `file` of that certificate's key, mode 0600")
+	flags.StringVar(&r.authFile, "repo-auth-file", "", "`file` with the Authorization header to send it, such as Bearer TOKEN, mode 0600; sent over https to that host alone")
+	flags.StringVar(&r.cacheDir, "cache", "", "`directory` that keeps what was read of the repository; agents of one host may share it")
+	flags.StringVar(&r.pull, "pull", string(release.PullAlways), "`policy` with --cache: Always asks the repository for its index each time, IfNotPresent once what is kept has expired or lacks the version, Never not at all")
+	flags.Int64Var(&r.cacheBytes, "cache-bytes", 0, "`bytes` that the cache may take; 0 is 2 GiB")
+}
+
+// open returns the source. logger may be nil.
+func (r *repository) open(logger *slog.Logger) (release.Source, error) {
+	source, err := release.OpenSource(release.SourceConfig{
+		Location: r.location,
+		HTTP:     release.HTTPConfig{CAFile: r.caFile, CertFile: r.certFile, KeyFile: r.keyFile, AuthFile: r.authFile},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if r.cacheDir == "" {
+		if policy := release.PullPolicy(r.pull); policy != release.PullAlways && policy != "" {
+			return nil, usagef("--pull %s wants --cache, the directory to take it from", r.pull)
+		}
+		return source, nil
+	}
+	return release.NewCache(release.CacheConfig{
+		Dir: r.cacheDir, Source: source, Pull: release.PullPolicy(r.pull), MaxBytes: r.cacheBytes, Logger: logger,
+		Fill: fmt.Sprintf("agentd release pull --repo %s --cache %s VERSION fills it", source, r.cacheDir),
+	})
+}
+
+func newReleasePullCommand() *cobra.Command {
+	var r reader
+	cmd := &cobra.Command{
+		Use:   "pull VERSION",
+		Short: "Fill a cache with a release",
+		Long: `pull fetches the index, the manifest and this platform's binary of VERSION into
+the cache, checked as an agent checks them. Agents and commands with the same
+--repo and --cache and the policy --pull Never or IfNotPresent then need no
+network for it.`,
+		Example: "  agentd release pull --repo https://releases.example.com/agentd --trust release.pub --cache /var/cache/agentd 1.1.0",
+		Args:    takes("VERSION"),
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		pin, err := r.fetch(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		// The cache fails no download that it cannot keep, so it is asked
+		// what it has.
+		r.pull = string(release.PullNever)
+		if _, err := r.fetch(cmd.Context(), args[0]); err != nil {
+			return err
+		}
+		say(cmd.OutOrStdout(), "%s is in %s", pin, r.cacheDir)
+		return nil
+	}
+	r.add(cmd)
+	require(cmd, "repo", "repo")
+	require(cmd, "trust", "keys/release.pub")
+	require(cmd, "cache", "/var/cache/agentd")
+	return cmd
+}
+
+// fetch does what an agent does with a version, and keeps nothing but what
+// the cache does.
+func (r *reader) fetch(ctx context.Context, version string) (pin release.Pin, err error) {
+	client, err := r.client()
+	if err != nil {
+		return pin, err
+	}
+	if pin, err = client.Resolve(ctx, version); err != nil {
+		return pin, err
+	}
+	manifest, _, _, err := client.Manifest(ctx, pin)
+	if err != nil {
+		return pin, err
+	}
+	dir, err := os.MkdirTemp("", "agentd-pull-")
+	if err != nil {
+		return pin, err
+	}
+	return pin, errors.Join(client.Fetch(ctx, manifest, filepath.Join(dir, "binary"), nil), os.RemoveAll(dir))
+}

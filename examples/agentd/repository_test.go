@@ -1,0 +1,64 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+func TestEveryCommandThatReadsARepositoryTakesTheSameFlags(t *testing.T) {
+	var read []string
+	commands(newRoot(), func(cmd *cobra.Command) {
+		if cmd.Flags().Lookup("trust") == nil {
+			return
+		}
+		read = append(read, cmd.Name())
+		for _, flag := range []string{"repo", "repo-ca", "repo-cert", "repo-key", "repo-auth-file", "cache", "pull", "cache-bytes"} {
+			if cmd.Flags().Lookup(flag) == nil {
+				t.Errorf("%s has --trust and no --%s", cmd.CommandPath(), flag)
+			}
+		}
+	})
+	if len(read) < 4 {
+		t.Errorf("only %q read a repository", read)
+	}
+}
+
+// published is a repository of 1.1.0 and the key to trust.
+func published(t *testing.T) (repo, trust string) {
+	t.Helper()
+	dir := t.TempDir()
+	keys, repo := filepath.Join(dir, "keys"), filepath.Join(dir, "repo")
+	agentd(t, "keys", "generate", "--out", keys).ok(t)
+	agentd(t, "release", "build", "--key", filepath.Join(keys, "release.key"), "--repo", repo, "--version", "1.1.0", binary(t, "1.1.0")).ok(t)
+	return repo, filepath.Join(keys, "release.pub")
+}
+
+func TestPulledReleaseNeedsNoRepository(t *testing.T) {
+	repo, trust := published(t)
+	access := []string{"--repo", repo, "--trust", trust, "--cache", filepath.Join(t.TempDir(), "cache")}
+	list := append([]string{"release", "list", "--pull", "Never"}, access...)
+	agentd(t, list...).fails(t, 1, "agentd release pull --repo "+repo)
+	if r := agentd(t, append([]string{"release", "pull", "1.1.0"}, access...)...).ok(t); !strings.Contains(r.stdout, "1.1.0@sha256:") {
+		t.Errorf("pull does not say what it pulled:\n%s", r.stdout)
+	}
+	if err := os.RemoveAll(repo); err != nil {
+		t.Fatal(err)
+	}
+	if r := agentd(t, list...).ok(t); !strings.Contains(r.stdout, "1.1.0") {
+		t.Errorf("from the cache:\n%s", r.stdout)
+	}
+	agentd(t, append([]string{"release", "pull", "--pull", "Never", "1.1.0"}, access...)...).ok(t) // the binary is there as well
+	agentd(t, append([]string{"release", "pull", "9.9.9"}, access...)...).fails(t, 1, "not found")
+}
+
+func TestRepositoryFlagsThatDoNothingAreRefused(t *testing.T) {
+	repo, trust := published(t)
+	list := []string{"release", "list", "--repo", repo, "--trust", trust}
+	agentd(t, append(list, "--pull", "Never")...).fails(t, 2, "--cache")
+	agentd(t, append(list, "--pull", "Sometimes", "--cache", "x")...).fails(t, 1, "IfNotPresent")
+	agentd(t, append(list, "--repo-auth-file", trust)...).fails(t, 1, "https://")
+}

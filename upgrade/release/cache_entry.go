@@ -1,0 +1,204 @@
+package release
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"time"
+
+	"github.com/perennial-go/perennial/internal/filelock"
+)
+
+const (
+	// contentDir holds the files that are named by their digest.
+	contentDir = "sha256"
+	// entryMode lets everybody read and execute an entry and nobody write to
+	// it: it may be linked to by the slots of other agents.
+	entryMode = 0o555
+	// usedStep keeps the time of the last use, which is the time of
+	// modification, from being written at every use.
+	usedStep = time.Hour
+)
+
+func entryPath(digest string) string { return path.Join(contentDir, digest) }
+
+// root opens the cache's directory. Nothing that lies in it, such as a
+// symbolic link made by another user, leads out of it.
+func (c *Cache) root() (*os.Root, error) { return os.OpenRoot(c.cfg.Dir) }
+
+// entry opens a verified entry. The reader holds a shared lock, which spares
+// the entry from eviction.
+func (c *Cache) entry(ctx context.Context, digest string, offset int64) (io.ReadCloser, int64, error) {
+	root, err := c.root()
+	if err != nil {
+		return nil, 0, err
+	}
+	f, info, err := c.verified(ctx, root, digest)
+	if err == nil {
+		c.used(root, digest, f, info)
+	}
+	err = errors.Join(err, root.Close())
+	if err == nil {
+		_, err = f.Seek(offset, io.SeekStart)
+	}
+	if err != nil {
+		if f != nil {
+			err = errors.Join(err, f.Close())
+		}
+		return nil, 0, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{&contextReader{ctx: ctx, r: f}, f}, info.Size(), nil
+}
+
+// verified opens an entry and checks its digest. One that is not what it is
+// named is deleted.
+func (c *Cache) verified(ctx context.Context, root *os.Root, digest string) (*os.File, fs.FileInfo, error) {
+	name := entryPath(digest)
+	f, info, err := openPlain(root, name)
+	if errors.Is(err, errNotPlain) {
+		c.drop(root, digest)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	// An entry that is locked is about to be evicted.
+	if err := filelock.LockShared(f); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("lock: %w", err), f.Close())
+	}
+	if before, ok := c.known.Load(digest); ok && unchanged(before, info) {
+		return f, info, nil
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, &contextReader{ctx: ctx, r: f}); err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)); got != digest {
+		c.drop(root, digest)
+		return nil, nil, errors.Join(fmt.Errorf("%w: the entry is sha256:%s: damaged or altered; it is deleted and fetched again", ErrDigest, got), f.Close())
+	}
+	if guarded(info) {
+		c.known.Store(digest, info)
+	}
+	return f, info, nil
+}
+
+// unchanged tells whether a file is the one that was verified. It says so of
+// guarded files only: who owns a file can set its time of modification.
+func unchanged(before any, now fs.FileInfo) bool {
+	then, ok := before.(fs.FileInfo)
+	return ok && guarded(now) && os.SameFile(then, now) && then.Size() == now.Size() && then.ModTime().Equal(now.ModTime())
+}
+
+// used notes the time, where that is allowed, for the order of eviction.
+func (c *Cache) used(root *os.Root, digest string, f *os.File, info fs.FileInfo) {
+	now := time.Now()
+	if now.Sub(info.ModTime()) < usedStep || root.Chtimes(entryPath(digest), now, now) != nil {
+		return
+	}
+	if after, err := f.Stat(); err == nil && guarded(after) {
+		c.known.Store(digest, after)
+	}
+}
+
+func (c *Cache) drop(root *os.Root, digest string) {
+	c.known.Delete(digest)
+	// A directory may lie there as well as a file.
+	if err := root.RemoveAll(entryPath(digest)); err != nil {
+		c.cfg.Logger.Warn("damaged entry cannot be deleted", "digest", digest, "error", err)
+	}
+}
+
+var errNotPlain = errors.New("not a regular file")
+
+// openPlain opens a regular file and nothing else: no link, also not one
+// that is put there between the look and the opening, and no pipe, at which
+// it would wait for ever.
+func openPlain(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
+	seen, err := root.Lstat(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !seen.Mode().IsRegular() {
+		return nil, nil, fmt.Errorf("%s: %w but %s", name, errNotPlain, seen.Mode().Type())
+	}
+	f, err := root.OpenFile(name, os.O_RDONLY|openNoWait, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !os.SameFile(seen, info) {
+		err = fmt.Errorf("%s: %w: it changed while it was opened", name, errNotPlain)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	return f, info, nil
+}
+
+// LinkTo makes dst a hard link to the cached file at path, replacing what
+// lies there by one rename, and asks nobody. It links only to what this user
+// or root owns and nobody else can write to: whoever owns a file can change
+// it later. The caller checks the digest of dst, as of everything that a
+// source returns.
+//
+// The error wraps fs.ErrNotExist if the cache does not have the file and
+// errors.ErrUnsupported if it cannot be linked to, as from another file
+// system: then Open reads it.
+func (c *Cache) LinkTo(name, dst string) error {
+	digest := contentDigest(name)
+	if digest == "" {
+		return fmt.Errorf("%s is not named by its digest: %w", name, errors.ErrUnsupported)
+	}
+	root, err := c.root()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }()
+	f, info, err := openPlain(root, entryPath(digest))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	if !guarded(info) {
+		return fmt.Errorf("entry %s belongs to another user, or others can write to it: %w", digest, errors.ErrUnsupported)
+	}
+	if err := filelock.LockShared(f); err != nil {
+		return fmt.Errorf("lock entry %s: %w: %w", digest, err, errors.ErrUnsupported)
+	}
+	c.used(root, digest, f, info)
+	return link(filepath.Join(c.cfg.Dir, contentDir, digest), dst, info)
+}
+
+// link links from to dst by way of a temporary name, so that dst is never
+// anything but the file that was looked at.
+func link(from, dst string, want fs.FileInfo) error {
+	tmp := temporaryName(dst)
+	if err := os.Link(from, tmp); err != nil {
+		return fmt.Errorf("%w: %w", err, errors.ErrUnsupported)
+	}
+	got, err := os.Lstat(tmp)
+	if err == nil && !os.SameFile(got, want) {
+		err = fmt.Errorf("%s was replaced while it was linked to: %w", from, errors.ErrUnsupported)
+	}
+	if err == nil {
+		err = os.Rename(tmp, dst)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	// Of two names of one file, rename leaves both.
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
