@@ -3,6 +3,7 @@ package release
 import (
 	"context"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -124,6 +125,7 @@ func (r *rooted) withhold() {
 func (r *rooted) forge(change func(*Keyring)) []byte {
 	r.tb.Helper()
 	k := *r.ring
+	k.Keys = slices.Clone(k.Keys)
 	k.Sequence++
 	change(&k)
 	raw, err := encodeDocument(&k)
@@ -171,14 +173,20 @@ func (r *rooted) mustTake(version string) {
 func (r *rooted) publishAs(seed byte, version string, extend ...byte) error {
 	r.tb.Helper()
 	r.clock = r.clock.Add(time.Second)
+	_, err := r.publisher(seed, extend...).Publish(context.Background(), r.release(version))
+	return err
+}
+
+// publisher knows the roots.
+func (r *rooted) publisher(seed byte, extend ...byte) *Repository {
+	r.tb.Helper()
 	trust := rootTrust(r.tb)
 	trust.Keys = fixtureTrust(r.tb, extend...).Keys
 	repo, err := NewRepository(RepositoryConfig{Dir: r.dir, Key: fixtureKey(r.tb, seed), Trust: trust, Validity: fixtureValidity, Now: r.now})
 	if err != nil {
-		return err
+		r.tb.Fatal(err)
 	}
-	_, err = repo.Publish(context.Background(), r.release(version))
-	return err
+	return repo
 }
 
 func (r *rooted) mustPublish(seed byte, version string, extend ...byte) {
