@@ -194,7 +194,7 @@ func readKeyringSignatures(ctx context.Context, src Source, trust Trust, documen
 				break
 			}
 		}
-		if good == trust.threshold() {
+		if good == trust.Needed() {
 			break
 		}
 	}

@@ -220,7 +220,7 @@ func TestTrustThatIsWeakerThanItLooksIsRefused(t *testing.T) {
 		}
 	}
 	for n, want := range map[int]int{1: 1, 2: 2, 3: 2, 4: 3, 5: 3} {
-		if got := (Trust{Roots: make([]minisign.PublicKey, n)}).threshold(); got != want {
+		if got := (Trust{Roots: make([]minisign.PublicKey, n)}).Needed(); got != want {
 			t.Errorf("default threshold of %d roots is %d, want %d", n, got, want)
 		}
 	}

@@ -74,8 +74,9 @@ func rawPublic(key minisign.PublicKey) string {
 	return string(raw[head:])
 }
 
-// threshold is the number of roots that must sign.
-func (t Trust) threshold() int {
+// Needed is the number of roots that must sign a keyring: the Threshold, or
+// its default.
+func (t Trust) Needed() int {
 	if t.Threshold > 0 {
 		return t.Threshold
 	}
@@ -103,7 +104,7 @@ func (t Trust) verifyKeyring(document []byte, signatures [][]byte) (*Keyring, []
 		return nil, nil, fmt.Errorf("keyring has %d bytes, at most %d are read", len(document), MaxKeyringSize)
 	}
 	good, signed, refused := t.countRoots(document, signatures)
-	if len(good) < t.threshold() {
+	if len(good) < t.Needed() {
 		return nil, nil, t.below(signed, len(signatures), refused)
 	}
 	k, err := ParseKeyring(document)
@@ -116,6 +117,17 @@ func (t Trust) verifyKeyring(document []byte, signatures [][]byte) (*Keyring, []
 		}
 	}
 	return k, good, nil
+}
+
+// SignedBy returns the ids of the roots, or else the keys, that have signed
+// message, each once: for tools that collect signatures and show who is
+// missing. Nothing follows from it; VerifyKeyring decides.
+func (t Trust) SignedBy(message []byte, signatures ...[]byte) []string {
+	if len(t.Roots) == 0 {
+		t.Roots = t.Keys
+	}
+	_, signed, _ := t.countRoots(message, signatures)
+	return signed
 }
 
 // countRoots returns the good signatures, at most one a root, with the ids of
@@ -157,5 +169,5 @@ func (t Trust) below(signed []string, found int, refused error) error {
 	if refused != nil {
 		what += fmt.Sprintf("; a signature does not count: %v", refused)
 	}
-	return fmt.Errorf("%w: the keyring wants signatures by %d of the %d roots %s: %s: let more roots sign it", ErrUntrusted, t.threshold(), len(t.Roots), t, what)
+	return fmt.Errorf("%w: the keyring wants signatures by %d of the %d roots %s: %s: let more roots sign it", ErrUntrusted, t.Needed(), len(t.Roots), t, what)
 }
