@@ -163,12 +163,10 @@ func TestKeysWithoutANetworkNeedNoRepository(t *testing.T) {
 	agentd(t, "keys", "generate", "--out", v.file("usb"), "--as", "root-3", "--password-file", v.file("password")).ok(t)
 	key := v.file("usb/root-3.key")
 	v.keys("sign", "--key", key).fails(t, 2, "--password-file", passwordVariable)
-	v.write("wrong", []byte("wrong\n"))
-	v.keys("sign", "--key", key, "--password-file", v.file("wrong")).fails(t, 1, "wrong password")
-	if err := os.Chmod(v.file("wrong"), 0o644); err != nil {
+	if err := os.Chmod(v.file("password"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	v.keys("sign", "--key", key, "--password-file", v.file("wrong")).fails(t, 1, "chmod 600")
+	v.keys("sign", "--key", key, "--password-file", v.file("password")).fails(t, 1, "chmod 600")
 	command(t, []string{passwordVariable + "=correct horse"}, "keys", "sign", "--key", key, "--keyring", v.keyring).ok(t)
 	// The other root signs with minisign alone.
 	out, err := exec.CommandContext(t.Context(), minisign, "-S", "-s", v.file("root-1.key"), "-m", v.keyring, "-x", v.keyring+".root-1.minisig").CombinedOutput()

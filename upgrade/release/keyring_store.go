@@ -67,7 +67,7 @@ func installKeyring(ctx context.Context, cfg KeyringConfig, document []byte, sig
 	if err := r.maySucceed(ctx, k, document); err != nil {
 		return nil, err
 	}
-	return k, r.writeKeyring(k, document, good)
+	return k, r.writeKeyring(document, good)
 }
 
 // maySucceed compares a keyring with the one that is installed, and with the
@@ -108,7 +108,7 @@ func (r *Repository) maySucceed(ctx context.Context, k *Keyring, document []byte
 
 // writeKeyring writes the signatures under the document's digest, then the
 // document, then the copies of the signatures for people and other tools.
-func (r *Repository) writeKeyring(k *Keyring, document []byte, signatures [][]byte) error {
+func (r *Repository) writeKeyring(document []byte, signatures [][]byte) error {
 	digest := sha256Hex(document)
 	var copies []string
 	for _, signature := range signatures {
