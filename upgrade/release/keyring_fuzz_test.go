@@ -72,7 +72,7 @@ func FuzzKeyringSignatures(f *testing.F) {
 // FuzzTrustStateKeyring: what is kept about keys is read again as it was, and
 // never counts without the roots.
 func FuzzTrustStateKeyring(f *testing.F) {
-	trust := rootTrust(f)
+	trust := Trust{Roots: fixtureTrust(f, 104).Keys} // has signed nothing in the corpus
 	f.Add([]byte(`{"schema":1,"name":"agentd","keyring":{"sequence":1,"document":"e30=","signatures":["eA=="]},"revoked":["00000000000000AA"],` +
 		`"marks":[{"key":"00000000000000AA","sequence":1,"index":"` + goodDigest + `"}]}`))
 	f.Add([]byte(`{"schema":1,"keyring":{"document":""},"marks":null,"REVOKED":[]}`))
