@@ -165,12 +165,14 @@ func TestFastForwardOfTheIndexEndsWithTheRevocationOfItsKey(t *testing.T) {
 	}
 	r.revoke(1)
 	r.roll(root1, root2)
-	r.mustTake("1.1.0")
+	honest = r.snapshot()
 	// What the good key has signed counts as before.
 	r.restore(old, indexPath, indexPath+signatureSuffix)
 	if err := r.takes("1.0.0"); !errors.Is(err, ErrReplay) {
 		t.Errorf("an older index by the good key: %v, want ErrReplay", err)
 	}
+	r.restore(honest, indexPath, indexPath+signatureSuffix)
+	r.mustTake("1.1.0")
 }
 
 func TestSequenceAcceptedWithoutAKeyringStays(t *testing.T) {
