@@ -23,7 +23,8 @@ type Config struct {
 
 	// Source is where releases come from; nil refuses upgrades.
 	Source release.Source
-	// Trust holds the keys that may sign releases.
+	// Trust holds the keys that may sign releases, or the roots whose keyring
+	// lists them.
 	Trust release.Trust
 	// Policy limits which releases may follow the running one.
 	Policy release.Policy

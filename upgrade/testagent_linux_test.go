@@ -56,6 +56,7 @@ type agentEnv struct {
 	Sockets                   map[string][]testSocket // by version, besides the two of HTTP
 	Supervise                 Supervision
 	HealthEvery               time.Duration // default 50 ms
+	Roots                     []string      // root keys in place of Key, two of which sign the keyring
 }
 
 // testAgent is the smallest host program: an HTTP server that can be asked
@@ -125,15 +126,13 @@ func newTestUpgrader(env agentEnv, b build, host Host) (*Upgrader, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := release.ParsePublicKey([]byte(env.Key))
+	trust, err := testTrust(env)
 	if err != nil {
 		return nil, err
 	}
 	if env.HealthEvery == 0 {
 		env.HealthEvery = 50 * time.Millisecond
 	}
-	var trust release.Trust
-	trust.Keys = append(trust.Keys, key)
 	state, stateTimeout := newTestState(b.State)
 	return New(Config{
 		Hooks: testHooks(env.StateDir, b.Version), BusyLimit: env.BusyLimit, External: []string{"network"},
@@ -146,6 +145,22 @@ func newTestUpgrader(env agentEnv, b build, host Host) (*Upgrader, error) {
 		StartTimeout: 8 * time.Second, Probation: env.Probation, HealthEvery: env.HealthEvery, SilentAfter: 3 * time.Second,
 		Host: host, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
+}
+
+func testTrust(env agentEnv) (trust release.Trust, err error) {
+	for _, text := range env.Roots {
+		root, err := release.ParsePublicKey([]byte(text))
+		if err != nil {
+			return trust, err
+		}
+		trust.Roots, trust.Threshold = append(trust.Roots, root), 2
+	}
+	if len(env.Roots) > 0 {
+		return trust, nil
+	}
+	key, err := release.ParsePublicKey([]byte(env.Key))
+	trust.Keys = append(trust.Keys, key)
+	return trust, err
 }
 
 func serveTestAgent(ctx context.Context, u *Upgrader, env agentEnv, b build, host *testHost) error {

@@ -22,23 +22,44 @@ func newReleaseCommand() *cobra.Command {
 
 // publisher opens a repository for writing.
 type publisher struct {
-	key, dir, name string
+	key, dir, name, extend string
+
+	roots    rootFlags
+	password passwordFlag
 }
 
 func (p *publisher) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&p.key, "key", "", "private key `file`, as keys generate wrote it")
 	cmd.Flags().StringVar(&p.dir, "repo", "", "`directory` of the repository")
 	cmd.Flags().StringVar(&p.name, "name", programName, "`name` of the program; agents ask for it")
+	cmd.Flags().StringVar(&p.extend, "extend", "", "public key `file` of other keys whose index may be extended, for a change of keys")
+	p.roots.add(cmd)
+	p.password.add(cmd)
 	require(cmd, "key", "keys/release.key")
 	require(cmd, "repo", "repo")
 }
 
 func (p *publisher) open() (*release.Repository, error) {
-	key, err := release.LoadPrivateKey(p.key)
+	var trust release.Trust
+	if p.extend != "" {
+		others, err := release.LoadTrust(p.extend)
+		if err != nil {
+			return nil, err
+		}
+		trust.Keys = others.Keys
+	}
+	if p.roots.roots != "" || p.roots.threshold != 0 {
+		roots, err := p.roots.open()
+		if err != nil {
+			return nil, err
+		}
+		trust.Roots, trust.Threshold = roots.Roots, roots.Threshold
+	}
+	key, err := release.OpenPrivateKey(p.key, p.password.read)
 	if err != nil {
 		return nil, err
 	}
-	return release.NewRepository(release.RepositoryConfig{Dir: p.dir, Key: key})
+	return release.NewRepository(release.RepositoryConfig{Dir: p.dir, Key: key, Trust: trust})
 }
 
 // programName is what agentd's releases are signed for.
@@ -48,21 +69,22 @@ const programName = "agentd"
 type reader struct {
 	repository
 
-	trust, name string
+	name  string
+	trust trustFlags
 }
 
 func (r *reader) add(cmd *cobra.Command) {
 	r.repository.add(cmd)
-	cmd.Flags().StringVar(&r.trust, "trust", "", "public key `file` of the publisher")
+	r.trust.add(cmd)
 	cmd.Flags().StringVar(&r.name, "name", programName, "`name` of the program")
 }
 
 func (r *reader) open(logger *slog.Logger) (release.Source, release.Trust, error) {
-	source, err := r.repository.open(logger)
+	trust, err := r.trust.open()
 	if err != nil {
 		return nil, release.Trust{}, err
 	}
-	trust, err := release.LoadTrust(r.trust)
+	source, err := r.repository.open(logger)
 	return source, trust, err
 }
 

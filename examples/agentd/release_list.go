@@ -37,6 +37,5 @@ func newReleaseListCommand() *cobra.Command {
 	}
 	r.add(cmd)
 	require(cmd, "repo", "repo")
-	require(cmd, "trust", "keys/release.pub")
 	return cmd
 }

@@ -82,7 +82,6 @@ network for it.`,
 	}
 	r.add(cmd)
 	require(cmd, "repo", "repo")
-	require(cmd, "trust", "keys/release.pub")
 	require(cmd, "cache", "/var/cache/agentd")
 	return cmd
 }

@@ -151,8 +151,8 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 	default:
 		return cfg, usagef("--supervise: want auto, always or never, found %q", r.supervise)
 	}
-	if (r.releases.location == "") != (r.releases.trust == "") {
-		return cfg, usagef("--repo and --trust belong together: give both, or none to refuse upgrades")
+	if (r.releases.location == "") == r.releases.trust.given() {
+		return cfg, usagef("--repo and --trust (or --trust-roots) belong together: give both, or none to refuse upgrades")
 	}
 	if r.releases.location != "" {
 		cfg.Upgrade.Source, cfg.Upgrade.Trust, err = r.releases.open(cfg.Logger)

@@ -48,6 +48,5 @@ lost sight of it, agentd fleet tells.`,
 	})
 	releases.add(cmd)
 	require(cmd, "repo", "repo")
-	require(cmd, "trust", "keys/release.pub")
 	return cmd
 }

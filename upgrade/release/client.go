@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,12 +18,13 @@ import (
 type ClientConfig struct {
 	// Source is the repository.
 	Source Source
-	// Trust holds the keys whose signatures count.
+	// Trust holds the keys whose signatures count, or the roots whose keyring
+	// lists them.
 	Trust Trust
 	// Name is the program whose releases are wanted.
 	Name string
-	// StateFile is trust.json in the state directory: the highest sequence
-	// and the latest time seen. Empty keeps both in memory only, for tools
+	// StateFile is trust.json in the state directory: the highest sequence,
+	// the latest time seen and the keyring in force. Empty keeps both in memory only, for tools
 	// that decide nothing on a host.
 	StateFile string
 	// OS and Arch choose the binary; default runtime.GOOS and GOARCH.
@@ -51,8 +53,8 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if cfg.Source == nil {
 		return nil, errors.New("no repository is configured: give a directory or URL")
 	}
-	if len(cfg.Trust.Keys) == 0 {
-		return nil, fmt.Errorf("%w: no trusted key is configured: give the release.pub of the publisher", ErrUntrusted)
+	if err := cfg.Trust.validate(); err != nil {
+		return nil, err
 	}
 	if err := checkName(cfg.Name); err != nil {
 		return nil, fmt.Errorf("program: %w", err)
@@ -75,7 +77,33 @@ func (c *Client) Index(ctx context.Context) (*Index, error) {
 }
 
 func (c *Client) index(ctx context.Context, src Source) (*Index, error) {
-	raw, signature, err := readIndex(ctx, src, c.cfg.Trust)
+	x, _, err := c.current(ctx, src)
+	return x, err
+}
+
+// current returns the current index and whose signatures count besides.
+func (c *Client) current(ctx context.Context, src Source) (*Index, signers, error) {
+	keys, err := c.signers(ctx, src)
+	if err != nil {
+		return nil, nil, err
+	}
+	x, err := c.indexBy(ctx, src, keys)
+	if used, ok := keys.(*Keyring); ok && errors.Is(err, ErrUntrusted) {
+		// A keyring, and an index by a key that it adds, may have been
+		// published since the keyring was read.
+		if again, readErr := c.keyring(ctx, src); readErr == nil && again.Sequence != used.Sequence {
+			keys = again
+			x, err = c.indexBy(ctx, src, keys)
+		}
+	}
+	return x, keys, err
+}
+
+// indexBy reads an index that one of keys has signed.
+func (c *Client) indexBy(ctx context.Context, src Source, keys signers) (*Index, error) {
+	raw, signature, err := readIndex(ctx, src, func(message, signature []byte) error {
+		return keys.verifyAt(message, signature, c.now())
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +117,7 @@ func (c *Client) index(ctx context.Context, src Source) (*Index, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.remember(x, digest); err != nil {
+	if err := c.remember(x, digest, keys, signature); err != nil {
 		return nil, err
 	}
 	keep(src, document{indexSignaturePath(digest), signature}, document{indexPath, raw})
@@ -97,21 +125,28 @@ func (c *Client) index(ctx context.Context, src Source) (*Index, error) {
 }
 
 // remember checks the index against what this host has seen, and saves it.
-func (c *Client) remember(x *Index, digest string) error {
-	saved, err := readTrustState(c.cfg.StateFile)
+func (c *Client) remember(x *Index, digest string, keys signers, signature []byte) error {
+	saved, err := c.saved()
 	if err != nil {
 		return err
 	}
-	// The file may have been deleted on purpose while this client lives:
-	// then it is the file that counts.
-	if c.cfg.StateFile == "" {
-		saved = c.state
+	signer := ""
+	if keyring, ok := keys.(*Keyring); ok {
+		// Its signature was good, so this is the key.
+		if signer, err = signatureKey(signature); err != nil {
+			return err
+		}
+		saved = saved.forget(keyring)
 	}
 	clock := c.cfg.Now()
 	if err := saved.check(x, digest, clock); err != nil {
 		return err
 	}
 	next, changed := saved.accept(x, digest, clock)
+	if signer != "" {
+		next = next.mark(saved, signer)
+		changed = changed || !slices.Equal(next.Marks, saved.Marks)
+	}
 	if changed {
 		if err := next.write(c.cfg.StateFile); err != nil {
 			return err
@@ -119,6 +154,16 @@ func (c *Client) remember(x *Index, digest string) error {
 	}
 	c.state = next
 	return nil
+}
+
+// saved is what this host has accepted so far; c.mu must be held. The file may
+// have been deleted on purpose while this client lives: then it is the file
+// that counts.
+func (c *Client) saved() (trustState, error) {
+	if c.cfg.StateFile == "" {
+		return c.state, nil
+	}
+	return readTrustState(c.cfg.StateFile)
 }
 
 // Resolve pins an exact version of the signed index. Beyond the errors of
@@ -158,7 +203,7 @@ func (c *Client) manifest(ctx context.Context, src Source, pin Pin) (m *Manifest
 	if err := pin.Validate(); err != nil {
 		return nil, nil, nil, err
 	}
-	x, err := c.index(ctx, src)
+	x, keys, err := c.current(ctx, src)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -183,7 +228,7 @@ func (c *Client) manifest(ctx context.Context, src Source, pin Pin) (m *Manifest
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	m, err = c.cfg.Trust.VerifyManifest(c.cfg.Name, pin.Version, raw, signature)
+	m, err = keys.VerifyManifest(c.cfg.Name, pin.Version, raw, signature)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -199,14 +244,14 @@ const indexAttempts = 3
 // bytes lies under their digest by then. Repositories laid out by hand have
 // index.json.minisig alone, which is replaced a moment later: hence the
 // attempts.
-func readIndex(ctx context.Context, src Source, trust Trust) (raw, signature []byte, err error) {
+func readIndex(ctx context.Context, src Source, verify verifier) (raw, signature []byte, err error) {
 	wait := backoff.Backoff{Min: 50 * time.Millisecond, Max: 500 * time.Millisecond}
 	for attempt := 1; ; attempt++ {
 		raw, err = readSmall(ctx, src, indexPath, MaxIndexSize)
 		if err != nil {
 			return nil, nil, absent(err, src)
 		}
-		signature, err = verifyIndex(ctx, src, trust, raw)
+		signature, err = verifyIndex(ctx, src, verify, raw)
 		if err == nil {
 			return raw, signature, nil
 		}
@@ -222,12 +267,12 @@ func readIndex(ctx context.Context, src Source, trust Trust) (raw, signature []b
 // verifyIndex returns the signature that is good: the one beside the index, or
 // the one under its digest. When neither will do, the error is about the first
 // that was found.
-func verifyIndex(ctx context.Context, src Source, trust Trust, raw []byte) (signature []byte, err error) {
+func verifyIndex(ctx context.Context, src Source, verify verifier, raw []byte) (signature []byte, err error) {
 	var first error
 	for _, path := range []string{indexPath + signatureSuffix, indexSignaturePath(sha256Hex(raw))} {
 		signature, err = readSignature(ctx, src, path)
 		if err == nil {
-			err = trust.Verify(raw, signature)
+			err = verify(raw, signature)
 		}
 		if err == nil {
 			return signature, nil

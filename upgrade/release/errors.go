@@ -13,6 +13,8 @@ var (
 	// ErrUntrusted: a signature is missing, is by a key that is not trusted,
 	// does not match the bytes, or covers another program.
 	ErrUntrusted = errors.New("not trusted")
+	// ErrRevoked: the signing key was revoked. It comes with ErrUntrusted.
+	ErrRevoked = errors.New("key revoked")
 	// ErrFloatingTag: a version was given that can come to mean something
 	// else tomorrow (latest, v1, 1.2, a branch).
 	ErrFloatingTag = errors.New("not an exact version")
@@ -22,11 +24,12 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrYanked: the release was withdrawn by its publisher.
 	ErrYanked = errors.New("release withdrawn")
-	// ErrExpired: the index is past its expiry, so that the repository may
-	// be withholding newer releases.
-	ErrExpired = errors.New("index expired")
-	// ErrReplay: the index is older than one that this host has accepted.
-	ErrReplay = errors.New("older index replayed")
+	// ErrExpired: the index or the keyring is past its expiry, so that the
+	// repository may be withholding newer releases or revocations.
+	ErrExpired = errors.New("expired")
+	// ErrReplay: the index or the keyring is older than one that this host
+	// has accepted.
+	ErrReplay = errors.New("older document replayed")
 	// ErrPolicy: the release is outside Policy.
 	ErrPolicy = errors.New("outside the upgrade policy")
 	// ErrRequires: a constraint in the manifest's requires does not hold.

@@ -1,12 +1,11 @@
 package release
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"aead.dev/minisign"
@@ -24,34 +23,59 @@ const (
 
 const maxKeyFileSize = 64 << 10
 
+// KeyConfig says which key pair to make. Dir is required.
+type KeyConfig struct {
+	// Dir is the directory for the two files; it is made if it is missing.
+	Dir string
+	// Name is the files' name without .key and .pub; default "release".
+	Name string
+	// Password encrypts the private key as the minisign command does, which
+	// takes a second and 1 GiB of memory, at each use as well. Without one
+	// the key's protection is the file's mode.
+	Password string
+}
+
 // GenerateKey writes a new key pair into dir, which it makes if need be, and
 // returns the public key. Keys that are there already are never replaced:
 // the error then wraps fs.ErrExist. The private key is not encrypted; its
 // protection is the file's mode.
 func GenerateKey(dir string) (minisign.PublicKey, error) {
+	return CreateKey(KeyConfig{Dir: dir})
+}
+
+// CreateKey is GenerateKey for keys of other names, and with a password. The
+// minisign command reads the files, and OpenPrivateKey reads its.
+func CreateKey(cfg KeyConfig) (minisign.PublicKey, error) {
+	name := cmp.Or(cfg.Name, "release")
+	if err := checkName(name); err != nil {
+		return minisign.PublicKey{}, fmt.Errorf("generate key: %w", err)
+	}
 	public, private, err := minisign.GenerateKey(nil)
 	if err != nil {
-		return minisign.PublicKey{}, fmt.Errorf("generate release key: %w", err)
+		return minisign.PublicKey{}, fmt.Errorf("generate key: %w", err)
 	}
 	privateText, err := private.MarshalText()
+	if err == nil && cfg.Password != "" {
+		privateText, err = minisign.EncryptKey(cfg.Password, private)
+	}
 	if err != nil {
-		return minisign.PublicKey{}, fmt.Errorf("generate release key: %w", err)
+		return minisign.PublicKey{}, fmt.Errorf("generate key: %w", err)
 	}
 	publicText, err := public.MarshalText()
 	if err != nil {
-		return minisign.PublicKey{}, fmt.Errorf("generate release key: %w", err)
+		return minisign.PublicKey{}, fmt.Errorf("generate key: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return minisign.PublicKey{}, fmt.Errorf("directory for the release key: %w", err)
+	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
+		return minisign.PublicKey{}, fmt.Errorf("directory for the key: %w", err)
 	}
-	keyPath := filepath.Join(dir, PrivateKeyFile)
+	keyPath := filepath.Join(cfg.Dir, name+".key")
 	if err := createKey(keyPath, append(privateText, '\n'), 0o600); err != nil {
 		return minisign.PublicKey{}, err
 	}
-	if err := createKey(filepath.Join(dir, PublicKeyFile), append(publicText, '\n'), 0o644); err != nil {
+	if err := createKey(filepath.Join(cfg.Dir, name+".pub"), append(publicText, '\n'), 0o644); err != nil {
 		return minisign.PublicKey{}, errors.Join(err, os.Remove(keyPath))
 	}
-	return public, atomicfile.SyncDir(dir)
+	return public, atomicfile.SyncDir(cfg.Dir)
 }
 
 // createKey writes a file that must not exist yet.
@@ -74,19 +98,23 @@ func createKey(path string, text []byte, perm os.FileMode) error {
 }
 
 // LoadPrivateKey reads the key that signs releases. It refuses a file that
-// anyone but its owner may read or write, a damaged key and an encrypted
-// one.
+// anyone but its owner may read or write, a damaged key and one with a
+// password.
 func LoadPrivateKey(path string) (minisign.PrivateKey, error) {
-	text, err := readPrivate(path)
+	return OpenPrivateKey(path, nil)
+}
+
+// OpenPrivateKey is LoadPrivateKey for keys with a password, too: password is
+// asked for it once, and only if there is one. To decrypt takes a second and
+// 1 GiB of memory.
+func OpenPrivateKey(path string, password func() (string, error)) (minisign.PrivateKey, error) {
+	text, err := readSecret("release key", path)
 	if err != nil {
 		return minisign.PrivateKey{}, err
 	}
-	if minisign.IsEncrypted(text) {
-		return minisign.PrivateKey{}, fmt.Errorf("release key %s is encrypted with a password, which is not supported: use one made by keys generate or by minisign -G -W", path)
-	}
-	var key minisign.PrivateKey
-	if err := key.UnmarshalText(text); err != nil {
-		return minisign.PrivateKey{}, fmt.Errorf("%s holds no release key: %w: give the file made by keys generate", path, err)
+	key, err := decodePrivate(path, []byte(text), password)
+	if err != nil {
+		return minisign.PrivateKey{}, err
 	}
 	// A key whose two halves do not belong together would reveal itself by
 	// what it signs, so it is tried before anything is published.
@@ -101,33 +129,24 @@ func LoadPrivateKey(path string) (minisign.PrivateKey, error) {
 	return key, nil
 }
 
-// readPrivate reads a small regular file that only its owner may use. The
-// mode is that of the opened file, not of the path.
-func readPrivate(path string) (text []byte, err error) {
-	f, err := os.Open(path)
+func decodePrivate(path string, text []byte, password func() (string, error)) (key minisign.PrivateKey, err error) {
+	if !minisign.IsEncrypted(text) {
+		if err := key.UnmarshalText(text); err != nil {
+			return key, fmt.Errorf("%s holds no release key: %w: give the file made by keys generate", path, err)
+		}
+		return key, nil
+	}
+	if password == nil {
+		return key, fmt.Errorf("release key %s is encrypted with a password, and none was given: give it, or a key without one", path)
+	}
+	secret, err := password()
 	if err != nil {
-		return nil, fmt.Errorf("release key: %w: give the file made by keys generate", err)
+		return key, fmt.Errorf("password of key %s: %w", path, err)
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("release key: %w", err)
+	if key, err = minisign.DecryptKey(secret, text); err != nil {
+		return key, fmt.Errorf("key %s cannot be decrypted: wrong password, or the file is damaged: %w", path, err)
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("release key %s is no regular file: give the file made by keys generate", path)
-	}
-	// Windows has no such bits; access lists guard the file there.
-	if perm := info.Mode().Perm(); runtime.GOOS != "windows" && perm&0o077 != 0 {
-		return nil, fmt.Errorf("release key %s has mode %04o, so others than its owner can use it: run chmod 600 on it, and replace the key if it was exposed", path, perm)
-	}
-	text, err = io.ReadAll(io.LimitReader(f, maxKeyFileSize+1))
-	if err != nil {
-		return nil, fmt.Errorf("release key: %w", err)
-	}
-	if len(text) > maxKeyFileSize {
-		return nil, fmt.Errorf("release key %s is larger than %d bytes: give the file made by keys generate", path, maxKeyFileSize)
-	}
-	return []byte(strings.TrimSpace(string(text))), nil
+	return key, nil
 }
 
 func publicKey(key minisign.PrivateKey) (minisign.PublicKey, error) {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"aead.dev/minisign"
@@ -24,8 +25,13 @@ type RepositoryConfig struct {
 	Dir string
 	// Key signs the index and the manifests.
 	Key minisign.PrivateKey
-	// Trust holds further keys whose index may be extended, for a change of
-	// keys. The public half of Key always may.
+	// Trust.Keys are further keys whose index may be extended, for a change
+	// of keys. The public half of Key always may. With Trust.Roots the
+	// repository must have a keyring signed by them, and an index by any of
+	// its keys may be extended.
+	//
+	// A keyring in Dir that does not list Key, or revokes it, refuses
+	// everything, also without Roots: hosts would refuse what is published.
 	Trust Trust
 	// Validity is how long hosts take an index for current after it was
 	// signed; default 90 days. Publish, Yank and Refresh start it anew.
@@ -91,6 +97,9 @@ func NewRepository(cfg RepositoryConfig) (*Repository, error) {
 	if cfg.Validity < 0 {
 		return nil, fmt.Errorf("validity %v is negative", cfg.Validity)
 	}
+	if err := cfg.Trust.validateRoots(); err != nil {
+		return nil, err
+	}
 	cfg.Dir = dir
 	cfg.Validity = cmp.Or(cfg.Validity, 90*24*time.Hour)
 	cfg.Trust = cfg.Trust.clone()
@@ -102,7 +111,8 @@ func NewRepository(cfg RepositoryConfig) (*Repository, error) {
 }
 
 // Publish adds a release and returns its pin. A version is never replaced:
-// publishing the same content again mends its binaries and returns the pin
+// publishing the same content again mends its binaries, signs its manifest
+// anew if the keyring has revoked the key that signed it, and returns the pin
 // that it has; anything else under a known version is an error and writes
 // nothing. It waits for other publishers
 // until ctx ends.
@@ -121,7 +131,7 @@ func (r *Repository) publish(ctx context.Context, rel Release) (pin Pin, err err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 
-	index, err := r.load(ctx, rel.Name)
+	index, keyring, err := r.load(ctx, rel.Name)
 	if err != nil {
 		return Pin{}, err
 	}
@@ -131,15 +141,18 @@ func (r *Repository) publish(ctx context.Context, rel Release) (pin Pin, err err
 	}
 	known := index.entry(rel.Version)
 	if known != nil {
-		if err := r.checkSame(*known, m); err != nil {
+		if m, err = r.checkSame(*known, m); err != nil {
 			return Pin{}, err
 		}
+	}
+	if err := r.mayRelease(keyring, m); err != nil {
+		return Pin{}, err
 	}
 	if err := r.storeBlobs(ctx, rel.Binaries, m); err != nil {
 		return Pin{}, err
 	}
 	if known != nil {
-		return known.Pin(), nil
+		return known.Pin(), r.signAnew(keyring, *known, m)
 	}
 	entry, err := r.storeManifest(m)
 	if err != nil {
@@ -185,7 +198,7 @@ func (r *Repository) change(ctx context.Context, name string, edit func(*Index) 
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	index, err := r.load(ctx, name)
+	index, _, err := r.load(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -198,26 +211,30 @@ func (r *Repository) change(ctx context.Context, name string, edit func(*Index) 
 // load returns the index as it stands, or an empty one. It is verified
 // before it is extended: otherwise whoever can write to the directory could
 // have the release key sign what they put there.
-func (r *Repository) load(ctx context.Context, name string) (*Index, error) {
+func (r *Repository) load(ctx context.Context, name string) (*Index, *Keyring, error) {
 	src, err := NewDir(r.cfg.Dir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	raw, _, err := readIndex(ctx, src, r.cfg.Trust)
+	keyring, err := r.keyring(ctx, src, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	raw, _, err := readIndex(ctx, src, func(message, signature []byte) error { return r.mayExtend(keyring, message, signature) })
 	if errors.Is(err, ErrNotFound) {
-		return &Index{Schema: Schema, Name: name}, nil
+		return &Index{Schema: Schema, Name: name}, keyring, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the index that is there is not extended: %w", err)
+		return nil, nil, fmt.Errorf("the index that is there is not extended: %w", err)
 	}
 	x, err := ParseIndex(raw)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if x.Name != name {
-		return nil, fmt.Errorf("%w: %s is the repository of %s, the release is of %s: give each program a directory of its own, or, if %s is meant, its name (--name)", ErrUntrusted, r.cfg.Dir, x.Name, name, x.Name)
+		return nil, nil, fmt.Errorf("%w: %s is the repository of %s, the release is of %s: give each program a directory of its own, or, if %s is meant, its name (--name)", ErrUntrusted, r.cfg.Dir, x.Name, name, x.Name)
 	}
-	return x, nil
+	return x, keyring, nil
 }
 
 // commit signs and writes the next state of the index. The rename of
@@ -260,23 +277,24 @@ func (r *Repository) commit(x *Index) error {
 	if err := r.write(indexPath+signatureSuffix, signature); err != nil {
 		return err
 	}
-	return r.prune(digest)
+	return r.prune("indexes", digest+signatureSuffix)
 }
 
 // signatureRetention is how long the signature of an earlier index stays for
 // readers that have just read that index.
 const signatureRetention = 24 * time.Hour
 
-// prune deletes index signatures that no reader can be about to want.
-func (r *Repository) prune(keep string) error {
-	dir := filepath.Join(r.cfg.Dir, "indexes", "sha256")
+// prune deletes signatures of indexes or keyrings that no reader can be about
+// to want; those whose names begin with keep stay.
+func (r *Repository) prune(what, keep string) error {
+	dir := filepath.Join(r.cfg.Dir, what, "sha256")
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
 		info, err := e.Info()
-		if err != nil || e.Name() == keep+signatureSuffix || time.Since(info.ModTime()) < signatureRetention {
+		if err != nil || strings.HasPrefix(e.Name(), keep) || time.Since(info.ModTime()) < signatureRetention {
 			continue
 		}
 		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -178,28 +178,28 @@ func (r *Repository) storeManifest(m *Manifest) (IndexEntry, error) {
 
 // checkSame decides about a version that the index has already: the same
 // content may be published again (after an interrupted script, or to mend a
-// damaged repository), other content may not.
-func (r *Repository) checkSame(e IndexEntry, m *Manifest) error {
+// damaged repository), other content may not. It returns what is published.
+func (r *Repository) checkSame(e IndexEntry, m *Manifest) (*Manifest, error) {
 	if e.Yanked != "" {
-		return fmt.Errorf("%w: version %s was withdrawn (%s): choose a new version", ErrYanked, e.Version, e.Yanked)
+		return nil, fmt.Errorf("%w: version %s was withdrawn (%s): choose a new version", ErrYanked, e.Version, e.Yanked)
 	}
 	raw, err := atomicfile.Read(filepath.Join(r.cfg.Dir, filepath.FromSlash(manifestPath(e.Manifest))), MaxManifestSize)
 	if err != nil {
-		return fmt.Errorf("manifest of the published %s: %w: restore it from a backup, or publish a new version", e.Version, err)
+		return nil, fmt.Errorf("manifest of the published %s: %w: restore it from a backup, or publish a new version", e.Version, err)
 	}
 	if sha256Hex(raw) != e.Manifest {
-		return fmt.Errorf("%w: the manifest of the published %s was changed: restore it from a backup, or publish a new version", ErrDigest, e.Version)
+		return nil, fmt.Errorf("%w: the manifest of the published %s was changed: restore it from a backup, or publish a new version", ErrDigest, e.Version)
 	}
 	known, err := ParseManifest(raw)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	same := *m
 	same.Created = known.Created
 	if !reflect.DeepEqual(&same, known) {
-		return fmt.Errorf("version %s is published as %s with other content, and a version never changes: choose a new version", e.Version, e.Pin().Digest)
+		return nil, fmt.Errorf("version %s is published as %s with other content, and a version never changes: choose a new version", e.Version, e.Pin().Digest)
 	}
-	return nil
+	return known, nil
 }
 
 // entry returns the entry of version for changing it, nil if there is none.

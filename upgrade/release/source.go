@@ -14,6 +14,7 @@ import (
 // Paths in a repository. Everything else is named by its digest.
 const (
 	indexPath       = "index.json"
+	keyringPath     = "keyring.json"
 	signatureSuffix = ".minisig"
 )
 
@@ -24,6 +25,15 @@ func blobPath(digest string) string { return "blobs/sha256/" + digest }
 // indexSignaturePath is where the signature of one state of the index lies
 // for good, so that index.json can be replaced by a single rename.
 func indexSignaturePath(digest string) string { return "indexes/sha256/" + digest + signatureSuffix }
+
+// keyringSignaturePath is where a root's signature of one keyring lies for
+// good; see indexSignaturePath. The copy beside the keyring has another name
+// for each root, too.
+func keyringSignaturePath(digest, root string) string {
+	return "keyrings/sha256/" + digest + "." + root + signatureSuffix
+}
+
+func keyringCopyPath(root string) string { return keyringPath + "." + root + signatureSuffix }
 
 // Source reads a repository. It is not trusted with anything: what it
 // returns is bounded, and checked against signatures and digests.

@@ -8,14 +8,27 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"aead.dev/minisign"
 )
 
-// Trust is the set of keys whose signatures count. One good signature by any
-// of them is enough. The zero value trusts nothing.
+// Trust says whose signatures count, in one of two forms. The zero value
+// trusts nothing.
 type Trust struct {
+	// Keys are release keys. One good signature by any of them is enough.
 	Keys []minisign.PublicKey
+	// Roots are keys that sign no release, but the Keyring in which the
+	// release keys are listed: so these can be replaced and revoked while
+	// the program runs on many hosts. At most 16.
+	Roots []minisign.PublicKey
+	// Threshold is how many of the Roots must have signed a keyring; default
+	// more than half.
+	Threshold int
+}
+
+func errNoTrust() error {
+	return fmt.Errorf("%w: no trusted key is configured: give the release.pub of the publisher, or its root keys", ErrUntrusted)
 }
 
 // LoadTrust reads a file of one or more public keys, one a line, as minisign
@@ -41,23 +54,30 @@ func LoadTrust(path string) (trust Trust, err error) {
 }
 
 // clone lets a constructor keep its own copy.
-func (t Trust) clone() Trust { return Trust{Keys: slices.Clone(t.Keys)} }
+func (t Trust) clone() Trust {
+	t.Keys, t.Roots = slices.Clone(t.Keys), slices.Clone(t.Roots)
+	return t
+}
 
-// String lists the ids of the keys, as minisign prints them.
+// String lists the ids of the keys or roots, as minisign prints them.
 func (t Trust) String() string {
-	ids := make([]string, len(t.Keys))
-	for i, k := range t.Keys {
-		ids[i] = keyID(k.ID())
+	var ids []string
+	for _, k := range slices.Concat(t.Keys, t.Roots) {
+		ids = append(ids, keyID(k.ID()))
 	}
 	return strings.Join(ids, ", ")
 }
 
 // Verify checks a minisign signature over message. Only prehashed signatures
 // count, the form that both minisign -H and this package write. Its error
-// wraps ErrUntrusted.
+// wraps ErrUntrusted. Roots sign nothing but keyrings: with them alone it
+// refuses everything, and Client.Keyring returns what to verify with.
 func (t Trust) Verify(message, signature []byte) error {
+	if len(t.Keys) == 0 && len(t.Roots) > 0 {
+		return fmt.Errorf("%w: root keys sign keyrings alone: verify with the keys of the keyring", ErrUntrusted)
+	}
 	if len(t.Keys) == 0 {
-		return fmt.Errorf("%w: no trusted key is configured: give the release.pub of the publisher", ErrUntrusted)
+		return errNoTrust()
 	}
 	if len(signature) > maxSignatureSize {
 		return fmt.Errorf("%w: the signature has %d bytes, at most %d are read: publish the file again", ErrUntrusted, len(signature), maxSignatureSize)
@@ -89,6 +109,11 @@ func (t Trust) Verify(message, signature []byte) error {
 	return fmt.Errorf("%w: the signature by key %s does not match the content: it was changed after signing, or belongs to another file; get an untouched copy from the publisher", ErrUntrusted, keyID(s.KeyID))
 }
 
+// verifyAt is Verify: these keys have no time of their own.
+func (t Trust) verifyAt(message, signature []byte, _ time.Time) error {
+	return t.Verify(message, signature)
+}
+
 // VerifyManifest checks the signature first, parses the manifest after that,
 // and compares its name and version with the ones asked for. Errors about
 // the signature or the name wrap ErrUntrusted.
@@ -96,6 +121,11 @@ func (t Trust) VerifyManifest(name, version string, raw, signature []byte) (*Man
 	if err := t.Verify(raw, signature); err != nil {
 		return nil, fmt.Errorf("manifest of %s %s: %w", name, version, err)
 	}
+	return parseSigned(name, version, raw)
+}
+
+// parseSigned parses a manifest whose signature is good.
+func parseSigned(name, version string, raw []byte) (*Manifest, error) {
 	m, err := ParseManifest(raw)
 	if err != nil {
 		return nil, err
@@ -109,9 +139,14 @@ func (t Trust) VerifyManifest(name, version string, raw, signature []byte) (*Man
 // sign makes a prehashed signature. The comment tells people what was
 // signed; nothing is decided on it.
 func sign(key minisign.PrivateKey, message []byte, comment string) []byte {
+	return signAs(key, message, comment, "release")
+}
+
+// signAs also says, for people, what kind of key has signed.
+func signAs(key minisign.PrivateKey, message []byte, comment, role string) []byte {
 	r := minisign.NewReader(bytes.NewReader(message))
 	_, _ = io.Copy(io.Discard, r) // reading from memory into nothing cannot fail
-	return r.SignWithComments(key, comment, "signature by release key "+keyID(key.ID()))
+	return r.SignWithComments(key, comment, "signature by "+role+" key "+keyID(key.ID()))
 }
 
 func keyID(id uint64) string { return fmt.Sprintf("%016X", id) }

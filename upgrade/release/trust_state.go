@@ -27,6 +27,13 @@ type trustState struct {
 	Index string `json:"index"`
 	// Seen is the latest time at which an index was accepted.
 	Seen time.Time `json:"seen"`
+	// Keyring is the keyring in force; nil while there is none.
+	Keyring *signedKeyring `json:"keyring,omitempty"`
+	// Revoked holds the ids of all keys that a keyring accepted on this host
+	// has ever revoked.
+	Revoked []string `json:"revoked,omitempty"`
+	// Marks says which key has signed the indexes of the highest sequences.
+	Marks []mark `json:"marks,omitempty"`
 
 	// raw holds every member of the file. Another release of the program
 	// may have written more than this one knows, and must find it again.
@@ -62,6 +69,12 @@ func parseTrustState(data []byte) (trustState, error) {
 	if s.Sequence < 0 || s.Sequence > maxSequence || (s.Sequence > 0 && (!validHex(s.Index) || checkName(s.Name) != nil)) {
 		return trustState{}, errors.New("its name, sequence and index digest do not make sense")
 	}
+	if err := s.validateKeyring(); err != nil {
+		return trustState{}, err
+	}
+	if s.Keyring != nil && len(s.Keyring.Document) == 0 {
+		s.Keyring = nil // what another release calls so
+	}
 	err := json.Unmarshal(data, &s.raw)
 	return s, err
 }
@@ -71,6 +84,7 @@ func (s trustState) encode() ([]byte, error) {
 	own := map[string]any{
 		"schema": Schema, "name": s.Name, "sequence": s.Sequence, "index": s.Index, "seen": s.Seen.UTC().Truncate(time.Second),
 	}
+	s.addKeyring(own)
 	all := map[string]any{}
 	for k, v := range s.raw {
 		// The same name in another case would make the file unreadable.

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/perennial-go/perennial/upgrade/release"
+)
+
+// keyringView is a keyring and who has signed it.
+type keyringView struct {
+	Keyring *release.Keyring `json:"keyring"`
+	// SignedBy are the roots that have signed a keyring file; absent where the
+	// roots are not known. A repository's has been checked.
+	SignedBy []string `json:"signed_by,omitempty"`
+	// Needed is how many must have; 0 where the roots are not known.
+	Needed int `json:"needed,omitempty"`
+}
+
+func newKeysListCommand() *cobra.Command {
+	var d draft
+	var r reader
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the keys of a keyring",
+		Long: `list shows the keys of the keyring in a repository, once enough of the roots
+have been found to have signed it, or those of a keyring file, and then, with
+--trust-roots, which roots have signed it so far.`,
+		Example: `  agentd keys list --repo https://releases.example.com/agentd --trust-roots roots.pub
+  agentd keys list --keyring keyring.json --trust-roots roots.pub --trust-threshold 2`,
+		Args: takes(),
+	}
+	output := formatFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		view, err := keyringOf(cmd.Context(), &d, &r)
+		if err != nil {
+			return err
+		}
+		if output.json() {
+			return printJSON(cmd.OutOrStdout(), view)
+		}
+		if err := printKeyring(cmd.OutOrStdout(), view.Keyring, time.Now()); err != nil {
+			return err
+		}
+		return view.printSigners(cmd.OutOrStdout(), d.path != "")
+	}
+	r.add(cmd)
+	cmd.Flags().StringVar(&d.path, "keyring", "", "keyring `file`, in place of --repo")
+	return cmd
+}
+
+func keyringOf(ctx context.Context, d *draft, r *reader) (v keyringView, err error) {
+	if (d.path == "") == (r.location == "") {
+		return v, usagef("keys list wants --repo or --keyring, and not both")
+	}
+	if r.location != "" {
+		client, err := r.client()
+		if err != nil {
+			return v, err
+		}
+		v.Keyring, err = client.Keyring(ctx)
+		return v, err
+	}
+	document, err := d.document()
+	if err != nil {
+		return v, err
+	}
+	if v.Keyring, err = release.ParseKeyring(document); err != nil || r.trust.roots == "" {
+		return v, err
+	}
+	trust, err := r.trust.rootFlags.open()
+	if err != nil {
+		return v, err
+	}
+	signatures, err := d.signatures()
+	v.SignedBy, v.Needed = trust.SignedBy(document, signatures...), trust.Needed()
+	return v, err
+}
+
+func (v keyringView) printSigners(w io.Writer, file bool) (err error) {
+	switch {
+	case !file:
+	case v.Needed == 0:
+		_, err = fmt.Fprintln(w, "its signatures were not checked: give --trust-roots")
+	default:
+		_, err = fmt.Fprintf(w, "signed by %d of %d roots that are needed: %s\n", len(v.SignedBy), v.Needed, dash(strings.Join(v.SignedBy, ", ")))
+	}
+	return err
+}
