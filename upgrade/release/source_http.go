@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -32,6 +33,16 @@ type HTTPConfig struct {
 	// Attempts is how many connections in a row may fail without progress;
 	// default 5.
 	Attempts int
+	// Client sends the requests, for servers that want more than a GET, such
+	// as an exchange of tokens; default NewHTTPClient(TLS). It must not
+	// repeat requests, and not follow redirects that NewHTTPClient's does not.
+	// An error of it that wraps fs.ErrPermission is final.
+	Client Doer
+}
+
+// Doer is the one method of http.Client that HTTP uses.
+type Doer interface {
+	Do(*http.Request) (*http.Response, error)
 }
 
 // HTTP reads a repository from a web server that serves plain files. It
@@ -43,7 +54,7 @@ type HTTPConfig struct {
 // needed for integrity.
 type HTTP struct {
 	base     *url.URL
-	client   *http.Client
+	client   Doer
 	stall    time.Duration
 	window   int64
 	attempts int
@@ -66,27 +77,38 @@ func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
 	}
 	stall := cmp.Or(cfg.StallTimeout, 30*time.Second)
 	rate := cmp.Or(cfg.MinRate, 512)
+	client := cfg.Client
+	if client == nil {
+		client = NewHTTPClient(cfg.TLS)
+	}
 	return &HTTP{
 		base:     base,
 		stall:    stall,
 		window:   max(1, int64(float64(rate)*stall.Seconds())),
 		attempts: cmp.Or(cfg.Attempts, 5),
-		client: &http.Client{
-			Transport: &http.Transport{
-				Proxy:           http.ProxyFromEnvironment,
-				TLSClientConfig: cfg.TLS.Clone(),
-				// An upgrade makes a handful of requests and then none for
-				// weeks: idle connections would be kept for nothing.
-				DisableKeepAlives: true,
-				// Transparent decompression would undo byte ranges and the
-				// bounds on what is read.
-				DisableCompression:     true,
-				MaxResponseHeaderBytes: 64 << 10,
-				ForceAttemptHTTP2:      true,
-			},
-			CheckRedirect: checkRedirect,
-		},
+		client:   client,
 	}, nil
+}
+
+// NewHTTPClient returns the client that HTTP uses when it is given none:
+// proxies from the environment, few redirects and none from https to http,
+// no decompression. A nil configuration means the system's roots.
+func NewHTTPClient(cfg *tls.Config) *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{
+			Proxy:           http.ProxyFromEnvironment,
+			TLSClientConfig: cfg.Clone(),
+			// An upgrade makes a handful of requests and then none for
+			// weeks: idle connections would be kept for nothing.
+			DisableKeepAlives: true,
+			// Transparent decompression would undo byte ranges and the
+			// bounds on what is read.
+			DisableCompression:     true,
+			MaxResponseHeaderBytes: 64 << 10,
+			ForceAttemptHTTP2:      true,
+		},
+		CheckRedirect: checkRedirect,
+	}
 }
 
 var errRedirect = errors.New("redirect refused")
@@ -119,6 +141,18 @@ func (h *HTTP) Open(ctx context.Context, path string, offset int64) (io.ReadClos
 	// The index and its signature change in place; a cache on the way must
 	// ask the server. What is named by its digest never changes.
 	r.fresh = !strings.Contains(path, "sha256/")
+	return r.open()
+}
+
+// OpenURL reads what u names with further headers, which may be nil, as Open
+// reads a file of the repository: resumed, tried again, and watched for
+// stalls.
+func (h *HTTP) OpenURL(ctx context.Context, u *url.URL, header http.Header, offset int64) (io.ReadCloser, int64, error) {
+	r := &httpReader{source: h, ctx: ctx, url: u, header: header, fresh: !strings.Contains(u.Path, "/sha256:"), offset: offset, total: -1}
+	return r.open()
+}
+
+func (r *httpReader) open() (io.ReadCloser, int64, error) {
 	if err := r.connect(nil); err != nil {
 		return nil, 0, err
 	}
@@ -126,11 +160,12 @@ func (h *HTTP) Open(ctx context.Context, path string, offset int64) (io.ReadClos
 }
 
 // request sends one GET from offset on.
-func (h *HTTP) request(ctx context.Context, u *url.URL, offset int64, fresh bool) (*http.Response, error) {
+func (h *HTTP) request(ctx context.Context, u *url.URL, header http.Header, offset int64, fresh bool) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
 	if err != nil {
 		return nil, permanent{err}
 	}
+	maps.Copy(req.Header, header)
 	req.Header.Set("Accept-Encoding", "identity")
 	req.Header.Set("User-Agent", "perennial")
 	if fresh {
@@ -140,7 +175,7 @@ func (h *HTTP) request(ctx context.Context, u *url.URL, offset int64, fresh bool
 		req.Header.Set("Range", "bytes="+strconv.FormatInt(offset, 10)+"-")
 	}
 	resp, err := h.client.Do(req)
-	if errors.Is(err, errRedirect) {
+	if errors.Is(err, errRedirect) || errors.Is(err, fs.ErrPermission) {
 		return nil, permanent{err}
 	}
 	return resp, err
