@@ -159,8 +159,21 @@ func (r *httpReader) open() (io.ReadCloser, int64, error) {
 	return r, r.total, nil
 }
 
-// request sends one GET from offset on.
+// request sends one GET from offset on. A server that refuses the range
+// without saying how long the file is (which a range past its end has it do)
+// does not know this form of ranges: it is asked for the whole.
 func (h *HTTP) request(ctx context.Context, u *url.URL, header http.Header, offset int64, fresh bool) (*http.Response, error) {
+	resp, err := h.get(ctx, u, header, offset, fresh)
+	if err != nil || offset == 0 || resp.StatusCode != http.StatusRequestedRangeNotSatisfiable || resp.Header.Get("Content-Range") != "" {
+		return resp, err
+	}
+	if err := resp.Body.Close(); err != nil {
+		return nil, err
+	}
+	return h.get(ctx, u, header, 0, fresh)
+}
+
+func (h *HTTP) get(ctx context.Context, u *url.URL, header http.Header, offset int64, fresh bool) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
 	if err != nil {
 		return nil, permanent{err}
