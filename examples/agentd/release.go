@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/perennial-go/perennial/upgrade/release"
+	"github.com/perennial-go/perennial/upgrade/release/oci"
 )
 
 func newReleaseCommand() *cobra.Command {
@@ -15,6 +16,7 @@ func newReleaseCommand() *cobra.Command {
 		newReleaseListCommand(),
 		newReleaseYankCommand(),
 		newReleaseRefreshCommand(),
+		newReleasePushCommand(),
 	)
 }
 
@@ -32,6 +34,9 @@ func (p *publisher) add(cmd *cobra.Command) {
 }
 
 func (p *publisher) open() (*release.Repository, error) {
+	if oci.IsLocation(p.dir) {
+		return nil, usagef("--repo: %s is no directory: publish to a directory, and then copy it with release push", p.dir)
+	}
 	key, err := release.LoadPrivateKey(p.key)
 	if err != nil {
 		return nil, err
@@ -48,13 +53,13 @@ type reader struct {
 }
 
 func (r *reader) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&r.repo, "repo", "", "repository: a `directory` or an http(s) URL")
+	cmd.Flags().StringVar(&r.repo, "repo", "", "repository: a `directory`, an http(s) URL, oci://host/repository or oci-layout:DIR")
 	cmd.Flags().StringVar(&r.trust, "trust", "", "public key `file` of the publisher")
 	cmd.Flags().StringVar(&r.name, "name", programName, "`name` of the program")
 }
 
 func (r *reader) open() (release.Source, release.Trust, error) {
-	source, err := release.NewSource(r.repo)
+	source, err := oci.NewSource(r.repo)
 	if err != nil {
 		return nil, release.Trust{}, err
 	}

@@ -44,7 +44,7 @@ func hostile(dir string, meddle func(w http.ResponseWriter, r *http.Request, res
 		case "blobs":
 			http.ServeFile(w, r, filepath.Join(dir, "blobs", "sha256", strings.TrimPrefix(name, digestPrefix)))
 		case "referrers":
-			found, err := l.referrers(r.Context(), name, r.URL.Query().Get("artifactType"))
+			found, err := l.referrers(r.Context(), name)
 			if err != nil {
 				w.WriteHeader(http.StatusInternalServerError)
 				return

@@ -105,14 +105,14 @@ func (l *layout) index(ctx context.Context) (*ocispec.Index, error) {
 
 // referrers looks at the manifests that the layout's index lists: that is
 // where copying tools put what nothing else leads to.
-func (l *layout) referrers(ctx context.Context, digest, artifactType string) ([]ocispec.Descriptor, error) {
+func (l *layout) referrers(ctx context.Context, digest string) ([]ocispec.Descriptor, error) {
 	x, err := l.index(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var found []ocispec.Descriptor
 	for _, d := range x.Manifests {
-		if d.MediaType != ocispec.MediaTypeImageManifest || d.Size > maxSignatureManifest || d.ArtifactType != "" && d.ArtifactType != artifactType {
+		if d.MediaType != ocispec.MediaTypeImageManifest || d.Size > maxSignatureManifest {
 			continue
 		}
 		raw, err := pinned(ctx, l, d)

@@ -3,6 +3,8 @@ package oci
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,12 +14,10 @@ import (
 	"path/filepath"
 	"slices"
 
-	"crypto/sha256"
-	"encoding/hex"
-
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
+	"github.com/perennial-go/perennial/internal/failpoint"
 	"github.com/perennial-go/perennial/internal/filelock"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
@@ -99,6 +99,9 @@ func (l *layout) putBlob(ctx context.Context, d ocispec.Descriptor, open func() 
 	if err = errors.Join(err, tmp.Close()); err != nil {
 		return errors.Join(err, os.Remove(tmp.Name()))
 	}
+	if err := failpoint.Hit("layout.blob"); err != nil {
+		return err
+	}
 	return atomicfile.Rename(tmp.Name(), filepath.Join(l.blobs(), hexOf(d)))
 }
 
@@ -151,6 +154,9 @@ func (l *layout) putManifest(ctx context.Context, d ocispec.Descriptor, raw []by
 	x.Manifests = append(x.Manifests, d)
 	next, err := json.Marshal(x)
 	if err != nil {
+		return err
+	}
+	if err := failpoint.Hit("layout.index"); err != nil {
 		return err
 	}
 	return atomicfile.Write(filepath.Join(l.path, ocispec.ImageIndexFile), next, 0o644)

@@ -138,6 +138,9 @@ func (p *push) run(ctx context.Context) error {
 		return err
 	}
 	for i, img := range p.images {
+		if err := failpoint.Hit("push.image"); err != nil {
+			return err
+		}
 		if err := p.sendImage(ctx, p.index.Releases[i], img); err != nil {
 			return err
 		}

@@ -89,10 +89,8 @@ func (r *remoteRegistry) blob(ctx context.Context, hex string, offset int64) (io
 
 // referrers asks the registry, and where it does not know how, looks at the
 // tag that clients keep in that case.
-func (r *remoteRegistry) referrers(ctx context.Context, digest, artifactType string) ([]ocispec.Descriptor, error) {
-	u := r.base.JoinPath("referrers", digest)
-	u.RawQuery = url.Values{"artifactType": {artifactType}}.Encode()
-	raw, err := r.document(ctx, u, http.Header{"Accept": {ocispec.MediaTypeImageIndex}})
+func (r *remoteRegistry) referrers(ctx context.Context, digest string) ([]ocispec.Descriptor, error) {
+	raw, err := r.document(ctx, r.base.JoinPath("referrers", digest), http.Header{"Accept": {ocispec.MediaTypeImageIndex}})
 	if errors.Is(err, fs.ErrNotExist) {
 		raw, err = r.manifest(ctx, strings.Replace(digest, ":", "-", 1))
 		if errors.Is(err, fs.ErrNotExist) {

@@ -16,7 +16,7 @@ import (
 
 // Bounds of what is looked at for one image.
 const (
-	maxSignatures        = 32
+	maxSignatures        = 64
 	maxSignatureManifest = 64 << 10
 )
 
@@ -44,19 +44,21 @@ func verify(ctx context.Context, b backend, key *cosign.PublicKey, want cosign.S
 }
 
 func verifyBundles(ctx context.Context, b backend, key *cosign.PublicKey, want cosign.Subject) error {
-	found, err := b.referrers(ctx, want.Digest, cosign.MediaTypeBundle)
+	found, err := b.referrers(ctx, want.Digest)
 	if err != nil {
 		return fmt.Errorf("look for bundles: %w", err)
 	}
 	var errs []error
-	for _, d := range found {
-		if d.ArtifactType != "" && d.ArtifactType != cosign.MediaTypeBundle {
+	for _, d := range found[:min(len(found), maxSignatures)] {
+		// What a registry says of the type is not relied on: some take that
+		// of the configuration.
+		layer, is, err := bundleLayer(ctx, b, d)
+		if err == nil && !is {
 			continue
 		}
-		if len(errs) == maxSignatures {
-			break
+		if err == nil {
+			err = verifyBundle(ctx, b, key, want, layer)
 		}
-		err := verifyBundle(ctx, b, key, want, d)
 		if err == nil {
 			return nil
 		}
@@ -68,22 +70,28 @@ func verifyBundles(ctx context.Context, b backend, key *cosign.PublicKey, want c
 	return errors.Join(errs...)
 }
 
-func verifyBundle(ctx context.Context, b backend, key *cosign.PublicKey, want cosign.Subject, d ocispec.Descriptor) error {
+// bundleLayer returns the layer with the bundle; is tells whether the
+// manifest is of one, and not of a list of materials, say.
+func bundleLayer(ctx context.Context, b backend, d ocispec.Descriptor) (layer ocispec.Descriptor, is bool, err error) {
 	if err := checkDescriptor(d, maxSignatureManifest); err != nil {
-		return err
+		return layer, false, err
 	}
 	raw, err := pinned(ctx, b, d)
 	if err != nil {
-		return err
+		return layer, false, err
 	}
 	var m ocispec.Manifest
 	if err := decode(raw, &m); err != nil {
-		return err
+		return layer, false, err
 	}
 	if len(m.Layers) != 1 || m.Layers[0].MediaType != cosign.MediaTypeBundle {
-		return fmt.Errorf("%w: %d layers, want one of type %s", cosign.ErrSignature, len(m.Layers), cosign.MediaTypeBundle)
+		return layer, false, nil
 	}
-	bundle, err := small(ctx, b, m.Layers[0], cosign.MaxBundleSize)
+	return m.Layers[0], true, nil
+}
+
+func verifyBundle(ctx context.Context, b backend, key *cosign.PublicKey, want cosign.Subject, layer ocispec.Descriptor) error {
+	bundle, err := small(ctx, b, layer, cosign.MaxBundleSize)
 	if err != nil {
 		return err
 	}

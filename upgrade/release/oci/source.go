@@ -53,9 +53,8 @@ type backend interface {
 	manifest(ctx context.Context, reference string) ([]byte, error)
 	// blob reads the blob of a digest, given in hexadecimal, from offset on.
 	blob(ctx context.Context, hex string, offset int64) (io.ReadCloser, int64, error)
-	// referrers lists manifests whose subject is digest, not all of which
-	// need be of the wanted type.
-	referrers(ctx context.Context, digest, artifactType string) ([]ocispec.Descriptor, error)
+	// referrers lists manifests that say that their subject is digest.
+	referrers(ctx context.Context, digest string) ([]ocispec.Descriptor, error)
 	// repository is what docker calls the repository; empty for a layout.
 	repository() string
 	// String names the backend for people.
