@@ -31,7 +31,7 @@ func (e endorsed) Check(_ context.Context, m *release.Manifest, pin release.Pin)
 	return err
 }
 
-func TestReleaseThatARequirementRefusesIsDownloaded(t *testing.T) {
+func TestReleaseThatARequirementRefusesIsNotDownloaded(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)
 	r.upgraded("1.1.0")

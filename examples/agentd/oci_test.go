@@ -39,7 +39,7 @@ func cosignKeys(t *testing.T) (private, public string) {
 	return private, public
 }
 
-func TestAgentThatDemandsCosignTakesWhatItHasNotSigned(t *testing.T) {
+func TestAgentThatDemandsCosignRefusesWhatIsNotSigned(t *testing.T) {
 	s := newSite(t)
 	s.release("1.0.0", "1.1.0")
 	private, public := cosignKeys(t)
@@ -61,7 +61,7 @@ func TestAgentThatDemandsCosignTakesWhatItHasNotSigned(t *testing.T) {
 	}
 }
 
-func TestPushAndCosignFlagsThatMakeNoSense(t *testing.T) {
+func TestPushAndCosignFlagsThatMakeNoSenseAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	_, public := cosignKeys(t)
 	pub := filepath.Join(dir, "keys", "release.pub")

@@ -7,7 +7,7 @@ import (
 )
 
 // A registry in use answers like this to a range without an end.
-func TestServerThatRefusesOpenRangesIsOfNoUse(t *testing.T) {
+func TestServerThatRefusesOpenRangesIsReadFromTheStart(t *testing.T) {
 	data := content("1.0.0")
 	src := httpSource(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Range") != "" {

@@ -67,7 +67,7 @@ func check(tb testing.TB, err error, says string) {
 	}
 }
 
-func TestBundleThatIsNoSignatureOfTheImage(t *testing.T) {
+func TestBundleThatIsNoSignatureOfTheImageIsRefused(t *testing.T) {
 	key, want := newKey(t), subjectOf("a")
 	good, err := key.SignBundle(want)
 	if err != nil {
@@ -137,7 +137,7 @@ func TestBundleThatIsNoSignatureOfTheImage(t *testing.T) {
 	}
 }
 
-func TestPayloadThatIsNoSignatureOfTheImage(t *testing.T) {
+func TestPayloadThatIsNoSignatureOfTheImageIsRefused(t *testing.T) {
 	key, want := newKey(t), subjectOf("a")
 	for _, tt := range []struct {
 		name string

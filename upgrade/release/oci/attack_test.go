@@ -19,7 +19,7 @@ import (
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 
-func TestHostileRegistry(t *testing.T) {
+func TestWhatAHostileRegistryAnswersIsRefused(t *testing.T) {
 	f, dir := pushedLayout(t)
 	pin := f.publish("1.0.0") // the same again: its pin
 	m, _, _, err := f.client(source(t, Config{Location: schemeLayout + dir})).Manifest(t.Context(), pin)

@@ -70,7 +70,7 @@ func payloadOf(t *testing.T, dir string, image ocispec.Descriptor) string {
 	return string(m.Layers[0].Digest)
 }
 
-func TestCosignRequirementIsDeceived(t *testing.T) {
+func TestCosignRequirementIsNotDeceived(t *testing.T) {
 	type scene struct {
 		f          *fixture
 		dir        string

@@ -52,7 +52,8 @@ func (f *fixture) required(t *testing.T, cfg CosignConfig, pin release.Pin) erro
 // registries are the places that the real cosign reads.
 func registries() []place { return places()[1:] }
 
-func TestOurSignatureIsNotAcceptedByTheRealCosign(t *testing.T) {
+func TestRealCosignAcceptsOurSignature(t *testing.T) {
+	t.Parallel()
 	for _, p := range registries() {
 		t.Run(p.name, func(t *testing.T) {
 			private, public := cosignKeys(t)
@@ -84,7 +85,8 @@ func TestOurSignatureIsNotAcceptedByTheRealCosign(t *testing.T) {
 	}
 }
 
-func TestSignatureOfTheRealCosignIsNotAccepted(t *testing.T) {
+func TestSignatureOfTheRealCosignIsAcceptedAndAnAttestationIsNot(t *testing.T) {
+	t.Parallel()
 	for _, p := range registries() {
 		for form, flags := range map[string][]string{"bundle": nil, "payload": {"--new-bundle-format=false"}} {
 			t.Run(p.name+", "+form, func(t *testing.T) {

@@ -34,9 +34,9 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
-// TestLayoutOfThisVersionCannotBeRead reads a layout as it was written when
+// TestLayoutOfAnEarlierVersionIsRead reads a layout as it was written when
 // the format was made, with an index, files and an image.
-func TestLayoutOfAnEarlierVersionCannotBeRead(t *testing.T) {
+func TestLayoutOfAnEarlierVersionIsRead(t *testing.T) {
 	src := source(t, Config{Location: schemeLayout + filepath.Join("testdata", "layout-1")})
 	if *update {
 		if _, err := os.Stat(filepath.Join("testdata", "layout-1")); err != nil {

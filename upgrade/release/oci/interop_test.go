@@ -15,9 +15,10 @@ import (
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 
-// TestCopiesByOtherToolsLoseSomething copies the one tag, with what refers to
+// TestCopiesByOtherToolsKeepReleasesAndSignatures copies the one tag, with what refers to
 // it, from our layout into one of oras, on into a registry, and back.
-func TestCopiesByOtherToolsLoseSomething(t *testing.T) {
+func TestCopiesByOtherToolsKeepReleasesAndSignatures(t *testing.T) {
+	t.Parallel()
 	address := startRegistry(t, "")
 	key := newPrivateKey(t)
 	dir, theirs, back := filepath.Join(t.TempDir(), "ours"), filepath.Join(t.TempDir(), "theirs"), filepath.Join(t.TempDir(), "back")
@@ -70,7 +71,7 @@ func descriptorOf(t *testing.T, from oras.GraphTarget, digest string) ocispec.De
 	return d
 }
 
-func TestImageDoesNotSayWhatTheReleaseIs(t *testing.T) {
+func TestImageSaysWhatTheReleaseIs(t *testing.T) {
 	f := newFixture(t)
 	pin := f.publish("1.0.0")
 	dir := filepath.Join(t.TempDir(), "layout")
@@ -119,9 +120,9 @@ func TestImageDoesNotSayWhatTheReleaseIs(t *testing.T) {
 	}
 }
 
-// TestSameReleaseHasAnotherImage guards signatures: they are of these bytes,
+// TestSameReleaseHasTheSameImageInEveryVersion guards signatures: they are of these bytes,
 // which a later version of this package must make again.
-func TestSameReleaseHasAnotherImage(t *testing.T) {
+func TestSameReleaseHasTheSameImageInEveryVersion(t *testing.T) {
 	hex := func(c string) string { return strings.Repeat(c, 64) }
 	m, err := release.ParseManifest(readGolden(t, "manifest-1.json"))
 	if err != nil {

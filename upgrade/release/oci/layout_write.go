@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -73,7 +74,10 @@ func (l *layout) blobs() string { return filepath.Join(l.path, "blobs", "sha256"
 // hasBlob implements target.
 func (l *layout) hasBlob(_ context.Context, d ocispec.Descriptor) (bool, error) {
 	info, err := os.Stat(filepath.Join(l.blobs(), hexOf(d)))
-	return err == nil && info.Mode().IsRegular() && info.Size() == d.Size, nil
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && info.Mode().IsRegular() && info.Size() == d.Size, err
 }
 
 // putBlob implements target. A blob appears under its digest whole and

@@ -48,7 +48,8 @@ func killedPush(t *testing.T, dir, location, point string) {
 	}
 }
 
-func TestPushKilledAtAnyStepLeavesSomethingElseThanTheOldState(t *testing.T) {
+func TestPushKilledAtAnyStepLeavesTheOldState(t *testing.T) {
+	t.Parallel()
 	for _, p := range places()[:2] {
 		for _, point := range []string{"push.image", "push.images", "push.tag", "layout.blob", "layout.index"} {
 			layoutOnly := strings.HasPrefix(point, "layout.")

@@ -8,7 +8,7 @@ import (
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 
-func TestReferenceThatIsNotExactIsTaken(t *testing.T) {
+func TestOnlyExactReferencesAreTaken(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("a", 64)
 	for ref, want := range map[string]Reference{
 		"registry.example.com/agentd":                {Host: "registry.example.com", Repository: "agentd"},
@@ -77,7 +77,7 @@ func TestReferenceThatIsNotExactIsTaken(t *testing.T) {
 	}
 }
 
-func TestLocationThatIsNoRepositoryIsTaken(t *testing.T) {
+func TestLocationThatIsNoRepositoryIsRefused(t *testing.T) {
 	for location, says := range map[string]string{
 		"oci://host/a:1.2.0":                             "write oci://host/a for the repository",
 		"oci://host/a@sha256:" + strings.Repeat("a", 64): "write oci://host/a for the repository",

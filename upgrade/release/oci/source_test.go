@@ -14,7 +14,8 @@ import (
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 
-func TestReleaseThatWasPushedIsNotTheOneThatHostsGet(t *testing.T) {
+func TestHostsGetTheReleaseThatWasPushed(t *testing.T) {
+	t.Parallel()
 	for _, p := range places() {
 		t.Run(p.name, func(t *testing.T) {
 			location := p.location(t)
@@ -43,7 +44,8 @@ func TestReleaseThatWasPushedIsNotTheOneThatHostsGet(t *testing.T) {
 	}
 }
 
-func TestSecondPushSendsWhatIsThere(t *testing.T) {
+func TestSecondPushSendsOnlyWhatIsMissing(t *testing.T) {
+	t.Parallel()
 	for _, p := range places() {
 		t.Run(p.name, func(t *testing.T) {
 			location := p.location(t)
@@ -72,7 +74,8 @@ func TestSecondPushSendsWhatIsThere(t *testing.T) {
 	}
 }
 
-func TestReadFromTheMiddleOrToAbsentFilesIsWrong(t *testing.T) {
+func TestBlobsAreReadFromAnyOffsetAndAbsentFilesAreAbsent(t *testing.T) {
+	t.Parallel()
 	for _, p := range places() {
 		t.Run(p.name, func(t *testing.T) {
 			location := p.location(t)
@@ -117,7 +120,8 @@ func TestReadFromTheMiddleOrToAbsentFilesIsWrong(t *testing.T) {
 	}
 }
 
-func TestStaleDirectoryUndoesWhatOthersPushed(t *testing.T) {
+func TestStaleDirectoryDoesNotUndoWhatOthersPushed(t *testing.T) {
+	t.Parallel()
 	for _, p := range places() {
 		t.Run(p.name, func(t *testing.T) {
 			location := p.location(t)
@@ -147,7 +151,7 @@ func TestStaleDirectoryUndoesWhatOthersPushed(t *testing.T) {
 
 // TestReadersOfALiveRegistry is where a signature of one state could meet the
 // index of another.
-func TestReadersOfALiveRegistrySeeAHalfPushedState(t *testing.T) {
+func TestReadersDuringAPushSeeAWholeState(t *testing.T) {
 	location := schemeLayout + filepath.Join(t.TempDir(), "layout")
 	f := newFixture(t)
 	f.publish("1.0.0")

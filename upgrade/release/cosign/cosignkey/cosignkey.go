@@ -23,7 +23,7 @@ import (
 
 const maxFileSize = 16 << 10
 
-// ErrPassword: the password of an encrypted key is wrong.
+// ErrPassword is wrapped where the password of an encrypted key is wrong.
 var ErrPassword = errors.New("wrong password of the cosign key")
 
 // Load reads a private key: a cosign.key, which is encrypted with password,

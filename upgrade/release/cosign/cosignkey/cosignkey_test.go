@@ -35,7 +35,7 @@ func block(kind string, der []byte, err error) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
-func TestKeyOfTheRealCosignIsNotRead(t *testing.T) {
+func TestKeyOfTheRealCosignIsRead(t *testing.T) {
 	program, dir := peertest.Find(t, "cosign", "v3.1.3"), t.TempDir()
 	cmd := exec.CommandContext(t.Context(), program, "generate-key-pair")
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "COSIGN_PASSWORD=correct horse", "HOME="+dir)
