@@ -50,11 +50,11 @@ func TestWhatAHostileRegistryAnswersIsRefused(t *testing.T) {
 			w.Header().Set("Content-Length", strconv.FormatInt(here.Size+1, 10))
 			_, _ = w.Write(make([]byte, here.Size+1))
 		}, release.ErrDigest, "signed are"},
-		{"endless binary", func(rest string) bool { return rest == binary }, func(w http.ResponseWriter, _ string) { endless(w) }, release.ErrDigest, "signed is"},
+		{"endless binary", func(rest string) bool { return rest == binary }, func(w http.ResponseWriter, _ string) { endless(t, w) }, release.ErrDigest, "signed is"},
 		{"endless file", func(rest string) bool {
 			return strings.HasPrefix(rest, "blobs/") && rest != binary && !strings.HasSuffix(rest, strings.TrimPrefix(pin.Digest, digestPrefix))
-		}, func(w http.ResponseWriter, _ string) { endless(w) }, nil, "more than"},
-		{"endless manifest", byTag, func(w http.ResponseWriter, _ string) { endless(w) }, errTooLarge, "more than 4194304"},
+		}, func(w http.ResponseWriter, _ string) { endless(t, w) }, nil, "more than"},
+		{"endless manifest", byTag, func(w http.ResponseWriter, _ string) { endless(t, w) }, errTooLarge, "more than 4194304"},
 		{"oversized manifest", byTag, func(w http.ResponseWriter, _ string) {
 			w.Header().Set("Content-Length", strconv.Itoa(maxManifest+1))
 			_, _ = w.Write(bytes.Repeat([]byte(" "), maxManifest+1))

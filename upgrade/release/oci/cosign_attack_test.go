@@ -129,7 +129,7 @@ func TestCosignRequirementIsNotDeceived(t *testing.T) {
 			payload := "blobs/" + payloadOf(t, s.dir, s.image)
 			s.meddle = func(w http.ResponseWriter, _ *http.Request, rest string) bool {
 				if rest == payload {
-					endless(w)
+					endless(t, w)
 				}
 				return rest == payload
 			}

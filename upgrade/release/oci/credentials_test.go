@@ -66,6 +66,9 @@ func TestCredentialsComeFromDockerAndAreNeverShown(t *testing.T) {
 		if !errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), "hunter") || strings.Contains(err.Error(), "joe") {
 			t.Errorf("%s: %v, want fs.ErrPermission without credentials", name, err)
 		}
+		if name != "broken" && !strings.Contains(err.Error(), "docker login") {
+			t.Errorf("%s: %v, want advice", name, err)
+		}
 		// Wrong passwords that are tried again and again lock accounts.
 		if asked.Load() > 2 {
 			t.Errorf("%s: asked %d times", name, asked.Load())
