@@ -28,6 +28,10 @@ type Config struct {
 	Trust release.Trust
 	// Policy limits which releases may follow the running one.
 	Policy release.Policy
+	// Requirements must all hold of a release, beside its signature and
+	// Policy, before it is downloaded. They do not apply to a rollback, which
+	// goes to a release that was taken before.
+	Requirements []release.Requirement
 	// PluginAPI and ConfigSchema are the versions that a release's requires
 	// are checked against; empty fails any constraint on them.
 	PluginAPI, ConfigSchema string

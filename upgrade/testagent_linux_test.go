@@ -142,6 +142,7 @@ func newTestUpgrader(env agentEnv, b build, host Host) (*Upgrader, error) {
 		},
 		State: state, StateTimeout: stateTimeout,
 		StateDir: env.StateDir, Name: "demo", Version: b.Says, Source: source, Trust: trust,
+		Requirements: []release.Requirement{endorsed{env.StateDir}},
 		StartTimeout: 8 * time.Second, Probation: env.Probation, HealthEvery: env.HealthEvery, SilentAfter: 3 * time.Second,
 		Host: host, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})

@@ -138,6 +138,11 @@ func (u *Upgrader) prepare(ctx context.Context, r Request) (Slot, error) {
 	if err := u.quarantine.check(ref, time.Now()); err != nil {
 		return Slot{}, err // the same executable under another manifest
 	}
+	for _, required := range u.cfg.Requirements {
+		if err := required.Check(ctx, manifest, r.Pin); err != nil {
+			return Slot{}, err
+		}
+	}
 	return u.obtain(ctx, manifest, ref, platform.Size, raw, signature)
 }
 

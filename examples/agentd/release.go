@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/perennial-go/perennial/upgrade/release"
+	"github.com/perennial-go/perennial/upgrade/release/oci"
 )
 
 func newReleaseCommand() *cobra.Command {
@@ -17,6 +18,7 @@ func newReleaseCommand() *cobra.Command {
 		newReleasePullCommand(),
 		newReleaseYankCommand(),
 		newReleaseRefreshCommand(),
+		newReleasePushCommand(),
 	)
 }
 
@@ -40,6 +42,9 @@ func (p *publisher) add(cmd *cobra.Command) {
 }
 
 func (p *publisher) open() (*release.Repository, error) {
+	if oci.IsLocation(p.dir) {
+		return nil, usagef("--repo: %s is no directory: publish to a directory, and then copy it with release push", p.dir)
+	}
 	var trust release.Trust
 	if p.extend != "" {
 		others, err := release.LoadTrust(p.extend)

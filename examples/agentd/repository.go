@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/perennial-go/perennial/upgrade/release"
+	"github.com/perennial-go/perennial/upgrade/release/oci"
 )
 
 // repository is what every command that reads a repository is told about it.
@@ -23,7 +24,7 @@ type repository struct {
 
 func (r *repository) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&r.location, "repo", "", "repository: a `directory` or an http(s) URL; proxies are taken from HTTPS_PROXY and NO_PROXY")
+	flags.StringVar(&r.location, "repo", "", "repository: a `directory`, an http(s) URL, oci://host/repository or oci-layout:DIR; proxies are taken from HTTPS_PROXY and NO_PROXY")
 	flags.StringVar(&r.caFile, "repo-ca", "", "PEM `file` of the authorities that may vouch for an https repository, instead of the system's")
 	flags.StringVar(&r.certFile, "repo-cert", "", "PEM `file` of the client certificate to show it")
 	flags.StringVar(&r.keyFile, "repo-key", "", "PEM `file` of that certificate's key, mode 0600")
@@ -35,10 +36,7 @@ func (r *repository) add(cmd *cobra.Command) {
 
 // open returns the source. logger may be nil.
 func (r *repository) open(logger *slog.Logger) (release.Source, error) {
-	source, err := release.OpenSource(release.SourceConfig{
-		Location: r.location,
-		HTTP:     release.HTTPConfig{CAFile: r.caFile, CertFile: r.certFile, KeyFile: r.keyFile, AuthFile: r.authFile},
-	})
+	source, err := r.origin()
 	if err != nil {
 		return nil, err
 	}
@@ -52,6 +50,20 @@ func (r *repository) open(logger *slog.Logger) (release.Source, error) {
 		Dir: r.cacheDir, Source: source, Pull: release.PullPolicy(r.pull), MaxBytes: r.cacheBytes, Logger: logger,
 		Fill: fmt.Sprintf("agentd release pull --repo %s --cache %s VERSION fills it", source, r.cacheDir),
 	})
+}
+
+// origin returns the repository itself.
+func (r *repository) origin() (release.Source, error) {
+	if !oci.IsLocation(r.location) {
+		return release.OpenSource(release.SourceConfig{
+			Location: r.location,
+			HTTP:     release.HTTPConfig{CAFile: r.caFile, CertFile: r.certFile, KeyFile: r.keyFile, AuthFile: r.authFile},
+		})
+	}
+	if r.caFile+r.certFile+r.keyFile+r.authFile != "" {
+		return nil, usagef("--repo-ca, --repo-cert, --repo-key and --repo-auth-file are for https repositories, found %s: credentials come from docker login there, further authorities from SSL_CERT_FILE", r.location)
+	}
+	return oci.New(oci.Config{Location: r.location})
 }
 
 func newReleasePullCommand() *cobra.Command {

@@ -38,6 +38,7 @@ type runFlags struct {
 	ttl       time.Duration
 	heartbeat time.Duration
 	policy    release.Policy
+	cosignKey string
 	supervise string
 }
 
@@ -83,6 +84,7 @@ upgrade, with exit code 0.`,
 	f.DurationVar(&r.heartbeat, "heartbeat", 5*time.Second, "pause between two heartbeats")
 	f.BoolVar(&r.policy.AllowMajor, "allow-major", false, "allow upgrades to another major version")
 	f.BoolVar(&r.policy.AllowPrerelease, "allow-prerelease", false, "allow upgrades to a pre-release")
+	f.StringVar(&r.cosignKey, "cosign-key", "", "take only releases whose image in --repo, an OCI registry or layout, is signed with cosign by this public key `file` as well")
 	f.StringVar(&r.supervise, "supervise", "auto", "keep a first process whose pid never changes: `auto` (as pid 1), always or never")
 	require(cmd, "id", "a1")
 	require(cmd, "state-dir", "/var/lib/agentd")
@@ -155,7 +157,12 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 		return cfg, usagef("--repo and --trust (or --trust-roots) belong together: give both, or none to refuse upgrades")
 	}
 	if r.releases.location != "" {
-		cfg.Upgrade.Source, cfg.Upgrade.Trust, err = r.releases.open(cfg.Logger)
+		if cfg.Upgrade.Source, cfg.Upgrade.Trust, err = r.releases.open(cfg.Logger); err != nil {
+			return cfg, err
+		}
+	}
+	if r.cosignKey != "" {
+		cfg.Upgrade.Requirements, err = cosigned(r.releases.location, r.cosignKey)
 	}
 	return cfg, err
 }

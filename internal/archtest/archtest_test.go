@@ -132,22 +132,25 @@ func TestUnreadableFileIsAnError(t *testing.T) {
 // and what for. What is added here is added to docs/decisions.md too.
 func direct() map[string]string {
 	return map[string]string{
-		"aead.dev/minisign":                   "release signatures",
-		"github.com/Masterminds/semver/v3":    "versions and constraints",
-		"github.com/cloudflare/tableflip":     "passing sockets to a successor",
-		"github.com/coreos/go-systemd/v22":    "telling systemd",
-		"github.com/go-viper/mapstructure/v2": "strict decoding of configuration",
-		"github.com/hashicorp/go-hclog":       "go-plugin's logger",
-		"github.com/hashicorp/go-plugin":      "plugin processes",
-		"github.com/minio/selfupdate":         "staging a binary",
-		"github.com/prometheus/client_golang": "metrics",
-		"go.etcd.io/etcd/api/v3":              "etcd's messages and errors",
-		"go.etcd.io/etcd/client/v3":           "etcd",
-		"go.uber.org/goleak":                  "tests: goroutine leaks",
-		"go.uber.org/zap":                     "silencing etcd's client",
-		"go.yaml.in/yaml/v3":                  "configuration and plugin manifests",
-		"google.golang.org/grpc":              "etcd's and the plugins' transport",
-		"google.golang.org/protobuf":          "the plugins' messages",
+		"aead.dev/minisign":                    "release signatures",
+		"github.com/Masterminds/semver/v3":     "versions and constraints",
+		"github.com/cloudflare/tableflip":      "passing sockets to a successor",
+		"github.com/coreos/go-systemd/v22":     "telling systemd",
+		"github.com/go-viper/mapstructure/v2":  "strict decoding of configuration",
+		"github.com/hashicorp/go-hclog":        "go-plugin's logger",
+		"github.com/hashicorp/go-plugin":       "plugin processes",
+		"github.com/minio/selfupdate":          "staging a binary",
+		"github.com/prometheus/client_golang":  "metrics",
+		"github.com/opencontainers/go-digest":  "oras-go's type of a digest",
+		"github.com/opencontainers/image-spec": "the types of OCI manifests",
+		"oras.land/oras-go/v2":                 "OCI registries",
+		"go.etcd.io/etcd/api/v3":               "etcd's messages and errors",
+		"go.etcd.io/etcd/client/v3":            "etcd",
+		"go.uber.org/goleak":                   "tests: goroutine leaks",
+		"go.uber.org/zap":                      "silencing etcd's client",
+		"go.yaml.in/yaml/v3":                   "configuration and plugin manifests",
+		"google.golang.org/grpc":               "etcd's and the plugins' transport",
+		"google.golang.org/protobuf":           "the plugins' messages",
 	}
 }
 
@@ -198,6 +201,26 @@ func TestNothingHeavyIsLinkedIn(t *testing.T) {
 		}
 		if !seen[Module+"/agent"] {
 			t.Errorf("on %s go list named no package agent among %d", goos, len(seen))
+		}
+	}
+}
+
+// TestRegistriesAreLinkedByWhoAsksForThem keeps the client of OCI registries
+// out of agents that take their releases from elsewhere, and everything but
+// the standard library out of the check of signatures.
+func TestRegistriesAreLinkedByWhoAsksForThem(t *testing.T) {
+	for pkg, without := range map[string]string{
+		"./agent": "oras.land", "./upgrade": "oras.land", "./upgrade/release": "oras.land",
+		"./upgrade/release/cosign": "aead.dev", "./upgrade/release/cosign/cosignkey": "oras.land",
+	} {
+		out := run(t, "go", "list", "-deps", pkg)
+		for dep := range strings.FieldsSeq(string(out)) {
+			if within(dep, without) {
+				t.Errorf("%s depends on %s", pkg, dep)
+			}
+		}
+		if !strings.Contains(string(out), Module+strings.TrimPrefix(pkg, ".")+"\n") {
+			t.Errorf("go list did not name %s itself", pkg)
 		}
 	}
 }

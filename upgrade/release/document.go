@@ -8,9 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/perennial-go/perennial/internal/ident"
+	"github.com/perennial-go/perennial/internal/strictjson"
 )
 
 // Schema is the schema number of every document that this package writes,
@@ -45,7 +45,7 @@ func decodeDocument(what string, data []byte, limit int, v any) error {
 	if len(data) > limit {
 		return fmt.Errorf("%s has %d bytes, at most %d are read", what, len(data), limit)
 	}
-	if err := checkJSON(data); err != nil {
+	if err := strictjson.Check(data, maxJSONDepth); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	var head struct {
@@ -65,61 +65,6 @@ func decodeDocument(what string, data []byte, limit int, v any) error {
 	}
 	return nil
 }
-
-// checkJSON refuses deep nesting, repeated member names (also those that
-// differ in case only, which encoding/json would take for the same) and data
-// after the document.
-func checkJSON(data []byte) error {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.UseNumber()
-	first, err := dec.Token()
-	if err != nil {
-		return fmt.Errorf("not valid JSON: %w", noEOF(err))
-	}
-	if first != json.Delim('{') {
-		return errors.New("not a JSON object")
-	}
-	if err := checkContainer(dec, true, 1); err != nil {
-		return err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("data after the JSON document")
-	}
-	return nil
-}
-
-// checkContainer reads to the end of an object or array whose opening
-// delimiter has been read.
-func checkContainer(dec *json.Decoder, object bool, depth int) error {
-	if depth > maxJSONDepth {
-		return fmt.Errorf("JSON nested deeper than %d levels", maxJSONDepth)
-	}
-	seen := map[string]bool{}
-	for key := object; ; key = object && !key {
-		token, err := dec.Token()
-		if err != nil {
-			return fmt.Errorf("not valid JSON: %w", noEOF(err))
-		}
-		delim, isDelim := token.(json.Delim)
-		switch {
-		case isDelim && (delim == '}' || delim == ']'):
-			return nil
-		case isDelim:
-			if err := checkContainer(dec, delim == '{', depth+1); err != nil {
-				return err
-			}
-		case key:
-			name, _ := token.(string)
-			if seen[foldName(name)] {
-				return fmt.Errorf("JSON member %.60q occurs twice", name)
-			}
-			seen[foldName(name)] = true
-		}
-	}
-}
-
-// foldName gives names that encoding/json takes for the same the same form.
-func foldName(name string) string { return strings.ToLower(strings.ToUpper(name)) }
 
 func noEOF(err error) error {
 	if errors.Is(err, io.EOF) {

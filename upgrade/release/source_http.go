@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -51,6 +52,17 @@ type HTTPConfig struct {
 	// MaxRetryAfter bounds what a server may add to a pause by a Retry-After
 	// header; default 1 min.
 	MaxRetryAfter time.Duration
+	// Client sends the requests, for servers that want more than a GET, such
+	// as an exchange of tokens; default NewHTTPClient(TLS), and CAFile,
+	// CertFile, KeyFile and AuthFile are for that one alone. It must not
+	// repeat requests, and not follow redirects that NewHTTPClient's does not.
+	// An error of it that wraps fs.ErrPermission is final.
+	Client Doer
+}
+
+// Doer is the one method of http.Client that HTTP uses.
+type Doer interface {
+	Do(*http.Request) (*http.Response, error)
 }
 
 // HTTP reads a repository from a web server that serves plain files. It
@@ -63,7 +75,7 @@ type HTTPConfig struct {
 // needed for integrity.
 type HTTP struct {
 	base     *url.URL
-	client   *http.Client
+	client   Doer
 	stall    time.Duration
 	window   int64
 	attempts int
@@ -93,14 +105,28 @@ func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
 	}
 	stall := cmp.Or(cfg.StallTimeout, 30*time.Second)
 	rate := cmp.Or(cfg.MinRate, 512)
+	client := cfg.Client
+	if client == nil {
+		client = &http.Client{Transport: access, CheckRedirect: checkRedirect}
+	}
 	return &HTTP{
 		base:          base,
 		stall:         stall,
 		window:        max(1, int64(float64(rate)*stall.Seconds())),
 		attempts:      cmp.Or(cfg.Attempts, 5),
 		maxRetryAfter: cmp.Or(cfg.MaxRetryAfter, time.Minute),
-		client:        &http.Client{Transport: access, CheckRedirect: checkRedirect},
+		client:        client,
 	}, nil
+}
+
+// NewHTTPClient returns the client that HTTP uses when it is given none:
+// proxies from the environment, few redirects and none from https to http,
+// no decompression. A nil configuration means the system's roots.
+func NewHTTPClient(cfg *tls.Config) *http.Client {
+	return &http.Client{
+		Transport:     newTransport(cfg.Clone()),
+		CheckRedirect: checkRedirect,
+	}
 }
 
 var errRedirect = errors.New("redirect refused")
@@ -133,18 +159,44 @@ func (h *HTTP) Open(ctx context.Context, path string, offset int64) (io.ReadClos
 	// The index and its signature change in place; a cache on the way must
 	// ask the server. What is named by its digest never changes.
 	r.fresh = !strings.Contains(path, "sha256/")
+	return r.open()
+}
+
+// OpenURL reads what u names with further headers, which may be nil, as Open
+// reads a file of the repository: resumed, tried again, and watched for
+// stalls.
+func (h *HTTP) OpenURL(ctx context.Context, u *url.URL, header http.Header, offset int64) (io.ReadCloser, int64, error) {
+	r := &httpReader{source: h, ctx: ctx, url: u, header: header, fresh: !strings.Contains(u.Path, "/sha256:"), offset: offset, total: -1}
+	return r.open()
+}
+
+func (r *httpReader) open() (io.ReadCloser, int64, error) {
 	if err := r.connect(nil); err != nil {
 		return nil, 0, err
 	}
 	return r, r.total, nil
 }
 
-// request sends one GET from offset on.
-func (h *HTTP) request(ctx context.Context, u *url.URL, offset int64, fresh bool) (*http.Response, error) {
+// request sends one GET from offset on. A server that refuses the range
+// without saying how long the file is (which a range past its end has it do)
+// does not know this form of ranges: it is asked for the whole.
+func (h *HTTP) request(ctx context.Context, u *url.URL, header http.Header, offset int64, fresh bool) (*http.Response, error) {
+	resp, err := h.get(ctx, u, header, offset, fresh)
+	if err != nil || offset == 0 || resp.StatusCode != http.StatusRequestedRangeNotSatisfiable || resp.Header.Get("Content-Range") != "" {
+		return resp, err
+	}
+	if err := resp.Body.Close(); err != nil {
+		return nil, err
+	}
+	return h.get(ctx, u, header, 0, fresh)
+}
+
+func (h *HTTP) get(ctx context.Context, u *url.URL, header http.Header, offset int64, fresh bool) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
 	if err != nil {
 		return nil, permanent{err}
 	}
+	maps.Copy(req.Header, header)
 	req.Header.Set("Accept-Encoding", "identity")
 	req.Header.Set("User-Agent", "perennial")
 	if fresh {
@@ -154,7 +206,7 @@ func (h *HTTP) request(ctx context.Context, u *url.URL, offset int64, fresh bool
 		req.Header.Set("Range", "bytes="+strconv.FormatInt(offset, 10)+"-")
 	}
 	resp, err := h.client.Do(req)
-	if errors.Is(err, errRedirect) {
+	if errors.Is(err, errRedirect) || errors.Is(err, fs.ErrPermission) {
 		return nil, permanent{err}
 	}
 	return resp, err

@@ -25,6 +25,7 @@ type httpReader struct {
 	source *HTTP
 	ctx    context.Context
 	url    *url.URL
+	header http.Header // beside what every request has; may be nil
 	fresh  bool
 
 	offset int64 // of the next byte that Read returns
@@ -131,7 +132,7 @@ func (r *httpReader) attempt() error {
 	ctx, w := newWatchdog(r.ctx, r.source.stall, r.source.window)
 	var resp *http.Response
 	err := w.during(func() (err error) {
-		resp, err = r.source.request(ctx, r.url, r.offset, r.fresh) //nolint:bodyclose // closed below, or by Close
+		resp, err = r.source.request(ctx, r.url, r.header, r.offset, r.fresh) //nolint:bodyclose // closed below, or by Close
 		return err
 	})
 	if err != nil {

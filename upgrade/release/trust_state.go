@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
+	"github.com/perennial-go/perennial/internal/strictjson"
 )
 
 const maxTrustStateSize = 256 << 10
@@ -88,7 +89,7 @@ func (s trustState) encode() ([]byte, error) {
 	all := map[string]any{}
 	for k, v := range s.raw {
 		// The same name in another case would make the file unreadable.
-		if _, known := own[foldName(k)]; !known {
+		if _, known := own[strictjson.Fold(k)]; !known {
 			all[k] = v
 		}
 	}

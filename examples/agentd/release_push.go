@@ -1,0 +1,76 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/perennial-go/perennial/upgrade/release/oci"
+)
+
+func newReleasePushCommand() *cobra.Command {
+	var cfg oci.PushConfig
+	var cosignKey string
+	cmd := &cobra.Command{
+		Use:   "push LOCATION",
+		Short: "Copy a repository directory into an OCI registry or layout",
+		Long: `push copies the repository directory to oci://host/repository, or to the OCI
+image layout oci-layout:DIR, from where agents take releases by the same name
+(run --repo). Blobs that are there are not sent again, so that an interrupted
+push is continued by the next. The tag that agents follow moves last. Each
+release is an image index as well, under the tag of its version.
+
+Credentials are those of docker login. A registry is spoken to with TLS unless
+it is on this machine, or the location begins with oci+http://. With
+--cosign-key each release that the key has not signed yet is signed as by
+cosign sign; the password of the key is read from COSIGN_PASSWORD.`,
+		Example: `  agentd release push --repo repo oci://registry.example.com/agentd
+  agentd release push --repo repo --cosign-key cosign.key oci-layout:/srv/agentd`,
+		Args: takes("LOCATION"),
+	}
+	output := formatFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if !oci.IsLocation(args[0]) {
+			return usagef("LOCATION: want oci://host/repository or oci-layout:DIR, found %q", args[0])
+		}
+		var err error
+		if cfg.Key, err = signingKey(cosignKey); err != nil {
+			return err
+		}
+		cfg.Target.Location = args[0]
+		var tenth int64
+		cfg.Progress = func(p oci.Progress) {
+			if p.Total > 0 && p.Done*10/p.Total > tenth {
+				tenth = p.Done * 10 / p.Total
+				say(cmd.ErrOrStderr(), "%d %% of %.1f MiB: %s", tenth*10, float64(p.Total)/(1<<20), p.Piece)
+			}
+		}
+		pushed, err := oci.Push(cmd.Context(), cfg)
+		if err != nil {
+			return err
+		}
+		if output.json() {
+			return printJSON(cmd.OutOrStdout(), pushed)
+		}
+		rows := [][]string{{"VERSION", "IMAGE", "TAG", "SIGNED NOW"}}
+		for _, r := range pushed.Releases {
+			rows = append(rows, []string{r.Version, r.Image, dash(r.Tag), yesNo(r.Signed)})
+		}
+		if err := printTable(cmd.OutOrStdout(), rows); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "index %d is in %s; sent %d blobs of %d bytes\n", pushed.Sequence, pushed.Target, pushed.Sent, pushed.SentBytes)
+		return err
+	}
+	cmd.Flags().StringVar(&cfg.Dir, "repo", "", "`directory` of the repository")
+	cmd.Flags().StringVar(&cosignKey, "cosign-key", "", "private key `file` of cosign, encrypted or not; signs each release")
+	require(cmd, "repo", "repo")
+	return cmd
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}

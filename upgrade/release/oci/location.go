@@ -1,0 +1,84 @@
+package oci
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/perennial-go/perennial/upgrade/release"
+)
+
+// The schemes of locations.
+const (
+	schemeRegistry = "oci://"
+	schemePlain    = "oci+http://"
+	schemeLayout   = "oci-layout:"
+)
+
+// location is where a repository is: a directory, or a repository of a
+// registry.
+type location struct {
+	dir   string
+	ref   Reference
+	plain bool
+}
+
+// IsLocation reports whether s has one of this package's schemes: oci://,
+// oci+http:// or oci-layout:.
+func IsLocation(s string) bool {
+	for _, scheme := range []string{schemeRegistry, schemePlain, schemeLayout} {
+		if strings.HasPrefix(s, scheme) {
+			return true
+		}
+	}
+	return false
+}
+
+// NewSource returns the source for a location: one of this package
+// (oci://host/repository, oci+http://host/repository, oci-layout:PATH) or any
+// that release.NewSource takes. Nothing is read yet.
+func NewSource(location string) (release.Source, error) {
+	if !IsLocation(location) {
+		return release.NewSource(location)
+	}
+	return New(Config{Location: location})
+}
+
+func parseLocation(s string) (location, error) {
+	if dir, ok := strings.CutPrefix(s, schemeLayout); ok {
+		if dir == "" || strings.HasPrefix(dir, "//") {
+			return location{}, fmt.Errorf("OCI layout %.200q: want the path of a directory, such as oci-layout:/srv/releases", s)
+		}
+		return location{dir: dir}, nil
+	}
+	rest, plain := strings.CutPrefix(s, schemePlain)
+	if !plain {
+		var ok bool
+		if rest, ok = strings.CutPrefix(s, schemeRegistry); !ok {
+			return location{}, errors.New("OCI location: want oci://host/repository, oci+http://host/repository or oci-layout:PATH")
+		}
+	}
+	ref, err := ParseReference(rest)
+	if err != nil {
+		return location{}, err
+	}
+	if ref.Version != "" || ref.Digest != "" {
+		return location{}, fmt.Errorf("OCI location %s%s names one release: write %s%s for the repository, and give the version where the release is asked for", schemeRegistry, ref, schemeRegistry, ref.Name())
+	}
+	return location{ref: ref, plain: plain}, nil
+}
+
+// loopback reports whether the registry is on this host, where encryption
+// protects nothing.
+func (r Reference) loopback() bool {
+	host := r.Host
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
+		host = host[:i]
+	}
+	if host == "localhost" {
+		return true
+	}
+	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && addr.IsLoopback()
+}
