@@ -130,6 +130,9 @@ func (r *Repository) publish(ctx context.Context, rel Release) (pin Pin, err err
 		return Pin{}, err
 	}
 	known := index.entry(rel.Version)
+	if twin := index.twin(rel.Version); known == nil && twin != "" {
+		return Pin{}, fmt.Errorf("the index has %s, which differs from %s in build metadata only, and build metadata makes no version newer: choose a new version", twin, rel.Version)
+	}
 	if known != nil {
 		if err := r.checkSame(*known, m); err != nil {
 			return Pin{}, err
