@@ -13,7 +13,7 @@ import (
 	"github.com/perennial-go/perennial/upgrade"
 )
 
-// orderLimit bounds the id, by and expect of an order, in bytes each.
+// orderLimit bounds the id, by, asked and expect of an order, in bytes each.
 const orderLimit = 1 << 10
 
 // orders follows the order that etcd holds for this host and passes it to
@@ -81,9 +81,9 @@ func parseOrder(key string, data []byte) (Order, error) {
 	if order.ID == "" {
 		return Order{}, errors.New(key + " has no id, so that its result could not be told")
 	}
-	if n := max(len(order.ID), len(order.By), len(order.Expect), len(order.Reason)); n > orderLimit {
+	if n := max(len(order.ID), len(order.By), len(order.Asked), len(order.Expect), len(order.Reason)); n > orderLimit {
 		// They are kept in the journal and travel to the successor.
-		return Order{}, fmt.Errorf("%s has %d bytes in its id, by, expect or reason, at most %d are taken: give the order again", key, n, orderLimit)
+		return Order{}, fmt.Errorf("%s has %d bytes in its id, by, asked, expect or reason, at most %d are taken: give the order again", key, n, orderLimit)
 	}
 	if order.Action == "" {
 		return Order{}, errors.New(key + " has no action")

@@ -105,8 +105,12 @@ type origin struct {
 	told *Provenance
 }
 
-// of returns the provenance of the slot called name, nil while there is none.
-func (o *origin) of(s slots, name string) *Provenance {
+// of returns the provenance of the slot of ref, nil while there is none.
+func (o *origin) of(s slots, ref Ref) *Provenance {
+	if len(ref.Binary) != sha256.Size*2 {
+		return nil // it is not known yet what runs
+	}
+	name := slotName(ref)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.slot != name || o.told == nil {

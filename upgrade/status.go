@@ -65,7 +65,7 @@ func (u *Upgrader) publish(edit func(*Status)) {
 // standing reads what the status tells besides attempt and answer. What
 // cannot be read is missing from it: the report must not stop for it.
 func (u *Upgrader) standing() Status {
-	s := Status{Running: u.running.Ref, Provenance: u.origin.of(u.slots, u.running.Name())}
+	s := Status{Running: u.running.Ref, Provenance: u.origin.of(u.slots, u.running.Ref)}
 	failed, err := u.quarantine.entries()
 	if err != nil {
 		u.log.Warn("quarantine is not readable", "error", err)

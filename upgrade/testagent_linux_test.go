@@ -56,6 +56,7 @@ type agentEnv struct {
 	Sockets                   map[string][]testSocket // by version, besides the two of HTTP
 	Supervise                 Supervision
 	HealthEvery               time.Duration // default 50 ms
+	CheckEvery                time.Duration // default 1 h
 }
 
 // testAgent is the smallest host program: an HTTP server that can be asked
@@ -144,7 +145,7 @@ func newTestUpgrader(env agentEnv, b build, host Host) (*Upgrader, error) {
 		State: state, StateTimeout: stateTimeout,
 		StateDir: env.StateDir, Name: "demo", Version: b.Says, Source: source, Trust: trust,
 		StartTimeout: 8 * time.Second, Probation: env.Probation, HealthEvery: env.HealthEvery, SilentAfter: 3 * time.Second,
-		Host: host, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		CheckEvery: env.CheckEvery, Host: host, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 }
 
