@@ -86,7 +86,7 @@ func (o *order) complete(ctx context.Context, h host, r upgrade.Request) (upgrad
 		if err != nil {
 			return r, err
 		}
-		r.Expect = now.Running.Version
+		r.Expect = now.Running.Pinned()
 	}
 	return r, nil
 }
@@ -132,8 +132,11 @@ func (o *order) follow(ctx context.Context, h host, r upgrade.Request, w io.Writ
 
 // wanted puts what a request is about into words.
 func wanted(pin release.Pin) string {
-	if pin.IsZero() {
+	switch {
+	case pin.IsZero():
 		return "the release before"
+	case pin.Digest == "":
+		return pin.Version
 	}
-	return pin.Version
+	return pin.String()
 }

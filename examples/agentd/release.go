@@ -1,18 +1,20 @@
 package main
 
 import (
-	"context"
-
 	"github.com/spf13/cobra"
 
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 func newReleaseCommand() *cobra.Command {
-	return newGroup("release", "Publish signed releases in a repository directory",
+	return newGroup("release", "Publish signed releases, and look at those that are",
 		"  agentd release build --key keys/release.key --repo repo --version 1.1.0 ./agentd",
 		newReleaseBuildCommand(),
 		newReleaseListCommand(),
+		newReleaseShowCommand(),
+		newReleaseVerifyCommand(),
+		newReleaseDiffCommand(),
+		newReleaseConflictsCommand(),
 		newReleaseYankCommand(),
 		newReleaseRefreshCommand(),
 	)
@@ -68,12 +70,4 @@ func (r *reader) client() (*release.Client, error) {
 		return nil, err
 	}
 	return release.NewClient(release.ClientConfig{Source: source, Trust: trust, Name: r.name})
-}
-
-func (r *reader) index(ctx context.Context) (*release.Index, error) {
-	client, err := r.client()
-	if err != nil {
-		return nil, err
-	}
-	return client.Index(ctx)
 }

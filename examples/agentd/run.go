@@ -38,6 +38,7 @@ type runFlags struct {
 	ttl       time.Duration
 	heartbeat time.Duration
 	policy    release.Policy
+	check     time.Duration
 	supervise string
 }
 
@@ -83,6 +84,7 @@ upgrade, with exit code 0.`,
 	f.DurationVar(&r.heartbeat, "heartbeat", 5*time.Second, "pause between two heartbeats")
 	f.BoolVar(&r.policy.AllowMajor, "allow-major", false, "allow upgrades to another major version")
 	f.BoolVar(&r.policy.AllowPrerelease, "allow-prerelease", false, "allow upgrades to a pre-release")
+	f.DurationVar(&r.check, "check-every", time.Hour, "pause between two looks at the index, by which a withdrawn release is noticed; negative looks never")
 	f.StringVar(&r.supervise, "supervise", "auto", "keep a first process whose pid never changes: `auto` (as pid 1), always or never")
 	require(cmd, "id", "a1")
 	require(cmd, "state-dir", "/var/lib/agentd")
@@ -142,7 +144,7 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 	}
 	cfg.Plugins.Dir = r.plugins
 	cfg.Health.Checks = append([]health.Check{{Name: "spool", Every: 2 * time.Second, Func: s.checkSpool}}, faults(s.started)...)
-	cfg.Upgrade = upgrade.Config{Policy: r.policy, Probation: r.probation, Retention: r.retention, RetentionBytes: r.keepBytes, BusyLimit: r.busyLimit, PluginAPI: pluginAPI, ConfigSchema: configSchema}
+	cfg.Upgrade = upgrade.Config{Policy: r.policy, Probation: r.probation, Retention: r.retention, RetentionBytes: r.keepBytes, BusyLimit: r.busyLimit, CheckEvery: r.check, PluginAPI: pluginAPI, ConfigSchema: configSchema}
 	if r.busyFile != "" {
 		cfg.Upgrade.Busy = r.busy
 	}
