@@ -157,6 +157,9 @@ func actionOf(a upgrade.Attempt) upgrade.Action {
 }
 
 func describeAttempt(a upgrade.Attempt) string {
+	if a.State == "" {
+		return "not told"
+	}
 	if a.State == upgrade.Idle {
 		return "no upgrade was ever asked for"
 	}
