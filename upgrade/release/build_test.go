@@ -287,3 +287,29 @@ func FuzzBuild(f *testing.F) {
 		}
 	})
 }
+
+func TestBuildInAManifestIsReadAndWrittenAsEver(t *testing.T) {
+	raw := golden(t, "manifest-1-build.json")
+	m, err := ParseManifest(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := m.Platforms[0].Build
+	if b == nil || b.Go != "go1.26.8" || !b.Modified || b.Module.Version != "v1.1.0" || len(b.Modules) != 2 || b.Modules[0].Replace != "example.com/other@v0.2.0" || b.Time.Year() != 2030 {
+		t.Errorf("build %+v", b)
+	}
+	if m.Platforms[1].Build != nil {
+		t.Error("a platform without a build has one")
+	}
+	if again, err := encodeDocument(m); err != nil || !bytes.Equal(again, raw) {
+		t.Errorf("now written as\n%s (%v)", again, err)
+	}
+	for name, spoil := range map[string][2]string{
+		"escape sequence": {"example.com/fork", `\u001b[2J`},
+		"endless text":    {"example.com/fork", strings.Repeat("x", maxBuildString+1)},
+	} {
+		if _, err := ParseManifest(bytes.Replace(raw, []byte(spoil[0]), []byte(spoil[1]), 1)); err == nil || !strings.Contains(err.Error(), "build: ") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
