@@ -90,7 +90,7 @@ func (p *Provenance) signed(s Slot) error {
 
 // letIn notes anew by which rule, and for whom, a slot that was there already
 // is taken.
-func (s *Slot) letIn(a Attempt) error {
+func (s Slot) letIn(a Attempt) error {
 	if s.AllowedBy == a.AllowedBy && s.By == a.By {
 		return nil
 	}

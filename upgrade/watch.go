@@ -3,7 +3,6 @@ package upgrade
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"github.com/perennial-go/perennial/internal/backoff"
@@ -26,7 +25,7 @@ func (u *Upgrader) watch(ctx context.Context) {
 		return
 	}
 	retry := backoff.Backoff{Min: every / 16, Max: every}
-	pause := time.Duration(rand.Int64N(int64(min(firstLook, every)))) // a fleet does not start to ask at once
+	pause := backoff.Jitter(min(firstLook, every)/2, 1) // a fleet does not start to ask at once
 	trouble := ""
 	for backoff.Sleep(ctx, pause) == nil {
 		why, err := u.look(ctx)

@@ -69,21 +69,7 @@ one of the two does not tell what it was built of.`,
 			}
 			return incompatible(found, args)
 		}
-		rows := [][]string{{"MODULE", "HOST", "PLUGIN", "VERDICT"}}
-		for _, c := range found {
-			verdict := "compatible"
-			switch {
-			case c.Incompatible:
-				verdict = "INCOMPATIBLE"
-			case c.Unknown != "":
-				verdict = "unknown: " + c.Unknown
-			}
-			rows = append(rows, []string{c.Path, c.Host, c.Plugin, verdict})
-		}
-		if len(found) == 0 {
-			rows = [][]string{{"host and plugin have the same protocol modules"}}
-		}
-		if err := printTable(cmd.OutOrStdout(), rows); err != nil {
+		if err := printTable(cmd.OutOrStdout(), verdicts(found)); err != nil {
 			return err
 		}
 		return incompatible(found, args)
@@ -91,6 +77,24 @@ one of the two does not tell what it was built of.`,
 	s.add(cmd)
 	cmd.Flags().StringSliceVar(&modules, "module", nil, "`path` of a protocol module; may be repeated (default those of perennial)")
 	return cmd
+}
+
+func verdicts(found []release.Conflict) [][]string {
+	if len(found) == 0 {
+		return [][]string{{"host and plugin have the same protocol modules"}}
+	}
+	rows := [][]string{{"MODULE", "HOST", "PLUGIN", "VERDICT"}}
+	for _, c := range found {
+		verdict := "compatible"
+		switch {
+		case c.Incompatible:
+			verdict = "INCOMPATIBLE"
+		case c.Unknown != "":
+			verdict = "unknown: " + c.Unknown
+		}
+		rows = append(rows, []string{c.Path, c.Host, c.Plugin, verdict})
+	}
+	return rows
 }
 
 func incompatible(found []release.Conflict, args []string) error {

@@ -62,14 +62,14 @@ platform costs: the binary, and its encodings and deltas.`,
 func sizes(m *release.Manifest) string {
 	var all []string
 	for _, p := range m.Platforms {
-		text := p.String() + " " + mebibytes(p.Size)
+		forms := []string{p.String() + " " + mebibytes(p.Size)}
 		for _, e := range p.Encodings {
-			text += ", " + e.Format + " " + mebibytes(e.Size)
+			forms = append(forms, e.Format+" "+mebibytes(e.Size))
 		}
 		for _, d := range p.Deltas {
-			text += fmt.Sprintf(", %s from %s %s", d.Format, short(d.From), mebibytes(d.Size))
+			forms = append(forms, fmt.Sprintf("%s from %s %s", d.Format, short(d.From), mebibytes(d.Size)))
 		}
-		all = append(all, text)
+		all = append(all, strings.Join(forms, ", "))
 	}
 	return strings.Join(all, "; ")
 }

@@ -15,8 +15,8 @@ import (
 // maxBuildString bounds each text of a build, in bytes.
 const maxBuildString = 1 << 10
 
-// ErrNoBuild: an executable tells nothing of its build; it is not written in
-// Go, or was stripped of it.
+// ErrNoBuild says that an executable tells nothing of its build: it is not
+// written in Go, or was stripped of it.
 var ErrNoBuild = errors.New("no build information of Go")
 
 // ReadBuild reads from an executable what the Go linker recorded in it.
