@@ -92,7 +92,7 @@ func TestRollbackByOrderNeedsNeitherRepositoryNorAnIndexInForce(t *testing.T) {
 		t.Errorf("%s runs", i.Version)
 	}
 	shows(t, []string{"rollback to 1.0.0 committed"}, "fleet", "--etcd", s.etcd.URL())
-	shows(t, []string{"the rollback from 1.1.0 to 1.0.0", "A rollback can go to: 1.1.0."}, "status", "--state-dir", s.state)
+	shows(t, []string{"the rollback from 1.1.0@sha256:", " to 1.0.0, asked for", "A rollback can go to: 1.1.0@sha256:"}, "status", "--state-dir", s.state)
 	operate(t, "rollback", order, "1.1.0").ok(t)
 }
 
