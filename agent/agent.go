@@ -65,7 +65,8 @@ type Config struct {
 	// Plugins says where plugins lie; without Dir there are none. StateDir,
 	// HostVersion and Logger are filled in.
 	Plugins plugin.Config
-	// Health adds checks and rules.
+	// Health adds checks and rules. A rule that alerts while the release that
+	// runs is withdrawn is added unless there is one, or none are wanted.
 	Health health.Config
 	// Settings is a *config.Store; nil means no configuration from etcd.
 	Settings Settings
@@ -151,6 +152,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	hc := cfg.Health
+	hc.Rules = withRule(hc.Rules, yankedRule())
 	hc.OnChange = func(r health.Report) {
 		if cfg.Health.OnChange != nil {
 			cfg.Health.OnChange(r)

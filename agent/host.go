@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/perennial-go/perennial/health"
@@ -52,8 +53,35 @@ func (h upgradeHost) Changed(s upgrade.Status) {
 	default:
 		h.lifecycle.set(Upgrading, s.From.Version+" to "+s.To.Version)
 	}
+	h.withdrawn(s.Yanked)
 	h.service.follow(s)
 	h.touch()
+}
+
+// yankedRule raises an alert while the release that runs is withdrawn.
+func yankedRule() health.Rule {
+	return health.Rule{Name: health.ReleaseYanked, Indicator: health.ReleaseYanked, Above: 0, Every: 5 * time.Second}
+}
+
+// withRule adds the rule to those that were configured, unless one of them is
+// about the same, or none are wanted.
+func withRule(rules []health.Rule, r health.Rule) []health.Rule {
+	if rules == nil {
+		rules = health.DefaultRules()
+	}
+	if len(rules) == 0 || slices.ContainsFunc(rules, func(o health.Rule) bool { return o.Name == r.Name || o.Indicator == r.Indicator }) {
+		return rules
+	}
+	return append(slices.Clone(rules), r)
+}
+
+// withdrawn shows in the health tree that what runs was withdrawn.
+func (a *Agent) withdrawn(why string) {
+	value := 0.0
+	if why != "" {
+		value = 1
+	}
+	a.health.Observe(health.ReleaseYanked, value)
 }
 
 // heartbeat feeds the round trip to etcd into the health tree. The

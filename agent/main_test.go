@@ -47,9 +47,10 @@ type agentEnv struct {
 	Failpoints map[string]string
 	Probation  time.Duration // default 500 ms
 	// Deadlock is a file; a liveness check hangs while it is there.
-	Deadlock  string
-	Supervise upgrade.Supervision
-	Notes     string // file of noteCalls; may be empty
+	Deadlock   string
+	Supervise  upgrade.Supervision
+	Notes      string        // file of noteCalls; may be empty
+	CheckEvery time.Duration // default 1 h
 }
 
 const agentVariable = "PERENNIAL_TEST_AGENT"
@@ -108,7 +109,7 @@ func testAgent(b build) error {
 		TTL: env.TTL, HeartbeatEvery: env.TTL / 5, ConnectTimeout: env.Connect,
 		Supervise: env.Supervise,
 		Settings:  store, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-		Upgrade: upgrade.Config{Source: source, Probation: env.Probation, HealthEvery: 50 * time.Millisecond, SilentAfter: 5 * time.Second},
+		Upgrade: upgrade.Config{Source: source, Probation: env.Probation, HealthEvery: 50 * time.Millisecond, SilentAfter: 5 * time.Second, CheckEvery: env.CheckEvery},
 		Drain:   upgrade.Drain{Idle: time.Millisecond},
 		Start: func(_ context.Context, a *Agent) error {
 			ln, err := a.Listen("tcp", "127.0.0.1:0")

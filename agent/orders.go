@@ -13,7 +13,8 @@ import (
 	"github.com/perennial-go/perennial/upgrade"
 )
 
-// orderLimit bounds the id, by, expect and reason of a request, in bytes each.
+// orderLimit bounds the id, by, asked, expect and reason of a request, in bytes
+// each.
 const orderLimit = 1 << 10
 
 // orders follows the order that etcd holds for this host and passes it to
@@ -92,9 +93,9 @@ func parseOrder(key string, data []byte) (Order, error) {
 
 // checkRequest says what keeps r from being performed by any agent.
 func checkRequest(r upgrade.Request) error {
-	if n := max(len(r.ID), len(r.By), len(r.Expect), len(r.Reason)); n > orderLimit {
+	if n := max(len(r.ID), len(r.By), len(r.Asked), len(r.Expect), len(r.Reason)); n > orderLimit {
 		// They are kept in the journal and travel to the successor.
-		return fmt.Errorf("has %d bytes in its id, by, expect or reason, at most %d are taken: ask again", n, orderLimit)
+		return fmt.Errorf("has %d bytes in its id, by, asked, expect or reason, at most %d are taken: ask again", n, orderLimit)
 	}
 	if err := r.Validate(); err != nil {
 		return fmt.Errorf("cannot be performed: %w", err)

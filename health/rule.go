@@ -17,6 +17,9 @@ const (
 	// PluginExceptions counts exceptions of plugins. The agent pushes how many
 	// are new.
 	PluginExceptions = "plugin_exceptions"
+	// ReleaseYanked is 1 while the release that runs is withdrawn by its
+	// publisher, else 0. The agent pushes it.
+	ReleaseYanked = "release_yanked"
 )
 
 // Fold is how the samples of one period become the value that is judged.

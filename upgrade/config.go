@@ -83,6 +83,11 @@ type Config struct {
 	// against a release.
 	External []string
 
+	// CheckEvery is the pause between two looks at the index, by which a host
+	// learns that the release that it runs was withdrawn (Status.Yanked),
+	// jittered by a fifth; default 1 h. Negative looks never.
+	CheckEvery time.Duration
+
 	// Host is the program that is upgraded; nil is one that is always
 	// healthy and compatible.
 	Host Host
@@ -131,6 +136,9 @@ func (c Config) complete() (Config, error) {
 	setDefault(&c.Budget.Window, time.Hour)
 	setDefault(&c.BusyLimit, time.Hour)
 	setDefault(&c.Hooks.Timeout, 30*time.Second)
+	if c.CheckEvery == 0 {
+		c.CheckEvery = time.Hour
+	}
 	if c.Host == nil {
 		c.Host = quietHost{}
 	}

@@ -23,9 +23,12 @@ type Report struct {
 	Slots   []Slot `json:"slots"`
 	// Unfinished names slots that an interrupted download left; the next
 	// start removes them.
-	Unfinished []string      `json:"unfinished,omitempty"`
-	Journal    Attempt       `json:"journal"`
-	Quarantine []Quarantined `json:"quarantine,omitempty"`
+	Unfinished []string `json:"unfinished,omitempty"`
+	// Provenance says where the release of each slot comes from, by the slot's
+	// name.
+	Provenance map[string]Provenance `json:"provenance,omitempty"`
+	Journal    Attempt               `json:"journal"`
+	Quarantine []Quarantined         `json:"quarantine,omitempty"`
 	// Hold is set while the host is kept out of upgrades.
 	Hold *Hold `json:"hold,omitempty"`
 	// Retained are the releases that a rollback can go to, the one that ran
@@ -79,6 +82,10 @@ func Inspect(stateDir string) (Report, error) {
 		return Report{}, err
 	}
 	slices.SortFunc(r.Slots, func(a, b Slot) int { return a.Created.Compare(b.Created) })
+	r.Provenance = map[string]Provenance{}
+	for _, slot := range r.Slots {
+		r.Provenance[slot.Name()] = slot.provenance()
+	}
 	r.Journal, err = readJournal(filepath.Join(stateDir, journalFile))
 	r.unreadable(DocumentJournal, err)
 	r.Quarantine, err = quarantine{stateDir}.entries()

@@ -31,6 +31,15 @@ type Ref struct {
 	Binary string `json:"binary,omitempty"`
 }
 
+// Pinned names the release as a pin, 1.2.0@sha256:…, or by its version alone
+// where it was adopted and has no manifest.
+func (r Ref) Pinned() string {
+	if r.Manifest == "" {
+		return r.Version
+	}
+	return r.Version + "@" + r.Manifest
+}
+
 // Attempt is one attempt to change the running release: what the journal
 // keeps and what is reported of it.
 type Attempt struct {
@@ -45,6 +54,12 @@ type Attempt struct {
 	State  State  `json:"state"`
 	From   Ref    `json:"from"`
 	To     Ref    `json:"to"`
+	// Asked is what was asked for where the pin was resolved from a range, for
+	// the record; nothing is decided on it.
+	Asked string `json:"asked,omitempty"`
+	// AllowedBy is the rule of the policy by which the release was let in;
+	// empty until it is, and in the records of older releases.
+	AllowedBy string `json:"allowed_by,omitempty"`
 	// Reason says why the attempt ended, empty while it succeeds.
 	Reason string `json:"reason,omitempty"`
 	// Class tells a bad binary from a bad environment, once it has failed
@@ -166,6 +181,7 @@ func (j *journal) write(a Attempt) error {
 	// What cannot be bounded at its source must not make a journal that the
 	// next start refuses.
 	a.Reason = sentence(a.Reason)
+	a.Asked = a.Asked[:min(len(a.Asked), wordBytes)]
 	a.By, a.OrderID = a.By[:min(len(a.By), wordBytes)], a.OrderID[:min(len(a.OrderID), wordBytes)]
 	if err := writeState(j.path, a); err != nil {
 		return fmt.Errorf("the journal in the state directory cannot be written: %w; make room there, then ask again", err)

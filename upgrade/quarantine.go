@@ -154,5 +154,8 @@ func ClearQuarantine(stateDir string, pin release.Pin) ([]Quarantined, error) {
 	if err := ownedByCaller(stateDir); err != nil {
 		return nil, err
 	}
+	if err := (Request{Action: ActionClear, Pin: pin}).Validate(); err != nil {
+		return nil, err
+	}
 	return quarantine{stateDir}.clear(pin)
 }

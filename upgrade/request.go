@@ -53,6 +53,9 @@ type Request struct {
 	Action Action `json:"action,omitempty"`
 	// Pin is the release that it is about.
 	Pin release.Pin `json:"pin,omitzero"`
+	// Asked is what the pin was resolved from, such as the range ^1.2.0, for
+	// the record. Hosts decide nothing on it.
+	Asked string `json:"asked,omitempty"`
 	// Expect is what must be running, as a version or as
 	// version@sha256:digest; empty for anything. A request that expects
 	// something else is refused.
@@ -77,12 +80,33 @@ func (r Request) Validate() error {
 	if !r.Action.Valid() && r.Action != "" {
 		return fmt.Errorf("asks for %.40q, this release knows %s, %s, %s, %s and %s", r.Action, ActionUpgrade, ActionRollback, ActionHold, ActionUnhold, ActionClear)
 	}
+	if err := checkExpect(r.Expect); err != nil {
+		return err
+	}
+	if len(r.Asked) > wordBytes {
+		return fmt.Errorf("asked for in %d bytes, at most %d are taken", len(r.Asked), wordBytes)
+	}
 	switch {
 	case r.Action == "" || r.Action == ActionUpgrade || r.Pin.Digest != "":
 		return r.Pin.Validate()
 	case r.Pin.Version != "":
 		_, err := release.ParseVersion(r.Pin.Version)
 		return err
+	}
+	return nil
+}
+
+// checkExpect refuses what could mean another release tomorrow.
+func checkExpect(expect string) error {
+	if expect == "" {
+		return nil
+	}
+	_, err := release.ParseVersion(expect)
+	if _, pinErr := release.ParsePin(expect); pinErr == nil {
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("what is expected to run: want a version or version@sha256:digest: %w", err)
 	}
 	return nil
 }

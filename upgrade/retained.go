@@ -114,16 +114,17 @@ func (u *Upgrader) prepareRollback(r Request) (Slot, error) {
 	if err != nil {
 		return Slot{}, fmt.Errorf("slot %s: %w", slot.Name(), err)
 	}
+	rule := "retained on this host, where it passed its probation; adopted, so without a manifest"
 	if manifest != nil {
 		host := release.PolicyContext{Rollback: true, PluginAPI: u.cfg.PluginAPI, ConfigSchema: u.cfg.ConfigSchema}
-		if err := release.CheckPolicy(u.cfg.Policy, nil, manifest, host); err != nil {
+		if rule, err = release.Admit(u.cfg.Policy, nil, manifest, host); err != nil {
 			return Slot{}, err
 		}
 	}
 	if err := u.cfg.Host.Compatible(slot.Version); err != nil {
 		return Slot{}, fmt.Errorf("%s: %w: %w", slot.Version, release.ErrRequires, err)
 	}
-	return slot, u.move(Staged, func(a *Attempt) { a.To = slot.Ref })
+	return slot, u.move(Staged, func(a *Attempt) { a.To, a.AllowedBy = slot.Ref, rule })
 }
 
 // size is the room that the slot takes, in bytes.

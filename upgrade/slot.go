@@ -44,6 +44,11 @@ type Slot struct {
 	// Retired is when another release took its place; zero while it is
 	// current.
 	Retired time.Time `json:"retired,omitzero"`
+	// AllowedBy is the rule of the policy by which the release was let in, and
+	// By who asked for it; both empty in an adopted slot, and in those that
+	// older releases made.
+	AllowedBy string `json:"allowed_by,omitempty"`
+	By        string `json:"by,omitempty"`
 
 	dir string
 }
@@ -243,13 +248,13 @@ func (s slots) create(slot Slot, files map[string][]byte, put func(binary string
 }
 
 // stage makes a slot from a verified download.
-func (s slots) stage(ref Ref, manifest, signature []byte, download string) (Slot, error) {
-	sum, err := hex.DecodeString(ref.Binary)
+func (s slots) stage(slot Slot, manifest, signature []byte, download string) (Slot, error) {
+	sum, err := hex.DecodeString(slot.Ref.Binary)
 	if err != nil {
 		return Slot{}, err
 	}
 	files := map[string][]byte{releaseFile: manifest, releaseFile + ".minisig": signature}
-	return s.create(Slot{Ref: ref}, files, func(binary string) error {
+	return s.create(slot, files, func(binary string) error {
 		f, err := os.Open(download)
 		if err != nil {
 			return err

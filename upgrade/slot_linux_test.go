@@ -170,7 +170,7 @@ func TestStagedBytesThatDifferFromTheDigestAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	ref := Ref{Version: "1.0.0", Manifest: "sha256:" + strings.Repeat("0", 64), Binary: strings.Repeat("ab", 32)}
-	if _, err := s.stage(ref, []byte("{}"), nil, download); err == nil {
+	if _, err := s.stage(Slot{Ref: ref}, []byte("{}"), nil, download); err == nil {
 		t.Error("staged")
 	}
 	if _, unfinished, err := s.list(); err != nil || len(unfinished) > 0 {

@@ -22,6 +22,12 @@ type Status struct {
 	Retained []Ref `json:"retained,omitempty"`
 	// Hold is set while the host is kept out of upgrades.
 	Hold *Hold `json:"hold,omitempty"`
+	// Yanked is why the release that runs was withdrawn by its publisher, as
+	// the last look at the index found; empty while it is offered.
+	Yanked string `json:"yanked,omitempty"`
+	// Provenance says where the release that runs comes from; nil until it has
+	// a slot.
+	Provenance *Provenance `json:"provenance,omitempty"`
 	// Answer is how the last request ended that was no attempt.
 	Answer *Answer `json:"answer,omitempty"`
 }
@@ -50,7 +56,7 @@ func (u *Upgrader) publish(edit func(*Status)) {
 	u.mu.Lock()
 	edit(&u.status)
 	u.status.Running, u.status.LastFailed, u.status.Quarantine = there.Running, there.LastFailed, there.Quarantine
-	u.status.Retained, u.status.Hold = there.Retained, there.Hold
+	u.status.Retained, u.status.Hold, u.status.Provenance = there.Retained, there.Hold, there.Provenance
 	status := u.status
 	u.mu.Unlock()
 	u.cfg.Host.Changed(status)
@@ -59,7 +65,7 @@ func (u *Upgrader) publish(edit func(*Status)) {
 // standing reads what the status tells besides attempt and answer. What
 // cannot be read is missing from it: the report must not stop for it.
 func (u *Upgrader) standing() Status {
-	s := Status{Running: u.running.Ref}
+	s := Status{Running: u.running.Ref, Provenance: u.origin.of(u.slots, u.running.Ref)}
 	failed, err := u.quarantine.entries()
 	if err != nil {
 		u.log.Warn("quarantine is not readable", "error", err)

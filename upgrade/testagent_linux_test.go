@@ -57,6 +57,7 @@ type agentEnv struct {
 	Supervise                 Supervision
 	HealthEvery               time.Duration // default 50 ms
 	Roots                     []string      // root keys in place of Key, two of which sign the keyring
+	CheckEvery                time.Duration // default 1 h
 }
 
 // testAgent is the smallest host program: an HTTP server that can be asked
@@ -144,7 +145,7 @@ func newTestUpgrader(env agentEnv, b build, host Host) (*Upgrader, error) {
 		StateDir: env.StateDir, Name: "demo", Version: b.Says, Source: source, Trust: trust,
 		Requirements: []release.Requirement{endorsed{env.StateDir}},
 		StartTimeout: 8 * time.Second, Probation: env.Probation, HealthEvery: env.HealthEvery, SilentAfter: 3 * time.Second,
-		Host: host, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		CheckEvery: env.CheckEvery, Host: host, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 }
 

@@ -27,7 +27,7 @@ const (
 func (u *Upgrader) attempt(ctx context.Context, r Request) error {
 	now := time.Now().UTC()
 	attempt := Attempt{
-		OrderID: r.ID, By: r.By, Action: r.Action, Started: now,
+		OrderID: r.ID, By: r.By, Action: r.Action, Asked: r.Asked, Started: now,
 		From: u.running.Ref,
 		To:   Ref{Version: r.Pin.Version, Manifest: r.Pin.Digest},
 	}
@@ -130,10 +130,11 @@ func (u *Upgrader) prepare(ctx context.Context, r Request) (Slot, error) {
 	if p, err := manifest.Here(); err == nil && manifest.Version == u.running.Version && p.SHA256 == u.running.Ref.Binary {
 		return Slot{}, errRunsAlready
 	}
-	platform, err := u.compatible(manifest)
+	platform, rule, err := u.compatible(manifest)
 	if err != nil {
 		return Slot{}, err
 	}
+	u.journal.last.AllowedBy = rule // the next move records it
 	ref := Ref{Version: manifest.Version, Manifest: r.Pin.Digest, Binary: platform.SHA256}
 	if err := u.quarantine.check(ref, time.Now()); err != nil {
 		return Slot{}, err // the same executable under another manifest
@@ -148,18 +149,20 @@ func (u *Upgrader) prepare(ctx context.Context, r Request) (Slot, error) {
 
 // compatible says whether the release may run here, before any of it is
 // downloaded.
-func (u *Upgrader) compatible(m *release.Manifest) (release.Platform, error) {
+func (u *Upgrader) compatible(m *release.Manifest) (p release.Platform, rule string, err error) {
 	running, err := release.ParseVersion(u.running.Version)
 	if err != nil {
-		return release.Platform{}, err
+		return p, "", err
 	}
-	if err := release.CheckPolicy(u.cfg.Policy, running, m, release.PolicyContext{PluginAPI: u.cfg.PluginAPI, ConfigSchema: u.cfg.ConfigSchema}); err != nil {
-		return release.Platform{}, err
+	rule, err = release.Admit(u.cfg.Policy, running, m, release.PolicyContext{PluginAPI: u.cfg.PluginAPI, ConfigSchema: u.cfg.ConfigSchema})
+	if err != nil {
+		return p, "", err
 	}
 	if err := u.cfg.Host.Compatible(m.Version); err != nil {
-		return release.Platform{}, fmt.Errorf("%s: %w: %w", m.Version, release.ErrRequires, err)
+		return p, "", fmt.Errorf("%s: %w: %w", m.Version, release.ErrRequires, err)
 	}
-	return m.Here()
+	p, err = m.Here()
+	return p, rule, err
 }
 
 // obtain downloads and stages the release, whose executable has size bytes,
@@ -168,6 +171,9 @@ func (u *Upgrader) obtain(ctx context.Context, m *release.Manifest, ref Ref, siz
 	slot, err := u.slots.open(slotName(ref))
 	switch {
 	case err == nil && slot.Manifest == ref.Manifest && slot.verify() == nil:
+		if err := slot.letIn(u.journal.last); err != nil {
+			return Slot{}, err
+		}
 		return slot, u.move(Staged, func(a *Attempt) { a.To = ref })
 	case err == nil:
 		// Something wrote to an immutable slot, or it holds the executable under
@@ -199,7 +205,8 @@ func (u *Upgrader) obtain(ctx context.Context, m *release.Manifest, ref Ref, siz
 	if err := u.move(Verifying, nil); err != nil {
 		return Slot{}, err
 	}
-	slot, err = u.slots.stage(ref, raw, signature, download)
+	last := u.journal.last
+	slot, err = u.slots.stage(Slot{Ref: ref, AllowedBy: last.AllowedBy, By: last.By}, raw, signature, download)
 	if err := errors.Join(err, os.Remove(download)); err != nil {
 		return Slot{}, err
 	}

@@ -48,7 +48,10 @@ type Upgrader struct {
 	unsettled  bool            // this start is counted until the host is healthy
 	stop       context.Context // of Open: it ends when the agent is told to stop
 	opened     time.Time
-	seen       outside   // what was published of it; Run's alone
+	seen       outside // what was published of it; Run's alone
+	yanked     string  // why what runs was withdrawn; Run's alone
+	withdrawn  chan string
+	origin     origin
 	dropped    string    // the request of the state directory that was settled last; Run's alone
 	handover   *handover // non-nil in a successor
 
@@ -88,6 +91,7 @@ func New(cfg Config) (*Upgrader, error) {
 		predecessor: make(chan struct{}),
 		sockets:     map[string]bool{},
 		wake:        make(chan struct{}, 1),
+		withdrawn:   make(chan string),
 
 		socketFiles: map[string]fs.FileInfo{},
 	}, nil
@@ -250,6 +254,9 @@ func (u *Upgrader) Run(ctx context.Context) error {
 	var waiting sync.WaitGroup
 	defer waiting.Wait()
 	waiting.Go(func() { u.awaitPredecessor(ctx) })
+	looking, stop := context.WithCancel(ctx)
+	defer stop()
+	waiting.Go(func() { u.watch(looking) })
 	// Where a swap or an earlier start counted, that is over.
 	u.unsettled = u.unsettled || u.handover != nil
 	look := time.NewTicker(u.cfg.HealthEvery)
@@ -271,6 +278,9 @@ func (u *Upgrader) Run(ctx context.Context) error {
 				continue
 			}
 		case <-u.wake:
+		case why := <-u.withdrawn:
+			u.heard(why)
+			continue
 		}
 		if err := u.next(ctx); errors.Is(err, ErrSuperseded) {
 			return err

@@ -24,6 +24,9 @@ func describeState(r upgrade.Report, now time.Time) string {
 	say("Slots:")
 	for _, s := range r.Slots {
 		say("  %s: %s.", s.Name(), describeSlot(s, r.Current))
+		if p, ok := r.Provenance[s.Name()]; ok {
+			say("    %s.", describeProvenance(p))
+		}
 	}
 	for _, name := range r.Unfinished {
 		say("  %s: unfinished, removed at the next start.", name)
@@ -42,13 +45,21 @@ func describeState(r upgrade.Report, now time.Time) string {
 		say("Waiting: the %s to %s, asked for by %s (order %s).", q.Action, wanted(q.Pin), dash(q.By), q.ID)
 	}
 	say("Hold: %s.", or(r, upgrade.DocumentHold, describeHold(r.Hold)))
-	if len(r.Quarantine) == 0 {
-		say("Quarantine: %s.", or(r, upgrade.DocumentQuarantine, "empty"))
+	if why := r.Unreadable[upgrade.DocumentQuarantine]; why != "" {
+		say("Quarantine: %s.", unreadable(why))
 		return b.String()
 	}
-	say("Quarantine:")
-	for _, q := range r.Quarantine {
-		say("  %s (%s): class: %s; failures: %d; refused %s: %s.", q.Version, short(q.Manifest), q.Class, q.Attempts, describeExpiry(q, now), q.Reason)
+	return b.String() + describeQuarantine(r.Quarantine, now)
+}
+
+func describeQuarantine(all []upgrade.Quarantined, now time.Time) string {
+	if len(all) == 0 {
+		return "Quarantine: empty.\n"
+	}
+	var b strings.Builder
+	b.WriteString("Quarantine:\n")
+	for _, q := range all {
+		fmt.Fprintf(&b, "  %s (%s): class: %s; failures: %d; refused %s: %s.\n", q.Version, short(q.Manifest), q.Class, q.Attempts, describeExpiry(q, now), q.Reason)
 	}
 	return b.String()
 }
@@ -63,10 +74,29 @@ func or(r upgrade.Report, d upgrade.Document, text string) string {
 
 func unreadable(why string) string { return "cannot be read: " + why }
 
+// describeStatus puts what an agent has reported into words.
+func describeStatus(name string, s upgrade.Status, now time.Time) string {
+	var b strings.Builder
+	say := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	say("Agent %s runs %s.", name, s.Running.Pinned())
+	if s.Yanked != "" {
+		say("  WITHDRAWN by its publisher: %s.", s.Yanked)
+	}
+	if s.Provenance == nil {
+		say("  Where it comes from is not told.")
+	} else {
+		say("  %s.", describeProvenance(*s.Provenance))
+	}
+	say("A rollback can go to: %s.", versions(s.Retained))
+	say("Last attempt: %s.", describeAttempt(s.Attempt, true))
+	say("Hold: %s.", describeHold(s.Hold))
+	return b.String() + describeQuarantine(s.Quarantine, now)
+}
+
 func versions(refs []upgrade.Ref) string {
 	var all []string
 	for _, r := range refs {
-		all = append(all, r.Version)
+		all = append(all, r.Pinned())
 	}
 	if len(all) == 0 {
 		return "nothing, no other release is kept"
@@ -114,6 +144,27 @@ func describeSlot(s upgrade.Slot, current string) string {
 	return strings.Join(parts, ", ")
 }
 
+// describeProvenance answers which commit, built when, signed by whom, and let
+// in by which rule.
+func describeProvenance(p upgrade.Provenance) string {
+	parts := []string{"commit " + dash(p.Revision), "built " + stamp(p.Created)}
+	if p.Go != "" {
+		parts[1] += " with " + p.Go
+	}
+	switch {
+	case p.Error != "":
+		parts = append(parts, "NOT TO BE TRUSTED: "+p.Error)
+	case p.SignedBy == nil:
+		parts = append(parts, "installed by other means, so not signed")
+	default:
+		parts = append(parts, fmt.Sprintf("signed by key %s (%s)", p.SignedBy.Key, dash(p.SignedBy.Comment)))
+	}
+	if p.AllowedBy != "" {
+		parts = append(parts, "asked for by "+dash(p.By), "allowed by: "+p.AllowedBy)
+	}
+	return strings.Join(parts, ", ")
+}
+
 // actionOf names an attempt; older releases recorded upgrades only.
 func actionOf(a upgrade.Attempt) upgrade.Action {
 	if a.Action == "" {
@@ -125,6 +176,9 @@ func actionOf(a upgrade.Attempt) upgrade.Action {
 // describeAttempt says how an attempt stands, or, where no agent runs that
 // could go on with it, stood.
 func describeAttempt(a upgrade.Attempt, running bool) string {
+	if a.State == "" {
+		return "not told"
+	}
 	if a.State == upgrade.Idle {
 		return "no upgrade was ever asked for"
 	}
@@ -134,9 +188,12 @@ func describeAttempt(a upgrade.Attempt, running bool) string {
 	if a.Abandoned {
 		return fmt.Sprintf("rolled back by %s from %s to %s at %s while no agent ran (order %s, %s)", dash(a.By), a.To.Version, a.From.Version, stamp(a.Started), dash(a.OrderID), a.State)
 	}
-	text := fmt.Sprintf("the %s from %s to %s, asked for", actionOf(a), a.From.Version, dash(a.To.Version))
+	text := fmt.Sprintf("the %s from %s to %s, asked for", actionOf(a), a.From.Pinned(), dash(a.To.Pinned()))
 	if a.By != "" {
 		text += " by " + a.By
+	}
+	if a.Asked != "" {
+		text += " as " + a.Asked
 	}
 	text += fmt.Sprintf(" (order %s) %s, ", dash(a.OrderID), stamp(a.Started))
 	stopped := !running && !a.State.Terminal()
@@ -147,6 +204,9 @@ func describeAttempt(a upgrade.Attempt, running bool) string {
 	}
 	if a.Reason != "" {
 		text += ": " + a.Reason
+	}
+	if a.AllowedBy != "" {
+		text += "; allowed by: " + a.AllowedBy
 	}
 	if !a.Deadline.IsZero() && !stopped {
 		text += ", until " + stamp(a.Deadline) + " at the latest"

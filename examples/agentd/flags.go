@@ -21,6 +21,14 @@ func require(cmd *cobra.Command, flag, example string) {
 	f.Annotations[requiredAnnotation] = []string{example}
 }
 
+// variableAnnotation marks a flag called version, which would else be cobra's
+// own.
+const variableAnnotation = "agentd_variable"
+
+func takesVariable(cmd *cobra.Command, flag string) {
+	cmd.Flags().Lookup(flag).Annotations = map[string][]string{variableAnnotation: {"yes"}}
+}
+
 // variable is the environment variable of a flag.
 func variable(flag string) string {
 	return "AGENTD_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
@@ -28,7 +36,7 @@ func variable(flag string) string {
 
 // fromEnvironment reports whether the flag has a variable.
 func fromEnvironment(f *pflag.Flag) bool {
-	return f.Name != "help" && f.Name != "version" || f.Annotations[requiredAnnotation] != nil
+	return f.Name != "help" && f.Name != "version" || f.Annotations[variableAnnotation] != nil
 }
 
 // completeFlags sets the flags that the command line left alone from the

@@ -139,6 +139,9 @@ func healthOf(s *agent.Status) string {
 	for _, a := range s.Health.Alerts {
 		text += ", alert " + a.Name
 	}
+	if s.Upgrade.Yanked != "" {
+		text += ", runs a withdrawn release: " + oneLine(s.Upgrade.Yanked)
+	}
 	return text
 }
 

@@ -36,7 +36,10 @@ func (h *registryHost) status(ctx context.Context) (upgrade.Status, error) {
 		e.Status = &agent.Status{}
 	}
 	s := e.Status.Upgrade
-	// The registration is written first.
+	// The registration is written first, and may be of the next release.
+	if s.Running.Binary != e.BinaryDigest {
+		s.Yanked, s.Provenance = "", nil
+	}
 	s.Running = upgrade.Ref{Version: e.Version, Manifest: e.ManifestDigest, Binary: e.BinaryDigest}
 	return s, nil
 }

@@ -92,7 +92,7 @@ func TestRollbackByOrderNeedsNeitherRepositoryNorAnIndexInForce(t *testing.T) {
 		t.Errorf("%s runs", i.Version)
 	}
 	shows(t, []string{"back to 1.0.0 committed"}, "fleet", "--etcd", s.etcd.URL())
-	shows(t, []string{"the rollback from 1.1.0 to 1.0.0", "A rollback can go to: 1.1.0."}, "status", "--state-dir", s.state)
+	shows(t, []string{"the rollback from 1.1.0@sha256:", " to 1.0.0, asked for", "A rollback can go to: 1.1.0@sha256:"}, "status", "--state-dir", s.state)
 	// The second one goes forward again, and says so before it does.
 	r = operate(t, "rollback", order).ok(t)
 	if course, asked := strings.Index(r.stdout, "rollback of a1: from 1.0.0 to 1.1.0, the release before"), strings.Index(r.stdout, "asked a1 for it"); course < 0 || course > asked {

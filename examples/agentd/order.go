@@ -100,7 +100,7 @@ func (o *order) complete(ctx context.Context, h host, r upgrade.Request, w io.Wr
 	case err != nil:
 		return r, err
 	default:
-		r.Expect = now.Running.Version
+		r.Expect = now.Running.Pinned()
 	}
 	if r.Action == upgrade.ActionRollback && err == nil {
 		say(w, "%s", course(h, r, now))
@@ -158,8 +158,11 @@ func (o *order) follow(ctx context.Context, h host, r upgrade.Request, w io.Writ
 
 // wanted puts what a request is about into words.
 func wanted(pin release.Pin) string {
-	if pin.IsZero() {
+	switch {
+	case pin.IsZero():
 		return "the release before"
+	case pin.Digest == "":
+		return pin.Version
 	}
-	return pin.Version
+	return pin.String()
 }

@@ -11,11 +11,15 @@ import (
 )
 
 func newReleaseCommand() *cobra.Command {
-	return newGroup("release", "Publish signed releases in a repository directory",
+	return newGroup("release", "Publish signed releases, and look at those that are",
 		"  agentd release build --key keys/release.key --repo repo --version 1.1.0 ./agentd",
 		newReleaseBuildCommand(),
 		newReleaseListCommand(),
 		newReleasePullCommand(),
+		newReleaseShowCommand(),
+		newReleaseVerifyCommand(),
+		newReleaseDiffCommand(),
+		newReleaseConflictsCommand(),
 		newReleaseYankCommand(),
 		newReleaseRefreshCommand(),
 		newReleasePushCommand(),
@@ -99,12 +103,4 @@ func (r *reader) client() (*release.Client, error) {
 		return nil, err
 	}
 	return release.NewClient(release.ClientConfig{Source: source, Trust: trust, Name: r.name})
-}
-
-func (r *reader) index(ctx context.Context) (*release.Index, error) {
-	client, err := r.client()
-	if err != nil {
-		return nil, err
-	}
-	return client.Index(ctx)
 }

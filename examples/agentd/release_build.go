@@ -1,27 +1,48 @@
 package main
 
 import (
+	"context"
 	"debug/buildinfo"
 	"fmt"
+	"os"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/perennial-go/perennial/examples/agentd/internal/gitversion"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 
+// building is what agentd release build is told.
+type building struct {
+	publisher
+	release.Release
+	platforms []string
+	source    gitversion.Repository
+}
+
 func newReleaseBuildCommand() *cobra.Command {
-	var p publisher
-	var rel release.Release
-	var platforms []string
+	var b building
 	cmd := &cobra.Command{
 		Use:   "build BINARY...",
 		Short: "Add a signed release to a repository directory",
 		Long: `build writes the executables, a signed manifest and the signed index, and
 prints the pin of the release. Give one BINARY a platform; the platform of a
-Go executable is read from the file. A version is never replaced: build the
-same content again and nothing changes, other content is refused.`,
+Go executable is read from the file, and so are the commit, the toolchain and
+the modules that the manifest tells. A version is never replaced: build the
+same content again and damaged files are mended, other content is refused.
+
+Without --version the version is that of the git repository in --source: 1.4.2
+at the tag v1.4.2, 1.4.3-dev.7+g0123456789ab seven commits later. A tree with
+uncommitted changes is refused unless --allow-dirty, and then marked .dirty.
+
+The release is dated by SOURCE_DATE_EPOCH (seconds), else by the commit, else
+by the clock. The first two make the same manifest of the same executables.
+The index is always dated by the clock: its expiry protects hosts.`,
 		Example: `  agentd release build --key keys/release.key --repo repo --version 1.1.0 ./agentd
+  agentd release build --key keys/release.key --repo repo --source . dist/agentd-amd64 dist/agentd-arm64
   agentd release build --key keys/release.key --repo repo --version 1.2.0 --requires '>=1.0.0' dist/agentd-amd64 dist/agentd-arm64`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -29,36 +50,94 @@ same content again and nothing changes, other content is refused.`,
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			rel.Name = p.name
-			err := exactVersion("--version", rel.Version)
-			if err != nil {
-				return err
-			}
-			if rel.Binaries, err = binaries(args, platforms, rel.Version); err != nil {
-				return err
-			}
-			repo, err := p.open()
-			if err != nil {
-				return err
-			}
-			pin, err := repo.Publish(cmd.Context(), rel)
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "released %s %s\n", rel.Name, pin)
-			return err
-		},
 	}
-	p.add(cmd)
-	cmd.Flags().StringVar(&rel.Version, "version", "", "exact SemVer `version` of the release")
-	cmd.Flags().StringVar(&rel.Requires.Upgrade, "requires", "", "`constraint` on the version that is upgraded from")
-	cmd.Flags().StringVar(&rel.Requires.PluginAPI, "requires-plugin-api", "", "`constraint` on the host's plugin API")
-	cmd.Flags().StringVar(&rel.Requires.ConfigSchema, "requires-config-schema", "", "`constraint` on the host's configuration schema")
-	cmd.Flags().StringVar(&rel.Revision, "revision", "", "source `revision`, for people")
-	cmd.Flags().StringSliceVar(&platforms, "platform", nil, "`os/arch` of each BINARY in order, for those that are not written in Go")
-	require(cmd, "version", "1.1.0")
+	output := formatFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		pin, err := b.run(cmd.Context(), args)
+		if err != nil {
+			return err
+		}
+		if output.json() {
+			return printJSON(cmd.OutOrStdout(), map[string]any{"name": b.Name, "pin": pin, "reference": pin.String()})
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "released %s %s\n", b.Name, pin)
+		return err
+	}
+	b.publisher.add(cmd)
+	f := cmd.Flags()
+	f.StringVar(&b.Version, "version", "", "exact SemVer `version` of the release; default that of the git repository")
+	f.StringVar(&b.source.Dir, "source", ".", "`directory` of the git repository that tells the version")
+	f.BoolVar(&b.source.AllowDirty, "allow-dirty", false, "take a tree with uncommitted changes, and mark the version .dirty")
+	f.StringVar(&b.Requires.Upgrade, "requires", "", "`constraint` on the version that is upgraded from")
+	f.StringVar(&b.Requires.PluginAPI, "requires-plugin-api", "", "`constraint` on the host's plugin API")
+	f.StringVar(&b.Requires.ConfigSchema, "requires-config-schema", "", "`constraint` on the host's configuration schema")
+	f.StringVar(&b.Revision, "revision", "", "source `revision`, for people; default the commit that the executables tell")
+	f.StringSliceVar(&b.platforms, "platform", nil, "`os/arch` of each BINARY in order, for those that are not written in Go")
+	takesVariable(cmd, "version")
 	return cmd
+}
+
+func (b *building) run(ctx context.Context, args []string) (pin release.Pin, err error) {
+	b.Name = b.publisher.name
+	if b.Created, err = sourceDate(os.Getenv("SOURCE_DATE_EPOCH")); err != nil {
+		return release.Pin{}, err
+	}
+	if b.Version == "" {
+		if err := b.versionFromGit(ctx, args); err != nil {
+			return release.Pin{}, err
+		}
+	}
+	if b.Binaries, err = binaries(args, b.platforms, b.Version); err != nil {
+		return release.Pin{}, err
+	}
+	repo, err := b.open()
+	if err != nil {
+		return release.Pin{}, err
+	}
+	return repo.Publish(ctx, b.Release)
+}
+
+// versionFromGit names the release, and refuses executables that were built
+// from anything but what the name says.
+func (b *building) versionFromGit(ctx context.Context, paths []string) error {
+	v, err := b.source.Version(ctx)
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		build, err := release.ReadBuild(path)
+		switch {
+		case err != nil || build.Revision == "":
+			// It does not tell.
+		case build.Revision != v.Revision:
+			return fmt.Errorf("want %s built from commit %.12s, which is version %s, found that it was built from %.12s: build it again, or give --version", path, v.Revision, v.Version, build.Revision)
+		case build.Modified && !v.Dirty:
+			return fmt.Errorf("want %s built from commit %.12s, which is version %s, found that the tree had other changes: build it again, or give --version", path, v.Revision, v.Version)
+		}
+	}
+	b.Version = v.Version
+	if b.Revision == "" {
+		if b.Revision = v.Revision; v.Dirty {
+			b.Revision += "+dirty"
+		}
+	}
+	if b.Created.IsZero() && !v.Dirty {
+		b.Created = v.Time
+	}
+	return nil
+}
+
+// sourceDate reads SOURCE_DATE_EPOCH (reproducible-builds.org); empty is no
+// date.
+func sourceDate(seconds string) (time.Time, error) {
+	if seconds == "" {
+		return time.Time{}, nil
+	}
+	n, err := strconv.ParseInt(seconds, 10, 64)
+	if err != nil || n < 0 || n > 1<<37 {
+		return time.Time{}, usagef("SOURCE_DATE_EPOCH: want seconds since 1970, such as 1767225600, found %q", seconds)
+	}
+	return time.Unix(n, 0).UTC(), nil
 }
 
 // binaries finds out the platform of each file.

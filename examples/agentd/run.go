@@ -39,6 +39,7 @@ type runFlags struct {
 	heartbeat time.Duration
 	policy    release.Policy
 	cosignKey string
+	check     time.Duration
 	supervise string
 }
 
@@ -85,6 +86,7 @@ upgrade, with exit code 0.`,
 	f.BoolVar(&r.policy.AllowMajor, "allow-major", false, "allow upgrades to another major version")
 	f.BoolVar(&r.policy.AllowPrerelease, "allow-prerelease", false, "allow upgrades to a pre-release")
 	f.StringVar(&r.cosignKey, "cosign-key", "", "take only releases whose image in --repo, an OCI registry or layout, is signed with cosign by this public key `file` as well")
+	f.DurationVar(&r.check, "check-every", time.Hour, "pause between two looks at the index, by which a withdrawn release is noticed; negative looks never")
 	f.StringVar(&r.supervise, "supervise", "auto", "keep a first process whose pid never changes: `auto` (as pid 1), always or never")
 	require(cmd, "id", "a1")
 	require(cmd, "state-dir", "/var/lib/agentd")
@@ -144,7 +146,7 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 	}
 	cfg.Plugins.Dir = r.plugins
 	cfg.Health.Checks = append([]health.Check{{Name: "spool", Every: 2 * time.Second, Func: s.checkSpool}}, faults(s.started)...)
-	cfg.Upgrade = upgrade.Config{Policy: r.policy, Probation: r.probation, Retention: r.retention, RetentionBytes: r.keepBytes, BusyLimit: r.busyLimit, PluginAPI: pluginAPI, ConfigSchema: configSchema}
+	cfg.Upgrade = upgrade.Config{Policy: r.policy, Probation: r.probation, Retention: r.retention, RetentionBytes: r.keepBytes, BusyLimit: r.busyLimit, CheckEvery: r.check, PluginAPI: pluginAPI, ConfigSchema: configSchema}
 	if r.busyFile != "" {
 		cfg.Upgrade.Busy = r.busy
 	}

@@ -13,20 +13,32 @@ import (
 )
 
 func newStatusCommand() *cobra.Command {
-	var dir string
+	var t target
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Explain a state directory: slots, current, journal, hold, quarantine",
+		Short: "Explain an agent's releases: where they come from, journal, hold, quarantine",
 		Long: `status reads the state directory of an agent on this host, running or not,
-and says in words what is in it. It changes nothing and needs no etcd. Of a
-document that cannot be read it says why in its place, as JSON in "unreadable";
-the exit code is then 1.`,
-		Example: "  agentd status --state-dir /var/lib/agentd",
-		Args:    takes(),
+and says in words what is in it: which releases, of which commit, built when,
+signed by whom and allowed by which rule, and what the last attempt came to.
+It changes nothing and needs no etcd. Of a document that cannot be read it says
+why in its place, as JSON in "unreadable"; the exit code is then 1.
+
+With --etcd and --agent it tells what the registry knows of an agent.`,
+		Example: `  agentd status --state-dir /var/lib/agentd
+  agentd status --etcd http://127.0.0.1:2379 --agent a1`,
+		Args: takes(),
 	}
 	output := formatFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		report, err := upgrade.Inspect(dir)
+		h, err := t.open(cmd)
+		if err != nil {
+			return err
+		}
+		defer h.close()
+		if remote, ok := h.(*registryHost); ok {
+			return showRemote(cmd, remote, output)
+		}
+		report, err := upgrade.Inspect(t.stateDir)
 		if err != nil {
 			return err
 		}
@@ -41,7 +53,19 @@ the exit code is then 1.`,
 		}
 		return err
 	}
-	cmd.Flags().StringVar(&dir, "state-dir", "", "state `directory` of the agent")
-	require(cmd, "state-dir", "/var/lib/agentd")
+	t.add(cmd)
 	return cmd
+}
+
+// showRemote tells what the registry knows.
+func showRemote(cmd *cobra.Command, h *registryHost, output *format) error {
+	s, err := h.status(cmd.Context())
+	if err != nil {
+		return err
+	}
+	if output.json() {
+		return printJSON(cmd.OutOrStdout(), s)
+	}
+	_, err = io.WriteString(cmd.OutOrStdout(), describeStatus(h.name(), s, time.Now()))
+	return err
 }

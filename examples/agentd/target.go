@@ -49,7 +49,7 @@ func (t *target) open(cmd *cobra.Command) (host, error) {
 	case t.stateDir != "":
 		return &localHost{dir: t.stateDir}, nil
 	case t.agent == "" || len(t.etcd.endpoints) == 0:
-		return nil, usagef("%s wants --etcd and --agent, such as --etcd http://127.0.0.1:2379 --agent a1, or on the agent's host --state-dir /var/lib/agentd", cmd.CommandPath())
+		return nil, usagef("%s wants --etcd and --agent, such as --etcd http://127.0.0.1:2379 --agent a1, or on the agent's host --state-dir /var/lib/agentd (or %s)", cmd.CommandPath(), variable("state-dir"))
 	}
 	cfg, err := t.etcd.config()
 	if err != nil {

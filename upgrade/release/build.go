@@ -47,5 +47,61 @@ func (b *Build) validate() error {
 	if len(b.Modules) > maxModules {
 		return fmt.Errorf("build lists %d modules, at most %d are read", len(b.Modules), maxModules)
 	}
+	if err := b.bounded(); err != nil {
+		return fmt.Errorf("build: %w", err)
+	}
 	return nil
+}
+
+// date fills in when the release was built and of what: as it was given, else
+// what all binaries agree on, so that the same binaries make the same
+// manifest, else now.
+func (m *Manifest) date(created, now time.Time) {
+	commit, agreed := m.commit()
+	if m.Revision == "" && agreed {
+		if m.Revision = commit.Revision; commit.Modified {
+			m.Revision += "+dirty"
+		}
+	}
+	if created.IsZero() && agreed && !commit.Modified {
+		created = commit.Time
+	}
+	if created.IsZero() {
+		created = now
+	}
+	m.Created = created.UTC().Truncate(time.Second)
+}
+
+// commit is what all binaries were built from; false if they differ, or one
+// does not tell.
+func (m *Manifest) commit() (Build, bool) {
+	var found *Build
+	for _, p := range m.Platforms {
+		b := p.Build
+		if b == nil || b.Revision == "" {
+			return Build{}, false
+		}
+		if found != nil && (b.Revision != found.Revision || !b.Time.Equal(found.Time) || b.Modified != found.Modified) {
+			return Build{}, false
+		}
+		found = b
+	}
+	if found == nil {
+		return Build{}, false
+	}
+	return *found, true
+}
+
+// forgetBuilds takes from m what the manifest of the same release, published
+// by a release that did not read builds, does not tell.
+func (m *Manifest) forgetBuilds(known *Manifest) {
+	for i := range m.Platforms {
+		k, err := known.Platform(m.Platforms[i].OS, m.Platforms[i].Arch)
+		if err != nil || k.Build != nil {
+			continue
+		}
+		if m.Platforms[i].Build = nil; known.Revision == "" {
+			m.Revision = ""
+		}
+	}
 }

@@ -214,21 +214,26 @@ func (c *Client) manifest(ctx context.Context, src Source, pin Pin) (m *Manifest
 	if e.Pin() != pin {
 		return nil, nil, nil, fmt.Errorf("%w: the order pins %s, the signed index lists %s: resolve the version again and order that", ErrDigest, pin, e.Pin())
 	}
+	return c.listed(ctx, src, keys, e)
+}
+
+// listed fetches and verifies the manifest of an entry of the signed index.
+func (c *Client) listed(ctx context.Context, src Source, keys signers, e IndexEntry) (m *Manifest, raw, signature []byte, err error) {
 	raw, err = readSmall(ctx, src, manifestPath(e.Manifest), e.Size)
 	if errors.Is(err, errTooLarge) {
-		return nil, nil, nil, fmt.Errorf("%w: the manifest of %s in %s is not the one in the signed index: %w", ErrDigest, pin.Version, src, err)
+		return nil, nil, nil, fmt.Errorf("%w: the manifest of %s in %s is not the one in the signed index: %w", ErrDigest, e.Version, src, err)
 	}
 	if err != nil {
 		return nil, nil, nil, absent(err, src)
 	}
 	if got := sha256Hex(raw); got != e.Manifest {
-		return nil, nil, nil, fmt.Errorf("%w: the manifest of %s in %s is sha256:%s (%d bytes), the signed index lists sha256:%s (%d bytes): the repository is damaged or altered; publish the release again", ErrDigest, pin.Version, src, got, len(raw), e.Manifest, e.Size)
+		return nil, nil, nil, fmt.Errorf("%w: the manifest of %s in %s is sha256:%s (%d bytes), the signed index lists sha256:%s (%d bytes): the repository is damaged or altered; publish the release again", ErrDigest, e.Version, src, got, len(raw), e.Manifest, e.Size)
 	}
 	signature, err = readSignature(ctx, src, manifestPath(e.Manifest)+signatureSuffix)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	m, err = keys.VerifyManifest(c.cfg.Name, pin.Version, raw, signature)
+	m, err = keys.VerifyManifest(c.cfg.Name, e.Version, raw, signature)
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -112,3 +112,39 @@ func ExampleCheckPolicy() {
 	// 1.1.0 downgrade refused: 1.2.0 runs, 1.1.0 is older: publish what you want to go back to under a higher version
 	// 2.0.0 outside the upgrade policy: 1.2.0 runs, 2.0.0 has another major version: allow major versions in the policy, or ask for one of 1.x
 }
+
+// A range is resolved once, by whoever asks; what they order is the pin.
+func ExampleParseRange() {
+	index := &release.Index{Name: "agentd", Sequence: 4, Releases: []release.IndexEntry{
+		{Version: "1.2.0"}, {Version: "1.3.0", Yanked: "loses records"}, {Version: "1.4.0-rc.1"}, {Version: "2.0.0"},
+	}}
+	for _, text := range []string{"^1.2.0", "~1.3.0", "^1.4.0-rc.1", "1.x"} {
+		r, err := release.ParseRange(text)
+		if err != nil {
+			fmt.Println(err)
+			continue
+		}
+		entry, err := r.Select(index, false)
+		fmt.Println(text, entry.Version, errors.Is(err, release.ErrYanked))
+	}
+	// Output:
+	// ^1.2.0 1.2.0 false
+	// ~1.3.0  true
+	// ^1.4.0-rc.1 1.4.0-rc.1 false
+	// not an exact version: "1.x" is a partial version, which moves with each release: write all three numbers, such as 1.2.0
+}
+
+// Which modules changed between two builds, and where a plugin disagrees with
+// its host on the protocol that they share.
+func ExampleCompare() {
+	host := &release.Build{Go: "go1.26.8", Modules: []release.Module{{Path: "google.golang.org/grpc", Version: "v1.70.0"}, {Path: "example.com/x", Version: "v1.0.0"}}}
+	plugin := &release.Build{Go: "go1.26.8", Modules: []release.Module{{Path: "google.golang.org/grpc", Version: "v1.64.0"}}}
+	d := release.Compare(host, plugin)
+	fmt.Println(d.Removed[0].Path, d.Changed[0].Path, d.Changed[0].From, d.Changed[0].To)
+	for _, c := range release.Conflicts(host, plugin, nil) {
+		fmt.Println(c.Path, c.Host, c.Plugin, c.Incompatible)
+	}
+	// Output:
+	// example.com/x google.golang.org/grpc v1.70.0 v1.64.0
+	// google.golang.org/grpc v1.70.0 v1.64.0 false
+}

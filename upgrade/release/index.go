@@ -133,8 +133,25 @@ func (x *Index) advice(want *semver.Version) string {
 	return "nearest: " + strings.Join(names, ", ")
 }
 
+// twin returns the version that differs from version in build metadata only,
+// empty if there is none. SemVer gives the two no order, so that nothing could
+// tell which is newer.
+func (x *Index) twin(version string) string {
+	v, err := ParseVersion(version)
+	if err != nil {
+		return ""
+	}
+	for _, e := range x.Releases {
+		if other, err := ParseVersion(e.Version); err == nil && e.Version != version && other.Equal(v) {
+			return e.Version
+		}
+	}
+	return ""
+}
+
 // sortReleases orders by precedence, then by text, so that two publishers
-// write the same releases in the same order.
+// write the same releases in the same order. Nothing is decided on the second:
+// see twin.
 func (x *Index) sortReleases() {
 	slices.SortFunc(x.Releases, func(a, b IndexEntry) int {
 		va, errA := ParseVersion(a.Version)

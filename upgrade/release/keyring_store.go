@@ -234,27 +234,3 @@ func (r *Repository) mayExtend(k *Keyring, raw, signature []byte) error {
 	}
 	return k.verifyAt(raw, signature, r.cfg.Now())
 }
-
-// signAnew signs the manifest of a published release with the publisher's key
-// if the key that signed it does not count any more. The publisher has just
-// given the very content, so it vouches for it anew.
-func (r *Repository) signAnew(k *Keyring, e IndexEntry, m *Manifest) error {
-	if k == nil {
-		return nil
-	}
-	path := manifestPath(e.Manifest)
-	raw, err := atomicfile.Read(filepath.Join(r.cfg.Dir, filepath.FromSlash(path)), MaxManifestSize)
-	if err != nil {
-		return err
-	}
-	signature, err := atomicfile.Read(filepath.Join(r.cfg.Dir, filepath.FromSlash(path+signatureSuffix)), maxSignatureSize)
-	if err == nil {
-		if _, err = k.VerifyManifest(m.Name, m.Version, raw, signature); err == nil {
-			return nil
-		}
-	}
-	if sha256Hex(raw) != e.Manifest {
-		return fmt.Errorf("%w: the manifest of the published %s was changed", ErrDigest, e.Version)
-	}
-	return r.write(path+signatureSuffix, sign(r.cfg.Key, raw, m.Name+" "+m.Version))
-}

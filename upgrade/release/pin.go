@@ -96,7 +96,7 @@ func versionAdvice(s string) string {
 	case regexp.MustCompile(partialVersion).MatchString(s):
 		return "is a partial version, which moves with each release: write all three numbers, such as 1.2.0"
 	case strings.ContainsAny(s, "<>=^~|, "):
-		return "is a range, which moves with each release: write one version, such as 1.2.0"
+		return "is a range, which moves with each release: write one version, such as 1.2.0, or resolve the range in the signed index first"
 	}
 	return "is a tag or branch that can move: write the version that it stands for now, such as 1.2.0"
 }

@@ -58,13 +58,16 @@ type Release struct {
 	Version string
 	// Requires holds constraints on hosts; the zero value has none.
 	Requires Requires
-	// Revision is the source revision, for people.
+	// Revision is the source revision, for people; default the commit that
+	// all binaries tell of, with +dirty if the tree had changes.
 	Revision string
 	// Annotations are free text for people and other tools.
 	Annotations map[string]string
 	// Binaries holds at least one binary, at most one a platform.
 	Binaries []Binary
-	// Created is when the release was built; default now.
+	// Created is when the release was built; default the time of the commit
+	// that all binaries tell of, so that the same binaries make the same
+	// manifest, and now if there is none or the tree had changes.
 	Created time.Time
 }
 
@@ -111,11 +114,14 @@ func NewRepository(cfg RepositoryConfig) (*Repository, error) {
 }
 
 // Publish adds a release and returns its pin. A version is never replaced:
-// publishing the same content again mends its binaries, signs its manifest
-// anew if the keyring has revoked the key that signed it, and returns the pin
-// that it has; anything else under a known version is an error and writes
-// nothing. It waits for other publishers
-// until ctx ends.
+// publishing the same content again mends its files, signs its manifest anew if
+// the keyring has revoked the key that signed it, and returns the pin that it
+// has; anything else under a known version is an error and writes nothing.
+// Nor is a version published that differs from a known one in build metadata
+// only. It waits for other publishers until ctx ends.
+//
+// The same binaries and fields give the same manifest, byte by byte, unless
+// Created falls back to the clock.
 func (r *Repository) Publish(ctx context.Context, rel Release) (Pin, error) {
 	pin, err := r.publish(ctx, rel)
 	return pin, wrap("publish", rel.Name+" "+rel.Version, err)
@@ -140,8 +146,11 @@ func (r *Repository) publish(ctx context.Context, rel Release) (pin Pin, err err
 		return Pin{}, err
 	}
 	known := index.entry(rel.Version)
+	if twin := index.twin(rel.Version); known == nil && twin != "" {
+		return Pin{}, fmt.Errorf("the index has %s, which differs from %s in build metadata only, and build metadata makes no version newer: choose a new version", twin, rel.Version)
+	}
 	if known != nil {
-		if m, err = r.checkSame(*known, m); err != nil {
+		if m, err = r.again(*known, m); err != nil {
 			return Pin{}, err
 		}
 	}
@@ -152,7 +161,7 @@ func (r *Repository) publish(ctx context.Context, rel Release) (pin Pin, err err
 		return Pin{}, err
 	}
 	if known != nil {
-		return known.Pin(), r.signAnew(keyring, *known, m)
+		return known.Pin(), r.mendSignature(keyring, *known, m)
 	}
 	entry, err := r.storeManifest(m)
 	if err != nil {

@@ -16,7 +16,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
 	"github.com/perennial-go/perennial/internal/failpoint"
@@ -56,16 +55,11 @@ func (b Binary) platform() Platform {
 
 // describe returns the manifest of a release, and writes nothing.
 func (r *Repository) describe(ctx context.Context, rel Release) (*Manifest, error) {
-	created := rel.Created
-	if created.IsZero() {
-		created = r.cfg.Now()
-	}
 	m := &Manifest{
 		Schema:   Schema,
 		Name:     rel.Name,
 		Version:  rel.Version,
 		Revision: rel.Revision,
-		Created:  created.UTC().Truncate(time.Second),
 		Requires: rel.Requires,
 	}
 	if len(rel.Annotations) > 0 {
@@ -79,6 +73,7 @@ func (r *Repository) describe(ctx context.Context, rel Release) (*Manifest, erro
 		m.Platforms = append(m.Platforms, p)
 	}
 	slices.SortFunc(m.Platforms, func(a, b Platform) int { return strings.Compare(a.String(), b.String()) })
+	m.date(rel.Created, r.cfg.Now())
 	return m, nil
 }
 
@@ -90,6 +85,7 @@ func copyBinary(ctx context.Context, b Binary, w io.Writer) (p Platform, err err
 		return p, err
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
+	p.Build = readBuild(in)
 	sum := sha256.New()
 	if p.Size, err = io.Copy(io.MultiWriter(w, sum), &contextReader{ctx: ctx, r: in}); err != nil {
 		return p, err
@@ -196,6 +192,7 @@ func (r *Repository) checkSame(e IndexEntry, m *Manifest) (*Manifest, error) {
 	}
 	same := *m
 	same.Created = known.Created
+	same.forgetBuilds(known)
 	if !reflect.DeepEqual(&same, known) {
 		return nil, fmt.Errorf("version %s is published as %s with other content, and a version never changes: choose a new version", e.Version, e.Pin().Digest)
 	}

@@ -1,0 +1,103 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/perennial-go/perennial/internal/backoff"
+	"github.com/perennial-go/perennial/upgrade/release"
+)
+
+const (
+	// lookTimeout bounds one look at the index.
+	lookTimeout = 2 * time.Minute
+	// firstLook is within this time after the start.
+	firstLook = time.Minute
+)
+
+// watch looks at the index from time to time until ctx ends, and tells Run
+// when the release that runs is withdrawn, or offered again. It decides
+// nothing, and a repository that is away changes nothing but its own pace.
+func (u *Upgrader) watch(ctx context.Context) {
+	every := u.cfg.CheckEvery
+	if u.client == nil || every < 0 {
+		return
+	}
+	retry := backoff.Backoff{Min: every / 16, Max: every}
+	pause := backoff.Jitter(min(firstLook, every)/2, 1) // a fleet does not start to ask at once
+	trouble := ""
+	for backoff.Sleep(ctx, pause) == nil {
+		why, err := u.look(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		trouble = u.toldTrouble(trouble, err)
+		if err != nil {
+			pause = retry.Next()
+			continue
+		}
+		retry.Reset()
+		pause = backoff.Jitter(every, 0.2)
+		select {
+		case u.withdrawn <- why:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// look returns why what runs was withdrawn, "" if it was not.
+func (u *Upgrader) look(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	x, err := u.client.Index(ctx)
+	if err != nil {
+		return "", err
+	}
+	return withdrawn(x, u.running.Ref), nil
+}
+
+// withdrawn goes by the version where what runs was installed by other means,
+// without a manifest.
+func withdrawn(x *release.Index, running Ref) string {
+	for _, e := range x.Releases {
+		if e.Version == running.Version && (running.Manifest == "" || running.Manifest == e.Pin().Digest) {
+			return e.Yanked
+		}
+	}
+	return ""
+}
+
+// toldTrouble logs that the index cannot be looked at, or can be again, each
+// once, and returns which it is.
+func (u *Upgrader) toldTrouble(before string, err error) (now string) {
+	switch {
+	case errors.Is(err, release.ErrUntrusted), errors.Is(err, release.ErrReplay):
+		now = "untrusted"
+	case errors.Is(err, release.ErrExpired):
+		now = "expired"
+	case err != nil:
+		now = "away"
+	}
+	switch {
+	case now == before:
+	case err != nil:
+		u.log.Warn("the index cannot be looked at, so that nobody would hear if the running release were withdrawn", "error", err)
+	default:
+		u.log.Info("the index can be looked at again")
+	}
+	return now
+}
+
+// heard takes note of why what runs was withdrawn.
+func (u *Upgrader) heard(why string) {
+	if why == u.yanked {
+		return
+	}
+	if u.yanked = why; why != "" {
+		u.log.Warn("the running release was withdrawn: upgrade to another", "version", u.running.Version, "reason", why)
+	} else {
+		u.log.Info("the running release is offered again", "version", u.running.Version)
+	}
+	u.publish(func(s *Status) { s.Yanked = why })
+}
