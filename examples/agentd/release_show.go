@@ -69,7 +69,6 @@ it was built and of what, who signed it, what it asks of a host, and, with
 	}
 	r.add(cmd)
 	require(cmd, "repo", "repo")
-	require(cmd, "trust", "keys/release.pub")
 	etcd.addOptional(cmd)
 	etcd.timeoutFlag(cmd)
 	return cmd

@@ -46,6 +46,5 @@ be read; each such file is listed with what to do.`,
 	}
 	r.add(cmd)
 	require(cmd, "repo", "repo")
-	require(cmd, "trust", "keys/release.pub")
 	return cmd
 }

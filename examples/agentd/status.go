@@ -49,7 +49,7 @@ With --etcd and --agent it tells what the registry knows of an agent.`,
 		}
 		if err == nil && len(report.Unreadable) > 0 {
 			documents := slices.Sorted(maps.Keys(report.Unreadable))
-			err = fmt.Errorf("want every document of %s readable, found that these cannot be read: %q; see above why", dir, documents)
+			err = fmt.Errorf("want every document of %s readable, found that these cannot be read: %q; see above why", t.stateDir, documents)
 		}
 		return err
 	}
