@@ -156,7 +156,8 @@ func (f *fixture) install(ctx context.Context, c *Client, version string) (path 
 	if err != nil {
 		return path, err
 	}
-	return path, c.Fetch(ctx, m, path, nil)
+	_, err = c.Fetch(ctx, m, path, FetchOptions{})
+	return path, err
 }
 
 func (f *fixture) path(elem ...string) string {
