@@ -15,9 +15,10 @@ import (
 const (
 	bsdiffMagic  = "BSDIFF40"
 	bsdiffHeader = 32
-	// bsdiffIdle is how many steps in a row may add nothing. bsdiff makes one
-	// at times; without a bound, a few kilobytes of them take hours.
-	bsdiffIdle = 16
+	// bsdiffIdle is how many steps may make nothing, beside one for each 64
+	// bytes of the binary. bsdiff makes some where matches overlap; without a
+	// bound, a few kilobytes of them take hours.
+	bsdiffIdle = 4096
 )
 
 // patch writes to w what the bsdiff patch makes of the older binary.
@@ -70,7 +71,7 @@ func checkBSDiff(patch io.ReaderAt, size, want int64) error {
 
 func checkSteps(control io.Reader, want int64) error {
 	var made int64
-	for idle := 0; made < want; {
+	for idle := int64(0); made < want; {
 		var step [24]byte
 		if _, err := io.ReadFull(control, step[:]); err != nil {
 			return fmt.Errorf("%w: bsdiff steps end after %d of %d bytes: %w", errEncoding, made, want, noEOF(err))
@@ -80,11 +81,11 @@ func checkSteps(control io.Reader, want int64) error {
 			return fmt.Errorf("%w: a bsdiff step of %d and %d bytes where %d are left", errEncoding, add, insert, want-made)
 		}
 		made += add + insert
-		if idle++; add+insert > 0 {
-			idle = 0
+		if add+insert > 0 {
+			continue
 		}
-		if idle > bsdiffIdle {
-			return fmt.Errorf("%w: %d bsdiff steps in a row that make nothing", errEncoding, idle)
+		if idle++; idle > bsdiffIdle+want/64 {
+			return fmt.Errorf("%w: %d bsdiff steps that make nothing", errEncoding, idle)
 		}
 	}
 	return nil

@@ -32,6 +32,12 @@ type RepositoryConfig struct {
 	Validity time.Duration
 	// Now is the clock; default time.Now.
 	Now func() time.Time
+	// PlainOnly leaves out the smaller forms of binaries, zstd and deltas:
+	// a release is published as fast as it can be copied.
+	PlainOnly bool
+	// Differs make deltas beside zstd's, which are always made; bsdiff.Differ
+	// is one. See Release.DeltaFrom.
+	Differs []Differ
 }
 
 // Repository writes signed releases into a directory, which hosts read
@@ -60,6 +66,15 @@ type Release struct {
 	Binaries []Binary
 	// Created is when the release was built; default now.
 	Created time.Time
+	// DeltaFrom is from how many releases there are to be deltas, at most 16:
+	// the highest versions below this one that are not withdrawn, as far as
+	// their binaries are in the repository and deltas are smaller than the
+	// whole compressed. Making one takes both binaries in memory and as much
+	// as its Differ says.
+	DeltaFrom int
+	// Progress is called with a line for people after each step that takes
+	// long. May be nil.
+	Progress func(string)
 }
 
 // Binary is a file for one platform.
@@ -130,8 +145,9 @@ func (r *Repository) publish(ctx context.Context, rel Release) (pin Pin, err err
 		return Pin{}, err
 	}
 	known := index.entry(rel.Version)
+	var published *Manifest
 	if known != nil {
-		if err := r.checkSame(*known, m); err != nil {
+		if published, err = r.checkSame(*known, m); err != nil {
 			return Pin{}, err
 		}
 	}
@@ -139,7 +155,10 @@ func (r *Repository) publish(ctx context.Context, rel Release) (pin Pin, err err
 		return Pin{}, err
 	}
 	if known != nil {
-		return known.Pin(), nil
+		return known.Pin(), r.mend(ctx, published, rel.Progress)
+	}
+	if err := r.encode(ctx, index, rel, m); err != nil {
+		return Pin{}, err
 	}
 	entry, err := r.storeManifest(m)
 	if err != nil {

@@ -73,7 +73,7 @@ func (f *fixture) now() time.Time { return f.clock }
 
 func (f *fixture) repository(seed byte) *Repository {
 	f.tb.Helper()
-	r, err := NewRepository(RepositoryConfig{Dir: f.dir, Key: fixtureKey(f.tb, seed), Validity: fixtureValidity, Now: f.now})
+	r, err := NewRepository(RepositoryConfig{Dir: f.dir, Key: fixtureKey(f.tb, seed), Validity: fixtureValidity, Now: f.now, PlainOnly: true})
 	if err != nil {
 		f.tb.Fatal(err)
 	}
