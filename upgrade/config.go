@@ -27,6 +27,9 @@ type Config struct {
 	Trust release.Trust
 	// Policy limits which releases may follow the running one.
 	Policy release.Policy
+	// MemoryLimit bounds what making a release from a delta may take, in bytes;
+	// see release.ClientConfig.
+	MemoryLimit int64
 	// PluginAPI and ConfigSchema are the versions that a release's requires
 	// are checked against; empty fails any constraint on them.
 	PluginAPI, ConfigSchema string

@@ -14,8 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/minio/selfupdate"
-
 	"github.com/perennial-go/perennial/internal/atomicfile"
 	"github.com/perennial-go/perennial/internal/failpoint"
 	"github.com/perennial-go/perennial/upgrade/release"
@@ -242,32 +240,20 @@ func (s slots) create(slot Slot, files map[string][]byte, put func(binary string
 	return slot, nil
 }
 
-// stage makes a slot from a verified download.
+// stage makes a slot of a verified download by moving it there. Its bytes were
+// hashed as they were written, and nothing writes to them again.
 func (s slots) stage(ref Ref, manifest, signature []byte, download string) (Slot, error) {
-	sum, err := hex.DecodeString(ref.Binary)
-	if err != nil {
-		return Slot{}, err
-	}
 	files := map[string][]byte{releaseFile: manifest, releaseFile + ".minisig": signature}
 	return s.create(Slot{Ref: ref}, files, func(binary string) error {
-		f, err := os.Open(download)
-		if err != nil {
+		// Synced once more, for the mode: the bytes are on the disk.
+		if err := errors.Join(os.Chmod(download, 0o700), syncFile(download)); err != nil {
 			return err
 		}
-		defer func() { _ = f.Close() }()
-		// The digest is checked a second time on the very bytes that are
-		// written beside their place; the move into it is ours, because
-		// selfupdate's own commit is not safe in a crash.
-		err = selfupdate.PrepareAndCheckBinary(f, selfupdate.Options{TargetPath: binary, TargetMode: 0o700, Checksum: sum})
-		if err != nil {
+		cacheInSmallPieces(download)
+		if err := os.Rename(download, binary); err != nil {
 			return err
 		}
-		prepared := filepath.Join(filepath.Dir(binary), "."+binaryName+".new")
-		if err := syncFile(prepared); err != nil {
-			return err
-		}
-		cacheInSmallPieces(prepared)
-		return atomicfile.Rename(prepared, binary)
+		return errors.Join(atomicfile.SyncDir(filepath.Dir(binary)), atomicfile.SyncDir(filepath.Dir(download)), needs(binary))
 	})
 }
 

@@ -36,7 +36,7 @@ func newRepository(dir string) (*release.Repository, error) {
 	if err != nil {
 		return nil, err
 	}
-	return release.NewRepository(release.RepositoryConfig{Dir: repoDir(dir), Key: key})
+	return release.NewRepository(release.RepositoryConfig{Dir: repoDir(dir), Key: key, PlainOnly: true})
 }
 
 func repoDir(dir string) string   { return filepath.Join(dir, "repo") }
