@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/perennial-go/perennial/upgrade/release"
+	"github.com/perennial-go/perennial/upgrade/release/bsdiff"
 )
 
 func newReleaseCommand() *cobra.Command {
@@ -21,6 +22,7 @@ func newReleaseCommand() *cobra.Command {
 // publisher opens a repository for writing.
 type publisher struct {
 	key, dir, name string
+	plain          bool
 }
 
 func (p *publisher) add(cmd *cobra.Command) {
@@ -36,7 +38,7 @@ func (p *publisher) open() (*release.Repository, error) {
 	if err != nil {
 		return nil, err
 	}
-	return release.NewRepository(release.RepositoryConfig{Dir: p.dir, Key: key})
+	return release.NewRepository(release.RepositoryConfig{Dir: p.dir, Key: key, PlainOnly: p.plain, Differs: []release.Differ{bsdiff.Differ{}}})
 }
 
 // programName is what agentd's releases are signed for.

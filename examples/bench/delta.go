@@ -17,29 +17,39 @@ import (
 // measureDelta publishes agentd, agentd with another version, and agentd with
 // a check more, and counts what a host that runs the first has to download.
 func measureDelta(ctx context.Context, b *bench) (figure, error) {
-	first, err := b.build(ctx, "agentd", "")
-	if err != nil {
-		return figure{}, err
-	}
-	changed, err := b.build(ctx, "agentd", "fault_unhealthy")
-	if err != nil {
-		return figure{}, err
-	}
 	f := figure{Notes: []string{
 		"the change of code is the build tag fault_unhealthy: one more health check, and the version",
-		"a host takes the cheapest form that fits its memory limit; bsdiff is the cheapest here",
+		"a host takes the cheapest form that fits its memory limit",
+		"Go's linker compresses debug information, which turns a change of a byte into one of megabytes: build releases with -ldflags -w, or with -compressdwarf=false to keep it",
 	}}
-	for _, step := range []struct{ what, from string }{
-		{"version only", first}, {"a small change of code", changed},
+	for _, step := range []struct {
+		what, tags, ldflags string
+		target              bool
+	}{
+		{"version only", "", "-w", true},
+		{"change of code", "fault_unhealthy", "-w", true},
+		{"change of code, DWARF not compressed", "fault_unhealthy", "-compressdwarf=false", false},
+		{"change of code, as go build has it", "fault_unhealthy", "", false},
 	} {
-		if err := b.deltaStep(ctx, &f, step.what, first, step.from); err != nil {
+		if b.quick && !step.target {
+			continue
+		}
+		old, err := b.buildWith(ctx, "agentd", "", step.ldflags)
+		if err != nil {
+			return figure{}, err
+		}
+		current, err := b.buildWith(ctx, "agentd", step.tags, step.ldflags)
+		if err != nil {
+			return figure{}, err
+		}
+		if err := b.deltaStep(ctx, &f, step.what, old, current, step.target); err != nil {
 			return figure{}, fmt.Errorf("%s: %w", step.what, err)
 		}
 	}
 	return f, nil
 }
 
-func (b *bench) deltaStep(ctx context.Context, f *figure, what, old, from string) error {
+func (b *bench) deltaStep(ctx context.Context, f *figure, what, old, from string, target bool) error {
 	d := &downloading{}
 	var err error
 	if d.dir, err = b.path("delta"); err != nil {
@@ -75,26 +85,34 @@ func (b *bench) deltaStep(ctx context.Context, f *figure, what, old, from string
 	if err := d.open(ctx); err != nil {
 		return err
 	}
-	return b.countDelta(ctx, f, d, what, old, []*series{
+	r, err := b.countDelta(ctx, f, d, what, old, []*series{
 		{what: what + ": publish with zstd", unit: "s", samples: []float64{whole.Seconds()}},
 		{what: what + ": publish with zstd and two deltas", unit: "s", samples: []float64{both.Seconds()}},
 	})
-}
-
-// countDelta fetches each form in a process of its own.
-func (b *bench) countDelta(ctx context.Context, f *figure, d *downloading, what, old string, published []*series) error {
-	command, err := b.build(ctx, "bench/fetchonly", "")
 	if err != nil {
 		return err
 	}
+	if r.What += ": bytes moved / zstd of the whole"; target {
+		r = within(r.What, r.Unit, r.Value, 10)
+	}
+	f.Verdicts = append(f.Verdicts, r)
+	return nil
+}
+
+// countDelta fetches each form in a process of its own.
+func (b *bench) countDelta(ctx context.Context, f *figure, d *downloading, what, old string, published []*series) (verdict, error) {
+	command, err := b.build(ctx, "bench/fetchonly", "")
+	if err != nil {
+		return verdict{}, err
+	}
 	data, err := os.ReadFile(old)
 	if err != nil {
-		return err
+		return verdict{}, err
 	}
 	sum := sha256.Sum256(data)
 	p, err := d.manifest.Here()
 	if err != nil {
-		return err
+		return verdict{}, err
 	}
 	zstd := p.Encodings[0].Size
 	f.Measures = append(f.Measures, measures(published...)...)
@@ -107,15 +125,14 @@ func (b *bench) countDelta(ctx context.Context, f *figure, d *downloading, what,
 	}
 	r, err := d.child(ctx, command, "-old", hex.EncodeToString(sum[:])+"="+old)
 	if err != nil {
-		return err
+		return verdict{}, err
 	}
 	if !strings.Contains(r.Form, " from ") {
-		return fmt.Errorf("want a delta to be taken, found %s", r.Form)
+		return verdict{}, fmt.Errorf("want a delta to be taken, found %s", r.Form)
 	}
 	f.Measures = append(f.Measures, measures(
 		&series{what: what + ": fetched by way of " + strings.Fields(r.Form)[0], unit: "ms", samples: []float64{r.Took}},
 		&series{what: what + ": peak growth of resident memory", unit: "MiB", samples: []float64{float64(r.Growth) / (1 << 20)}},
 	)...)
-	f.Verdicts = append(f.Verdicts, within(what+": bytes moved / zstd of the whole", "%", 100*float64(r.Bytes)/float64(zstd), 10))
-	return nil
+	return verdict{What: what, Unit: "%", Value: 100 * float64(r.Bytes) / float64(zstd)}, nil
 }
