@@ -2,8 +2,10 @@ package release
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -44,9 +46,13 @@ func (e Encoding) whole() Platform { return Platform{SHA256: e.SHA256, Size: e.S
 // diffAgain makes a delta if this repository still can.
 func (e *encoder) diffAgain(ctx context.Context, d Delta) error {
 	f := form{Encoding: Encoding{Format: d.Format}, from: d.From, old: filepath.Join(e.dir, d.From)}
-	if _, err := os.Stat(f.old); err != nil {
+	_, err := os.Stat(f.old)
+	if errors.Is(err, fs.ErrNotExist) {
 		e.tell("the %s delta from %.12s is missing, and so is that binary", d.Format, d.From)
 		return nil
+	}
+	if err != nil {
+		return err
 	}
 	for _, differ := range e.differs() {
 		if differ.Format() != d.Format {
