@@ -47,7 +47,7 @@ func newFleet(tb testing.TB) *fleet {
 		tb.Fatal(err)
 	}
 	f.key = string(text)
-	if f.repo, err = release.NewRepository(release.RepositoryConfig{Dir: f.path + "/repo", Key: private}); err != nil {
+	if f.repo, err = release.NewRepository(release.RepositoryConfig{Dir: f.path + "/repo", Key: private, PlainOnly: true}); err != nil {
 		tb.Fatal(err)
 	}
 	if f.dir, err = OpenDirectory(EtcdConfig{Endpoints: []string{f.etcd.URL()}}); err != nil {

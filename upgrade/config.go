@@ -32,6 +32,9 @@ type Config struct {
 	// Policy, before it is downloaded. They do not apply to a rollback, which
 	// goes to a release that was taken before.
 	Requirements []release.Requirement
+	// MemoryLimit bounds what making a release from a delta may take, in bytes;
+	// see release.ClientConfig.
+	MemoryLimit int64
 	// PluginAPI and ConfigSchema are the versions that a release's requires
 	// are checked against; empty fails any constraint on them.
 	PluginAPI, ConfigSchema string

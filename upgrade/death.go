@@ -126,15 +126,7 @@ func ours(file *elf.File) bool {
 
 // interpreter is the loader that file names, if it is missing.
 func interpreter(file *elf.File) string {
-	section := file.Section(".interp")
-	if section == nil {
-		return ""
-	}
-	data, err := section.Data()
-	name := strings.TrimRight(string(data), "\x00")
-	if err != nil {
-		return ""
-	}
+	name := loader(file)
 	if _, err := os.Stat(name); err == nil {
 		return ""
 	}

@@ -14,8 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/minio/selfupdate"
-
 	"github.com/perennial-go/perennial/internal/atomicfile"
 	"github.com/perennial-go/perennial/internal/failpoint"
 	"github.com/perennial-go/perennial/upgrade/release"
@@ -247,32 +245,19 @@ func (s slots) create(slot Slot, files map[string][]byte, put func(binary string
 	return slot, nil
 }
 
-// stage makes a slot from a verified download.
+// stage makes a slot of a verified download by moving it there. Its bytes were
+// hashed as they were written, and nothing writes to them again.
 func (s slots) stage(slot Slot, manifest, signature []byte, download string) (Slot, error) {
-	sum, err := hex.DecodeString(slot.Ref.Binary)
-	if err != nil {
-		return Slot{}, err
-	}
 	files := map[string][]byte{releaseFile: manifest, releaseFile + ".minisig": signature}
 	return s.create(slot, files, func(binary string) error {
-		f, err := os.Open(download)
-		if err != nil {
+		if err := makeExecutable(download); err != nil {
 			return err
 		}
-		defer func() { _ = f.Close() }()
-		// The digest is checked a second time on the very bytes that are
-		// written beside their place; the move into it is ours, because
-		// selfupdate's own commit is not safe in a crash.
-		err = selfupdate.PrepareAndCheckBinary(f, selfupdate.Options{TargetPath: binary, TargetMode: 0o700, Checksum: sum})
-		if err != nil {
+		cacheInSmallPieces(download)
+		if err := os.Rename(download, binary); err != nil {
 			return err
 		}
-		prepared := filepath.Join(filepath.Dir(binary), "."+binaryName+".new")
-		if err := syncFile(prepared); err != nil {
-			return err
-		}
-		cacheInSmallPieces(prepared)
-		return atomicfile.Rename(prepared, binary)
+		return errors.Join(atomicfile.SyncDir(filepath.Dir(binary)), atomicfile.SyncDir(filepath.Dir(download)), needs(binary))
 	})
 }
 
@@ -408,6 +393,16 @@ func copyFile(from, to string) error {
 	}
 	_, err = io.Copy(dst, src)
 	return errors.Join(err, dst.Sync(), dst.Close())
+}
+
+// makeExecutable is for a download. Its bytes are on the disk; one that is
+// executable already is a link to a file of a cache, which is others' too.
+func makeExecutable(path string) error {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm()&0o100 != 0 {
+		return err
+	}
+	return errors.Join(os.Chmod(path, 0o700), syncFile(path)) // synced for the mode
 }
 
 func syncFile(path string) error {

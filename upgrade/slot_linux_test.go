@@ -162,18 +162,3 @@ func TestDamagedCurrentIsToldNotGuessed(t *testing.T) {
 		t.Errorf("current = %v: an agent would adopt something else in silence", err)
 	}
 }
-
-func TestStagedBytesThatDifferFromTheDigestAreRefused(t *testing.T) {
-	s := slots{t.TempDir()}
-	download := filepath.Join(t.TempDir(), "download")
-	if err := os.WriteFile(download, []byte("other bytes"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ref := Ref{Version: "1.0.0", Manifest: "sha256:" + strings.Repeat("0", 64), Binary: strings.Repeat("ab", 32)}
-	if _, err := s.stage(Slot{Ref: ref}, []byte("{}"), nil, download); err == nil {
-		t.Error("staged")
-	}
-	if _, unfinished, err := s.list(); err != nil || len(unfinished) > 0 {
-		t.Errorf("left behind: %v, %v", unfinished, err)
-	}
-}

@@ -1,6 +1,10 @@
 package upgrade
 
-import "time"
+import (
+	"time"
+
+	"github.com/perennial-go/perennial/upgrade/release"
+)
 
 // Status is what a host reports of its releases: the last attempt, what
 // runs, and the release that failed last. All three are reported together,
@@ -36,6 +40,10 @@ type Status struct {
 type Progress struct {
 	Done  int64 `json:"done"`
 	Total int64 `json:"total"`
+	// Form is what is downloaded, as in release.FetchProgress.
+	Form string `json:"form,omitempty"`
+	// Passed says why a smaller form is not; usually empty.
+	Passed string `json:"passed,omitempty"`
 }
 
 // progressEvery spaces the reports of a download.
@@ -109,11 +117,12 @@ func (u *Upgrader) report() {
 }
 
 // downloaded reports the progress of a download, at most twice a second.
-func (u *Upgrader) downloaded(done, total int64) {
+func (u *Upgrader) downloaded(p release.FetchProgress) {
 	now := time.Now()
-	if done < total && now.Sub(u.progress) < progressEvery {
+	if p.Done < p.Total && now.Sub(u.progress) < progressEvery {
 		return
 	}
 	u.progress = now
-	u.publish(func(s *Status) { s.Progress = &Progress{done, total} })
+	progress := Progress{Done: p.Done, Total: p.Total, Form: p.Form, Passed: printable(p.Passed, reasonBytes)}
+	u.publish(func(s *Status) { s.Progress = &progress })
 }

@@ -38,6 +38,7 @@ type rig struct {
 	log  string        // file
 	// command starts a binary; nil is exec.Command.
 	command func(binary string) *exec.Cmd
+	key     minisign.PrivateKey
 }
 
 // newRig publishes a repository and starts version 1.0.0.
@@ -76,8 +77,8 @@ func prepareRig(tb testing.TB, probation time.Duration, failpoints map[string]st
 	r := &rig{TB: tb, log: filepath.Join(dir, "log"), env: agentEnv{
 		StateDir: filepath.Join(dir, "state"), Repository: filepath.Join(dir, "repo"), Key: string(public),
 		Address: filepath.Join(dir, "address"), Probation: probation, Failpoints: failpoints,
-	}}
-	r.repo, err = release.NewRepository(release.RepositoryConfig{Dir: r.env.Repository, Key: key})
+	}, key: key}
+	r.repo, err = release.NewRepository(release.RepositoryConfig{Dir: r.env.Repository, Key: key, PlainOnly: true})
 	if err != nil {
 		tb.Fatal(err)
 	}

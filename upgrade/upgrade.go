@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/perennial-go/perennial/internal/disk"
 	"github.com/perennial-go/perennial/internal/failpoint"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
@@ -185,20 +184,21 @@ func (u *Upgrader) obtain(ctx context.Context, m *release.Manifest, ref Ref, siz
 	case !errors.Is(err, fs.ErrNotExist):
 		return Slot{}, err
 	}
-	if err := u.move(Downloading, func(a *Attempt) { a.To = ref }); err != nil {
+	if err := u.preflight(size); err != nil {
 		return Slot{}, err
 	}
-	// The download and the slot are there together for a moment.
-	if err := disk.Check(u.slots.stateDir, 2*size); err != nil {
+	if err := u.move(Downloading, func(a *Attempt) { a.To = ref }); err != nil {
 		return Slot{}, err
 	}
 	download := filepath.Join(u.slots.stateDir, downloadPrefix+ref.Binary)
 	if err := failpoint.Hit("download"); err != nil {
 		return Slot{}, err
 	}
-	if err := u.client.Fetch(ctx, m, download, u.downloaded); err != nil {
+	got, err := u.client.Fetch(ctx, m, download, release.FetchOptions{Old: u.executables(), Progress: u.downloaded})
+	if err != nil {
 		return Slot{}, err
 	}
+	u.log.Info("release downloaded", "version", ref.Version, "form", got.Form, "bytes", got.Bytes, "size", size)
 	if err := failpoint.Hit("downloaded"); err != nil {
 		return Slot{}, err
 	}
@@ -207,10 +207,28 @@ func (u *Upgrader) obtain(ctx context.Context, m *release.Manifest, ref Ref, siz
 	}
 	last := u.journal.last
 	slot, err = u.slots.stage(Slot{Ref: ref, AllowedBy: last.AllowedBy, By: last.By}, raw, signature, download)
-	if err := errors.Join(err, os.Remove(download)); err != nil {
+	if err != nil {
+		// It may have been moved already.
+		if failed := os.Remove(download); !errors.Is(failed, fs.ErrNotExist) {
+			err = errors.Join(err, failed)
+		}
 		return Slot{}, err
 	}
 	return slot, u.move(Staged, nil)
+}
+
+// executables are the binaries on this host that a delta may lead from, by
+// digest. Whether a file still has its digest is for who uses it to see.
+func (u *Upgrader) executables() map[string]string {
+	paths := map[string]string{}
+	complete, _, err := u.slots.list()
+	if err != nil {
+		u.log.Warn("slots are not readable, so there is nothing to make a release from", "error", err)
+	}
+	for _, slot := range complete {
+		paths[slot.Ref.Binary] = slot.binary()
+	}
+	return paths
 }
 
 // removeStale deletes the files of dir whose names begin with prefix and

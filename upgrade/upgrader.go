@@ -169,6 +169,9 @@ func (u *Upgrader) openState() error {
 		Trust:     u.cfg.Trust,
 		Name:      u.cfg.Name,
 		StateFile: filepath.Join(dir, "trust.json"),
+
+		MemoryLimit: u.cfg.MemoryLimit,
+		Logger:      u.cfg.Logger,
 	})
 	return err
 }

@@ -103,7 +103,7 @@ func buildFrom(t *testing.T, root, version string) string {
 // publish releases executable as version.
 func (s *site) publish(version, executable string) release.Pin {
 	s.t.Helper()
-	r := agentd(s.t, "release", "build", "--key", s.key, "--repo", s.repo, "--version", version, executable).ok(s.t)
+	r := agentd(s.t, "release", "build", "--plain", "--key", s.key, "--repo", s.repo, "--version", version, executable).ok(s.t)
 	words := strings.Fields(r.stdout)
 	pin, err := release.ParsePin(words[len(words)-1])
 	if err != nil {

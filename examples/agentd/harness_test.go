@@ -130,7 +130,7 @@ func freeAddress(t testing.TB) string {
 func (s *site) release(versions ...string) {
 	s.t.Helper()
 	for _, v := range versions {
-		agentd(s.t, "release", "build", "--key", s.key, "--repo", s.repo, "--version", v, binary(s.t, v)).ok(s.t)
+		agentd(s.t, "release", "build", "--plain", "--key", s.key, "--repo", s.repo, "--version", v, binary(s.t, v)).ok(s.t)
 	}
 }
 

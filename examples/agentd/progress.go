@@ -16,6 +16,8 @@ type ticker struct {
 	state upgrade.State
 	why   string
 	tenth int64
+	// passed is why the form before was of no use.
+	passed string
 }
 
 func (t *ticker) show(s upgrade.Status) {
@@ -37,9 +39,18 @@ func (t *ticker) show(s upgrade.Status) {
 			}
 		}
 	}
+	if p := s.Progress; p != nil && p.Passed != t.passed {
+		if t.passed, t.tenth = p.Passed, 0; p.Passed != "" {
+			say(t.w, "a smaller form was of no use: %s", p.Passed)
+		}
+	}
 	if p := s.Progress; p != nil && p.Total > 0 && p.Done*10/p.Total > t.tenth {
 		t.tenth = p.Done * 10 / p.Total
-		say(t.w, "%s %d %% of %.1f MiB", s.State, t.tenth*10, float64(p.Total)/(1<<20))
+		line := fmt.Sprintf("%s %d %% of %.1f MiB", s.State, t.tenth*10, float64(p.Total)/(1<<20))
+		if p.Form != "" {
+			line += " (" + p.Form + ")"
+		}
+		say(t.w, "%s", line)
 	}
 }
 

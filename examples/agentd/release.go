@@ -1,12 +1,12 @@
 package main
 
 import (
-	"context"
 	"log/slog"
 
 	"github.com/spf13/cobra"
 
 	"github.com/perennial-go/perennial/upgrade/release"
+	"github.com/perennial-go/perennial/upgrade/release/bsdiff"
 	"github.com/perennial-go/perennial/upgrade/release/oci"
 )
 
@@ -32,6 +32,7 @@ type publisher struct {
 
 	roots    rootFlags
 	password passwordFlag
+	plain    bool
 }
 
 func (p *publisher) add(cmd *cobra.Command) {
@@ -68,7 +69,7 @@ func (p *publisher) open() (*release.Repository, error) {
 	if err != nil {
 		return nil, err
 	}
-	return release.NewRepository(release.RepositoryConfig{Dir: p.dir, Key: key, Trust: trust})
+	return release.NewRepository(release.RepositoryConfig{Dir: p.dir, Key: key, Trust: trust, PlainOnly: p.plain, Differs: []release.Differ{bsdiff.Differ{}}})
 }
 
 // programName is what agentd's releases are signed for.

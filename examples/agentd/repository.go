@@ -116,5 +116,6 @@ func (r *reader) fetch(ctx context.Context, version string) (pin release.Pin, er
 	if err != nil {
 		return pin, err
 	}
-	return pin, errors.Join(client.Fetch(ctx, manifest, filepath.Join(dir, "binary"), nil), os.RemoveAll(dir))
+	_, err = client.Fetch(ctx, manifest, filepath.Join(dir, "binary"), release.FetchOptions{})
+	return pin, errors.Join(err, os.RemoveAll(dir))
 }

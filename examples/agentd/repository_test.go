@@ -27,8 +27,8 @@ func TestEveryCommandThatReadsARepositoryTakesTheSameFlags(t *testing.T) {
 	}
 }
 
-// published is a repository of 1.1.0 and the key to trust.
-func published(t *testing.T) (repo, trust string) {
+// newRepository is a repository of 1.1.0 and the key to trust.
+func newRepository(t *testing.T) (repo, trust string) {
 	t.Helper()
 	dir := t.TempDir()
 	keys, repo := filepath.Join(dir, "keys"), filepath.Join(dir, "repo")
@@ -38,7 +38,7 @@ func published(t *testing.T) (repo, trust string) {
 }
 
 func TestPulledReleaseNeedsNoRepository(t *testing.T) {
-	repo, trust := published(t)
+	repo, trust := newRepository(t)
 	access := []string{"--repo", repo, "--trust", trust, "--cache", filepath.Join(t.TempDir(), "cache")}
 	list := append([]string{"release", "list", "--pull", "Never"}, access...)
 	agentd(t, list...).fails(t, 1, "agentd release pull --repo "+repo)
@@ -56,7 +56,7 @@ func TestPulledReleaseNeedsNoRepository(t *testing.T) {
 }
 
 func TestRepositoryFlagsThatDoNothingAreRefused(t *testing.T) {
-	repo, trust := published(t)
+	repo, trust := newRepository(t)
 	list := []string{"release", "list", "--repo", repo, "--trust", trust}
 	agentd(t, append(list, "--pull", "Never")...).fails(t, 2, "--cache")
 	agentd(t, append(list, "--pull", "Sometimes", "--cache", "x")...).fails(t, 1, "IfNotPresent")

@@ -185,7 +185,7 @@ func TestUpgradeRefusedByTheAgent(t *testing.T) {
 			s.release("1.0.0", "1.1.0")
 			// None of these is downloaded, so any bytes will do.
 			for version, requires := range map[string]string{"0.9.0": "", "1.4.0": ">=1.1.0", "2.0.0": "", "1.5.0-rc.1": ""} {
-				agentd(t, "release", "build", "--key", s.key, "--repo", s.repo, "--version", version, "--requires", requires,
+				agentd(t, "release", "build", "--plain", "--key", s.key, "--repo", s.repo, "--version", version, "--requires", requires,
 					"--platform", "linux/amd64", writeFile(t, "not downloaded "+version)).ok(t)
 			}
 			mirror := copyRepo(t, s.repo)

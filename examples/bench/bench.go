@@ -29,7 +29,8 @@ func sections() []section {
 		{"rollback", "death of a successor on probation until the incumbent answers", measureRollback},
 		{"supervisor", "memory of the process that stays while agentd is replaced", measureSupervisor},
 		{"config", "a changed document until OnChange, against a raw etcd watch", measureConfig},
-		{"stage", "download and check of 64 MiB, against curl and sha256sum", measureStage},
+		{"download", "download, check and staging of 64 MiB, against curl and sha256sum, and its memory", measureDownload},
+		{"delta", "bytes moved from one agentd to the next, against zstd of the whole", measureDelta},
 		{"cachecheck", "looks at what a cache has kept, without network, on one core", measureCacheCheck},
 		{"plugin", "round trip of a plugin's Execute, against plain gRPC", measurePlugin},
 	}

@@ -19,12 +19,17 @@ const firstVersion = "1.0.10001"
 // build compiles the main package below examples, once a run, with build tags
 // or none.
 func (b *bench) build(ctx context.Context, pkg, tags string) (string, error) {
-	path := filepath.Join(b.dir, filepath.Base(pkg)+tags)
+	return b.buildWith(ctx, pkg, tags, "")
+}
+
+// buildWith is build with flags for the linker.
+func (b *bench) buildWith(ctx context.Context, pkg, tags, ldflags string) (string, error) {
+	path := filepath.Join(b.dir, filepath.Base(pkg)+tags+ldflags)
 	if b.built[path] {
 		return path, nil
 	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-tags", tags, "-ldflags", "-X main.version="+firstVersion, "-o", path, examples+pkg)
-	b.say("go build %s %s", examples+pkg, tags)
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-tags", tags, "-ldflags", ldflags+" -X main.version="+firstVersion, "-o", path, examples+pkg)
+	b.say("go build %s %s %s", examples+pkg, tags, ldflags)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%s: %w: run bench inside the repository\n%s", cmd, err, bytes.TrimSpace(out))
 	}

@@ -28,15 +28,21 @@ func newReleases(name, binary, dir string) (*releases, error) {
 // newRepository makes a key pair in dir, and a repository in repoDir that it
 // signs.
 func newRepository(dir string) (*release.Repository, error) {
+	return newRepositoryOf(dir, release.RepositoryConfig{PlainOnly: true})
+}
+
+// newRepositoryOf completes cfg.
+func newRepositoryOf(dir string, cfg release.RepositoryConfig) (*release.Repository, error) {
 	keys := filepath.Join(dir, "keys")
 	if _, err := release.GenerateKey(keys); err != nil {
 		return nil, err
 	}
-	key, err := release.LoadPrivateKey(filepath.Join(keys, release.PrivateKeyFile))
-	if err != nil {
+	var err error
+	if cfg.Key, err = release.LoadPrivateKey(filepath.Join(keys, release.PrivateKeyFile)); err != nil {
 		return nil, err
 	}
-	return release.NewRepository(release.RepositoryConfig{Dir: repoDir(dir), Key: key})
+	cfg.Dir = repoDir(dir)
+	return release.NewRepository(cfg)
 }
 
 func repoDir(dir string) string   { return filepath.Join(dir, "repo") }

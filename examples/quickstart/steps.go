@@ -46,7 +46,7 @@ func (s *site) start(ctx context.Context) (string, error) {
 
 // release publishes a version that was built.
 func (s *site) release(ctx context.Context, version string) error {
-	return s.cli(ctx, func(string) {}, "release", "build", "--key", filepath.Join(s.keys, "release.key"),
+	return s.cli(ctx, func(string) {}, "release", "build", "--plain", "--key", filepath.Join(s.keys, "release.key"),
 		"--repo", s.repo, "--name", "agentd", "--version", version, s.binary("agentd", version))
 }
 

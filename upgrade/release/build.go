@@ -2,6 +2,7 @@ package release
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -95,6 +96,7 @@ func (m *Manifest) commit() (Build, bool) {
 // forgetBuilds takes from m what the manifest of the same release, published
 // by a release that did not read builds, does not tell.
 func (m *Manifest) forgetBuilds(known *Manifest) {
+	m.Platforms = slices.Clone(m.Platforms) // m is a copy, its platforms are not
 	for i := range m.Platforms {
 		k, err := known.Platform(m.Platforms[i].OS, m.Platforms[i].Arch)
 		if err != nil || k.Build != nil {

@@ -79,7 +79,7 @@ func TestEntryThatIsSwappedBeforeItIsLinkedToIsNotInstalled(t *testing.T) {
 			host := f.host(PullIfNotPresent)
 			attack(f, f.blob("1.1.0"))
 			dst := filepath.Join(t.TempDir(), "agent")
-			if err := host.Fetch(t.Context(), f.fixture.manifest("1.1.0"), dst, nil); err != nil {
+			if _, err := host.Fetch(t.Context(), f.fixture.manifest("1.1.0"), dst, FetchOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			info, err := os.Lstat(dst)

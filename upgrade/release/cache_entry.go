@@ -179,6 +179,40 @@ func (c *Cache) LinkTo(name, dst string) error {
 	return link(filepath.Join(c.cfg.Dir, contentDir, digest), dst, info)
 }
 
+// LinkFrom keeps src, which the caller has verified, as the file at path, by a
+// hard link: it is for what was not read from the source as it is, such as the
+// binary that a delta made. From then on nobody may write to src, which gets mode
+// 0555. The error wraps errors.ErrUnsupported if src cannot be linked to, as from
+// another file system; src is then of use all the same.
+func (c *Cache) LinkFrom(name, src string) error {
+	digest := contentDigest(name)
+	if digest == "" || c.cfg.Pull == PullNever {
+		return fmt.Errorf("%s is not kept: %w", name, errors.ErrUnsupported)
+	}
+	if err := c.makeDirs(contentDir); err != nil {
+		return err
+	}
+	root, err := c.root()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }()
+	if err := os.Chmod(src, entryMode); err != nil {
+		return err
+	}
+	err = os.Link(src, filepath.Join(c.cfg.Dir, contentDir, digest))
+	if errors.Is(err, fs.ErrExist) {
+		return nil // another process was faster; who reads it verifies it
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, errors.ErrUnsupported)
+	}
+	if err := c.syncDir(contentDir); err != nil {
+		return err
+	}
+	return c.evict(root, digest)
+}
+
 // link links from to dst by way of a temporary name, so that dst is never
 // anything but the file that was looked at.
 func link(from, dst string, want fs.FileInfo) error {

@@ -217,7 +217,7 @@ func TestInstallIntoAnotherFileSystemReadsTheCache(t *testing.T) {
 	disk := smallDisk(t)
 	f.source.take()
 	dst := filepath.Join(disk, "agent")
-	if err := f.host(PullIfNotPresent).Fetch(t.Context(), f.fixture.manifest("1.1.0"), dst, nil); err != nil {
+	if _, err := f.host(PullIfNotPresent).Fetch(t.Context(), f.fixture.manifest("1.1.0"), dst, FetchOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if asked := f.source.take(); len(asked) > 0 || !bytes.Equal(f.read(dst), content("1.1.0")) {

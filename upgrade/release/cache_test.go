@@ -133,7 +133,7 @@ func TestNeverSaysWhatToDoInsteadOfAsking(t *testing.T) {
 	pin := f.entry("1.0.0").Pin()
 	_, _, _, err = f.host(PullNever).Manifest(t.Context(), pin)
 	check("manifest that was not fetched", ErrNotCached, err)
-	err = f.host(PullNever).Fetch(t.Context(), f.manifest("1.0.0"), filepath.Join(t.TempDir(), "agent"), nil)
+	_, err = f.host(PullNever).Fetch(t.Context(), f.manifest("1.0.0"), filepath.Join(t.TempDir(), "agent"), FetchOptions{})
 	check("binary that was not fetched", ErrNotCached, err)
 	f.publish("1.2.0")
 	_, err = f.host(PullNever).Resolve(t.Context(), "1.2.0")
@@ -253,7 +253,7 @@ func TestCacheTakesNoEndlessOrTruncatedOrFalseData(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := f.clientOf(cache).Fetch(t.Context(), m, dst, nil); !errors.Is(err, tt.want) || (tt.want == nil && err != nil) {
+			if _, err := f.clientOf(cache).Fetch(t.Context(), m, dst, FetchOptions{}); !errors.Is(err, tt.want) || (tt.want == nil && err != nil) {
 				t.Errorf("error %v, want %v", err, tt.want)
 			}
 			digest := m.Platforms[0].SHA256
@@ -262,7 +262,7 @@ func TestCacheTakesNoEndlessOrTruncatedOrFalseData(t *testing.T) {
 			}
 			// Whatever is left does not stand in the way of the truth.
 			src.limit, src.length, src.endless = 0, 0, false
-			if err := f.clientOf(cache).Fetch(t.Context(), m, dst, nil); err != nil {
+			if _, err := f.clientOf(cache).Fetch(t.Context(), m, dst, FetchOptions{}); err != nil {
 				t.Errorf("from a source that was mended: %v", err)
 			}
 			entries, err := os.ReadDir(filepath.Join(dir, contentDir))
@@ -281,19 +281,19 @@ func TestPartialDownloadInTheCacheIsResumed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.clientOf(cache).Fetch(t.Context(), m, dst, nil); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, err := f.clientOf(cache).Fetch(t.Context(), m, dst, FetchOptions{}); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Fatalf("truncated: %v", err)
 	}
 	// Another agent, which has nothing, goes on where the first one stopped.
 	src.limit = 0
 	other := filepath.Join(t.TempDir(), "agent")
-	if err := f.clientOf(cache).Fetch(t.Context(), m, other, nil); err != nil {
+	if _, err := f.clientOf(cache).Fetch(t.Context(), m, other, FetchOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(src.offsets, []int64{0, 200_000}) || !bytes.Equal(f.read(other), content("1.0.0")) {
 		t.Errorf("asked for offsets %v, want 0 and 200000", src.offsets)
 	}
-	if err := f.clientOf(cache).Fetch(t.Context(), m, dst, nil); err != nil || len(src.offsets) != 2 {
+	if _, err := f.clientOf(cache).Fetch(t.Context(), m, dst, FetchOptions{}); err != nil || len(src.offsets) != 2 {
 		t.Errorf("the first agent: %v, offsets %v, want it served from the cache", err, src.offsets)
 	}
 }
@@ -316,7 +316,7 @@ func TestDamagedPartInTheCacheFailsNothing(t *testing.T) {
 			if err := os.Chmod(path, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if err := f.clientOf(cache).Fetch(t.Context(), m, dst, nil); err != nil {
+			if _, err := f.clientOf(cache).Fetch(t.Context(), m, dst, FetchOptions{}); err != nil {
 				t.Error(err)
 			}
 		})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"runtime"
 	"slices"
 	"sync"
@@ -31,6 +32,14 @@ type ClientConfig struct {
 	OS, Arch string
 	// Now is the clock; default time.Now.
 	Now func() time.Time
+	// MemoryLimit bounds, in bytes, what making a binary from a delta may
+	// take; a delta that takes more is passed over. Default 256 MiB, or half
+	// of what the system and the cgroup have left where that is less; below 0
+	// no deltas are used.
+	MemoryLimit int64
+	// Logger receives why a smaller form of a binary was not used; nil
+	// discards it.
+	Logger *slog.Logger
 }
 
 // Client reads releases from a repository that it does not trust. Nothing
@@ -63,6 +72,9 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	cfg.OS, cfg.Arch = cmp.Or(cfg.OS, runtime.GOOS), cmp.Or(cfg.Arch, runtime.GOARCH)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Client{cfg: cfg}, nil
 }

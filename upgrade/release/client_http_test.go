@@ -77,7 +77,7 @@ func TestChunkedBlobLongerThanSignedIsCut(t *testing.T) {
 		}
 	}), HTTPConfig{})
 	dst := filepath.Join(t.TempDir(), "agent")
-	if err := f.clientOf(src).Fetch(t.Context(), m, dst, nil); !errors.Is(err, ErrDigest) {
+	if _, err := f.clientOf(src).Fetch(t.Context(), m, dst, FetchOptions{}); !errors.Is(err, ErrDigest) {
 		t.Errorf("error %v, want ErrDigest", err)
 	}
 	if _, err := os.Stat(dst); !errors.Is(err, os.ErrNotExist) {
@@ -95,7 +95,7 @@ func TestDownloadOverHTTPResumesAcrossCalls(t *testing.T) {
 	dst := filepath.Join(t.TempDir(), "agent")
 	calls := 0
 	for ; calls < 20; calls++ {
-		if f.clientOf(short).Fetch(t.Context(), m, dst, nil) == nil {
+		if _, err := f.clientOf(short).Fetch(t.Context(), m, dst, FetchOptions{}); err == nil {
 			break
 		}
 	}

@@ -72,7 +72,7 @@ func Example_release() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := client.Fetch(ctx, manifest, filepath.Join(dir, "fetched"), nil); err != nil {
+	if _, err := client.Fetch(ctx, manifest, filepath.Join(dir, "fetched"), release.FetchOptions{}); err != nil {
 		log.Fatal(err)
 	}
 	fetched, err := os.ReadFile(filepath.Join(dir, "fetched"))

@@ -6,171 +6,192 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
+	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
-	"github.com/perennial-go/perennial/internal/disk"
 )
 
-// unverifiedSuffix marks bytes whose digest has not been checked. Nothing
-// executes or unpacks a file with this name.
-const unverifiedSuffix = ".unverified"
+const (
+	// unverifiedSuffix marks bytes whose digest has not been checked. Nothing
+	// executes or unpacks a file with this name.
+	unverifiedSuffix = ".unverified"
+	// decodedSuffix marks the output of a decoder before its digest is known.
+	decodedSuffix = ".decoded" + unverifiedSuffix
+)
 
-const fetchChunk = 256 << 10
-
-// Fetch downloads this platform's binary to dst, mode 0600. Where a Cache has
-// it, dst may become a hard link to it instead, mode 0555, which nobody may
-// write to. Bytes arrive in
-// dst + ".unverified", which is renamed only once size and digest are the
-// signed ones; what an interrupted call left there is resumed. progress may
-// be nil; it is called from this goroutine after each chunk, so it should be
-// quick.
-//
-// The manifest must come from Client.Manifest or Trust.VerifyManifest.
-// Errors wrap ErrPlatform, ErrNoSpace, ErrNotFound or ErrDigest where one of
-// them is the cause.
-func (c *Client) Fetch(ctx context.Context, m *Manifest, dst string, progress func(done, total int64)) error {
-	return wrap("download", m.Name+" "+m.Version, c.fetch(ctx, m, dst, progress))
+// FetchOptions are what a host can say to make a download small, and where it
+// reports to. The zero value fetches whole binaries and reports nothing.
+type FetchOptions struct {
+	// Old holds the paths of binaries that are on this host by their
+	// lower-case hexadecimal SHA-256, such as the running one. A file that
+	// does not have its digest any more is not used.
+	Old map[string]string
+	// Progress is called from the calling goroutine after each chunk, so it
+	// should be quick. May be nil.
+	Progress func(FetchProgress)
 }
 
-func (c *Client) fetch(ctx context.Context, m *Manifest, dst string, progress func(done, total int64)) error {
+// FetchProgress tells how far a download is.
+type FetchProgress struct {
+	// Form is what is downloaded: "plain", "zstd", "zstd from 0123456789ab" or
+	// "bsdiff from 0123456789ab".
+	Form string
+	// Done and Total count its bytes; what an earlier call left counts as
+	// done.
+	Done, Total int64
+	// Passed says why a smaller form was not used; usually empty.
+	Passed string
+}
+
+// Fetched says how a binary got here.
+type Fetched struct {
+	// Form is what it was made of, as in FetchProgress; "cache" for a link to a
+	// file of a cache, empty if a file with the signed digest was there already.
+	Form string
+	// Bytes counts what was read from the source, that of forms which turned
+	// out to be of no use included.
+	Bytes int64
+	// Passed says of each form that would have been smaller why it was not
+	// used.
+	Passed []error
+}
+
+// Fetch downloads this platform's binary to dst, mode 0600. A file that is
+// there already and has the signed digest is kept. Where a Cache has the binary,
+// dst becomes a hard link to it if it can, and what a smaller form has made
+// becomes a file of the cache, too: mode 0555, which nobody may write to.
+//
+// The form that costs the fewest bytes is taken: a delta from one of
+// FetchOptions.Old that fits ClientConfig.MemoryLimit, else a compressed form,
+// else the binary as it is. If one cannot be had or does not lead to the
+// binary, the next one is taken. A decoder is given bytes only once their own
+// size and digest are the signed ones, and whatever it makes of them must
+// have the binary's.
+//
+// Bytes arrive in files beside dst whose names end in ".unverified". What an
+// interrupted call left there is resumed. The binary itself is written once,
+// hashed on its way, synced, and renamed to dst.
+//
+// The manifest must come from Client.Manifest or Trust.VerifyManifest. Errors
+// are about the last form that was tried and wrap ErrPlatform, ErrNoSpace,
+// ErrNotFound or ErrDigest where one of them is the cause.
+func (c *Client) Fetch(ctx context.Context, m *Manifest, dst string, opts FetchOptions) (Fetched, error) {
+	got, err := c.fetch(ctx, m, dst, opts)
+	return got, wrap("download", m.Name+" "+m.Version, err)
+}
+
+func (c *Client) fetch(ctx context.Context, m *Manifest, dst string, opts FetchOptions) (got Fetched, err error) {
 	p, err := m.Platform(c.cfg.OS, c.cfg.Arch)
 	if err != nil {
-		return err
+		return got, err
 	}
 	// A manifest made by hand must not turn into a path.
 	if err := p.validate(); err != nil {
+		return got, err
+	}
+	if there, err := has(ctx, dst, p); there || err != nil {
+		return got, err
+	}
+	if opts.Progress == nil {
+		opts.Progress = func(FetchProgress) {}
+	}
+	if there, err := c.link(ctx, p, dst); there || err != nil {
+		got.Form = formLinked
+		return got, errors.Join(err, removeAll(p.leftovers(dst)))
+	}
+	for _, f := range p.forms(opts.Old) {
+		err := c.obtain(ctx, p, f, dst, opts.Progress, &got)
+		if err == nil {
+			if got.Form = f.String(); !f.plain() {
+				c.share(p, dst)
+			}
+			return got, removeAll(p.leftovers(dst))
+		}
+		if f.plain() || ctx.Err() != nil {
+			return got, err
+		}
+		err = fmt.Errorf("%s: %w", f, err)
+		got.Passed = append(got.Passed, err)
+		c.cfg.Logger.Warn("a smaller form of the binary is of no use, the next one is taken", "release", m.Name+" "+m.Version, "error", err)
+	}
+	return got, nil // not reached: the plain form comes last
+}
+
+// obtain puts the binary to dst by way of f.
+func (c *Client) obtain(ctx context.Context, p Platform, f form, dst string, progress func(FetchProgress), got *Fetched) error {
+	if err := f.checkMemory(p.Size, c.cfg.MemoryLimit); err != nil {
 		return err
 	}
-	if progress == nil {
-		progress = func(int64, int64) {}
+	told := FetchProgress{Form: f.String()}
+	if n := len(got.Passed); n > 0 {
+		told.Passed = got.Passed[n-1].Error()
 	}
-	d := &download{source: c.cfg.Source, platform: p, path: dst + unverifiedSuffix, progress: progress}
-	if done, err := d.link(ctx, dst); done || err != nil {
-		return err
+	d := &download{
+		source: c.cfg.Source, blob: f.Encoding, what: f.what(p), path: f.path(dst), durable: f.plain(),
+		progress: func(done, total int64) { told.Done, told.Total = done, total; progress(told) },
+	}
+	if !f.plain() {
+		d.room = p.Size // what it is decoded to
 	}
 	resumed, err := d.run(ctx)
+	got.Bytes += d.received
 	if errors.Is(err, ErrDigest) && (resumed || mayResume(d.source)) {
 		// What lay here or there was of something else, or was damaged.
+		d.received = 0
 		_, err = d.run(ctx)
+		got.Bytes += d.received
 	}
 	if err != nil {
 		return err
 	}
-	if err := atomicfile.Rename(d.path, dst); err != nil {
+	ready := d.path
+	if !f.plain() {
+		if ready, err = f.decode(ctx, p, d.path, dst+decodedSuffix); err != nil {
+			return err
+		}
+	}
+	if err := atomicfile.Rename(ready, dst); err != nil {
 		return fmt.Errorf("put the verified binary in place: %w", err)
 	}
 	return nil
 }
 
-// download is one binary on its way to a file.
-type download struct {
-	source   Source
-	platform Platform
-	path     string
-	progress func(done, total int64)
-
-	file *os.File
-	sum  hash.Hash
-	done int64
+// what names the form's bytes in errors.
+func (f form) what(p Platform) string {
+	if f.plain() {
+		return "the binary for " + p.String()
+	}
+	return fmt.Sprintf("the %s form of the binary for %s", f, p)
 }
 
-// run downloads what is missing and checks the whole. A file that can be of
-// no use any more is removed; one that is merely incomplete stays.
-func (d *download) run(ctx context.Context) (resumed bool, err error) {
-	d.file, err = os.OpenFile(d.path, os.O_RDWR|os.O_CREATE, 0o600)
+// has reports whether path holds p. Anything else there is removed.
+func has(ctx context.Context, path string, p Platform) (bool, error) {
+	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
 	if err != nil {
-		return false, fmt.Errorf("download: %w", err)
+		return false, err
 	}
-	err = d.fill(ctx, &resumed)
-	if err == nil {
-		err = d.file.Sync()
+	defer func() { _ = file.Close() }()
+	sum := sha256.New()
+	n, err := io.Copy(sum, &contextReader{ctx: ctx, r: io.LimitReader(file, p.Size+1)})
+	if err != nil {
+		return false, err
 	}
-	if disk.IsFull(err) {
-		err = fmt.Errorf("%w: writing %s stopped after %d of %d bytes: %w", ErrNoSpace, d.path, d.done, d.platform.Size, err)
+	if n == p.Size && hex.EncodeToString(sum.Sum(nil)) == p.SHA256 {
+		return true, nil
 	}
-	err = errors.Join(err, d.file.Close())
-	if errors.Is(err, ErrDigest) || errors.Is(err, ErrNoSpace) || (err != nil && d.done == 0) {
-		err = errors.Join(err, os.Remove(d.path))
-	}
-	return resumed, err
+	return false, os.Remove(path)
 }
 
-func (d *download) fill(ctx context.Context, resumed *bool) error {
-	if err := d.rehash(); err != nil {
-		return err
-	}
-	*resumed = d.done > 0
-	if err := d.checkSpace(); err != nil {
-		return err
-	}
-	d.progress(d.done, d.platform.Size)
-	if d.done < d.platform.Size {
-		if err := d.receive(ctx); err != nil {
-			return err
+func removeAll(paths []string) (err error) {
+	for _, path := range paths {
+		if failed := os.Remove(path); failed != nil && !errors.Is(failed, fs.ErrNotExist) {
+			err = errors.Join(err, failed)
 		}
 	}
-	if got := hex.EncodeToString(d.sum.Sum(nil)); got != d.platform.SHA256 {
-		return fmt.Errorf("%w: the binary for %s from %s is sha256:%s, signed is sha256:%s: the repository is damaged or altered; publish the release again", ErrDigest, d.platform, d.source, got, d.platform.SHA256)
-	}
-	return nil
-}
-
-// rehash takes up what an earlier call has left.
-func (d *download) rehash() error {
-	d.sum, d.done = sha256.New(), 0
-	info, err := d.file.Stat()
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is no regular file: remove it", d.path)
-	}
-	if info.Size() > d.platform.Size {
-		return d.file.Truncate(0)
-	}
-	d.done, err = io.Copy(d.sum, d.file)
 	return err
-}
-
-// checkSpace says before the first byte what would fail at the last.
-func (d *download) checkSpace() error {
-	need := d.platform.Size - d.done
-	if err := disk.Check(filepath.Dir(d.path), need); err != nil {
-		return fmt.Errorf("the binary for %s: %w", d.platform, err)
-	}
-	return nil
-}
-
-// receive appends from the source until the signed size is reached. What a
-// source would send after that is not read.
-func (d *download) receive(ctx context.Context) (err error) {
-	size := d.platform.Size
-	body, total, err := d.source.Open(ctx, blobPath(d.platform.SHA256), d.done)
-	if err != nil {
-		return absent(err, d.source)
-	}
-	defer func() { err = errors.Join(err, body.Close()) }()
-	if total >= 0 && total != size {
-		return fmt.Errorf("%w: the binary for %s in %s has %d bytes, signed are %d: the repository is damaged or altered; publish the release again", ErrDigest, d.platform, d.source, total, size)
-	}
-	buf := make([]byte, min(fetchChunk, size-d.done))
-	for d.done < size {
-		n, err := body.Read(buf[:min(int64(len(buf)), size-d.done)])
-		if n > 0 {
-			if _, err := d.file.Write(buf[:n]); err != nil {
-				return err
-			}
-			d.sum.Write(buf[:n])
-			d.done += int64(n)
-			d.progress(d.done, size)
-		}
-		if err != nil && d.done < size {
-			return fmt.Errorf("the binary for %s from %s ended after %d of %d bytes: %w", d.platform, d.source, d.done, size, noEOF(err))
-		}
-	}
-	return nil
 }

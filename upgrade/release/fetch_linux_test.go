@@ -58,7 +58,7 @@ func TestDownloadToAFullDiskIsRefusedBeforeItStarts(t *testing.T) {
 	f, src, m, _ := fetchFixture(t)
 	disk := smallDisk(t)
 	fill(t, disk, 100<<10)
-	err := f.clientOf(src).Fetch(t.Context(), m, filepath.Join(disk, "agent"), nil)
+	_, err := f.clientOf(src).Fetch(t.Context(), m, filepath.Join(disk, "agent"), FetchOptions{})
 	if !errors.Is(err, ErrNoSpace) || len(src.offsets) != 0 {
 		t.Fatalf("error %v after opening %v, want ErrNoSpace before", err, src.offsets)
 	}
@@ -74,12 +74,12 @@ func TestDiskThatFillsUpDuringDownloadIsGivenBack(t *testing.T) {
 	f, src, m, _ := fetchFixture(t)
 	disk := smallDisk(t)
 	filled := false
-	err := f.clientOf(src).Fetch(t.Context(), m, filepath.Join(disk, "agent"), func(done, _ int64) {
-		if done > 0 && !filled {
+	_, err := f.clientOf(src).Fetch(t.Context(), m, filepath.Join(disk, "agent"), FetchOptions{Progress: func(p FetchProgress) {
+		if p.Done > 0 && !filled {
 			filled = true
 			fill(t, disk, 0)
 		}
-	})
+	}})
 	if !errors.Is(err, ErrNoSpace) || !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("error %v, want ErrNoSpace", err)
 	}
@@ -87,7 +87,7 @@ func TestDiskThatFillsUpDuringDownloadIsGivenBack(t *testing.T) {
 	if err := os.Remove(filepath.Join(disk, "ballast")); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.clientOf(src).Fetch(t.Context(), m, filepath.Join(disk, "agent"), nil); err != nil {
+	if _, err := f.clientOf(src).Fetch(t.Context(), m, filepath.Join(disk, "agent"), FetchOptions{}); err != nil {
 		t.Errorf("after space was made: %v", err)
 	}
 }

@@ -59,7 +59,7 @@ func fetchFixture(t *testing.T) (f *fixture, src *recordingSource, m *Manifest, 
 func TestInterruptedDownloadIsResumed(t *testing.T) {
 	f, src, m, dst := fetchFixture(t)
 	src.limit = 100_000
-	err := f.clientOf(src).Fetch(t.Context(), m, dst, nil)
+	_, err := f.clientOf(src).Fetch(t.Context(), m, dst, FetchOptions{})
 	if !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), "100000 of") {
 		t.Fatalf("truncated stream: %v", err)
 	}
@@ -68,7 +68,7 @@ func TestInterruptedDownloadIsResumed(t *testing.T) {
 	}
 	src.limit = 0
 	var last, total int64
-	if err := f.clientOf(src).Fetch(t.Context(), m, dst, func(d, n int64) { last, total = d, n }); err != nil {
+	if _, err := f.clientOf(src).Fetch(t.Context(), m, dst, FetchOptions{Progress: func(p FetchProgress) { last, total = p.Done, p.Total }}); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(f.read(dst), content("1.0.0")) {
@@ -85,7 +85,7 @@ func TestInterruptedDownloadIsResumed(t *testing.T) {
 func TestCompleteUnverifiedFileIsNotDownloadedAgain(t *testing.T) {
 	f, src, m, dst := fetchFixture(t)
 	f.write(dst+unverifiedSuffix, content("1.0.0"))
-	if err := f.clientOf(src).Fetch(t.Context(), m, dst, nil); err != nil {
+	if _, err := f.clientOf(src).Fetch(t.Context(), m, dst, FetchOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if len(src.offsets) != 0 {
@@ -105,7 +105,7 @@ func TestForeignBytesInTheUnverifiedFileDoNotStick(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f, src, m, dst := fetchFixture(t)
 			f.write(dst+unverifiedSuffix, left)
-			if err := f.clientOf(src).Fetch(t.Context(), m, dst, nil); err != nil {
+			if _, err := f.clientOf(src).Fetch(t.Context(), m, dst, FetchOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			if !bytes.Equal(f.read(dst), content("1.0.0")) {
@@ -119,7 +119,7 @@ func TestUnboundedDataIsCutAtTheSignedSize(t *testing.T) {
 	f, src, m, dst := fetchFixture(t)
 	src.endless, src.limit, src.length = true, 100, -1
 	var most int64
-	err := f.clientOf(src).Fetch(t.Context(), m, dst, func(done, _ int64) { most = max(most, done) })
+	_, err := f.clientOf(src).Fetch(t.Context(), m, dst, FetchOptions{Progress: func(p FetchProgress) { most = max(most, p.Done) }})
 	if !errors.Is(err, ErrDigest) {
 		t.Errorf("endless zeros: %v, want ErrDigest", err)
 	}
@@ -135,7 +135,7 @@ func TestWrongSizeIsRefusedBeforeTheFirstByte(t *testing.T) {
 	f, src, m, dst := fetchFixture(t)
 	src.length = m.Platforms[0].Size + 1
 	var most int64
-	err := f.clientOf(src).Fetch(t.Context(), m, dst, func(done, _ int64) { most = max(most, done) })
+	_, err := f.clientOf(src).Fetch(t.Context(), m, dst, FetchOptions{Progress: func(p FetchProgress) { most = max(most, p.Done) }})
 	if !errors.Is(err, ErrDigest) || most != 0 {
 		t.Errorf("error %v after %d bytes, want ErrDigest after none", err, most)
 	}
@@ -150,7 +150,7 @@ func TestManifestMadeByHandCannotNameAPath(t *testing.T) {
 		{OS: "linux", Arch: "amd64", SHA256: goodDigest, Size: -1},
 	} {
 		m := &Manifest{Name: "agentd", Version: "1.0.0", Platforms: []Platform{p}}
-		if err := f.clientOf(src).Fetch(t.Context(), m, dst, nil); err == nil || errors.Is(err, ErrDigest) || len(src.offsets) != 0 {
+		if _, err := f.clientOf(src).Fetch(t.Context(), m, dst, FetchOptions{}); err == nil || errors.Is(err, ErrDigest) || len(src.offsets) != 0 {
 			t.Errorf("%+v: error %v, opened %v", p, err, src.offsets)
 		}
 	}
@@ -159,11 +159,11 @@ func TestManifestMadeByHandCannotNameAPath(t *testing.T) {
 func TestDownloadEndsWithItsContext(t *testing.T) {
 	f, src, m, dst := fetchFixture(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	err := f.clientOf(src).Fetch(ctx, m, dst, func(done, _ int64) {
-		if done > 0 {
+	_, err := f.clientOf(src).Fetch(ctx, m, dst, FetchOptions{Progress: func(p FetchProgress) {
+		if p.Done > 0 {
 			cancel()
 		}
-	})
+	}})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want context.Canceled", err)
 	}
@@ -175,7 +175,7 @@ func TestDownloadEndsWithItsContext(t *testing.T) {
 
 func TestDownloadedFileIsPrivateAndNotExecutable(t *testing.T) {
 	f, src, m, dst := fetchFixture(t)
-	if err := f.clientOf(src).Fetch(t.Context(), m, dst, nil); err != nil {
+	if _, err := f.clientOf(src).Fetch(t.Context(), m, dst, FetchOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Stat(dst)
@@ -208,7 +208,7 @@ func TestEveryPlatformGetsItsOwnBinary(t *testing.T) {
 		t.Errorf("what Manifest returns cannot be verified again later: %v", err)
 	}
 	dst := filepath.Join(t.TempDir(), "agent")
-	if err := c.Fetch(t.Context(), m, dst, nil); err != nil {
+	if _, err := c.Fetch(t.Context(), m, dst, FetchOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if got := string(f.read(dst)); !strings.Contains(got, "riscv64") {

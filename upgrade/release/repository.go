@@ -38,6 +38,12 @@ type RepositoryConfig struct {
 	Validity time.Duration
 	// Now is the clock; default time.Now.
 	Now func() time.Time
+	// PlainOnly leaves out the smaller forms of binaries, zstd and deltas:
+	// a release is published as fast as it can be copied.
+	PlainOnly bool
+	// Differs make deltas beside zstd's, which are always made; bsdiff.Differ
+	// is one. See Release.DeltaFrom.
+	Differs []Differ
 }
 
 // Repository writes signed releases into a directory, which hosts read
@@ -69,6 +75,15 @@ type Release struct {
 	// that all binaries tell of, so that the same binaries make the same
 	// manifest, and now if there is none or the tree had changes.
 	Created time.Time
+	// DeltaFrom is from how many releases there are to be deltas, at most 16:
+	// the highest versions below this one that are not withdrawn, as far as
+	// their binaries are in the repository and deltas are smaller than the
+	// whole compressed. Making one takes both binaries in memory and as much
+	// as its Differ says.
+	DeltaFrom int
+	// Progress is called with a line for people after each step that takes
+	// long. May be nil.
+	Progress func(string)
 }
 
 // Binary is a file for one platform.
@@ -149,8 +164,9 @@ func (r *Repository) publish(ctx context.Context, rel Release) (pin Pin, err err
 	if twin := index.twin(rel.Version); known == nil && twin != "" {
 		return Pin{}, fmt.Errorf("the index has %s, which differs from %s in build metadata only, and build metadata makes no version newer: choose a new version", twin, rel.Version)
 	}
+	var published *Manifest
 	if known != nil {
-		if m, err = r.again(*known, m); err != nil {
+		if published, err = r.again(*known, m); err != nil {
 			return Pin{}, err
 		}
 	}
@@ -161,7 +177,10 @@ func (r *Repository) publish(ctx context.Context, rel Release) (pin Pin, err err
 		return Pin{}, err
 	}
 	if known != nil {
-		return known.Pin(), r.mendSignature(keyring, *known, m)
+		return known.Pin(), errors.Join(r.mendForms(ctx, published, rel.Progress), r.mendSignature(keyring, *known, published))
+	}
+	if err := r.encode(ctx, index, rel, m); err != nil {
+		return Pin{}, err
 	}
 	entry, err := r.storeManifest(m)
 	if err != nil {

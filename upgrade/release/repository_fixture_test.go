@@ -73,7 +73,7 @@ func (f *fixture) now() time.Time { return f.clock }
 
 func (f *fixture) repository(seed byte) *Repository {
 	f.tb.Helper()
-	r, err := NewRepository(RepositoryConfig{Dir: f.dir, Key: fixtureKey(f.tb, seed), Validity: fixtureValidity, Now: f.now})
+	r, err := NewRepository(RepositoryConfig{Dir: f.dir, Key: fixtureKey(f.tb, seed), Validity: fixtureValidity, Now: f.now, PlainOnly: true})
 	if err != nil {
 		f.tb.Fatal(err)
 	}
@@ -156,7 +156,8 @@ func (f *fixture) install(ctx context.Context, c *Client, version string) (path 
 	if err != nil {
 		return path, err
 	}
-	return path, c.Fetch(ctx, m, path, nil)
+	_, err = c.Fetch(ctx, m, path, FetchOptions{})
+	return path, err
 }
 
 func (f *fixture) path(elem ...string) string {

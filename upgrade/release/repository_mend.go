@@ -1,7 +1,12 @@
 package release
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
@@ -59,4 +64,67 @@ func (r *Repository) mendSignature(k *Keyring, e IndexEntry, m *Manifest) error 
 // file is where a file of the repository lies.
 func (r *Repository) file(path string) string {
 	return filepath.Join(r.cfg.Dir, filepath.FromSlash(path))
+}
+
+// mendForms makes the smaller forms of a published release again whose blobs are
+// missing or damaged. What cannot be made, or comes out as other bytes than
+// were signed, stays away: agents take another form.
+func (r *Repository) mendForms(ctx context.Context, m *Manifest, progress func(string)) error {
+	for _, p := range m.Platforms {
+		signed := p
+		p.Encodings, p.Deltas = nil, nil
+		e := r.encoder(&p, progress)
+		for _, enc := range signed.Encodings {
+			there, err := has(ctx, filepath.Join(e.dir, enc.SHA256), enc.whole())
+			if err == nil && !there && enc.Format == FormatZstd {
+				err = e.compress(ctx)
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %s: %w", p, enc.Format, writeError(err))
+			}
+		}
+		for _, d := range signed.Deltas {
+			there, err := has(ctx, filepath.Join(e.dir, d.SHA256), d.whole())
+			if err == nil && !there {
+				err = e.diffAgain(ctx, d)
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %s delta from %.12s: %w", p, d.Format, d.From, writeError(err))
+			}
+		}
+	}
+	return nil
+}
+
+// whole describes the encoded bytes as if they were a binary.
+func (e Encoding) whole() Platform { return Platform{SHA256: e.SHA256, Size: e.Size} }
+
+// diffAgain makes a delta if this repository still can.
+func (e *encoder) diffAgain(ctx context.Context, d Delta) error {
+	f := form{Encoding: Encoding{Format: d.Format}, from: d.From, old: filepath.Join(e.dir, d.From)}
+	_, err := os.Stat(f.old)
+	if errors.Is(err, fs.ErrNotExist) {
+		e.tell("the %s delta from %.12s is missing, and so is that binary", d.Format, d.From)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, differ := range e.differs() {
+		if differ.Format() != d.Format {
+			continue
+		}
+		old, err := f.readOld(ctx)
+		if err != nil {
+			return err
+		}
+		current, err := form{from: e.platform.SHA256, old: e.binary()}.readOld(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = e.store(ctx, f, e.platform.Size, func(w io.Writer) error { return differ.Diff(ctx, w, old, current) })
+		return err
+	}
+	e.tell("the %s delta from %.12s is missing, and nothing that makes such deltas is configured", d.Format, d.From)
+	return nil
 }

@@ -46,6 +46,9 @@ func (rel Release) validate() error {
 		}
 		seen[p.String()] = true
 	}
+	if rel.DeltaFrom < 0 || rel.DeltaFrom > maxDeltaFrom {
+		return fmt.Errorf("deltas from the last %d releases: want 0 to %d", rel.DeltaFrom, maxDeltaFrom)
+	}
 	return nil
 }
 
@@ -174,11 +177,34 @@ func (r *Repository) storeManifest(m *Manifest) (IndexEntry, error) {
 
 // checkSame decides about a version that the index has already: the same
 // content may be published again (after an interrupted script, or to mend a
-// damaged repository), other content may not. It returns what is published.
+// damaged repository), other content may not.
+//
+// It returns the manifest as published. Smaller forms are not compared: those
+// that were made then stay.
 func (r *Repository) checkSame(e IndexEntry, m *Manifest) (*Manifest, error) {
 	if e.Yanked != "" {
 		return nil, fmt.Errorf("%w: version %s was withdrawn (%s): choose a new version", ErrYanked, e.Version, e.Yanked)
 	}
+	known, err := r.known(e)
+	if err != nil {
+		return nil, err
+	}
+	same := *m
+	same.Created = known.Created
+	same.forgetBuilds(known)
+	for i, p := range same.Platforms {
+		if published, err := known.Platform(p.OS, p.Arch); err == nil {
+			same.Platforms[i].Encodings, same.Platforms[i].Deltas = published.Encodings, published.Deltas
+		}
+	}
+	if !reflect.DeepEqual(&same, known) {
+		return nil, fmt.Errorf("version %s is published as %s with other content, and a version never changes: choose a new version", e.Version, e.Pin().Digest)
+	}
+	return known, nil
+}
+
+// known reads the manifest of a release that is in the index.
+func (r *Repository) known(e IndexEntry) (*Manifest, error) {
 	raw, err := atomicfile.Read(filepath.Join(r.cfg.Dir, filepath.FromSlash(manifestPath(e.Manifest))), MaxManifestSize)
 	if err != nil {
 		return nil, fmt.Errorf("manifest of the published %s: %w: restore it from a backup, or publish a new version", e.Version, err)
@@ -186,17 +212,7 @@ func (r *Repository) checkSame(e IndexEntry, m *Manifest) (*Manifest, error) {
 	if sha256Hex(raw) != e.Manifest {
 		return nil, fmt.Errorf("%w: the manifest of the published %s was changed: restore it from a backup, or publish a new version", ErrDigest, e.Version)
 	}
-	known, err := ParseManifest(raw)
-	if err != nil {
-		return nil, err
-	}
-	same := *m
-	same.Created = known.Created
-	same.forgetBuilds(known)
-	if !reflect.DeepEqual(&same, known) {
-		return nil, fmt.Errorf("version %s is published as %s with other content, and a version never changes: choose a new version", e.Version, e.Pin().Digest)
-	}
-	return known, nil
+	return ParseManifest(raw)
 }
 
 // entry returns the entry of version for changing it, nil if there is none.

@@ -61,7 +61,7 @@ func publish(dir string) error {
 	if err != nil {
 		return err
 	}
-	repo, err := release.NewRepository(release.RepositoryConfig{Dir: filepath.Join(dir, "repo"), Key: key})
+	repo, err := release.NewRepository(release.RepositoryConfig{PlainOnly: true, Dir: filepath.Join(dir, "repo"), Key: key})
 	if err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func (f *fixture) repository() *release.Repository {
 	if err != nil {
 		f.tb.Fatal(err)
 	}
-	r, err := release.NewRepository(release.RepositoryConfig{Dir: f.dir, Key: key})
+	r, err := release.NewRepository(release.RepositoryConfig{PlainOnly: true, Dir: f.dir, Key: key})
 	if err != nil {
 		f.tb.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func (f *fixture) fetch(src release.Source, pin release.Pin) ([]byte, error) {
 		return nil, err
 	}
 	dst := filepath.Join(f.tb.TempDir(), "agentd")
-	if err := c.Fetch(context.Background(), m, dst, nil); err != nil {
+	if _, err := c.Fetch(context.Background(), m, dst, release.FetchOptions{}); err != nil {
 		return nil, err
 	}
 	return os.ReadFile(dst)

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package disk
+
+import "errors"
+
+func mountOf(string) (mount, error) { return mount{}, errors.ErrUnsupported }
