@@ -23,12 +23,7 @@ type building struct {
 	source    gitversion.Repository
 }
 
-func newReleaseBuildCommand() *cobra.Command {
-	var b building
-	cmd := &cobra.Command{
-		Use:   "build BINARY...",
-		Short: "Add a signed release to a repository directory",
-		Long: `build writes the executables, a signed manifest and the signed index, and
+const buildHelp = `build writes the executables, a signed manifest and the signed index, and
 prints the pin of the release. Give one BINARY a platform; the platform of a
 Go executable is read from the file, and so are the commit, the toolchain and
 the modules that the manifest tells. A version is never replaced: build the
@@ -47,7 +42,14 @@ from the executables of older releases in the same repository: agents take what
 costs them the fewest bytes. A delta takes about ten times the executable in
 memory and a second for each 2 MiB. Executables that are linked with
 -ldflags=-w make much smaller deltas than those with compressed debug
-information.`,
+information.`
+
+func newReleaseBuildCommand() *cobra.Command {
+	var b building
+	cmd := &cobra.Command{
+		Use:   "build BINARY...",
+		Short: "Add a signed release to a repository directory",
+		Long:  buildHelp,
 		Example: `  agentd release build --key keys/release.key --repo repo --version 1.1.0 ./agentd
   agentd release build --key keys/release.key --repo repo --source . dist/agentd-amd64 dist/agentd-arm64
   agentd release build --key keys/release.key --repo repo --version 1.1.1 --delta-from 3 ./agentd
