@@ -4,7 +4,7 @@ import "os"
 
 // writebackChunk is how many bytes are handed to the disk at a time. Twice as
 // many are dirty at most.
-const writebackChunk = 8 << 20
+const writebackChunk = 1 << 20
 
 // Writeback keeps a large file that is being written from filling the page
 // cache with dirty pages. Otherwise the fsync at the end writes all of them
@@ -24,7 +24,7 @@ func NewWriteback(file *os.File, offset int64) *Writeback {
 	return &Writeback{file: file, written: offset, started: offset}
 }
 
-// Wrote says that n more bytes have been written. Every 8 MiB it waits until
+// Wrote says that n more bytes have been written. Every MiB it waits until
 // the chunk before the last one is on the disk.
 func (w *Writeback) Wrote(n int) {
 	w.written += int64(n)
