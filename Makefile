@@ -46,7 +46,7 @@ fuzz-release: ## what reads releases from outside, for FUZZTIME each
 	@printf '%s\n' ./upgrade/release:FuzzParseIndex ./upgrade/release:FuzzParseManifest \
 		./upgrade/release:FuzzParseKeyring ./upgrade/release:FuzzPin ./upgrade/release:FuzzBSDiffPatch \
 		./upgrade/release:FuzzBSDiffSteps ./upgrade/release:FuzzZstd ./upgrade/release/oci:FuzzReference | \
-		xargs -P 2 -n 1 sh -c 'go test -run "^$$" -fuzz "^$${0#*:}$$" -fuzztime $(FUZZTIME) -parallel 1 "$${0%:*}"'
+		xargs -P 2 -n 1 sh -c 'go test -run "^$$" -fuzz "^$${0#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s -parallel 1 "$${0%:*}"'
 
 .PHONY: bench
 bench: ## the figures of BENCHMARKS.md

@@ -92,10 +92,15 @@ type member struct {
 	env       agentEnv
 	cmd       *exec.Cmd
 	log       string
-	done      chan struct{}
-	err       error // of the first process, once done
+	*started
 	// command starts a binary; nil is exec.Command.
 	command func(binary string) *exec.Cmd
+}
+
+// started is a process that launch has started.
+type started struct {
+	done chan struct{}
+	err  error // once done
 }
 
 func (f *fleet) member(id string) *member {
@@ -139,10 +144,11 @@ func (m *member) launch(executable string) *member {
 	if err := m.cmd.Start(); err != nil {
 		m.Fatal(err)
 	}
-	m.done = make(chan struct{})
+	s, cmd := &started{done: make(chan struct{})}, m.cmd
+	m.started = s
 	go func() {
-		defer close(m.done)
-		m.err = m.cmd.Wait()
+		defer close(s.done)
+		s.err = cmd.Wait()
 	}()
 	m.Cleanup(m.stop)
 	return m
