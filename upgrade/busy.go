@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// errReplaced ends an attempt that waited when a newer request came.
-var errReplaced = errors.New("replaced by a newer request while it waited")
+// errReplaced ends an attempt that has started nothing yet when a newer request
+// comes.
+var errReplaced = errors.New("replaced by a newer request while it waited or downloaded")
 
 // busyTimeout is how long Config.Busy may take to answer. One that does not
 // counts as busy.

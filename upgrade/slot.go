@@ -261,6 +261,18 @@ func (s slots) stage(slot Slot, manifest, signature []byte, download string) (Sl
 	})
 }
 
+// relabel puts the signed manifest of an executable into the slot that has it
+// under another one. It stays what it was: retained, adopted, proven.
+func (s slots) relabel(slot Slot, ref Ref, manifest, signature []byte) (Slot, error) {
+	for name, data := range map[string][]byte{releaseFile: manifest, releaseFile + ".minisig": signature} {
+		if err := atomicfile.Write(filepath.Join(slot.dir, name), data, 0o600); err != nil {
+			return Slot{}, err
+		}
+	}
+	slot.Ref = ref
+	return slot, slot.save()
+}
+
 // adopt makes a slot of the running executable. It is a copy, not a link: the
 // installed file can be overwritten in place, and a slot must not change with
 // it. File systems that can share the blocks do.

@@ -162,3 +162,29 @@ func TestDamagedCurrentIsToldNotGuessed(t *testing.T) {
 		t.Errorf("current = %v: an agent would adopt something else in silence", err)
 	}
 }
+
+func TestSlotThatHasTheExecutableIsKeptUnderItsNewManifest(t *testing.T) {
+	s := slots{t.TempDir()}
+	slot := makeSlot(t, s, "1.0.0")
+	if err := s.prove(slot, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	slot, err := s.open(slot.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := slot.Ref
+	ref.Manifest = "sha256:" + strings.Repeat("ef", 32)
+	if _, err := s.relabel(slot, ref, []byte("{}"), []byte("signature")); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.open(slot.Name())
+	if err != nil || got.Manifest != ref.Manifest || got.Proven.IsZero() {
+		t.Errorf("%+v, %v: want the same slot, proven, under %s", got, err, ref.Manifest)
+	}
+	for name, want := range map[string]string{releaseFile: "{}", releaseFile + ".minisig": "signature"} {
+		if data, err := os.ReadFile(filepath.Join(slot.dir, name)); err != nil || string(data) != want {
+			t.Errorf("%s: %q, %v", name, data, err)
+		}
+	}
+}

@@ -122,7 +122,9 @@ func (u *Upgrader) prepare(ctx context.Context, r Request) (Slot, error) {
 	if err := u.quarantine.check(Ref{Version: r.Pin.Version, Manifest: r.Pin.Digest}, time.Now()); err != nil {
 		return Slot{}, err
 	}
-	manifest, raw, signature, err := u.client.Manifest(ctx, r.Pin)
+	asking, cancel := context.WithTimeout(ctx, documentsTimeout)
+	defer cancel()
+	manifest, raw, signature, err := u.client.Manifest(asking, r.Pin)
 	if err != nil {
 		return Slot{}, err
 	}
@@ -139,7 +141,7 @@ func (u *Upgrader) prepare(ctx context.Context, r Request) (Slot, error) {
 		return Slot{}, err // the same executable under another manifest
 	}
 	for _, required := range u.cfg.Requirements {
-		if err := required.Check(ctx, manifest, r.Pin); err != nil {
+		if err := required.Check(asking, manifest, r.Pin); err != nil {
 			return Slot{}, err
 		}
 	}
@@ -174,10 +176,18 @@ func (u *Upgrader) obtain(ctx context.Context, m *release.Manifest, ref Ref, siz
 			return Slot{}, err
 		}
 		return slot, u.move(Staged, func(a *Attempt) { a.To = ref })
+	case err == nil && slot.verify() == nil:
+		// The executable is that of another manifest, or was installed by hand.
+		if slot, err = u.slots.relabel(slot, ref, raw, signature); err != nil {
+			return Slot{}, err
+		}
+		if err := slot.letIn(u.journal.last); err != nil {
+			return Slot{}, err
+		}
+		return slot, u.move(Staged, func(a *Attempt) { a.To = ref })
 	case err == nil:
-		// Something wrote to an immutable slot, or it holds the executable under
-		// another manifest. It is not the running one, which the request would
-		// have named.
+		// Something wrote to an immutable slot. It is not the running one, which
+		// the request would have named.
 		if err := u.slots.remove(slot.Name()); err != nil {
 			return Slot{}, err
 		}
@@ -194,7 +204,7 @@ func (u *Upgrader) obtain(ctx context.Context, m *release.Manifest, ref Ref, siz
 	if err := failpoint.Hit("download"); err != nil {
 		return Slot{}, err
 	}
-	got, err := u.client.Fetch(ctx, m, download, release.FetchOptions{Old: u.executables(), Progress: u.downloaded})
+	got, err := u.fetch(ctx, m, download)
 	if err != nil {
 		return Slot{}, err
 	}

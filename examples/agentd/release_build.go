@@ -63,6 +63,7 @@ func newReleaseBuildCommand() *cobra.Command {
 	}
 	output := formatFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		b.Progress = func(line string) { say(cmd.ErrOrStderr(), "%s", line) }
 		pin, err := b.run(cmd.Context(), args)
 		if err != nil {
 			return err

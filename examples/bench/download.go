@@ -80,7 +80,8 @@ func measureDownload(ctx context.Context, b *bench) (figure, error) {
 		},
 		Notes: []string{"ours is synced to the disk when it ends; curl alone leaves that to the kernel"},
 	}
-	return f, b.measureMemory(ctx, d, &f)
+	err = b.measureMemory(ctx, d, &f)
+	return f, err
 }
 
 // measureMemory downloads in processes of their own.
