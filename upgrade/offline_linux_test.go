@@ -30,7 +30,7 @@ func TestRollbackWhileNoAgentRunsIsBootedNext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := RollBack(r.env.StateDir, Request{}); !errors.Is(err, release.ErrLocked) {
+	if _, err := RollBack(r.env.StateDir, Request{}); !errors.Is(err, ErrLocked) {
 		t.Fatalf("under a running agent: %v", err)
 	}
 	r.stop()

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"testing"
-
-	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 func TestReasonOfSeveralLinesStaysOnOneAndKeepsItsWords(t *testing.T) {
@@ -31,7 +29,7 @@ func TestExitCodeIsTheOneOfTheProcessThatServed(t *testing.T) {
 		{ErrSuperseded, 0},
 		{&ExitError{Code: 137}, 137},
 		{errors.Join(&ExitError{Code: 3, Exited: true}), 3},
-		{release.ErrLocked, 1},
+		{ErrLocked, 1},
 	} {
 		if got := ExitCode(c.err); got != c.want {
 			t.Errorf("%v: code %d, want %d", c.err, got, c.want)

@@ -73,6 +73,15 @@ func (m *minisignTool) public(name string) minisign.PublicKey {
 	return trust.Keys[0]
 }
 
+// patient skips what uses a password under the race detector, where its key
+// derivation takes minutes; the same is tested without it, and in agentd.
+func patient(t *testing.T, password string) {
+	t.Helper()
+	if raceDetector && password != "" {
+		t.Skip("a password takes minutes under the race detector: run without -race")
+	}
+}
+
 // A password costs a gigabyte of memory and seconds, so each way has one.
 func TestKeysOfMinisignSignReleases(t *testing.T) {
 	t.Parallel()
@@ -85,6 +94,7 @@ func TestKeysOfMinisignSignReleases(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMinisign(t)
+			patient(t, tt.password)
 			m.must(tt.password+"\n"+tt.password+"\n", append(tt.args, "-p", "a.pub", "-s", "a.key")...)
 			if _, err := LoadPrivateKey(m.file("a.key")); (err != nil) != (tt.password != "") {
 				t.Errorf("read without a password: %v", err)
@@ -129,6 +139,7 @@ func TestKeysOfOursAreReadByMinisign(t *testing.T) {
 	for name, password := range map[string]string{"without a password": "", "with a password": "correct horse"} {
 		t.Run(name, func(t *testing.T) {
 			m := newMinisign(t)
+			patient(t, password)
 			public, err := CreateKey(KeyConfig{Dir: m.dir, Name: "b", Password: password})
 			if err != nil {
 				t.Fatal(err)

@@ -14,7 +14,7 @@ import (
 )
 
 // largeSize is more than any buffer on the way holds.
-const largeSize = 9<<20 + 17
+const largeSize = 2<<20 + 17
 
 // empty is the path of an empty file.
 var emptyPath = blobPath(nil) //nolint:gochecknoglobals // a constant that Go cannot compute
