@@ -96,9 +96,12 @@ func (b *building) run(ctx context.Context, args []string) (pin release.Pin, err
 		return release.Pin{}, err
 	}
 	if b.Version == "" {
-		if err := b.versionFromGit(ctx, args); err != nil {
-			return release.Pin{}, err
-		}
+		err = b.versionFromGit(ctx, args)
+	} else {
+		err = exactVersion("--version", b.Version)
+	}
+	if err != nil {
+		return release.Pin{}, err
 	}
 	if b.Binaries, err = binaries(args, b.platforms, b.Version); err != nil {
 		return release.Pin{}, err

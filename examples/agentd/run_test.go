@@ -93,6 +93,7 @@ func TestKilledAgentKeepsWhatItAcknowledged(t *testing.T) {
 func TestStartThatCannotBeChangesNothing(t *testing.T) {
 	s := newSite(t)
 	s.start()
+	waittest.Until(t, "the agent runs", func() bool { return s.mustInfo().State == "running" })
 	other := filepath.Join(s.dir, "other")
 	file := filepath.Join(s.dir, "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
