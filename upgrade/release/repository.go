@@ -131,7 +131,8 @@ func NewRepository(cfg RepositoryConfig) (*Repository, error) {
 // Publish adds a release and returns its pin. A version is never replaced:
 // publishing the same content again mends its files, signs its manifest anew if
 // the keyring has revoked the key that signed it, and returns the pin that it
-// has; anything else under a known version is an error and writes nothing.
+// has; anything else under a known version is an error and changes nothing
+// that hosts read.
 // Nor is a version published that differs from a known one in build metadata
 // only. It waits for other publishers until ctx ends.
 //
@@ -166,7 +167,7 @@ func (r *Repository) publish(ctx context.Context, rel Release) (pin Pin, err err
 	}
 	var published *Manifest
 	if known != nil {
-		if published, err = r.again(*known, m); err != nil {
+		if published, err = r.again(ctx, index, rel, m); err != nil {
 			return Pin{}, err
 		}
 	}
