@@ -5,10 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"aead.dev/minisign"
@@ -171,8 +169,10 @@ func (r *Repository) publish(ctx context.Context, rel Release) (pin Pin, err err
 			return Pin{}, err
 		}
 	}
-	if err := r.mayRelease(keyring, m); err != nil {
-		return Pin{}, err
+	if known == nil { // what is published is judged by its own time: see mendSignature
+		if err := r.mayRelease(keyring, m); err != nil {
+			return Pin{}, err
+		}
 	}
 	if err := r.storeBlobs(ctx, rel.Binaries, m); err != nil {
 		return Pin{}, err
@@ -297,6 +297,9 @@ func (r *Repository) commit(x *Index) error {
 	if err := failpoint.Hit("publish.index"); err != nil {
 		return err
 	}
+	if err := r.retain("indexes", indexPath, MaxIndexSize); err != nil {
+		return err
+	}
 	if err := r.write(indexPath, raw); err != nil {
 		return err
 	}
@@ -307,30 +310,6 @@ func (r *Repository) commit(x *Index) error {
 		return err
 	}
 	return r.prune("indexes", digest+signatureSuffix)
-}
-
-// signatureRetention is how long the signature of an earlier index stays for
-// readers that have just read that index.
-const signatureRetention = 24 * time.Hour
-
-// prune deletes signatures of indexes or keyrings that no reader can be about
-// to want; those whose names begin with keep stay.
-func (r *Repository) prune(what, keep string) error {
-	dir := filepath.Join(r.cfg.Dir, what, "sha256")
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil || strings.HasPrefix(e.Name(), keep) || time.Since(info.ModTime()) < signatureRetention {
-			continue
-		}
-		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
 }
 
 // write replaces one file of the repository, readable for web servers.

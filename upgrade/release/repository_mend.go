@@ -79,6 +79,9 @@ func (r *Repository) mendSignature(k *Keyring, e IndexEntry, m *Manifest) error 
 	if sha256Hex(raw) != e.Manifest {
 		return fmt.Errorf("%w: the manifest of the published %s was changed", ErrDigest, e.Version)
 	}
+	if err := r.mayRelease(k, m); err != nil {
+		return err
+	}
 	return r.write(path+signatureSuffix, sign(r.cfg.Key, raw, m.Name+" "+m.Version))
 }
 
