@@ -82,9 +82,11 @@ func (c *Client) DescribeAll(ctx context.Context) (*Index, []Description, error)
 	all := make([]Description, 0, len(x.Releases))
 	for _, e := range x.Releases {
 		d := Description{Pin: e.Pin(), Yanked: e.Yanked, Index: IndexState{x.Sequence, x.Issued, x.Expires}}
-		m, _, signature, err := c.listed(ctx, c.cfg.Source, keys, e)
+		signature, err := asking(ctx, c.cfg.Source, func(src Source) (signature []byte, err error) {
+			d.Manifest, _, signature, err = c.listed(ctx, src, keys, e)
+			return signature, err
+		})
 		if err == nil {
-			d.Manifest = m
 			d.SignedBy, err = ReadSigner(signature)
 		}
 		if err != nil {
