@@ -229,7 +229,7 @@ func (r *RevokedKey) refusal() error {
 		when = " at " + stamp(r.Since)
 	}
 	if r.Reason != "" {
-		why = fmt.Sprintf(" (%.200s)", r.Reason)
+		why = fmt.Sprintf(" (%.200s)", shown(r.Reason))
 	}
 	return fmt.Errorf("%w: %w: signed by key %s, which was revoked%s%s: let the publisher sign with a key that is listed", ErrUntrusted, ErrRevoked, r.ID, when, why)
 }

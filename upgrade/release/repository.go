@@ -60,12 +60,15 @@ type Release struct {
 	Name string
 	// Version is an exact SemVer version that the index does not have yet.
 	Version string
-	// Requires holds constraints on hosts; the zero value has none.
+	// Requires holds constraints on hosts, each of at most 1 KiB; the zero
+	// value has none.
 	Requires Requires
 	// Revision is the source revision, for people; default the commit that
-	// all binaries tell of, with +dirty if the tree had changes.
+	// all binaries tell of, with +dirty if the tree had changes. At most 256
+	// bytes, printable.
 	Revision string
-	// Annotations are free text for people and other tools.
+	// Annotations are free text for people and other tools: at most 64, names
+	// and values of at most 1 KiB.
 	Annotations map[string]string
 	// Binaries holds at least one binary, at most one a platform.
 	Binaries []Binary
@@ -195,8 +198,12 @@ func (r *Repository) publish(ctx context.Context, rel Release) (pin Pin, err err
 }
 
 // Yank withdraws a release: hosts refuse to upgrade to it from now on. Those
-// that run it are not touched. An empty reason offers the release again.
+// that run it are not touched. The reason is one line of at most 1 KiB; an
+// empty one offers the release again.
 func (r *Repository) Yank(ctx context.Context, name, version, reason string) error {
+	if err := checkReason(reason); err != nil {
+		return wrap("withdraw", name+" "+version, err)
+	}
 	return wrap("withdraw", name+" "+version, r.change(ctx, name, func(x *Index) error {
 		e := x.entry(version)
 		if e == nil {
