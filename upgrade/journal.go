@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
@@ -15,7 +16,8 @@ const (
 	journalFile   = "journal.json"
 	journalSchema = 1
 	journalLimit  = 1 << 20
-	// wordBytes bounds what a request says of itself.
+	// wordBytes bounds what a request says of itself, and the rule by which a
+	// release was let in, which repeats what the release requires.
 	wordBytes  = 1 << 10
 	earlierMax = 8
 )
@@ -176,13 +178,17 @@ func (j *journal) move(to State, edit func(*Attempt)) error {
 	return err
 }
 
+// phrase bounds what a request, or a release in its requirements, says of
+// itself: printable, on one line, cut between two characters.
+func phrase(s string) string { return printable(strings.ReplaceAll(s, "\t", " "), wordBytes) }
+
 func (j *journal) write(a Attempt) error {
 	a.Updated = time.Now().UTC()
 	// What cannot be bounded at its source must not make a journal that the
 	// next start refuses.
 	a.Reason = sentence(a.Reason)
-	a.Asked = a.Asked[:min(len(a.Asked), wordBytes)]
-	a.By, a.OrderID = a.By[:min(len(a.By), wordBytes)], a.OrderID[:min(len(a.OrderID), wordBytes)]
+	a.Asked, a.By, a.AllowedBy = phrase(a.Asked), phrase(a.By), phrase(a.AllowedBy)
+	a.OrderID = a.OrderID[:min(len(a.OrderID), wordBytes)]
 	if err := writeState(j.path, a); err != nil {
 		return fmt.Errorf("the journal in the state directory cannot be written: %w; make room there, then ask again", err)
 	}

@@ -72,7 +72,7 @@ func (p *Provenance) signed(s Slot) error {
 	if err != nil {
 		return err
 	}
-	p.Revision, p.Created = m.Revision, m.Created
+	p.Revision, p.Created = phrase(m.Revision), m.Created
 	if here, err := m.Here(); err == nil && here.Build != nil {
 		p.Go = here.Build.Go
 	}
@@ -91,10 +91,11 @@ func (p *Provenance) signed(s Slot) error {
 // letIn notes anew by which rule, and for whom, a slot that was there already
 // is taken.
 func (s Slot) letIn(a Attempt) error {
-	if s.AllowedBy == a.AllowedBy && s.By == a.By {
+	rule, by := phrase(a.AllowedBy), phrase(a.By)
+	if s.AllowedBy == rule && s.By == by {
 		return nil
 	}
-	s.AllowedBy, s.By = a.AllowedBy, a.By
+	s.AllowedBy, s.By = rule, by
 	return s.save()
 }
 

@@ -212,6 +212,7 @@ func (s slots) slot(slot Slot) Slot {
 func (s slots) create(slot Slot, files map[string][]byte, put func(binary string) error) (Slot, error) {
 	slot = s.slot(slot)
 	slot.Created = time.Now().UTC()
+	slot.AllowedBy, slot.By = phrase(slot.AllowedBy), phrase(slot.By)
 	if done, err := s.open(slot.Name()); err == nil {
 		return done, nil
 	}

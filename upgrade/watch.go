@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -62,7 +63,11 @@ func (u *Upgrader) look(ctx context.Context) (string, error) {
 func withdrawn(x *release.Index, running Ref) string {
 	for _, e := range x.Releases {
 		if e.Version == running.Version && (running.Manifest == "" || running.Manifest == e.Pin().Digest) {
-			return e.Yanked
+			if e.Yanked == "" {
+				return ""
+			}
+			// Whoever signed the index may have written anything.
+			return cmp.Or(sentence(e.Yanked), "no reason was given")
 		}
 	}
 	return ""

@@ -80,7 +80,7 @@ func describeStatus(name string, s upgrade.Status, now time.Time) string {
 	say := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	say("Agent %s runs %s.", name, s.Running.Pinned())
 	if s.Yanked != "" {
-		say("  WITHDRAWN by its publisher: %s.", s.Yanked)
+		say("  WITHDRAWN by its publisher: %s.", oneLine(s.Yanked))
 	}
 	if s.Provenance == nil {
 		say("  Where it comes from is not told.")
@@ -160,7 +160,7 @@ func describeProvenance(p upgrade.Provenance) string {
 		parts = append(parts, fmt.Sprintf("signed by key %s (%s)", p.SignedBy.Key, dash(p.SignedBy.Comment)))
 	}
 	if p.AllowedBy != "" {
-		parts = append(parts, "asked for by "+dash(p.By), "allowed by: "+p.AllowedBy)
+		parts = append(parts, "asked for by "+dash(p.By), "allowed by: "+oneLine(p.AllowedBy))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -206,7 +206,7 @@ func describeAttempt(a upgrade.Attempt, running bool) string {
 		text += ": " + a.Reason
 	}
 	if a.AllowedBy != "" {
-		text += "; allowed by: " + a.AllowedBy
+		text += "; allowed by: " + oneLine(a.AllowedBy)
 	}
 	if !a.Deadline.IsZero() && !stopped {
 		text += ", until " + stamp(a.Deadline) + " at the latest"

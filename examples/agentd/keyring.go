@@ -104,6 +104,9 @@ func (d *draft) signaturePaths() (paths []string, err error) {
 // issue writes the next keyring. Signatures of the one before go first: they
 // would not match, and would be taken for those of the new one.
 func (d *draft) issue(cmd *cobra.Command, k *release.Keyring, output *format) error {
+	if err := d.travels(); err != nil {
+		return err
+	}
 	document, err := k.Issue(time.Now(), d.validity)
 	if err != nil {
 		return err
@@ -134,7 +137,20 @@ func (d *draft) issue(cmd *cobra.Command, k *release.Keyring, output *format) er
 	return err
 }
 
-// printKeyring shows what the roots sign.
+// travels refuses a keyring in a repository, where agents read it: unsigned it
+// would stop them all.
+func (d *draft) travels() error {
+	dir := filepath.Dir(d.path)
+	for _, name := range []string{"index.json", "keyrings"} {
+		if _, err := os.Lstat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
+			return errors.Join(err, fmt.Errorf("%s lies in a repository (beside %s), whose agents would find it without signatures: work on a copy (cp %s .), sign that and install it", d.path, name, d.path))
+		}
+	}
+	return nil
+}
+
+// printKeyring shows what the roots sign: the keys themselves, for an id is a
+// label that whoever makes a key chooses.
 func printKeyring(w io.Writer, k *release.Keyring, now time.Time) error {
 	rows := [][]string{{"KEY", "STATE", "NOT BEFORE", "NOT AFTER", "COMMENT"}}
 	for _, key := range k.Keys {
@@ -152,6 +168,11 @@ func printKeyring(w io.Writer, k *release.Keyring, now time.Time) error {
 	}
 	if err := printTable(w, rows); err != nil {
 		return err
+	}
+	for _, key := range k.Keys {
+		if _, err := fmt.Fprintf(w, "key %s is %s\n", key.ID(), key.Key); err != nil {
+			return err
+		}
 	}
 	_, err := fmt.Fprintf(w, "keyring %d of %s, issued %s, expires %s\n", k.Sequence, k.Name, stamp(k.Issued), stamp(k.Expires))
 	return err

@@ -107,8 +107,8 @@ func newKeysRotateCommand() *cobra.Command {
 		Short: "Make the next keyring, with other release keys",
 		Long: `rotate adds release keys to a keyring and lets others end: from then on agents
 take no index by a retired key, while the releases that it signed stay good.
-Publish with the new key before that. Begin with the keyring.json of the
-repository; the result must be signed and installed as the first one was.
+Publish with the new key before that. Begin with a copy of the keyring.json of
+the repository; the result must be signed and installed as the first one was.
 
 A key that was stolen is revoked, not retired.`,
 		Example: "  agentd keys rotate --keyring keyring.json --add keys/2031.pub --retire 84E58F239BEA7357 --retire-after 720h",
@@ -155,8 +155,8 @@ func newKeysRevokeCommand() *cobra.Command {
 has seen this keyring takes anything that the key signed, whenever that was.
 Releases that it signed can be published again with another key; what agents
 run, and what they have kept to go back to, stays. KEY is an id or a public
-key file. Begin with the keyring.json of the repository; the result must be
-signed and installed as the first one was.`,
+key file. Begin with a copy of the keyring.json of the repository; the result must
+be signed and installed as the first one was.`,
 		Example: "  agentd keys revoke --keyring keyring.json --reason 'build machine broken into' 84E58F239BEA7357",
 		Args:    takes("KEY"),
 	}
@@ -188,8 +188,8 @@ func newKeysRenewCommand() *cobra.Command {
 		Use:   "renew",
 		Short: "Make the next keyring, which only lasts longer",
 		Long: `renew makes a keyring with the same keys and a later expiry. By one that has
-expired no agent upgrades. Begin with the keyring.json of the repository; the
-result must be signed and installed as the first one was.`,
+expired no agent upgrades. Begin with a copy of the keyring.json of the
+repository; the result must be signed and installed as the first one was.`,
 		Example: "  agentd keys renew --keyring keyring.json --validity 8760h",
 		Args:    takes(),
 	}

@@ -39,7 +39,7 @@ platform costs: the binary, and its encodings and deltas.`,
 		}
 		rows := [][]string{{"VERSION", "DIGEST", "BUILT", "SIZES", "WITHDRAWN"}}
 		for _, d := range all {
-			row := []string{d.Pin.Version, short(d.Pin.Digest), "-", oneLine(dash(d.Problem)), dash(d.Yanked)}
+			row := []string{d.Pin.Version, short(d.Pin.Digest), "-", oneLine(dash(d.Problem)), dash(oneLine(d.Yanked))}
 			if d.Manifest != nil {
 				row[2], row[3] = stamp(d.Manifest.Created), sizes(d.Manifest)
 			}

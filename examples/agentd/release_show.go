@@ -130,7 +130,7 @@ func (s shown) text() string {
 	m := s.Manifest
 	say("%s %s", m.Name, s.Pin)
 	if s.Yanked != "" {
-		say("WITHDRAWN: %s", s.Yanked)
+		say("WITHDRAWN: %s", oneLine(s.Yanked))
 	}
 	say("Commit: %s.", dash(m.Revision))
 	say("Built: %s.", stamp(m.Created))

@@ -11,7 +11,8 @@ import (
 // comes from, who signed it, and what it asks of a host.
 type Description struct {
 	Pin Pin `json:"pin"`
-	// Yanked is why the release was withdrawn; empty while it is offered.
+	// Yanked is why the release was withdrawn, on one line of at most 1 KiB;
+	// empty while it is offered.
 	Yanked string `json:"yanked,omitempty"`
 	// Manifest says commit, time of the build, requirements and binaries.
 	Manifest *Manifest `json:"manifest,omitempty"`
@@ -58,7 +59,7 @@ func (c *Client) describe(ctx context.Context, src Source, text string) (*Descri
 	if want.Digest != "" && e.Pin() != want {
 		return nil, fmt.Errorf("%w: the signed index lists %s", ErrDigest, e.Pin())
 	}
-	d := &Description{Pin: e.Pin(), Yanked: e.Yanked, Index: IndexState{x.Sequence, x.Issued, x.Expires}}
+	d := &Description{Pin: e.Pin(), Yanked: shown(e.Yanked), Index: IndexState{x.Sequence, x.Issued, x.Expires}}
 	var signature []byte
 	if d.Manifest, _, signature, err = c.listed(ctx, src, keys, *e); err != nil {
 		return nil, err
@@ -81,10 +82,12 @@ func (c *Client) DescribeAll(ctx context.Context) (*Index, []Description, error)
 	}
 	all := make([]Description, 0, len(x.Releases))
 	for _, e := range x.Releases {
-		d := Description{Pin: e.Pin(), Yanked: e.Yanked, Index: IndexState{x.Sequence, x.Issued, x.Expires}}
-		m, _, signature, err := c.listed(ctx, c.cfg.Source, keys, e)
+		d := Description{Pin: e.Pin(), Yanked: shown(e.Yanked), Index: IndexState{x.Sequence, x.Issued, x.Expires}}
+		signature, err := asking(ctx, c.cfg.Source, func(src Source) (signature []byte, err error) {
+			d.Manifest, _, signature, err = c.listed(ctx, src, keys, e)
+			return signature, err
+		})
 		if err == nil {
-			d.Manifest = m
 			d.SignedBy, err = ReadSigner(signature)
 		}
 		if err != nil {

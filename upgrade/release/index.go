@@ -98,7 +98,7 @@ func (x *Index) Find(version string) (IndexEntry, error) {
 			continue
 		}
 		if e.Yanked != "" {
-			return IndexEntry{}, fmt.Errorf("%w: %s %s: %s; %s", ErrYanked, x.Name, version, e.Yanked, x.advice(want))
+			return IndexEntry{}, fmt.Errorf("%w: %s %s: %s; %s", ErrYanked, x.Name, version, shown(e.Yanked), x.advice(want))
 		}
 		return e, nil
 	}

@@ -144,6 +144,7 @@ func (k *Keyring) validateKeys() error {
 		}
 		seen[r.ID] = true
 	}
+	material := map[string]string{}
 	for _, key := range k.Keys {
 		public, err := key.public()
 		if err != nil {
@@ -154,6 +155,11 @@ func (k *Keyring) validateKeys() error {
 			return fmt.Errorf("key %s is listed twice, or listed and revoked", id)
 		}
 		seen[id] = true
+		// An id is a label that whoever makes a key file chooses.
+		if other := material[rawPublic(public)]; other != "" {
+			return fmt.Errorf("key %s is the key %s under another id: it would survive the revocation of that; list it once", id, other)
+		}
+		material[rawPublic(public)] = id
 		if !key.NotAfter.IsZero() && !key.NotAfter.After(key.NotBefore) {
 			return fmt.Errorf("key %s signs from %s until %s: want the second after the first", id, stamp(key.NotBefore), stamp(key.NotAfter))
 		}
@@ -187,6 +193,14 @@ func (k *Keyring) key(id string) *KeyringKey {
 	return &k.Keys[i]
 }
 
+// lists tells whether a key is listed, under whatever id.
+func (k *Keyring) lists(key minisign.PublicKey) bool {
+	return slices.ContainsFunc(k.Keys, func(listed KeyringKey) bool {
+		public, err := listed.public()
+		return err == nil && (public.ID() == key.ID() || rawPublic(public) == rawPublic(key))
+	})
+}
+
 // signer checks a signature by one of the keys, at whatever time it signs,
 // and returns that key.
 func (k *Keyring) signer(message, signature []byte) (*KeyringKey, error) {
@@ -215,7 +229,7 @@ func (r *RevokedKey) refusal() error {
 		when = " at " + stamp(r.Since)
 	}
 	if r.Reason != "" {
-		why = fmt.Sprintf(" (%.200s)", r.Reason)
+		why = fmt.Sprintf(" (%.200s)", shown(r.Reason))
 	}
 	return fmt.Errorf("%w: %w: signed by key %s, which was revoked%s%s: let the publisher sign with a key that is listed", ErrUntrusted, ErrRevoked, r.ID, when, why)
 }

@@ -141,8 +141,8 @@ func readKeyring(ctx context.Context, src Source, trust Trust, known *signedKeyr
 	wait := backoff.Backoff{Min: 50 * time.Millisecond, Max: 500 * time.Millisecond}
 	for attempt := 1; ; attempt++ {
 		document, err := readSmall(ctx, src, keyringPath, MaxKeyringSize)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil //nolint:nilnil // it has none
+		if errors.Is(err, fs.ErrNotExist) || known != nil && errors.Is(err, ErrNotCached) {
+			return nil, nil //nolint:nilnil // it has none, or none that may be asked for
 		}
 		if err != nil {
 			return nil, err
@@ -189,15 +189,21 @@ func newSignedKeyring(trust Trust, document []byte, signatures [][]byte) (*signe
 
 // readKeyringSignatures fetches each root's signature, from under the digest
 // of the document or else from beside it, until there are enough. What does
-// not match is returned, too: it tells why there are too few.
+// not match is returned, too: it tells why there are too few. A cache has kept
+// those that counted: that it lacks others matters only if they are wanted.
 func readKeyringSignatures(ctx context.Context, src Source, trust Trust, document []byte) ([][]byte, error) {
 	digest := sha256Hex(document)
 	var found [][]byte
+	var lacking error
 	good := 0
 	for _, root := range trust.Roots {
 		for _, path := range []string{keyringSignaturePath(digest, KeyID(root)), keyringCopyPath(KeyID(root))} {
 			signature, err := readSmall(ctx, src, path, maxKeyringSignature)
 			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errTooLarge) {
+				continue
+			}
+			if errors.Is(err, ErrNotCached) {
+				lacking = err
 				continue
 			}
 			if err != nil {
@@ -210,8 +216,8 @@ func readKeyringSignatures(ctx context.Context, src Source, trust Trust, documen
 			}
 		}
 		if good == trust.Needed() {
-			break
+			return found, nil
 		}
 	}
-	return found, nil
+	return found, lacking
 }

@@ -110,7 +110,7 @@ func SignKeyring(document []byte, root minisign.PrivateKey) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if k.key(KeyID(public)) != nil {
+	if k.lists(public) {
 		return nil, fmt.Errorf("not signed: key %s is listed to sign releases, so it is no root: give a root key", KeyID(public))
 	}
 	return signAs(root, document, fmt.Sprintf("%s keyring %d", k.Name, k.Sequence), "root"), nil

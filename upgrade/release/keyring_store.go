@@ -124,6 +124,9 @@ func (r *Repository) writeKeyring(document []byte, signatures [][]byte) error {
 	if err := failpoint.Hit("keyring.document"); err != nil {
 		return err
 	}
+	if err := r.retain("keyrings", keyringPath, MaxKeyringSize); err != nil {
+		return err
+	}
 	if err := r.write(keyringPath, document); err != nil {
 		return err
 	}
@@ -156,8 +159,8 @@ func (r *Repository) removeCopies(keep []string) error {
 	return nil
 }
 
-// keyring returns the repository's keyring, nil if it has none, once it allows
-// the publisher's key to sign now. Without roots nobody has vouched for it:
+// keyring returns the repository's keyring, nil if it has none, once it counts
+// and allows the publisher's key to sign now. Without roots nobody has vouched for it:
 // then it can stop the publisher, and nothing else is decided on it.
 func (r *Repository) keyring(ctx context.Context, src Source, name string) (*Keyring, error) {
 	k, err := r.readKeyring(ctx, src)
@@ -169,6 +172,9 @@ func (r *Repository) keyring(ctx context.Context, src Source, name string) (*Key
 	}
 	if k.Name != name {
 		return nil, fmt.Errorf("%w: %s has the keyring of %s, the release is of %s: give each program a directory of its own", ErrUntrusted, r.cfg.Dir, k.Name, name)
+	}
+	if !r.cfg.Now().Before(k.Expires) {
+		return nil, fmt.Errorf("%w: keyring %d of %s expired at %s, and by it no host takes anything: have the roots sign a new one (keys renew, keys sign), and install it first", ErrExpired, k.Sequence, k.Name, stamp(k.Expires))
 	}
 	return k, r.maySign(k, r.cfg.Now())
 }
@@ -216,7 +222,7 @@ func (r *Repository) maySign(k *Keyring, at time.Time) error {
 }
 
 // mayRelease is maySign for a manifest, whose key must have signed when the
-// release was made.
+// release was made: hosts go by the time that the manifest tells.
 func (r *Repository) mayRelease(k *Keyring, m *Manifest) error {
 	if k == nil {
 		return nil

@@ -112,7 +112,7 @@ func (t Trust) verifyKeyring(document []byte, signatures [][]byte) (*Keyring, []
 		return nil, nil, fmt.Errorf("the keyring is signed, but cannot be used: %w", err)
 	}
 	for _, root := range t.Roots {
-		if k.key(KeyID(root)) != nil {
+		if k.lists(root) {
 			return nil, nil, fmt.Errorf("%w: the keyring lists the root %s as a release key: roots sign keyrings alone; list other keys", ErrUntrusted, KeyID(root))
 		}
 	}

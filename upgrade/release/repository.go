@@ -5,10 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"aead.dev/minisign"
@@ -62,12 +60,15 @@ type Release struct {
 	Name string
 	// Version is an exact SemVer version that the index does not have yet.
 	Version string
-	// Requires holds constraints on hosts; the zero value has none.
+	// Requires holds constraints on hosts, each of at most 1 KiB; the zero
+	// value has none.
 	Requires Requires
 	// Revision is the source revision, for people; default the commit that
-	// all binaries tell of, with +dirty if the tree had changes.
+	// all binaries tell of, with +dirty if the tree had changes. At most 256
+	// bytes, printable.
 	Revision string
-	// Annotations are free text for people and other tools.
+	// Annotations are free text for people and other tools: at most 64, names
+	// and values of at most 1 KiB.
 	Annotations map[string]string
 	// Binaries holds at least one binary, at most one a platform.
 	Binaries []Binary
@@ -131,7 +132,8 @@ func NewRepository(cfg RepositoryConfig) (*Repository, error) {
 // Publish adds a release and returns its pin. A version is never replaced:
 // publishing the same content again mends its files, signs its manifest anew if
 // the keyring has revoked the key that signed it, and returns the pin that it
-// has; anything else under a known version is an error and writes nothing.
+// has; anything else under a known version is an error and changes nothing
+// that hosts read.
 // Nor is a version published that differs from a known one in build metadata
 // only. It waits for other publishers until ctx ends.
 //
@@ -166,12 +168,14 @@ func (r *Repository) publish(ctx context.Context, rel Release) (pin Pin, err err
 	}
 	var published *Manifest
 	if known != nil {
-		if published, err = r.again(*known, m); err != nil {
+		if published, err = r.again(ctx, index, rel, m); err != nil {
 			return Pin{}, err
 		}
 	}
-	if err := r.mayRelease(keyring, m); err != nil {
-		return Pin{}, err
+	if known == nil { // what is published is judged by its own time: see mendSignature
+		if err := r.mayRelease(keyring, m); err != nil {
+			return Pin{}, err
+		}
 	}
 	if err := r.storeBlobs(ctx, rel.Binaries, m); err != nil {
 		return Pin{}, err
@@ -194,8 +198,12 @@ func (r *Repository) publish(ctx context.Context, rel Release) (pin Pin, err err
 }
 
 // Yank withdraws a release: hosts refuse to upgrade to it from now on. Those
-// that run it are not touched. An empty reason offers the release again.
+// that run it are not touched. The reason is one line of at most 1 KiB; an
+// empty one offers the release again.
 func (r *Repository) Yank(ctx context.Context, name, version, reason string) error {
+	if err := checkReason(reason); err != nil {
+		return wrap("withdraw", name+" "+version, err)
+	}
 	return wrap("withdraw", name+" "+version, r.change(ctx, name, func(x *Index) error {
 		e := x.entry(version)
 		if e == nil {
@@ -296,6 +304,9 @@ func (r *Repository) commit(x *Index) error {
 	if err := failpoint.Hit("publish.index"); err != nil {
 		return err
 	}
+	if err := r.retain("indexes", indexPath, MaxIndexSize); err != nil {
+		return err
+	}
 	if err := r.write(indexPath, raw); err != nil {
 		return err
 	}
@@ -306,30 +317,6 @@ func (r *Repository) commit(x *Index) error {
 		return err
 	}
 	return r.prune("indexes", digest+signatureSuffix)
-}
-
-// signatureRetention is how long the signature of an earlier index stays for
-// readers that have just read that index.
-const signatureRetention = 24 * time.Hour
-
-// prune deletes signatures of indexes or keyrings that no reader can be about
-// to want; those whose names begin with keep stay.
-func (r *Repository) prune(what, keep string) error {
-	dir := filepath.Join(r.cfg.Dir, what, "sha256")
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil || strings.HasPrefix(e.Name(), keep) || time.Since(info.ModTime()) < signatureRetention {
-			continue
-		}
-		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
 }
 
 // write replaces one file of the repository, readable for web servers.

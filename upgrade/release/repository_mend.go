@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
 )
@@ -15,25 +16,45 @@ import (
 // again accepts or refuses m as a release that is published already, mends its
 // manifest if that was lost or damaged, and returns it. The blobs are
 // storeBlobs' part, the signature mendSignature's.
-func (r *Repository) again(e IndexEntry, m *Manifest) (*Manifest, error) {
-	if err := r.mendManifest(e, m); err != nil {
+func (r *Repository) again(ctx context.Context, x *Index, rel Release, m *Manifest) (*Manifest, error) {
+	e := *x.entry(rel.Version)
+	if err := r.mendManifest(ctx, x, rel, m); err != nil {
 		return nil, err
 	}
 	return r.checkSame(e, m)
 }
 
-// mendManifest puts the bytes back if m gives the digest that the signed index
-// lists.
-func (r *Repository) mendManifest(e IndexEntry, m *Manifest) error {
+// mendManifest puts the bytes back if m, as it is or with the smaller forms
+// that were made of it, gives the digest that the signed index lists.
+func (r *Repository) mendManifest(ctx context.Context, x *Index, rel Release, m *Manifest) error {
+	e := *x.entry(rel.Version)
 	path := manifestPath(e.Manifest)
 	raw, err := atomicfile.Read(r.file(path), MaxManifestSize)
 	if e.Yanked != "" || err == nil && sha256Hex(raw) == e.Manifest {
 		return nil
 	}
-	if raw, err = encodeDocument(m); err != nil || sha256Hex(raw) != e.Manifest {
+	raw, err = encodeDocument(m)
+	if err == nil && sha256Hex(raw) != e.Manifest && !r.cfg.PlainOnly {
+		raw, err = r.encodeAgain(ctx, x, rel, *m)
+	}
+	if err != nil || sha256Hex(raw) != e.Manifest {
 		return err // checkSame says what is wrong
 	}
 	return r.write(path, raw)
+}
+
+// encodeAgain returns the manifest of a release with its smaller forms, which
+// are made anew. The same binaries give the same ones as long as the older
+// binaries are there and offered.
+func (r *Repository) encodeAgain(ctx context.Context, x *Index, rel Release, m Manifest) ([]byte, error) {
+	m.Platforms = slices.Clone(m.Platforms) // m's own are compared without forms
+	if err := r.storeBlobs(ctx, rel.Binaries, &m); err != nil {
+		return nil, err
+	}
+	if err := r.encode(ctx, x, rel, &m); err != nil {
+		return nil, err
+	}
+	return encodeDocument(&m)
 }
 
 // mendSignature signs the manifest of a published release anew if its signature
@@ -57,6 +78,9 @@ func (r *Repository) mendSignature(k *Keyring, e IndexEntry, m *Manifest) error 
 	}
 	if sha256Hex(raw) != e.Manifest {
 		return fmt.Errorf("%w: the manifest of the published %s was changed", ErrDigest, e.Version)
+	}
+	if err := r.mayRelease(k, m); err != nil {
+		return err
 	}
 	return r.write(path+signatureSuffix, sign(r.cfg.Key, raw, m.Name+" "+m.Version))
 }

@@ -29,6 +29,9 @@ func (rel Release) validate() error {
 	if _, err := ParseVersion(rel.Version); err != nil {
 		return err
 	}
+	if err := rel.validateText(); err != nil {
+		return err
+	}
 	if err := rel.Requires.validate(); err != nil {
 		return err
 	}
@@ -183,7 +186,7 @@ func (r *Repository) storeManifest(m *Manifest) (IndexEntry, error) {
 // that were made then stay.
 func (r *Repository) checkSame(e IndexEntry, m *Manifest) (*Manifest, error) {
 	if e.Yanked != "" {
-		return nil, fmt.Errorf("%w: version %s was withdrawn (%s): choose a new version", ErrYanked, e.Version, e.Yanked)
+		return nil, fmt.Errorf("%w: version %s was withdrawn (%s): choose a new version", ErrYanked, e.Version, shown(e.Yanked))
 	}
 	known, err := r.known(e)
 	if err != nil {

@@ -2,6 +2,7 @@ package release
 
 import (
 	"fmt"
+	"strings"
 
 	"aead.dev/minisign"
 )
@@ -10,7 +11,8 @@ import (
 type Signer struct {
 	// Key is the id of the key, as minisign prints it.
 	Key string `json:"key"`
-	// Comment is the trusted comment, which the signature covers.
+	// Comment is the trusted comment, which the signature covers, with spaces
+	// for tabs.
 	Comment string `json:"comment,omitempty"`
 }
 
@@ -24,8 +26,10 @@ func ReadSigner(signature []byte) (Signer, error) {
 	if err := s.UnmarshalText(signature); err != nil {
 		return Signer{}, fmt.Errorf("the signature cannot be read: %w", err)
 	}
-	if !printable(s.TrustedComment) {
+	// The minisign command puts tabs between the parts of its own comment.
+	comment := strings.ReplaceAll(s.TrustedComment, "\t", " ")
+	if !printable(comment) {
 		return Signer{}, fmt.Errorf("the signature's trusted comment %.100q is not printable", s.TrustedComment)
 	}
-	return Signer{Key: keyID(s.KeyID), Comment: s.TrustedComment}, nil
+	return Signer{Key: keyID(s.KeyID), Comment: comment}, nil
 }

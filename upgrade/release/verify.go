@@ -1,6 +1,7 @@
 package release
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -126,21 +127,28 @@ func (v *inspection) signers(ctx context.Context) bool {
 	}
 	v.count(int64(len(found.Document)))
 	k := found.parsed
+	// One that cannot be read is told with the index.
+	saved, _ := readTrustState(v.cfg.StateFile)
+	inForce, _ := saved.keyring(v.cfg.Trust)
 	if k.Name != v.cfg.Name {
 		err = fmt.Errorf("%w: wanted the keyring of %s, found the signed keyring of %s", ErrUntrusted, v.cfg.Name, k.Name)
-	} else if now := v.cfg.Now(); !now.Before(k.Expires) {
+	} else if inForce != nil && k.Sequence < inForce.Sequence {
+		err = fmt.Errorf("%w: found keyring %d, this host has accepted %d", ErrReplay, k.Sequence, inForce.Sequence)
+	} else if inForce != nil && k.Sequence == inForce.Sequence && !bytes.Equal(found.Document, saved.Keyring.Document) {
+		err = fmt.Errorf("%w: two different keyrings are signed with sequence %d", ErrReplay, k.Sequence)
+	} else if now := saved.now(v.cfg.Now()); !now.Before(k.Expires) {
 		err = fmt.Errorf("%w: keyring %d expired at %s", ErrExpired, k.Sequence, stamp(k.Expires))
 	}
 	if err != nil {
 		v.damaged("", keyringPath, err, mendKeyring)
 	}
-	v.keys = k
+	v.keys = k.withRevoked(saved.Revoked)
 	return true
 }
 
 // current checks a signature that must count now.
 func (v *inspection) current(message, signature []byte) error {
-	return v.keys.verifyAt(message, signature, v.cfg.Now())
+	return v.keys.verifyAt(message, signature, v.now())
 }
 
 // index returns nil if nothing is to be learnt from the index.
@@ -161,6 +169,9 @@ func (v *inspection) index(ctx context.Context) *Index {
 	}
 	v.found.Index, v.found.Releases = IndexState{x.Sequence, x.Issued, x.Expires}, len(x.Releases)
 	saved, err := readTrustState(v.cfg.StateFile)
+	if k, ok := v.keys.(*Keyring); ok {
+		saved = saved.forget(k)
+	}
 	if err == nil {
 		err = saved.check(x, sha256Hex(raw), v.cfg.Now())
 	}
