@@ -99,15 +99,38 @@ func unchanged(before any, now fs.FileInfo) bool {
 	return ok && guarded(now) && os.SameFile(then, now) && then.Size() == now.Size() && then.ModTime().Equal(now.ModTime())
 }
 
-// used notes the time, where that is allowed, for the order of eviction.
+// used notes the time, where that is allowed, for the order of eviction. What
+// was verified stays so; what was not does not become so.
 func (c *Cache) used(root *os.Root, digest string, f *os.File, info fs.FileInfo) {
+	before, ok := c.known.Load(digest)
+	verified := ok && unchanged(before, info)
 	now := time.Now()
 	if now.Sub(info.ModTime()) < usedStep || root.Chtimes(entryPath(digest), now, now) != nil {
+		return
+	}
+	if !verified {
 		return
 	}
 	if after, err := f.Stat(); err == nil && guarded(after) {
 		c.known.Store(digest, after)
 	}
+}
+
+// Drop deletes the cached file at path, of which the caller has found that it is
+// damaged, so that the next Open reads it from the source. What cannot be deleted
+// is at least verified again before it is served.
+func (c *Cache) Drop(name string) {
+	digest := contentDigest(name)
+	if digest == "" {
+		return
+	}
+	root, err := c.root()
+	if err != nil {
+		c.known.Delete(digest)
+		return
+	}
+	defer func() { _ = root.Close() }()
+	c.drop(root, digest)
 }
 
 func (c *Cache) drop(root *os.Root, digest string) {

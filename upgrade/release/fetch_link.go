@@ -16,6 +16,8 @@ const formLinked = "cache"
 type linker interface {
 	LinkTo(name, dst string) error
 	LinkFrom(name, src string) error
+	// Drop tells it that the file which it linked to is not what it is named.
+	Drop(name string)
 }
 
 // link puts the binary in place without a copy, if the source has it where
@@ -35,6 +37,7 @@ func (c *Client) link(ctx context.Context, p Platform, dst string) (done bool, e
 		return false, errors.Join(err, os.Remove(linked))
 	}
 	if !same {
+		l.Drop(blobPath(p.SHA256))
 		return false, nil
 	}
 	if err := atomicfile.Rename(linked, dst); err != nil {
