@@ -205,9 +205,10 @@ func (c *Cache) LinkTo(name, dst string) error {
 // LinkFrom keeps src, which the caller has verified, as the file at path, by a
 // hard link: it is for what was not read from the source as it is, such as the
 // binary that a delta made. From then on nobody may write to src, which gets mode
-// 0555. The error wraps errors.ErrUnsupported if src cannot be linked to, as from
-// another file system; src is then of use all the same.
-func (c *Cache) LinkFrom(name, src string) error {
+// 0555, synced to disk. A damaged entry that is there is replaced. The error wraps
+// errors.ErrUnsupported if src cannot be linked to, as from another file system;
+// src is then of use all the same.
+func (c *Cache) LinkFrom(ctx context.Context, name, src string) error {
 	digest := contentDigest(name)
 	if digest == "" || c.cfg.Pull == PullNever {
 		return fmt.Errorf("%s is not kept: %w", name, errors.ErrUnsupported)
@@ -220,12 +221,21 @@ func (c *Cache) LinkFrom(name, src string) error {
 		return err
 	}
 	defer func() { _ = root.Close() }()
-	if err := os.Chmod(src, entryMode); err != nil {
+	if err := freeze(src); err != nil {
 		return err
 	}
-	err = os.Link(src, filepath.Join(c.cfg.Dir, contentDir, digest))
+	dst := filepath.Join(c.cfg.Dir, contentDir, digest)
+	err = os.Link(src, dst)
 	if errors.Is(err, fs.ErrExist) {
-		return nil // another process was faster; who reads it verifies it
+		// Another process was faster, or what is there is damaged: then it is
+		// deleted by the look at it.
+		if there, _, failed := c.verified(ctx, root, digest); failed == nil {
+			return there.Close()
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		err = os.Link(src, dst)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, errors.ErrUnsupported)
@@ -234,6 +244,26 @@ func (c *Cache) LinkFrom(name, src string) error {
 		return err
 	}
 	return c.evict(root, digest)
+}
+
+// freeze makes src what an entry is. The mode has to be on the disk before the
+// name: whoever links to an entry takes its mode for durable.
+func freeze(src string) error {
+	f, err := os.Open(src)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil && !guarded(info) {
+		err = fmt.Errorf("%s belongs to another user, or others can write to it: %w", src, errors.ErrUnsupported)
+	}
+	if err == nil {
+		err = f.Chmod(entryMode)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 // link links from to dst by way of a temporary name, so that dst is never

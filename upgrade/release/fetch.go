@@ -97,15 +97,17 @@ func (c *Client) fetch(ctx context.Context, m *Manifest, dst string, opts FetchO
 	if opts.Progress == nil {
 		opts.Progress = func(FetchProgress) {}
 	}
-	if there, err := c.link(ctx, p, dst); there || err != nil {
+	if there, err := c.link(ctx, p, dst); err != nil {
+		return got, err
+	} else if there {
 		got.Form = formLinked
-		return got, errors.Join(err, removeAll(p.leftovers(dst)))
+		return got, removeAll(p.leftovers(dst))
 	}
 	for _, f := range p.forms(opts.Old) {
 		err := c.obtain(ctx, p, f, dst, opts.Progress, &got)
 		if err == nil {
 			if got.Form = f.String(); !f.plain() {
-				c.share(p, dst)
+				c.share(ctx, p, dst)
 			}
 			return got, removeAll(p.leftovers(dst))
 		}

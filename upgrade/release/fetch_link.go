@@ -15,7 +15,7 @@ const formLinked = "cache"
 // Cache. It is trusted with the file no more than with any other.
 type linker interface {
 	LinkTo(name, dst string) error
-	LinkFrom(name, src string) error
+	LinkFrom(ctx context.Context, name, src string) error
 	// Drop tells it that the file which it linked to is not what it is named.
 	Drop(name string)
 }
@@ -33,8 +33,12 @@ func (c *Client) link(ctx context.Context, p Platform, dst string) (done bool, e
 		return false, nil //nolint:nilerr // reading tells what is wrong
 	}
 	same, err := has(ctx, linked, p)
+	if ctx.Err() != nil {
+		return false, errors.Join(ctx.Err(), removeAll([]string{linked}))
+	}
 	if err != nil {
-		return false, errors.Join(err, os.Remove(linked))
+		c.cfg.Logger.Warn("the cached binary cannot be used, it is read from the source", "digest", p.SHA256, "error", errors.Join(err, removeAll([]string{linked})))
+		return false, nil
 	}
 	if !same {
 		l.Drop(blobPath(p.SHA256))
@@ -48,12 +52,12 @@ func (c *Client) link(ctx context.Context, p Platform, dst string) (done bool, e
 
 // share gives the binary that a smaller form has made to the next agent of this
 // host.
-func (c *Client) share(p Platform, dst string) {
+func (c *Client) share(ctx context.Context, p Platform, dst string) {
 	l, ok := c.cfg.Source.(linker)
 	if !ok {
 		return
 	}
-	if err := l.LinkFrom(blobPath(p.SHA256), dst); err != nil {
+	if err := l.LinkFrom(ctx, blobPath(p.SHA256), dst); err != nil {
 		c.cfg.Logger.Debug("the binary is not shared by way of the cache", "error", err)
 	}
 }
