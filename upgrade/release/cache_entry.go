@@ -154,13 +154,26 @@ func openPlain(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
 	if !seen.Mode().IsRegular() {
 		return nil, nil, fmt.Errorf("%s: %w but %s", name, errNotPlain, seen.Mode().Type())
 	}
+	f, info, err := openAtOnce(root, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !os.SameFile(seen, info) {
+		return nil, nil, errors.Join(fmt.Errorf("%s: %w: it changed while it was opened", name, errNotPlain), f.Close())
+	}
+	return f, info, nil
+}
+
+// openAtOnce opens what was a regular file a moment ago. If a pipe has taken its
+// place, that is an error and not a wait for whoever writes to it.
+func openAtOnce(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
 	f, err := root.OpenFile(name, os.O_RDONLY|openNoWait, 0)
 	if err != nil {
 		return nil, nil, err
 	}
 	info, err := f.Stat()
-	if err == nil && !os.SameFile(seen, info) {
-		err = fmt.Errorf("%s: %w: it changed while it was opened", name, errNotPlain)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s: %w but %s", name, errNotPlain, info.Mode().Type())
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, f.Close())
