@@ -215,6 +215,22 @@ func (c *Cache) LinkTo(name, dst string) error {
 	return link(filepath.Join(c.cfg.Dir, contentDir, digest), dst, info)
 }
 
+// Has reports whether the cache has the file at path, which may still turn out to
+// be damaged.
+func (c *Cache) Has(name string) bool {
+	digest := contentDigest(name)
+	if digest == "" {
+		return false
+	}
+	root, err := c.root()
+	if err != nil {
+		return false
+	}
+	defer func() { _ = root.Close() }()
+	info, err := root.Lstat(entryPath(digest))
+	return err == nil && info.Mode().IsRegular()
+}
+
 // LinkFrom keeps src, which the caller has verified, as the file at path, by a
 // hard link: it is for what was not read from the source as it is, such as the
 // binary that a delta made. From then on nobody may write to src, which gets mode

@@ -122,6 +122,7 @@ type unreadable struct{ Source }
 
 func (unreadable) LinkTo(_, dst string) error                     { return os.Mkdir(dst, 0o700) }
 func (unreadable) LinkFrom(context.Context, string, string) error { return errors.ErrUnsupported }
+func (unreadable) Has(string) bool                                { return false }
 func (unreadable) Drop(string)                                    {}
 
 func TestCacheOnABrokenDiskFailsNoDownload(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
 )
@@ -16,6 +17,8 @@ const formLinked = "cache"
 type linker interface {
 	LinkTo(name, dst string) error
 	LinkFrom(ctx context.Context, name, src string) error
+	// Has reports whether it would not have to ask for the file.
+	Has(name string) bool
 	// Drop tells it that the file which it linked to is not what it is named.
 	Drop(name string)
 }
@@ -48,6 +51,22 @@ func (c *Client) link(ctx context.Context, p Platform, dst string) (done bool, e
 		return false, errors.Join(err, os.Remove(linked))
 	}
 	return true, nil
+}
+
+// forms are those of p that can be had here, in the order in which they are tried:
+// what a cache has costs nothing to fetch, however large it is.
+func (c *Client) forms(p Platform, old map[string]string) []form {
+	all := p.forms(old)
+	if l, ok := c.cfg.Source.(linker); ok {
+		cost := make(map[string]int, len(all))
+		for _, f := range all {
+			if !l.Has(blobPath(f.SHA256)) {
+				cost[f.SHA256] = 1
+			}
+		}
+		slices.SortStableFunc(all, func(a, b form) int { return cost[a.SHA256] - cost[b.SHA256] })
+	}
+	return all
 }
 
 // share gives the binary that a smaller form has made to the next agent of this
