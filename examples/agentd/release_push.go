@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -61,15 +62,7 @@ is not signed is refused in any case.`,
 		if output.json() {
 			return printJSON(cmd.OutOrStdout(), pushed)
 		}
-		rows := [][]string{{"VERSION", "IMAGE", "TAG", "SIGNED NOW"}}
-		for _, r := range pushed.Releases {
-			rows = append(rows, []string{r.Version, r.Image, dash(r.Tag), yesNo(r.Signed)})
-		}
-		if err := printTable(cmd.OutOrStdout(), rows); err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "index %d is in %s; sent %d blobs of %d bytes\n", pushed.Sequence, pushed.Target, pushed.Sent, pushed.SentBytes)
-		return err
+		return printPushed(cmd.OutOrStdout(), pushed)
 	}
 	cmd.Flags().StringVar(&cfg.Dir, "repo", "", "`directory` of the repository")
 	cmd.Flags().StringVar(&cosignKey, "cosign-key", "", "private key `file` of cosign, encrypted or not; signs each release")
@@ -77,6 +70,18 @@ is not signed is refused in any case.`,
 	trust.add(cmd)
 	require(cmd, "repo", "repo")
 	return cmd
+}
+
+func printPushed(w io.Writer, pushed *oci.Pushed) error {
+	rows := [][]string{{"VERSION", "IMAGE", "TAG", "SIGNED NOW"}}
+	for _, r := range pushed.Releases {
+		rows = append(rows, []string{r.Version, r.Image, dash(r.Tag), yesNo(r.Signed)})
+	}
+	if err := printTable(w, rows); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "index %d is in %s; sent %d blobs of %d bytes\n", pushed.Sequence, pushed.Target, pushed.Sent, pushed.SentBytes)
+	return err
 }
 
 func yesNo(b bool) string {
