@@ -5,6 +5,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -21,12 +22,26 @@ var errUnrunnable = errors.New("the release cannot run on this host")
 
 // preflight refuses a download that could not be staged or started, before
 // its first byte. A download becomes the slot's executable without a copy.
-// What a smaller form takes besides is checked where it is chosen.
-func (u *Upgrader) preflight(size int64) error {
+// What a smaller form takes besides is checked where it is chosen. What is of the
+// download already, whole or in part, takes its room no second time.
+func (u *Upgrader) preflight(size int64, downloads ...string) error {
 	if err := disk.CheckExec(u.slots.stateDir); err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}
-	return disk.Check(u.slots.stateDir, size+slotRoom)
+	var held int64
+	for _, path := range downloads {
+		held += size64(path) + size64(path+".unverified")
+	}
+	return disk.Check(u.slots.stateDir, max(size-held, 0)+slotRoom)
+}
+
+// size64 is the size of a regular file; 0 without one.
+func size64(path string) int64 {
+	info, err := os.Lstat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return 0
+	}
+	return info.Size()
 }
 
 // needs returns an error when this host lacks what an executable names: the

@@ -408,18 +408,24 @@ func copyFile(from, to string) error {
 	return errors.Join(err, dst.Sync(), dst.Close())
 }
 
-// makeExecutable is for a download. Its bytes are on the disk; one that is
-// executable already is a link to a file of a cache, which is others' too.
+// makeExecutable is for a download, whose bytes are on the disk: it is synced for
+// the mode. One that is executable already is a link to a file of a cache, which
+// is others' too, and which nobody may write to. Who gave it that mode may not have
+// got as far as to sync it.
 func makeExecutable(path string) error {
 	info, err := os.Stat(path)
-	if err != nil || info.Mode().Perm()&0o100 != 0 {
+	if err != nil {
 		return err
 	}
-	return errors.Join(os.Chmod(path, 0o700), syncFile(path)) // synced for the mode
+	if info.Mode().Perm()&0o100 != 0 {
+		return syncFile(path, os.O_RDONLY)
+	}
+	return errors.Join(os.Chmod(path, 0o700), syncFile(path, os.O_RDWR))
 }
 
-func syncFile(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+// syncFile opens path with flag: Windows syncs only what can be written to.
+func syncFile(path string, flag int) error {
+	f, err := os.OpenFile(path, flag, 0)
 	if err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func TestAgentThatDemandsCosignRefusesWhatIsNotSigned(t *testing.T) {
 	if files, err := filepath.Glob(filepath.Join(s.state, "download-*")); err != nil || len(files) > 0 {
 		t.Errorf("it was downloaded: %v, %v", files, err)
 	}
-	r := agentd(t, "release", "push", "--repo", s.repo, "--cosign-key", private, layout, "-o", "json").ok(t)
+	r := agentd(t, "release", "push", "--repo", s.repo, "--trust", s.trust, "--cosign-key", private, layout, "-o", "json").ok(t)
 	var pushed oci.Pushed
 	if err := json.Unmarshal([]byte(r.stdout), &pushed); err != nil || len(pushed.Releases) != 2 || !pushed.Releases[1].Signed || pushed.Sequence != 2 {
 		t.Errorf("pushed %+v, %v", pushed, err)
@@ -69,7 +69,8 @@ func TestPushAndCosignFlagsThatMakeNoSenseAreRefused(t *testing.T) {
 	agentd(t, "release", "push", "--repo", dir, "/srv/x").fails(t, 2, "oci://host/repository")
 	agentd(t, "release", "push", "--repo", dir, "oci://host/agentd:latest").fails(t, 1, "latest", "write the version")
 	agentd(t, "release", "push", "--repo", dir, "oci-layout:"+filepath.Join(dir, "l")).fails(t, 1, "release build")
-	agentd(t, "release", "push", "--repo", dir, "--cosign-key", public, "oci-layout:"+filepath.Join(dir, "l")).fails(t, 1, "cosign key", "PUBLIC KEY")
+	agentd(t, "release", "push", "--repo", dir, "--cosign-key", public, "oci-layout:"+filepath.Join(dir, "l")).fails(t, 2, "--trust")
+	agentd(t, "release", "push", "--repo", dir, "--trust", pub, "--cosign-key", public, "oci-layout:"+filepath.Join(dir, "l")).fails(t, 1, "cosign key", "PUBLIC KEY")
 	agentd(t, "release", "build", "--key", filepath.Join(dir, "keys", "release.key"), "--repo", "oci://host/agentd", "--version", "1.0.0", binary(t, "1.0.0")).fails(t, 2, "release push")
 	agentd(t, "run", "--id", "a", "--etcd", "http://127.0.0.1:1", "--state-dir", filepath.Join(dir, "s"), "--repo", dir, "--trust", pub, "--cosign-key", public).fails(t, 2, "--cosign-key", "oci://host/repository")
 }

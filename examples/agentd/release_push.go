@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -11,6 +12,7 @@ import (
 func newReleasePushCommand() *cobra.Command {
 	var cfg oci.PushConfig
 	var cosignKey string
+	var trust trustFlags
 	cmd := &cobra.Command{
 		Use:   "push LOCATION",
 		Short: "Copy a repository directory into an OCI registry or layout",
@@ -22,10 +24,13 @@ release is an image index as well, under the tag of its version.
 
 Credentials are those of docker login. A registry is spoken to with TLS unless
 it is on this machine, or the location begins with oci+http://. With
---cosign-key each release that the key has not signed yet is signed as by
-cosign sign; the password of the key is read from COSIGN_PASSWORD.`,
+--cosign-key each release that the key has not signed yet, and that is not
+withdrawn, is signed as by cosign sign; the password of the key is read from
+COSIGN_PASSWORD. That wants --trust or --trust-roots: what the release keys have
+not signed, cosign's key does not sign either. With one of them, a directory that
+is not signed is refused in any case.`,
 		Example: `  agentd release push --repo repo oci://registry.example.com/agentd
-  agentd release push --repo repo --cosign-key cosign.key oci-layout:/srv/agentd`,
+  agentd release push --repo repo --trust keys/release.pub --cosign-key cosign.key oci-layout:/srv/agentd`,
 		Args: takes("LOCATION"),
 	}
 	output := formatFlag(cmd)
@@ -34,6 +39,11 @@ cosign sign; the password of the key is read from COSIGN_PASSWORD.`,
 			return usagef("LOCATION: want oci://host/repository or oci-layout:DIR, found %q", args[0])
 		}
 		var err error
+		if cosignKey != "" || trust.given() {
+			if cfg.Trust, err = trust.open(); err != nil {
+				return err
+			}
+		}
 		if cfg.Key, err = signingKey(cosignKey); err != nil {
 			return err
 		}
@@ -52,20 +62,26 @@ cosign sign; the password of the key is read from COSIGN_PASSWORD.`,
 		if output.json() {
 			return printJSON(cmd.OutOrStdout(), pushed)
 		}
-		rows := [][]string{{"VERSION", "IMAGE", "TAG", "SIGNED NOW"}}
-		for _, r := range pushed.Releases {
-			rows = append(rows, []string{r.Version, r.Image, dash(r.Tag), yesNo(r.Signed)})
-		}
-		if err := printTable(cmd.OutOrStdout(), rows); err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "index %d is in %s; sent %d blobs of %d bytes\n", pushed.Sequence, pushed.Target, pushed.Sent, pushed.SentBytes)
-		return err
+		return printPushed(cmd.OutOrStdout(), pushed)
 	}
 	cmd.Flags().StringVar(&cfg.Dir, "repo", "", "`directory` of the repository")
 	cmd.Flags().StringVar(&cosignKey, "cosign-key", "", "private key `file` of cosign, encrypted or not; signs each release")
+	cmd.Flags().StringVar(&cfg.Name, "name", programName, "`name` of the program whose repository it must be, with --trust")
+	trust.add(cmd)
 	require(cmd, "repo", "repo")
 	return cmd
+}
+
+func printPushed(w io.Writer, pushed *oci.Pushed) error {
+	rows := [][]string{{"VERSION", "IMAGE", "TAG", "SIGNED NOW"}}
+	for _, r := range pushed.Releases {
+		rows = append(rows, []string{r.Version, r.Image, dash(r.Tag), yesNo(r.Signed)})
+	}
+	if err := printTable(w, rows); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "index %d is in %s; sent %d blobs of %d bytes\n", pushed.Sequence, pushed.Target, pushed.Sent, pushed.SentBytes)
+	return err
 }
 
 func yesNo(b bool) string {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -112,10 +114,33 @@ func (r *reader) fetch(ctx context.Context, version string) (pin release.Pin, er
 	if err != nil {
 		return pin, err
 	}
-	dir, err := os.MkdirTemp("", "agentd-pull-")
+	dir, err := pullDir(r.cacheDir)
 	if err != nil {
 		return pin, err
 	}
 	_, err = client.Fetch(ctx, manifest, filepath.Join(dir, "binary"), release.FetchOptions{})
 	return pin, errors.Join(err, os.RemoveAll(dir))
+}
+
+// pulling starts the names of the directories in which pulled binaries are put
+// together.
+const pulling = ".tmp-pull-"
+
+// pullDir makes a directory in the cache, to whose files nothing can be linked from
+// another file system. What a killed command left there goes after a day.
+func pullDir(cache string) (string, error) {
+	left, err := filepath.Glob(filepath.Join(cache, pulling+"*"))
+	if err != nil {
+		return "", err
+	}
+	for _, dir := range left {
+		if info, err := os.Lstat(dir); err == nil && time.Since(info.ModTime()) > 24*time.Hour {
+			_ = os.RemoveAll(dir) // another user's may stay
+		}
+	}
+	dir, err := os.MkdirTemp(cache, pulling)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+		return os.MkdirTemp("", "agentd-pull-") // it can be read, at least
+	}
+	return dir, err
 }

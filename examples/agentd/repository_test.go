@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -12,8 +13,8 @@ import (
 func TestEveryCommandThatReadsARepositoryTakesTheSameFlags(t *testing.T) {
 	var read []string
 	commands(newRoot(), func(cmd *cobra.Command) {
-		if cmd.Flags().Lookup("trust") == nil {
-			return
+		if cmd.Flags().Lookup("trust") == nil || cmd.Name() == "push" {
+			return // push reads a directory
 		}
 		read = append(read, cmd.Name())
 		for _, flag := range []string{"repo", "repo-ca", "repo-cert", "repo-key", "repo-auth-file", "cache", "pull", "cache-bytes"} {
@@ -61,4 +62,43 @@ func TestRepositoryFlagsThatDoNothingAreRefused(t *testing.T) {
 	agentd(t, append(list, "--pull", "Never")...).fails(t, 2, "--cache")
 	agentd(t, append(list, "--pull", "Sometimes", "--cache", "x")...).fails(t, 1, "IfNotPresent")
 	agentd(t, append(list, "--repo-auth-file", trust)...).fails(t, 1, "https://")
+}
+
+func TestPullWorksInTheCacheAndLeavesNothingElse(t *testing.T) {
+	repo, trust := newRepository(t)
+	dir := t.TempDir()
+	cache := filepath.Join(dir, "cache")
+	stale, other := filepath.Join(cache, pulling+"killed"), filepath.Join(cache, pulling+"running")
+	for _, path := range []string{stale, other} {
+		if err := os.MkdirAll(path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	then := time.Now().Add(-48 * time.Hour)
+	if err := os.Chtimes(stale, then, then); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TMPDIR", filepath.Join(dir, "none"))
+	agentd(t, "release", "pull", "--repo", repo, "--trust", trust, "--cache", cache, "1.1.0").ok(t)
+	if left, err := filepath.Glob(filepath.Join(cache, ".tmp-*")); err != nil || len(left) != 1 || left[0] != other {
+		t.Errorf("left in the cache: %q, %v; want %s alone", left, err, other)
+	}
+}
+
+func TestVerifyLooksAtTheRepositoryAndNotAtTheCache(t *testing.T) {
+	repo, trust := newRepository(t)
+	access := []string{"--repo", repo, "--trust", trust, "--cache", filepath.Join(t.TempDir(), "cache")}
+	agentd(t, append([]string{"release", "pull", "1.1.0"}, access...)...).ok(t)
+	verify := append([]string{"release", "verify", "--pull", "Never"}, access...)
+	agentd(t, verify...).ok(t)
+	blobs, err := filepath.Glob(filepath.Join(repo, "blobs", "sha256", "*"))
+	if err != nil || len(blobs) == 0 {
+		t.Fatalf("%q, %v", blobs, err)
+	}
+	for _, path := range blobs {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	agentd(t, verify...).fails(t, 1, "without damage")
 }

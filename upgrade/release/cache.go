@@ -41,7 +41,9 @@ var ErrNotCached = errors.New("not in the cache")
 type CacheConfig struct {
 	// Dir is the cache's directory, made with mode 0755 if it is not there.
 	// To share it between users, make it with mode 1777 beforehand: whatever
-	// the cache makes in it takes over the mode.
+	// the cache makes in it takes over the mode. What is cached can be read by
+	// everybody who can enter the directory: for a Source that needs
+	// credentials, make it with mode 0700.
 	Dir string
 	// Source is what is cached.
 	Source Source

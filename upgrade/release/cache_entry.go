@@ -99,15 +99,38 @@ func unchanged(before any, now fs.FileInfo) bool {
 	return ok && guarded(now) && os.SameFile(then, now) && then.Size() == now.Size() && then.ModTime().Equal(now.ModTime())
 }
 
-// used notes the time, where that is allowed, for the order of eviction.
+// used notes the time, where that is allowed, for the order of eviction. What
+// was verified stays so; what was not does not become so.
 func (c *Cache) used(root *os.Root, digest string, f *os.File, info fs.FileInfo) {
+	before, ok := c.known.Load(digest)
+	verified := ok && unchanged(before, info)
 	now := time.Now()
 	if now.Sub(info.ModTime()) < usedStep || root.Chtimes(entryPath(digest), now, now) != nil {
+		return
+	}
+	if !verified {
 		return
 	}
 	if after, err := f.Stat(); err == nil && guarded(after) {
 		c.known.Store(digest, after)
 	}
+}
+
+// Drop deletes the cached file at path, of which the caller has found that it is
+// damaged, so that the next Open reads it from the source. What cannot be deleted
+// is at least verified again before it is served.
+func (c *Cache) Drop(name string) {
+	digest := contentDigest(name)
+	if digest == "" {
+		return
+	}
+	root, err := c.root()
+	if err != nil {
+		c.known.Delete(digest)
+		return
+	}
+	defer func() { _ = root.Close() }()
+	c.drop(root, digest)
 }
 
 func (c *Cache) drop(root *os.Root, digest string) {
@@ -131,13 +154,26 @@ func openPlain(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
 	if !seen.Mode().IsRegular() {
 		return nil, nil, fmt.Errorf("%s: %w but %s", name, errNotPlain, seen.Mode().Type())
 	}
+	f, info, err := openAtOnce(root, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !os.SameFile(seen, info) {
+		return nil, nil, errors.Join(fmt.Errorf("%s: %w: it changed while it was opened", name, errNotPlain), f.Close())
+	}
+	return f, info, nil
+}
+
+// openAtOnce opens what was a regular file a moment ago. If a pipe has taken its
+// place, that is an error and not a wait for whoever writes to it.
+func openAtOnce(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
 	f, err := root.OpenFile(name, os.O_RDONLY|openNoWait, 0)
 	if err != nil {
 		return nil, nil, err
 	}
 	info, err := f.Stat()
-	if err == nil && !os.SameFile(seen, info) {
-		err = fmt.Errorf("%s: %w: it changed while it was opened", name, errNotPlain)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s: %w but %s", name, errNotPlain, info.Mode().Type())
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, f.Close())
@@ -179,12 +215,29 @@ func (c *Cache) LinkTo(name, dst string) error {
 	return link(filepath.Join(c.cfg.Dir, contentDir, digest), dst, info)
 }
 
+// Has reports whether the cache has the file at path, which may still turn out to
+// be damaged.
+func (c *Cache) Has(name string) bool {
+	digest := contentDigest(name)
+	if digest == "" {
+		return false
+	}
+	root, err := c.root()
+	if err != nil {
+		return false
+	}
+	defer func() { _ = root.Close() }()
+	info, err := root.Lstat(entryPath(digest))
+	return err == nil && info.Mode().IsRegular()
+}
+
 // LinkFrom keeps src, which the caller has verified, as the file at path, by a
 // hard link: it is for what was not read from the source as it is, such as the
 // binary that a delta made. From then on nobody may write to src, which gets mode
-// 0555. The error wraps errors.ErrUnsupported if src cannot be linked to, as from
-// another file system; src is then of use all the same.
-func (c *Cache) LinkFrom(name, src string) error {
+// 0555, synced to disk. A damaged entry that is there is replaced. The error wraps
+// errors.ErrUnsupported if src cannot be linked to, as from another file system;
+// src is then of use all the same.
+func (c *Cache) LinkFrom(ctx context.Context, name, src string) error {
 	digest := contentDigest(name)
 	if digest == "" || c.cfg.Pull == PullNever {
 		return fmt.Errorf("%s is not kept: %w", name, errors.ErrUnsupported)
@@ -197,12 +250,21 @@ func (c *Cache) LinkFrom(name, src string) error {
 		return err
 	}
 	defer func() { _ = root.Close() }()
-	if err := os.Chmod(src, entryMode); err != nil {
+	if err := freeze(src); err != nil {
 		return err
 	}
-	err = os.Link(src, filepath.Join(c.cfg.Dir, contentDir, digest))
+	dst := filepath.Join(c.cfg.Dir, contentDir, digest)
+	err = os.Link(src, dst)
 	if errors.Is(err, fs.ErrExist) {
-		return nil // another process was faster; who reads it verifies it
+		// Another process was faster, or what is there is damaged: then it is
+		// deleted by the look at it.
+		if there, _, failed := c.verified(ctx, root, digest); failed == nil {
+			return there.Close()
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		err = os.Link(src, dst)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, errors.ErrUnsupported)
@@ -211,6 +273,26 @@ func (c *Cache) LinkFrom(name, src string) error {
 		return err
 	}
 	return c.evict(root, digest)
+}
+
+// freeze makes src what an entry is. The mode has to be on the disk before the
+// name: whoever links to an entry takes its mode for durable.
+func freeze(src string) error {
+	f, err := os.Open(src)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil && !guarded(info) {
+		err = fmt.Errorf("%s belongs to another user, or others can write to it: %w", src, errors.ErrUnsupported)
+	}
+	if err == nil {
+		err = f.Chmod(entryMode)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 // link links from to dst by way of a temporary name, so that dst is never

@@ -158,7 +158,14 @@ func (f *filler) finish(end bool) {
 	}
 }
 
-// Close implements io.Closer. What has come so far stays for the next reader.
+// full reports whether the rest has no room: the reader may have stopped because of
+// that, and what there is of the part is in the way of all who write there.
+func (f *filler) full() bool {
+	return disk.Check(f.cache.cfg.Dir, max(f.total-f.part.size, 1)) != nil
+}
+
+// Close implements io.Closer. What has come so far stays for the next reader, unless
+// the disk is full.
 func (f *filler) Close() error {
 	if f.body == nil {
 		return nil
@@ -167,7 +174,7 @@ func (f *filler) Close() error {
 		// Of a file whose size is not known, the reader may have had all and
 		// found it wrong: unless it was the source that ended, what there is
 		// would be handed out again and again.
-		f.finish(f.at == f.total || (f.total < 0 && !f.broken))
+		f.finish(f.at == f.total || (f.total < 0 && !f.broken) || f.full())
 	}
 	err := f.body.Close()
 	f.body = nil

@@ -53,7 +53,7 @@ type Fetched struct {
 	// Bytes counts what was read from the source, that of forms which turned
 	// out to be of no use included.
 	Bytes int64
-	// Passed says of each form that would have been smaller why it was not
+	// Passed says of each form that would have cost fewer bytes why it was not
 	// used.
 	Passed []error
 }
@@ -65,7 +65,7 @@ type Fetched struct {
 //
 // The form that costs the fewest bytes is taken: a delta from one of
 // FetchOptions.Old that fits ClientConfig.MemoryLimit, else a compressed form,
-// else the binary as it is. If one cannot be had or does not lead to the
+// else the binary as it is. What a Cache has costs none. If one cannot be had or does not lead to the
 // binary, the next one is taken. A decoder is given bytes only once their own
 // size and digest are the signed ones, and whatever it makes of them must
 // have the binary's.
@@ -97,26 +97,29 @@ func (c *Client) fetch(ctx context.Context, m *Manifest, dst string, opts FetchO
 	if opts.Progress == nil {
 		opts.Progress = func(FetchProgress) {}
 	}
-	if there, err := c.link(ctx, p, dst); there || err != nil {
+	if there, err := c.link(ctx, p, dst); err != nil {
+		return got, err
+	} else if there {
 		got.Form = formLinked
-		return got, errors.Join(err, removeAll(p.leftovers(dst)))
+		return got, removeAll(p.leftovers(dst))
 	}
-	for _, f := range p.forms(opts.Old) {
+	forms := c.forms(p, opts.Old)
+	for i, f := range forms {
 		err := c.obtain(ctx, p, f, dst, opts.Progress, &got)
 		if err == nil {
 			if got.Form = f.String(); !f.plain() {
-				c.share(p, dst)
+				c.share(ctx, p, dst)
 			}
 			return got, removeAll(p.leftovers(dst))
 		}
-		if f.plain() || ctx.Err() != nil {
+		if i == len(forms)-1 || ctx.Err() != nil {
 			return got, err
 		}
 		err = fmt.Errorf("%s: %w", f, err)
 		got.Passed = append(got.Passed, err)
-		c.cfg.Logger.Warn("a smaller form of the binary is of no use, the next one is taken", "release", m.Name+" "+m.Version, "error", err)
+		c.cfg.Logger.Warn("a form of the binary is of no use, the next one is taken", "release", m.Name+" "+m.Version, "error", err)
 	}
-	return got, nil // not reached: the plain form comes last
+	return got, nil // not reached: the last form returns
 }
 
 // obtain puts the binary to dst by way of f.

@@ -60,7 +60,7 @@ func (d *Dir) Open(ctx context.Context, path string, offset int64) (io.ReadClose
 	}{&contextReader{ctx: ctx, r: f}, f}, size, nil
 }
 
-// openRegular looks before it opens: opening a FIFO would block for ever.
+// openRegular looks before it opens: opening a device may do something.
 func openRegular(root *os.Root, path string) (*os.File, int64, error) {
 	info, err := root.Stat(path)
 	if err != nil {
@@ -72,13 +72,9 @@ func openRegular(root *os.Root, path string) (*os.File, int64, error) {
 	if !info.Mode().IsRegular() {
 		return nil, 0, &fs.PathError{Op: "open", Path: path, Err: errors.New("not a regular file: put the file itself there")}
 	}
-	f, err := root.Open(path)
+	f, info, err := openAtOnce(root, path)
 	if err != nil {
 		return nil, 0, err
-	}
-	info, err = f.Stat()
-	if err != nil {
-		return nil, 0, errors.Join(err, f.Close())
 	}
 	return f, info.Size(), nil
 }

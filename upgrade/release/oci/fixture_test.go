@@ -90,6 +90,7 @@ func (f *fixture) write(path string, data []byte) {
 func (f *fixture) push(cfg PushConfig) *Pushed {
 	f.tb.Helper()
 	cfg.Dir = f.dir
+	cfg.Trust, cfg.Name = f.trust, "agentd"
 	pushed, err := Push(context.Background(), cfg)
 	if err != nil {
 		f.tb.Fatal(err)

@@ -54,6 +54,9 @@ func (l *layout) manifest(ctx context.Context, reference string) ([]byte, error)
 			return nil, fmt.Errorf("%s has no tag %s: %w", l, reference, fs.ErrNotExist)
 		}
 		digest = string(d.Digest)
+		if !validDigest(digest) {
+			return nil, fmt.Errorf("%s of %s: tag %s: digest %.100q: want sha256: and 64 lower-case hexadecimal digits", ocispec.ImageIndexFile, l, reference, digest)
+		}
 	}
 	body, total, err := l.blob(ctx, digest[len(digestPrefix):], 0)
 	if err != nil {
@@ -75,7 +78,8 @@ func tagged(x *ocispec.Index, tag string) (ocispec.Descriptor, bool) {
 	return ocispec.Descriptor{}, false
 }
 
-// index reads the layout's own index.json; without one it is empty.
+// index reads the layout's own index.json; without one it is empty. It may list
+// what other tools put there, by digests that this package does not take.
 func (l *layout) index(ctx context.Context) (*ocispec.Index, error) {
 	body, total, err := l.dir.Open(ctx, ocispec.ImageIndexFile, 0)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -95,16 +99,12 @@ func (l *layout) index(ctx context.Context) (*ocispec.Index, error) {
 	if err := decode(raw, &x); err != nil {
 		return nil, fmt.Errorf("%s of %s: %w", ocispec.ImageIndexFile, l, err)
 	}
-	for _, d := range x.Manifests {
-		if !validDigest(string(d.Digest)) {
-			return nil, fmt.Errorf("%s of %s: digest %.100q: want sha256: and 64 lower-case hexadecimal digits", ocispec.ImageIndexFile, l, d.Digest)
-		}
-	}
 	return &x, nil
 }
 
 // referrers looks at the manifests that the layout's index lists: that is
-// where copying tools put what nothing else leads to.
+// where copying tools put what nothing else leads to. What is not there as it is
+// listed refers to nothing: it may be another tool's.
 func (l *layout) referrers(ctx context.Context, digest string) ([]ocispec.Descriptor, error) {
 	x, err := l.index(ctx)
 	if err != nil {
@@ -116,6 +116,9 @@ func (l *layout) referrers(ctx context.Context, digest string) ([]ocispec.Descri
 			continue
 		}
 		raw, err := pinned(ctx, l, d)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, release.ErrDigest) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

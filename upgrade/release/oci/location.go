@@ -24,15 +24,23 @@ type location struct {
 	plain bool
 }
 
-// IsLocation reports whether s has one of this package's schemes: oci://,
-// oci+http:// or oci-layout:.
+// IsLocation reports whether s has one of this package's schemes, in any case:
+// oci://, oci+http:// or oci-layout:.
 func IsLocation(s string) bool {
 	for _, scheme := range []string{schemeRegistry, schemePlain, schemeLayout} {
-		if strings.HasPrefix(s, scheme) {
+		if _, ok := cutScheme(s, scheme); ok {
 			return true
 		}
 	}
 	return false
+}
+
+// cutScheme is strings.CutPrefix where case does not matter.
+func cutScheme(s, scheme string) (rest string, ok bool) {
+	if len(s) < len(scheme) || !strings.EqualFold(s[:len(scheme)], scheme) {
+		return s, false
+	}
+	return s[len(scheme):], true
 }
 
 // NewSource returns the source for a location: one of this package
@@ -46,16 +54,16 @@ func NewSource(location string) (release.Source, error) {
 }
 
 func parseLocation(s string) (location, error) {
-	if dir, ok := strings.CutPrefix(s, schemeLayout); ok {
+	if dir, ok := cutScheme(s, schemeLayout); ok {
 		if dir == "" || strings.HasPrefix(dir, "//") {
 			return location{}, fmt.Errorf("OCI layout %.200q: want the path of a directory, such as oci-layout:/srv/releases", s)
 		}
 		return location{dir: dir}, nil
 	}
-	rest, plain := strings.CutPrefix(s, schemePlain)
+	rest, plain := cutScheme(s, schemePlain)
 	if !plain {
 		var ok bool
-		if rest, ok = strings.CutPrefix(s, schemeRegistry); !ok {
+		if rest, ok = cutScheme(s, schemeRegistry); !ok {
 			return location{}, errors.New("OCI location: want oci://host/repository, oci+http://host/repository or oci-layout:PATH")
 		}
 	}

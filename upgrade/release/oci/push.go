@@ -23,9 +23,15 @@ type PushConfig struct {
 	Dir string
 	// Target is the registry or layout.
 	Target Config
-	// Key signs the image index of each release that it has not signed yet;
-	// nil signs nothing.
+	// Key signs the image index of each release that it has not signed yet
+	// and that is not withdrawn; nil signs nothing.
 	Key *cosign.PrivateKey
+	// Trust says whose signatures the directory must have: its index, and the
+	// manifest of each release that is not withdrawn, before anything is sent.
+	// It is required with Key. Without both, whoever pulls finds out.
+	Trust release.Trust
+	// Name is the program whose repository it must be; required with Trust.
+	Name string
 	// Progress is told of each piece before and after it is sent, from the
 	// goroutine that called Push; it may be nil.
 	Progress func(Progress)
@@ -81,7 +87,8 @@ type target interface {
 // the repository as it was.
 //
 // A push is refused that would take the registry back to an older index, or
-// a version's tag to another image. Two pushes to one registry at a time are
+// a version's tag to another image; with Trust also one of what the release keys
+// have not signed, which is release.ErrUntrusted, or of an expired index. Two pushes to one registry at a time are
 // not put in order: the registry has no means for it; the later one wins.
 func Push(ctx context.Context, cfg PushConfig) (*Pushed, error) {
 	src, err := New(cfg.Target)
@@ -97,6 +104,9 @@ func Push(ctx context.Context, cfg PushConfig) (*Pushed, error) {
 		return nil, fmt.Errorf("%s cannot be written", src)
 	}
 	p := &push{cfg: cfg, src: src, dir: dir, target: t, done: map[string]bool{}, result: Pushed{Target: src.String(), Releases: []PushedRelease{}}}
+	if p.client, err = p.newClient(); err != nil {
+		return nil, err
+	}
 	if err := p.locked(ctx); err != nil {
 		return nil, fmt.Errorf("push %s to %s: %w", dir, src, err)
 	}
@@ -107,6 +117,7 @@ type push struct {
 	cfg    PushConfig
 	src    *Source
 	dir    *release.Dir
+	client *release.Client // verifies the directory; may be nil
 	target target
 
 	index  *release.Index
@@ -120,6 +131,9 @@ type push struct {
 
 func (p *push) locked(ctx context.Context) error {
 	if err := p.read(ctx); err != nil {
+		return err
+	}
+	if err := p.checkTrust(ctx); err != nil {
 		return err
 	}
 	l, ok := p.target.(*layout)
@@ -201,7 +215,7 @@ func (p *push) sendImage(ctx context.Context, e release.IndexEntry, img image) e
 	if err := p.tag(ctx, r.Tag, img.index); err != nil {
 		return fmt.Errorf("%s: %w", e.Version, err)
 	}
-	if p.cfg.Key != nil {
+	if p.cfg.Key != nil && e.Yanked == "" {
 		var err error
 		if r.Signed, err = p.sign(ctx, e, img.index.desc); err != nil {
 			return fmt.Errorf("%s: cosign signature: %w", e.Version, err)
