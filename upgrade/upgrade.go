@@ -194,13 +194,13 @@ func (u *Upgrader) obtain(ctx context.Context, m *release.Manifest, ref Ref, siz
 	case !errors.Is(err, fs.ErrNotExist):
 		return Slot{}, err
 	}
-	if err := u.preflight(size); err != nil {
+	download := filepath.Join(u.slots.stateDir, downloadPrefix+ref.Binary)
+	if err := u.preflight(size, download); err != nil {
 		return Slot{}, err
 	}
 	if err := u.move(Downloading, func(a *Attempt) { a.To = ref }); err != nil {
 		return Slot{}, err
 	}
-	download := filepath.Join(u.slots.stateDir, downloadPrefix+ref.Binary)
 	if err := failpoint.Hit("download"); err != nil {
 		return Slot{}, err
 	}
