@@ -41,8 +41,9 @@ func InstallKeyring(ctx context.Context, cfg KeyringConfig, document []byte, sig
 }
 
 func installKeyring(ctx context.Context, cfg KeyringConfig, document []byte, signatures [][]byte) (k *Keyring, err error) {
-	if cfg.Dir == "" {
-		return nil, errors.New("repository directory is empty: give a path")
+	dir, err := directory(cfg.Dir)
+	if err != nil {
+		return nil, err
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -53,10 +54,6 @@ func installKeyring(ctx context.Context, cfg KeyringConfig, document []byte, sig
 	}
 	if now := cfg.Now(); !now.Before(k.Expires) {
 		return nil, fmt.Errorf("%w: keyring %d expired at %s: make and sign a new one", ErrExpired, k.Sequence, stamp(k.Expires))
-	}
-	dir, err := filepath.Abs(cfg.Dir)
-	if err != nil {
-		return nil, err
 	}
 	r := &Repository{cfg: RepositoryConfig{Dir: dir, Trust: cfg.Trust, Now: cfg.Now}}
 	unlock, err := r.lock(ctx)

@@ -58,7 +58,7 @@ func CheckPolicy(p Policy, running *semver.Version, m *Manifest, host PolicyCont
 func (p Policy) checkVersion(running, target *semver.Version) error {
 	switch c := target.Compare(running); {
 	case c < 0:
-		return fmt.Errorf("%w: %s runs, %s is older: publish what you want to go back to under a higher version", ErrDowngrade, running, target)
+		return fmt.Errorf("%w: %s runs, %s is older: roll back to it if the host has kept it, or publish it under a higher version", ErrDowngrade, running, target)
 	case c == 0:
 		return fmt.Errorf("%w: %s runs already, %s is not newer: ask for a newer version", ErrPolicy, running, target)
 	case target.Major() != running.Major() && !p.AllowMajor:

@@ -99,12 +99,9 @@ const lockFile = ".lock"
 
 // NewRepository checks the configuration and touches nothing.
 func NewRepository(cfg RepositoryConfig) (*Repository, error) {
-	if cfg.Dir == "" {
-		return nil, errors.New("repository directory is empty: give a path")
-	}
-	dir, err := filepath.Abs(cfg.Dir)
+	dir, err := directory(cfg.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("repository directory: %w", err)
+		return nil, err
 	}
 	public, err := publicKey(cfg.Key)
 	if err != nil {

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Dir is a repository in a directory, local or on a network file system. It
@@ -18,14 +20,32 @@ type Dir struct{ path string }
 // NewDir returns a source that reads from a directory. The directory need
 // not exist yet.
 func NewDir(path string) (*Dir, error) {
-	if path == "" {
-		return nil, errors.New("repository directory is empty: give a path")
-	}
-	abs, err := filepath.Abs(path)
+	abs, err := directory(path)
 	if err != nil {
-		return nil, fmt.Errorf("repository directory: %w", err)
+		return nil, err
 	}
 	return &Dir{path: abs}, nil
+}
+
+// directory returns the absolute path of a repository's directory, which may
+// be given as a file:// URL. Any other URL would become a path that begins with
+// "https:".
+func directory(location string) (string, error) {
+	if location == "" {
+		return "", errors.New("repository directory is empty: give a path")
+	}
+	if scheme, rest, ok := strings.Cut(location, "://"); ok {
+		u, err := url.Parse(location)
+		if err != nil || !strings.EqualFold(scheme, "file") || (u.Host != "" && u.Host != "localhost") || u.Path == "" {
+			return "", fmt.Errorf("repository directory: want a path or file:///absolute/path, found %s://%.100s, which is no directory of this host: publish to a directory and copy that to its server", scheme, rest)
+		}
+		location = u.Path
+	}
+	abs, err := filepath.Abs(location)
+	if err != nil {
+		return "", fmt.Errorf("repository directory: %w", err)
+	}
+	return abs, nil
 }
 
 // String returns the absolute path of the directory.

@@ -226,7 +226,8 @@ func (v *inspection) release(ctx context.Context, e IndexEntry) {
 	if err == nil {
 		_, err = v.keys.VerifyManifest(m.Name, m.Version, raw, signature)
 	}
-	if err != nil {
+	// Nobody takes a withdrawn release, and nobody could sign it anew.
+	if err != nil && (e.Yanked == "" || !errors.Is(err, ErrRevoked)) {
 		v.unread(e.Version, path+signatureSuffix, err, mendSigned)
 	}
 	for _, p := range m.Platforms {

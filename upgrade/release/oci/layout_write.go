@@ -29,6 +29,9 @@ const layoutLock = ".perennial.lock"
 // away until unlock. oras-go's writer is not used: it truncates index.json
 // and writes it in place, so that a crash there loses every tag.
 func (l *layout) lock() (unlock func() error, err error) {
+	if err := l.vacant(); err != nil {
+		return nil, err
+	}
 	blobs := l.blobs()
 	if err := os.MkdirAll(blobs, 0o755); err != nil {
 		return nil, fmt.Errorf("OCI layout: %w", err)
@@ -49,6 +52,20 @@ func (l *layout) lock() (unlock func() error, err error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f.Close, nil
+}
+
+// vacant refuses a directory that is no layout and holds a repository, perhaps
+// the very one that is pushed: its index.json would be overwritten.
+func (l *layout) vacant() error {
+	if _, err := os.Stat(filepath.Join(l.path, ocispec.ImageLayoutFile)); err == nil {
+		return nil
+	}
+	for _, name := range []string{"index.json", "keyring.json", "manifests"} {
+		if _, err := os.Lstat(filepath.Join(l.path, name)); err == nil {
+			return fmt.Errorf("OCI layout %s: want a layout or a new directory, found %s in it, which is no layout's: give another directory", l.path, name)
+		}
+	}
+	return nil
 }
 
 // mark writes the file that makes the directory a layout.

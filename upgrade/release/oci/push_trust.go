@@ -3,6 +3,7 @@ package oci
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -26,7 +27,14 @@ func (p *push) checkTrust(ctx context.Context) error {
 		if e.Yanked != "" {
 			continue // nobody takes it, and it is not signed
 		}
-		if _, _, _, err := p.client.Manifest(ctx, e.Pin()); err != nil {
+		_, _, _, err := p.client.Manifest(ctx, e.Pin())
+		if errors.Is(err, release.ErrRevoked) {
+			if p.cfg.Key == nil {
+				continue // hosts refuse it; the revocation must get to them
+			}
+			err = fmt.Errorf("%w: build %s again with a key that counts, or yank it", err, e.Version)
+		}
+		if err != nil {
 			return err
 		}
 	}
