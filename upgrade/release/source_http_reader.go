@@ -51,6 +51,10 @@ func (r *httpReader) Read(p []byte) (int, error) {
 		if r.total >= 0 && r.offset >= r.total {
 			return 0, io.EOF
 		}
+		// What has arrived already is read without a look at the context.
+		if err := r.ctx.Err(); err != nil {
+			return 0, err
+		}
 		// A server that promised n bytes gets no chance to add to them.
 		if left := r.total - r.offset; r.total >= 0 && int64(len(p)) > left {
 			p = p[:left]
