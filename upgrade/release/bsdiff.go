@@ -10,6 +10,8 @@ import (
 	"os"
 
 	"github.com/minio/selfupdate"
+
+	"github.com/perennial-go/perennial/internal/ctxio"
 )
 
 const (
@@ -31,7 +33,7 @@ func (f form) patch(ctx context.Context, w io.Writer, patch *os.File, size int64
 		return err
 	}
 	defer func() { err = errors.Join(err, old.Close()) }()
-	return applyBSDiff(&contextReader{ctx: ctx, r: old}, w, &contextReader{ctx: ctx, r: io.NewSectionReader(patch, 0, f.Size)})
+	return applyBSDiff(ctxio.Reader(ctx, old), w, ctxio.Reader(ctx, io.NewSectionReader(patch, 0, f.Size)))
 }
 
 // applyBSDiff applies a patch that has been checked.

@@ -44,20 +44,7 @@ func (c *Cache) document(ctx context.Context, name string, offset int64) (io.Rea
 		}
 	}
 	f, info, err := openPlain(root, path.Join(c.index, name))
-	err = errors.Join(err, root.Close())
-	if err == nil {
-		_, err = f.Seek(offset, io.SeekStart)
-	}
-	if err != nil {
-		if f != nil {
-			err = errors.Join(err, f.Close())
-		}
-		return nil, 0, err
-	}
-	return struct {
-		io.Reader
-		io.Closer
-	}{&contextReader{ctx: ctx, r: f}, f}, info.Size(), nil
+	return opened(ctx, f, info, offset, errors.Join(err, root.Close()))
 }
 
 // Keep keeps a document that is not named by its digest: an index or a

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/perennial-go/perennial/internal/ctxio"
 	"github.com/perennial-go/perennial/internal/filelock"
 )
 
@@ -44,20 +45,7 @@ func (c *Cache) entry(ctx context.Context, digest string, offset int64) (io.Read
 	if err == nil {
 		c.used(root, digest, f, info)
 	}
-	err = errors.Join(err, root.Close())
-	if err == nil {
-		_, err = f.Seek(offset, io.SeekStart)
-	}
-	if err != nil {
-		if f != nil {
-			err = errors.Join(err, f.Close())
-		}
-		return nil, 0, err
-	}
-	return struct {
-		io.Reader
-		io.Closer
-	}{&contextReader{ctx: ctx, r: f}, f}, info.Size(), nil
+	return opened(ctx, f, info, offset, errors.Join(err, root.Close()))
 }
 
 // verified opens an entry and checks its digest. One that is not what it is
@@ -79,7 +67,7 @@ func (c *Cache) verified(ctx context.Context, root *os.Root, digest string) (*os
 		return f, info, nil
 	}
 	sum := sha256.New()
-	if _, err := io.Copy(sum, &contextReader{ctx: ctx, r: f}); err != nil {
+	if _, err := io.Copy(sum, ctxio.Reader(ctx, f)); err != nil {
 		return nil, nil, errors.Join(err, f.Close())
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); got != digest {

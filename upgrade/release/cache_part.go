@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/internal/backoff"
+	"github.com/perennial-go/perennial/internal/ctxio"
 	"github.com/perennial-go/perennial/internal/failpoint"
 	"github.com/perennial-go/perennial/internal/filelock"
 )
@@ -150,7 +151,7 @@ func (p *part) takeUp(ctx context.Context) (err error) {
 	if err := p.same(p.w); err != nil {
 		return err
 	}
-	p.size, err = io.Copy(p.sum, &contextReader{ctx: ctx, r: io.LimitReader(p.lock, p.cache.cfg.MaxBytes+1)})
+	p.size, err = io.Copy(p.sum, ctxio.Reader(ctx, io.LimitReader(p.lock, p.cache.cfg.MaxBytes+1)))
 	if err == nil && p.size > p.cache.cfg.MaxBytes {
 		err = errors.Join(p.w.Truncate(0), fmt.Errorf("%w: the entry has more than the %d bytes of the cache", errTooLarge, p.cache.cfg.MaxBytes))
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/perennial-go/perennial/internal/ctxio"
 	"github.com/perennial-go/perennial/internal/disk"
 )
 
@@ -74,7 +75,7 @@ func (f form) readOld(ctx context.Context) (data []byte, err error) {
 		return nil, err
 	}
 	data = make([]byte, info.Size())
-	_, err = io.ReadFull(&contextReader{ctx: ctx, r: file}, data)
+	_, err = io.ReadFull(ctxio.Reader(ctx, file), data)
 	return data, err
 }
 
@@ -86,7 +87,7 @@ func (f form) openOld(ctx context.Context) (*os.File, error) {
 		return nil, fmt.Errorf("the older binary: %w", err)
 	}
 	sum := sha256.New()
-	_, err = io.Copy(sum, &contextReader{ctx: ctx, r: file})
+	_, err = io.Copy(sum, ctxio.Reader(ctx, file))
 	if got := hex.EncodeToString(sum.Sum(nil)); err == nil && got != f.from {
 		err = fmt.Errorf("%w: the older binary %s is sha256:%s, the delta is from sha256:%s", ErrDigest, f.old, got, f.from)
 	}

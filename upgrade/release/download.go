@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/perennial-go/perennial/internal/ctxio"
 	"github.com/perennial-go/perennial/internal/disk"
 )
 
@@ -87,7 +88,7 @@ func (d *download) rehash(ctx context.Context) error {
 	if info.Size() > d.blob.Size {
 		return d.file.Truncate(0)
 	}
-	d.done, err = io.Copy(d.sum, &contextReader{ctx: ctx, r: d.file})
+	d.done, err = io.Copy(d.sum, ctxio.Reader(ctx, d.file))
 	return err
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
+	"github.com/perennial-go/perennial/internal/ctxio"
 )
 
 const (
@@ -180,7 +181,7 @@ func has(ctx context.Context, path string, p Platform) (bool, error) {
 	}
 	defer func() { _ = file.Close() }()
 	sum := sha256.New()
-	n, err := io.Copy(sum, &contextReader{ctx: ctx, r: io.LimitReader(file, p.Size+1)})
+	n, err := io.Copy(sum, ctxio.Reader(ctx, io.LimitReader(file, p.Size+1)))
 	if err != nil {
 		return false, err
 	}

@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
+	"github.com/perennial-go/perennial/internal/ctxio"
 	"github.com/perennial-go/perennial/internal/failpoint"
 )
 
@@ -93,7 +94,7 @@ func copyBinary(ctx context.Context, b Binary, w io.Writer) (p Platform, err err
 	defer func() { err = errors.Join(err, in.Close()) }()
 	p.Build = readBuild(in)
 	sum := sha256.New()
-	if p.Size, err = io.Copy(io.MultiWriter(w, sum), &contextReader{ctx: ctx, r: in}); err != nil {
+	if p.Size, err = io.Copy(io.MultiWriter(w, sum), ctxio.Reader(ctx, in)); err != nil {
 		return p, err
 	}
 	p.SHA256 = hex.EncodeToString(sum.Sum(nil))

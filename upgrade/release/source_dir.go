@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/perennial-go/perennial/internal/ctxio"
 )
 
 // Dir is a repository in a directory, local or on a network file system. It
@@ -64,51 +66,45 @@ func (d *Dir) Open(ctx context.Context, path string, offset int64) (io.ReadClose
 		return nil, 0, fmt.Errorf("repository: %w", err)
 	}
 	// A file opened through a root stays usable after the root is closed.
-	f, size, err := openRegular(root, filepath.FromSlash(path))
+	f, info, err := openRegular(root, filepath.FromSlash(path))
 	if err = errors.Join(err, root.Close()); err != nil {
 		if f != nil {
 			err = errors.Join(err, f.Close())
 		}
 		return nil, 0, fmt.Errorf("repository %s: %w", d.path, err)
 	}
-	if _, err := f.Seek(offset, io.SeekStart); err != nil {
-		return nil, 0, errors.Join(err, f.Close())
+	return opened(ctx, f, info, offset, nil)
+}
+
+// opened is what a Source returns of a file: its rest from offset on, and its
+// size. err is what went wrong before; f may then be nil.
+func opened(ctx context.Context, f *os.File, info fs.FileInfo, offset int64, err error) (io.ReadCloser, int64, error) {
+	if err == nil {
+		_, err = f.Seek(offset, io.SeekStart)
+	}
+	if err != nil {
+		if f != nil {
+			err = errors.Join(err, f.Close())
+		}
+		return nil, 0, err
 	}
 	return struct {
 		io.Reader
 		io.Closer
-	}{&contextReader{ctx: ctx, r: f}, f}, size, nil
+	}{ctxio.Reader(ctx, f), f}, info.Size(), nil
 }
 
 // openRegular looks before it opens: opening a device may do something.
-func openRegular(root *os.Root, path string) (*os.File, int64, error) {
+func openRegular(root *os.Root, path string) (*os.File, fs.FileInfo, error) {
 	info, err := root.Stat(path)
 	if err != nil {
 		if failed, ok := errors.AsType[*fs.PathError](err); ok {
 			failed.Op = "read" // the system call's name helps nobody
 		}
-		return nil, 0, err
+		return nil, nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, 0, &fs.PathError{Op: "open", Path: path, Err: errors.New("not a regular file: put the file itself there")}
+		return nil, nil, &fs.PathError{Op: "open", Path: path, Err: errors.New("not a regular file: put the file itself there")}
 	}
-	f, info, err := openAtOnce(root, path)
-	if err != nil {
-		return nil, 0, err
-	}
-	return f, info.Size(), nil
-}
-
-// contextReader ends with its context.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-// Read implements io.Reader.
-func (c *contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
+	return openAtOnce(root, path)
 }

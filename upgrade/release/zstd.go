@@ -8,6 +8,8 @@ import (
 	"math/bits"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/perennial-go/perennial/internal/ctxio"
 )
 
 const (
@@ -72,7 +74,7 @@ func encodeZstd(ctx context.Context, w io.Writer, r io.Reader, old []byte, size 
 	if err != nil {
 		return fmt.Errorf("zstd: %w", err)
 	}
-	_, err = e.ReadFrom(&contextReader{ctx: ctx, r: r})
+	_, err = e.ReadFrom(ctxio.Reader(ctx, r))
 	if err = errors.Join(err, e.Close()); err != nil {
 		return fmt.Errorf("zstd: %w", err)
 	}

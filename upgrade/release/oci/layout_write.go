@@ -18,6 +18,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
+	"github.com/perennial-go/perennial/internal/ctxio"
 	"github.com/perennial-go/perennial/internal/failpoint"
 	"github.com/perennial-go/perennial/internal/filelock"
 	"github.com/perennial-go/perennial/upgrade/release"
@@ -110,7 +111,7 @@ func (l *layout) putBlob(ctx context.Context, d ocispec.Descriptor, open func() 
 		return err
 	}
 	sum := sha256.New()
-	n, err := io.Copy(io.MultiWriter(tmp, sum), &boundReader{ctx: ctx, r: io.LimitReader(body, d.Size+1)})
+	n, err := io.Copy(io.MultiWriter(tmp, sum), ctxio.Reader(ctx, io.LimitReader(body, d.Size+1)))
 	if got := digestPrefix + hex.EncodeToString(sum.Sum(nil)); err == nil && (got != string(d.Digest) || n != d.Size) {
 		err = fmt.Errorf("%w: %s of %d bytes is wanted, found %s of %d bytes", release.ErrDigest, d.Digest, d.Size, got, n)
 	}
@@ -124,20 +125,6 @@ func (l *layout) putBlob(ctx context.Context, d ocispec.Descriptor, open func() 
 		return err
 	}
 	return atomicfile.Rename(tmp.Name(), filepath.Join(l.blobs(), hexOf(d)))
-}
-
-// boundReader ends with its context.
-type boundReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-// Read implements io.Reader.
-func (b *boundReader) Read(p []byte) (int, error) {
-	if err := b.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return b.r.Read(p)
 }
 
 // putManifest implements target. The index is replaced as a whole, after
