@@ -23,6 +23,12 @@ func Valid(s, extra string) bool {
 	return true
 }
 
+// SHA256 reports whether s is a SHA-256 as it is written here: 64 lower-case
+// hexadecimal digits. Digests become file names, so nothing else may pass.
+func SHA256(s string) bool {
+	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
+}
+
 func alphanumeric(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }

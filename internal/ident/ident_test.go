@@ -20,3 +20,15 @@ func TestWhatCouldLeaveItsKeyOrDirectoryIsNoName(t *testing.T) {
 		t.Error("the extra bytes do not count")
 	}
 }
+
+func TestOnlyALowerCaseSHA256IsOne(t *testing.T) {
+	good := strings.Repeat("0123456789abcdef", 4)
+	for _, bad := range []string{"", good[1:], good + "0", strings.ToUpper(good), "../" + good[3:], good[:30] + "/" + good[31:], good[:30] + "é" + good[32:]} {
+		if SHA256(bad) {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+	if !SHA256(good) {
+		t.Errorf("%q was refused", good)
+	}
+}

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+
+	"github.com/perennial-go/perennial/internal/ident"
 )
 
 // PullPolicy says when a Cache asks its source. What is named by its digest
@@ -139,7 +141,7 @@ func contentDigest(name string) string {
 	default:
 		return ""
 	}
-	if !validHex(base) {
+	if !ident.SHA256(base) {
 		return ""
 	}
 	return base

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/internal/filelock"
+	"github.com/perennial-go/perennial/internal/ident"
 )
 
 // abandoned is the age at which a part that nobody writes is deleted.
@@ -30,7 +31,7 @@ func (c *Cache) evict(root *os.Root, spare string) error {
 			continue // another process has just deleted it, or it is nobody's
 		}
 		switch {
-		case validHex(e.Name()):
+		case ident.SHA256(e.Name()):
 			whole = append(whole, info)
 		case strings.HasPrefix(e.Name(), partPrefix) && time.Since(info.ModTime()) > abandoned:
 			c.remove(root, e.Name())

@@ -43,7 +43,7 @@ func (e Encoding) validate() error {
 	if len(e.Format) > 32 || !ident.Valid(e.Format, "-") {
 		return fmt.Errorf("format %.80q: want 1 to 32 letters, digits and hyphens", e.Format)
 	}
-	if !validHex(e.SHA256) {
+	if !ident.SHA256(e.SHA256) {
 		return fmt.Errorf("sha256 %.80q is not 64 lower-case hexadecimal digits", e.SHA256)
 	}
 	if e.Size < 1 || e.Size > MaxBinarySize {
@@ -53,7 +53,7 @@ func (e Encoding) validate() error {
 }
 
 func (d Delta) validate() error {
-	if !validHex(d.From) {
+	if !ident.SHA256(d.From) {
 		return fmt.Errorf("from %.80q is not 64 lower-case hexadecimal digits", d.From)
 	}
 	return d.Encoding.validate()

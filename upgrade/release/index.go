@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/Masterminds/semver/v3"
+
+	"github.com/perennial-go/perennial/internal/ident"
 )
 
 // maxSequence is the largest integer that every JSON reader keeps exact.
@@ -76,7 +78,7 @@ func (x *Index) validate() error {
 			return fmt.Errorf("version %s is listed twice", e.Version)
 		}
 		seen[e.Version] = true
-		if !validHex(e.Manifest) {
+		if !ident.SHA256(e.Manifest) {
 			return fmt.Errorf("version %s: manifest digest %.80q is not 64 lower-case hexadecimal digits", e.Version, e.Manifest)
 		}
 		if e.Size < 1 || e.Size > MaxManifestSize {

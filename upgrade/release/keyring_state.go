@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/perennial-go/perennial/internal/ident"
 )
 
 const (
@@ -128,7 +130,7 @@ func (s trustState) validateKeyring() error {
 		return errors.New("it has too many marks or revoked keys")
 	}
 	for _, m := range s.Marks {
-		if m.Sequence < 1 || m.Sequence > maxSequence || !validHex(m.Index) || (m.Key != "" && !validKeyID(m.Key)) {
+		if m.Sequence < 1 || m.Sequence > maxSequence || !ident.SHA256(m.Index) || (m.Key != "" && !validKeyID(m.Key)) {
 			return errors.New("its marks do not make sense")
 		}
 	}

@@ -143,7 +143,7 @@ func (p Platform) validate() error {
 	if !p.named() {
 		return fmt.Errorf("platform %.80q: want a GOOS and a GOARCH", p.String())
 	}
-	if !validHex(p.SHA256) {
+	if !ident.SHA256(p.SHA256) {
 		return fmt.Errorf("platform %s: sha256 %.80q is not 64 lower-case hexadecimal digits", p, p.SHA256)
 	}
 	if p.Size < 1 || p.Size > MaxBinarySize {

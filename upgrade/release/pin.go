@@ -1,12 +1,13 @@
 package release
 
 import (
-	"encoding/hex"
 	"fmt"
 	"regexp"
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
+
+	"github.com/perennial-go/perennial/internal/ident"
 )
 
 // maxVersionLength keeps a version usable as part of a file name.
@@ -41,7 +42,7 @@ func (p Pin) Validate() error {
 		return err
 	}
 	hexDigest, ok := strings.CutPrefix(p.Digest, digestPrefix)
-	if !ok || !validHex(hexDigest) {
+	if !ok || !ident.SHA256(hexDigest) {
 		return fmt.Errorf("digest %.100q of version %s: want sha256: and 64 lower-case hexadecimal digits", p.Digest, p.Version)
 	}
 	return nil
@@ -99,14 +100,4 @@ func versionAdvice(s string) string {
 		return "is a range, which moves with each release: write one version, such as 1.2.0, or resolve the range in the signed index first"
 	}
 	return "is a tag or branch that can move: write the version that it stands for now, such as 1.2.0"
-}
-
-// validHex reports whether s is a SHA-256 as this package writes it. Digests
-// become file names, so nothing else may pass.
-func validHex(s string) bool {
-	if len(s) != 64 || strings.ToLower(s) != s {
-		return false
-	}
-	_, err := hex.DecodeString(s)
-	return err == nil
 }

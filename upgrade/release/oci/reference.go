@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/perennial-go/perennial/internal/ident"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 
@@ -155,10 +156,5 @@ const digestPrefix = "sha256:"
 
 func validDigest(s string) bool {
 	h, ok := strings.CutPrefix(s, digestPrefix)
-	return ok && validHex(h)
-}
-
-// validHex guards what becomes part of a path.
-func validHex(s string) bool {
-	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
+	return ok && ident.SHA256(h)
 }

@@ -13,6 +13,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/perennial-go/perennial/internal/ident"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 
@@ -113,11 +114,11 @@ func (s *Source) Open(ctx context.Context, path string, offset int64) (io.ReadCl
 // addressed returns the digest of a file that is named by it.
 func addressed(path string) (hex string, ok bool) {
 	if hex, ok = strings.CutPrefix(path, "blobs/sha256/"); ok {
-		return hex, validHex(hex)
+		return hex, ident.SHA256(hex)
 	}
 	if hex, ok = strings.CutPrefix(path, manifestDir); ok {
 		hex, ok = strings.CutSuffix(hex, ".json")
-		return hex, ok && validHex(hex)
+		return hex, ok && ident.SHA256(hex)
 	}
 	return "", false
 }
