@@ -20,6 +20,7 @@ import (
 )
 
 func TestAgentIsInTheRegistryExactlyWhileItRuns(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	m := f.member("a1").start()
 	e := m.registered()
@@ -43,6 +44,7 @@ func TestAgentIsInTheRegistryExactlyWhileItRuns(t *testing.T) {
 }
 
 func TestSecondAgentWithTheSameIDIsRefused(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	first := f.member("a1").start()
 	before := first.registered()
@@ -54,6 +56,7 @@ func TestSecondAgentWithTheSameIDIsRefused(t *testing.T) {
 }
 
 func TestAgentThatWasKilledTakesItsRegistrationBackAtOnce(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	m := f.member("a1").start()
 	m.registered()
@@ -63,6 +66,7 @@ func TestAgentThatWasKilledTakesItsRegistrationBackAtOnce(t *testing.T) {
 }
 
 func TestLostLeaseIsRegisteredAgain(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	m := f.member("a1").start()
 	m.registered()
@@ -93,6 +97,7 @@ func lease(t testing.TB, f *fleet, client *clientv3.Client, id string) clientv3.
 }
 
 func TestFirstStartWithoutEtcdFailsInOneSentence(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	f.etcd.Stop()
 	m := f.member("a1").start()
@@ -105,6 +110,7 @@ func TestFirstStartWithoutEtcdFailsInOneSentence(t *testing.T) {
 }
 
 func TestAgentThatWasRegisteredStartsWithoutEtcdOnItsLastConfiguration(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	client := f.etcd.Client(t)
 	if _, err := config.Put(f.ctx(), client, "", "group/web", []byte("greeting: good day\n")); err != nil {
@@ -161,6 +167,7 @@ func TestUpgradeByOrderKeepsTheAgentInTheRegistry(t *testing.T) {
 }
 
 func TestFailedUpgradeIsToldInEtcdWithWhatRunsAndWhatFailed(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	m := f.member("a1").start()
 	before := m.registered()
@@ -193,6 +200,7 @@ func TestOrderForAnUnknownAgentIsRefused(t *testing.T) {
 }
 
 func TestUnreadableOrderIsToldAndChangesNothing(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	m := f.member("a1").start()
 	m.registered()
@@ -304,6 +312,7 @@ func TestSlowEventReaderSeesTheNewestState(t *testing.T) {
 }
 
 func TestReadinessIsLostWithTheRegistrationAndComesBack(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	m := f.member("a1").start()
 	m.registered()
@@ -371,6 +380,7 @@ func TestGoBeforeRunIsAnErrorOfRun(t *testing.T) {
 }
 
 func TestRefusedConfigurationIsToldInEtcdAtOnce(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	m := f.member("a1").start()
 	m.registered()

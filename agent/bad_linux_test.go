@@ -16,6 +16,7 @@ import (
 // What etcd takes in one request is 1.5 MiB, and the registration and all
 // plugins go with a status.
 func TestBadSuccessorIsToldInEtcdWithinWhatEtcdTakes(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	m := f.member("a1").start()
 	before := m.registered()

@@ -177,6 +177,7 @@ func TestStopOfTheProgramComesAfterTheRollbackThatIsInProgress(t *testing.T) {
 }
 
 func TestRollbackThatWasKilledIsUndoneOnceBeforeTheProgramStarts(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	m := f.member("a1")
 	m.env.Notes = filepath.Join(t.TempDir(), "notes")
@@ -195,6 +196,7 @@ func TestRollbackThatWasKilledIsUndoneOnceBeforeTheProgramStarts(t *testing.T) {
 
 // Any release would be refused where another agent has the id.
 func TestStartThatIsRefusedForATakenIDIsNoFailedStart(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	m := f.member("a1")
 	m.env.Probation = 100 * time.Millisecond

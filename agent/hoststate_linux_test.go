@@ -8,6 +8,7 @@ import (
 )
 
 func TestSuccessorHasTheStateBeforeItsStart(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	m := f.member("a1").startOf(build{Version: "1.0.0", Remembers: true})
 	m.registered()

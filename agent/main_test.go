@@ -59,7 +59,9 @@ func TestMain(m *testing.M) {
 	var b build
 	err := reexec.Payload(&b)
 	if errors.Is(err, reexec.ErrNoPayload) {
-		goleak.VerifyTestMain(m)
+		if err = reexec.ExitAtOnce(); err == nil {
+			goleak.VerifyTestMain(m)
+		}
 	}
 	if err == nil {
 		err = testAgent(b)

@@ -11,6 +11,7 @@ import (
 // Another operator's order that could not be read must not end the command
 // that gives the next one.
 func TestGoodOrderIsFollowedAfterAnUnreadableOne(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	m := f.member("a1").start()
 	m.registered()

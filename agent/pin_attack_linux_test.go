@@ -53,6 +53,7 @@ func (m *member) toldOf(id, says string) (said string, s upgrade.Status) {
 }
 
 func TestEtcdPinToOldSignedReleaseIsRefused(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	repo, saved := f.path+"/repo", f.path+"/saved"
 	old := f.publish(build{Version: "1.0.0"})
@@ -140,6 +141,7 @@ func copyTree(t *testing.T, from, to string) {
 }
 
 func TestWithdrawnRunningReleaseRaisesAnAlertInTheRegistry(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	f.publish(build{Version: "1.0.0"})
 	m := f.member("a1")

@@ -44,6 +44,7 @@ func (m *member) requests(r upgrade.Request) error {
 }
 
 func TestProgramAsksItsOwnAgentForAnUpgradeAndBack(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	m := f.member("a1").start()
 	m.registered()

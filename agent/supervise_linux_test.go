@@ -10,6 +10,7 @@ import (
 )
 
 func TestSupervisedAgentIsRegisteredWithTheServingProcessesPID(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	m := f.member("a1")
 	m.env.Supervise = upgrade.SuperviseAlways

@@ -76,6 +76,7 @@ func (m *manager) command(binary string) *exec.Cmd {
 }
 
 func TestSocketsOfTheServiceManagerGoFromReleaseToRelease(t *testing.T) {
+	t.Parallel()
 	m := &manager{TB: t}
 	r := prepareRig(t, 300*time.Millisecond, nil)
 	dir := filepath.Dir(r.env.Address)
@@ -147,6 +148,7 @@ func localAddr(tb testing.TB, f *os.File) string {
 }
 
 func TestSocketsMeantForAnotherProcessAreNotTaken(t *testing.T) {
+	t.Parallel()
 	m := &manager{TB: t, pid: "1"}
 	r := prepareRig(t, 300*time.Millisecond, nil)
 	addr := m.listen("web", "tcp", "127.0.0.1:0")
@@ -159,6 +161,7 @@ func TestSocketsMeantForAnotherProcessAreNotTaken(t *testing.T) {
 }
 
 func TestSocketsMeantForTheSupervisorAreTaken(t *testing.T) {
+	t.Parallel()
 	m := &manager{TB: t}
 	r := prepareRig(t, 300*time.Millisecond, nil)
 	r.env.Supervise = SuperviseAlways

@@ -79,7 +79,7 @@ func TestBadSuccessorLeavesTheIncumbentServing(t *testing.T) {
 			}
 			r := newRig(t, 400*time.Millisecond, nil)
 			t.Cleanup(func() { r.strays(true) })
-			l := startLoad(r, 4)
+			l := startLoad(r, 4, pace)
 			var pin release.Pin
 			if c.file != nil {
 				pin = r.publishFile("1.1.0", c.file(t))
@@ -235,6 +235,7 @@ func TestWhatABadSuccessorStartedEndsWithItAndNothingElse(t *testing.T) {
 		{"crashed, and its orphans fall to the incumbent", syscall.SIGKILL, unmarked, "reaper"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, time.Minute, nil)
 			t.Cleanup(func() { r.strays(true) })
 			if c.fault != "" {
@@ -313,6 +314,7 @@ func spawned(t *testing.T, r *rig, client *http.Client) int {
 }
 
 func TestSuccessorThatCommitsKeepsItsChildrenAndJoinsTheOldProcessGroup(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 200*time.Millisecond, nil)
 	before, _ := processOf(r.cmd.Process.Pid)
 	r.ask(r.publish(build{Version: "1.1.0", Fault: "family"}))
@@ -379,6 +381,7 @@ func TestFloodOfLogHurtsNobody(t *testing.T) {
 }
 
 func TestLogOfASuccessorThatHangsHoldsNothingOfTheIncumbent(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, time.Second, nil)
 	r.ask(r.publish(build{Version: "1.1.0", Fault: "hang"}))
 	waittest.Until(t, "the successor runs", func() bool { return len(r.strays(false)) > 0 })

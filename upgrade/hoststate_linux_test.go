@@ -49,9 +49,13 @@ func (s *testState) SaveState(context.Context) ([]byte, error) {
 }
 
 func testStateOf(count, size int) []byte {
-	state := fmt.Appendf(nil, "count %d;", count)
+	var pattern [2048]byte
+	for i := range pattern {
+		pattern[i] = byte(i * 7 >> 3)
+	}
+	state := fmt.Appendf(make([]byte, 0, size), "count %d;", count)
 	for len(state) < size {
-		state = append(state, byte(len(state)*7>>3))
+		state = append(state, pattern[:min(len(pattern), size-len(state))]...)
 	}
 	return state
 }
@@ -78,8 +82,9 @@ func (s *testState) RestoreState(_ context.Context, state []byte) error {
 }
 
 func TestStateOfTheProgramReachesEverySuccessorWhole(t *testing.T) {
+	t.Parallel()
 	r := newRigOf(t, build{Version: "1.0.0", State: "100"}, 200*time.Millisecond, nil)
-	l := startLoad(r, 4)
+	l := startLoad(r, 4, pace)
 	sizes := []int{100, stateChunk, 3*stateChunk + 1}
 	for i, size := range sizes {
 		next := 1
@@ -101,6 +106,7 @@ func TestStateOfTheProgramReachesEverySuccessorWhole(t *testing.T) {
 // One side of the swap has nothing to do with state: the release before the
 // program had any, the one after it gave it up, and one with nothing to say.
 func TestReleasesWithAndWithoutStateFollowOneAnother(t *testing.T) {
+	t.Parallel()
 	r := newRigOf(t, build{Version: "1.0.0"}, 200*time.Millisecond, nil)
 	for i, state := range []string{"100", "", "2000000", "0", "100"} {
 		version := fmt.Sprintf("1.%d.0", i+1)
@@ -132,7 +138,7 @@ func TestStateThatIsNotHandedOverLeavesTheIncumbentServing(t *testing.T) {
 		t.Run(c.incumbent+" to "+c.successor, func(t *testing.T) {
 			t.Parallel()
 			r := newRigOf(t, build{Version: "1.0.0", State: c.incumbent}, 200*time.Millisecond, nil)
-			l := startLoad(r, 2)
+			l := startLoad(r, 2, pace)
 			pin := r.publish(build{Version: "1.1.0", State: c.successor})
 			r.ask(pin)
 			s := r.ends("1.1.0")
@@ -221,6 +227,7 @@ func greeting(t *testing.T, stateful bool, say func(send func(frame))) (*handove
 }
 
 func TestLargestStateFitsThroughTheSocket(t *testing.T) {
+	t.Parallel()
 	state := testStateOf(7, stateLimit)
 	began := time.Now()
 	h, _, err := greeting(t, true, func(send func(frame)) {

@@ -77,7 +77,7 @@ func (k *keyholder) signWith(key minisign.PrivateKey, extend ...minisign.PublicK
 	k.Helper()
 	trust := k.trust
 	trust.Keys = extend
-	repo, err := release.NewRepository(release.RepositoryConfig{Dir: k.env.Repository, Key: key, Trust: trust})
+	repo, err := release.NewRepository(release.RepositoryConfig{Dir: k.env.Repository, Key: key, Trust: trust, PlainOnly: true})
 	if err != nil {
 		k.Fatal(err)
 	}

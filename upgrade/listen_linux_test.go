@@ -73,6 +73,7 @@ func vanished(tb testing.TB, path string) {
 }
 
 func TestEverySocketSurvivesSwapAndRollback(t *testing.T) {
+	t.Parallel()
 	var stream, gram string
 	r := socketRig(t, func(dir string) map[string][]testSocket {
 		stream, gram = filepath.Join(dir, "stream"), filepath.Join(dir, "gram")
@@ -250,6 +251,7 @@ func TestWhatADeadSuccessorSaidLastIsReadBeforeItIsJudged(t *testing.T) {
 }
 
 func TestSuccessorMayHaveOneSocketMoreOrFewer(t *testing.T) {
+	t.Parallel()
 	var kept, extra string
 	r := socketRig(t, func(dir string) map[string][]testSocket {
 		kept, extra = filepath.Join(dir, "kept"), filepath.Join(dir, "extra")
@@ -275,6 +277,7 @@ func TestSuccessorMayHaveOneSocketMoreOrFewer(t *testing.T) {
 }
 
 func TestDeathOnProbationLeavesSocketFilesAlone(t *testing.T) {
+	t.Parallel()
 	var kept, extra string
 	r := socketRig(t, func(dir string) map[string][]testSocket {
 		kept, extra = filepath.Join(dir, "kept"), filepath.Join(dir, "extra")
@@ -297,6 +300,7 @@ func TestDeathOnProbationLeavesSocketFilesAlone(t *testing.T) {
 }
 
 func TestSocketFileLeftByAKillDoesNotKeepTheAgentFromStarting(t *testing.T) {
+	t.Parallel()
 	var stream, gram string
 	r := socketRig(t, func(dir string) map[string][]testSocket {
 		stream, gram = filepath.Join(dir, "stream"), filepath.Join(dir, "gram")

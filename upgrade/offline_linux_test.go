@@ -74,8 +74,8 @@ func TestRollbackWhileNoAgentRunsIsBootedNext(t *testing.T) {
 	}
 }
 
+// It arms the failpoint in this process, so no other test may roll back here.
 func TestRollbackThatWasCutShortIsFinishedByTheNextStart(t *testing.T) {
-	t.Parallel()
 	r := newRigAt110(t)
 	r.stop()
 	r.awaitFree()

@@ -78,6 +78,7 @@ func TestRequestAskedAgainWhileItIsPerformedIsOne(t *testing.T) {
 }
 
 func TestRequestMayBeAskedAgainOnceItHasEnded(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)
 	pin := r.publish(build{Version: "1.1.0", Fault: "exit"})
 	r.ask(pin)

@@ -175,6 +175,7 @@ func (s *supervised) state(want State) {
 }
 
 func TestPID1OfAContainerStaysThroughTwentyUpgrades(t *testing.T) {
+	t.Parallel()
 	s := prepareSupervised(t, 100*time.Millisecond)
 	s.command = func(binary string) *exec.Cmd {
 		return exec.Command("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", binary)
@@ -185,7 +186,7 @@ func TestPID1OfAContainerStaysThroughTwentyUpgrades(t *testing.T) {
 	s.env.Supervise = SuperviseAuto
 	s.start(makeBinary(t, build{Version: "1.0.0"}))
 	first := s.supervisor()
-	l := startLoad(s.rig, 2)
+	l := startLoad(s.rig, 2, pace)
 	for i := 1; i <= 20; i++ {
 		version := fmt.Sprintf("1.%d.0", i)
 		s.upgradeTo(version)
@@ -227,6 +228,7 @@ func statesIn(t *testing.T, proc string) []string {
 }
 
 func TestSignalsThatArriveWhileTheSupervisorChangesItsReleaseAreForwarded(t *testing.T) {
+	t.Parallel()
 	s := startSupervised(t, 100*time.Millisecond)
 	stop, storm := make(chan struct{}), make(chan error, 1)
 	go func() { storm <- s.storm(stop) }()
@@ -384,6 +386,7 @@ func TestStopAtAnyStepOfAnUpgradeEndsTheSupervisedAgentWithCode0(t *testing.T) {
 }
 
 func TestOrphanOfASupervisedAgentIsReaped(t *testing.T) {
+	t.Parallel()
 	s := startSupervised(t, time.Second)
 	orphan := s.orphan()
 	waittest.Until(t, "the orphan is the supervisor's", func() bool { return parentOf(orphan) == s.supervisor() })
@@ -395,6 +398,7 @@ func TestOrphanOfASupervisedAgentIsReaped(t *testing.T) {
 }
 
 func TestReleaseThatCannotSuperviseIsNotExecutedAsTheSupervisor(t *testing.T) {
+	t.Parallel()
 	s := startSupervised(t, 100*time.Millisecond)
 	s.ask(s.publish(build{Version: "1.1.0", Fault: "unsupervised"}))
 	s.ends("1.1.0")
@@ -406,6 +410,7 @@ func TestReleaseThatCannotSuperviseIsNotExecutedAsTheSupervisor(t *testing.T) {
 }
 
 func TestAgentStartedByASupervisedOneIsNotMistakenForIt(t *testing.T) {
+	t.Parallel()
 	r := prepareRig(t, 100*time.Millisecond, nil)
 	r.env.HealthEvery = 400 * time.Millisecond
 	// The test's parent is an ancestor of the agent, but has not started it.

@@ -18,6 +18,7 @@ import (
 )
 
 func TestLockSignedBeforeTheSupervisorStartedNamesNobody(t *testing.T) {
+	t.Parallel()
 	s := prepareSupervised(t, 100*time.Millisecond)
 	if err := os.MkdirAll(s.env.StateDir, 0o700); err != nil {
 		t.Fatal(err)
@@ -58,6 +59,7 @@ func TestLockSignedByThePIDThatTheAgentGetsAgainDoesNotKeepTheSupervisorsOldRele
 }
 
 func TestKeeperWithoutItsSupervisorNeverBecomesAnAgent(t *testing.T) {
+	t.Parallel()
 	s := prepareSupervised(t, 100*time.Millisecond)
 	s.command = func(binary string) *exec.Cmd {
 		return exec.Command("env", keepsVariable+"=4000000", binary) //nolint:gosec // the test's own
@@ -70,6 +72,7 @@ func TestKeeperWithoutItsSupervisorNeverBecomesAnAgent(t *testing.T) {
 }
 
 func TestStoppedKeeperIsEndedByTheKernel(t *testing.T) {
+	t.Parallel()
 	s := prepareSupervised(t, 100*time.Millisecond)
 	s.run(makeBinary(t, build{Version: "1.0.0", Fault: "keeper stops"}))
 	waittest.Next(t, "the stopped process is ended", s.done)

@@ -295,7 +295,11 @@ type load struct {
 	failures []error
 }
 
-func startLoad(r *rig, clients int) *load {
+// pace is what clients wait between two requests while a test is about more
+// than them: with none they would take the processors from the swap itself.
+const pace = 2 * time.Millisecond
+
+func startLoad(r *rig, clients int, pause time.Duration) *load {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &load{stop: cancel}
 	for i := range clients {
@@ -311,6 +315,9 @@ func startLoad(r *rig, clients int) *load {
 					l.failures = append(l.failures, err)
 				}
 				l.mu.Unlock()
+				if pause > 0 {
+					<-time.After(pause)
+				}
 			}
 		})
 	}
@@ -358,7 +365,7 @@ func (l *load) end(tb testing.TB, accepted bool) {
 func TestUpgradeUnderLoadDropsNoRequest(t *testing.T) {
 	r := newRig(t, 200*time.Millisecond, nil)
 	first := r.serves("1.0.0")
-	l := startLoad(r, 8)
+	l := startLoad(r, 8, 0)
 	for _, version := range []string{"1.1.0", "1.2.0"} {
 		r.ask(r.publish(build{Version: version}))
 		s := r.ends(version)
@@ -381,6 +388,7 @@ func TestUpgradeUnderLoadDropsNoRequest(t *testing.T) {
 }
 
 func TestFailedReleaseIsRefusedTheNextTime(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 200*time.Millisecond, nil)
 	pin := r.publish(build{Version: "1.1.0", Fault: "exit"})
 	r.ask(pin)
@@ -392,6 +400,7 @@ func TestFailedReleaseIsRefusedTheNextTime(t *testing.T) {
 }
 
 func TestSecondAgentOnTheStateDirectoryIsRefused(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, time.Second, nil)
 	second := exec.Command(makeBinary(t, build{Version: "1.0.0"}))
 	second.Env = r.cmd.Env
@@ -481,6 +490,7 @@ func (r *rig) upgradeAndKill(version string) {
 }
 
 func TestRestartExecutesCurrentUnderTheSamePID(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)
 	r.upgradeAndKill("1.1.0")
 	r.start(r.cmd.Path)
@@ -490,6 +500,7 @@ func TestRestartExecutesCurrentUnderTheSamePID(t *testing.T) {
 }
 
 func TestInstallingANewerExecutableAdoptsIt(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)
 	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -506,6 +517,7 @@ func TestInstallingANewerExecutableAdoptsIt(t *testing.T) {
 }
 
 func TestAnOlderExecutableGivesWayToCurrent(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)
 	r.upgradeAndKill("1.1.0")
 	// As with a container's image that is older than its volume.
@@ -516,6 +528,7 @@ func TestAnOlderExecutableGivesWayToCurrent(t *testing.T) {
 }
 
 func TestSickReleaseDoesNotCommitHoweverShortTheProbation(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, time.Millisecond, nil)
 	r.ask(r.publish(build{Version: "1.1.0", Fault: "unhealthy"}))
 	if s := r.ends("1.1.0"); s.State != RolledBack || !strings.Contains(s.Reason, "unhealthy") {
@@ -528,6 +541,7 @@ func TestSickReleaseDoesNotCommitHoweverShortTheProbation(t *testing.T) {
 }
 
 func TestSuccessorThatHangsAtTheEndOfItsProbationIsNotCommitted(t *testing.T) {
+	t.Parallel()
 	// Silence is noticed after 3 s, so 100 ms of probation are over first.
 	r := newRig(t, 100*time.Millisecond, nil)
 	r.ask(r.publish(build{Version: "1.1.0", Fault: "stopped-later"}))
@@ -541,6 +555,7 @@ func TestSuccessorThatHangsAtTheEndOfItsProbationIsNotCommitted(t *testing.T) {
 }
 
 func TestReleaseThatWasInstalledByHandNeedsNoUpgrade(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)
 	r.ask(r.publish(build{Version: "1.0.0"}))
 	if s := r.ends("1.0.0"); s.State != Committed || !strings.Contains(s.Reason, "nothing to do") {

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"syscall"
 )
 
@@ -28,10 +29,6 @@ func Copy(path string, payload any) error {
 	if err != nil {
 		return err
 	}
-	exe, err := os.ReadFile(self)
-	if err != nil {
-		return err
-	}
 	tail, err := json.Marshal(payload)
 	if err != nil {
 		return err
@@ -39,14 +36,33 @@ func Copy(path string, payload any) error {
 	if len(tail) > maxPayload {
 		return fmt.Errorf("payload of %d bytes, at most %d", len(tail), maxPayload)
 	}
-	exe = append(append(exe, tail...), mark...)
-	exe = binary.BigEndian.AppendUint32(exe, uint32(len(tail))) //nolint:gosec // bounded above
+	length := uint32(len(tail)) //nolint:gosec // bounded above
+	tail = binary.BigEndian.AppendUint32(append(tail, mark...), length)
+	exe, err := os.Open(self)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = exe.Close() }()
 	// A child that another goroutine forks while the file is open for writing
 	// keeps it open until its exec, and for so long the copy cannot be executed
 	// (golang/go#22315). Nothing forks while the lock is held.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
-	return os.WriteFile(path, exe, 0o700) //nolint:gosec // it is to be executed
+	return write(path, exe, tail)
+}
+
+// write makes an executable of what exe holds and tail. The system copies:
+// what passes through this process costs the race detector time.
+func write(path string, exe *os.File, tail []byte) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o700) //nolint:gosec // it is to be executed
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, exe)
+	if err == nil {
+		_, err = f.Write(tail)
+	}
+	return errors.Join(err, f.Close())
 }
 
 // ErrNoPayload is what Payload returns in an executable that is no copy.
@@ -78,4 +94,15 @@ func Payload(into any) error {
 		return ErrNoPayload
 	}
 	return json.Unmarshal(rest[len(rest)-n:], into)
+}
+
+// ExitAtOnce has the processes that this one starts end as they would without
+// the race detector, which keeps each for another second by default. It
+// changes the environment: call it before the first test.
+func ExitAtOnce() error {
+	const options = "GORACE"
+	if strings.Contains(os.Getenv(options), "atexit_sleep_ms") {
+		return nil
+	}
+	return os.Setenv(options, strings.TrimSpace(os.Getenv(options)+" atexit_sleep_ms=0"))
 }

@@ -33,3 +33,19 @@ func TestEachCopyIsAProgramOfItsOwn(t *testing.T) {
 		}
 	}
 }
+
+func TestOptionsOfTheRaceDetectorAreKept(t *testing.T) {
+	for before, want := range map[string]string{
+		"":                     "atexit_sleep_ms=0",
+		"halt_on_error=1":      "halt_on_error=1 atexit_sleep_ms=0",
+		"atexit_sleep_ms=2000": "atexit_sleep_ms=2000",
+	} {
+		t.Setenv("GORACE", before)
+		if err := ExitAtOnce(); err != nil {
+			t.Fatal(err)
+		}
+		if got := os.Getenv("GORACE"); got != want {
+			t.Errorf("%q became %q, want %q", before, got, want)
+		}
+	}
+}

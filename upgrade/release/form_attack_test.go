@@ -99,6 +99,9 @@ func deltaBetween(tb testing.TB, old, current []byte) []byte {
 // and the release must still be had.
 func TestHostileFormIsRefused(t *testing.T) {
 	size := int64(len(program(1)))
+	repo := newForms(t)
+	repo.publish(0)
+	repo.publish(1)
 	for name, c := range map[string]struct {
 		format string
 		data   []byte
@@ -131,9 +134,8 @@ func TestHostileFormIsRefused(t *testing.T) {
 		"bsdiff delta to a binary that is too short": {FormatBSDiff, deltaBetween(t, program(0), make([]byte, size-1)), "signed are", errEncoding},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newForms(t)
-			f.publish(0)
-			m := f.publish(1)
+			f := repo.host(t)
+			m := f.manifest(version(1))
 			p := &m.Platforms[0]
 			e := f.offer(c.format, c.data)
 			p.Encodings, p.Deltas = nil, []Delta{{Encoding: e, From: sha256Hex(program(0))}}

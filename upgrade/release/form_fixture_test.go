@@ -25,6 +25,15 @@ func newForms(tb testing.TB) *forms {
 	return &forms{fixture: f, src: &recordingSource{Source: f.source()}, dst: filepath.Join(tb.TempDir(), "agent")}
 }
 
+// host is another host of the same repository, for a subtest.
+func (f *forms) host(tb testing.TB) *forms {
+	tb.Helper()
+	other := newForms(tb)
+	other.dir = f.dir
+	other.src = &recordingSource{Source: other.source()}
+	return other
+}
+
 func (f *forms) repository() *Repository {
 	f.tb.Helper()
 	r, err := NewRepository(RepositoryConfig{Dir: f.dir, Key: fixtureKey(f.tb, 1), Validity: fixtureValidity, Now: f.now, Differs: []Differ{bsdiff.Differ{}}})

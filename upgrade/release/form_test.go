@@ -15,6 +15,10 @@ import (
 )
 
 func TestTheFormOfTheFewestBytesIsTaken(t *testing.T) {
+	repo := newForms(t)
+	repo.publish(0)
+	repo.publish(1)
+	m := repo.publish(2)
 	for name, c := range map[string]struct {
 		running int // release that is here; -1 for none
 		limit   int64
@@ -30,10 +34,7 @@ func TestTheFormOfTheFewestBytesIsTaken(t *testing.T) {
 		"a release that has no delta here": {running: 5, want: "zstd"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newForms(t)
-			f.publish(0)
-			f.publish(1)
-			m := f.publish(2)
+			f := repo.host(t)
 			var opts FetchOptions
 			if c.running >= 0 {
 				opts.Old = f.old(c.running)
@@ -65,6 +66,9 @@ func TestTheFormOfTheFewestBytesIsTaken(t *testing.T) {
 
 // Whatever is wrong with a smaller form, the next one leads to the release.
 func TestUselessFormGivesWayToTheNext(t *testing.T) {
+	repo := newForms(t)
+	repo.publish(1)
+	m := repo.publish(2)
 	for name, c := range map[string]struct {
 		harm func(f *forms, m *Manifest, opts *FetchOptions)
 		want string // form that is taken in the end
@@ -101,8 +105,9 @@ func TestUselessFormGivesWayToTheNext(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newForms(t)
-			f.publish(1)
-			m := f.publish(2)
+			if err := os.CopyFS(f.dir, os.DirFS(repo.dir)); err != nil {
+				t.Fatal(err)
+			}
 			opts := FetchOptions{Old: f.old(1)}
 			c.harm(f, m, &opts)
 			got, err := f.client(0).Fetch(t.Context(), m, f.dst, opts)
