@@ -28,9 +28,15 @@ it is on this machine, or the location begins with oci+http://. With
 withdrawn, is signed as by cosign sign; the password of the key is read from
 COSIGN_PASSWORD. That wants --trust or --trust-roots: what the release keys have
 not signed, cosign's key does not sign either. With one of them, a directory that
-is not signed is refused in any case.`,
+is not signed is refused in any case.
+
+With --repair all that is there is read back, and sent again where it is damaged
+(release verify finds it). Registries that never replace a blob keep the damage:
+the error says which files to remove from the registry's storage, and the next
+push sends them. The blobs of a layout are read and mended without --repair.`,
 		Example: `  agentd release push --repo repo oci://registry.example.com/agentd
-  agentd release push --repo repo --trust keys/release.pub --cosign-key cosign.key oci-layout:/srv/agentd`,
+  agentd release push --repo repo --trust keys/release.pub --cosign-key cosign.key oci-layout:/srv/agentd
+  agentd release push --repo repo --repair oci://registry.example.com/agentd`,
 		Args: takes("LOCATION"),
 	}
 	output := formatFlag(cmd)
@@ -67,6 +73,7 @@ is not signed is refused in any case.`,
 	cmd.Flags().StringVar(&cfg.Dir, "repo", "", "`directory` of the repository")
 	cmd.Flags().StringVar(&cosignKey, "cosign-key", "", "private key `file` of cosign, encrypted or not; signs each release")
 	cmd.Flags().StringVar(&cfg.Name, "name", programName, "`name` of the program whose repository it must be, with --trust")
+	cmd.Flags().BoolVar(&cfg.Repair, "repair", false, "read back all that is there, and send again what is damaged")
 	trust.add(cmd)
 	require(cmd, "repo", "repo")
 	return cmd
@@ -80,7 +87,7 @@ func printPushed(w io.Writer, pushed *oci.Pushed) error {
 	if err := printTable(w, rows); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "index %d is in %s; sent %d blobs of %d bytes\n", pushed.Sequence, pushed.Target, pushed.Sent, pushed.SentBytes)
+	_, err := fmt.Fprintf(w, "index %d is in %s; sent %d blobs of %d bytes, %d of them in place of damaged ones\n", pushed.Sequence, pushed.Target, pushed.Sent, pushed.SentBytes, pushed.Repaired)
 	return err
 }
 

@@ -144,13 +144,15 @@ func decode(raw []byte, v any) error {
 		return fmt.Errorf("OCI manifest has %d bytes, at most %d are read", len(raw), maxManifest)
 	}
 	if err := strictjson.Check(raw, manifestDepth); err != nil {
-		return fmt.Errorf("OCI manifest: %w", err)
+		return fmt.Errorf("%w: %w", errMalformed, err)
 	}
 	if err := json.Unmarshal(raw, v); err != nil {
-		return fmt.Errorf("OCI manifest: %w", err)
+		return fmt.Errorf("%w: %w", errMalformed, err)
 	}
 	return nil
 }
+
+var errMalformed = errors.New("OCI manifest")
 
 func checkDescriptor(d ocispec.Descriptor, limit int64) error {
 	if !validDigest(string(d.Digest)) {
