@@ -11,6 +11,8 @@ import (
 	"io/fs"
 	"strings"
 	"time"
+
+	"github.com/perennial-go/perennial/internal/boundedio"
 )
 
 // Verification is what a check of a whole repository found.
@@ -103,7 +105,7 @@ func (v *inspection) unread(release, path string, err error, mend string) {
 
 // spoilt reports whether err tells of the file, and not of the way to it.
 func spoilt(err error) bool {
-	for _, cause := range []error{fs.ErrNotExist, ErrUntrusted, ErrDigest, errTooLarge, io.ErrUnexpectedEOF} {
+	for _, cause := range []error{fs.ErrNotExist, ErrUntrusted, ErrDigest, boundedio.ErrTooLarge, io.ErrUnexpectedEOF} {
 		if errors.Is(err, cause) {
 			return true
 		}
