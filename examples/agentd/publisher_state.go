@@ -16,8 +16,8 @@ import (
 func publisherState(repo, name string) (string, error) {
 	base := os.Getenv("XDG_STATE_HOME")
 	if base == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
+		home, _ := os.UserHomeDir()
+		if home == "" {
 			return "", nil
 		}
 		base = filepath.Join(home, ".local", "state")

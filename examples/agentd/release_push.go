@@ -9,14 +9,7 @@ import (
 	"github.com/perennial-go/perennial/upgrade/release/oci"
 )
 
-func newReleasePushCommand() *cobra.Command {
-	var cfg oci.PushConfig
-	var cosignKey string
-	var trust trustFlags
-	cmd := &cobra.Command{
-		Use:   "push LOCATION",
-		Short: "Copy a repository directory into an OCI registry or layout",
-		Long: `push copies the repository directory to oci://host/repository, or to the OCI
+const pushHelp = `push copies the repository directory to oci://host/repository, or to the OCI
 image layout oci-layout:DIR, from where agents take releases by the same name
 (run --repo). Blobs that are there are not sent again, so that an interrupted
 push is continued by the next. The tag that agents follow moves last. Each
@@ -33,7 +26,16 @@ is not signed is refused in any case.
 With --repair all that is there is read back, and sent again where it is damaged
 (release verify finds it). Registries that never replace a blob keep the damage:
 the error says which files to remove from the registry's storage, and the next
-push sends them. The blobs of a layout are read and mended without --repair.`,
+push sends them. The blobs of a layout are read and mended without --repair.`
+
+func newReleasePushCommand() *cobra.Command {
+	var cfg oci.PushConfig
+	var cosignKey string
+	var trust trustFlags
+	cmd := &cobra.Command{
+		Use:   "push LOCATION",
+		Short: "Copy a repository directory into an OCI registry or layout",
+		Long: pushHelp,
 		Example: `  agentd release push --repo repo oci://registry.example.com/agentd
   agentd release push --repo repo --trust keys/release.pub --cosign-key cosign.key oci-layout:/srv/agentd
   agentd release push --repo repo --repair oci://registry.example.com/agentd`,

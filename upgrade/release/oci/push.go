@@ -246,22 +246,20 @@ func (p *push) sendImage(ctx context.Context, e release.IndexEntry, img image) e
 
 // tag writes an image index. A tag that is there is not moved.
 func (p *push) tag(ctx context.Context, tag string, doc document) error {
-	if tag != "" {
-		there, err := p.target.manifest(ctx, tag)
-		if err == nil && digestOf(there) != string(doc.desc.Digest) {
-			if damaged, err := p.rewrite(ctx, doc, tag, there); damaged || err != nil {
-				return err
-			}
-			return fmt.Errorf("the tag %s is there as %s, the release is %s, and a version never changes: choose a new version, or remove the tag if it is none of this repository's", tag, digestOf(there), doc.desc.Digest)
-		}
-		if err == nil {
-			return nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+	if tag == "" {
+		return p.write(ctx, doc, tag)
 	}
-	return p.write(ctx, doc, tag)
+	there, err := p.target.manifest(ctx, tag)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return p.write(ctx, doc, tag)
+	case err != nil || digestOf(there) == string(doc.desc.Digest):
+		return err
+	}
+	if damaged, err := p.rewrite(ctx, doc, tag, there); damaged || err != nil {
+		return err
+	}
+	return fmt.Errorf("the tag %s is there as %s, the release is %s, and a version never changes: choose a new version, or remove the tag if it is none of this repository's", tag, digestOf(there), doc.desc.Digest)
 }
 
 // sendRoot sends the files and moves the tag.
