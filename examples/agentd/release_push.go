@@ -35,7 +35,7 @@ func newReleasePushCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "push LOCATION",
 		Short: "Copy a repository directory into an OCI registry or layout",
-		Long: pushHelp,
+		Long:  pushHelp,
 		Example: `  agentd release push --repo repo oci://registry.example.com/agentd
   agentd release push --repo repo --trust keys/release.pub --cosign-key cosign.key oci-layout:/srv/agentd
   agentd release push --repo repo --repair oci://registry.example.com/agentd`,
