@@ -171,15 +171,12 @@ func (u *Upgrader) compatible(m *release.Manifest) (p release.Platform, rule str
 func (u *Upgrader) obtain(ctx context.Context, m *release.Manifest, ref Ref, size int64, raw, signature []byte) (Slot, error) {
 	slot, err := u.slots.open(slotName(ref))
 	switch {
-	case err == nil && slot.Manifest == ref.Manifest && slot.verify() == nil:
-		if err := slot.letIn(u.journal.last); err != nil {
-			return Slot{}, err
-		}
-		return slot, u.move(Staged, func(a *Attempt) { a.To = ref })
 	case err == nil && slot.verify() == nil:
-		// The executable is that of another manifest, or was installed by hand.
-		if slot, err = u.slots.relabel(slot, ref, raw, signature); err != nil {
-			return Slot{}, err
+		if slot.Manifest != ref.Manifest {
+			// The executable is that of another manifest, or was installed by hand.
+			if slot, err = u.slots.relabel(slot, ref, raw, signature); err != nil {
+				return Slot{}, err
+			}
 		}
 		if err := slot.letIn(u.journal.last); err != nil {
 			return Slot{}, err

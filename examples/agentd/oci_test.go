@@ -61,6 +61,28 @@ func TestAgentThatDemandsCosignRefusesWhatIsNotSigned(t *testing.T) {
 	}
 }
 
+func TestDamageInALayoutIsFoundByVerifyAndMendedByPush(t *testing.T) {
+	s := newSite(t)
+	s.release("1.0.0")
+	layout := "oci-layout:" + filepath.Join(s.dir, "layout")
+	agentd(t, "release", "push", "--repo", s.repo, layout).ok(t)
+	blobs, err := filepath.Glob(filepath.Join(s.repo, "blobs", "sha256", "*"))
+	if err != nil || len(blobs) == 0 {
+		t.Fatalf("%v, %v", blobs, err)
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, "layout", "blobs", "sha256", filepath.Base(blobs[0])), []byte("rotten"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	verify := []string{"release", "verify", "--repo", layout, "--trust", s.trust}
+	agentd(t, verify...).fails(t, 1, "found 1")
+	r := agentd(t, "release", "push", "--repo", s.repo, "--repair", layout, "-o", "json").ok(t)
+	var pushed oci.Pushed
+	if err := json.Unmarshal([]byte(r.stdout), &pushed); err != nil || pushed.Repaired != 1 {
+		t.Errorf("pushed %+v, %v", pushed, err)
+	}
+	agentd(t, verify...).ok(t)
+}
+
 func TestPushAndCosignFlagsThatMakeNoSenseAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	_, public := cosignKeys(t)

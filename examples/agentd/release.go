@@ -29,6 +29,7 @@ func newReleaseCommand() *cobra.Command {
 // publisher opens a repository for writing.
 type publisher struct {
 	key, dir, name, extend string
+	acceptOlder            bool
 
 	roots    rootFlags
 	password passwordFlag
@@ -40,6 +41,7 @@ func (p *publisher) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&p.dir, "repo", "", "`directory` of the repository")
 	cmd.Flags().StringVar(&p.name, "name", programName, "`name` of the program; agents ask for it")
 	cmd.Flags().StringVar(&p.extend, "extend", "", "public key `file` of other keys whose index may be extended, for a change of keys")
+	cmd.Flags().BoolVar(&p.acceptOlder, "accept-older-index", false, "go on from the index that is there, also if it is older than the one that was signed last from here")
 	p.roots.add(cmd)
 	p.password.add(cmd)
 	require(cmd, "key", "keys/release.key")
@@ -69,7 +71,14 @@ func (p *publisher) open() (*release.Repository, error) {
 	if err != nil {
 		return nil, err
 	}
-	return release.NewRepository(release.RepositoryConfig{Dir: p.dir, Key: key, Trust: trust, PlainOnly: p.plain, Differs: []release.Differ{bsdiff.Differ{}}})
+	state, err := p.remember()
+	if err != nil {
+		return nil, err
+	}
+	return release.NewRepository(release.RepositoryConfig{
+		Dir: p.dir, Key: key, Trust: trust, PlainOnly: p.plain, Differs: []release.Differ{bsdiff.Differ{}},
+		StateDir: state, AcceptOlder: p.acceptOlder,
+	})
 }
 
 // programName is what agentd's releases are signed for.

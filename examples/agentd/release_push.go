@@ -9,14 +9,7 @@ import (
 	"github.com/perennial-go/perennial/upgrade/release/oci"
 )
 
-func newReleasePushCommand() *cobra.Command {
-	var cfg oci.PushConfig
-	var cosignKey string
-	var trust trustFlags
-	cmd := &cobra.Command{
-		Use:   "push LOCATION",
-		Short: "Copy a repository directory into an OCI registry or layout",
-		Long: `push copies the repository directory to oci://host/repository, or to the OCI
+const pushHelp = `push copies the repository directory to oci://host/repository, or to the OCI
 image layout oci-layout:DIR, from where agents take releases by the same name
 (run --repo). Blobs that are there are not sent again, so that an interrupted
 push is continued by the next. The tag that agents follow moves last. Each
@@ -28,9 +21,24 @@ it is on this machine, or the location begins with oci+http://. With
 withdrawn, is signed as by cosign sign; the password of the key is read from
 COSIGN_PASSWORD. That wants --trust or --trust-roots: what the release keys have
 not signed, cosign's key does not sign either. With one of them, a directory that
-is not signed is refused in any case.`,
+is not signed is refused in any case.
+
+With --repair all that is there is read back, and sent again where it is damaged
+(release verify finds it). Registries that never replace a blob keep the damage:
+the error says which files to remove from the registry's storage, and the next
+push sends them. The blobs of a layout are read and mended without --repair.`
+
+func newReleasePushCommand() *cobra.Command {
+	var cfg oci.PushConfig
+	var cosignKey string
+	var trust trustFlags
+	cmd := &cobra.Command{
+		Use:   "push LOCATION",
+		Short: "Copy a repository directory into an OCI registry or layout",
+		Long:  pushHelp,
 		Example: `  agentd release push --repo repo oci://registry.example.com/agentd
-  agentd release push --repo repo --trust keys/release.pub --cosign-key cosign.key oci-layout:/srv/agentd`,
+  agentd release push --repo repo --trust keys/release.pub --cosign-key cosign.key oci-layout:/srv/agentd
+  agentd release push --repo repo --repair oci://registry.example.com/agentd`,
 		Args: takes("LOCATION"),
 	}
 	output := formatFlag(cmd)
@@ -67,6 +75,7 @@ is not signed is refused in any case.`,
 	cmd.Flags().StringVar(&cfg.Dir, "repo", "", "`directory` of the repository")
 	cmd.Flags().StringVar(&cosignKey, "cosign-key", "", "private key `file` of cosign, encrypted or not; signs each release")
 	cmd.Flags().StringVar(&cfg.Name, "name", programName, "`name` of the program whose repository it must be, with --trust")
+	cmd.Flags().BoolVar(&cfg.Repair, "repair", false, "read back all that is there, and send again what is damaged")
 	trust.add(cmd)
 	require(cmd, "repo", "repo")
 	return cmd
@@ -80,7 +89,7 @@ func printPushed(w io.Writer, pushed *oci.Pushed) error {
 	if err := printTable(w, rows); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "index %d is in %s; sent %d blobs of %d bytes\n", pushed.Sequence, pushed.Target, pushed.Sent, pushed.SentBytes)
+	_, err := fmt.Fprintf(w, "index %d is in %s; sent %d blobs of %d bytes, %d of them in place of damaged ones\n", pushed.Sequence, pushed.Target, pushed.Sent, pushed.SentBytes, pushed.Repaired)
 	return err
 }
 

@@ -4,7 +4,10 @@
 // every program that links it a tenth of a millisecond at its start.
 package ident
 
-import "strings"
+import (
+	"io/fs"
+	"strings"
+)
 
 // MaxLength bounds a name, in bytes.
 const MaxLength = 128
@@ -27,6 +30,12 @@ func Valid(s, extra string) bool {
 // hexadecimal digits. Digests become file names, so nothing else may pass.
 func SHA256(s string) bool {
 	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
+}
+
+// Path reports whether s is a slash-separated path below a root that means the
+// same in a file system, in a URL and on Windows, and does not leave the root.
+func Path(s string) bool {
+	return fs.ValidPath(s) && s != "." && !strings.ContainsAny(s, "\\\x00:?#%")
 }
 
 func alphanumeric(c byte) bool {

@@ -32,3 +32,17 @@ func TestOnlyALowerCaseSHA256IsOne(t *testing.T) {
 		t.Errorf("%q was refused", good)
 	}
 }
+
+// A path that means something else in a URL or on Windows leaves the root there.
+func TestPathStaysBelowItsRootEverywhere(t *testing.T) {
+	for _, good := range []string{"index.json", "blobs/sha256/0", "a/..b"} {
+		if !Path(good) {
+			t.Errorf("%q is refused", good)
+		}
+	}
+	for _, bad := range []string{"", ".", "..", "../a", "/a", "a/", "a//b", "a/../b", `a\b`, "a\x00", "c:a", "a?b", "a#b", "a%2e"} {
+		if Path(bad) {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+}

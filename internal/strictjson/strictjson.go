@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/perennial-go/perennial/internal/boundedio"
 )
 
 // Check returns nil if data is one JSON object, nested at most depth levels,
@@ -19,7 +21,7 @@ func Check(data []byte, depth int) error {
 	dec.UseNumber()
 	first, err := dec.Token()
 	if err != nil {
-		return fmt.Errorf("not valid JSON: %w", noEOF(err))
+		return fmt.Errorf("not valid JSON: %w", boundedio.NoEOF(err))
 	}
 	if first != json.Delim('{') {
 		return errors.New("not a JSON object")
@@ -49,7 +51,7 @@ func (c checker) container(object bool, level int) error {
 	for key := object; ; key = object && !key {
 		token, err := c.dec.Token()
 		if err != nil {
-			return fmt.Errorf("not valid JSON: %w", noEOF(err))
+			return fmt.Errorf("not valid JSON: %w", boundedio.NoEOF(err))
 		}
 		delim, isDelim := token.(json.Delim)
 		switch {
@@ -71,10 +73,3 @@ func (c checker) container(object bool, level int) error {
 
 // Fold gives names that encoding/json takes for the same the same form.
 func Fold(name string) string { return strings.ToLower(strings.ToUpper(name)) }
-
-func noEOF(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}

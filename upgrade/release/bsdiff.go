@@ -11,6 +11,7 @@ import (
 
 	"github.com/minio/selfupdate"
 
+	"github.com/perennial-go/perennial/internal/boundedio"
 	"github.com/perennial-go/perennial/internal/ctxio"
 )
 
@@ -56,7 +57,7 @@ func applyBSDiff(old io.Reader, w io.Writer, patch io.Reader) (err error) {
 func checkBSDiff(patch io.ReaderAt, size, want int64) error {
 	var header [bsdiffHeader]byte
 	if _, err := patch.ReadAt(header[:], 0); err != nil {
-		return fmt.Errorf("%w: bsdiff header: %w", errEncoding, noEOF(err))
+		return fmt.Errorf("%w: bsdiff header: %w", errEncoding, boundedio.NoEOF(err))
 	}
 	control, diff, made := signMagnitude(header[8:]), signMagnitude(header[16:]), signMagnitude(header[24:])
 	if string(header[:8]) != bsdiffMagic {
@@ -76,7 +77,7 @@ func checkSteps(control io.Reader, want int64) error {
 	for idle := int64(0); made < want; {
 		var step [24]byte
 		if _, err := io.ReadFull(control, step[:]); err != nil {
-			return fmt.Errorf("%w: bsdiff steps end after %d of %d bytes: %w", errEncoding, made, want, noEOF(err))
+			return fmt.Errorf("%w: bsdiff steps end after %d of %d bytes: %w", errEncoding, made, want, boundedio.NoEOF(err))
 		}
 		add, insert := signMagnitude(step[:]), signMagnitude(step[8:])
 		if add < 0 || insert < 0 || add > want-made || insert > want-made-add {

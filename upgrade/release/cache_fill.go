@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 
+	"github.com/perennial-go/perennial/internal/boundedio"
 	"github.com/perennial-go/perennial/internal/disk"
 )
 
@@ -92,7 +93,7 @@ type filler struct {
 // own copy beside it.
 func (f *filler) checkSpace() {
 	if f.total > f.cache.cfg.MaxBytes {
-		f.stopKeeping(fmt.Errorf("%w: it has %d bytes, the whole cache may have %d", errTooLarge, f.total, f.cache.cfg.MaxBytes))
+		f.stopKeeping(fmt.Errorf("%w: it has %d bytes, the whole cache may have %d", boundedio.ErrTooLarge, f.total, f.cache.cfg.MaxBytes))
 	} else if err := disk.Check(f.cache.cfg.Dir, 2*f.total); err != nil {
 		f.stopKeeping(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/internal/backoff"
+	"github.com/perennial-go/perennial/internal/boundedio"
 	"github.com/perennial-go/perennial/internal/ctxio"
 	"github.com/perennial-go/perennial/internal/failpoint"
 	"github.com/perennial-go/perennial/internal/filelock"
@@ -153,14 +154,14 @@ func (p *part) takeUp(ctx context.Context) (err error) {
 	}
 	p.size, err = io.Copy(p.sum, ctxio.Reader(ctx, io.LimitReader(p.lock, p.cache.cfg.MaxBytes+1)))
 	if err == nil && p.size > p.cache.cfg.MaxBytes {
-		err = errors.Join(p.w.Truncate(0), fmt.Errorf("%w: the entry has more than the %d bytes of the cache", errTooLarge, p.cache.cfg.MaxBytes))
+		err = errors.Join(p.w.Truncate(0), fmt.Errorf("%w: the entry has more than the %d bytes of the cache", boundedio.ErrTooLarge, p.cache.cfg.MaxBytes))
 	}
 	return err
 }
 
 func (p *part) write(data []byte) error {
 	if p.size+int64(len(data)) > p.cache.cfg.MaxBytes {
-		return fmt.Errorf("%w: the entry has more than the %d bytes of the cache", errTooLarge, p.cache.cfg.MaxBytes)
+		return fmt.Errorf("%w: the entry has more than the %d bytes of the cache", boundedio.ErrTooLarge, p.cache.cfg.MaxBytes)
 	}
 	if err := failpoint.Hit("cache.part"); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/internal/backoff"
+	"github.com/perennial-go/perennial/internal/boundedio"
 )
 
 // ClientConfig configures a Client. Source, Trust and Name are required.
@@ -232,7 +233,7 @@ func (c *Client) manifest(ctx context.Context, src Source, pin Pin) (m *Manifest
 // listed fetches and verifies the manifest of an entry of the signed index.
 func (c *Client) listed(ctx context.Context, src Source, keys signers, e IndexEntry) (m *Manifest, raw, signature []byte, err error) {
 	raw, err = readSmall(ctx, src, manifestPath(e.Manifest), e.Size)
-	if errors.Is(err, errTooLarge) {
+	if errors.Is(err, boundedio.ErrTooLarge) {
 		return nil, nil, nil, fmt.Errorf("%w: the manifest of %s in %s is not the one in the signed index: %w", ErrDigest, e.Version, src, err)
 	}
 	if err != nil {
@@ -310,7 +311,7 @@ func readSignature(ctx context.Context, src Source, path string) ([]byte, error)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: it is not signed (%w): publish it with release build and the release key", ErrUntrusted, err)
 	}
-	if errors.Is(err, errTooLarge) {
+	if errors.Is(err, boundedio.ErrTooLarge) {
 		return nil, fmt.Errorf("%w: what lies there is no signature: %w: publish the file again", ErrUntrusted, err)
 	}
 	return signature, err

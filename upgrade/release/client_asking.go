@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/perennial-go/perennial/internal/boundedio"
 )
 
 // keeper is a source that keeps documents which have been verified, such as
@@ -66,7 +68,7 @@ func mayResume(src Source) bool {
 }
 
 func outdated(err error) bool {
-	for _, cause := range []error{ErrUntrusted, ErrExpired, ErrReplay, ErrNotFound, ErrDigest, errTooLarge} {
+	for _, cause := range []error{ErrUntrusted, ErrExpired, ErrReplay, ErrNotFound, ErrDigest, boundedio.ErrTooLarge} {
 		if errors.Is(err, cause) {
 			return true
 		}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/perennial-go/perennial/internal/boundedio"
 )
 
 func TestRepositoryOverHTTPInstalls(t *testing.T) {
@@ -55,7 +57,7 @@ func TestEndlessIndexOverHTTPIsCut(t *testing.T) {
 			}
 		}
 	}), HTTPConfig{})
-	if _, err := f.clientOf(src).Index(t.Context()); !errors.Is(err, errTooLarge) {
+	if _, err := f.clientOf(src).Index(t.Context()); !errors.Is(err, boundedio.ErrTooLarge) {
 		t.Errorf("error %v, want one about the size", err)
 	}
 	if sent.Load() > 4*MaxIndexSize {

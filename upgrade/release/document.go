@@ -5,9 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 
 	"github.com/perennial-go/perennial/internal/ident"
 	"github.com/perennial-go/perennial/internal/strictjson"
@@ -64,13 +62,6 @@ func decodeDocument(what string, data []byte, limit int, v any) error {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
-}
-
-func noEOF(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
 }
 
 // encodeDocument is the one way in which documents are written: the same

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/perennial-go/perennial/internal/boundedio"
 	"github.com/perennial-go/perennial/internal/ctxio"
 	"github.com/perennial-go/perennial/internal/disk"
 )
@@ -128,7 +129,7 @@ func (d *download) receive(ctx context.Context) (err error) {
 			d.progress(d.done, size)
 		}
 		if err != nil && d.done < size {
-			return fmt.Errorf("%s from %s ended after %d of %d bytes: %w", d.what, d.source, d.done, size, noEOF(err))
+			return fmt.Errorf("%s from %s ended after %d of %d bytes: %w", d.what, d.source, d.done, size, boundedio.NoEOF(err))
 		}
 	}
 	return nil

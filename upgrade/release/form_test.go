@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -194,7 +195,7 @@ func TestPublishingAgainMendsSmallerForms(t *testing.T) {
 	}
 }
 
-func TestDeltasComeFromTheLastReleasesBelowThatAreOffered(t *testing.T) {
+func TestDeltasComeFromTheLastReleasesBelow(t *testing.T) {
 	f := newForms(t)
 	f.publish(0)
 	f.publish(1)
@@ -204,12 +205,8 @@ func TestDeltasComeFromTheLastReleasesBelowThatAreOffered(t *testing.T) {
 	}
 	f.publish(5)
 	m := f.publish(4)
-	froms := map[string]bool{}
-	for _, d := range m.Platforms[0].Deltas {
-		froms[d.From] = true
-	}
-	if len(froms) != 2 || !froms[sha256Hex(program(0))] || !froms[sha256Hex(program(1))] {
-		t.Errorf("deltas %+v, want those from 1.0.0 and 1.1.0", m.Platforms[0].Deltas)
+	if got := froms(m); !slices.Equal(got, []int{0, 1, 2}) {
+		t.Errorf("deltas from releases %v, want the two below that are offered and the withdrawn one", got)
 	}
 }
 

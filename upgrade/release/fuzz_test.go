@@ -107,6 +107,24 @@ func FuzzTrustState(f *testing.F) {
 	})
 }
 
+func FuzzPublished(f *testing.F) {
+	f.Add([]byte(`{"schema":1,"name":"agentd","sequence":1,"index":"` + goodDigest + `"}`))
+	f.Add([]byte(`{"schema":1}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, err := parsePublished(data)
+		if err != nil {
+			return
+		}
+		raw, err := encodeDocument(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := parsePublished(raw); err != nil || again != p {
+			t.Errorf("written as %s, read as %+v (%v)", raw, again, err)
+		}
+	})
+}
+
 func FuzzVersion(f *testing.F) {
 	for _, s := range []string{"1.2.0", "v1", "latest", "1.2.0-rc.1+b", "1.2.0@sha256:" + goodDigest} {
 		f.Add(s)

@@ -11,6 +11,7 @@ import (
 	"aead.dev/minisign"
 
 	"github.com/perennial-go/perennial/internal/backoff"
+	"github.com/perennial-go/perennial/internal/boundedio"
 )
 
 // signers decide whose signature counts: a Trust of one or more keys, or the
@@ -199,7 +200,7 @@ func readKeyringSignatures(ctx context.Context, src Source, trust Trust, documen
 	for _, root := range trust.Roots {
 		for _, path := range []string{keyringSignaturePath(digest, KeyID(root)), keyringCopyPath(KeyID(root))} {
 			signature, err := readSmall(ctx, src, path, maxKeyringSignature)
-			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errTooLarge) {
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, boundedio.ErrTooLarge) {
 				continue
 			}
 			if errors.Is(err, ErrNotCached) {

@@ -34,6 +34,17 @@ type RepositoryConfig struct {
 	// Validity is how long hosts take an index for current after it was
 	// signed; default 90 days. Publish, Yank and Refresh start it anew.
 	Validity time.Duration
+	// StateDir is a directory outside of Dir, this publisher's and this
+	// repository's own, in which it remembers the newest index that it has
+	// signed; it is made with mode 0700. What would extend an older index, or
+	// begin anew, is then refused with ErrReplay: an older one was signed as
+	// well, and whoever can write to Dir could put it back. Several publishers
+	// remember each for itself. Empty remembers nothing.
+	StateDir string
+	// AcceptOlder takes the index as it stands in Dir, also where StateDir
+	// remembers a newer one. The next sequence follows what is remembered, so
+	// that hosts which have seen that accept it.
+	AcceptOlder bool
 	// Now is the clock; default time.Now.
 	Now func() time.Time
 	// PlainOnly leaves out the smaller forms of binaries, zstd and deltas:
@@ -77,7 +88,8 @@ type Release struct {
 	// manifest, and now if there is none or the tree had changes.
 	Created time.Time
 	// DeltaFrom is from how many releases there are to be deltas, at most 16:
-	// the highest versions below this one that are not withdrawn, as far as
+	// the highest versions below this one that are not withdrawn, and as many
+	// withdrawn ones at most that are newer than the last of those, as far as
 	// their binaries are in the repository and deltas are smaller than the
 	// whole compressed. Making one takes both binaries in memory and as much
 	// as its Differ says.
@@ -255,7 +267,8 @@ func (r *Repository) load(ctx context.Context, name string) (*Index, *Keyring, e
 	}
 	raw, _, err := readIndex(ctx, src, func(message, signature []byte) error { return r.mayExtend(keyring, message, signature) })
 	if errors.Is(err, ErrNotFound) {
-		return &Index{Schema: Schema, Name: name}, keyring, nil
+		x := &Index{Schema: Schema, Name: name}
+		return x, keyring, r.checkRemembered(name, x, nil)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("the index that is there is not extended: %w", err)
@@ -267,7 +280,7 @@ func (r *Repository) load(ctx context.Context, name string) (*Index, *Keyring, e
 	if x.Name != name {
 		return nil, nil, fmt.Errorf("%w: %s is the repository of %s, the release is of %s: give each program a directory of its own, or, if %s is meant, its name (--name)", ErrUntrusted, r.cfg.Dir, x.Name, name, x.Name)
 	}
-	return x, keyring, nil
+	return x, keyring, r.checkRemembered(name, x, raw)
 }
 
 // commit signs and writes the next state of the index. The rename of
@@ -275,6 +288,9 @@ func (r *Repository) load(ctx context.Context, name string) (*Index, *Keyring, e
 // the digest, before that. The copy beside the index, which people and other
 // tools look for, follows.
 func (r *Repository) commit(x *Index) error {
+	if err := r.follow(x); err != nil {
+		return err
+	}
 	if x.Sequence >= maxSequence {
 		return fmt.Errorf("sequence %d cannot grow any more: begin a new repository under a new key", x.Sequence)
 	}
@@ -313,7 +329,7 @@ func (r *Repository) commit(x *Index) error {
 	if err := r.write(indexPath+signatureSuffix, signature); err != nil {
 		return err
 	}
-	return r.prune("indexes", digest+signatureSuffix)
+	return errors.Join(r.remember(x, raw), r.prune("indexes", digest+signatureSuffix))
 }
 
 // write replaces one file of the repository, readable for web servers.

@@ -51,7 +51,7 @@ func (r *Repository) encode(ctx context.Context, x *Index, rel Release, m *Manif
 		if err := e.compress(ctx); err != nil {
 			return fmt.Errorf("%s: zstd: %w", e.platform, writeError(err))
 		}
-		olders, err := r.olders(x, rel, *e.platform)
+		olders, err := r.olders(ctx, x, rel, e)
 		if err != nil {
 			return err
 		}
@@ -75,36 +75,76 @@ func (r *Repository) encoder(p *Platform, progress func(string)) *encoder {
 	}
 }
 
-// olders lists the binaries of the last rel.DeltaFrom releases below rel that
-// are offered, the newest first. One that is not there any more is passed
-// over.
-func (r *Repository) olders(x *Index, rel Release, p Platform) ([]older, error) {
+// bases lists what rel gets deltas from, the newest first: the last n releases
+// below it that are offered, and at most as many withdrawn ones that are newer
+// than the oldest of those. The hosts that run a withdrawn release are the ones
+// that are to leave it.
+func (x *Index) bases(rel Release) ([]IndexEntry, error) {
 	version, err := ParseVersion(rel.Version)
 	if err != nil {
 		return nil, err
 	}
 	var below []IndexEntry
-	for _, e := range x.Releases {
-		if v, err := ParseVersion(e.Version); err == nil && e.Yanked == "" && v.LessThan(version) {
+	offered, withdrawn := 0, 0
+	for _, e := range slices.Backward(x.Releases) { // an index is ordered by version
+		if v, err := ParseVersion(e.Version); err != nil || !v.LessThan(version) {
+			continue
+		}
+		count := &offered
+		if e.Yanked != "" {
+			count = &withdrawn
+		}
+		if offered == rel.DeltaFrom {
+			break
+		}
+		if *count < rel.DeltaFrom {
+			*count++
 			below = append(below, e)
 		}
 	}
-	slices.Reverse(below) // an index is ordered by version
+	return below, nil
+}
+
+// olders lists the binaries of the bases. One that is not there any more is
+// passed over, and so is a withdrawn release that is damaged: it could not be
+// published again.
+func (r *Repository) olders(ctx context.Context, x *Index, rel Release, e *encoder) ([]older, error) {
+	bases, err := x.bases(rel)
+	if err != nil {
+		return nil, err
+	}
 	var found []older
-	for _, e := range below[:min(len(below), rel.DeltaFrom)] {
-		m, err := r.known(e)
+	for _, base := range bases {
+		m, err := r.known(base)
+		if err != nil && base.Yanked != "" {
+			e.tell("no delta from %s, which was withdrawn: its manifest is missing or damaged", base.Version)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
-		o, err := m.Platform(p.OS, p.Arch)
-		if err != nil || o.SHA256 == p.SHA256 || slices.ContainsFunc(found, func(f older) bool { return f.sha256 == o.SHA256 }) {
+		o, err := m.Platform(e.platform.OS, e.platform.Arch)
+		if err != nil || o.SHA256 == e.platform.SHA256 || slices.ContainsFunc(found, func(f older) bool { return f.sha256 == o.SHA256 }) {
 			continue
 		}
-		path := filepath.Join(r.cfg.Dir, filepath.FromSlash(blobPath(o.SHA256)))
+		path := r.file(blobPath(o.SHA256))
 		if _, err := os.Stat(path); err != nil {
 			continue
 		}
-		found = append(found, older{version: e.Version, sha256: o.SHA256, path: path})
+		if base.Yanked != "" {
+			whole, err := form{from: o.SHA256, old: path}.openOld(ctx)
+			if errors.Is(err, ErrDigest) {
+				e.tell("no delta from %s, which was withdrawn: %v", base.Version, err)
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			if err := whole.Close(); err != nil {
+				return nil, err
+			}
+		}
+		found = append(found, older{version: base.Version, sha256: o.SHA256, path: path})
 	}
 	return found, nil
 }

@@ -62,6 +62,8 @@ type fixture struct {
 	dir   string
 	state string // the host's trust.json
 	clock time.Time
+
+	published string // the publisher's StateDir
 }
 
 func newFixture(tb testing.TB) *fixture {
@@ -73,7 +75,7 @@ func (f *fixture) now() time.Time { return f.clock }
 
 func (f *fixture) repository(seed byte) *Repository {
 	f.tb.Helper()
-	r, err := NewRepository(RepositoryConfig{Dir: f.dir, Key: fixtureKey(f.tb, seed), Validity: fixtureValidity, Now: f.now, PlainOnly: true})
+	r, err := NewRepository(RepositoryConfig{Dir: f.dir, Key: fixtureKey(f.tb, seed), Validity: fixtureValidity, Now: f.now, PlainOnly: true, StateDir: f.published})
 	if err != nil {
 		f.tb.Fatal(err)
 	}

@@ -22,6 +22,7 @@ const (
 	envPublishDir       = "UPGRADE_TEST_PUBLISH_DIR"
 	envPublishVersions  = "UPGRADE_TEST_PUBLISH_VERSIONS"
 	envPublishFailpoint = "UPGRADE_TEST_PUBLISH_FAILPOINT"
+	envPublishState     = "UPGRADE_TEST_PUBLISH_STATE"
 )
 
 // TestPublisherProcess is no test but the main function of the publishers
@@ -35,7 +36,7 @@ func TestPublisherProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := newFixture(t)
-	f.dir = dir
+	f.dir, f.published = dir, os.Getenv(envPublishState)
 	f.publish(strings.Split(os.Getenv(envPublishVersions), ",")...)
 }
 

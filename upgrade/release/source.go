@@ -1,14 +1,15 @@
 package release
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/url"
 	"strings"
+
+	"github.com/perennial-go/perennial/internal/boundedio"
+	"github.com/perennial-go/perennial/internal/ident"
 )
 
 // Paths in a repository. Everything else is named by its digest.
@@ -95,36 +96,21 @@ func OpenSource(cfg SourceConfig) (Source, error) {
 
 // checkPath guards against a path that leaves the repository.
 func checkPath(path string) error {
-	if !fs.ValidPath(path) || path == "." || strings.ContainsAny(path, "\\\x00:?#%") {
+	if !ident.Path(path) {
 		return fmt.Errorf("%.200q is no path inside a repository", path)
 	}
 	return nil
 }
 
-var errTooLarge = errors.New("file too large")
-
-// readSmall reads a whole file of at most limit bytes. One byte more is
-// asked for, so that endless data is noticed without being kept.
-func readSmall(ctx context.Context, src Source, path string, limit int64) (data []byte, err error) {
+// readSmall reads a whole file of at most limit bytes.
+func readSmall(ctx context.Context, src Source, path string, limit int64) ([]byte, error) {
 	body, total, err := src.Open(ctx, path, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, body.Close()) }()
-	if total > limit {
-		return nil, fmt.Errorf("%w: %s has %d bytes, at most %d are read", errTooLarge, path, total, limit)
-	}
-	var buf bytes.Buffer
-	buf.Grow(int(max(total, 0)) + bytes.MinRead) // at most limit and a bit
-	if _, err := buf.ReadFrom(io.LimitReader(body, limit+1)); err != nil {
+	data, err := boundedio.ReadAll(body, total, limit)
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	data = buf.Bytes()
-	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("%w: %s has more than %d bytes", errTooLarge, path, limit)
-	}
-	if total >= 0 && int64(len(data)) != total {
-		return nil, fmt.Errorf("%s ended after %d of %d bytes: %w", path, len(data), total, io.ErrUnexpectedEOF)
 	}
 	return data, nil
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/internal/backoff"
+	"github.com/perennial-go/perennial/internal/boundedio"
 )
 
 // minProgress is what a connection must have delivered for the count of
@@ -194,7 +195,7 @@ func skip(w *watchdog, body io.Reader, n int64) error {
 		got, err := w.read(body, buf[:min(n, int64(len(buf)))])
 		n -= int64(got)
 		if n > 0 && err != nil {
-			return noEOF(err)
+			return boundedio.NoEOF(err)
 		}
 	}
 	return nil

@@ -11,6 +11,8 @@ import (
 	"io/fs"
 	"strings"
 	"time"
+
+	"github.com/perennial-go/perennial/internal/boundedio"
 )
 
 // Verification is what a check of a whole repository found.
@@ -42,13 +44,14 @@ type Damage struct {
 
 // Ways to mend.
 const (
+	mendPushed   = "; in a registry or layout, push the directory again (release push --repair)"
 	mendIndex    = "restore index.json and index.json.minisig from a backup or a mirror; if the last change is lost with that, publish it again"
 	mendKeyring  = "have the roots sign a keyring (keys sign) and install it (keys install)"
 	mendExpiry   = "sign the index anew (release refresh)"
 	mendCopy     = "sign the index anew (release refresh), which writes it again; hosts use the copy under indexes/"
-	mendManifest = "publish the same files and the same SOURCE_DATE_EPOCH again (release build), which writes it anew if nothing else changed; else restore it from a backup or a mirror, or yank the release"
-	mendSigned   = "publish the same release again (release build), which signs it anew"
-	mendBlob     = "publish the same release again (release build), which writes it anew, or restore it from a backup or a mirror"
+	mendManifest = "publish the same files and the same SOURCE_DATE_EPOCH again (release build), which writes it anew if nothing else changed; else restore it from a backup or a mirror, or yank the release" + mendPushed
+	mendSigned   = "publish the same release again (release build), which signs it anew" + mendPushed
+	mendBlob     = "publish the same release again (release build), which writes it anew, or restore it from a backup or a mirror" + mendPushed
 	mendForeign  = "yank the release: what was signed is of something else, and hosts refuse it"
 	mendSource   = "find out why the repository does not answer, and verify again"
 )
@@ -102,7 +105,7 @@ func (v *inspection) unread(release, path string, err error, mend string) {
 
 // spoilt reports whether err tells of the file, and not of the way to it.
 func spoilt(err error) bool {
-	for _, cause := range []error{fs.ErrNotExist, ErrUntrusted, ErrDigest, errTooLarge, io.ErrUnexpectedEOF} {
+	for _, cause := range []error{fs.ErrNotExist, ErrUntrusted, ErrDigest, boundedio.ErrTooLarge, io.ErrUnexpectedEOF} {
 		if errors.Is(err, cause) {
 			return true
 		}

@@ -16,6 +16,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/perennial-go/perennial/internal/boundedio"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 
@@ -54,11 +55,11 @@ func TestWhatAHostileRegistryAnswersIsRefused(t *testing.T) {
 		{"endless file", func(rest string) bool {
 			return strings.HasPrefix(rest, "blobs/") && rest != binary && !strings.HasSuffix(rest, strings.TrimPrefix(pin.Digest, digestPrefix))
 		}, func(w http.ResponseWriter, _ string) { endless(t, w) }, nil, "more than"},
-		{"endless manifest", byTag, func(w http.ResponseWriter, _ string) { endless(t, w) }, errTooLarge, "more than 4194304"},
+		{"endless manifest", byTag, func(w http.ResponseWriter, _ string) { endless(t, w) }, boundedio.ErrTooLarge, "more than 4194304"},
 		{"oversized manifest", byTag, func(w http.ResponseWriter, _ string) {
 			w.Header().Set("Content-Length", strconv.Itoa(maxManifest+1))
 			_, _ = w.Write(bytes.Repeat([]byte(" "), maxManifest+1))
-		}, errTooLarge, "at most 4194304"},
+		}, boundedio.ErrTooLarge, "at most 4194304"},
 		{"deeply nested manifest", byTag, func(w http.ResponseWriter, _ string) {
 			_, _ = io.WriteString(w, `{"a":`+strings.Repeat("[", 1000)+strings.Repeat("]", 1000)+"}")
 		}, nil, "nested deeper"},

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/perennial-go/perennial/internal/boundedio"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 
@@ -61,7 +62,7 @@ func TestLayoutOfAnEarlierVersionIsRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		data, err := readBounded(body, total, maxFile)
+		data, err := boundedio.ReadAll(body, total, maxFile)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/perennial-go/perennial/internal/boundedio"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 
@@ -62,7 +63,7 @@ func (l *layout) manifest(ctx context.Context, reference string) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	raw, err := readBounded(body, total, maxManifest)
+	raw, err := boundedio.ReadAll(body, total, maxManifest)
 	if err != nil {
 		return nil, fmt.Errorf("%s in %s: %w", digest, l, err)
 	}
@@ -91,7 +92,7 @@ func (l *layout) index(ctx context.Context) (*ocispec.Index, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, err := readBounded(body, total, maxManifest)
+	raw, err := boundedio.ReadAll(body, total, maxManifest)
 	if err != nil {
 		return nil, fmt.Errorf("%s of %s: %w", ocispec.ImageIndexFile, l, err)
 	}

@@ -34,8 +34,12 @@ func places() []place {
 // address. more is appended to its configuration.
 func startRegistry(t *testing.T, more string) string {
 	t.Helper()
+	return startRegistryIn(t, t.TempDir(), more)
+}
+
+func startRegistryIn(t *testing.T, dir, more string) string {
+	t.Helper()
 	program := peertest.Find(t, "registry", "v3.1.2")
-	dir := t.TempDir()
 	config := filepath.Join(dir, "config.yml")
 	text := fmt.Sprintf("version: 0.1\nstorage: {filesystem: {rootdirectory: %q}}\nhttp:\n  addr: 127.0.0.1:0\n", filepath.Join(dir, "data"))
 	if err := os.WriteFile(config, []byte(text+more), 0o600); err != nil {

@@ -32,6 +32,16 @@ type PushConfig struct {
 	Trust release.Trust
 	// Name is the program whose repository it must be; required with Trust.
 	Name string
+	// Repair reads back everything that is there and sends anew what is
+	// damaged; it costs the download of the whole repository. Without it a
+	// registry is asked for digests only, which damage does not change, while
+	// the blobs of a layout are read in any case. Where the index that is there
+	// cannot be read for damage, it does not keep an older one away.
+	//
+	// A registry that never replaces what it has under a digest keeps the
+	// damage: the push then sends the other releases, moves no tag and ends
+	// with an error that wraps release.ErrDigest and names each piece.
+	Repair bool
 	// Progress is told of each piece before and after it is sent, from the
 	// goroutine that called Push; it may be nil.
 	Progress func(Progress)
@@ -57,6 +67,8 @@ type Pushed struct {
 	// Sent and SentBytes count the blobs that were not there yet.
 	Sent      int   `json:"sent"`
 	SentBytes int64 `json:"sent_bytes"`
+	// Repaired counts those of them that were there and damaged.
+	Repaired int `json:"repaired,omitempty"`
 }
 
 // PushedRelease is one release in the registry.
@@ -75,6 +87,7 @@ type PushedRelease struct {
 // target is a backend that can be written to.
 type target interface {
 	backend
+	// hasBlob may go by the digest's name alone where reading costs a transfer.
 	hasBlob(ctx context.Context, d ocispec.Descriptor) (bool, error)
 	putBlob(ctx context.Context, d ocispec.Descriptor, open func() (io.ReadCloser, error)) error
 	// putManifest writes a manifest, after what it leads to; tag may be empty.
@@ -103,7 +116,8 @@ func Push(ctx context.Context, cfg PushConfig) (*Pushed, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s cannot be written", src)
 	}
-	p := &push{cfg: cfg, src: src, dir: dir, target: t, done: map[string]bool{}, result: Pushed{Target: src.String(), Releases: []PushedRelease{}}}
+	_, local := t.(*layout)
+	p := &push{cfg: cfg, reads: cfg.Repair || local, src: src, dir: dir, target: t, done: map[string]bool{}, result: Pushed{Target: src.String(), Releases: []PushedRelease{}}}
 	if p.client, err = p.newClient(); err != nil {
 		return nil, err
 	}
@@ -115,6 +129,7 @@ func Push(ctx context.Context, cfg PushConfig) (*Pushed, error) {
 
 type push struct {
 	cfg    PushConfig
+	reads  bool // blobs that are there, to see whether they are damaged
 	src    *Source
 	dir    *release.Dir
 	client *release.Client // verifies the directory; may be nil
@@ -125,6 +140,7 @@ type push struct {
 	images []image
 
 	done     map[string]bool // digests of blobs that are there
+	damaged  []error         // what sending anew has not mended
 	progress Progress
 	result   Pushed
 }
@@ -159,6 +175,9 @@ func (p *push) run(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := errors.Join(p.damaged...); err != nil {
+		return err
+	}
 	if err := failpoint.Hit("push.images"); err != nil {
 		return err
 	}
@@ -173,7 +192,7 @@ func (p *push) checkSequence(ctx context.Context) error {
 		return nil
 	}
 	if err != nil {
-		return err
+		return p.unlessRepaired(err)
 	}
 	d, ok := now.files[indexPath]
 	if !ok {
@@ -181,7 +200,7 @@ func (p *push) checkSequence(ctx context.Context) error {
 	}
 	raw, err := small(ctx, p.target, d, maxFile)
 	if err != nil {
-		return err
+		return p.unlessRepaired(err)
 	}
 	there, err := release.ParseIndex(raw)
 	if err != nil {
@@ -199,12 +218,12 @@ func (p *push) checkSequence(ctx context.Context) error {
 // sendImage sends a release: blobs, platforms, index with its tag, signature.
 func (p *push) sendImage(ctx context.Context, e release.IndexEntry, img image) error {
 	for _, d := range img.blobs {
-		if err := p.send(ctx, d, e.Version, p.fromDirectory(ctx, d)); err != nil {
+		if err := p.keepDamage(p.send(ctx, d, e.Version, p.fromDirectory(ctx, d))); err != nil {
 			return err
 		}
 	}
 	for _, doc := range img.platforms {
-		if err := p.target.putManifest(ctx, doc.desc, doc.raw, ""); err != nil {
+		if err := p.keepDamage(p.write(ctx, doc, "")); err != nil {
 			return fmt.Errorf("%s: %w", e.Version, err)
 		}
 	}
@@ -212,7 +231,7 @@ func (p *push) sendImage(ctx context.Context, e release.IndexEntry, img image) e
 	if !strings.Contains(e.Version, "+") {
 		r.Tag = e.Version
 	}
-	if err := p.tag(ctx, r.Tag, img.index); err != nil {
+	if err := p.keepDamage(p.tag(ctx, r.Tag, img.index)); err != nil {
 		return fmt.Errorf("%s: %w", e.Version, err)
 	}
 	if p.cfg.Key != nil && e.Yanked == "" {
@@ -227,19 +246,20 @@ func (p *push) sendImage(ctx context.Context, e release.IndexEntry, img image) e
 
 // tag writes an image index. A tag that is there is not moved.
 func (p *push) tag(ctx context.Context, tag string, doc document) error {
-	if tag != "" {
-		there, err := p.target.manifest(ctx, tag)
-		if err == nil && digestOf(there) != string(doc.desc.Digest) {
-			return fmt.Errorf("the tag %s is there as %s, the release is %s, and a version never changes: choose a new version, or remove the tag if it is none of this repository's", tag, digestOf(there), doc.desc.Digest)
-		}
-		if err == nil {
-			return nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+	if tag == "" {
+		return p.write(ctx, doc, tag)
 	}
-	return p.target.putManifest(ctx, doc.desc, doc.raw, tag)
+	there, err := p.target.manifest(ctx, tag)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return p.write(ctx, doc, tag)
+	case err != nil || digestOf(there) == string(doc.desc.Digest):
+		return err
+	}
+	if damaged, err := p.rewrite(ctx, doc, tag, there); damaged || err != nil {
+		return err
+	}
+	return fmt.Errorf("the tag %s is there as %s, the release is %s, and a version never changes: choose a new version, or remove the tag if it is none of this repository's", tag, digestOf(there), doc.desc.Digest)
 }
 
 // sendRoot sends the files and moves the tag.
@@ -264,7 +284,7 @@ func (p *push) sendRoot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := p.target.putManifest(ctx, doc.desc, doc.raw, ""); err != nil {
+	if err := p.write(ctx, doc, ""); err != nil {
 		return err
 	}
 	root := ocispec.Index{
@@ -285,7 +305,7 @@ func (p *push) sendRoot(ctx context.Context) error {
 	if err := failpoint.Hit("push.tag"); err != nil {
 		return err
 	}
-	if err := p.target.putManifest(ctx, doc.desc, doc.raw, Tag); err != nil {
+	if err := p.write(ctx, doc, Tag); err != nil {
 		return err
 	}
 	p.result.Sequence = p.index.Sequence
@@ -299,8 +319,14 @@ func (p *push) send(ctx context.Context, d ocispec.Descriptor, piece string, ope
 	}
 	p.report(piece)
 	has, err := p.target.hasBlob(ctx, d)
-	if err == nil && !has {
-		if err = p.target.putBlob(ctx, d, open); err == nil {
+	damaged := false
+	if err == nil && has && p.reads {
+		var good bool
+		good, err = intact(ctx, p.target, d)
+		damaged = !good
+	}
+	if err == nil && (!has || damaged) {
+		if err = p.put(ctx, d, open, damaged); err == nil {
 			p.result.Sent++
 			p.result.SentBytes += d.Size
 		}

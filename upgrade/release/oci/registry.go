@@ -16,6 +16,7 @@ import (
 	"oras.land/oras-go/v2/registry"
 	"oras.land/oras-go/v2/registry/remote"
 
+	"github.com/perennial-go/perennial/internal/boundedio"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 
@@ -76,7 +77,7 @@ func (r *remoteRegistry) document(ctx context.Context, u *url.URL, header http.H
 	if err != nil {
 		return nil, err
 	}
-	raw, err := readBounded(body, total, maxManifest)
+	raw, err := boundedio.ReadAll(body, total, maxManifest)
 	if err != nil {
 		return nil, fmt.Errorf("GET %s: %w", u.Redacted(), err)
 	}

@@ -1,18 +1,17 @@
 package oci
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/perennial-go/perennial/internal/boundedio"
 	"github.com/perennial-go/perennial/internal/strictjson"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
@@ -144,13 +143,15 @@ func decode(raw []byte, v any) error {
 		return fmt.Errorf("OCI manifest has %d bytes, at most %d are read", len(raw), maxManifest)
 	}
 	if err := strictjson.Check(raw, manifestDepth); err != nil {
-		return fmt.Errorf("OCI manifest: %w", err)
+		return fmt.Errorf("%w: %w", errMalformed, err)
 	}
 	if err := json.Unmarshal(raw, v); err != nil {
-		return fmt.Errorf("OCI manifest: %w", err)
+		return fmt.Errorf("%w: %w", errMalformed, err)
 	}
 	return nil
 }
+
+var errMalformed = errors.New("OCI manifest")
 
 func checkDescriptor(d ocispec.Descriptor, limit int64) error {
 	if !validDigest(string(d.Digest)) {
@@ -187,7 +188,7 @@ func small(ctx context.Context, b backend, d ocispec.Descriptor, limit int64) ([
 	if err != nil {
 		return nil, err
 	}
-	raw, err := readBounded(body, total, d.Size)
+	raw, err := boundedio.ReadAll(body, total, d.Size)
 	if err != nil {
 		return nil, fmt.Errorf("%s in %s: %w", d.Digest, b, err)
 	}
@@ -199,23 +200,4 @@ func matches(raw []byte, d ocispec.Descriptor, b backend) error {
 		return fmt.Errorf("%w: %s was asked for %s of %d bytes and answered %s of %d bytes: the registry is damaged or altered", release.ErrDigest, b, d.Digest, d.Size, got, len(raw))
 	}
 	return nil
-}
-
-var errTooLarge = errors.New("too large")
-
-// readBounded reads body and closes it. One byte more than limit is asked
-// for, so that endless data is noticed without being kept.
-func readBounded(body io.ReadCloser, total, limit int64) (raw []byte, err error) {
-	defer func() { err = errors.Join(err, body.Close()) }()
-	if total > limit {
-		return nil, fmt.Errorf("%w: it has %d bytes, at most %d are read", errTooLarge, total, limit)
-	}
-	var buf bytes.Buffer
-	if _, err := io.Copy(&buf, io.LimitReader(body, limit+1)); err != nil {
-		return nil, err
-	}
-	if int64(buf.Len()) > limit {
-		return nil, fmt.Errorf("%w: it has more than %d bytes", errTooLarge, limit)
-	}
-	return buf.Bytes(), nil
 }

@@ -162,7 +162,7 @@ func (s *Source) snapshot(ctx context.Context) (*snapshot, error) {
 // checkPath refuses what cannot be a file of a repository, in a request and
 // in the title of a layer.
 func checkPath(path string) error {
-	if !fs.ValidPath(path) || path == "." || len(path) > maxTitle || strings.ContainsAny(path, "\\\x00:?#%") {
+	if len(path) > maxTitle || !ident.Path(path) {
 		return fmt.Errorf("%.200q is no path inside a repository", path)
 	}
 	return nil

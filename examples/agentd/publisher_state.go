@@ -1,0 +1,59 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// publisherState returns the directory in which this user's publishing commands
+// remember what they have signed last in a repository, by the repository's path
+// and the program's name. It is empty where nothing can be kept, as in a build
+// container without a home: remembering is a safeguard that stops nobody.
+func publisherState(repo, name string) (string, error) {
+	base := os.Getenv("XDG_STATE_HOME")
+	if base == "" {
+		home, _ := os.UserHomeDir()
+		if home == "" {
+			return "", nil
+		}
+		base = filepath.Join(home, ".local", "state")
+	}
+	if !filepath.IsAbs(base) {
+		return "", usagef("XDG_STATE_HOME: want an absolute path, found %q", base)
+	}
+	abs, err := filepath.Abs(repo)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256([]byte(abs + "\x00" + name))
+	return filepath.Join(base, "agentd", "publisher", hex.EncodeToString(sum[:8])), nil
+}
+
+// writable makes dir and tries it.
+func writable(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, ".tmp-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// remember sets where p remembers, and says on standard error if it cannot.
+func (p *publisher) remember() (dir string, err error) {
+	dir, err = publisherState(p.dir, p.name)
+	if err != nil || dir == "" {
+		return "", err
+	}
+	if err := writable(dir); err != nil {
+		_, _ = fmt.Fprintf(os.Stderr, "agentd does not remember what it signs, since it cannot write to %s: %v\n", dir, err)
+		return "", nil
+	}
+	return dir, nil
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// publishing is a repository with two releases, of which the state before the
+// second was kept by somebody who can write there.
+type publishing struct {
+	t                *testing.T
+	repo, key, trust string
+	home, older      string
+}
+
+func newPublishing(t *testing.T) *publishing {
+	t.Helper()
+	dir := t.TempDir()
+	p := &publishing{
+		t: t, repo: filepath.Join(dir, "repo"), key: filepath.Join(dir, "keys", "release.key"), trust: filepath.Join(dir, "keys", "release.pub"),
+		home: filepath.Join(dir, "home"), older: filepath.Join(dir, "older"),
+	}
+	agentd(t, "keys", "generate", "--out", filepath.Join(dir, "keys")).ok(t)
+	p.build("1.0.0").ok(t)
+	if err := os.CopyFS(p.older, os.DirFS(p.repo)); err != nil {
+		t.Fatal(err)
+	}
+	p.publish("yank", "--reason", "it crashes", "1.0.0").ok(t)
+	return p
+}
+
+// setBack puts the older state into the place of the newer.
+func (p *publishing) setBack() {
+	p.t.Helper()
+	if err := os.RemoveAll(p.repo); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := os.CopyFS(p.repo, os.DirFS(p.older)); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *publishing) publish(verb string, more ...string) result {
+	p.t.Helper()
+	args := append([]string{"release", verb, "--key", p.key, "--repo", p.repo}, more...)
+	return command(p.t, []string{"XDG_STATE_HOME=", "HOME=" + p.home}, args...)
+}
+
+func (p *publishing) build(version string, more ...string) result {
+	p.t.Helper()
+	return p.publish("build", append(more, "--plain", "--version", version, binary(p.t, version))...)
+}
+
+func TestPublisherRefusesARepositoryThatWasSetBackAndIsToldHowToGoOn(t *testing.T) {
+	p := newPublishing(t)
+	p.setBack()
+	p.build("1.1.0").fails(t, 1, "index 2", "found index 1", "--accept-older-index")
+	p.publish("refresh").fails(t, 1, "--accept-older-index")
+	p.publish("refresh", "--accept-older-index").ok(t)
+	list := agentd(t, "release", "list", "--repo", p.repo, "--trust", p.trust).ok(t)
+	if !strings.Contains(list.stdout, "index 3 ") {
+		t.Errorf("hosts have seen index 2, the next must be 3:\n%s", list.stdout)
+	}
+	p.build("1.1.0").ok(t)
+	if err := os.RemoveAll(p.repo); err != nil {
+		t.Fatal(err)
+	}
+	p.build("1.2.0").fails(t, 1, "index 4", "found none")
+}
+
+// A build container has no state, and perhaps no home.
+func TestPublisherWithoutAStateDirectoryIsNotHindered(t *testing.T) {
+	p := newPublishing(t)
+	p.setBack()
+	for name, home := range map[string]string{"empty": t.TempDir(), "none": "", "not writable": "/dev/null"} {
+		p.home = home
+		r := p.publish("refresh").ok(t)
+		if told := strings.Contains(r.stderr, "does not remember"); told != (name == "not writable") {
+			t.Errorf("%s: told %v\n%s", name, told, r.stderr)
+		}
+	}
+	p.home = ""
+	command(t, []string{"XDG_STATE_HOME=state"}, "release", "refresh", "--key", p.key, "--repo", p.repo).fails(t, 2, "XDG_STATE_HOME", "absolute")
+}
