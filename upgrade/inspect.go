@@ -34,6 +34,9 @@ type Report struct {
 	// Retained are the releases that a rollback can go to, the one that ran
 	// last first.
 	Retained []Ref `json:"retained,omitempty"`
+	// Withdrawn are those of the slots' releases that this host knows to be
+	// withdrawn.
+	Withdrawn []Withdrawn `json:"withdrawn,omitempty"`
 	// Request waits to be taken up; see Ask.
 	Request *Request `json:"request,omitempty"`
 	// ColdStarts is set while the boot guard counts.
@@ -52,6 +55,7 @@ const (
 	DocumentQuarantine Document = "quarantine"
 	DocumentHold       Document = "hold"
 	DocumentRequest    Document = "request"
+	DocumentWithdrawn  Document = "withdrawn"
 )
 
 // ColdStarts is how often a release was started without becoming healthy.
@@ -96,6 +100,11 @@ func Inspect(stateDir string) (Report, error) {
 	r.unreadable(DocumentRequest, err)
 	if r.Retained, err = s.returnable(cur.Ref); err != nil {
 		return Report{}, err
+	}
+	known, err := readWithdrawn(stateDir)
+	r.unreadable(DocumentWithdrawn, err)
+	for _, slot := range r.Slots {
+		r.Withdrawn = append(r.Withdrawn, present(known, slot.Ref)...)
 	}
 	if b := readBoots(stateDir); b.Starts > 0 {
 		r.ColdStarts = &ColdStarts{b.Slot, b.Starts, b.Since}

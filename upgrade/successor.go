@@ -165,7 +165,7 @@ func (u *Upgrader) probation(ctx context.Context) error {
 			}
 		case m := <-p.in:
 			if m.frame.Kind == kindCommit && m.err == nil {
-				u.queue(m.frame.Next)
+				u.queue(m.frame.Next, m.frame.NextHere)
 				return u.takeOver("")
 			}
 			if err = p.take(m); err == nil && m.frame.Kind == kindAsk {

@@ -51,8 +51,9 @@ type ClientConfig struct {
 type Client struct {
 	cfg ClientConfig
 
-	mu    sync.Mutex
-	state trustState // what this client has accepted, also without a file
+	mu       sync.Mutex
+	state    trustState // what this client has accepted, also without a file
+	accepted *Index
 
 	parsed parsedIndex
 }
@@ -165,7 +166,23 @@ func (c *Client) remember(x *Index, digest string, keys signers, signature []byt
 		}
 	}
 	c.state = next
+	kept := *x
+	kept.Releases = slices.Clone(x.Releases) // x goes to a caller
+	c.accepted = &kept
 	return nil
+}
+
+// Accepted returns the index that this client has accepted last, nil before
+// the first. It asks nobody, and the index may have expired since.
+func (c *Client) Accepted() *Index {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.accepted == nil {
+		return nil
+	}
+	x := *c.accepted
+	x.Releases = slices.Clone(x.Releases)
+	return &x
 }
 
 // saved is what this host has accepted so far; c.mu must be held. The file may
