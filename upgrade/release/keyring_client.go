@@ -76,7 +76,7 @@ func (c *Client) keyring(ctx context.Context, src Source) (*Keyring, error) {
 	if now := saved.now(c.cfg.Now()); !now.Before(inForce.Expires) {
 		return nil, fmt.Errorf("%w: keyring %d of %s expired at %s, it is %s: let the roots sign a new one, or use a current mirror", ErrExpired, inForce.Sequence, inForce.Name, stamp(inForce.Expires), stamp(now))
 	}
-	return inForce.withRevoked(saved.Revoked), nil
+	return inForce.withRevoked(saved), nil
 }
 
 // keep hands the keyring over to a source that keeps documents, its signatures
@@ -106,7 +106,7 @@ func (c *Client) acceptKeyring(saved trustState, inForce *Keyring, found *signed
 			return nil, fmt.Errorf("%w: found keyring %d of %s, this host has accepted %d: the repository is out of date or a mirror replays an old state; use a current one", ErrReplay, k.Sequence, k.Name, inForce.Sequence)
 		case k.Sequence == inForce.Sequence && !same:
 			return nil, fmt.Errorf("%w: two different keyrings of %s are signed with sequence %d: let the roots sign one more", ErrReplay, k.Name, k.Sequence)
-		case same:
+		case same && !saved.learnsFrom(k):
 			c.state = saved
 			return inForce, nil
 		}

@@ -34,6 +34,8 @@ type trustState struct {
 	// Revoked holds the ids of all keys that a keyring accepted on this host
 	// has ever revoked.
 	Revoked []string `json:"revoked,omitempty"`
+	// RevokedKeys holds those of them that were told, as minisign public keys.
+	RevokedKeys []string `json:"revoked_keys,omitempty"`
 	// Marks says which key has signed the indexes of the highest sequences.
 	Marks []mark `json:"marks,omitempty"`
 
