@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/internal/filelock"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // Report is what a state directory holds, for people and scripts.
@@ -56,6 +57,7 @@ const (
 	DocumentHold       Document = "hold"
 	DocumentRequest    Document = "request"
 	DocumentWithdrawn  Document = "withdrawn"
+	DocumentTrust      Document = "trust"
 )
 
 // ColdStarts is how often a release was started without becoming healthy.
@@ -87,8 +89,17 @@ func Inspect(stateDir string) (Report, error) {
 	}
 	slices.SortFunc(r.Slots, func(a, b Slot) int { return a.Created.Compare(b.Created) })
 	r.Provenance = map[string]Provenance{}
+	revoked, err := release.ReadRevoked(filepath.Join(stateDir, trustFile))
+	r.unreadable(DocumentTrust, err)
 	for _, slot := range r.Slots {
-		r.Provenance[slot.Name()] = slot.provenance()
+		p := slot.provenance()
+		for _, key := range revoked {
+			if p.SignedBy != nil && p.SignedBy.Key == key.ID {
+				key.Reason = phrase(key.Reason)
+				p.Revoked = &key
+			}
+		}
+		r.Provenance[slot.Name()] = p
 	}
 	r.Journal, err = readJournal(filepath.Join(stateDir, journalFile))
 	r.unreadable(DocumentJournal, err)

@@ -26,6 +26,7 @@ func (t *trial) commit(ctx context.Context) error {
 	if err := failpoint.Hit("committing"); err != nil {
 		return t.undoCommit(ctx, failure{class: BadEnvironment, reason: err.Error()})
 	}
+	t.slot.Rollback = t.journal.last.comeback()
 	if err := t.slots.prove(t.slot, time.Now()); err != nil {
 		return t.undoCommit(ctx, failure{class: BadEnvironment, reason: err.Error()})
 	}

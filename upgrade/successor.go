@@ -280,9 +280,11 @@ func (u *Upgrader) commitAlone(ctx context.Context) error {
 			return err
 		}
 	}
+	u.running.Rollback = u.journal.last.comeback()
 	if err := u.slots.prove(u.running, time.Now()); err != nil {
 		return err
 	}
+	u.origin.forget()
 	return u.takeOver("the incumbent ended during probation, the successor finished it alone")
 }
 

@@ -167,7 +167,7 @@ func (u *Upgrader) openState() error {
 		Source:    u.cfg.Source,
 		Trust:     u.cfg.Trust,
 		Name:      u.cfg.Name,
-		StateFile: filepath.Join(dir, "trust.json"),
+		StateFile: filepath.Join(dir, trustFile),
 
 		MemoryLimit: u.cfg.MemoryLimit,
 		Logger:      u.cfg.Logger,

@@ -158,7 +158,7 @@ func TestFailedReleaseGivesWayToAWithdrawnOne(t *testing.T) {
 	_ = os.Remove(r.env.Address)
 	r.run(installed)
 	r.serves("1.1.0")
-	if s := r.tells("loses records"); s.By != ByBootGuard || s.To.Version != "1.3.0" {
+	if s := r.tells("loses records"); s.By != ByBootGuard || s.To.Version != "1.3.0" || s.Provenance.Rollback == nil || s.Provenance.Rollback.By != ByBootGuard || s.Provenance.Rollback.From != "1.3.0" {
 		t.Errorf("%+v", s.Attempt)
 	}
 }

@@ -7,6 +7,24 @@ import (
 	"aead.dev/minisign"
 )
 
+// ReadRevoked returns the keys that the host of a state file (trust.json) has
+// ever heard to be revoked, none where there is no file. When and why is known
+// of those that the keyring in force tells. It is for tools that show it:
+// nothing is verified again.
+func ReadRevoked(stateFile string) ([]RevokedKey, error) {
+	s, err := readTrustState(stateFile)
+	if err != nil {
+		return nil, err
+	}
+	k := new(Keyring)
+	if s.Keyring != nil {
+		if k, err = ParseKeyring(s.Keyring.Document); err != nil {
+			return nil, err
+		}
+	}
+	return k.withRevoked(s).Revoked, nil
+}
+
 // public is the key that was revoked; the zero key where only its id is known.
 func (r RevokedKey) public() (minisign.PublicKey, error) {
 	if r.Key == "" {
