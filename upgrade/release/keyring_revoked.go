@@ -34,10 +34,10 @@ func (r RevokedKey) public() (minisign.PublicKey, error) {
 }
 
 // refusal says why a signature by the key does not count.
-func (r *RevokedKey) refusal() error { return r.refusalAs(r.ID) }
+func (r RevokedKey) refusal() error { return r.refusalAs(r.ID) }
 
 // refusalAs is refusal for a signature under another id.
-func (r *RevokedKey) refusalAs(id string) error {
+func (r RevokedKey) refusalAs(id string) error {
 	when, why := "", ""
 	if id != r.ID {
 		id += ", the key " + r.ID + " under another id"

@@ -107,7 +107,7 @@ func (l *looker) queues(tb testing.TB, lock string) {
 		fds := fmt.Sprintf("/proc/%d/fd", l.Process.Pid)
 		entries, err := os.ReadDir(fds)
 		if err != nil || len(entries) == 0 {
-			return nil // it has ended
+			return nil //nolint:nilerr // it has ended
 		}
 		for _, e := range entries {
 			if to, err := os.Readlink(filepath.Join(fds, e.Name())); err == nil && to == lock {
