@@ -272,6 +272,7 @@ func (a *Agent) Plugins() *plugin.Manager { return a.plugins }
 // package upgrade from within the program, as an order in etcd does from
 // outside; see upgrade.Upgrader.Request. It returns at once; Upgrades tells
 // what becomes of it, by r.ID. One that no agent could perform is an error.
+// Set r.Remote where the program only passes on what somebody else asks for.
 //
 // The newest request wins. An order of the registry that waits for its turn is
 // replaced in this process, and taken up again by the next one.

@@ -51,6 +51,8 @@ type agentEnv struct {
 	Supervise  upgrade.Supervision
 	Notes      string        // file of noteCalls; may be empty
 	CheckEvery time.Duration // default 1 h
+	// RemoteRollback is offered by default.
+	RemoteRollback upgrade.RemoteRollback
 }
 
 const agentVariable = "PERENNIAL_TEST_AGENT"
@@ -111,7 +113,7 @@ func testAgent(b build) error {
 		TTL: env.TTL, HeartbeatEvery: env.TTL / 5, ConnectTimeout: env.Connect,
 		Supervise: env.Supervise,
 		Settings:  store, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-		Upgrade: upgrade.Config{Source: source, Probation: env.Probation, HealthEvery: 50 * time.Millisecond, SilentAfter: 5 * time.Second, CheckEvery: env.CheckEvery},
+		Upgrade: upgrade.Config{Source: source, Probation: env.Probation, HealthEvery: 50 * time.Millisecond, SilentAfter: 5 * time.Second, CheckEvery: env.CheckEvery, RemoteRollback: env.RemoteRollback},
 		Drain:   upgrade.Drain{Idle: time.Millisecond},
 		Start: func(_ context.Context, a *Agent) error {
 			ln, err := a.Listen("tcp", "127.0.0.1:0")

@@ -60,6 +60,7 @@ func (o *orders) changed(v etcdkv.View) {
 		// it acknowledged.
 		return
 	}
+	order.Remote = true // whoever can write to etcd has asked
 	o.agent.upgrader.Request(order.Request)
 }
 

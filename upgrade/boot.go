@@ -183,6 +183,7 @@ func (u *Upgrader) resume(cur Slot) {
 			break
 		}
 		// The pointer moved, so the release had passed its probation.
+		cur.Rollback = last.comeback()
 		err = errors.Join(u.slots.prove(cur, time.Now()),
 			u.move(Committed, func(a *Attempt) { a.Reason = "finished at start: the agent ended during commit" }))
 	case RollingBack:

@@ -28,6 +28,9 @@ type Config struct {
 	Trust release.Trust
 	// Policy limits which releases may follow the running one.
 	Policy release.Policy
+	// RemoteRollback limits the rollbacks that are asked for from outside the
+	// host; default RemoteRollbackOffered.
+	RemoteRollback RemoteRollback
 	// Requirements must all hold of a release, beside its signature and
 	// Policy, before it is downloaded. They do not apply to a rollback, which
 	// goes to a release that was taken before.
@@ -125,6 +128,12 @@ func (c Config) complete() (Config, error) {
 	}
 	if _, err := release.ParseVersion(c.Version); err != nil {
 		return Config{}, fmt.Errorf("upgrade: version of the running program: %w", err)
+	}
+	if c.RemoteRollback == "" {
+		c.RemoteRollback = RemoteRollbackOffered
+	}
+	if !c.RemoteRollback.Valid() {
+		return Config{}, fmt.Errorf("upgrade: RemoteRollback: want %s, %s or %s, found %q", RemoteRollbackOffered, RemoteRollbackAny, RemoteRollbackNever, c.RemoteRollback)
 	}
 	setDefault(&c.StartTimeout, 30*time.Second)
 	setDefault(&c.Probation, 30*time.Second)

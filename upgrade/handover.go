@@ -65,6 +65,8 @@ type frame struct {
 
 	// commit
 	Next *Request `json:"next,omitempty"`
+	// NextHere is set where Next was asked for on the host itself.
+	NextHere bool `json:"next_here,omitempty"`
 
 	// abort, failed and trouble
 	Reason string `json:"reason,omitempty"`

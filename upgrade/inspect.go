@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/internal/filelock"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // Report is what a state directory holds, for people and scripts.
@@ -34,6 +35,9 @@ type Report struct {
 	// Retained are the releases that a rollback can go to, the one that ran
 	// last first.
 	Retained []Ref `json:"retained,omitempty"`
+	// Withdrawn are those of the slots' releases that this host knows to be
+	// withdrawn.
+	Withdrawn []Withdrawn `json:"withdrawn,omitempty"`
 	// Request waits to be taken up; see Ask.
 	Request *Request `json:"request,omitempty"`
 	// ColdStarts is set while the boot guard counts.
@@ -52,6 +56,8 @@ const (
 	DocumentQuarantine Document = "quarantine"
 	DocumentHold       Document = "hold"
 	DocumentRequest    Document = "request"
+	DocumentWithdrawn  Document = "withdrawn"
+	DocumentTrust      Document = "trust"
 )
 
 // ColdStarts is how often a release was started without becoming healthy.
@@ -83,8 +89,17 @@ func Inspect(stateDir string) (Report, error) {
 	}
 	slices.SortFunc(r.Slots, func(a, b Slot) int { return a.Created.Compare(b.Created) })
 	r.Provenance = map[string]Provenance{}
+	revoked, err := release.ReadRevoked(filepath.Join(stateDir, trustFile))
+	r.unreadable(DocumentTrust, err)
 	for _, slot := range r.Slots {
-		r.Provenance[slot.Name()] = slot.provenance()
+		p := slot.provenance()
+		for _, key := range revoked {
+			if p.SignedBy != nil && p.SignedBy.Key == key.ID {
+				key.Reason = phrase(key.Reason)
+				p.Revoked = &key
+			}
+		}
+		r.Provenance[slot.Name()] = p
 	}
 	r.Journal, err = readJournal(filepath.Join(stateDir, journalFile))
 	r.unreadable(DocumentJournal, err)
@@ -96,6 +111,11 @@ func Inspect(stateDir string) (Report, error) {
 	r.unreadable(DocumentRequest, err)
 	if r.Retained, err = s.returnable(cur.Ref); err != nil {
 		return Report{}, err
+	}
+	known, err := readWithdrawn(stateDir)
+	r.unreadable(DocumentWithdrawn, err)
+	for _, slot := range r.Slots {
+		r.Withdrawn = append(r.Withdrawn, present(known, slot.Ref)...)
 	}
 	if b := readBoots(stateDir); b.Starts > 0 {
 		r.ColdStarts = &ColdStarts{b.Slot, b.Starts, b.Since}

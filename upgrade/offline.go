@@ -18,7 +18,8 @@ import (
 //
 // Neither hooks nor Host.Compatible are asked: they are the program's, which
 // does not run. Errors: ErrLocked if an agent runs, ErrHeld, ErrNotFound,
-// ErrQuarantined, or that the state expected is not there.
+// ErrQuarantined, release.ErrYanked for what this host knows to be withdrawn
+// unless r says AllowWithdrawn, or that the state expected is not there.
 func RollBack(stateDir string, r Request) (Attempt, error) {
 	if r.Action = ActionRollback; r.ID == "" {
 		r.ID = rand.Text()
@@ -89,5 +90,15 @@ func offline(stateDir string, last Attempt, r Request) (from, to Slot, err error
 	if to, err = s.retained(r.Pin, from.Name()); err != nil {
 		return from, to, err
 	}
-	return from, to, (quarantine{stateDir}).check(to.Ref, time.Now())
+	if err := (quarantine{stateDir}).check(to.Ref, time.Now()); err != nil {
+		return from, to, err
+	}
+	retained, err := s.returnable(from.Ref)
+	if err != nil {
+		return from, to, err
+	}
+	r.Remote = false // who calls this is on the host
+	known, unknown := readWithdrawn(stateDir)
+	_, err = backTo{request: r, slot: to, known: known, unknown: unknown}.allowed(retained)
+	return from, to, err
 }

@@ -26,10 +26,12 @@ func (t *trial) commit(ctx context.Context) error {
 	if err := failpoint.Hit("committing"); err != nil {
 		return t.undoCommit(ctx, failure{class: BadEnvironment, reason: err.Error()})
 	}
+	t.slot.Rollback = t.journal.last.comeback()
 	if err := t.slots.prove(t.slot, time.Now()); err != nil {
 		return t.undoCommit(ctx, failure{class: BadEnvironment, reason: err.Error()})
 	}
-	if err := t.send(frame{Kind: kindCommit, Next: t.waiting()}); err != nil {
+	next := t.waiting()
+	if err := t.send(frame{Kind: kindCommit, Next: next, NextHere: next != nil && !next.Remote}); err != nil {
 		return t.undoCommit(ctx, failure{class: BadBinary, reason: "commit could not be sent: " + err.Error()})
 	}
 	if err := failpoint.Hit("commit-sent"); err != nil {

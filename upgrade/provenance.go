@@ -12,6 +12,9 @@ import (
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 
+// trustFile is the release.ClientConfig.StateFile of a state directory.
+const trustFile = "trust.json"
+
 // Provenance says where a release on a host comes from: which commit, built
 // when, signed by whom, and let in by which rule. It is read from what was
 // verified when the release was staged, and is not verified again.
@@ -31,13 +34,19 @@ type Provenance struct {
 	AllowedBy string `json:"allowed_by,omitempty"`
 	// By is who asked for it.
 	By string `json:"by,omitempty"`
+	// Rollback is set where it became current last by a rollback; AllowedBy and
+	// By are then of the upgrade that had brought it before.
+	Rollback *Comeback `json:"rollback,omitempty"`
+	// Revoked is set where the key that signed the manifest was revoked since;
+	// only Inspect tells it.
+	Revoked *release.RevokedKey `json:"revoked,omitempty"`
 	// Error is what of this could not be read.
 	Error string `json:"error,omitempty"`
 }
 
 // provenance reads what the slot's directory tells.
 func (s Slot) provenance() Provenance {
-	p := Provenance{AllowedBy: s.AllowedBy, By: s.By}
+	p := Provenance{AllowedBy: s.AllowedBy, By: s.By, Rollback: s.Rollback}
 	if s.Adopted {
 		p.built(s.binary())
 		return p
@@ -104,6 +113,13 @@ type origin struct {
 	mu   sync.Mutex
 	slot string
 	told *Provenance
+}
+
+// forget has the slot's record read anew.
+func (o *origin) forget() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.told = nil
 }
 
 // of returns the provenance of the slot of ref, nil while there is none.

@@ -65,6 +65,14 @@ type Request struct {
 	// Force does it although the host program is busy, and beyond the budget
 	// of starts. It overrides neither a hold nor a quarantine nor trust.
 	Force bool `json:"force,omitempty"`
+	// AllowWithdrawn has a rollback go to a release that this host knows to be
+	// withdrawn, which is refused else. Of a Remote request it counts only under
+	// RemoteRollbackAny.
+	AllowWithdrawn bool `json:"allow_withdrawn,omitempty"`
+	// Remote says that somebody outside the host asks, such as by an order in
+	// etcd; Config.RemoteRollback then applies. No document says so, or who
+	// writes it could say otherwise: it is for whoever receives the request.
+	Remote bool `json:"-"`
 }
 
 // Answer says how a request ended that is no attempt.
@@ -82,6 +90,9 @@ func (r Request) Validate() error {
 	}
 	if err := checkExpect(r.Expect); err != nil {
 		return err
+	}
+	if r.AllowWithdrawn && r.Action != ActionRollback {
+		return errNotRollback
 	}
 	if len(r.Asked) > wordBytes {
 		return fmt.Errorf("asked for in %d bytes, at most %d are taken", len(r.Asked), wordBytes)
@@ -148,10 +159,12 @@ func (u *Upgrader) line(r Request) {
 
 // queue puts the request in line that waited in the incumbent, nil for none.
 // One that was made here is newer: the incumbent accepts nothing in probation.
-func (u *Upgrader) queue(r *Request) {
+// What an older incumbent hands over may be anybody's, and counts as remote.
+func (u *Upgrader) queue(r *Request, here bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if r != nil && u.pending == nil {
+		r.Remote = !here
 		u.line(*r)
 	}
 }

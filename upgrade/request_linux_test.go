@@ -61,11 +61,11 @@ func TestRequestAskedAgainWhileItIsPerformedIsOne(t *testing.T) {
 	}
 	one, two := Request{ID: "one"}, Request{ID: "two"}
 	u.Request(one)
-	u.queue(&two)
+	u.queue(&two, true)
 	if r := u.take(); r == nil || r.ID != "one" {
 		t.Fatalf("took %+v: what waited in the incumbent is older", r)
 	}
-	u.queue(nil)
+	u.queue(nil, true)
 	u.Request(one)
 	if r := u.waiting(); r != nil {
 		t.Errorf("%+v waits although it is performed", r)

@@ -103,6 +103,9 @@ func (s Slot) manifest() (*release.Manifest, error) {
 // from outside the state directory, so neither the network nor the expiry of
 // an index stands in the way.
 func (u *Upgrader) prepareRollback(r Request) (Slot, error) {
+	if err := u.cfg.mayRollBack(r); err != nil {
+		return Slot{}, err
+	}
 	slot, err := u.slots.retained(r.Pin, u.running.Name())
 	if err != nil {
 		return Slot{}, err
@@ -121,6 +124,15 @@ func (u *Upgrader) prepareRollback(r Request) (Slot, error) {
 			return Slot{}, err
 		}
 	}
+	retained, err := u.slots.returnable(u.running.Ref)
+	if err != nil {
+		return Slot{}, err
+	}
+	besides, err := backTo{r, slot, u.known, u.unknown, u.cfg.RemoteRollback}.allowed(retained)
+	if err != nil {
+		return Slot{}, err
+	}
+	rule += besides
 	if err := u.cfg.Host.Compatible(slot.Version); err != nil {
 		return Slot{}, fmt.Errorf("%s: %w: %w", slot.Version, release.ErrRequires, err)
 	}

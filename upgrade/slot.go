@@ -47,6 +47,8 @@ type Slot struct {
 	// older releases made.
 	AllowedBy string `json:"allowed_by,omitempty"`
 	By        string `json:"by,omitempty"`
+	// Rollback is set where the release became current last by a rollback.
+	Rollback *Comeback `json:"rollback,omitempty"`
 
 	dir string
 }
@@ -171,6 +173,9 @@ func (s slots) revert(a Attempt, now time.Time) error {
 		from, err := s.open(slotName(a.From))
 		if err != nil {
 			return fmt.Errorf("release %s cannot be made current again: %w", a.From.Version, err)
+		}
+		if a.Abandoned {
+			from.Rollback = a.comeback()
 		}
 		// The pointer first: it can often be moved where nothing can be written.
 		if err := errors.Join(s.point(from), s.prove(from, now)); err != nil {

@@ -27,8 +27,12 @@ type Status struct {
 	// Hold is set while the host is kept out of upgrades.
 	Hold *Hold `json:"hold,omitempty"`
 	// Yanked is why the release that runs was withdrawn by its publisher, as
-	// the last look at the index found; empty while it is offered.
+	// the last look at the index found, perhaps before this start; empty while
+	// it is offered.
 	Yanked string `json:"yanked,omitempty"`
+	// Withdrawn are those of Running and Retained that are known to be
+	// withdrawn.
+	Withdrawn []Withdrawn `json:"withdrawn,omitempty"`
 	// Provenance says where the release that runs comes from; nil until it has
 	// a slot.
 	Provenance *Provenance `json:"provenance,omitempty"`
@@ -65,6 +69,7 @@ func (u *Upgrader) publish(edit func(*Status)) {
 	edit(&u.status)
 	u.status.Running, u.status.LastFailed, u.status.Quarantine = there.Running, there.LastFailed, there.Quarantine
 	u.status.Retained, u.status.Hold, u.status.Provenance = there.Retained, there.Hold, there.Provenance
+	u.status.Withdrawn = there.Withdrawn
 	status := u.status
 	u.mu.Unlock()
 	u.cfg.Host.Changed(status)
@@ -87,6 +92,7 @@ func (u *Upgrader) standing() Status {
 	if s.Retained, err = u.slots.returnable(u.running.Ref); err != nil {
 		u.log.Warn("slots are not readable", "error", err)
 	}
+	s.Withdrawn = present(u.known, append(s.Retained, s.Running)...)
 	return s
 }
 

@@ -165,7 +165,7 @@ func (u *Upgrader) probation(ctx context.Context) error {
 			}
 		case m := <-p.in:
 			if m.frame.Kind == kindCommit && m.err == nil {
-				u.queue(m.frame.Next)
+				u.queue(m.frame.Next, m.frame.NextHere)
 				return u.takeOver("")
 			}
 			if err = p.take(m); err == nil && m.frame.Kind == kindAsk {
@@ -280,9 +280,11 @@ func (u *Upgrader) commitAlone(ctx context.Context) error {
 			return err
 		}
 	}
+	u.running.Rollback = u.journal.last.comeback()
 	if err := u.slots.prove(u.running, time.Now()); err != nil {
 		return err
 	}
+	u.origin.forget()
 	return u.takeOver("the incumbent ended during probation, the successor finished it alone")
 }
 

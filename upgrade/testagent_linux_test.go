@@ -58,6 +58,7 @@ type agentEnv struct {
 	HealthEvery               time.Duration // default 50 ms
 	Roots                     []string      // root keys in place of Key, two of which sign the keyring
 	CheckEvery                time.Duration // default 1 h
+	RemoteRollback            RemoteRollback
 }
 
 // testAgent is the smallest host program: an HTTP server that can be asked
@@ -145,7 +146,7 @@ func newTestUpgrader(env agentEnv, b build, host Host) (*Upgrader, error) {
 		StateDir: env.StateDir, Name: "demo", Version: b.Says, Source: source, Trust: trust,
 		Requirements: []release.Requirement{endorsed{env.StateDir}},
 		StartTimeout: 8 * time.Second, Probation: env.Probation, HealthEvery: env.HealthEvery, SilentAfter: 3 * time.Second,
-		CheckEvery: env.CheckEvery, Host: host, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		CheckEvery: env.CheckEvery, RemoteRollback: env.RemoteRollback, Host: host, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 }
 
@@ -232,6 +233,7 @@ func testHandler(u *Upgrader, b build, second string) http.Handler {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
+		request.Remote = r.URL.Query().Has("remote")
 		u.Request(request)
 		w.WriteHeader(http.StatusAccepted)
 	})

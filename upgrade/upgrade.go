@@ -125,6 +125,7 @@ func (u *Upgrader) prepare(ctx context.Context, r Request) (Slot, error) {
 	asking, cancel := context.WithTimeout(ctx, documentsTimeout)
 	defer cancel()
 	manifest, raw, signature, err := u.client.Manifest(asking, r.Pin)
+	u.heard()
 	if err != nil {
 		return Slot{}, err
 	}

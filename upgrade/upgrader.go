@@ -48,9 +48,9 @@ type Upgrader struct {
 	unsettled  bool            // this start is counted until the host is healthy
 	stop       context.Context // of Open: it ends when the agent is told to stop
 	opened     time.Time
-	seen       outside // what was published of it; Run's alone
-	yanked     string  // why what runs was withdrawn; Run's alone
-	withdrawn  chan string
+	seen       outside       // what was published of it; Run's alone
+	looked     chan struct{} // the index was looked at
+	memory                   // of withdrawals; Run's alone
 	origin     origin
 	dropped    string    // the request of the state directory that was settled last; Run's alone
 	handover   *handover // non-nil in a successor
@@ -91,8 +91,7 @@ func New(cfg Config) (*Upgrader, error) {
 		predecessor: make(chan struct{}),
 		sockets:     map[string]bool{},
 		wake:        make(chan struct{}, 1),
-		withdrawn:   make(chan string),
-
+		looked:      make(chan struct{}),
 		socketFiles: map[string]fs.FileInfo{},
 	}, nil
 }
@@ -168,7 +167,7 @@ func (u *Upgrader) openState() error {
 		Source:    u.cfg.Source,
 		Trust:     u.cfg.Trust,
 		Name:      u.cfg.Name,
-		StateFile: filepath.Join(dir, "trust.json"),
+		StateFile: filepath.Join(dir, trustFile),
 
 		MemoryLimit: u.cfg.MemoryLimit,
 		Logger:      u.cfg.Logger,
@@ -251,7 +250,8 @@ func (u *Upgrader) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	u.publish(func(s *Status) { s.Attempt = u.journal.last })
+	u.recall()
+	u.publish(func(s *Status) { s.Attempt, s.Yanked = u.journal.last, u.yanked })
 	close(u.active)
 	u.collect()
 	var waiting sync.WaitGroup
@@ -281,8 +281,8 @@ func (u *Upgrader) Run(ctx context.Context) error {
 				continue
 			}
 		case <-u.wake:
-		case why := <-u.withdrawn:
-			u.heard(why)
+		case <-u.looked:
+			u.heard()
 			continue
 		}
 		if err := u.next(ctx); errors.Is(err, ErrSuperseded) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/perennial-go/perennial/internal/backoff"
@@ -29,7 +30,7 @@ func (u *Upgrader) watch(ctx context.Context) {
 	pause := backoff.Jitter(min(firstLook, every)/2, 1) // a fleet does not start to ask at once
 	trouble := ""
 	for backoff.Sleep(ctx, pause) == nil {
-		why, err := u.look(ctx)
+		err := u.look(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -41,21 +42,18 @@ func (u *Upgrader) watch(ctx context.Context) {
 		retry.Reset()
 		pause = backoff.Jitter(every, 0.2)
 		select {
-		case u.withdrawn <- why:
+		case u.looked <- struct{}{}:
 		case <-ctx.Done():
 		}
 	}
 }
 
-// look returns why what runs was withdrawn, "" if it was not.
-func (u *Upgrader) look(ctx context.Context) (string, error) {
+// look has the client accept the index.
+func (u *Upgrader) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	x, err := u.client.Index(ctx)
-	if err != nil {
-		return "", err
-	}
-	return withdrawn(x, u.running.Ref), nil
+	_, err := u.client.Index(ctx)
+	return err
 }
 
 // withdrawn goes by the version where what runs was installed by other means,
@@ -67,7 +65,7 @@ func withdrawn(x *release.Index, running Ref) string {
 				return ""
 			}
 			// Whoever signed the index may have written anything.
-			return cmp.Or(sentence(e.Yanked), "no reason was given")
+			return cmp.Or(sentence(e.Yanked), noReason)
 		}
 	}
 	return ""
@@ -94,9 +92,15 @@ func (u *Upgrader) toldTrouble(before string, err error) (now string) {
 	return now
 }
 
-// heard takes note of why what runs was withdrawn.
-func (u *Upgrader) heard(why string) {
+// heard takes note of what is withdrawn, by the index that was accepted last.
+func (u *Upgrader) heard() {
+	before := u.known
+	u.note()
+	why := withdrawnOf(u.known, u.running.Ref)
 	if why == u.yanked {
+		if !slices.Equal(before, u.known) {
+			u.publish(func(*Status) {})
+		}
 		return
 	}
 	if u.yanked = why; why != "" {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // describeState puts a state directory into words.
@@ -26,12 +27,21 @@ func describeState(r upgrade.Report, now time.Time) string {
 		say("  %s: %s.", s.Name(), describeSlot(s, r.Current))
 		if p, ok := r.Provenance[s.Name()]; ok {
 			say("    %s.", describeProvenance(p))
+			if p.Revoked != nil {
+				say("    KEY REVOKED: %s.", describeRevoked(*p.Revoked))
+			}
+		}
+		if why := withdrawnOf(r.Withdrawn, s.Ref); why != "" {
+			say("    WITHDRAWN by its publisher: %s.", why)
 		}
 	}
 	for _, name := range r.Unfinished {
 		say("  %s: unfinished, removed at the next start.", name)
 	}
-	say("A rollback can go to: %s.", versions(r.Retained))
+	say("A rollback can go to: %s.", or(r, upgrade.DocumentWithdrawn, versions(r.Retained, r.Withdrawn)))
+	if why := r.Unreadable[upgrade.DocumentTrust]; why != "" {
+		say("Revoked keys: %s.", unreadable(why))
+	}
 	say("Journal: %s.", or(r, upgrade.DocumentJournal, describeAttempt(r.Journal, r.Running)))
 	for _, line := range r.Journal.Log {
 		if strings.TrimSpace(line) != "" {
@@ -87,16 +97,39 @@ func describeStatus(name string, s upgrade.Status, now time.Time) string {
 	} else {
 		say("  %s.", describeProvenance(*s.Provenance))
 	}
-	say("A rollback can go to: %s.", versions(s.Retained))
+	say("A rollback can go to: %s.", versions(s.Retained, s.Withdrawn))
 	say("Last attempt: %s.", describeAttempt(s.Attempt, true))
 	say("Hold: %s.", describeHold(s.Hold))
 	return b.String() + describeQuarantine(s.Quarantine, now)
 }
 
-func versions(refs []upgrade.Ref) string {
+// withdrawnOf returns why a release was withdrawn, "" if it is offered.
+func withdrawnOf(all []upgrade.Withdrawn, ref upgrade.Ref) string {
+	for _, w := range all {
+		if w.Ref == ref {
+			return dash(oneLine(w.Reason))
+		}
+	}
+	return ""
+}
+
+func describeRevoked(key release.RevokedKey) string {
+	text := key.ID + " signs nothing any more"
+	if !key.Since.IsZero() {
+		text += ", since " + stamp(key.Since)
+	}
+	return text + ": " + dash(oneLine(key.Reason))
+}
+
+// versions lists releases that a rollback can go to.
+func versions(refs []upgrade.Ref, withdrawn []upgrade.Withdrawn) string {
 	var all []string
 	for _, r := range refs {
-		all = append(all, r.Pinned())
+		text := r.Pinned()
+		if why := withdrawnOf(withdrawn, r); why != "" {
+			text += " (withdrawn: " + why + "; only with --allow-withdrawn)"
+		}
+		all = append(all, text)
 	}
 	if len(all) == 0 {
 		return "nothing, no other release is kept"
@@ -159,7 +192,17 @@ func describeProvenance(p upgrade.Provenance) string {
 	default:
 		parts = append(parts, fmt.Sprintf("signed by key %s (%s)", p.SignedBy.Key, dash(p.SignedBy.Comment)))
 	}
-	if p.AllowedBy != "" {
+	if c := p.Rollback; c != nil {
+		parts = append(parts, fmt.Sprintf("runs by a rollback from %s at %s, asked for by %s", c.From, stamp(c.At), dash(oneLine(c.By))))
+		if c.AllowedBy != "" {
+			parts[len(parts)-1] += " and allowed by: " + oneLine(c.AllowedBy)
+		}
+	}
+	switch {
+	case p.AllowedBy == "":
+	case p.Rollback != nil:
+		parts = append(parts, "brought at first by an upgrade, asked for by "+dash(p.By), "allowed by: "+oneLine(p.AllowedBy))
+	default:
 		parts = append(parts, "asked for by "+dash(p.By), "allowed by: "+oneLine(p.AllowedBy))
 	}
 	return strings.Join(parts, ", ")

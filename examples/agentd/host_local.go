@@ -26,7 +26,7 @@ func (h *localHost) status(context.Context) (upgrade.Status, error) {
 		return upgrade.Status{}, err
 	}
 	h.unreadable = r.Unreadable
-	s := upgrade.Status{Attempt: r.Journal, Hold: r.Hold, Quarantine: r.Quarantine, Retained: r.Retained}
+	s := upgrade.Status{Attempt: r.Journal, Hold: r.Hold, Quarantine: r.Quarantine, Retained: r.Retained, Withdrawn: r.Withdrawn}
 	if why := r.Unreadable[upgrade.DocumentHold]; why != "" {
 		s.Hold = &upgrade.Hold{Reason: why} // as the agent tells it
 	}

@@ -174,21 +174,30 @@ func printKeyring(w io.Writer, k *release.Keyring, now time.Time) error {
 			return err
 		}
 	}
+	for _, r := range k.Revoked {
+		what := "revoked key " + r.ID + " is " + r.Key
+		if r.Key == "" {
+			what = "revoked key " + r.ID + " is known by its id alone: keys revoke with its .pub file has it refused under every id"
+		}
+		if _, err := fmt.Fprintln(w, what); err != nil {
+			return err
+		}
+	}
 	_, err := fmt.Fprintf(w, "keyring %d of %s, issued %s, expires %s\n", k.Sequence, k.Name, stamp(k.Issued), stamp(k.Expires))
 	return err
 }
 
-// keyArgument reads a key's id, or the id of the key in a .pub file.
-func keyArgument(arg string) (string, error) {
+// keyArgument reads a key's id, or the key in a .pub file and its id.
+func keyArgument(arg string) (id string, key release.Trust, err error) {
 	if len(arg) == 16 && strings.Trim(arg, "0123456789abcdefABCDEF") == "" {
-		return strings.ToUpper(arg), nil
+		return strings.ToUpper(arg), key, nil
 	}
 	trust, err := release.LoadTrust(arg)
 	if err != nil {
-		return "", fmt.Errorf("want the 16 digits of a key's id or a public key file: %w", err)
+		return "", key, fmt.Errorf("want the 16 digits of a key's id or a public key file: %w", err)
 	}
 	if len(trust.Keys) != 1 {
-		return "", fmt.Errorf("%s holds %d keys, want one", arg, len(trust.Keys))
+		return "", key, fmt.Errorf("%s holds %d keys, want one", arg, len(trust.Keys))
 	}
-	return release.KeyID(trust.Keys[0]), nil
+	return release.KeyID(trust.Keys[0]), trust, nil
 }

@@ -127,7 +127,7 @@ A key that was stolen is revoked, not retired.`,
 			return err
 		}
 		for _, arg := range retire {
-			id, err := keyArgument(arg)
+			id, _, err := keyArgument(arg)
 			if err != nil {
 				return err
 			}
@@ -155,14 +155,16 @@ func newKeysRevokeCommand() *cobra.Command {
 has seen this keyring takes anything that the key signed, whenever that was.
 Releases that it signed can be published again with another key; what agents
 run, and what they have kept to go back to, stays. KEY is an id or a public
-key file. Begin with a copy of the keyring.json of the repository; the result must
+key file. What the key is goes into the revocation where the keyring lists it or a
+file is given, so that the same key is refused under every id; a file adds that also to
+a revocation that lacks it. Begin with a copy of the keyring.json of the repository; the result must
 be signed and installed as the first one was.`,
 		Example: "  agentd keys revoke --keyring keyring.json --reason 'build machine broken into' 84E58F239BEA7357",
 		Args:    takes("KEY"),
 	}
 	output := formatFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		id, err := keyArgument(args[0])
+		id, key, err := keyArgument(args[0])
 		if err != nil {
 			return err
 		}
@@ -170,7 +172,12 @@ be signed and installed as the first one was.`,
 		if err != nil {
 			return err
 		}
-		if err := k.Revoke(id, reason, time.Now()); err != nil {
+		if len(key.Keys) == 0 {
+			err = k.Revoke(id, reason, time.Now())
+		} else {
+			err = k.RevokeKey(key.Keys[0], reason, time.Now())
+		}
+		if err != nil {
 			return err
 		}
 		return d.issue(cmd, k, output)

@@ -11,6 +11,7 @@ import (
 
 func newRollbackCommand() *cobra.Command {
 	var o order
+	var allowWithdrawn bool
 	cmd := &cobra.Command{
 		Use:   "rollback [VERSION|VERSION@sha256:DIGEST]",
 		Short: "Take one agent back to a release that it has kept",
@@ -21,7 +22,10 @@ a VERSION to go further back. Where it leads is printed before it is asked for.
 
 It needs no repository and does not mind an index that has expired; the release
 passes a probation as in an upgrade. One that failed on this host stays in quarantine
-until agentd quarantine clear.
+until agentd quarantine clear. One that the host knows to be withdrawn by its
+publisher is refused, with the names of others, unless --allow-withdrawn says that
+it must be this one. An agent makes no rollback by an order in etcd where it runs with
+--remote-rollback never: ask on its own host then.
 
 The agent is named by --etcd and --agent, or, on its own host and without
 etcd, by --state-dir. Where no agent runs on that directory, the release
@@ -35,8 +39,9 @@ was nothing to do since it runs, or boots next, already.`,
 	}
 	o.bind(cmd, func(_ context.Context, args []string, _ io.Writer) (upgrade.Request, error) {
 		pin, err := partialPin(args)
-		return upgrade.Request{Action: upgrade.ActionRollback, Pin: pin}, err
+		return upgrade.Request{Action: upgrade.ActionRollback, Pin: pin, AllowWithdrawn: allowWithdrawn}, err
 	})
+	cmd.Flags().BoolVar(&allowWithdrawn, "allow-withdrawn", false, "go back also to a release that the host knows to be withdrawn; with --agent only where it runs with --remote-rollback any")
 	return cmd
 }
 

@@ -47,13 +47,14 @@ type ClientConfig struct {
 // that it returns has been taken without the signature, sequence, expiry and
 // digest that bind it. It is safe for concurrent use.
 //
-// Several processes may use one StateFile: it is read before each decision
-// and replaced as a whole.
+// Several processes may use one StateFile: it is read before each decision,
+// read again under a lock before it is written, and replaced as a whole.
 type Client struct {
 	cfg ClientConfig
 
-	mu    sync.Mutex
-	state trustState // what this client has accepted, also without a file
+	mu       sync.Mutex
+	state    trustState // what this client has accepted, also without a file
+	accepted *Index
 
 	parsed parsedIndex
 }
@@ -139,44 +140,31 @@ func (c *Client) indexBy(ctx context.Context, src Source, keys signers) (*Index,
 
 // remember checks the index against what this host has seen, and saves it.
 func (c *Client) remember(x *Index, digest string, keys signers, signature []byte) error {
-	saved, err := c.saved()
+	clock := c.cfg.Now()
+	next, err := c.update(func(saved trustState) (trustState, bool, error) {
+		return saved.take(x, digest, keys, signature, clock)
+	})
 	if err != nil {
 		return err
 	}
-	signer := ""
-	if keyring, ok := keys.(*Keyring); ok {
-		// Its signature was good, so this is the key.
-		if signer, err = signatureKey(signature); err != nil {
-			return err
-		}
-		saved = saved.forget(keyring)
-	}
-	clock := c.cfg.Now()
-	if err := saved.check(x, digest, clock); err != nil {
-		return err
-	}
-	next, changed := saved.accept(x, digest, clock)
-	if signer != "" {
-		next = next.mark(saved, signer)
-		changed = changed || !slices.Equal(next.Marks, saved.Marks)
-	}
-	if changed {
-		if err := next.write(c.cfg.StateFile); err != nil {
-			return err
-		}
-	}
 	c.state = next
+	kept := *x
+	kept.Releases = slices.Clone(x.Releases) // x goes to a caller
+	c.accepted = &kept
 	return nil
 }
 
-// saved is what this host has accepted so far; c.mu must be held. The file may
-// have been deleted on purpose while this client lives: then it is the file
-// that counts.
-func (c *Client) saved() (trustState, error) {
-	if c.cfg.StateFile == "" {
-		return c.state, nil
+// Accepted returns the index that this client has accepted last, nil before
+// the first. It asks nobody, and the index may have expired since.
+func (c *Client) Accepted() *Index {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.accepted == nil {
+		return nil
 	}
-	return readTrustState(c.cfg.StateFile)
+	x := *c.accepted
+	x.Releases = slices.Clone(x.Releases)
+	return &x
 }
 
 // Resolve pins an exact version of the signed index. Beyond the errors of

@@ -101,6 +101,9 @@ func TestFullDiskUnderTrustStateStopsTheUpgrade(t *testing.T) {
 	if _, err := f.client().Index(t.Context()); !errors.Is(err, ErrNoSpace) {
 		t.Errorf("error %v, want ErrNoSpace", err)
 	}
+	if err := os.Remove(f.state + ".lock"); err != nil { // empty, and there for good
+		t.Error(err)
+	}
 	assertNothingLeft(t, disk, "trust")
 }
 

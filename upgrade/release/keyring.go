@@ -62,6 +62,10 @@ type RevokedKey struct {
 	// ID is the key's id as minisign prints it: 16 upper-case hexadecimal
 	// digits.
 	ID string `json:"id"`
+	// Key is the public key itself, as in KeyringKey: whoever makes a key file
+	// chooses its id, and so the same key under another one is refused, too.
+	// Empty where it was not known, as in what older releases wrote.
+	Key string `json:"key,omitempty"`
 	// Since is when the key was revoked, for people: a revocation is about
 	// every signature of the key, for whoever stole it can date them back.
 	Since time.Time `json:"since"`
@@ -143,6 +147,9 @@ func (k *Keyring) validateKeys() error {
 			return fmt.Errorf("key %s is revoked twice", r.ID)
 		}
 		seen[r.ID] = true
+		if key, err := r.public(); err != nil || r.Key != "" && KeyID(key) != r.ID {
+			return fmt.Errorf("revoked key %s has %.80q beside its id, which is not that key: give the key, or the id alone", r.ID, redact(r.Key))
+		}
 	}
 	material := map[string]string{}
 	for _, key := range k.Keys {
@@ -158,6 +165,9 @@ func (k *Keyring) validateKeys() error {
 		// An id is a label that whoever makes a key file chooses.
 		if other := material[rawPublic(public)]; other != "" {
 			return fmt.Errorf("key %s is the key %s under another id: it would survive the revocation of that; list it once", id, other)
+		}
+		if r := k.revokedAs(public); r != nil {
+			return fmt.Errorf("%w: key %s is the revoked key %s under another id: generate another", ErrRevoked, id, r.ID)
 		}
 		material[rawPublic(public)] = id
 		if !key.NotAfter.IsZero() && !key.NotAfter.After(key.NotBefore) {
@@ -220,18 +230,10 @@ func (k *Keyring) signer(message, signature []byte) (*KeyringKey, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r := k.revokedAs(public); r != nil {
+		return nil, r.refusalAs(id)
+	}
 	return key, Trust{Keys: []minisign.PublicKey{public}}.Verify(message, signature)
-}
-
-func (r *RevokedKey) refusal() error {
-	when, why := "", ""
-	if !r.Since.IsZero() {
-		when = " at " + stamp(r.Since)
-	}
-	if r.Reason != "" {
-		why = fmt.Sprintf(" (%.200s)", shown(r.Reason))
-	}
-	return fmt.Errorf("%w: %w: signed by key %s, which was revoked%s%s: let the publisher sign with a key that is listed", ErrUntrusted, ErrRevoked, r.ID, when, why)
 }
 
 func (k *Keyring) ids() string {
@@ -276,18 +278,6 @@ func (k *Keyring) VerifyManifest(name, version string, raw, signature []byte) (*
 		return nil, fmt.Errorf("manifest of %s %s: %w: %w, when the release was made: publish it again with a key that signed then", name, version, ErrUntrusted, err)
 	}
 	return m, nil
-}
-
-// withRevoked returns the keyring with further revocations.
-func (k *Keyring) withRevoked(ids []string) *Keyring {
-	all := *k
-	all.Revoked = slices.Clone(k.Revoked)
-	for _, id := range ids {
-		if k.revoked(id) == nil {
-			all.Revoked = append(all.Revoked, RevokedKey{ID: id, Reason: "by an earlier keyring"})
-		}
-	}
-	return &all
 }
 
 // signatureKey returns the id of the key that a signature says it is by.

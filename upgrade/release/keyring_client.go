@@ -63,13 +63,15 @@ func (c *Client) keyring(ctx context.Context, src Source) (*Keyring, error) {
 	if saved, err = c.saved(); err != nil {
 		return nil, err
 	}
-	inForce, _ := saved.keyring(c.cfg.Trust)
-	if found != nil {
-		if inForce, err = c.acceptKeyring(saved, inForce, found); err != nil {
+	var inForce *Keyring
+	if found == nil {
+		inForce, _ = saved.keyring(c.cfg.Trust)
+	} else {
+		if saved, err = c.update(func(saved trustState) (trustState, bool, error) { return c.succeed(saved, found) }); err != nil {
 			return nil, err
 		}
+		c.state, inForce = saved, found.parsed
 		found.keep(src)
-		saved = c.state
 	}
 	if inForce == nil {
 		return nil, fmt.Errorf("%w: %s has no %s, and this host has accepted none yet: the roots must sign one, and the publisher install it", ErrUntrusted, src, keyringPath)
@@ -77,7 +79,7 @@ func (c *Client) keyring(ctx context.Context, src Source) (*Keyring, error) {
 	if now := saved.now(c.cfg.Now()); !now.Before(inForce.Expires) {
 		return nil, fmt.Errorf("%w: keyring %d of %s expired at %s, it is %s: let the roots sign a new one, or use a current mirror", ErrExpired, inForce.Sequence, inForce.Name, stamp(inForce.Expires), stamp(now))
 	}
-	return inForce.withRevoked(saved.Revoked), nil
+	return inForce.withRevoked(saved), nil
 }
 
 // keep hands the keyring over to a source that keeps documents, its signatures
@@ -94,33 +96,25 @@ func (k *signedKeyring) keep(src Source) {
 	keep(src, append(documents, document{keyringPath, k.Document})...)
 }
 
-// acceptKeyring compares a keyring that the roots have signed with what this
-// host has accepted, and saves it.
-func (c *Client) acceptKeyring(saved trustState, inForce *Keyring, found *signedKeyring) (*Keyring, error) {
+// succeed compares a keyring that the roots have signed with what this host has
+// accepted, and returns the state with it.
+func (c *Client) succeed(saved trustState, found *signedKeyring) (next trustState, changed bool, err error) {
 	k := found.parsed
 	if k.Name != c.cfg.Name {
-		return nil, fmt.Errorf("%w: wanted the keyring of %s, %s holds the signed keyring of %s: give the repository of %s, or, if %s is meant, its name (--name)", ErrUntrusted, c.cfg.Name, c.cfg.Source, k.Name, c.cfg.Name, k.Name)
+		return saved, false, fmt.Errorf("%w: wanted the keyring of %s, %s holds the signed keyring of %s: give the repository of %s, or, if %s is meant, its name (--name)", ErrUntrusted, c.cfg.Name, c.cfg.Source, k.Name, c.cfg.Name, k.Name)
 	}
-	if inForce != nil {
+	if inForce, _ := saved.keyring(c.cfg.Trust); inForce != nil {
 		switch same := bytes.Equal(found.Document, saved.Keyring.Document); {
 		case k.Sequence < inForce.Sequence:
-			return nil, fmt.Errorf("%w: found keyring %d of %s, this host has accepted %d: the repository is out of date or a mirror replays an old state; use a current one", ErrReplay, k.Sequence, k.Name, inForce.Sequence)
+			return saved, false, fmt.Errorf("%w: found keyring %d of %s, this host has accepted %d: the repository is out of date or a mirror replays an old state; use a current one", ErrReplay, k.Sequence, k.Name, inForce.Sequence)
 		case k.Sequence == inForce.Sequence && !same:
-			return nil, fmt.Errorf("%w: two different keyrings of %s are signed with sequence %d: let the roots sign one more", ErrReplay, k.Name, k.Sequence)
-		case same:
-			c.state = saved
-			return inForce, nil
+			return saved, false, fmt.Errorf("%w: two different keyrings of %s are signed with sequence %d: let the roots sign one more", ErrReplay, k.Name, k.Sequence)
+		case same && !saved.learnsFrom(k):
+			return saved, false, nil
 		}
 	}
-	next, err := saved.acceptKeyring(found)
-	if err != nil {
-		return nil, err
-	}
-	if err := next.write(c.cfg.StateFile); err != nil {
-		return nil, err
-	}
-	c.state = next
-	return k, nil
+	next, err = saved.acceptKeyring(found)
+	return next, true, err
 }
 
 // now is the later of the clock and the last time that this host has seen.

@@ -28,6 +28,9 @@ func (k *Keyring) Add(key KeyringKey) error {
 	if r := k.revoked(id); r != nil {
 		return fmt.Errorf("add key %s: %w at %s (%s), which is for ever: generate another", id, ErrRevoked, stamp(r.Since), r.Reason)
 	}
+	if r := k.revokedAs(public); r != nil {
+		return fmt.Errorf("add key %s: %w at %s (%s) as %s, and it is the same key under another id: generate another", id, ErrRevoked, stamp(r.Since), r.Reason, r.ID)
+	}
 	if k.key(id) != nil {
 		return fmt.Errorf("add key %s: it is listed already", id)
 	}
@@ -47,13 +50,38 @@ func (k *Keyring) Retire(id string, at time.Time) error {
 // Revoke takes all worth from a key's signatures, for ever, whenever they
 // were made. It need not be listed. Releases that it signed must be published
 // again with another key. It is the answer to a key that was stolen.
+//
+// Of a key that is listed the revocation tells the key itself, so that it is
+// refused under every id. Of another one it tells the id alone: see RevokeKey.
 func (k *Keyring) Revoke(id, reason string, since time.Time) error {
-	if r := k.revoked(id); r != nil {
-		return fmt.Errorf("revoke key %s: it was revoked at %s (%s)", id, stamp(r.Since), r.Reason)
+	text := ""
+	if listed := k.key(id); listed != nil {
+		text = listed.Key
 	}
+	return k.revoke(RevokedKey{ID: id, Key: text, Since: since, Reason: reason})
+}
+
+// RevokeKey is Revoke for a key that is at hand. Of one that was revoked by its
+// id alone it adds the key to the revocation, which else stays as it is.
+func (k *Keyring) RevokeKey(key minisign.PublicKey, reason string, since time.Time) error {
+	id := KeyID(key)
+	if listed := k.key(id); listed != nil && listed.Key != key.String() {
+		return fmt.Errorf("revoke key %s: the keyring lists another key with that id, %s: give that one", id, listed.Key)
+	}
+	if r := k.revoked(id); r != nil && r.Key == "" {
+		return k.edit(func(next *Keyring) { next.revoked(id).Key = key.String() })
+	}
+	return k.revoke(RevokedKey{ID: id, Key: key.String(), Since: since, Reason: reason})
+}
+
+func (k *Keyring) revoke(r RevokedKey) error {
+	if gone := k.revoked(r.ID); gone != nil {
+		return fmt.Errorf("revoke key %s: it was revoked at %s (%s)", r.ID, stamp(gone.Since), gone.Reason)
+	}
+	r.Since = r.Since.UTC().Truncate(time.Second)
 	return k.edit(func(next *Keyring) {
-		next.Keys = slices.DeleteFunc(next.Keys, func(key KeyringKey) bool { return key.ID() == id })
-		next.Revoked = append(next.Revoked, RevokedKey{ID: id, Since: since.UTC().Truncate(time.Second), Reason: reason})
+		next.Keys = slices.DeleteFunc(next.Keys, func(key KeyringKey) bool { return key.ID() == r.ID })
+		next.Revoked = append(next.Revoked, r)
 	})
 }
 

@@ -54,15 +54,30 @@ func (s trustState) acceptKeyring(k *signedKeyring) (trustState, error) {
 	}
 	s.Name, s.Keyring = k.parsed.Name, k
 	s.Revoked = slices.Clone(s.Revoked)
+	s.RevokedKeys = slices.Clone(s.RevokedKeys)
 	for _, r := range k.parsed.Revoked {
 		if !slices.Contains(s.Revoked, r.ID) {
 			s.Revoked = append(s.Revoked, r.ID)
 		}
+		if r.Key != "" && !slices.Contains(s.RevokedKeys, r.Key) {
+			s.RevokedKeys = append(s.RevokedKeys, r.Key)
+		}
+	}
+	if len(s.RevokedKeys) > maxEverRevoked {
+		return s, fmt.Errorf("%w: this host would remember %d revoked keys, at most %d are kept: let the roots sign a keyring that revokes fewer", ErrUntrusted, len(s.RevokedKeys), maxEverRevoked)
 	}
 	if len(s.Revoked) > maxEverRevoked {
 		return s, fmt.Errorf("%w: this host would remember %d revoked keys, at most %d are kept: let the roots sign a keyring that revokes fewer", ErrUntrusted, len(s.Revoked), maxEverRevoked)
 	}
 	return s, nil
+}
+
+// learnsFrom reports whether the keyring tells of a revocation what is not kept
+// yet. Of the one in force it does where an older release has accepted it.
+func (s trustState) learnsFrom(k *Keyring) bool {
+	return slices.ContainsFunc(k.Revoked, func(r RevokedKey) bool {
+		return !slices.Contains(s.Revoked, r.ID) || r.Key != "" && !slices.Contains(s.RevokedKeys, r.Key)
+	})
 }
 
 // forget drops the marks of revoked keys. The highest of the others is the
@@ -119,6 +134,9 @@ func (s trustState) addKeyring(members map[string]any) {
 	if _, there := s.raw["revoked"]; there || len(s.Revoked) > 0 {
 		members["revoked"] = s.Revoked
 	}
+	if _, there := s.raw["revoked_keys"]; there || len(s.RevokedKeys) > 0 {
+		members["revoked_keys"] = s.RevokedKeys
+	}
 	if _, there := s.raw["marks"]; there || len(s.Marks) > 0 {
 		members["marks"] = s.Marks
 	}
@@ -126,12 +144,17 @@ func (s trustState) addKeyring(members map[string]any) {
 
 // validateKeyring checks the members of a trust state that are about keys.
 func (s trustState) validateKeyring() error {
-	if len(s.Marks) > maxMarks || len(s.Revoked) > maxEverRevoked {
+	if len(s.Marks) > maxMarks || max(len(s.Revoked), len(s.RevokedKeys)) > maxEverRevoked {
 		return errors.New("it has too many marks or revoked keys")
 	}
 	for _, m := range s.Marks {
 		if m.Sequence < 1 || m.Sequence > maxSequence || !ident.SHA256(m.Index) || (m.Key != "" && !validKeyID(m.Key)) {
 			return errors.New("its marks do not make sense")
+		}
+	}
+	for _, text := range s.RevokedKeys {
+		if _, err := (KeyringKey{Key: text}).public(); err != nil {
+			return errors.New("its revoked keys do not make sense")
 		}
 	}
 	for _, id := range s.Revoked {

@@ -99,6 +99,9 @@ func (r *Repository) maySucceed(ctx context.Context, k *Keyring, document []byte
 		if k.revoked(gone.ID) == nil {
 			return fmt.Errorf("%w: keyring %d revokes key %s, and this one does not; hosts never take back a revocation: make the next one from the one that is installed", ErrRevoked, old.Sequence, gone.ID)
 		}
+		if now := k.revoked(gone.ID); gone.Key != "" && now.Key != gone.Key {
+			return fmt.Errorf("%w: keyring %d tells of the revoked key %s what it is, and this one does not, so that hosts could take the same key under another id: make the next one from the one that is installed, with a tool as new as the one that made that", ErrRevoked, old.Sequence, gone.ID)
+		}
 	}
 	return nil
 }
@@ -207,6 +210,9 @@ func (r *Repository) maySign(k *Keyring, at time.Time) error {
 	id := KeyID(public)
 	if revoked := k.revoked(id); revoked != nil {
 		return revoked.refusal()
+	}
+	if revoked := k.revokedAs(public); revoked != nil {
+		return revoked.refusalAs(id)
 	}
 	key := k.key(id)
 	if key == nil || key.Key != public.String() {

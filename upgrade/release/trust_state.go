@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
@@ -34,6 +35,8 @@ type trustState struct {
 	// Revoked holds the ids of all keys that a keyring accepted on this host
 	// has ever revoked.
 	Revoked []string `json:"revoked,omitempty"`
+	// RevokedKeys holds those of them that were told, as minisign public keys.
+	RevokedKeys []string `json:"revoked_keys,omitempty"`
 	// Marks says which key has signed the indexes of the highest sequences.
 	Marks []mark `json:"marks,omitempty"`
 
@@ -141,6 +144,32 @@ func (s trustState) check(x *Index, digest string, clock time.Time) error {
 		return fmt.Errorf("%w: the index of %s expired at %s, it is %s: %s", ErrExpired, x.Name, stamp(x.Expires), stamp(now), hint)
 	}
 	return nil
+}
+
+// take is check and accept for an index that keys have verified, by the
+// signature. What another process has accepted meanwhile counts: a key that it
+// has heard to be revoked has signed nothing.
+func (s trustState) take(x *Index, digest string, keys signers, signature []byte, clock time.Time) (next trustState, changed bool, err error) {
+	signer := ""
+	if keyring, ok := keys.(*Keyring); ok {
+		if signer, err = signatureKey(signature); err != nil {
+			return s, false, err
+		}
+		keyring = keyring.withRevoked(s)
+		if gone := keyring.revoked(signer); gone != nil {
+			return s, false, gone.refusal()
+		}
+		s = s.forget(keyring)
+	}
+	if err := s.check(x, digest, clock); err != nil {
+		return s, false, err
+	}
+	next, changed = s.accept(x, digest, clock)
+	if signer != "" {
+		next = next.mark(s, signer)
+		changed = changed || !slices.Equal(next.Marks, s.Marks)
+	}
+	return next, changed, nil
 }
 
 // accept returns the state after an index has passed check, and whether it

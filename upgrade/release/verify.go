@@ -145,7 +145,7 @@ func (v *inspection) signers(ctx context.Context) bool {
 	if err != nil {
 		v.damaged("", keyringPath, err, mendKeyring)
 	}
-	v.keys = k.withRevoked(saved.Revoked)
+	v.keys = k.withRevoked(saved)
 	return true
 }
 
