@@ -15,6 +15,7 @@ func newReleaseCommand() *cobra.Command {
 		"  agentd release build --key keys/release.key --repo repo --version 1.1.0 ./agentd",
 		newReleaseBuildCommand(),
 		newReleaseListCommand(),
+		newReleaseResolveCommand(),
 		newReleasePullCommand(),
 		newReleaseShowCommand(),
 		newReleaseVerifyCommand(),

@@ -35,8 +35,8 @@ func newReleaseConflictsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "conflicts HOST PLUGIN",
 		Short: "Tell where a plugin and its host disagree on a shared protocol module",
-		Long: `conflicts reads what HOST and PLUGIN were built of, each a VERSION in the
-repository or the path of an executable, and compares the modules by which
+		Long: `conflicts reads what HOST and PLUGIN were built of, each a release in the
+repository (VERSION, VERSION@sha256:DIGEST or a RANGE) or the path of an executable, and compares the modules by which
 they talk to each other: protobuf, grpc, go-plugin and perennial, or those of
 --module. Another major version is incompatible, and so is another minor
 version of 0.x; other differences are listed and harmless.
@@ -52,7 +52,7 @@ one of the two does not tell what it was built of.`,
 		var both [2]side
 		for i, name := range args {
 			var err error
-			if both[i], err = s.read(cmd.Context(), name); err != nil {
+			if both[i], err = s.read(cmd.Context(), name, cmd.ErrOrStderr()); err != nil {
 				return err
 			}
 			if both[i].Build == nil {

@@ -69,26 +69,35 @@ func (r *repository) origin() (release.Source, error) {
 }
 
 func newReleasePullCommand() *cobra.Command {
-	var r reader
+	var r chooser
 	cmd := &cobra.Command{
-		Use:   "pull VERSION",
+		Use:   "pull VERSION|VERSION@sha256:DIGEST|RANGE",
 		Short: "Fill a cache with a release",
 		Long: `pull fetches the index, the manifest and this platform's binary of VERSION into
 the cache, checked as an agent checks them. Agents and commands with the same
 --repo and --cache and the policy --pull Never or IfNotPresent then need no
-network for it.`,
+network for it. A RANGE is resolved once, as by release resolve, and what it
+stands for is told on standard error.`,
 		Example: "  agentd release pull --repo https://releases.example.com/agentd --trust release.pub --cache /var/cache/agentd 1.1.0",
 		Args:    takes("VERSION"),
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		pin, err := r.fetch(cmd.Context(), args[0])
+		client, err := r.client()
+		if err != nil {
+			return err
+		}
+		which, err := r.exact(cmd.Context(), client, args[0], cmd.ErrOrStderr())
+		if err != nil {
+			return err
+		}
+		pin, err := r.fetch(cmd.Context(), which)
 		if err != nil {
 			return err
 		}
 		// The cache fails no download that it cannot keep, so it is asked
 		// what it has.
 		r.pull = string(release.PullNever)
-		if _, err := r.fetch(cmd.Context(), args[0]); err != nil {
+		if _, err := r.fetch(cmd.Context(), which); err != nil {
 			return err
 		}
 		say(cmd.OutOrStdout(), "%s is in %s", pin, r.cacheDir)
@@ -100,14 +109,14 @@ network for it.`,
 	return cmd
 }
 
-// fetch does what an agent does with a version, and keeps nothing but what
+// fetch does what an agent does with a version or a pin, and keeps nothing but what
 // the cache does.
-func (r *reader) fetch(ctx context.Context, version string) (pin release.Pin, err error) {
+func (r *reader) fetch(ctx context.Context, which string) (pin release.Pin, err error) {
 	client, err := r.client()
 	if err != nil {
 		return pin, err
 	}
-	if pin, err = client.Resolve(ctx, version); err != nil {
+	if pin, err = client.ResolveAny(ctx, which, release.Policy{}); err != nil {
 		return pin, err
 	}
 	manifest, _, _, err := client.Manifest(ctx, pin)

@@ -13,8 +13,7 @@ import (
 
 func newUpgradeCommand() *cobra.Command {
 	var o order
-	var releases reader
-	var policy release.Policy
+	var releases chooser
 	cmd := &cobra.Command{
 		Use:   "upgrade VERSION|VERSION@sha256:DIGEST|RANGE",
 		Short: "Upgrade one agent and follow it to its end",
@@ -50,7 +49,7 @@ lost sight of it, agentd fleet tells.`,
 		if err != nil {
 			return upgrade.Request{}, err
 		}
-		pin, err := client.ResolveAny(ctx, args[0], policy)
+		pin, err := client.ResolveAny(ctx, args[0], releases.policy)
 		if err != nil {
 			return upgrade.Request{}, err
 		}
@@ -61,7 +60,6 @@ lost sight of it, agentd fleet tells.`,
 		}
 		return r, nil
 	})
-	cmd.Flags().BoolVar(&policy.AllowPrerelease, "prerelease", false, "take pre-releases that are in RANGE")
 	releases.add(cmd)
 	require(cmd, "repo", "repo")
 	return cmd
