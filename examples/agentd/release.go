@@ -86,6 +86,10 @@ type reader struct {
 
 func (r *reader) add(cmd *cobra.Command) {
 	r.repository.add(cmd)
+	r.addTrust(cmd)
+}
+
+func (r *reader) addTrust(cmd *cobra.Command) {
 	r.trust.add(cmd)
 	cmd.Flags().StringVar(&r.name, "name", programName, "`name` of the program")
 }

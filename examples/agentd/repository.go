@@ -25,15 +25,21 @@ type repository struct {
 }
 
 func (r *repository) add(cmd *cobra.Command) {
+	r.addOrigin(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&r.cacheDir, "cache", "", "`directory` that keeps what was read of the repository; agents of one host may share it")
+	flags.StringVar(&r.pull, "pull", string(release.PullAlways), "`policy` with --cache: Always asks the repository for its index each time, IfNotPresent once what is kept has expired or lacks the version, Never not at all")
+	flags.Int64Var(&r.cacheBytes, "cache-bytes", 0, "`bytes` that the cache may take; 0 is 2 GiB")
+}
+
+// addOrigin adds the flags of a command for which a cache will not do.
+func (r *repository) addOrigin(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&r.location, "repo", "", "repository: a `directory`, an http(s) URL, oci://host/repository or oci-layout:DIR; proxies are taken from HTTPS_PROXY and NO_PROXY")
 	flags.StringVar(&r.caFile, "repo-ca", "", "PEM `file` of the authorities that may vouch for an https repository, instead of the system's")
 	flags.StringVar(&r.certFile, "repo-cert", "", "PEM `file` of the client certificate to show it")
 	flags.StringVar(&r.keyFile, "repo-key", "", "PEM `file` of that certificate's key, mode 0600")
 	flags.StringVar(&r.authFile, "repo-auth-file", "", "`file` with the Authorization header to send it, such as Bearer TOKEN, mode 0600; sent over https to that host alone")
-	flags.StringVar(&r.cacheDir, "cache", "", "`directory` that keeps what was read of the repository; agents of one host may share it")
-	flags.StringVar(&r.pull, "pull", string(release.PullAlways), "`policy` with --cache: Always asks the repository for its index each time, IfNotPresent once what is kept has expired or lacks the version, Never not at all")
-	flags.Int64Var(&r.cacheBytes, "cache-bytes", 0, "`bytes` that the cache may take; 0 is 2 GiB")
 }
 
 // open returns the source. logger may be nil.
