@@ -272,6 +272,9 @@ func readIndex(ctx context.Context, src Source, verify verifier) (raw, signature
 		if err == nil {
 			return raw, signature, nil
 		}
+		if other := misplaced(src); other != nil {
+			return nil, nil, other
+		}
 		if attempt == indexAttempts || !errors.Is(err, ErrUntrusted) {
 			return nil, nil, err
 		}
