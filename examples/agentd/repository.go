@@ -36,10 +36,16 @@ func (r *repository) add(cmd *cobra.Command) {
 func (r *repository) addOrigin(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&r.location, "repo", "", "repository: a `directory`, an http(s) URL, oci://host/repository or oci-layout:DIR; proxies are taken from HTTPS_PROXY and NO_PROXY")
-	flags.StringVar(&r.caFile, "repo-ca", "", "PEM `file` of the authorities that may vouch for an https repository, instead of the system's")
+	r.addTLS(cmd)
+	flags.StringVar(&r.authFile, "repo-auth-file", "", "`file` with the Authorization header to send it, such as Bearer TOKEN, mode 0600; sent over https to that host alone")
+}
+
+// addTLS adds the flags of a command that speaks to servers with TLS.
+func (r *repository) addTLS(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&r.caFile, "repo-ca", "", "PEM `file` of the authorities that may vouch for an https repository or a registry, instead of the system's")
 	flags.StringVar(&r.certFile, "repo-cert", "", "PEM `file` of the client certificate to show it")
 	flags.StringVar(&r.keyFile, "repo-key", "", "PEM `file` of that certificate's key, mode 0600")
-	flags.StringVar(&r.authFile, "repo-auth-file", "", "`file` with the Authorization header to send it, such as Bearer TOKEN, mode 0600; sent over https to that host alone")
 }
 
 // open returns the source. logger may be nil.
@@ -68,10 +74,15 @@ func (r *repository) origin() (release.Source, error) {
 			HTTP:     release.HTTPConfig{CAFile: r.caFile, CertFile: r.certFile, KeyFile: r.keyFile, AuthFile: r.authFile},
 		})
 	}
-	if r.caFile+r.certFile+r.keyFile+r.authFile != "" {
-		return nil, usagef("--repo-ca, --repo-cert, --repo-key and --repo-auth-file are for https repositories, found %s: credentials come from docker login there, further authorities from SSL_CERT_FILE", r.location)
+	if r.authFile != "" {
+		return nil, usagef("--repo-auth-file is for https repositories, found %s: credentials come from docker login there", r.location)
 	}
-	return oci.New(oci.Config{Location: r.location})
+	return oci.New(r.registry(r.location))
+}
+
+// registry says how a registry or layout is reached.
+func (r *repository) registry(location string) oci.Config {
+	return oci.Config{Location: location, CAFile: r.caFile, CertFile: r.certFile, KeyFile: r.keyFile}
 }
 
 func newReleasePullCommand() *cobra.Command {
