@@ -9,15 +9,7 @@ import (
 	"github.com/perennial-go/perennial/upgrade/release/oci"
 )
 
-func newReleasePushCommand() *cobra.Command {
-	var cfg oci.PushConfig
-	var cosignKey string
-	var trust trustFlags
-	var access repository // what it takes to reach the target
-	cmd := &cobra.Command{
-		Use:   "push LOCATION",
-		Short: "Copy a repository directory into an OCI registry or layout",
-		Long: `push copies the repository directory to oci://host/repository, or to the OCI
+const pushHelp = `push copies the repository directory to oci://host/repository, or to the OCI
 image layout oci-layout:DIR, from where agents take releases by the same name
 (run --repo). Blobs that are there are not sent again, so that an interrupted
 push is continued by the next. The tag that agents follow moves last. Each
@@ -30,7 +22,17 @@ or the location begins with oci+http://. The three are about LOCATION. With
 withdrawn, is signed as by cosign sign; the password of the key is read from
 COSIGN_PASSWORD. That wants --trust or --trust-roots: what the release keys have
 not signed, cosign's key does not sign either. With one of them, a directory that
-is not signed is refused in any case.`,
+is not signed is refused in any case.`
+
+func newReleasePushCommand() *cobra.Command {
+	var cfg oci.PushConfig
+	var cosignKey string
+	var trust trustFlags
+	var access repository // what it takes to reach the target
+	cmd := &cobra.Command{
+		Use:   "push LOCATION",
+		Short: "Copy a repository directory into an OCI registry or layout",
+		Long:  pushHelp,
 		Example: `  agentd release push --repo repo oci://registry.example.com/agentd
   agentd release push --repo repo --repo-ca registry-ca.pem oci://registry.example.com/agentd
   agentd release push --repo repo --trust keys/release.pub --cosign-key cosign.key oci-layout:/srv/agentd`,
