@@ -26,7 +26,7 @@ func TestExecutablesOfOneReleaseThatWereBuiltOfDifferentThingsAreWarnedOf(t *tes
 		}
 	}
 	other.Modules = nil
-	for _, path := range strings.FieldsSeq("a b c d e f g h") {
+	for path := range strings.FieldsSeq("a b c d e f g h") {
 		amd.Modules, other.Modules = append(amd.Modules, module(path, "v1.0.0")), append(other.Modules, module(path, "v1.0.1"))
 	}
 	if all := apart(amd, &other); all[len(all)-1] != "and 3 modules more" {
