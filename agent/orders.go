@@ -13,7 +13,7 @@ import (
 	"github.com/perennial-go/perennial/upgrade"
 )
 
-// orderLimit bounds the id, by, asked, expect and reason of a request, in bytes
+// orderLimit bounds the id, by, program, asked, expect and reason of a request, in bytes
 // each.
 const orderLimit = 1 << 10
 
@@ -94,9 +94,9 @@ func parseOrder(key string, data []byte) (Order, error) {
 
 // checkRequest says what keeps r from being performed by any agent.
 func checkRequest(r upgrade.Request) error {
-	if n := max(len(r.ID), len(r.By), len(r.Asked), len(r.Expect), len(r.Reason)); n > orderLimit {
+	if n := max(len(r.ID), len(r.By), len(r.Program), len(r.Asked), len(r.Expect), len(r.Reason)); n > orderLimit {
 		// They are kept in the journal and travel to the successor.
-		return fmt.Errorf("has %d bytes in its id, by, asked, expect or reason, at most %d are taken: ask again", n, orderLimit)
+		return fmt.Errorf("has %d bytes in its id, by, program, asked, expect or reason, at most %d are taken: ask again", n, orderLimit)
 	}
 	if err := r.Validate(); err != nil {
 		return fmt.Errorf("cannot be performed: %w", err)

@@ -92,7 +92,7 @@ func TestEtcdPinToOldSignedReleaseIsRefused(t *testing.T) {
 	}{
 		{"old release, still listed", "upgrade", old, "downgrade refused: 1.1.0 runs, 1.0.0 is older"},
 		{"release that the index lists no more", "upgrade", lost, "not found: the index of demo"},
-		{"manifest that the index lists no more", "upgrade", replaced, "digest differs: the order pins " + replaced.String() + ", the signed index lists " + next.String()},
+		{"manifest that the index lists no more", "upgrade", replaced, "digest differs: the order pins " + replaced.String() + ", the signed index of demo lists " + next.String()},
 		{"manifest of another version", "upgrade", release.Pin{Version: "1.3.0", Digest: old.Digest}, "digest differs: the order pins"},
 		{"withdrawn release", "upgrade", yanked, "release withdrawn: demo 1.4.0: loses records"},
 		{"old release as a rollback", "rollback", old, "no 1.0.0 is retained on this host"},

@@ -53,6 +53,9 @@ type Request struct {
 	Action Action `json:"action,omitempty"`
 	// Pin is the release that it is about.
 	Pin release.Pin `json:"pin,omitzero"`
+	// Program is the name that the release is signed for, as far as whoever
+	// asks has told it. A host whose program has another name refuses.
+	Program string `json:"program,omitempty"`
 	// Asked is what the pin was resolved from, such as the range ^1.2.0, for
 	// the record. Hosts decide nothing on it.
 	Asked string `json:"asked,omitempty"`
@@ -97,6 +100,9 @@ func (r Request) Validate() error {
 	if len(r.Asked) > wordBytes {
 		return fmt.Errorf("asked for in %d bytes, at most %d are taken", len(r.Asked), wordBytes)
 	}
+	if len(r.Program) > wordBytes {
+		return fmt.Errorf("is about a program whose name has %d bytes, at most %d are taken", len(r.Program), wordBytes)
+	}
 	switch {
 	case r.Action == "" || r.Action == ActionUpgrade || r.Pin.Digest != "":
 		return r.Pin.Validate()
@@ -132,6 +138,14 @@ func (r Request) expects(running Ref) error {
 		return fmt.Errorf("the request expects %s to run, %s was found: ask again", r.Expect, found.Version)
 	}
 	return fmt.Errorf("the request expects %s to run, %s was found: ask again", r.Expect, found)
+}
+
+// concerns returns why r is not about a program, nil if it is or does not say.
+func (r Request) concerns(program string) error {
+	if r.Program == "" || r.Program == program {
+		return nil
+	}
+	return fmt.Errorf("the order is for release %s of %.140q, this host runs %q: ask for a release of %s, out of its repository and by its name (--name), or ask another host", r.Pin.Version, r.Program, program, program)
 }
 
 // Request puts r in line. A request that waits already is replaced, also one

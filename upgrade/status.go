@@ -12,6 +12,9 @@ import (
 // one.
 type Status struct {
 	Attempt
+	// Program is the name that releases of this program are signed for. Empty
+	// in what a release wrote that does not tell it.
+	Program string `json:"program,omitempty"`
 	// Running is the release that this process executes.
 	Running Ref `json:"running"`
 	// Progress is set while a release is downloaded.
@@ -67,6 +70,7 @@ func (u *Upgrader) publish(edit func(*Status)) {
 	there := u.standing()
 	u.mu.Lock()
 	edit(&u.status)
+	u.status.Program = there.Program
 	u.status.Running, u.status.LastFailed, u.status.Quarantine = there.Running, there.LastFailed, there.Quarantine
 	u.status.Retained, u.status.Hold, u.status.Provenance = there.Retained, there.Hold, there.Provenance
 	u.status.Withdrawn = there.Withdrawn
@@ -78,7 +82,7 @@ func (u *Upgrader) publish(edit func(*Status)) {
 // standing reads what the status tells besides attempt and answer. What
 // cannot be read is missing from it: the report must not stop for it.
 func (u *Upgrader) standing() Status {
-	s := Status{Running: u.running.Ref, Provenance: u.origin.of(u.slots, u.running.Ref)}
+	s := Status{Program: u.cfg.Name, Running: u.running.Ref, Provenance: u.origin.of(u.slots, u.running.Ref)}
 	failed, err := u.quarantine.entries()
 	if err != nil {
 		u.log.Warn("quarantine is not readable", "error", err)

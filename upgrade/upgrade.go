@@ -75,6 +75,9 @@ func (u *Upgrader) admitted(ctx context.Context, r Request) (slot Slot, err erro
 	if err := held(u.cfg.StateDir); err != nil {
 		return Slot{}, err
 	}
+	if err := r.concerns(u.cfg.Name); err != nil {
+		return Slot{}, err
+	}
 	if r.runs(u.running.Ref) {
 		return Slot{}, errRunsAlready
 	}

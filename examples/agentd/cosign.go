@@ -10,12 +10,12 @@ import (
 )
 
 // cosigned demands a cosign signature of each release.
-func cosigned(location, file string) ([]release.Requirement, error) {
-	if !oci.IsLocation(location) {
+func cosigned(r *repository, file string) ([]release.Requirement, error) {
+	if !oci.IsLocation(r.location) {
 		return nil, usagef("--cosign-key: signatures of cosign lie in OCI registries and layouts: give --repo oci://host/repository or oci-layout:DIR")
 	}
 	// Not by way of a cache, which keeps what release keys have signed.
-	registry, err := oci.New(oci.Config{Location: location})
+	registry, err := oci.New(r.registry(r.location))
 	if err != nil {
 		return nil, err
 	}

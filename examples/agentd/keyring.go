@@ -183,7 +183,11 @@ func printKeyring(w io.Writer, k *release.Keyring, now time.Time) error {
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(w, "keyring %d of %s, issued %s, expires %s\n", k.Sequence, k.Name, stamp(k.Issued), stamp(k.Expires))
+	expires := "expires"
+	if !now.Before(k.Expires) {
+		expires = "EXPIRED at"
+	}
+	_, err := fmt.Fprintf(w, "keyring %d of %s, issued %s, %s %s\n", k.Sequence, k.Name, stamp(k.Issued), expires, stamp(k.Expires))
 	return err
 }
 

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -20,6 +22,8 @@ type keyringView struct {
 	SignedBy []string `json:"signed_by,omitempty"`
 	// Needed is how many must have; 0 where the roots are not known.
 	Needed int `json:"needed,omitempty"`
+	// Expired tells that no agent upgrades by it any more.
+	Expired bool `json:"expired,omitempty"`
 }
 
 func newKeysListCommand() *cobra.Command {
@@ -30,24 +34,28 @@ func newKeysListCommand() *cobra.Command {
 		Short: "List the keys of a keyring",
 		Long: `list shows the keys of the keyring in a repository, once enough of the roots
 have been found to have signed it, or those of a keyring file, and then, with
---trust-roots, which roots have signed it so far.`,
+--trust-roots, which roots have signed it so far.
+
+Exit code 0 means that the keys were listed, 1 that there is a problem: the
+keyring has expired, which is shown all the same, or is none that could be
+trusted or read.`,
 		Example: `  agentd keys list --repo https://releases.example.com/agentd --trust-roots roots.pub
   agentd keys list --keyring keyring.json --trust-roots roots.pub --trust-threshold 2`,
 		Args: takes(),
 	}
 	output := formatFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		view, err := keyringOf(cmd.Context(), &d, &r)
-		if err != nil {
-			return err
+		view, problem := keyringOf(cmd.Context(), &d, &r)
+		if view.Expired = errors.Is(problem, release.ErrExpired); view.Keyring == nil || problem != nil && !view.Expired {
+			return problem
 		}
 		if output.json() {
-			return printJSON(cmd.OutOrStdout(), view)
+			return errors.Join(problem, printJSON(cmd.OutOrStdout(), view))
 		}
 		if err := printKeyring(cmd.OutOrStdout(), view.Keyring, time.Now()); err != nil {
 			return err
 		}
-		return view.printSigners(cmd.OutOrStdout(), d.path != "")
+		return errors.Join(problem, view.printSigners(cmd.OutOrStdout(), d.path != ""))
 	}
 	r.add(cmd)
 	cmd.Flags().StringVar(&d.path, "keyring", "", "keyring `file`, in place of --repo")
@@ -70,8 +78,15 @@ func keyringOf(ctx context.Context, d *draft, r *reader) (v keyringView, err err
 	if err != nil {
 		return v, err
 	}
-	if v.Keyring, err = release.ParseKeyring(document); err != nil || r.trust.roots == "" {
+	if v.Keyring, err = release.ParseKeyring(document); err != nil {
 		return v, err
+	}
+	var expired error
+	if k := v.Keyring; !time.Now().Before(k.Expires) {
+		expired = fmt.Errorf("%w: the keyring in %s expired at %s: make the next with keys renew", release.ErrExpired, d.path, stamp(k.Expires))
+	}
+	if r.trust.roots == "" {
+		return v, expired
 	}
 	trust, err := r.trust.rootFlags.open()
 	if err != nil {
@@ -79,7 +94,7 @@ func keyringOf(ctx context.Context, d *draft, r *reader) (v keyringView, err err
 	}
 	signatures, err := d.signatures()
 	v.SignedBy, v.Needed = trust.SignedBy(document, signatures...), trust.Needed()
-	return v, err
+	return v, cmp.Or(err, expired)
 }
 
 func (v keyringView) printSigners(w io.Writer, file bool) (err error) {

@@ -2,7 +2,8 @@
 // keeps them durably, collects more through plugins, and upgrades itself
 // while it works. The same executable holds the operator's commands.
 //
-// Exit codes: 0 success, 1 failure, 2 wrong usage, 128+n where a supervised
+// Exit codes: 0 success, 1 failure, 2 wrong usage, 3 what was asked cannot be
+// told, 128+n where a supervised
 // agent was ended by signal n. Every failure is one sentence on standard error.
 package main
 
@@ -42,6 +43,11 @@ func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
 
+// undecidedError says why there is neither a yes nor a no to what was asked.
+type undecidedError struct{ error }
+
+func (e undecidedError) Unwrap() error { return e.error }
+
 // report writes the error as one line and returns the exit code.
 func report(w io.Writer, err error) int {
 	if err == nil {
@@ -53,6 +59,9 @@ func report(w io.Writer, err error) int {
 	}
 	if errors.As(err, new(usageError)) {
 		return 2
+	}
+	if errors.As(err, new(undecidedError)) {
+		return 3
 	}
 	return upgrade.ExitCode(err)
 }

@@ -93,6 +93,9 @@ func (o *order) complete(ctx context.Context, h host, r upgrade.Request, w io.Wr
 		r.By = requester()
 	}
 	now, err := h.status(ctx)
+	if r.Program != "" && now.Program != "" && r.Program != now.Program {
+		return r, fmt.Errorf("release %s is of %s, and %s runs %s: nothing was ordered; give the repository of %s and --name %s, or another agent", r.Pin.Version, r.Program, h.name(), now.Program, now.Program, now.Program)
+	}
 	switch {
 	case r.Expect == anyVersion:
 		r.Expect = ""

@@ -210,7 +210,8 @@ func TestPluginAndHostThatDisagreeOnTheirProtocolAreTold(t *testing.T) {
 	}
 	old, other := program(host, "v1.0.0"), program(plugin, "v2.0.0")
 	// What was replaced by a directory cannot be compared, and says so.
-	if r := agentd(t, "release", "conflicts", "--module", "example.com/p", old, other).ok(t); !strings.Contains(r.stdout, "unknown: ") {
+	r := agentd(t, "release", "conflicts", "--module", "example.com/p", old, other)
+	if r.fails(t, 3, "example.com/p", "can be compared"); !strings.Contains(r.stdout, "unknown: ") {
 		t.Errorf("conflicts: %s", r.stdout)
 	}
 	if r := agentd(t, "release", "conflicts", old, other).ok(t); !strings.Contains(r.stdout, "the same protocol modules") {
@@ -220,7 +221,7 @@ func TestPluginAndHostThatDisagreeOnTheirProtocolAreTold(t *testing.T) {
 		t.Errorf("diff: %s", r.stdout)
 	}
 	script := writeFile(t, "#!/bin/sh\n")
-	agentd(t, "release", "conflicts", old, script).fails(t, 1, "what "+script+" was built of")
+	agentd(t, "release", "conflicts", old, script).fails(t, 3, "what "+script+" was built of")
 	if err := incompatible(release.Conflicts(
 		&release.Build{Modules: []release.Module{{Path: "google.golang.org/grpc", Version: "v1.70.0"}}},
 		&release.Build{Modules: []release.Module{{Path: "google.golang.org/grpc", Version: "v2.0.0"}}}, nil), []string{"HOST", "PLUGIN"}); err == nil || !strings.Contains(err.Error(), "v1.70.0 in HOST and v2.0.0 in PLUGIN") {

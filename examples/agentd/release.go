@@ -15,6 +15,7 @@ func newReleaseCommand() *cobra.Command {
 		"  agentd release build --key keys/release.key --repo repo --version 1.1.0 ./agentd",
 		newReleaseBuildCommand(),
 		newReleaseListCommand(),
+		newReleaseResolveCommand(),
 		newReleasePullCommand(),
 		newReleaseShowCommand(),
 		newReleaseVerifyCommand(),
@@ -94,6 +95,10 @@ type reader struct {
 
 func (r *reader) add(cmd *cobra.Command) {
 	r.repository.add(cmd)
+	r.addTrust(cmd)
+}
+
+func (r *reader) addTrust(cmd *cobra.Command) {
 	r.trust.add(cmd)
 	cmd.Flags().StringVar(&r.name, "name", programName, "`name` of the program")
 }

@@ -37,6 +37,9 @@ The release is dated by SOURCE_DATE_EPOCH (seconds), else by the commit, else
 by the clock. The first two make the same manifest of the same executables.
 The index is always dated by the clock: its expiry protects hosts.
 
+Executables whose main package, commit, toolchain or versions of modules differ
+from one platform to the other are published with a warning.
+
 Each executable is stored compressed as well, and with --delta-from as deltas
 from the executables of older releases in the same repository: agents take what
 costs them the fewest bytes. A delta takes about ten times the executable in
@@ -109,6 +112,9 @@ func (b *building) run(ctx context.Context, args []string) (pin release.Pin, err
 	repo, err := b.open()
 	if err != nil {
 		return release.Pin{}, err
+	}
+	for _, warning := range disagreements(b.Binaries) {
+		b.Progress(warning)
 	}
 	return repo.Publish(ctx, b.Release)
 }

@@ -15,12 +15,12 @@ import (
 // sides reads what diff and conflicts compare: releases of a repository, and
 // files.
 type sides struct {
-	reader
+	chooser
 	platform string
 }
 
 func (s *sides) add(cmd *cobra.Command) {
-	s.reader.add(cmd)
+	s.chooser.add(cmd)
 	cmd.Flags().StringVar(&s.platform, "platform", runtime.GOOS+"/"+runtime.GOARCH, "`os/arch` of the binaries of releases")
 }
 
@@ -33,10 +33,20 @@ type side struct {
 	Build    *release.Build    `json:"-"`
 }
 
-// read takes a version or a pin for a release, and anything else for a file.
-func (s *sides) read(ctx context.Context, name string) (side, error) {
+// isRelease tells a release from a file: it is a version, a pin or a range.
+func isRelease(name string) bool {
 	version, _, _ := strings.Cut(name, "@")
-	if _, err := release.ParseVersion(version); err != nil {
+	_, err := release.ParseVersion(version)
+	if err != nil {
+		_, err = release.ParseRange(name)
+	}
+	return err == nil
+}
+
+// read takes a version, a pin or a range for a release, and anything else for
+// a file. What a range stands for w is told.
+func (s *sides) read(ctx context.Context, name string, w io.Writer) (side, error) {
+	if !isRelease(name) {
 		return fileSide(name)
 	}
 	if s.location == "" || !s.trust.given() {
@@ -44,6 +54,9 @@ func (s *sides) read(ctx context.Context, name string) (side, error) {
 	}
 	client, err := s.client()
 	if err != nil {
+		return side{}, err
+	}
+	if name, err = s.exact(ctx, client, name, w); err != nil {
 		return side{}, err
 	}
 	d, err := client.Describe(ctx, name)
@@ -66,22 +79,23 @@ func newReleaseDiffCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff A B",
 		Short: "Compare two releases, or two executables: commit, toolchain, modules, sizes",
-		Long: `diff tells what changed from A to B, each a VERSION in the repository or the
-path of an executable: the commit, the version of Go, the modules that were
+		Long: `diff tells what changed from A to B, each a release in the repository (VERSION,
+VERSION@sha256:DIGEST or a RANGE, resolved once) or the path of an executable: the commit, the version of Go, the modules that were
 added, removed or changed, the size, and what a host must fulfil.
 
 Exit code 0 also means that something changed.`,
 		Example: `  agentd release diff --repo repo --trust keys/release.pub 1.0.0 1.1.0
+  agentd release diff --repo repo --trust keys/release.pub 1.0.0 ^1.1.0
   agentd release diff ./agentd-old ./agentd-new`,
 		Args: takes("A", "B"),
 	}
 	output := formatFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		a, err := s.read(cmd.Context(), args[0])
+		a, err := s.read(cmd.Context(), args[0], cmd.ErrOrStderr())
 		if err != nil {
 			return err
 		}
-		b, err := s.read(cmd.Context(), args[1])
+		b, err := s.read(cmd.Context(), args[1], cmd.ErrOrStderr())
 		if err != nil {
 			return err
 		}

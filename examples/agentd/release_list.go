@@ -17,7 +17,11 @@ func newReleaseListCommand() *cobra.Command {
 		Short: "List the releases of a repository",
 		Long: `list reads the signed index of a repository and the manifests of its releases:
 what they are pinned by, whether they were withdrawn, and how many bytes each
-platform costs: the binary, and its encodings and deltas.`,
+platform costs: the binary, and its encodings and deltas. Where a manifest
+cannot be read the table says UNREADABLE, and a line below it why.
+
+Exit code 0 means that the index was read, whatever became of the manifests
+(release verify is to find damage), and 1 that it was not.`,
 		Example: "  agentd release list --repo https://releases.example.com/agentd --trust keys/release.pub",
 		Args:    takes(),
 	}
@@ -37,25 +41,33 @@ platform costs: the binary, and its encodings and deltas.`,
 				Details []release.Description `json:"details"`
 			}{index, all})
 		}
+		var reasons strings.Builder
 		rows := [][]string{{"VERSION", "DIGEST", "BUILT", "SIZES", "WITHDRAWN"}}
 		for _, d := range all {
-			row := []string{d.Pin.Version, short(d.Pin.Digest), "-", oneLine(dash(d.Problem)), dash(oneLine(d.Yanked))}
-			if d.Manifest != nil {
+			row := []string{d.Pin.Version, short(d.Pin.Digest), "-", manifestUnread, dash(oneLine(d.Yanked))}
+			if d.Problem == "" {
 				row[2], row[3] = stamp(d.Manifest.Created), sizes(d.Manifest)
 			}
 			rows = append(rows, row)
+			if d.Problem != "" {
+				fmt.Fprintf(&reasons, "%s is %s: %s\n", d.Pin.Version, manifestUnread, oneLine(d.Problem))
+			}
 		}
 		if err := printTable(cmd.OutOrStdout(), rows); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "index %d of %s, issued %s, expires %s (%s)\n",
-			index.Sequence, index.Name, stamp(index.Issued), stamp(index.Expires), left(index.Expires, time.Now()))
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%sindex %d of %s, issued %s, expires %s (%s)\n",
+			reasons.String(), index.Sequence, index.Name, stamp(index.Issued), stamp(index.Expires), left(index.Expires, time.Now()))
 		return err
 	}
 	r.add(cmd)
 	require(cmd, "repo", "repo")
 	return cmd
 }
+
+// manifestUnread stands in the table for a manifest that could not be had: why
+// takes a line of its own.
+const manifestUnread = "UNREADABLE"
 
 // sizes says how many bytes each platform costs.
 func sizes(m *release.Manifest) string {

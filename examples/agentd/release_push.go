@@ -16,7 +16,8 @@ push is continued by the next. The tag that agents follow moves last. Each
 release is an image index as well, under the tag of its version.
 
 Credentials are those of docker login. A registry is spoken to with TLS unless
-it is on this machine, or the location begins with oci+http://. With
+it is on this machine and none of --repo-ca, --repo-cert and --repo-key is given,
+or the location begins with oci+http://. The three are about LOCATION. With
 --cosign-key each release that the key has not signed yet, and that is not
 withdrawn, is signed as by cosign sign; the password of the key is read from
 COSIGN_PASSWORD. That wants --trust or --trust-roots: what the release keys have
@@ -32,11 +33,13 @@ func newReleasePushCommand() *cobra.Command {
 	var cfg oci.PushConfig
 	var cosignKey string
 	var trust trustFlags
+	var access repository // what it takes to reach the target
 	cmd := &cobra.Command{
 		Use:   "push LOCATION",
 		Short: "Copy a repository directory into an OCI registry or layout",
 		Long:  pushHelp,
 		Example: `  agentd release push --repo repo oci://registry.example.com/agentd
+  agentd release push --repo repo --repo-ca registry-ca.pem oci://registry.example.com/agentd
   agentd release push --repo repo --trust keys/release.pub --cosign-key cosign.key oci-layout:/srv/agentd
   agentd release push --repo repo --repair oci://registry.example.com/agentd`,
 		Args: takes("LOCATION"),
@@ -55,7 +58,7 @@ func newReleasePushCommand() *cobra.Command {
 		if cfg.Key, err = signingKey(cosignKey); err != nil {
 			return err
 		}
-		cfg.Target.Location = args[0]
+		cfg.Target = access.registry(args[0])
 		var tenth int64
 		cfg.Progress = func(p oci.Progress) {
 			if p.Total > 0 && p.Done*10/p.Total > tenth {
@@ -76,6 +79,7 @@ func newReleasePushCommand() *cobra.Command {
 	cmd.Flags().StringVar(&cosignKey, "cosign-key", "", "private key `file` of cosign, encrypted or not; signs each release")
 	cmd.Flags().StringVar(&cfg.Name, "name", programName, "`name` of the program whose repository it must be, with --trust")
 	cmd.Flags().BoolVar(&cfg.Repair, "repair", false, "read back all that is there, and send again what is damaged")
+	access.addTLS(cmd)
 	trust.add(cmd)
 	require(cmd, "repo", "repo")
 	return cmd

@@ -34,15 +34,18 @@ type runsIt struct {
 }
 
 func newReleaseShowCommand() *cobra.Command {
-	var r reader
+	var r chooser
 	var etcd etcdFlags
 	cmd := &cobra.Command{
-		Use:   "show VERSION",
+		Use:   "show VERSION|VERSION@sha256:DIGEST|RANGE",
 		Short: "Show where a release comes from, and where it runs",
 		Long: `show verifies a release of a repository and tells which commit it is of, when
 it was built and of what, who signed it, what it asks of a host, and, with
---etcd, which agents run it and by which rule of their policy each took it.`,
+--etcd, which agents run it and by which rule of their policy each took it.
+A RANGE is resolved once, as by release resolve, and what it stands for is told
+on standard error.`,
 		Example: `  agentd release show --repo repo --trust keys/release.pub 1.1.0
+  agentd release show --repo repo --trust keys/release.pub ^1.0.0
   agentd release show --repo repo --trust keys/release.pub --etcd http://127.0.0.1:2379 1.1.0`,
 		Args: takes("VERSION"),
 	}
@@ -52,8 +55,12 @@ it was built and of what, who signed it, what it asks of a host, and, with
 		if err != nil {
 			return err
 		}
+		which, err := r.exact(cmd.Context(), client, args[0], cmd.ErrOrStderr())
+		if err != nil {
+			return err
+		}
 		s := shown{}
-		if s.Description, err = client.Describe(cmd.Context(), args[0]); err != nil {
+		if s.Description, err = client.Describe(cmd.Context(), which); err != nil {
 			return err
 		}
 		if len(etcd.endpoints) > 0 {

@@ -14,7 +14,7 @@ func newReleaseVerifyCommand() *cobra.Command {
 		Long: `verify reads everything that the signed index of a repository leads to: the
 index with its signature, sequence and expiry, and for each release the
 manifest, its signature, and every binary, encoding and delta by its digest.
-It changes nothing, and takes nothing from a --cache.
+It changes nothing. It has no --cache, which would hide the repository's damage.
 
 Exit code 0 means that all is well, 1 that something is damaged or could not
 be read; each such file is listed with what to do.`,
@@ -23,8 +23,6 @@ be read; each such file is listed with what to do.`,
 	}
 	output := formatFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		// It is the repository that is asked about: a cache would hide its damage.
-		r.cacheDir, r.pull = "", ""
 		client, err := r.client()
 		if err != nil {
 			return err
@@ -46,7 +44,8 @@ be read; each such file is listed with what to do.`,
 		}
 		return nil
 	}
-	r.add(cmd)
+	r.addOrigin(cmd)
+	r.addTrust(cmd)
 	require(cmd, "repo", "repo")
 	return cmd
 }

@@ -18,7 +18,12 @@ func newReleaseYankCommand() *cobra.Command {
 it any more, and those that run it raise the alert release_yanked with their
 next look at the index. They are left alone otherwise.
 
---undo offers it again.`,
+--undo offers it again. What is withdrawn for the same reason, or with --undo
+offered, stays as it is: the index is not written, and its expiry stays.
+Another reason takes the place of the first.
+
+Exit code 0 means that the release is withdrawn, or with --undo offered, now,
+whether or not it was before, and 1 that nothing was changed.`,
 		Example: "  agentd release yank --key keys/release.key --repo repo --reason 'loses records' 1.1.0",
 		Args:    takes("VERSION"),
 	}
@@ -37,21 +42,37 @@ next look at the index. They are left alone otherwise.
 		if err != nil {
 			return err
 		}
+		before, err := repo.Yanked(cmd.Context(), p.name, args[0])
+		if err != nil {
+			return err
+		}
 		if err := repo.Yank(cmd.Context(), p.name, args[0], reason); err != nil {
 			return err
 		}
 		if output.json() {
-			return printJSON(cmd.OutOrStdout(), map[string]string{"name": p.name, "version": args[0], "yanked": reason})
+			return printJSON(cmd.OutOrStdout(), map[string]any{"name": p.name, "version": args[0], "yanked": reason, "changed": before != reason})
 		}
-		done := "withdrew"
-		if undo {
-			done = "offers again"
-		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %s %s\n", done, p.name, args[0])
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), yanked(p.name+" "+args[0], before, reason))
 		return err
 	}
 	p.add(cmd)
 	cmd.Flags().StringVar(&reason, "reason", "", "why; shown to whoever asks for the release")
 	cmd.Flags().BoolVar(&undo, "undo", false, "offer the release again")
 	return cmd
+}
+
+// yanked says what became of a release that was withdrawn for a reason, or
+// offered without one.
+func yanked(what, before, reason string) string {
+	switch {
+	case before == reason && reason == "":
+		return what + " is not withdrawn, nothing was changed"
+	case before == reason:
+		return fmt.Sprintf("%s is withdrawn already (%s), nothing was changed", what, oneLine(reason))
+	case reason == "":
+		return "offers again " + what
+	case before != "":
+		return fmt.Sprintf("%s was withdrawn already (%s): the reason is now: %s", what, oneLine(before), oneLine(reason))
+	}
+	return "withdrew " + what
 }

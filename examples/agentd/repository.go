@@ -25,15 +25,27 @@ type repository struct {
 }
 
 func (r *repository) add(cmd *cobra.Command) {
+	r.addOrigin(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&r.location, "repo", "", "repository: a `directory`, an http(s) URL, oci://host/repository or oci-layout:DIR; proxies are taken from HTTPS_PROXY and NO_PROXY")
-	flags.StringVar(&r.caFile, "repo-ca", "", "PEM `file` of the authorities that may vouch for an https repository, instead of the system's")
-	flags.StringVar(&r.certFile, "repo-cert", "", "PEM `file` of the client certificate to show it")
-	flags.StringVar(&r.keyFile, "repo-key", "", "PEM `file` of that certificate's key, mode 0600")
-	flags.StringVar(&r.authFile, "repo-auth-file", "", "`file` with the Authorization header to send it, such as Bearer TOKEN, mode 0600; sent over https to that host alone")
 	flags.StringVar(&r.cacheDir, "cache", "", "`directory` that keeps what was read of the repository; agents of one host may share it")
 	flags.StringVar(&r.pull, "pull", string(release.PullAlways), "`policy` with --cache: Always asks the repository for its index each time, IfNotPresent once what is kept has expired or lacks the version, Never not at all")
 	flags.Int64Var(&r.cacheBytes, "cache-bytes", 0, "`bytes` that the cache may take; 0 is 2 GiB")
+}
+
+// addOrigin adds the flags of a command for which a cache will not do.
+func (r *repository) addOrigin(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&r.location, "repo", "", "repository: a `directory`, an http(s) URL, oci://host/repository or oci-layout:DIR; proxies are taken from HTTPS_PROXY and NO_PROXY")
+	r.addTLS(cmd)
+	flags.StringVar(&r.authFile, "repo-auth-file", "", "`file` with the Authorization header to send it, such as Bearer TOKEN, mode 0600; sent over https to that host alone")
+}
+
+// addTLS adds the flags of a command that speaks to servers with TLS.
+func (r *repository) addTLS(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&r.caFile, "repo-ca", "", "PEM `file` of the authorities that may vouch for an https repository or a registry, instead of the system's")
+	flags.StringVar(&r.certFile, "repo-cert", "", "PEM `file` of the client certificate to show it")
+	flags.StringVar(&r.keyFile, "repo-key", "", "PEM `file` of that certificate's key, mode 0600")
 }
 
 // open returns the source. logger may be nil.
@@ -62,33 +74,47 @@ func (r *repository) origin() (release.Source, error) {
 			HTTP:     release.HTTPConfig{CAFile: r.caFile, CertFile: r.certFile, KeyFile: r.keyFile, AuthFile: r.authFile},
 		})
 	}
-	if r.caFile+r.certFile+r.keyFile+r.authFile != "" {
-		return nil, usagef("--repo-ca, --repo-cert, --repo-key and --repo-auth-file are for https repositories, found %s: credentials come from docker login there, further authorities from SSL_CERT_FILE", r.location)
+	if r.authFile != "" {
+		return nil, usagef("--repo-auth-file is for https repositories, found %s: credentials come from docker login there", r.location)
 	}
-	return oci.New(oci.Config{Location: r.location})
+	return oci.New(r.registry(r.location))
+}
+
+// registry says how a registry or layout is reached.
+func (r *repository) registry(location string) oci.Config {
+	return oci.Config{Location: location, CAFile: r.caFile, CertFile: r.certFile, KeyFile: r.keyFile}
 }
 
 func newReleasePullCommand() *cobra.Command {
-	var r reader
+	var r chooser
 	cmd := &cobra.Command{
-		Use:   "pull VERSION",
+		Use:   "pull VERSION|VERSION@sha256:DIGEST|RANGE",
 		Short: "Fill a cache with a release",
 		Long: `pull fetches the index, the manifest and this platform's binary of VERSION into
 the cache, checked as an agent checks them. Agents and commands with the same
 --repo and --cache and the policy --pull Never or IfNotPresent then need no
-network for it.`,
+network for it. A RANGE is resolved once, as by release resolve, and what it
+stands for is told on standard error.`,
 		Example: "  agentd release pull --repo https://releases.example.com/agentd --trust release.pub --cache /var/cache/agentd 1.1.0",
 		Args:    takes("VERSION"),
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		pin, err := r.fetch(cmd.Context(), args[0])
+		client, err := r.client()
+		if err != nil {
+			return err
+		}
+		which, err := r.exact(cmd.Context(), client, args[0], cmd.ErrOrStderr())
+		if err != nil {
+			return err
+		}
+		pin, err := r.fetch(cmd.Context(), which)
 		if err != nil {
 			return err
 		}
 		// The cache fails no download that it cannot keep, so it is asked
 		// what it has.
 		r.pull = string(release.PullNever)
-		if _, err := r.fetch(cmd.Context(), args[0]); err != nil {
+		if _, err := r.fetch(cmd.Context(), which); err != nil {
 			return err
 		}
 		say(cmd.OutOrStdout(), "%s is in %s", pin, r.cacheDir)
@@ -100,14 +126,14 @@ network for it.`,
 	return cmd
 }
 
-// fetch does what an agent does with a version, and keeps nothing but what
+// fetch does what an agent does with a version or a pin, and keeps nothing but what
 // the cache does.
-func (r *reader) fetch(ctx context.Context, version string) (pin release.Pin, err error) {
+func (r *reader) fetch(ctx context.Context, which string) (pin release.Pin, err error) {
 	client, err := r.client()
 	if err != nil {
 		return pin, err
 	}
-	if pin, err = client.Resolve(ctx, version); err != nil {
+	if pin, err = client.ResolveAny(ctx, which, release.Policy{}); err != nil {
 		return pin, err
 	}
 	manifest, _, _, err := client.Manifest(ctx, pin)

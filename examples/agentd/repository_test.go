@@ -17,7 +17,11 @@ func TestEveryCommandThatReadsARepositoryTakesTheSameFlags(t *testing.T) {
 			return // push reads a directory
 		}
 		read = append(read, cmd.Name())
-		for _, flag := range []string{"repo", "repo-ca", "repo-cert", "repo-key", "repo-auth-file", "cache", "pull", "cache-bytes"} {
+		wanted := []string{"repo", "repo-ca", "repo-cert", "repo-key", "repo-auth-file", "cache", "pull", "cache-bytes"}
+		if cmd.Name() == "verify" {
+			wanted = wanted[:5] // a cache would hide damage
+		}
+		for _, flag := range wanted {
 			if cmd.Flags().Lookup(flag) == nil {
 				t.Errorf("%s has --trust and no --%s", cmd.CommandPath(), flag)
 			}
@@ -89,8 +93,13 @@ func TestVerifyLooksAtTheRepositoryAndNotAtTheCache(t *testing.T) {
 	repo, trust := newRepository(t)
 	access := []string{"--repo", repo, "--trust", trust, "--cache", filepath.Join(t.TempDir(), "cache")}
 	agentd(t, append([]string{"release", "pull", "1.1.0"}, access...)...).ok(t)
-	verify := append([]string{"release", "verify", "--pull", "Never"}, access...)
+	verify := append([]string{"release", "verify"}, access[:4]...)
 	agentd(t, verify...).ok(t)
+	agentd(t, append(verify, access[4:]...)...).fails(t, 2, "--cache", "agentd release verify --help")
+	agentd(t, append(verify, "--pull", "Never")...).fails(t, 2, "--pull")
+	if r := command(t, []string{"AGENTD_CACHE=" + access[5], "AGENTD_PULL=Never"}, verify...); r.code != 0 {
+		t.Errorf("with a cache in the environment, which is for others: %+v", r)
+	}
 	blobs, err := filepath.Glob(filepath.Join(repo, "blobs", "sha256", "*"))
 	if err != nil || len(blobs) == 0 {
 		t.Fatalf("%q, %v", blobs, err)

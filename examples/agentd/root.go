@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -14,10 +15,10 @@ Every flag can also be given as an environment variable: --state-dir is
 AGENTD_STATE_DIR. A flag on the command line comes before the variable, the
 variable before the default. Lists are separated by commas.
 
-Exit codes: 0 success, 1 failure, 2 wrong usage, 128+n where the agent of a
-supervising agentd run was ended by signal n (137 by SIGKILL); agentd upgrade
-and agentd rollback end with 0 only if what was asked for was committed, or
-runs already.`
+Exit codes: 0 success, 1 failure, 2 wrong usage, 3 neither yes nor no (agentd
+release conflicts), 128+n where the agent of a supervising agentd run was ended
+by signal n (137 by SIGKILL); agentd upgrade and agentd rollback end with 0 only
+if what was asked for was committed, or runs already.`
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
@@ -53,8 +54,23 @@ func newRoot() *cobra.Command {
 		newStatusCommand(),
 	)
 	describeFlags(root)
+	describeExits(root)
 	return root
 }
+
+// describeExits adds the exit codes to the help of those commands that say
+// nothing of them, having no others than most.
+func describeExits(cmd *cobra.Command) {
+	if !cmd.HasSubCommands() && !strings.Contains(cmd.Long, exitHelp) {
+		cmd.Long += "\n\n" + exitHelp + "s: 0 success, 1 failure, 2 wrong usage."
+	}
+	for _, sub := range cmd.Commands() {
+		describeExits(sub)
+	}
+}
+
+// exitHelp begins what a command says of its exit codes.
+const exitHelp = "Exit code"
 
 // groupRun answers for a command that has only subcommands.
 func groupRun(cmd *cobra.Command, args []string) error {

@@ -169,7 +169,7 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 		}
 	}
 	if r.cosignKey != "" {
-		cfg.Upgrade.Requirements, err = cosigned(r.releases.location, r.cosignKey)
+		cfg.Upgrade.Requirements, err = cosigned(&r.releases.repository, r.cosignKey)
 	}
 	return cfg, err
 }

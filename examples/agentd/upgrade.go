@@ -13,8 +13,7 @@ import (
 
 func newUpgradeCommand() *cobra.Command {
 	var o order
-	var releases reader
-	var policy release.Policy
+	var releases chooser
 	cmd := &cobra.Command{
 		Use:   "upgrade VERSION|VERSION@sha256:DIGEST|RANGE",
 		Short: "Upgrade one agent and follow it to its end",
@@ -30,7 +29,8 @@ only if RANGE names one, or with --prerelease.
 
 The agent is named by --etcd and --agent, or, on its own host and without
 etcd, by --state-dir. It refuses if it does not run what it ran when this
-command was given (--expect), and puts it off while it is busy (--force).
+command was given (--expect), and puts it off while it is busy (--force). A
+release of another program (--name) than the agent runs is not even ordered.
 
 Exit code 0 means that the new release passed its probation and was committed.
 After anything else the agent runs what it ran before, or, if this command
@@ -50,18 +50,17 @@ lost sight of it, agentd fleet tells.`,
 		if err != nil {
 			return upgrade.Request{}, err
 		}
-		pin, err := client.ResolveAny(ctx, args[0], policy)
+		pin, err := client.ResolveAny(ctx, args[0], releases.policy)
 		if err != nil {
 			return upgrade.Request{}, err
 		}
 		say(w, "resolved %s to %s", args[0], pin)
-		r := upgrade.Request{Action: upgrade.ActionUpgrade, Pin: pin}
+		r := upgrade.Request{Action: upgrade.ActionUpgrade, Pin: pin, Program: releases.name}
 		if release.IsRange(args[0]) {
 			r.Asked = args[0]
 		}
 		return r, nil
 	})
-	cmd.Flags().BoolVar(&policy.AllowPrerelease, "prerelease", false, "take pre-releases that are in RANGE")
 	releases.add(cmd)
 	require(cmd, "repo", "repo")
 	return cmd

@@ -25,12 +25,35 @@ func TestEveryCommandHasAnExampleAndNamesItsVariables(t *testing.T) {
 		if cmd.Example == "" || cmd.Short == "" || cmd.Long == "" {
 			t.Errorf("%s lacks an example or a description", cmd.CommandPath())
 		}
+		if n := strings.Count(cmd.Long, exitHelp); n != 1 {
+			t.Errorf("%s --help tells of its exit codes %d times, want once", cmd.CommandPath(), n)
+		}
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
 			if f.Name != "help" && !strings.Contains(f.Usage, "$"+variable(f.Name)) {
 				t.Errorf("%s --help does not name the variable of --%s: %q", cmd.CommandPath(), f.Name, f.Usage)
 			}
 		})
 	})
+}
+
+// What has exit codes of its own says so, and not only what all have in common.
+func TestCommandsWithExitCodesOfTheirOwnTellThem(t *testing.T) {
+	for path, says := range map[string][]string{
+		"release resolve":   {"0 means", "1 that there is no such release"},
+		"release list":      {"0 means", "1 that it was not"},
+		"release verify":    {"0 means", "1 that something is damaged"},
+		"release yank":      {"0 means", "whether or not it was before"},
+		"release conflicts": {"0 means", "1 that something is", "3 that\nit cannot be told"},
+		"release diff":      {"also means"},
+		"keys list":         {"0 means", "has expired"},
+	} {
+		help := agentd(t, append(strings.Fields(path), "--help")...).ok(t).stdout
+		for _, s := range says {
+			if !strings.Contains(help, s) {
+				t.Errorf("%s --help does not say %q", path, s)
+			}
+		}
+	}
 }
 
 func TestExamplesParse(t *testing.T) {

@@ -213,7 +213,7 @@ func (c *Client) manifest(ctx context.Context, src Source, pin Pin) (m *Manifest
 		return nil, nil, nil, err
 	}
 	if e.Pin() != pin {
-		return nil, nil, nil, fmt.Errorf("%w: the order pins %s, the signed index lists %s: resolve the version again and order that", ErrDigest, pin, e.Pin())
+		return nil, nil, nil, fmt.Errorf("%w: the order pins %s, the signed index of %s lists %s: resolve the version again (release resolve) and order that, or, if it is a release of another program, order it of a host that runs that", ErrDigest, pin, x.Name, e.Pin())
 	}
 	return c.listed(ctx, src, keys, e)
 }
@@ -260,6 +260,9 @@ func readIndex(ctx context.Context, src Source, verify verifier) (raw, signature
 		signature, err = verifyIndex(ctx, src, verify, raw)
 		if err == nil {
 			return raw, signature, nil
+		}
+		if other := misplaced(src); other != nil {
+			return nil, nil, other
 		}
 		if attempt == indexAttempts || !errors.Is(err, ErrUntrusted) {
 			return nil, nil, err

@@ -85,14 +85,14 @@ func createKey(path string, text []byte, perm os.FileMode) error {
 		return fmt.Errorf("%s is there already and keys are never replaced: choose another directory, or move the old key away: %w", path, err)
 	}
 	if err != nil {
-		return fmt.Errorf("write release key: %w", err)
+		return fmt.Errorf("write private key: %w", err)
 	}
 	_, err = f.Write(text)
 	if err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(fmt.Errorf("write release key: %w", err), os.Remove(path))
+		return errors.Join(fmt.Errorf("write private key: %w", err), os.Remove(path))
 	}
 	return nil
 }
@@ -108,7 +108,7 @@ func LoadPrivateKey(path string) (minisign.PrivateKey, error) {
 // asked for it once, and only if there is one. To decrypt takes a second and
 // 1 GiB of memory.
 func OpenPrivateKey(path string, password func() (string, error)) (minisign.PrivateKey, error) {
-	text, err := readSecret("release key", path)
+	text, err := readSecret("private key", path)
 	if err != nil {
 		return minisign.PrivateKey{}, err
 	}
@@ -124,7 +124,7 @@ func OpenPrivateKey(path string, password func() (string, error)) (minisign.Priv
 	}
 	probe := []byte("probe")
 	if (Trust{Keys: []minisign.PublicKey{public}}).Verify(probe, sign(key, probe, "probe")) != nil {
-		return minisign.PrivateKey{}, fmt.Errorf("release key %s is damaged: restore it from its backup", path)
+		return minisign.PrivateKey{}, fmt.Errorf("private key %s is damaged: restore it from its backup", path)
 	}
 	return key, nil
 }
@@ -132,12 +132,12 @@ func OpenPrivateKey(path string, password func() (string, error)) (minisign.Priv
 func decodePrivate(path string, text []byte, password func() (string, error)) (key minisign.PrivateKey, err error) {
 	if !minisign.IsEncrypted(text) {
 		if err := key.UnmarshalText(text); err != nil {
-			return key, fmt.Errorf("%s holds no release key: %w: give the file made by keys generate", path, err)
+			return key, fmt.Errorf("%s holds no private key: %w: give the file made by keys generate", path, err)
 		}
 		return key, nil
 	}
 	if password == nil {
-		return key, fmt.Errorf("release key %s is encrypted with a password, and none was given: give it, or a key without one", path)
+		return key, fmt.Errorf("private key %s is encrypted with a password, and none was given: give it, or a key without one", path)
 	}
 	secret, err := password()
 	if err != nil {
@@ -152,7 +152,7 @@ func decodePrivate(path string, text []byte, password func() (string, error)) (k
 func publicKey(key minisign.PrivateKey) (minisign.PublicKey, error) {
 	public, ok := key.Public().(minisign.PublicKey)
 	if !ok {
-		return minisign.PublicKey{}, fmt.Errorf("release key has a public key of type %T", key.Public())
+		return minisign.PublicKey{}, fmt.Errorf("private key has a public key of type %T", key.Public())
 	}
 	return public, nil
 }

@@ -105,9 +105,9 @@ func TestPrivateKeyThatIsNoneIsRefused(t *testing.T) {
 		text []byte
 		says string
 	}{
-		"empty":              {nil, "no release key"},
-		"garbage":            {[]byte("garbage"), "no release key"},
-		"public key":         {public, "no release key"},
+		"empty":              {nil, "no private key"},
+		"garbage":            {[]byte("garbage"), "no private key"},
+		"public key":         {public, "no private key"},
 		"encrypted":          {encrypted, "encrypted"},
 		"halves that differ": {mismatched, "damaged"},
 		"huge":               {make([]byte, 1<<20), "larger than"},

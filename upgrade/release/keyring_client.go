@@ -29,7 +29,8 @@ type verifier func(message, signature []byte) error
 // revocations of all that this host has accepted. A repository that serves
 // none leaves the one that was accepted before in force; one that serves an
 // older or a forged one is refused. Its error wraps ErrUntrusted, ErrReplay or
-// ErrExpired where one of them is the cause. A client whose Trust has no Roots
+// ErrExpired where one of them is the cause; with ErrExpired the keyring, which
+// is in force and lets nothing in, is returned all the same. A client whose Trust has no Roots
 // has no keyring: the error then wraps ErrNotFound.
 func (c *Client) Keyring(ctx context.Context) (*Keyring, error) {
 	if len(c.cfg.Trust.Roots) == 0 {
@@ -46,7 +47,8 @@ func (c *Client) signers(ctx context.Context, src Source) (signers, error) {
 	return c.keyring(ctx, src)
 }
 
-// keyring returns the keyring in force, which is saved before it is used.
+// keyring returns the keyring in force, which is saved before it is used; also
+// with ErrExpired, for people to look at.
 func (c *Client) keyring(ctx context.Context, src Source) (*Keyring, error) {
 	c.mu.Lock()
 	saved, err := c.saved()
@@ -77,7 +79,7 @@ func (c *Client) keyring(ctx context.Context, src Source) (*Keyring, error) {
 		return nil, fmt.Errorf("%w: %s has no %s, and this host has accepted none yet: the roots must sign one, and the publisher install it", ErrUntrusted, src, keyringPath)
 	}
 	if now := saved.now(c.cfg.Now()); !now.Before(inForce.Expires) {
-		return nil, fmt.Errorf("%w: keyring %d of %s expired at %s, it is %s: let the roots sign a new one, or use a current mirror", ErrExpired, inForce.Sequence, inForce.Name, stamp(inForce.Expires), stamp(now))
+		return inForce.withRevoked(saved), fmt.Errorf("%w: keyring %d of %s expired at %s, it is %s: let the roots sign a new one, or use a current mirror", ErrExpired, inForce.Sequence, inForce.Name, stamp(inForce.Expires), stamp(now))
 	}
 	return inForce.withRevoked(saved), nil
 }
@@ -137,7 +139,7 @@ func readKeyring(ctx context.Context, src Source, trust Trust, known *signedKeyr
 	for attempt := 1; ; attempt++ {
 		document, err := readSmall(ctx, src, keyringPath, MaxKeyringSize)
 		if errors.Is(err, fs.ErrNotExist) || known != nil && errors.Is(err, ErrNotCached) {
-			return nil, nil //nolint:nilnil // it has none, or none that may be asked for
+			return nil, misplaced(src) // it has none, or none that may be asked for
 		}
 		if err != nil {
 			return nil, err

@@ -56,7 +56,7 @@ func (p Pin) hex() string { return strings.TrimPrefix(p.Digest, digestPrefix) }
 func ParsePin(s string) (Pin, error) {
 	version, digest, ok := strings.Cut(s, "@")
 	if !ok {
-		return Pin{}, fmt.Errorf("pin %.100q: want version@sha256:digest, such as 1.2.0@sha256:4f…; resolve the version in the signed index first", s)
+		return Pin{}, fmt.Errorf("pin %.100q: want version@sha256:digest, such as 1.2.0@sha256:4f…; release resolve prints that of a version", s)
 	}
 	p := Pin{Version: version, Digest: digest}
 	if err := p.Validate(); err != nil {
@@ -97,7 +97,7 @@ func versionAdvice(s string) string {
 	case regexp.MustCompile(partialVersion).MatchString(s):
 		return "is a partial version, which moves with each release: write all three numbers, such as 1.2.0"
 	case strings.ContainsAny(s, "<>=^~|, "):
-		return "is a range, which moves with each release: write one version, such as 1.2.0, or resolve the range in the signed index first"
+		return "is a range, which moves with each release: write one version, such as 1.2.0, or the one that release resolve RANGE prints"
 	}
 	return "is a tag or branch that can move: write the version that it stands for now, such as 1.2.0"
 }

@@ -208,33 +208,49 @@ func (r *Repository) publish(ctx context.Context, rel Release) (pin Pin, err err
 
 // Yank withdraws a release: hosts refuse to upgrade to it from now on. Those
 // that run it are not touched. The reason is one line of at most 1 KiB; an
-// empty one offers the release again.
+// empty one offers the release again. Where the index says that already,
+// nothing is written, and its expiry stays.
 func (r *Repository) Yank(ctx context.Context, name, version, reason string) error {
 	if err := checkReason(reason); err != nil {
 		return wrap("withdraw", name+" "+version, err)
 	}
-	return wrap("withdraw", name+" "+version, r.change(ctx, name, func(x *Index) error {
+	return wrap("withdraw", name+" "+version, r.change(ctx, name, func(x *Index) (changed bool, err error) {
 		e := x.entry(version)
 		if e == nil {
 			_, err := x.Find(version)
-			return err
+			return false, err
 		}
+		changed = e.Yanked != reason
 		e.Yanked = reason
-		return nil
+		return changed, nil
 	}))
+}
+
+// Yanked returns why a release is withdrawn, as the index says now; empty
+// while it is offered. Its error wraps ErrNotFound if there is no such release.
+func (r *Repository) Yanked(ctx context.Context, name, version string) (reason string, err error) {
+	index, _, err := r.load(ctx, name)
+	if err == nil {
+		if e := index.entry(version); e != nil {
+			return e.Yanked, nil
+		}
+		_, err = index.Find(version)
+	}
+	return "", wrap("look up", name+" "+version, err)
 }
 
 // Refresh signs the index anew with a later expiry and nothing else changed.
 func (r *Repository) Refresh(ctx context.Context, name string) error {
-	return wrap("refresh index of", name, r.change(ctx, name, func(x *Index) error {
+	return wrap("refresh index of", name, r.change(ctx, name, func(x *Index) (changed bool, err error) {
 		if x.Sequence == 0 {
-			return fmt.Errorf("%w: %s holds no index: publish a release first", ErrNotFound, r.cfg.Dir)
+			return false, fmt.Errorf("%w: %s holds no index: publish a release first", ErrNotFound, r.cfg.Dir)
 		}
-		return nil
+		return true, nil
 	}))
 }
 
-func (r *Repository) change(ctx context.Context, name string, edit func(*Index) error) (err error) {
+// change writes the next index, unless edit says that it would be the same.
+func (r *Repository) change(ctx context.Context, name string, edit func(*Index) (changed bool, err error)) (err error) {
 	if err := checkName(name); err != nil {
 		return err
 	}
@@ -247,7 +263,8 @@ func (r *Repository) change(ctx context.Context, name string, edit func(*Index) 
 	if err != nil {
 		return err
 	}
-	if err := edit(index); err != nil {
+	changed, err := edit(index)
+	if err != nil || !changed {
 		return err
 	}
 	return r.commit(index)

@@ -85,9 +85,8 @@ type HTTP struct {
 
 const maxRedirects = 5
 
-// NewHTTP checks the configuration and that its files can be read. It
-// connects to nothing.
-func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
+// base is the parsed URL.
+func (cfg HTTPConfig) base() (*url.URL, error) {
 	base, err := url.Parse(cfg.URL)
 	if err != nil {
 		// url.Error would repeat the address with its password.
@@ -95,6 +94,16 @@ func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
 	}
 	if (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" || base.RawQuery != "" || base.Fragment != "" {
 		return nil, fmt.Errorf("repository URL %s: want http://host/path or https://host/path, without query or fragment", base.Redacted())
+	}
+	return base, nil
+}
+
+// NewHTTP checks the configuration and that its files can be read. It
+// connects to nothing.
+func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
+	base, err := cfg.base()
+	if err != nil {
+		return nil, err
 	}
 	if cfg.StallTimeout < 0 || cfg.MinRate < 0 || cfg.Attempts < 0 || cfg.MaxRetryAfter < 0 {
 		return nil, errors.New("repository: StallTimeout, MinRate, Attempts and MaxRetryAfter must not be negative")
@@ -117,6 +126,22 @@ func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
 		maxRetryAfter: cmp.Or(cfg.MaxRetryAfter, time.Minute),
 		client:        client,
 	}, nil
+}
+
+// OpenHTTPClient returns NewHTTPClient's, for the host of a URL: with the
+// files of the configuration, which are read now and again for each connection
+// and shown to that host alone, as HTTPConfig says. It is for other protocols
+// over the same servers. What is no URL, TLS or file of cfg is not used.
+func OpenHTTPClient(cfg HTTPConfig) (*http.Client, error) {
+	base, err := cfg.base()
+	if err != nil {
+		return nil, err
+	}
+	access, err := newHTTPAccess(cfg, base)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Client{Transport: access, CheckRedirect: checkRedirect}, nil
 }
 
 // NewHTTPClient returns the client that HTTP uses when it is given none:

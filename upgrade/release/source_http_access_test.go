@@ -1,18 +1,11 @@
 package release
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"io"
 	"io/fs"
-	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -22,72 +15,23 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/perennial-go/perennial/internal/certtest"
 )
 
 // authority signs certificates.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
+type authority struct{ *certtest.Authority }
 
 func newAuthority(t *testing.T, name string) *authority {
 	t.Helper()
-	a := &authority{cert: &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
-	}}
-	a.cert.Raw, a.key = sealed(t, a.cert, nil)
-	parsed, err := x509.ParseCertificate(a.cert.Raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.cert = parsed
-	return a
-}
-
-// sealed signs a certificate with a new key of its own.
-func sealed(t *testing.T, template *x509.Certificate, by *authority) ([]byte, *ecdsa.PrivateKey) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	parent, signer := template, key
-	if by != nil {
-		parent, signer = by.cert, by.key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return der, key
-}
-
-// issue returns a certificate for this host and its key, in PEM form.
-func (a *authority) issue(t *testing.T, name string) (cert, key []byte) {
-	t.Helper()
-	der, private := sealed(t, &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(192, 0, 2, 7)}, DNSNames: []string{"localhost"},
-	}, a)
-	raw, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw})
-}
-
-func (a *authority) pem() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
+	return &authority{certtest.New(t, name)}
 }
 
 // serveTLS serves with a certificate of a. Client certificates are asked for,
 // and demanded if clients is set.
 func (a *authority) serveTLS(t *testing.T, clients *authority, handler http.Handler) *httptest.Server {
 	t.Helper()
-	cert, key := a.issue(t, "server")
+	cert, key := a.Issue(t, "server")
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +41,7 @@ func (a *authority) serveTLS(t *testing.T, clients *authority, handler http.Hand
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, ClientAuth: tls.RequestClientCert}
 	if clients != nil {
 		server.TLS.ClientAuth, server.TLS.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
-		server.TLS.ClientCAs.AddCert(clients.cert)
+		server.TLS.ClientCAs.AddCert(clients.Cert)
 	}
 	server.StartTLS()
 	t.Cleanup(server.Close)
@@ -158,7 +102,7 @@ func TestAuthorizationIsReadAnewForEachRequest(t *testing.T) {
 	server := ca.serveTLS(t, nil, s.witness(nil))
 	dir := t.TempDir()
 	token := private(t, filepath.Join(dir, "token"), []byte("Bearer one\n"))
-	src := httpSource(t, nil, HTTPConfig{URL: server.URL, CAFile: private(t, filepath.Join(dir, "ca"), ca.pem()), AuthFile: token})
+	src := httpSource(t, nil, HTTPConfig{URL: server.URL, CAFile: private(t, filepath.Join(dir, "ca"), ca.PEM()), AuthFile: token})
 	for _, want := range []string{"Bearer one", "Bearer two"} {
 		private(t, token, []byte(want+"\n"))
 		if got, _, err := readFrom(t.Context(), src, 0); err != nil || string(got) != "data" {
@@ -186,9 +130,9 @@ func TestAuthorizationNeverLeaksByRedirect(t *testing.T) {
 	t.Cleanup(plain.Close)
 
 	dir := t.TempDir()
-	cert, key := ca.issue(t, "host-a")
+	cert, key := ca.Issue(t, "host-a")
 	src := httpSource(t, nil, HTTPConfig{
-		URL: server.URL + "/repo", CAFile: private(t, filepath.Join(dir, "ca"), ca.pem()),
+		URL: server.URL + "/repo", CAFile: private(t, filepath.Join(dir, "ca"), ca.PEM()),
 		AuthFile: private(t, filepath.Join(dir, "token"), []byte("Bearer secret")),
 		CertFile: private(t, filepath.Join(dir, "cert"), cert), KeyFile: private(t, filepath.Join(dir, "key"), key),
 	})
@@ -233,17 +177,17 @@ func TestCertificatesAreReadAnewForEachConnection(t *testing.T) {
 	stranger := newAuthority(t, "stranger")
 	caFile, certFile, keyFile := filepath.Join(dir, "ca"), filepath.Join(dir, "cert"), filepath.Join(dir, "key")
 	install := func(signer *authority, name string) {
-		cert, key := signer.issue(t, name)
+		cert, key := signer.Issue(t, name)
 		private(t, certFile, cert)
 		private(t, keyFile, key)
 	}
-	private(t, caFile, stranger.pem())
+	private(t, caFile, stranger.PEM())
 	install(ca, "host-1")
 	src := httpSource(t, nil, HTTPConfig{URL: server.URL, CAFile: caFile, CertFile: certFile, KeyFile: keyFile, Attempts: 1})
 	if _, _, err := readFrom(t.Context(), src, 0); err == nil || !errors.As(err, new(x509.UnknownAuthorityError)) {
 		t.Errorf("server of an authority that is not in the file: %v", err)
 	}
-	private(t, caFile, append(stranger.pem(), ca.pem()...))
+	private(t, caFile, append(stranger.PEM(), ca.PEM()...))
 	for _, name := range []string{"host-1", "host-2"} {
 		install(ca, name)
 		if got, _, err := readFrom(t.Context(), src, 0); err != nil || string(got) != "data" {
@@ -264,10 +208,10 @@ func TestCertificateAndKeyThatAreReplacedOneAfterTheOther(t *testing.T) {
 	var mend func()
 	server := ca.serveTLS(t, ca, new(seen).witness(nil))
 	dir := t.TempDir()
-	cert, key := ca.issue(t, "host")
+	cert, key := ca.Issue(t, "host")
 	certFile, keyFile := private(t, filepath.Join(dir, "cert"), cert), private(t, filepath.Join(dir, "key"), key)
-	src := httpSource(t, nil, HTTPConfig{URL: server.URL, CAFile: private(t, filepath.Join(dir, "ca"), ca.pem()), CertFile: certFile, KeyFile: keyFile})
-	nextCert, nextKey := ca.issue(t, "host")
+	src := httpSource(t, nil, HTTPConfig{URL: server.URL, CAFile: private(t, filepath.Join(dir, "ca"), ca.PEM()), CertFile: certFile, KeyFile: keyFile})
+	nextCert, nextKey := ca.Issue(t, "host")
 	private(t, certFile, nextCert)
 	timer := time.AfterFunc(150*time.Millisecond, func() { private(t, keyFile, nextKey) })
 	mend = func() { timer.Stop() }
@@ -280,7 +224,7 @@ func TestCertificateAndKeyThatAreReplacedOneAfterTheOther(t *testing.T) {
 func TestAccessFilesThatProtectNothingAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	ca := newAuthority(t, "ca")
-	cert, key := ca.issue(t, "host")
+	cert, key := ca.Issue(t, "host")
 	file := func(name string, data []byte, mode fs.FileMode) string {
 		path := private(t, filepath.Join(dir, name), data)
 		if err := os.Chmod(path, mode); err != nil {

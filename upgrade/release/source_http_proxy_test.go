@@ -77,7 +77,7 @@ func TestProxyOfTheEnvironmentIsUsedAndShownNoAuthorization(t *testing.T) {
 				server = ca.serveTLS(t, nil, atServer.witness(nil))
 				env = []string{
 					envProxyURL + "=https://192.0.2.7/r",
-					envProxyCA + "=" + private(t, filepath.Join(dir, "ca"), ca.pem()),
+					envProxyCA + "=" + private(t, filepath.Join(dir, "ca"), ca.PEM()),
 					envProxyKey + "=" + private(t, filepath.Join(dir, "token"), []byte("Bearer secret")),
 				}
 				want = []string{"CONNECT 192.0.2.7:443 Basic am9lOng="}

@@ -44,7 +44,7 @@ func TestBlobThatBreaksOffIsResumed(t *testing.T) {
 // proxied puts meddle between us and a real registry.
 func proxied(t *testing.T, meddle func(w http.ResponseWriter, r *http.Request) bool) string {
 	t.Helper()
-	to := &url.URL{Scheme: "http", Host: startRegistry(t, "")}
+	to := &url.URL{Scheme: "http", Host: peertest.Registry(t, t.TempDir(), "")}
 	proxy := &httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) {
 		p.SetURL(to)
 		p.Out.Host = p.In.Host // the registry names itself in its answers

@@ -19,7 +19,7 @@ import (
 // it, from our layout into one of oras, on into a registry, and back.
 func TestCopiesByOtherToolsKeepReleasesAndSignatures(t *testing.T) {
 	t.Parallel()
-	address := startRegistry(t, "")
+	address := peertest.Registry(t, t.TempDir(), "")
 	key := newPrivateKey(t)
 	dir, theirs, back := filepath.Join(t.TempDir(), "ours"), filepath.Join(t.TempDir(), "theirs"), filepath.Join(t.TempDir(), "back")
 	f := newFixture(t)

@@ -33,6 +33,9 @@ func (p *push) read(ctx context.Context) error {
 		return err
 	}
 	if p.index, err = release.ParseIndex(raw); err != nil {
+		if _, other := p.readFile(ctx, ocispec.ImageLayoutFile); other == nil {
+			return fmt.Errorf("%s is an OCI image layout: give the directory that release build writes", p.dir)
+		}
 		return err
 	}
 	p.add(indexPath, raw)

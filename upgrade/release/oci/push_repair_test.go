@@ -118,7 +118,7 @@ func TestRepairOfARegistryThatKeepsItsDamageSaysWhatToRemove(t *testing.T) {
 	f := newFixture(t)
 	f.publish("1.0.0")
 	data := t.TempDir()
-	to := Config{Location: schemeRegistry + startRegistryIn(t, data, "") + "/team/agentd"}
+	to := Config{Location: schemeRegistry + peertest.Registry(t, data, "") + "/team/agentd"}
 	f.push(PushConfig{Target: to})
 	f.push(PushConfig{Target: to, Repair: true})
 	src := source(t, to)

@@ -34,12 +34,18 @@ type remoteRegistry struct {
 }
 
 func newRegistry(loc location, cfg Config) (*remoteRegistry, error) {
-	plain := loc.plain || loc.ref.loopback() && cfg.TLS == nil
+	plain := loc.plain || loc.ref.loopback() && cfg.TLS == nil && !cfg.files()
 	base := &url.URL{Scheme: "https", Host: loc.ref.Host, Path: "/v2/" + loc.ref.Repository}
 	if plain {
 		base.Scheme = "http"
 	}
-	client := newAuthorized(loc.ref, release.NewHTTPClient(cfg.TLS), cfg.DockerConfig)
+	web, err := release.OpenHTTPClient(release.HTTPConfig{
+		URL: base.String(), TLS: cfg.TLS, CAFile: cfg.CAFile, CertFile: cfg.CertFile, KeyFile: cfg.KeyFile,
+	})
+	if err != nil {
+		return nil, err
+	}
+	client := newAuthorized(loc.ref, web, cfg.DockerConfig)
 	source, err := release.NewHTTP(release.HTTPConfig{
 		URL: base.String(), Client: client,
 		StallTimeout: cfg.StallTimeout, MinRate: cfg.MinRate, Attempts: cfg.Attempts,

@@ -26,6 +26,12 @@ type Config struct {
 	Location string
 	// TLS is the client's TLS configuration; nil means the system's roots.
 	TLS *tls.Config
+	// CAFile, CertFile and KeyFile are those of release.HTTPConfig, for a
+	// registry that is spoken to with TLS, also on the loopback interface.
+	// They are read by New, and again for each connection. CAFile is for
+	// whatever the registry redirects to, too; the client certificate is shown
+	// to the registry alone, not to a token service elsewhere.
+	CAFile, CertFile, KeyFile string
 	// DockerConfig is docker's configuration file with the credentials;
 	// default config.json in $DOCKER_CONFIG or in ~/.docker. It is read anew
 	// whenever credentials are needed.
@@ -62,11 +68,15 @@ type backend interface {
 	String() string
 }
 
-// New checks the configuration. It connects to nothing.
+// New checks the configuration and that its files can be read. It connects to
+// nothing.
 func New(cfg Config) (*Source, error) {
 	loc, err := parseLocation(cfg.Location)
 	if err != nil {
 		return nil, err
+	}
+	if loc.dir != "" && cfg.files() {
+		return nil, fmt.Errorf("%s: a CA or client certificate file is for an oci:// registry: leave it out", cfg.Location)
 	}
 	if loc.dir != "" {
 		l, err := newLayout(loc.dir)
@@ -81,6 +91,9 @@ func New(cfg Config) (*Source, error) {
 	}
 	return &Source{back: r}, nil
 }
+
+// files reports whether there are files for TLS.
+func (cfg Config) files() bool { return cfg.CAFile+cfg.CertFile+cfg.KeyFile != "" }
 
 // String names the registry or the layout, without credentials.
 func (s *Source) String() string { return s.back.String() }
