@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/perennial-go/perennial/internal/peertest"
 )
 
 func TestBlobThatBreaksOffIsResumed(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	orasoci "oras.land/oras-go/v2/content/oci"
 	"oras.land/oras-go/v2/registry/remote"
 
+	"github.com/perennial-go/perennial/internal/peertest"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 

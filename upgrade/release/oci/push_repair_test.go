@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/perennial-go/perennial/internal/peertest"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/perennial-go/perennial/internal/certtest"
+	"github.com/perennial-go/perennial/internal/peertest"
 )
 
 // replace writes a file by a rename, as whatever renews certificates does.
