@@ -63,7 +63,9 @@ func (r *Repository) remembered() (published, error) {
 }
 
 // checkRemembered refuses to go on from an index that is not at least the one
-// that this publisher has signed last; x is the zero value where there is none.
+// that this publisher has signed last. Where there is none, nothing is gone on
+// from: a repository that is begun anew offers what is published to it and no
+// more, so that no withdrawal is lost.
 func (r *Repository) checkRemembered(name string, x *Index, raw []byte) error {
 	last, err := r.remembered()
 	if err != nil || last.Sequence == 0 {
@@ -74,10 +76,8 @@ func (r *Repository) checkRemembered(name string, x *Index, raw []byte) error {
 	}
 	var found string
 	switch {
-	case r.cfg.AcceptOlder:
+	case r.cfg.AcceptOlder, begun(x):
 		return nil
-	case x.Sequence == 0:
-		found = "none"
 	case x.Sequence < last.Sequence:
 		found = fmt.Sprintf("index %d", x.Sequence)
 	case x.Sequence == last.Sequence && sha256Hex(raw) != last.Index:
@@ -88,10 +88,13 @@ func (r *Repository) checkRemembered(name string, x *Index, raw []byte) error {
 	return fmt.Errorf("%w: this publisher has signed index %d of %s in %s, found %s there: somebody has set the repository back, and a withdrawal may be lost with it. Restore the newest copy; if this one is meant, look at it (release list), and go on with --accept-older-index, then withdraw again what is missing", ErrReplay, last.Sequence, name, r.cfg.Dir, found)
 }
 
+// begun reports whether x is a repository's first index, not signed yet.
+func begun(x *Index) bool { return x.Sequence == 0 }
+
 // follow makes the next sequence one that hosts accept which have seen what was
-// signed before the repository was set back.
+// signed before the repository was set back or begun anew.
 func (r *Repository) follow(x *Index) error {
-	if !r.cfg.AcceptOlder {
+	if !r.cfg.AcceptOlder && !begun(x) {
 		return nil
 	}
 	last, err := r.remembered()

@@ -60,12 +60,6 @@ func TestAttackRepositorySetBackUnderItsPublisher(t *testing.T) {
 	t.Parallel()
 	for name, attack := range map[string]func(r *remembering){
 		"older index": (*remembering).setBack,
-		"no index":    func(r *remembering) { r.remove(r.path(indexPath)) },
-		"no repository": func(r *remembering) {
-			if err := os.RemoveAll(r.dir); err != nil {
-				t.Fatal(err)
-			}
-		},
 		"extended by a publisher that remembers nothing": func(r *remembering) {
 			r.setBack()
 			if err := r.repository(1).Refresh(t.Context(), "agentd"); err != nil {
@@ -114,15 +108,32 @@ func TestPublisherThatAcceptsAnOlderIndexReachesHostsThatHaveSeenTheNewer(t *tes
 	if x, err := host.Index(t.Context()); err != nil || x.Sequence != 3 {
 		t.Errorf("%+v, %v, want index 3", x, err)
 	}
-	r.mustPublish("1.1.0")
-	if err := os.RemoveAll(r.dir); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := r.publisher(true).Publish(t.Context(), r.release("1.2.0")); err != nil {
-		t.Fatal(err)
-	}
-	if x, err := host.Index(t.Context()); err != nil || x.Sequence != 5 {
-		t.Errorf("begun anew: %+v, %v, want index 5", x, err)
+}
+
+// A repository that is deleted and built again, as in a trial, stops nobody,
+// and offers nothing that was withdrawn.
+func TestRepositoryBegunAnewReachesHostsThatHaveSeenTheOneBefore(t *testing.T) {
+	t.Parallel()
+	for name, remove := range map[string]func(r *remembering) error{
+		"no index":      func(r *remembering) error { return os.Remove(r.path(indexPath)) },
+		"no repository": func(r *remembering) error { return os.RemoveAll(r.dir) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRemembering(t)
+			host := r.client()
+			if _, err := host.Index(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := remove(r); err != nil {
+				t.Fatal(err)
+			}
+			r.mustPublish("1.1.0")
+			x, err := host.Index(t.Context())
+			if err != nil || x.Sequence != 3 || len(x.Releases) != 1 {
+				t.Errorf("%+v, %v, want index 3 with 1.1.0 alone", x, err)
+			}
+		})
 	}
 }
 

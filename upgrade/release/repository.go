@@ -36,10 +36,11 @@ type RepositoryConfig struct {
 	Validity time.Duration
 	// StateDir is a directory outside of Dir, this publisher's and this
 	// repository's own, in which it remembers the newest index that it has
-	// signed; it is made with mode 0700. What would extend an older index, or
-	// begin anew, is then refused with ErrReplay: an older one was signed as
-	// well, and whoever can write to Dir could put it back. Several publishers
-	// remember each for itself. Empty remembers nothing.
+	// signed; it is made with mode 0700. What would extend an older index is
+	// then refused with ErrReplay: it was signed as well, and whoever can write
+	// to Dir could put it back. A repository that is begun anew goes on above
+	// what is remembered. Several publishers remember each for itself. Empty
+	// remembers nothing.
 	StateDir string
 	// AcceptOlder takes the index as it stands in Dir, also where StateDir
 	// remembers a newer one. The next sequence follows what is remembered, so
