@@ -53,20 +53,9 @@ func (p *publisher) open() (*release.Repository, error) {
 	if oci.IsLocation(p.dir) {
 		return nil, usagef("--repo: %s is no directory: publish to a directory, and then copy it with release push", p.dir)
 	}
-	var trust release.Trust
-	if p.extend != "" {
-		others, err := release.LoadTrust(p.extend)
-		if err != nil {
-			return nil, err
-		}
-		trust.Keys = others.Keys
-	}
-	if p.roots.roots != "" || p.roots.threshold != 0 {
-		roots, err := p.roots.open()
-		if err != nil {
-			return nil, err
-		}
-		trust.Roots, trust.Threshold = roots.Roots, roots.Threshold
+	trust, err := p.trust()
+	if err != nil {
+		return nil, err
 	}
 	key, err := release.OpenPrivateKey(p.key, p.password.read)
 	if err != nil {
@@ -80,6 +69,23 @@ func (p *publisher) open() (*release.Repository, error) {
 		Dir: p.dir, Key: key, Trust: trust, PlainOnly: p.plain, Differs: []release.Differ{bsdiff.Differ{}},
 		StateDir: state, AcceptOlder: p.acceptOlder,
 	})
+}
+
+// trust says whose index may be extended beside that of the key itself.
+func (p *publisher) trust() (trust release.Trust, err error) {
+	if p.roots.roots != "" || p.roots.threshold != 0 {
+		if trust, err = p.roots.open(); err != nil {
+			return release.Trust{}, err
+		}
+	}
+	if p.extend != "" {
+		others, err := release.LoadTrust(p.extend)
+		if err != nil {
+			return release.Trust{}, err
+		}
+		trust.Keys = others.Keys
+	}
+	return trust, nil
 }
 
 // programName is what agentd's releases are signed for.

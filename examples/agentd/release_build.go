@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"debug/buildinfo"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/perennial-go/perennial/examples/agentd/internal/gitversion"
 	"github.com/perennial-go/perennial/upgrade/release"
+	"github.com/perennial-go/perennial/upgrade/release/oci"
 )
 
 // building is what agentd release build is told.
@@ -21,6 +24,9 @@ type building struct {
 	release.Release
 	platforms []string
 	source    gitversion.Repository
+
+	pushTo  string
+	pushing pushing
 }
 
 const buildHelp = `build writes the executables, a signed manifest and the signed index, and
@@ -45,7 +51,11 @@ from the executables of older releases in the same repository: agents take what
 costs them the fewest bytes. A delta takes about ten times the executable in
 memory and a second for each 2 MiB. Executables that are linked with
 -ldflags=-w make much smaller deltas than those with compressed debug
-information.`
+information.
+
+With --push the repository is then copied to that location, as by release push
+with the keys that count here; a push that fails is taken up by the same command
+or by release push. --cosign-key signs the pushed releases for cosign.`
 
 func newReleaseBuildCommand() *cobra.Command {
 	var b building
@@ -56,6 +66,7 @@ func newReleaseBuildCommand() *cobra.Command {
 		Example: `  agentd release build --key keys/release.key --repo repo --version 1.1.0 ./agentd
   agentd release build --key keys/release.key --repo repo --source . dist/agentd-amd64 dist/agentd-arm64
   agentd release build --key keys/release.key --repo repo --version 1.1.1 --delta-from 3 ./agentd
+  agentd release build --key keys/release.key --repo repo --version 1.1.2 --push oci://registry.example.com/agentd --cosign-key cosign.key ./agentd
   agentd release build --key keys/release.key --repo repo --version 1.2.0 --requires '>=1.0.0' dist/agentd-amd64 dist/agentd-arm64`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -67,15 +78,15 @@ func newReleaseBuildCommand() *cobra.Command {
 	output := formatFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		b.Progress = func(line string) { say(cmd.ErrOrStderr(), "%s", line) }
-		pin, err := b.run(cmd.Context(), args)
-		if err != nil {
+		built, err := b.run(cmd.Context(), args, cmd.ErrOrStderr())
+		if built == nil {
 			return err
 		}
+		// A release that could not be pushed is published all the same.
 		if output.json() {
-			return printJSON(cmd.OutOrStdout(), map[string]any{"name": b.Name, "pin": pin, "reference": pin.String()})
+			return errors.Join(err, printJSON(cmd.OutOrStdout(), built))
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "released %s %s\n", b.Name, pin)
-		return err
+		return errors.Join(err, built.print(cmd.OutOrStdout()))
 	}
 	b.publisher.add(cmd)
 	f := cmd.Flags()
@@ -90,13 +101,56 @@ func newReleaseBuildCommand() *cobra.Command {
 	takesVariable(cmd, "version")
 	f.IntVar(&b.DeltaFrom, "delta-from", 0, "make deltas from the last `n` releases below this one, at most 16, and from as many withdrawn ones among them")
 	f.BoolVar(&b.plain, "plain", false, "store the executables as they are only")
+	f.StringVar(&b.pushTo, "push", "", "`location` to copy the repository to afterwards: oci://host/repository or oci-layout:DIR")
+	b.pushing.add(cmd)
 	return cmd
 }
 
-func (b *building) run(ctx context.Context, args []string) (pin release.Pin, err error) {
+// buildOutcome is what release build prints.
+type buildOutcome struct {
+	Name      string      `json:"name"`
+	Pin       release.Pin `json:"pin"`
+	Reference string      `json:"reference"`
+	Pushed    *oci.Pushed `json:"pushed,omitempty"`
+}
+
+func (o *buildOutcome) print(w io.Writer) error {
+	if _, err := fmt.Fprintf(w, "released %s %s\n", o.Name, o.Reference); err != nil || o.Pushed == nil {
+		return err
+	}
+	return printPushed(w, o.Pushed)
+}
+
+// run returns what was published also where the push after it has failed.
+func (b *building) run(ctx context.Context, args []string, progress io.Writer) (*buildOutcome, error) {
+	repo, err := b.prepare(ctx, args)
+	if err != nil {
+		return nil, err
+	}
+	pin, err := repo.Publish(ctx, b.Release)
+	if err != nil {
+		return nil, err
+	}
+	done := &buildOutcome{Name: b.Name, Pin: pin, Reference: pin.String()}
+	if b.pushTo == "" {
+		return done, nil
+	}
+	b.pushing.Dir, b.pushing.Name, b.pushing.Trust = b.dir, b.Name, repo.Trust()
+	if done.Pushed, err = b.pushing.run(ctx, progress); err != nil {
+		err = fmt.Errorf("released, but not pushed: %w", err)
+	}
+	return done, err
+}
+
+// prepare finds out all that is to be published, and whatever would be in the
+// way of it or of the push.
+func (b *building) prepare(ctx context.Context, args []string) (_ *release.Repository, err error) {
 	b.Name = b.publisher.name
 	if b.Created, err = sourceDate(os.Getenv("SOURCE_DATE_EPOCH")); err != nil {
-		return release.Pin{}, err
+		return nil, err
+	}
+	if err := b.aim(); err != nil {
+		return nil, err
 	}
 	if b.Version == "" {
 		err = b.versionFromGit(ctx, args)
@@ -104,19 +158,29 @@ func (b *building) run(ctx context.Context, args []string) (pin release.Pin, err
 		err = exactVersion("--version", b.Version)
 	}
 	if err != nil {
-		return release.Pin{}, err
+		return nil, err
 	}
 	if b.Binaries, err = binaries(args, b.platforms, b.Version); err != nil {
-		return release.Pin{}, err
+		return nil, err
 	}
 	repo, err := b.open()
 	if err != nil {
-		return release.Pin{}, err
+		return nil, err
 	}
 	for _, warning := range disagreements(b.Binaries) {
 		b.Progress(warning)
 	}
-	return repo.Publish(ctx, b.Release)
+	return repo, nil
+}
+
+func (b *building) aim() error {
+	if b.pushTo != "" {
+		return b.pushing.aim("--push", b.pushTo)
+	}
+	if b.pushing.cosignKey != "" {
+		return usagef("--cosign-key: signatures of cosign lie in OCI registries and layouts: give --push oci://host/repository or oci-layout:DIR as well, or sign with release push later")
+	}
+	return nil
 }
 
 // versionFromGit names the release, and refuses executables that were built

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 
@@ -29,11 +30,43 @@ With --repair all that is there is read back, and sent again where it is damaged
 the error says which files to remove from the registry's storage, and the next
 push sends them. The blobs of a layout are read and mended without --repair.`
 
+// pushing is what a command is told that pushes a repository directory.
+type pushing struct {
+	oci.PushConfig
+	access    repository // what it takes to reach the target
+	cosignKey string
+}
+
+func (p *pushing) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&p.cosignKey, "cosign-key", "", "private key `file` of cosign, encrypted or not; signs each release")
+	p.access.addTLS(cmd)
+}
+
+// aim sets the target, and reads what signs there.
+func (p *pushing) aim(what, location string) (err error) {
+	if !oci.IsLocation(location) {
+		return usagef("%s: want oci://host/repository or oci-layout:DIR, found %q", what, location)
+	}
+	p.Target = p.access.registry(location)
+	p.Key, err = signingKey(p.cosignKey)
+	return err
+}
+
+// run pushes and tells progress on w.
+func (p *pushing) run(ctx context.Context, w io.Writer) (*oci.Pushed, error) {
+	var tenth int64
+	p.Progress = func(told oci.Progress) {
+		if told.Total > 0 && told.Done*10/told.Total > tenth {
+			tenth = told.Done * 10 / told.Total
+			say(w, "%d %% of %.1f MiB: %s", tenth*10, float64(told.Total)/(1<<20), told.Piece)
+		}
+	}
+	return oci.Push(ctx, p.PushConfig)
+}
+
 func newReleasePushCommand() *cobra.Command {
-	var cfg oci.PushConfig
-	var cosignKey string
+	var p pushing
 	var trust trustFlags
-	var access repository // what it takes to reach the target
 	cmd := &cobra.Command{
 		Use:   "push LOCATION",
 		Short: "Copy a repository directory into an OCI registry or layout",
@@ -45,28 +78,16 @@ func newReleasePushCommand() *cobra.Command {
 		Args: takes("LOCATION"),
 	}
 	output := formatFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if !oci.IsLocation(args[0]) {
-			return usagef("LOCATION: want oci://host/repository or oci-layout:DIR, found %q", args[0])
-		}
-		var err error
-		if cosignKey != "" || trust.given() {
-			if cfg.Trust, err = trust.open(); err != nil {
+	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
+		if p.cosignKey != "" || trust.given() {
+			if p.Trust, err = trust.open(); err != nil {
 				return err
 			}
 		}
-		if cfg.Key, err = signingKey(cosignKey); err != nil {
+		if err := p.aim("LOCATION", args[0]); err != nil {
 			return err
 		}
-		cfg.Target = access.registry(args[0])
-		var tenth int64
-		cfg.Progress = func(p oci.Progress) {
-			if p.Total > 0 && p.Done*10/p.Total > tenth {
-				tenth = p.Done * 10 / p.Total
-				say(cmd.ErrOrStderr(), "%d %% of %.1f MiB: %s", tenth*10, float64(p.Total)/(1<<20), p.Piece)
-			}
-		}
-		pushed, err := oci.Push(cmd.Context(), cfg)
+		pushed, err := p.run(cmd.Context(), cmd.ErrOrStderr())
 		if err != nil {
 			return err
 		}
@@ -75,11 +96,10 @@ func newReleasePushCommand() *cobra.Command {
 		}
 		return printPushed(cmd.OutOrStdout(), pushed)
 	}
-	cmd.Flags().StringVar(&cfg.Dir, "repo", "", "`directory` of the repository")
-	cmd.Flags().StringVar(&cosignKey, "cosign-key", "", "private key `file` of cosign, encrypted or not; signs each release")
-	cmd.Flags().StringVar(&cfg.Name, "name", programName, "`name` of the program whose repository it must be, with --trust")
-	cmd.Flags().BoolVar(&cfg.Repair, "repair", false, "read back all that is there, and send again what is damaged")
-	access.addTLS(cmd)
+	cmd.Flags().StringVar(&p.Dir, "repo", "", "`directory` of the repository")
+	cmd.Flags().StringVar(&p.Name, "name", programName, "`name` of the program whose repository it must be, with --trust")
+	cmd.Flags().BoolVar(&p.Repair, "repair", false, "read back all that is there, and send again what is damaged")
+	p.add(cmd)
 	trust.add(cmd)
 	require(cmd, "repo", "repo")
 	return cmd

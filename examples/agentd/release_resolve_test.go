@@ -23,13 +23,19 @@ func newShelf(t testing.TB, versions ...string) *shelf {
 	s := &shelf{t, dir, filepath.Join(dir, "repo"), filepath.Join(dir, "keys", "release.pub")}
 	agentd(t, "keys", "generate", "--out", filepath.Join(dir, "keys")).ok(t)
 	for _, v := range versions {
-		script := filepath.Join(dir, "agentd-"+v)
-		if err := os.WriteFile(script, []byte("#!/bin/sh\necho "+v+"\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		s.publish("build", "--version", v, "--platform", runtime.GOOS+"/"+runtime.GOARCH, script).ok(t)
+		s.publish("build", "--version", v, "--platform", runtime.GOOS+"/"+runtime.GOARCH, s.script(v)).ok(t)
 	}
 	return s
+}
+
+// script writes an executable of that version.
+func (s *shelf) script(version string) (path string) {
+	s.t.Helper()
+	path = filepath.Join(s.dir, "agentd-"+version)
+	if err := os.WriteFile(path, []byte("#!/bin/sh\necho "+version+"\n"), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	return path
 }
 
 // publish runs a release command that writes.

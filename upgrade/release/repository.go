@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"aead.dev/minisign"
@@ -137,6 +138,16 @@ func NewRepository(cfg RepositoryConfig) (*Repository, error) {
 		cfg.Now = time.Now
 	}
 	return &Repository{cfg: cfg}, nil
+}
+
+// Trust is what has to be trusted for all that the repository holds: the roots
+// where they are configured, else the release key and those whose index it may
+// extend.
+func (r *Repository) Trust() Trust {
+	if len(r.cfg.Trust.Roots) > 0 {
+		return Trust{Roots: slices.Clone(r.cfg.Trust.Roots), Threshold: r.cfg.Trust.Threshold}
+	}
+	return Trust{Keys: slices.Clone(r.cfg.Trust.Keys)}
 }
 
 // Publish adds a release and returns its pin. A version is never replaced:
