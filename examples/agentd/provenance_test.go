@@ -283,7 +283,13 @@ func TestOperatorLearnsWhatRunsWhereItComesFromAndWhoAllowedIt(t *testing.T) {
 	// The way back is a pin as well.
 	check("retained", agentd(t, "status", "--state-dir", s.state).ok(t).stdout, "A rollback can go to: 1.0.0.")
 	agentd(t, "rollback", "--etcd", s.etcd.URL(), "--agent", "a1").ok(t)
-	agentd(t, "rollback", "--etcd", s.etcd.URL(), "--agent", "a1", pin).ok(t)
+	back := []string{"rollback", "--etcd", s.etcd.URL(), "--agent", "a1", pin}
+	agentd(t, back...).fails(t, 1, "withdrawn by its publisher (loses records)")
+	agentd(t, "release", "yank", "--undo", "--key", s.key, "--repo", s.repo, "1.1.0").ok(t)
+	waittest.Until(t, "the agent hears that it is offered again", func() bool {
+		return !strings.Contains(agentd(t, remote...).ok(t).stdout, "WITHDRAWN")
+	})
+	agentd(t, back...).ok(t)
 	if i := s.mustInfo(); i.Version != "1.1.0" {
 		t.Errorf("the retained pin was not gone back to: %+v", i)
 	}
