@@ -6,34 +6,26 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 
-	"github.com/perennial-go/perennial/internal/failpoint"
+	"github.com/perennial-go/perennial/internal/reexec"
 )
 
 // The environment of an agent process; set by agentProcess only.
 const (
-	envCacheDir       = "UPGRADE_TEST_CACHE_DIR"
-	envCacheSource    = "UPGRADE_TEST_CACHE_SOURCE"
-	envCacheFailpoint = "UPGRADE_TEST_CACHE_FAILPOINT"
+	envCacheDir    = "UPGRADE_TEST_CACHE_DIR"
+	envCacheSource = "UPGRADE_TEST_CACHE_SOURCE"
 )
 
 // TestAgentWithCacheProcess is no test but the main function of agents that
 // share a cache.
 func TestAgentWithCacheProcess(t *testing.T) {
-	dir := os.Getenv(envCacheDir)
-	if dir == "" {
-		t.Skip("started by other tests only")
-	}
-	if err := failpoint.Arm(os.Getenv(envCacheFailpoint)); err != nil {
-		t.Fatal(err)
-	}
+	reexec.Begin(t)
 	f := newFixture(t)
 	f.dir = os.Getenv(envCacheSource)
 	f.clock = f.index().Issued
-	cache, err := NewCache(CacheConfig{Dir: dir, Source: f.source(), Pull: PullIfNotPresent})
+	cache, err := NewCache(CacheConfig{Dir: os.Getenv(envCacheDir), Source: f.source(), Pull: PullIfNotPresent})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,12 +40,7 @@ func TestAgentWithCacheProcess(t *testing.T) {
 
 func agentProcess(t *testing.T, f *cacheFixture, failpoints string) (cmd *exec.Cmd, output *bytes.Buffer) {
 	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd = exec.Command(exe, "-test.run=^TestAgentWithCacheProcess$", "-test.count=1")
-	cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir(), envCacheDir+"="+f.cache, envCacheSource+"="+f.dir, envCacheFailpoint+"="+failpoints)
+	cmd = reexec.Test(t, "TestAgentWithCacheProcess", failpoints, envCacheDir+"="+f.cache, envCacheSource+"="+f.dir)
 	output = new(bytes.Buffer)
 	cmd.Stdout, cmd.Stderr = output, output
 	return cmd, output
@@ -64,7 +51,7 @@ func TestAgentKilledWhileItFillsTheCacheLeavesNothingInTheWay(t *testing.T) {
 		t.Run(point, func(t *testing.T) {
 			f := newCacheFixture(t)
 			cmd, output := agentProcess(t, f, point+"=kill")
-			if err := cmd.Run(); err == nil || !strings.Contains(err.Error(), "killed") {
+			if err := cmd.Run(); !reexec.Killed(err) {
 				t.Fatalf("the agent was not killed: %v\n%s", err, output)
 			}
 			f.mustInstall(PullIfNotPresent, "1.1.0")

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/perennial-go/perennial/internal/reexec"
 )
 
 // remembering is a publisher with a StateDir, and a copy of the repository as
@@ -151,8 +153,8 @@ func TestPublisherKilledBeforeItRemembersGoesOn(t *testing.T) {
 	r := newRemembering(t)
 	t.Setenv(envPublishState, r.stateDir)
 	cmd, output := publisherProcess(t, r.dir, "publish.remember=kill", "1.1.0")
-	if err := cmd.Wait(); err == nil {
-		t.Fatalf("the publisher was not killed:\n%s", output)
+	if err := cmd.Wait(); !reexec.Killed(err) {
+		t.Fatalf("the publisher was not killed: %v\n%s", err, output)
 	}
 	r.write(filepath.Join(r.stateDir, ".tmp-published.json-1"), []byte("{"))
 	r.mustPublish("1.2.0")

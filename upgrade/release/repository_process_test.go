@@ -13,42 +13,29 @@ import (
 	"testing"
 	"time"
 
-	"github.com/perennial-go/perennial/internal/failpoint"
+	"github.com/perennial-go/perennial/internal/reexec"
 	"github.com/perennial-go/perennial/internal/waittest"
 )
 
 // The environment of a publisher process; set by publisherProcess only.
 const (
-	envPublishDir       = "UPGRADE_TEST_PUBLISH_DIR"
-	envPublishVersions  = "UPGRADE_TEST_PUBLISH_VERSIONS"
-	envPublishFailpoint = "UPGRADE_TEST_PUBLISH_FAILPOINT"
-	envPublishState     = "UPGRADE_TEST_PUBLISH_STATE"
+	envPublishDir      = "UPGRADE_TEST_PUBLISH_DIR"
+	envPublishVersions = "UPGRADE_TEST_PUBLISH_VERSIONS"
+	envPublishState    = "UPGRADE_TEST_PUBLISH_STATE"
 )
 
 // TestPublisherProcess is no test but the main function of the publishers
 // that the tests below start and kill.
 func TestPublisherProcess(t *testing.T) {
-	dir := os.Getenv(envPublishDir)
-	if dir == "" {
-		t.Skip("started by other tests only")
-	}
-	if err := failpoint.Arm(os.Getenv(envPublishFailpoint)); err != nil {
-		t.Fatal(err)
-	}
+	reexec.Begin(t)
 	f := newFixture(t)
-	f.dir, f.published = dir, os.Getenv(envPublishState)
+	f.dir, f.published = os.Getenv(envPublishDir), os.Getenv(envPublishState)
 	f.publish(strings.Split(os.Getenv(envPublishVersions), ",")...)
 }
 
 func publisherProcess(t *testing.T, dir, failpoints string, versions ...string) (cmd *exec.Cmd, output *bytes.Buffer) {
 	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd = exec.Command(exe, "-test.run=^TestPublisherProcess$", "-test.count=1")
-	// What a killed process leaves in its temporary directory goes with ours.
-	cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir(), envPublishDir+"="+dir, envPublishVersions+"="+strings.Join(versions, ","), envPublishFailpoint+"="+failpoints)
+	cmd = reexec.Test(t, "TestPublisherProcess", failpoints, envPublishDir+"="+dir, envPublishVersions+"="+strings.Join(versions, ","))
 	output = new(bytes.Buffer)
 	cmd.Stdout, cmd.Stderr = output, output
 	if err := cmd.Start(); err != nil {
@@ -96,8 +83,8 @@ func TestPublisherKilledAtAnyStepLeavesAReadableRepository(t *testing.T) {
 					f.publish("1.0.0")
 				}
 				cmd, output := publisherProcess(t, f.dir, tt.point+"=kill", "1.1.0")
-				if err := cmd.Wait(); err == nil {
-					t.Fatalf("the publisher was not killed:\n%s", output)
+				if err := cmd.Wait(); !reexec.Killed(err) {
+					t.Fatalf("the publisher was not killed: %v\n%s", err, output)
 				}
 				versions := 0
 				if tt.published || !first {

@@ -2,17 +2,17 @@ package release
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/perennial-go/perennial/internal/reexec"
 )
 
 // The environment of a reader process; set by the test below only.
@@ -25,9 +25,7 @@ const (
 // TestReaderBehindProxyProcess is no test but the main function of readers
 // with an environment of their own: net/http looks at it once in a process.
 func TestReaderBehindProxyProcess(t *testing.T) {
-	if os.Getenv(envProxyURL) == "" {
-		t.Skip("started by other tests only")
-	}
+	reexec.Begin(t)
 	src := httpSource(t, nil, HTTPConfig{URL: os.Getenv(envProxyURL), CAFile: os.Getenv(envProxyCA), AuthFile: os.Getenv(envProxyKey), Attempts: 1})
 	if got, _, err := readFrom(t.Context(), src, 0); err != nil || string(got) != "data" {
 		t.Fatalf("%q, %v", got, err)
@@ -60,10 +58,6 @@ func proxy(s *seen, backend string) http.Handler {
 }
 
 func TestProxyOfTheEnvironmentIsUsedAndShownNoAuthorization(t *testing.T) {
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, scheme := range []string{"http", "https"} {
 		t.Run(scheme, func(t *testing.T) {
 			ca, atServer, atProxy, dir := newAuthority(t, "ca"), new(seen), new(seen), t.TempDir()
@@ -86,9 +80,9 @@ func TestProxyOfTheEnvironmentIsUsedAndShownNoAuthorization(t *testing.T) {
 			through := httptest.NewServer(proxy(atProxy, server.Listener.Addr().String()))
 			t.Cleanup(through.Close)
 
-			cmd := exec.CommandContext(context.WithoutCancel(t.Context()), exe, "-test.run=^TestReaderBehindProxyProcess$", "-test.count=1")
+			cmd := reexec.Test(t, "TestReaderBehindProxyProcess", "")
 			address := strings.Replace(through.URL, "http://", "http://joe:x@", 1)
-			cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
+			cmd.Env = append(slices.DeleteFunc(cmd.Env, func(v string) bool {
 				return strings.Contains(strings.ToUpper(v), "_PROXY=")
 			}), append(env, "HTTP_PROXY="+address, "HTTPS_PROXY="+address)...)
 			output := new(bytes.Buffer)

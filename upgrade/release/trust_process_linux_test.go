@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/perennial-go/perennial/internal/failpoint"
+	"github.com/perennial-go/perennial/internal/reexec"
 	"github.com/perennial-go/perennial/internal/waittest"
 )
 
@@ -19,21 +19,14 @@ const (
 	envHostRepository = "UPGRADE_TEST_HOST_REPOSITORY"
 	envHostState      = "UPGRADE_TEST_HOST_STATE"
 	envHostRoots      = "UPGRADE_TEST_HOST_ROOTS"
-	envHostFailpoint  = "UPGRADE_TEST_HOST_FAILPOINT"
 )
 
 // TestHostProcess is no test but the main function of the processes of one host
 // that the tests below start: each looks at the index once.
 func TestHostProcess(t *testing.T) {
-	dir := os.Getenv(envHostRepository)
-	if dir == "" {
-		t.Skip("started by other tests only")
-	}
-	if err := failpoint.Arm(os.Getenv(envHostFailpoint)); err != nil {
-		t.Fatal(err)
-	}
+	reexec.Begin(t)
 	f := newFixture(t)
-	f.dir, f.state = dir, os.Getenv(envHostState)
+	f.dir, f.state = os.Getenv(envHostRepository), os.Getenv(envHostState)
 	c := f.client()
 	if os.Getenv(envHostRoots) != "" {
 		c = (&rooted{fixture: f}).host()
@@ -54,15 +47,13 @@ type looker struct {
 // looking starts one that waits at a failpoint; empty is none.
 func (f *fixture) looking(point string, rooted bool) *looker {
 	f.tb.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		f.tb.Fatal(err)
-	}
-	dir := f.tb.TempDir()
-	l := &looker{Cmd: exec.Command(exe, "-test.run=^TestHostProcess$", "-test.count=1"), done: make(chan error, 1), pauses: filepath.Join(dir, point)}
-	l.Env = append(os.Environ(), "TMPDIR="+dir, envHostRepository+"="+f.dir, envHostState+"="+f.state)
+	dir, failpoints := f.tb.TempDir(), ""
 	if point != "" {
-		l.Env = append(l.Env, envHostFailpoint+"="+point+"=pause:"+dir)
+		failpoints = point + "=pause:" + dir
+	}
+	l := &looker{
+		Cmd:  reexec.Test(f.tb, "TestHostProcess", failpoints, envHostRepository+"="+f.dir, envHostState+"="+f.state),
+		done: make(chan error, 1), pauses: filepath.Join(dir, point),
 	}
 	if rooted {
 		l.Env = append(l.Env, envHostRoots+"=yes")

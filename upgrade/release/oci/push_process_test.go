@@ -4,47 +4,34 @@ import (
 	"bytes"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/perennial-go/perennial/internal/failpoint"
+	"github.com/perennial-go/perennial/internal/reexec"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // The environment of a pushing process; set by killedPush only.
 const (
-	envPushDir       = "OCI_TEST_PUSH_DIR"
-	envPushLocation  = "OCI_TEST_PUSH_LOCATION"
-	envPushFailpoint = "OCI_TEST_PUSH_FAILPOINT"
+	envPushDir      = "OCI_TEST_PUSH_DIR"
+	envPushLocation = "OCI_TEST_PUSH_LOCATION"
 )
 
 // TestPushProcess is no test but the main function of the processes that the
 // test below kills.
 func TestPushProcess(t *testing.T) {
-	dir := os.Getenv(envPushDir)
-	if dir == "" {
-		t.Skip("started by other tests only")
-	}
-	if err := failpoint.Arm(os.Getenv(envPushFailpoint)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Push(t.Context(), PushConfig{Dir: dir, Target: Config{Location: os.Getenv(envPushLocation)}}); err != nil {
+	reexec.Begin(t)
+	if _, err := Push(t.Context(), PushConfig{Dir: os.Getenv(envPushDir), Target: Config{Location: os.Getenv(envPushLocation)}}); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func killedPush(t *testing.T, dir, location, point string) {
 	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), exe, "-test.run=^TestPushProcess$", "-test.count=1")
-	cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir(), envPushDir+"="+dir, envPushLocation+"="+location, envPushFailpoint+"="+point+"=kill")
-	if out, err := cmd.CombinedOutput(); err == nil {
-		t.Fatalf("it was not killed:\n%s", out)
+	cmd := reexec.Test(t, "TestPushProcess", point+"=kill", envPushDir+"="+dir, envPushLocation+"="+location)
+	if out, err := cmd.CombinedOutput(); !reexec.Killed(err) {
+		t.Fatalf("it was not killed: %v\n%s", err, out)
 	}
 }
 
