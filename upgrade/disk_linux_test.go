@@ -169,9 +169,10 @@ func TestSuccessorWhoseCommitDoesNotFitOnTheDiskServesOnAndTheNextStartRecordsIt
 	if a := d.journalOnDisk(); a.State != Committing {
 		t.Fatalf("the full disk holds %s: nothing was tested", a.State)
 	}
-	if !strings.Contains(d.logged(), "the commit could not be recorded") {
-		t.Error("nobody was told that the commit could not be recorded")
-	}
+	// The status tells it a moment before the log does.
+	waittest.Until(t, "the log tells that the commit could not be recorded", func() bool {
+		return strings.Contains(d.logged(), "the commit could not be recorded")
+	})
 	d.serves("1.1.0")
 	d.cut()
 	d.empty()
