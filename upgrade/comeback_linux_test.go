@@ -77,3 +77,25 @@ func TestSlotOfARollbackIsReadAndWrittenAsEver(t *testing.T) {
 		t.Errorf("now written as\n%s (%v)", data, err)
 	}
 }
+
+func TestRollbackThatIsTakenBackAtItsCommitIsToldOfNoRelease(t *testing.T) {
+	t.Parallel()
+	r := prepareRig(t, 100*time.Millisecond, nil)
+	r.env.Failpoints = map[string]string{"1.2.0": "commit-before-current=error"}
+	r.first(build{Version: "1.0.0"})
+	r.upgraded("1.1.0")
+	r.upgraded("1.2.0")
+	r.request(Request{ID: "back", Action: ActionRollback, By: "pager"})
+	if s := r.ends("back"); s.State != RolledBack {
+		t.Fatalf("%s: %s", s.State, s.Reason)
+	}
+	report, err := Inspect(r.env.StateDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, p := range report.Provenance {
+		if p.Rollback != nil {
+			t.Errorf("%s tells %+v", name, p.Rollback)
+		}
+	}
+}

@@ -40,7 +40,7 @@ func RollBack(stateDir string, r Request) (Attempt, error) {
 		return Attempt{}, err
 	}
 	s, now := slots{stateDir}, time.Now().UTC()
-	from, to, err := offline(stateDir, j.last, r)
+	from, to, rule, err := offline(stateDir, j.last, r)
 	if errors.Is(err, errRunsAlready) {
 		// As an agent that runs answers it.
 		return Attempt{
@@ -54,7 +54,7 @@ func RollBack(stateDir string, r Request) (Attempt, error) {
 	// The direction of the record is that of what is taken back, so that a
 	// start which finds it half done goes on with it.
 	err = j.abandon(Attempt{
-		OrderID: r.ID, By: r.By, Action: ActionRollback, From: to.Ref, To: from.Ref, Started: now,
+		OrderID: r.ID, By: r.By, Action: ActionRollback, From: to.Ref, To: from.Ref, Started: now, AllowedBy: rule,
 		Reason: fmt.Sprintf("%s was current and was rolled back by hand while no agent ran", from.Version),
 	})
 	if err == nil {
@@ -69,36 +69,36 @@ func RollBack(stateDir string, r Request) (Attempt, error) {
 	return j.last, err
 }
 
-// offline finds what RollBack leads from and to.
-func offline(stateDir string, last Attempt, r Request) (from, to Slot, err error) {
+// offline finds what RollBack leads from and to, and what allows it.
+func offline(stateDir string, last Attempt, r Request) (from, to Slot, rule string, err error) {
 	s := slots{stateDir}
 	if from, err = s.current(); err != nil {
-		return from, to, err
+		return from, to, "", err
 	}
 	if !last.State.Terminal() && last.State != Idle {
-		return from, to, fmt.Errorf("the journal shows an attempt in state %s that was interrupted: start the agent, which ends it", last.State)
+		return from, to, "", fmt.Errorf("the journal shows an attempt in state %s that was interrupted: start the agent, which ends it", last.State)
 	}
 	if err := held(stateDir); err != nil {
-		return from, to, err
+		return from, to, "", err
 	}
 	if r.runs(from.Ref) {
-		return from, to, errRunsAlready
+		return from, to, "", errRunsAlready
 	}
 	if err := r.expects(from.Ref); err != nil {
-		return from, to, err
+		return from, to, "", err
 	}
 	if to, err = s.retained(r.Pin, from.Name()); err != nil {
-		return from, to, err
+		return from, to, "", err
 	}
 	if err := (quarantine{stateDir}).check(to.Ref, time.Now()); err != nil {
-		return from, to, err
+		return from, to, "", err
 	}
 	retained, err := s.returnable(from.Ref)
 	if err != nil {
-		return from, to, err
+		return from, to, "", err
 	}
 	r.Remote = false // who calls this is on the host
 	known, unknown := readWithdrawn(stateDir)
-	_, err = backTo{request: r, slot: to, known: known, unknown: unknown}.allowed(retained)
-	return from, to, err
+	besides, err := backTo{request: r, slot: to, known: known, unknown: unknown}.allowed(retained)
+	return from, to, "retained on this host, whose user asks while no agent runs" + besides, err
 }

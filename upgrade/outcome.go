@@ -30,6 +30,7 @@ func (t *trial) commit(ctx context.Context) error {
 	if err := t.slots.prove(t.slot, time.Now()); err != nil {
 		return t.undoCommit(ctx, failure{class: BadEnvironment, reason: err.Error()})
 	}
+	t.note() // the successor may be asked for a rollback before it has looked
 	next := t.waiting()
 	if err := t.send(frame{Kind: kindCommit, Next: next, NextHere: next != nil && !next.Remote}); err != nil {
 		return t.undoCommit(ctx, failure{class: BadBinary, reason: "commit could not be sent: " + err.Error()})

@@ -87,7 +87,7 @@ func TestReleaseCountsAsWithdrawnByItsDigestAndElseByItsVersion(t *testing.T) {
 		"":              {{Version: "1.0.0", Manifest: "sha256:" + strings.Repeat("cd", 32)}, {Version: "1.1.0"}, {Version: "9.9.9"}},
 	} {
 		for _, r := range refs {
-			if got := withdrawn(x, r); got != want {
+			if got, _ := withdrawn(x, r); got != want {
 				t.Errorf("%s: %q, want %q", r.Pinned(), got, want)
 			}
 		}

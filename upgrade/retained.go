@@ -128,6 +128,7 @@ func (u *Upgrader) prepareRollback(r Request) (Slot, error) {
 	if err != nil {
 		return Slot{}, err
 	}
+	u.heard() // of what was accepted since Run was free to hear it
 	besides, err := backTo{r, slot, u.known, u.unknown, u.cfg.RemoteRollback}.allowed(retained)
 	if err != nil {
 		return Slot{}, err

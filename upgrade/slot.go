@@ -189,6 +189,9 @@ func (s slots) revert(a Attempt, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	if to.Rollback != nil && to.Rollback.OrderID == a.OrderID {
+		to.Rollback = nil // it is the one that is taken back
+	}
 	if a.By == ByBootGuard || !to.Proven.Before(a.Started) {
 		to.Proven = time.Time{}
 	} else if to.Retired.IsZero() {

@@ -91,7 +91,7 @@ func New(cfg Config) (*Upgrader, error) {
 		predecessor: make(chan struct{}),
 		sockets:     map[string]bool{},
 		wake:        make(chan struct{}, 1),
-		looked:      make(chan struct{}),
+		looked:      make(chan struct{}, 1),
 		socketFiles: map[string]fs.FileInfo{},
 	}, nil
 }

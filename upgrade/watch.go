@@ -43,7 +43,7 @@ func (u *Upgrader) watch(ctx context.Context) {
 		pause = backoff.Jitter(every, 0.2)
 		select {
 		case u.looked <- struct{}{}:
-		case <-ctx.Done():
+		default: // Run has yet to hear of the look before, and will of this one
 		}
 	}
 }
@@ -56,19 +56,20 @@ func (u *Upgrader) look(ctx context.Context) error {
 	return err
 }
 
-// withdrawn goes by the version where what runs was installed by other means,
-// without a manifest.
-func withdrawn(x *release.Index, running Ref) string {
+// withdrawn returns why x calls ref withdrawn, "" if it offers ref, and whether
+// it lists ref at all. It goes by the version where that was installed by other
+// means, without a manifest.
+func withdrawn(x *release.Index, ref Ref) (why string, listed bool) {
 	for _, e := range x.Releases {
-		if e.Version == running.Version && (running.Manifest == "" || running.Manifest == e.Pin().Digest) {
+		if e.Version == ref.Version && (ref.Manifest == "" || ref.Manifest == e.Pin().Digest) {
 			if e.Yanked == "" {
-				return ""
+				return "", true
 			}
 			// Whoever signed the index may have written anything.
-			return cmp.Or(sentence(e.Yanked), noReason)
+			return cmp.Or(sentence(e.Yanked), noReason), true
 		}
 	}
-	return ""
+	return "", false
 }
 
 // toldTrouble logs that the index cannot be looked at, or can be again, each

@@ -64,6 +64,7 @@ type withdrawals struct {
 // memory is what a process in charge knows of withdrawals.
 type memory struct {
 	known   []Withdrawn
+	unsaved bool   // known is not on disk
 	unknown error  // why known cannot be told
 	yanked  string // why what runs was withdrawn
 }
@@ -99,9 +100,13 @@ func withdrawnOf(all []Withdrawn, ref Ref) string {
 const noReason = "no reason was given"
 
 // note takes down which releases of this host the index that was accepted last
-// calls withdrawn. A disk that cannot be written costs the next start this, and
-// nothing else.
+// calls withdrawn. One that it does not list stays what it was: a repository
+// that was begun anew takes nothing back. A disk that cannot be written costs
+// the next start this, and is tried again at the next look.
 func (u *Upgrader) note() {
+	if u.client == nil {
+		return
+	}
 	x := u.client.Accepted()
 	if x == nil {
 		return
@@ -117,15 +122,20 @@ func (u *Upgrader) note() {
 	}
 	var now []Withdrawn
 	for i, ref := range refs {
-		if why := withdrawn(x, ref); why != "" && !slices.Contains(refs[:i], ref) {
+		why, listed := withdrawn(x, ref)
+		if !listed {
+			why = withdrawnOf(u.known, ref)
+		}
+		if why != "" && !slices.Contains(refs[:i], ref) {
 			now = append(now, Withdrawn{ref, why})
 		}
 	}
-	if u.unknown == nil && slices.Equal(now, u.known) {
+	if u.unknown == nil && !u.unsaved && slices.Equal(now, u.known) {
 		return
 	}
 	u.known, u.unknown = now, nil
-	if err := writeWithdrawn(u.cfg.StateDir, now); err != nil {
+	err = writeWithdrawn(u.cfg.StateDir, now)
+	if u.unsaved = err != nil; u.unsaved {
 		u.log.Warn("which releases are withdrawn could not be saved", "error", err)
 	}
 }

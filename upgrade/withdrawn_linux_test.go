@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -180,4 +181,65 @@ func TestKnownWithdrawalsFollowTheIndex(t *testing.T) {
 		_, err := os.Stat(filepath.Join(r.env.StateDir, withdrawnFile))
 		return os.IsNotExist(err)
 	})
+}
+
+// A withdrawal would otherwise be forgotten by whoever deletes the index.
+func TestRepositoryBegunAnewTakesNoWithdrawalBack(t *testing.T) {
+	t.Parallel()
+	r := newWatchingRig(t)
+	repo, err := release.NewRepository(release.RepositoryConfig{Dir: r.env.Repository, Key: r.key, PlainOnly: true, StateDir: filepath.Join(t.TempDir(), "publisher")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.repo = repo
+	r.first(build{Version: "1.0.0"})
+	r.upgraded("1.1.0")
+	r.upgraded("1.2.0")
+	r.yank("1.1.0", "loses records")
+	r.knows("1.1.0")
+	if err := os.Remove(filepath.Join(r.env.Repository, "index.json")); err != nil {
+		t.Fatal(err)
+	}
+	r.upgraded("1.3.0") // the host has accepted the new index
+	r.knows("1.1.0")
+	r.request(Request{ID: "back", Action: ActionRollback, Pin: release.Pin{Version: "1.1.0"}})
+	if s := r.ends("back"); s.State != Failed || !strings.Contains(s.Reason, "loses records") {
+		t.Errorf("%s: %s", s.State, s.Reason)
+	}
+}
+
+// An attempt may wait for hours.
+func TestWithdrawalDuringAnAttemptIsHeardBeforeTheRollbackThatEndsIt(t *testing.T) {
+	t.Parallel()
+	r := newWatchingRig(t)
+	r.first(build{Version: "1.0.0"})
+	r.upgraded("1.1.0")
+	r.upgraded("1.2.0")
+	pin := r.publish(build{Version: "1.3.0"})
+	r.write("busy", "backup")
+	r.ask(pin)
+	waittest.Nil(t, "it waits", func() error {
+		var s Status
+		if err := r.get("/status", &s); err != nil {
+			return err
+		}
+		if s.State != Staged {
+			return errors.New(string(s.State))
+		}
+		return nil
+	})
+	r.yank("1.1.0", "loses records")
+	index, err := os.ReadFile(filepath.Join(r.env.Repository, "index.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := fmt.Sprintf("%x", sha256.Sum256(index))
+	waittest.Until(t, "the host has accepted the index", func() bool {
+		seen, err := os.ReadFile(filepath.Join(r.env.StateDir, "trust.json"))
+		return err == nil && strings.Contains(string(seen), digest)
+	})
+	r.request(Request{ID: "back", Action: ActionRollback, Pin: release.Pin{Version: "1.1.0"}, Force: true})
+	if s := r.ends("back"); s.State != Failed || !strings.Contains(s.Reason, "loses records") {
+		t.Errorf("%s: %s", s.State, s.Reason)
+	}
 }

@@ -60,10 +60,10 @@ func TestReasonOfAWithdrawalInTheStatusIsFitForATerminal(t *testing.T) {
 	running := Ref{Version: "1.0.0"}
 	for _, reason := range []string{hostile, "\n"} {
 		x := &release.Index{Releases: []release.IndexEntry{{Version: "1.0.0", Yanked: reason}}}
-		why := withdrawn(x, running)
+		why, _ := withdrawn(x, running)
 		bounded(t, "the reason", strings.ReplaceAll(why, "\t", " "), reasonBytes)
 	}
-	if why := withdrawn(&release.Index{Releases: []release.IndexEntry{{Version: "1.0.0"}}}, running); why != "" {
+	if why, _ := withdrawn(&release.Index{Releases: []release.IndexEntry{{Version: "1.0.0"}}}, running); why != "" {
 		t.Errorf("an offered release was withdrawn: %q", why)
 	}
 }

@@ -193,7 +193,7 @@ func describeProvenance(p upgrade.Provenance) string {
 		parts = append(parts, fmt.Sprintf("signed by key %s (%s)", p.SignedBy.Key, dash(p.SignedBy.Comment)))
 	}
 	if c := p.Rollback; c != nil {
-		parts = append(parts, fmt.Sprintf("runs by a rollback from %s at %s, asked for by %s", c.From, stamp(c.At), dash(oneLine(c.By))))
+		parts = append(parts, fmt.Sprintf("came back by a rollback from %s at %s, asked for by %s", c.From, stamp(c.At), dash(oneLine(c.By))))
 		if c.AllowedBy != "" {
 			parts[len(parts)-1] += " and allowed by: " + oneLine(c.AllowedBy)
 		}

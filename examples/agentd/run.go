@@ -86,7 +86,7 @@ upgrade, with exit code 0.`,
 	f.DurationVar(&r.heartbeat, "heartbeat", 5*time.Second, "pause between two heartbeats")
 	f.BoolVar(&r.policy.AllowMajor, "allow-major", false, "allow upgrades to another major version")
 	f.BoolVar(&r.policy.AllowPrerelease, "allow-prerelease", false, "allow upgrades to a pre-release")
-	f.StringVar(&r.remote, "remote-rollback", string(upgrade.RemoteRollbackOffered), "which rollbacks are made by orders in etcd: `offered` (not to a release known to be withdrawn), any (there too, if the order says --allow-withdrawn) or never; on the host itself, and for a release that fails, every one is")
+	f.StringVar(&r.remote, "remote-rollback", string(upgrade.RemoteRollbackOffered), "which rollbacks are made by orders in etcd: `offered` (not to a release known to be withdrawn), any (there too, if the order says --allow-withdrawn) or never; what is asked for on the host itself is not bound by it, nor is the way back from a release that fails")
 	f.StringVar(&r.cosignKey, "cosign-key", "", "take only releases whose image in --repo, an OCI registry or layout, is signed with cosign by this public key `file` as well; the registry is asked for the signature each time, also with --pull Never")
 	f.DurationVar(&r.check, "check-every", time.Hour, "pause between two looks at the index, by which a withdrawn release is noticed; negative looks never")
 	f.StringVar(&r.supervise, "supervise", "auto", "keep a first process whose pid never changes: `auto` (as pid 1), always or never")
