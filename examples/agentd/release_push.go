@@ -28,7 +28,7 @@ is not signed is refused in any case.
 With --repair all that is there is read back, and sent again where it is damaged
 (release verify finds it). Registries that never replace a blob keep the damage:
 the error says which files to remove from the registry's storage, and the next
-push sends them. The blobs of a layout are read and mended without --repair.`
+push --repair sends them. The blobs of a layout are read and mended without --repair.`
 
 // pushing is what a command is told that pushes a repository directory.
 type pushing struct {

@@ -36,7 +36,8 @@ type PushConfig struct {
 	// damaged; it costs the download of the whole repository. Without it a
 	// registry is asked for digests only, which damage does not change, while
 	// the blobs of a layout are read in any case. Where the index that is there
-	// cannot be read for damage, it does not keep an older one away.
+	// cannot be read for damage, it does not keep an older one away; without
+	// Repair such a push is refused. What is whole and no repository is left.
 	//
 	// A registry that never replaces what it has under a digest keeps the
 	// damage: the push then sends the other releases, moves no tag and ends
@@ -139,7 +140,7 @@ type push struct {
 	files  []file
 	images []image
 
-	done     map[string]bool // digests of blobs that are there
+	done     map[string]bool // digests of blobs that are there, or stay damaged
 	damaged  []error         // what sending anew has not mended
 	progress Progress
 	result   Pushed
@@ -188,11 +189,14 @@ func (p *push) run(ctx context.Context) error {
 // Agents would refuse the older index; new ones would not know better.
 func (p *push) checkSequence(ctx context.Context) error {
 	now, err := p.src.snapshot(ctx)
+	if isDamage(err) {
+		return p.unlessRepaired(ctx, err)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return p.unlessRepaired(err)
+		return err
 	}
 	d, ok := now.files[indexPath]
 	if !ok {
@@ -200,7 +204,7 @@ func (p *push) checkSequence(ctx context.Context) error {
 	}
 	raw, err := small(ctx, p.target, d, maxFile)
 	if err != nil {
-		return p.unlessRepaired(err)
+		return p.unlessRepaired(ctx, absentIsDamage(err))
 	}
 	there, err := release.ParseIndex(raw)
 	if err != nil {
@@ -251,7 +255,7 @@ func (p *push) tag(ctx context.Context, tag string, doc document) error {
 	}
 	there, err := p.target.manifest(ctx, tag)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), p.cfg.Repair && isDamage(asDamage(err)):
 		return p.write(ctx, doc, tag)
 	case err != nil || digestOf(there) == string(doc.desc.Digest):
 		return err
@@ -271,11 +275,11 @@ func (p *push) sendRoot(ctx context.Context) error {
 		Config:       ocispec.DescriptorEmptyJSON,
 	}
 	empty := ocispec.DescriptorEmptyJSON
-	if err := p.send(ctx, empty, "configuration", inMemory(empty.Data)); err != nil {
+	if err := p.keepDamage(p.send(ctx, empty, "configuration", inMemory(empty.Data))); err != nil {
 		return err
 	}
 	for _, f := range p.files {
-		if err := p.send(ctx, f.desc, f.desc.Annotations[ocispec.AnnotationTitle], inMemory(f.raw)); err != nil {
+		if err := p.keepDamage(p.send(ctx, f.desc, f.desc.Annotations[ocispec.AnnotationTitle], inMemory(f.raw))); err != nil {
 			return err
 		}
 		files.Layers = append(files.Layers, f.desc)
@@ -284,7 +288,10 @@ func (p *push) sendRoot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := p.write(ctx, doc, ""); err != nil {
+	if err := p.keepDamage(p.write(ctx, doc, "")); err != nil {
+		return err
+	}
+	if err := errors.Join(p.damaged...); err != nil {
 		return err
 	}
 	root := ocispec.Index{
@@ -332,6 +339,8 @@ func (p *push) send(ctx context.Context, d ocispec.Descriptor, piece string, ope
 		}
 	}
 	if err != nil {
+		// What another release shares is not read and sent once more.
+		p.done[string(d.Digest)] = errors.Is(err, errStays)
 		return fmt.Errorf("%s (%s): %w", piece, d.Digest, err)
 	}
 	p.done[string(d.Digest)] = true
