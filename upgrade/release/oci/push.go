@@ -28,7 +28,11 @@ type PushConfig struct {
 	Key *cosign.PrivateKey
 	// Trust says whose signatures the directory must have: its index, and the
 	// manifest of each release that is not withdrawn, before anything is sent.
-	// It is required with Key. Without both, whoever pulls finds out.
+	// It is required with Key. Without Key, a release that is signed by a key
+	// which was revoked or is not among them is pushed all the same, and told in
+	// PushedRelease.Refused: that is what an older key of the publisher leaves,
+	// and hosts refuse it. Without signature, or altered, it ends the push.
+	// Without both, whoever pulls finds out.
 	Trust release.Trust
 	// Name is the program whose repository it must be; required with Trust.
 	Name string
@@ -83,6 +87,9 @@ type PushedRelease struct {
 	Tag string `json:"tag,omitempty"`
 	// Signed tells that a new cosign signature was written.
 	Signed bool `json:"signed,omitempty"`
+	// Refused says why hosts with the same Trust refuse the release: by whose
+	// key it is. Empty for one that they take.
+	Refused string `json:"refused,omitempty"`
 }
 
 // target is a backend that can be written to.
@@ -102,8 +109,9 @@ type target interface {
 //
 // A push is refused that would take the registry back to an older index, or
 // a version's tag to another image; with Trust also one of what the release keys
-// have not signed, which is release.ErrUntrusted, or of an expired index. Two pushes to one registry at a time are
-// not put in order: the registry has no means for it; the later one wins.
+// have not signed, which is release.ErrUntrusted (but see PushConfig.Trust), or of
+// an expired index. Two pushes to one registry at a time are not put in order: the
+// registry has no means for it; the later one wins.
 func Push(ctx context.Context, cfg PushConfig) (*Pushed, error) {
 	src, err := New(cfg.Target)
 	if err != nil {
@@ -118,7 +126,7 @@ func Push(ctx context.Context, cfg PushConfig) (*Pushed, error) {
 		return nil, fmt.Errorf("%s cannot be written", src)
 	}
 	_, local := t.(*layout)
-	p := &push{cfg: cfg, reads: cfg.Repair || local, src: src, dir: dir, target: t, done: map[string]bool{}, result: Pushed{Target: src.String(), Releases: []PushedRelease{}}}
+	p := &push{cfg: cfg, reads: cfg.Repair || local, src: src, dir: dir, target: t, refused: map[string]string{}, done: map[string]bool{}, result: Pushed{Target: src.String(), Releases: []PushedRelease{}}}
 	if p.client, err = p.newClient(); err != nil {
 		return nil, err
 	}
@@ -140,8 +148,9 @@ type push struct {
 	files  []file
 	images []image
 
-	done     map[string]bool // digests of blobs that are there, or stay damaged
-	damaged  []error         // what sending anew has not mended
+	refused  map[string]string // why hosts refuse a version
+	done     map[string]bool   // digests of blobs that are there, or stay damaged
+	damaged  []error           // what sending anew has not mended
 	progress Progress
 	result   Pushed
 }
@@ -231,7 +240,7 @@ func (p *push) sendImage(ctx context.Context, e release.IndexEntry, img image) e
 			return fmt.Errorf("%s: %w", e.Version, err)
 		}
 	}
-	r := PushedRelease{Version: e.Version, Image: string(img.index.desc.Digest)}
+	r := PushedRelease{Version: e.Version, Image: string(img.index.desc.Digest), Refused: p.refused[e.Version]}
 	if !strings.Contains(e.Version, "+") {
 		r.Tag = e.Version
 	}
