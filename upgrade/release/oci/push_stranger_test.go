@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/perennial-go/perennial/upgrade/release"
@@ -55,7 +56,7 @@ func TestReleasesByAnEarlierKeyDoNotEndThePush(t *testing.T) {
 		t.Errorf("%v, want %v", err, release.ErrUntrusted)
 	}
 	says(t, err, "1.0.0 is signed by key "+release.KeyID(first.Keys[0]), "--extend", "--trust", "yank 1.0.0")
-	cfg.Trust.Keys = append(first.Keys, f.trust.Keys...)
+	cfg.Trust.Keys = slices.Concat(first.Keys, f.trust.Keys)
 	if pushed, err := Push(t.Context(), cfg); err != nil || pushed.Releases[0].Refused != "" || !pushed.Releases[0].Signed {
 		t.Errorf("with both keys: %+v, %v", pushed, err)
 	}

@@ -35,7 +35,7 @@ func (p *push) checkTrust(ctx context.Context) error {
 		_, _, _, err := p.client.Manifest(ctx, e.Pin())
 		advice := "build it again with a key that counts"
 		if errors.Is(err, release.ErrUntrusted) && !errors.Is(err, release.ErrRevoked) {
-			err, advice = p.byStranger(ctx, e, err)
+			advice, err = p.byStranger(ctx, e, err)
 		}
 		if err == nil {
 			continue
@@ -51,14 +51,14 @@ func (p *push) checkTrust(ctx context.Context) error {
 	return nil
 }
 
-// byStranger returns an error that tells the keys, and what to do, if the
+// byStranger returns what to do, and an error that tells the keys, if the
 // manifest of e is refused because its signature is by a key that is not among
 // the trusted ones; else refused as it is, without advice.
-func (p *push) byStranger(ctx context.Context, e release.IndexEntry, refused error) (told error, advice string) {
+func (p *push) byStranger(ctx context.Context, e release.IndexEntry, refused error) (advice string, told error) {
 	raw, _ := p.fileAt(manifestDir + e.Manifest + ".json" + signatureSuffix)
 	signer, err := release.ReadSigner(raw)
 	if err != nil {
-		return refused, "" // it is not signed
+		return "", refused // it is not signed
 	}
 	var trusted []string
 	advice = "trust that key as well, if it is the publisher's (release build --extend its public key, release push with both keys in the file of --trust)"
@@ -68,7 +68,7 @@ func (p *push) byStranger(ctx context.Context, e release.IndexEntry, refused err
 	if len(p.cfg.Trust.Roots) > 0 {
 		k, err := p.client.Keyring(ctx)
 		if err != nil {
-			return errors.Join(refused, err), ""
+			return "", errors.Join(refused, err)
 		}
 		for _, key := range k.Keys {
 			trusted = append(trusted, key.ID())
@@ -76,9 +76,9 @@ func (p *push) byStranger(ctx context.Context, e release.IndexEntry, refused err
 		advice = "have the roots add that key to the keyring"
 	}
 	if slices.Contains(trusted, signer.Key) {
-		return refused, "" // the signature is not of this
+		return "", refused // the signature is not of this
 	}
-	return fmt.Errorf("%w: %s is signed by key %s, trusted are %s", release.ErrUntrusted, e.Version, signer.Key, strings.Join(trusted, ", ")), advice
+	return advice, fmt.Errorf("%w: %s is signed by key %s, trusted are %s", release.ErrUntrusted, e.Version, signer.Key, strings.Join(trusted, ", "))
 }
 
 // fileAt returns a file of the directory as it was read.
