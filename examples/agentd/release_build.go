@@ -55,7 +55,8 @@ information.
 
 With --push the repository is then copied to that location, as by release push
 with the keys that count here; a push that fails is taken up by the same command
-or by release push. --cosign-key signs the pushed releases for cosign.`
+or by release push. --cosign-key signs the pushed releases for cosign; where another
+key has signed some of them, give its public key with --extend.`
 
 func newReleaseBuildCommand() *cobra.Command {
 	var b building

@@ -23,12 +23,13 @@ or the location begins with oci+http://. The three are about LOCATION. With
 withdrawn, is signed as by cosign sign; the password of the key is read from
 COSIGN_PASSWORD. That wants --trust or --trust-roots: what the release keys have
 not signed, cosign's key does not sign either. With one of them, a directory that
-is not signed is refused in any case.
+is not signed is refused in any case; a release that is signed, but by a key that was
+revoked or is not among them, is pushed and told unless there is a --cosign-key.
 
 With --repair all that is there is read back, and sent again where it is damaged
 (release verify finds it). Registries that never replace a blob keep the damage:
 the error says which files to remove from the registry's storage, and the next
-push sends them. The blobs of a layout are read and mended without --repair.`
+push --repair sends them. The blobs of a layout are read and mended without --repair.`
 
 // pushing is what a command is told that pushes a repository directory.
 type pushing struct {
@@ -61,7 +62,16 @@ func (p *pushing) run(ctx context.Context, w io.Writer) (*oci.Pushed, error) {
 			say(w, "%d %% of %.1f MiB: %s", tenth*10, float64(told.Total)/(1<<20), told.Piece)
 		}
 	}
-	return oci.Push(ctx, p.PushConfig)
+	pushed, err := oci.Push(ctx, p.PushConfig)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range pushed.Releases {
+		if r.Refused != "" {
+			say(w, "%s is pushed, but hosts with these keys refuse it: %s", r.Version, r.Refused)
+		}
+	}
+	return pushed, nil
 }
 
 func newReleasePushCommand() *cobra.Command {

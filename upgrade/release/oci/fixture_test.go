@@ -58,9 +58,14 @@ func (f *fixture) publish(version string) release.Pin {
 
 func (f *fixture) publishAs(name, version string) release.Pin {
 	f.tb.Helper()
+	return f.publishBinary(name, version, content(version))
+}
+
+func (f *fixture) publishBinary(name, version string, binary []byte) release.Pin {
+	f.tb.Helper()
 	here, other := filepath.Join(f.tb.TempDir(), "here"), filepath.Join(f.tb.TempDir(), "other")
-	f.write(here, content(version))
-	f.write(other, append(content(version), "plan9"...))
+	f.write(here, binary)
+	f.write(other, append(bytes.Clone(binary), "plan9"...))
 	pin, err := f.repository().Publish(context.Background(), release.Release{
 		Name: name, Version: version, Revision: "0123abc",
 		Created:     time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC),

@@ -56,7 +56,7 @@ func (l *layout) manifest(ctx context.Context, reference string) ([]byte, error)
 		}
 		digest = string(d.Digest)
 		if !validDigest(digest) {
-			return nil, fmt.Errorf("%s of %s: tag %s: digest %.100q: want sha256: and 64 lower-case hexadecimal digits", ocispec.ImageIndexFile, l, reference, digest)
+			return nil, fmt.Errorf("%s of %s: tag %s: %w", ocispec.ImageIndexFile, l, reference, damagedError{fmt.Errorf("digest %.100q: want sha256: and 64 lower-case hexadecimal digits", digest)})
 		}
 	}
 	body, total, err := l.blob(ctx, digest[len(digestPrefix):], 0)

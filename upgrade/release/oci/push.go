@@ -28,7 +28,11 @@ type PushConfig struct {
 	Key *cosign.PrivateKey
 	// Trust says whose signatures the directory must have: its index, and the
 	// manifest of each release that is not withdrawn, before anything is sent.
-	// It is required with Key. Without both, whoever pulls finds out.
+	// It is required with Key. Without Key, a release that is signed by a key
+	// which was revoked or is not among them is pushed all the same, and told in
+	// PushedRelease.Refused: that is what an older key of the publisher leaves,
+	// and hosts refuse it. Without signature, or altered, it ends the push.
+	// Without both, whoever pulls finds out.
 	Trust release.Trust
 	// Name is the program whose repository it must be; required with Trust.
 	Name string
@@ -36,7 +40,8 @@ type PushConfig struct {
 	// damaged; it costs the download of the whole repository. Without it a
 	// registry is asked for digests only, which damage does not change, while
 	// the blobs of a layout are read in any case. Where the index that is there
-	// cannot be read for damage, it does not keep an older one away.
+	// cannot be read for damage, it does not keep an older one away; without
+	// Repair such a push is refused. What is whole and no repository is left.
 	//
 	// A registry that never replaces what it has under a digest keeps the
 	// damage: the push then sends the other releases, moves no tag and ends
@@ -82,6 +87,9 @@ type PushedRelease struct {
 	Tag string `json:"tag,omitempty"`
 	// Signed tells that a new cosign signature was written.
 	Signed bool `json:"signed,omitempty"`
+	// Refused says why hosts with the same Trust refuse the release: by whose
+	// key it is. Empty for one that they take.
+	Refused string `json:"refused,omitempty"`
 }
 
 // target is a backend that can be written to.
@@ -101,8 +109,9 @@ type target interface {
 //
 // A push is refused that would take the registry back to an older index, or
 // a version's tag to another image; with Trust also one of what the release keys
-// have not signed, which is release.ErrUntrusted, or of an expired index. Two pushes to one registry at a time are
-// not put in order: the registry has no means for it; the later one wins.
+// have not signed, which is release.ErrUntrusted (but see PushConfig.Trust), or of
+// an expired index. Two pushes to one registry at a time are not put in order: the
+// registry has no means for it; the later one wins.
 func Push(ctx context.Context, cfg PushConfig) (*Pushed, error) {
 	src, err := New(cfg.Target)
 	if err != nil {
@@ -117,7 +126,7 @@ func Push(ctx context.Context, cfg PushConfig) (*Pushed, error) {
 		return nil, fmt.Errorf("%s cannot be written", src)
 	}
 	_, local := t.(*layout)
-	p := &push{cfg: cfg, reads: cfg.Repair || local, src: src, dir: dir, target: t, done: map[string]bool{}, result: Pushed{Target: src.String(), Releases: []PushedRelease{}}}
+	p := &push{cfg: cfg, reads: cfg.Repair || local, src: src, dir: dir, target: t, refused: map[string]string{}, done: map[string]bool{}, result: Pushed{Target: src.String(), Releases: []PushedRelease{}}}
 	if p.client, err = p.newClient(); err != nil {
 		return nil, err
 	}
@@ -139,8 +148,9 @@ type push struct {
 	files  []file
 	images []image
 
-	done     map[string]bool // digests of blobs that are there
-	damaged  []error         // what sending anew has not mended
+	refused  map[string]string // why hosts refuse a version
+	done     map[string]bool   // digests of blobs that are there, or stay damaged
+	damaged  []error           // what sending anew has not mended
 	progress Progress
 	result   Pushed
 }
@@ -188,11 +198,14 @@ func (p *push) run(ctx context.Context) error {
 // Agents would refuse the older index; new ones would not know better.
 func (p *push) checkSequence(ctx context.Context) error {
 	now, err := p.src.snapshot(ctx)
+	if isDamage(err) {
+		return p.unlessRepaired(ctx, err)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return p.unlessRepaired(err)
+		return err
 	}
 	d, ok := now.files[indexPath]
 	if !ok {
@@ -200,7 +213,7 @@ func (p *push) checkSequence(ctx context.Context) error {
 	}
 	raw, err := small(ctx, p.target, d, maxFile)
 	if err != nil {
-		return p.unlessRepaired(err)
+		return p.unlessRepaired(ctx, absentIsDamage(err))
 	}
 	there, err := release.ParseIndex(raw)
 	if err != nil {
@@ -227,7 +240,7 @@ func (p *push) sendImage(ctx context.Context, e release.IndexEntry, img image) e
 			return fmt.Errorf("%s: %w", e.Version, err)
 		}
 	}
-	r := PushedRelease{Version: e.Version, Image: string(img.index.desc.Digest)}
+	r := PushedRelease{Version: e.Version, Image: string(img.index.desc.Digest), Refused: p.refused[e.Version]}
 	if !strings.Contains(e.Version, "+") {
 		r.Tag = e.Version
 	}
@@ -251,7 +264,7 @@ func (p *push) tag(ctx context.Context, tag string, doc document) error {
 	}
 	there, err := p.target.manifest(ctx, tag)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), p.cfg.Repair && isDamage(asDamage(err)):
 		return p.write(ctx, doc, tag)
 	case err != nil || digestOf(there) == string(doc.desc.Digest):
 		return err
@@ -271,11 +284,11 @@ func (p *push) sendRoot(ctx context.Context) error {
 		Config:       ocispec.DescriptorEmptyJSON,
 	}
 	empty := ocispec.DescriptorEmptyJSON
-	if err := p.send(ctx, empty, "configuration", inMemory(empty.Data)); err != nil {
+	if err := p.keepDamage(p.send(ctx, empty, "configuration", inMemory(empty.Data))); err != nil {
 		return err
 	}
 	for _, f := range p.files {
-		if err := p.send(ctx, f.desc, f.desc.Annotations[ocispec.AnnotationTitle], inMemory(f.raw)); err != nil {
+		if err := p.keepDamage(p.send(ctx, f.desc, f.desc.Annotations[ocispec.AnnotationTitle], inMemory(f.raw))); err != nil {
 			return err
 		}
 		files.Layers = append(files.Layers, f.desc)
@@ -284,7 +297,10 @@ func (p *push) sendRoot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := p.write(ctx, doc, ""); err != nil {
+	if err := p.keepDamage(p.write(ctx, doc, "")); err != nil {
+		return err
+	}
+	if err := errors.Join(p.damaged...); err != nil {
 		return err
 	}
 	root := ocispec.Index{
@@ -332,6 +348,8 @@ func (p *push) send(ctx context.Context, d ocispec.Descriptor, piece string, ope
 		}
 	}
 	if err != nil {
+		// What another release shares is not read and sent once more.
+		p.done[string(d.Digest)] = errors.Is(err, errStays)
 		return fmt.Errorf("%s (%s): %w", piece, d.Digest, err)
 	}
 	p.done[string(d.Digest)] = true

@@ -12,6 +12,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/perennial-go/perennial/internal/boundedio"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 
@@ -57,7 +58,7 @@ func (p *push) put(ctx context.Context, d ocispec.Descriptor, open func() (io.Re
 // and a DELETE takes away no more than the repository's link to it.
 func (p *push) stays(d ocispec.Descriptor) error {
 	hex := hexOf(d)
-	return fmt.Errorf("%w: %w: %s took %s and goes on serving other bytes for it, as a registry does that never replaces what it has under a digest: remove it from the registry's storage (docker/registry/v2/blobs/sha256/%s/%s/data in that of distribution), then push again", release.ErrDigest, errStays, p.target, d.Digest, hex[:2], hex)
+	return fmt.Errorf("%w: %w: %s took %s and goes on serving other bytes for it, as a registry does that never replaces what it has under a digest: remove it from the registry's storage (docker/registry/v2/blobs/sha256/%s/%s/data in that of distribution), then repair again", release.ErrDigest, errStays, p.target, d.Digest, hex[:2], hex)
 }
 
 // errStays is what keepDamage collects.
@@ -73,12 +74,71 @@ func (p *push) keepDamage(err error) error {
 	return err
 }
 
-// unlessRepaired is err, but for damage that the push is there to repair.
-func (p *push) unlessRepaired(err error) error {
-	if p.cfg.Repair && (errors.Is(err, release.ErrDigest) || errors.Is(err, errMalformed)) {
-		return nil
+// damagedError is of what is there and is not what it must be, in contrast to
+// what could not be asked for, and to what is whole and refused.
+type damagedError struct{ error }
+
+// Unwrap returns the cause.
+func (d damagedError) Unwrap() error { return d.error }
+
+func isDamage(err error) bool {
+	_, ok := errors.AsType[damagedError](err)
+	return ok
+}
+
+// asDamage marks err as damage if its cause is the content that was read.
+func asDamage(err error) error {
+	for _, cause := range []error{release.ErrDigest, boundedio.ErrTooLarge, io.ErrUnexpectedEOF} {
+		if errors.Is(err, cause) {
+			return damagedError{err}
+		}
 	}
 	return err
+}
+
+// absentIsDamage is asDamage for what something else leads to.
+func absentIsDamage(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return damagedError{err}
+	}
+	return asDamage(err)
+}
+
+// unlessRepaired is err, but for damage that the push is there to repair.
+func (p *push) unlessRepaired(ctx context.Context, err error) error {
+	switch {
+	case !isDamage(err):
+		return err
+	case !p.cfg.Repair:
+		return fmt.Errorf("%w: if it is the repository, repair it (release push --repair)", err)
+	}
+	return p.checkForeign(ctx)
+}
+
+// checkForeign refuses to replace what is under the tag if that is whole, and
+// all the same no repository that can be read: it is something else, or of a
+// later form.
+func (p *push) checkForeign(ctx context.Context) error {
+	raw, err := p.target.manifest(ctx, Tag)
+	if err != nil {
+		if isDamage(asDamage(err)) {
+			return nil
+		}
+		return err
+	}
+	_, _, foreign := parseRoot(raw)
+	if foreign == nil {
+		return nil
+	}
+	// Damaged bytes do not lie under the digest that they have.
+	same, err := p.target.manifest(ctx, digestOf(raw))
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !bytes.Equal(raw, same) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("tag %s of %s: %w, and it is whole, so that there is nothing to repair: give another repository, or remove the tag", Tag, p.target, foreign)
 }
 
 // write writes a manifest. With Repair it is read back.
@@ -91,7 +151,7 @@ func (p *push) write(ctx context.Context, doc document, tag string) error {
 
 func (p *push) readBack(ctx context.Context, doc document) error {
 	_, err := pinned(ctx, p.target, doc.desc)
-	if errors.Is(err, release.ErrDigest) || errors.Is(err, fs.ErrNotExist) {
+	if isDamage(absentIsDamage(err)) {
 		return p.stays(doc.desc)
 	}
 	return err
@@ -104,10 +164,10 @@ func (p *push) rewrite(ctx context.Context, doc document, tag string, there []by
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !bytes.Equal(raw, there) {
 		return false, nil
 	}
-	if err == nil || errors.Is(err, release.ErrDigest) {
-		err = p.target.putManifest(ctx, doc.desc, doc.raw, tag)
-	}
 	if err != nil {
+		return true, err
+	}
+	if err := p.target.putManifest(ctx, doc.desc, doc.raw, tag); err != nil {
 		return true, err
 	}
 	return true, p.readBack(ctx, doc)

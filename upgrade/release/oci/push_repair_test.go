@@ -3,6 +3,7 @@ package oci
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -76,13 +77,39 @@ func TestRepairMendsWhateverRotsInALayout(t *testing.T) {
 		}
 	}
 	for _, path := range files {
-		rot(t, path)
-		f.push(PushConfig{Target: to, Repair: true})
-		if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want[path]) {
-			t.Errorf("%.80q is left as %.80q, %v", want[path], got, err)
+		for how, damage := range damages(want[path]) {
+			overwrite(t, path, damage)
+			if _, err := Push(t.Context(), PushConfig{Dir: f.dir, Target: to, Repair: true, Trust: f.trust, Name: "agentd"}); err != nil {
+				t.Errorf("%.80q, %s: %v", want[path], how, err)
+			}
+			if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want[path]) {
+				t.Errorf("%.80q, %s: it is left as %.80q, %v", want[path], how, got, err)
+				overwrite(t, path, want[path])
+			}
 		}
 	}
 	f.good(t, source(t, to))
+}
+
+// damages returns what may become of data: bits that flip, in what is read to
+// find the rest at many places, and other lengths.
+func damages(data []byte) map[string][]byte {
+	all := map[string][]byte{
+		"a byte more": append(bytes.Clone(data), 'x'),
+		"truncated":   data[:len(data)/2],
+		"empty":       nil,
+	}
+	flips := 3
+	if bytes.Contains(data, []byte(ArtifactFiles)) {
+		flips = 40
+	}
+	for i := range flips {
+		flipped := bytes.Clone(data)
+		at := i * len(data) / flips
+		flipped[at] ^= 1
+		all[fmt.Sprintf("bit at %d", at)] = flipped
+	}
+	return all
 }
 
 func TestRepairNeverTakesALayoutBackToAnOlderIndex(t *testing.T) {

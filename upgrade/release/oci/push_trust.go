@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
+	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -15,7 +17,10 @@ import (
 
 // checkTrust makes sure that what is about to be sent, and signed, is what the
 // release keys have signed: whoever can write to the directory could otherwise
-// have anything signed.
+// have anything signed. Without a cosign key, releases whose key counts no more,
+// or is not among those given, are told and pushed: the index is signed and
+// lists them, hosts refuse them by themselves, and a publisher who has changed
+// keys has some.
 func (p *push) checkTrust(ctx context.Context) error {
 	if p.client == nil {
 		return nil
@@ -28,17 +33,62 @@ func (p *push) checkTrust(ctx context.Context) error {
 			continue // nobody takes it, and it is not signed
 		}
 		_, _, _, err := p.client.Manifest(ctx, e.Pin())
-		if errors.Is(err, release.ErrRevoked) {
-			if p.cfg.Key == nil {
-				continue // hosts refuse it; the revocation must get to them
-			}
-			err = fmt.Errorf("%w: build %s again with a key that counts, or yank it", err, e.Version)
+		advice := "build it again with a key that counts"
+		if errors.Is(err, release.ErrUntrusted) && !errors.Is(err, release.ErrRevoked) {
+			advice, err = p.byStranger(ctx, e, err)
 		}
-		if err != nil {
+		if err == nil {
+			continue
+		}
+		if advice == "" {
 			return err
 		}
+		if p.cfg.Key != nil {
+			return fmt.Errorf("%w: %s, or yank %s", err, advice, e.Version)
+		}
+		p.refused[e.Version] = err.Error()
 	}
 	return nil
+}
+
+// byStranger returns what to do, and an error that tells the keys, if the
+// manifest of e is refused because its signature is by a key that is not among
+// the trusted ones; else refused as it is, without advice.
+func (p *push) byStranger(ctx context.Context, e release.IndexEntry, refused error) (advice string, told error) {
+	raw, _ := p.fileAt(manifestDir + e.Manifest + ".json" + signatureSuffix)
+	signer, err := release.ReadSigner(raw)
+	if err != nil {
+		return "", refused // it is not signed
+	}
+	var trusted []string
+	advice = "trust that key as well, if it is the publisher's (release build --extend its public key, release push with both keys in the file of --trust)"
+	for _, key := range p.cfg.Trust.Keys {
+		trusted = append(trusted, release.KeyID(key))
+	}
+	if len(p.cfg.Trust.Roots) > 0 {
+		k, err := p.client.Keyring(ctx)
+		if err != nil {
+			return "", errors.Join(refused, err)
+		}
+		for _, key := range k.Keys {
+			trusted = append(trusted, key.ID())
+		}
+		advice = "have the roots add that key to the keyring"
+	}
+	if slices.Contains(trusted, signer.Key) {
+		return "", refused // the signature is not of this
+	}
+	return advice, fmt.Errorf("%w: %s is signed by key %s, trusted are %s", release.ErrUntrusted, e.Version, signer.Key, strings.Join(trusted, ", "))
+}
+
+// fileAt returns a file of the directory as it was read.
+func (p *push) fileAt(path string) (raw []byte, ok bool) {
+	for _, f := range p.files {
+		if f.desc.Annotations[ocispec.AnnotationTitle] == path {
+			return f.raw, true
+		}
+	}
+	return nil, false
 }
 
 // readFiles is the state of the directory that was read, as a source: nothing that
@@ -50,13 +100,12 @@ func (r readFiles) String() string { return r.push.dir.String() }
 
 // Open implements release.Source.
 func (r readFiles) Open(_ context.Context, path string, offset int64) (io.ReadCloser, int64, error) {
-	for _, f := range r.push.files {
-		if f.desc.Annotations[ocispec.AnnotationTitle] == path {
-			size := int64(len(f.raw))
-			return io.NopCloser(bytes.NewReader(f.raw[min(max(offset, 0), size):])), size, nil
-		}
+	raw, ok := r.push.fileAt(path)
+	if !ok {
+		return nil, 0, fmt.Errorf("%s in %s: %w", path, r, fs.ErrNotExist)
 	}
-	return nil, 0, fmt.Errorf("%s in %s: %w", path, r, fs.ErrNotExist)
+	size := int64(len(raw))
+	return io.NopCloser(bytes.NewReader(raw[min(max(offset, 0), size):])), size, nil
 }
 
 // newClient returns what verifies the directory; nil where nothing is to be

@@ -63,36 +63,48 @@ type snapshot struct {
 	images map[string]ocispec.Descriptor
 }
 
+// readSnapshot follows the tag. Its error is a damagedError if there is a tag,
+// and what it leads to is not there or not what it must be.
 func readSnapshot(ctx context.Context, b backend) (*snapshot, error) {
 	raw, err := b.manifest(ctx, Tag)
 	if err != nil {
-		return nil, fmt.Errorf("tag %s: %w", Tag, err)
+		return nil, fmt.Errorf("tag %s: %w", Tag, asDamage(err))
 	}
+	s, files, err := parseRoot(raw)
+	if err != nil {
+		return nil, fmt.Errorf("tag %s: %w", Tag, damagedError{err})
+	}
+	raw, err = pinned(ctx, b, files)
+	if err != nil {
+		return nil, fmt.Errorf("tag %s: its files: %w", Tag, absentIsDamage(err))
+	}
+	s.files, err = parseFiles(raw)
+	return s, err
+}
+
+// parseRoot reads what is under the tag. It returns the artifact of the files
+// beside a snapshot without them.
+func parseRoot(raw []byte) (s *snapshot, files ocispec.Descriptor, err error) {
 	root, err := parseIndex(raw)
 	if err != nil {
-		return nil, fmt.Errorf("tag %s: %w", Tag, err)
+		return nil, files, err
 	}
-	s := &snapshot{images: map[string]ocispec.Descriptor{}}
-	var files *ocispec.Descriptor
-	for i, d := range root.Manifests {
+	s = &snapshot{images: map[string]ocispec.Descriptor{}}
+	found := false
+	for _, d := range root.Manifests {
 		switch {
-		case d.ArtifactType == ArtifactFiles && files != nil:
-			return nil, fmt.Errorf("tag %s lists the files twice: push the repository again", Tag)
+		case d.ArtifactType == ArtifactFiles && found:
+			return nil, files, errors.New("it lists the files twice: push the repository again")
 		case d.ArtifactType == ArtifactFiles:
-			files = &root.Manifests[i]
+			files, found = d, true
 		case d.MediaType == ocispec.MediaTypeImageIndex:
 			s.images[d.Annotations[AnnotationManifest]] = d
 		}
 	}
-	if files == nil {
-		return nil, fmt.Errorf("tag %s lists no artifact of type %s: it holds something else; push a repository", Tag, ArtifactFiles)
+	if !found {
+		return nil, files, fmt.Errorf("it lists no artifact of type %s: it is no repository, or damaged", ArtifactFiles)
 	}
-	raw, err = pinned(ctx, b, *files)
-	if err != nil {
-		return nil, err
-	}
-	s.files, err = parseFiles(raw)
-	return s, err
+	return s, files, nil
 }
 
 // parseFiles reads the artifact whose layers are the files of a repository.
@@ -143,15 +155,13 @@ func decode(raw []byte, v any) error {
 		return fmt.Errorf("OCI manifest has %d bytes, at most %d are read", len(raw), maxManifest)
 	}
 	if err := strictjson.Check(raw, manifestDepth); err != nil {
-		return fmt.Errorf("%w: %w", errMalformed, err)
+		return fmt.Errorf("OCI manifest: %w", err)
 	}
 	if err := json.Unmarshal(raw, v); err != nil {
-		return fmt.Errorf("%w: %w", errMalformed, err)
+		return fmt.Errorf("OCI manifest: %w", err)
 	}
 	return nil
 }
-
-var errMalformed = errors.New("OCI manifest")
 
 func checkDescriptor(d ocispec.Descriptor, limit int64) error {
 	if !validDigest(string(d.Digest)) {
