@@ -1,10 +1,13 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/perennial-go/perennial/internal/atomicfile"
 )
 
 // publishing is a repository with two releases, of which the state before the
@@ -83,4 +86,27 @@ func TestPublisherWithoutAStateDirectoryIsNotHindered(t *testing.T) {
 	}
 	p.home = ""
 	command(t, []string{"XDG_STATE_HOME=state"}, "release", "refresh", "--key", p.key, "--repo", p.repo).fails(t, 2, "XDG_STATE_HOME", "absolute")
+}
+
+// Two publishers start at the same time, and each tries the directory.
+func TestStateDirectoryIsTriedByManyAtOnce(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	tried := make(chan error)
+	for range 4 {
+		go func() {
+			var err error
+			for range 200 {
+				err = errors.Join(err, writable(dir), atomicfile.RemoveTemp(dir))
+			}
+			tried <- err
+		}()
+	}
+	for range 4 {
+		if err := <-tried; err != nil {
+			t.Error(err)
+		}
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
+		t.Errorf("left in the directory: %v, %v", entries, err)
+	}
 }

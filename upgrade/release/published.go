@@ -115,7 +115,7 @@ func (r *Repository) remember(x *Index, raw []byte) error {
 	if err == nil {
 		err = os.MkdirAll(r.cfg.StateDir, 0o700)
 	}
-	if err == nil { // the repository's lock is held: what is left is of dead publishers
+	if err == nil { // the repository's lock is held, and nobody else writes here: what is left is of dead publishers
 		err = atomicfile.RemoveTemp(r.cfg.StateDir)
 	}
 	if err == nil {
