@@ -42,11 +42,8 @@ whether or not it was before, and 1 that nothing was changed.`,
 		if err != nil {
 			return err
 		}
-		before, err := repo.Yanked(cmd.Context(), p.name, args[0])
+		before, err := repo.Withdraw(cmd.Context(), p.name, args[0], reason)
 		if err != nil {
-			return err
-		}
-		if err := repo.Yank(cmd.Context(), p.name, args[0], reason); err != nil {
 			return err
 		}
 		if output.json() {
