@@ -55,15 +55,21 @@ func writable(dir string) error {
 	return nil
 }
 
-// remember sets where p remembers, and says on standard error if it cannot.
-func (p *publisher) remember() (dir string, err error) {
+// remember sets where p remembers, and says on standard error if it cannot write
+// there. What is remembered there already holds all the same: whoever can take
+// away the right to write must not make it forgotten with that.
+func (p *publisher) remember() (dir string, readOnly bool, err error) {
 	dir, err = publisherState(p.dir, p.name)
 	if err != nil || dir == "" {
-		return "", err
+		return "", false, err
 	}
-	if err := writable(dir); err != nil {
-		_, _ = fmt.Fprintf(os.Stderr, "agentd does not remember what it signs, since it cannot write to %s: %v\n", dir, err)
-		return "", nil
+	cannot := writable(dir)
+	if cannot == nil {
+		return dir, false, nil
 	}
-	return dir, nil
+	_, _ = fmt.Fprintf(os.Stderr, "agentd does not remember what it signs, since it cannot write to %s: %v\n", dir, cannot)
+	if _, err := os.Stat(dir); err != nil {
+		return "", false, nil //nolint:nilerr // there is none, or nothing that this user could read
+	}
+	return dir, true, nil
 }

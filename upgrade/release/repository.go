@@ -43,6 +43,9 @@ type RepositoryConfig struct {
 	// what is remembered. Several publishers remember each for itself. Empty
 	// remembers nothing.
 	StateDir string
+	// StateReadOnly writes nothing to StateDir, for a publisher that cannot.
+	// What is remembered there holds all the same.
+	StateReadOnly bool
 	// AcceptOlder takes the index as it stands in Dir, also where StateDir
 	// remembers a newer one. The next sequence follows what is remembered, so
 	// that hosts which have seen that accept it.
@@ -97,7 +100,7 @@ type Release struct {
 	// as its Differ says.
 	DeltaFrom int
 	// Progress is called with a line for people after each step that takes
-	// long. May be nil.
+	// long, and where a repository is begun anew. May be nil.
 	Progress func(string)
 }
 
@@ -151,10 +154,10 @@ func (r *Repository) Trust() Trust {
 }
 
 // Publish adds a release and returns its pin. A version is never replaced:
-// publishing the same content again mends its files, signs its manifest anew if
-// the keyring has revoked the key that signed it, and returns the pin that it
-// has; anything else under a known version is an error and changes nothing
-// that hosts read.
+// publishing the same content again mends its files and what a publisher has
+// left undone that died, signs its manifest anew if the keyring has revoked the
+// key that signed it, and returns the pin that it has; anything else under a
+// known version is an error and changes nothing that hosts read.
 // Nor is a version published that differs from a known one in build metadata
 // only. It waits for other publishers until ctx ends.
 //
@@ -213,6 +216,9 @@ func (r *Repository) publish(ctx context.Context, rel Release) (pin Pin, err err
 		return Pin{}, err
 	}
 	index.Releases = append(index.Releases, entry)
+	if err := r.tellBegunAnew(index, rel.Progress); err != nil {
+		return Pin{}, err
+	}
 	if err := r.commit(index); err != nil {
 		return Pin{}, err
 	}
