@@ -19,7 +19,8 @@ it any more, and those that run it raise the alert release_yanked with their
 next look at the index. They are left alone otherwise.
 
 --undo offers it again. What is withdrawn for the same reason, or with --undo
-offered, stays as it is: the index is not written, and its expiry stays.
+offered, stays as it is: the index is not written, and its expiry stays; only
+what a publisher that was killed has left behind is mended.
 Another reason takes the place of the first.
 
 Exit code 0 means that the release is withdrawn, or with --undo offered, now,
