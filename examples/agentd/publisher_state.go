@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -33,27 +34,42 @@ func publisherState(repo, name string) (string, error) {
 	return filepath.Join(base, "agentd", "publisher", hex.EncodeToString(sum[:8])), nil
 }
 
-// writable makes dir and tries it.
+// probeName is of the directory by which writable tries; none of the files of
+// a state directory, nor of their leftovers, which another process may be
+// writing or deleting.
+const probeName = ".probe"
+
+// writable makes dir and tries it. Others may try it at the same time, and one
+// that was killed leaves what the next takes away.
 func writable(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, ".tmp-*")
-	if err != nil {
+	probe := filepath.Join(dir, probeName)
+	if err := os.Mkdir(probe, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return errors.Join(f.Close(), os.Remove(f.Name()))
+	if err := os.Remove(probe); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
-// remember sets where p remembers, and says on standard error if it cannot.
-func (p *publisher) remember() (dir string, err error) {
+// remember sets where p remembers, and says on standard error if it cannot write
+// there. What is remembered there already holds all the same: whoever can take
+// away the right to write must not make it forgotten with that.
+func (p *publisher) remember() (dir string, readOnly bool, err error) {
 	dir, err = publisherState(p.dir, p.name)
 	if err != nil || dir == "" {
-		return "", err
+		return "", false, err
 	}
-	if err := writable(dir); err != nil {
-		_, _ = fmt.Fprintf(os.Stderr, "agentd does not remember what it signs, since it cannot write to %s: %v\n", dir, err)
-		return "", nil
+	cannot := writable(dir)
+	if cannot == nil {
+		return dir, false, nil
 	}
-	return dir, nil
+	_, _ = fmt.Fprintf(os.Stderr, "agentd does not remember what it signs, since it cannot write to %s: %v\n", dir, cannot)
+	if _, err := os.Stat(dir); err != nil {
+		return "", false, nil //nolint:nilerr // there is none, or nothing that this user could read
+	}
+	return dir, true, nil
 }

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/perennial-go/perennial/internal/atomicfile"
 )
 
 // publishing is a repository with two releases, of which the state before the
@@ -67,7 +70,17 @@ func TestPublisherRefusesARepositoryThatWasSetBackAndIsToldHowToGoOn(t *testing.
 	if err := os.RemoveAll(p.repo); err != nil {
 		t.Fatal(err)
 	}
-	p.build("1.2.0").fails(t, 1, "index 4", "found none")
+	anew := p.build("1.2.0").ok(t)
+	if says := "index 4 was signed here before and is gone: the repository begins anew at index 5; "; !strings.Contains(anew.stderr, says) {
+		t.Errorf("want %q, found\n%s", says, anew.stderr)
+	}
+	list = agentd(t, "release", "list", "--repo", p.repo, "--trust", p.trust).ok(t)
+	if !strings.Contains(list.stdout, "index 5 ") {
+		t.Errorf("hosts have seen index 4, the next must be 5:\n%s", list.stdout)
+	}
+	if again := p.build("1.3.0").ok(t); strings.Contains(again.stderr, "anew") {
+		t.Errorf("said again of a repository that is there:\n%s", again.stderr)
+	}
 }
 
 // A build container has no state, and perhaps no home.
@@ -83,4 +96,49 @@ func TestPublisherWithoutAStateDirectoryIsNotHindered(t *testing.T) {
 	}
 	p.home = ""
 	command(t, []string{"XDG_STATE_HOME=state"}, "release", "refresh", "--key", p.key, "--repo", p.repo).fails(t, 2, "XDG_STATE_HOME", "absolute")
+}
+
+// Two publishers start at the same time, and each tries the directory.
+func TestStateDirectoryIsTriedByManyAtOnce(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	tried := make(chan error)
+	for range 4 {
+		go func() {
+			var err error
+			for range 200 {
+				err = errors.Join(err, writable(dir), atomicfile.RemoveTemp(dir))
+			}
+			tried <- err
+		}()
+	}
+	for range 4 {
+		if err := <-tried; err != nil {
+			t.Error(err)
+		}
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
+		t.Errorf("left in the directory: %v, %v", entries, err)
+	}
+}
+
+// A directory that cannot be written any more still says what was signed.
+func TestWhatIsRememberedHoldsWhereItCannotBeWritten(t *testing.T) {
+	p := newPublishing(t)
+	found, err := filepath.Glob(filepath.Join(p.home, ".local", "state", "agentd", "publisher", "*"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%q, %v, want one directory", found, err)
+	}
+	// Root may write to whatever has no mode for it: what nobody can remove
+	// stands for what cannot be made.
+	if err := errors.Join(os.MkdirAll(filepath.Join(found[0], probeName, "full"), 0o700), os.Chmod(found[0], 0o500)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Chmod(found[0], 0o700) })
+	if r := p.publish("refresh").ok(t); !strings.Contains(r.stderr, "does not remember") {
+		t.Errorf("said nothing:\n%s", r.stderr)
+	}
+	p.setBack()
+	p.publish("refresh").fails(t, 1, "index 2", "found index 1", "--accept-older-index")
+	p.build("1.1.0").fails(t, 1, "index 2", "found index 1", "--accept-older-index")
+	p.publish("refresh", "--accept-older-index").ok(t)
 }

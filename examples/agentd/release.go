@@ -61,13 +61,13 @@ func (p *publisher) open() (*release.Repository, error) {
 	if err != nil {
 		return nil, err
 	}
-	state, err := p.remember()
+	state, readOnly, err := p.remember()
 	if err != nil {
 		return nil, err
 	}
 	return release.NewRepository(release.RepositoryConfig{
 		Dir: p.dir, Key: key, Trust: trust, PlainOnly: p.plain, Differs: []release.Differ{bsdiff.Differ{}},
-		StateDir: state, AcceptOlder: p.acceptOlder,
+		StateDir: state, StateReadOnly: readOnly, AcceptOlder: p.acceptOlder,
 	})
 }
 

@@ -19,7 +19,8 @@ it any more, and those that run it raise the alert release_yanked with their
 next look at the index. They are left alone otherwise.
 
 --undo offers it again. What is withdrawn for the same reason, or with --undo
-offered, stays as it is: the index is not written, and its expiry stays.
+offered, stays as it is: the index is not written, and its expiry stays; only
+what a publisher that was killed has left behind is mended.
 Another reason takes the place of the first.
 
 Exit code 0 means that the release is withdrawn, or with --undo offered, now,
@@ -42,11 +43,8 @@ whether or not it was before, and 1 that nothing was changed.`,
 		if err != nil {
 			return err
 		}
-		before, err := repo.Yanked(cmd.Context(), p.name, args[0])
+		before, err := repo.Withdraw(cmd.Context(), p.name, args[0], reason)
 		if err != nil {
-			return err
-		}
-		if err := repo.Yank(cmd.Context(), p.name, args[0], reason); err != nil {
 			return err
 		}
 		if output.json() {

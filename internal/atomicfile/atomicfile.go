@@ -69,15 +69,19 @@ func Rename(from, to string) error {
 	return SyncDir(filepath.Dir(to))
 }
 
-// RemoveTemp deletes what interrupted writes left in dir.
+// RemoveTemp deletes what interrupted writes left in dir. What another process
+// deletes meanwhile is gone as well.
 func RemoveTemp(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), TempPrefix) {
-			err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
+		if !strings.HasPrefix(e.Name(), TempPrefix) {
+			continue
+		}
+		if gone := os.Remove(filepath.Join(dir, e.Name())); !errors.Is(gone, fs.ErrNotExist) {
+			err = errors.Join(err, gone)
 		}
 	}
 	return err

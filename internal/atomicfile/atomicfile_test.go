@@ -182,3 +182,22 @@ func wantOnly(t *testing.T, dir string, want ...string) {
 		t.Errorf("in the directory: %q, want %q", got, want)
 	}
 }
+
+// TestLeftoversMayBeRemovedByTwoAtOnce: what one process has deleted is no
+// reason for the other to fail.
+func TestLeftoversMayBeRemovedByTwoAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	for range 100 {
+		for i := range 20 {
+			if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(atomicfile.TempPrefix, i)), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		other := make(chan error, 1)
+		go func() { other <- atomicfile.RemoveTemp(dir) }()
+		if err := errors.Join(atomicfile.RemoveTemp(dir), <-other); err != nil {
+			t.Fatal(err)
+		}
+		wantOnly(t, dir)
+	}
+}

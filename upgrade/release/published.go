@@ -102,10 +102,23 @@ func (r *Repository) follow(x *Index) error {
 	return err
 }
 
+// tellBegunAnew says that x takes the place of indexes which are gone, and
+// which were perhaps not meant to be.
+func (r *Repository) tellBegunAnew(x *Index, progress func(string)) error {
+	if progress == nil || !begun(x) {
+		return nil
+	}
+	last, err := r.remembered()
+	if err == nil && last.Sequence > 0 {
+		progress(fmt.Sprintf("index %d was signed here before and is gone: the repository begins anew at index %d; publish again what must be offered, and withdraw again what must stay withdrawn", last.Sequence, last.Sequence+1))
+	}
+	return err
+}
+
 // remember writes what was just signed. It comes after the index is in place: a
 // publisher that dies in between remembers the one before, which stops nobody.
 func (r *Repository) remember(x *Index, raw []byte) error {
-	if r.cfg.StateDir == "" {
+	if r.cfg.StateDir == "" || r.cfg.StateReadOnly {
 		return nil
 	}
 	if err := failpoint.Hit("publish.remember"); err != nil {
@@ -115,7 +128,7 @@ func (r *Repository) remember(x *Index, raw []byte) error {
 	if err == nil {
 		err = os.MkdirAll(r.cfg.StateDir, 0o700)
 	}
-	if err == nil { // the repository's lock is held: what is left is of dead publishers
+	if err == nil { // the repository's lock is held, and nobody else writes here: what is left is of dead publishers
 		err = atomicfile.RemoveTemp(r.cfg.StateDir)
 	}
 	if err == nil {

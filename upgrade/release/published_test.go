@@ -220,3 +220,47 @@ func TestPublisherThatCannotRememberSaysThatTheIndexIsPublished(t *testing.T) {
 		t.Errorf("%v, want that index 3 is published", err)
 	}
 }
+
+func TestPublisherThatCannotWriteItsStateIsHeldToIt(t *testing.T) {
+	t.Parallel()
+	r := newRemembering(t)
+	path := filepath.Join(r.stateDir, publishedFile)
+	before := r.read(path)
+	p := r.publisher(false)
+	p.cfg.StateReadOnly = true
+	if err := p.Refresh(t.Context(), "agentd"); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Yank(t.Context(), "agentd", "1.0.0", "it crashes"); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(r.read(path), before) {
+		t.Error("it was written")
+	}
+	r.setBack()
+	if err := p.Refresh(t.Context(), "agentd"); !errors.Is(err, ErrReplay) {
+		t.Errorf("%v, want %v", err, ErrReplay)
+	}
+}
+
+// A repository that is gone was perhaps not meant to be, and a withdrawal is
+// gone with it.
+func TestPublisherSaysThatARepositoryBeginsAnew(t *testing.T) {
+	t.Parallel()
+	r := newRemembering(t)
+	publish := func(version string) (said []string) {
+		rel := r.release(version)
+		rel.Progress = func(line string) { said = append(said, line) }
+		if _, err := r.publisher(false).Publish(t.Context(), rel); err != nil {
+			t.Fatal(err)
+		}
+		return said
+	}
+	r.remove(r.dir)
+	if said := publish("1.1.0"); len(said) != 1 || !strings.HasPrefix(said[0], "index 2 was signed here before and is gone: the repository begins anew at index 3") {
+		t.Errorf("said %q", said)
+	}
+	if said := publish("1.2.0"); len(said) != 0 {
+		t.Errorf("said %q of a repository that is there", said)
+	}
+}

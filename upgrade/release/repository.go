@@ -43,6 +43,9 @@ type RepositoryConfig struct {
 	// what is remembered. Several publishers remember each for itself. Empty
 	// remembers nothing.
 	StateDir string
+	// StateReadOnly writes nothing to StateDir, for a publisher that cannot.
+	// What is remembered there holds all the same.
+	StateReadOnly bool
 	// AcceptOlder takes the index as it stands in Dir, also where StateDir
 	// remembers a newer one. The next sequence follows what is remembered, so
 	// that hosts which have seen that accept it.
@@ -97,7 +100,7 @@ type Release struct {
 	// as its Differ says.
 	DeltaFrom int
 	// Progress is called with a line for people after each step that takes
-	// long. May be nil.
+	// long, and where a repository is begun anew. May be nil.
 	Progress func(string)
 }
 
@@ -151,10 +154,10 @@ func (r *Repository) Trust() Trust {
 }
 
 // Publish adds a release and returns its pin. A version is never replaced:
-// publishing the same content again mends its files, signs its manifest anew if
-// the keyring has revoked the key that signed it, and returns the pin that it
-// has; anything else under a known version is an error and changes nothing
-// that hosts read.
+// publishing the same content again mends its files and what a publisher has
+// left undone that died, signs its manifest anew if the keyring has revoked the
+// key that signed it, and returns the pin that it has; anything else under a
+// known version is an error and changes nothing that hosts read.
 // Nor is a version published that differs from a known one in build metadata
 // only. It waits for other publishers until ctx ends.
 //
@@ -175,10 +178,11 @@ func (r *Repository) publish(ctx context.Context, rel Release) (pin Pin, err err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 
-	index, keyring, err := r.load(ctx, rel.Name)
+	found, err := r.load(ctx, rel.Name)
 	if err != nil {
 		return Pin{}, err
 	}
+	index, keyring := found.index, found.keyring
 	m, err := r.describe(ctx, rel)
 	if err != nil {
 		return Pin{}, err
@@ -202,7 +206,7 @@ func (r *Repository) publish(ctx context.Context, rel Release) (pin Pin, err err
 		return Pin{}, err
 	}
 	if known != nil {
-		return known.Pin(), errors.Join(r.mendForms(ctx, published, rel.Progress), r.mendSignature(keyring, *known, published))
+		return known.Pin(), errors.Join(r.mendForms(ctx, published, rel.Progress), r.mendSignature(keyring, *known, published), r.mendIndex(found))
 	}
 	if err := r.encode(ctx, index, rel, m); err != nil {
 		return Pin{}, err
@@ -212,104 +216,52 @@ func (r *Repository) publish(ctx context.Context, rel Release) (pin Pin, err err
 		return Pin{}, err
 	}
 	index.Releases = append(index.Releases, entry)
+	if err := r.tellBegunAnew(index, rel.Progress); err != nil {
+		return Pin{}, err
+	}
 	if err := r.commit(index); err != nil {
 		return Pin{}, err
 	}
 	return entry.Pin(), nil
 }
 
-// Yank withdraws a release: hosts refuse to upgrade to it from now on. Those
-// that run it are not touched. The reason is one line of at most 1 KiB; an
-// empty one offers the release again. Where the index says that already,
-// nothing is written, and its expiry stays.
-func (r *Repository) Yank(ctx context.Context, name, version, reason string) error {
-	if err := checkReason(reason); err != nil {
-		return wrap("withdraw", name+" "+version, err)
-	}
-	return wrap("withdraw", name+" "+version, r.change(ctx, name, func(x *Index) (changed bool, err error) {
-		e := x.entry(version)
-		if e == nil {
-			_, err := x.Find(version)
-			return false, err
-		}
-		changed = e.Yanked != reason
-		e.Yanked = reason
-		return changed, nil
-	}))
-}
-
-// Yanked returns why a release is withdrawn, as the index says now; empty
-// while it is offered. Its error wraps ErrNotFound if there is no such release.
-func (r *Repository) Yanked(ctx context.Context, name, version string) (reason string, err error) {
-	index, _, err := r.load(ctx, name)
-	if err == nil {
-		if e := index.entry(version); e != nil {
-			return e.Yanked, nil
-		}
-		_, err = index.Find(version)
-	}
-	return "", wrap("look up", name+" "+version, err)
-}
-
-// Refresh signs the index anew with a later expiry and nothing else changed.
-func (r *Repository) Refresh(ctx context.Context, name string) error {
-	return wrap("refresh index of", name, r.change(ctx, name, func(x *Index) (changed bool, err error) {
-		if x.Sequence == 0 {
-			return false, fmt.Errorf("%w: %s holds no index: publish a release first", ErrNotFound, r.cfg.Dir)
-		}
-		return true, nil
-	}))
-}
-
-// change writes the next index, unless edit says that it would be the same.
-func (r *Repository) change(ctx context.Context, name string, edit func(*Index) (changed bool, err error)) (err error) {
-	if err := checkName(name); err != nil {
-		return err
-	}
-	unlock, err := r.lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, unlock()) }()
-	index, _, err := r.load(ctx, name)
-	if err != nil {
-		return err
-	}
-	changed, err := edit(index)
-	if err != nil || !changed {
-		return err
-	}
-	return r.commit(index)
+// standing is what a publisher goes on from. Of a repository that is begun, index
+// is empty, and the bytes are none.
+type standing struct {
+	index          *Index
+	keyring        *Keyring
+	raw, signature []byte
 }
 
 // load returns the index as it stands, or an empty one. It is verified
 // before it is extended: otherwise whoever can write to the directory could
-// have the release key sign what they put there.
-func (r *Repository) load(ctx context.Context, name string) (*Index, *Keyring, error) {
+// have the release key sign what they put there. The lock must be held: between
+// the index and what is remembered of it, another process could change both.
+func (r *Repository) load(ctx context.Context, name string) (found standing, err error) {
 	src, err := NewDir(r.cfg.Dir)
 	if err != nil {
-		return nil, nil, err
+		return found, err
 	}
-	keyring, err := r.keyring(ctx, src, name)
+	if found.keyring, err = r.keyring(ctx, src, name); err != nil {
+		return found, err
+	}
+	found.raw, found.signature, err = readIndex(ctx, src, func(message, signature []byte) error { return r.mayExtend(found.keyring, message, signature) })
+	switch {
+	case errors.Is(err, ErrNotFound):
+		found.index = &Index{Schema: Schema, Name: name}
+		return found, r.checkRemembered(name, found.index, nil)
+	case err != nil:
+		return found, fmt.Errorf("the index that is there is not extended: %w", err)
+	}
+	x, err := ParseIndex(found.raw)
 	if err != nil {
-		return nil, nil, err
-	}
-	raw, _, err := readIndex(ctx, src, func(message, signature []byte) error { return r.mayExtend(keyring, message, signature) })
-	if errors.Is(err, ErrNotFound) {
-		x := &Index{Schema: Schema, Name: name}
-		return x, keyring, r.checkRemembered(name, x, nil)
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("the index that is there is not extended: %w", err)
-	}
-	x, err := ParseIndex(raw)
-	if err != nil {
-		return nil, nil, err
+		return found, err
 	}
 	if x.Name != name {
-		return nil, nil, fmt.Errorf("%w: %s is the repository of %s, the release is of %s: give each program a directory of its own, or, if %s is meant, its name (--name)", ErrUntrusted, r.cfg.Dir, x.Name, name, x.Name)
+		return found, fmt.Errorf("%w: %s is the repository of %s, the release is of %s: give each program a directory of its own, or, if %s is meant, its name (--name)", ErrUntrusted, r.cfg.Dir, x.Name, name, x.Name)
 	}
-	return x, keyring, r.checkRemembered(name, x, raw)
+	found.index = x
+	return found, r.checkRemembered(name, x, found.raw)
 }
 
 // commit signs and writes the next state of the index. The rename of
