@@ -43,7 +43,7 @@ func (c *Client) update(ctx context.Context, decide func(saved trustState) (next
 	if err := failpoint.Hit("trust.decided"); err != nil {
 		return saved, err
 	}
-	lock, err := lockTrustState(ctx, c.cfg.StateFile + ".lock")
+	lock, err := lockTrustState(ctx, c.cfg.StateFile+".lock")
 	if err != nil {
 		return saved, fmt.Errorf("trust state cannot be saved, so the index is not used: %w", writeError(err))
 	}
