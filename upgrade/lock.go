@@ -10,11 +10,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/perennial-go/perennial/internal/backoff"
 	"github.com/perennial-go/perennial/internal/filelock"
 )
 
 const lockName = "lock"
+
+// lockPatience bounds the waits for locks that others hold for a moment.
+const lockPatience = time.Second
 
 // lockState takes the state directory for this process. The lock belongs to
 // the open file, not to the process: a successor inherits the descriptor, so
@@ -34,23 +36,11 @@ func lockState(dir string) (*os.File, error) {
 	}
 	// Inspect holds the lock for a moment, and so does a predecessor that is
 	// just ending.
-	if flockPatiently(f) != nil {
+	if filelock.Wait(context.Background(), f, lockPatience) != nil {
 		holder, _ := os.ReadFile(path)
 		return nil, errors.Join(fmt.Errorf("state directory %s belongs to the running agent with pid %s: %w; stop that one or choose another directory", dir, strings.TrimSpace(string(holder)), ErrLocked), f.Close())
 	}
 	return f, nil
-}
-
-// flockPatiently locks f, trying again for about a second.
-func flockPatiently(f *os.File) (err error) {
-	wait := backoff.Backoff{Min: 20 * time.Millisecond, Max: 200 * time.Millisecond}
-	for range 5 {
-		if err = filelock.Lock(f); err == nil {
-			return nil
-		}
-		_ = wait.Wait(context.Background())
-	}
-	return filelock.Lock(f)
 }
 
 // waitForLock opens path and locks it; closing it gives the lock back.
@@ -59,7 +49,7 @@ func waitForLock(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := flockPatiently(f); err != nil {
+	if err := filelock.Wait(context.Background(), f, lockPatience); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w: %w", path, ErrLocked, err), f.Close())
 	}
 	return f, nil

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/perennial-go/perennial/internal/backoff"
@@ -52,9 +53,12 @@ type ClientConfig struct {
 type Client struct {
 	cfg ClientConfig
 
-	mu       sync.Mutex
-	state    trustState // what this client has accepted, also without a file
-	accepted *Index
+	mu    sync.Mutex
+	state trustState // what this client has accepted, also without a file
+
+	// accepted is written with mu held, and read without: whoever asks for it
+	// waits neither for a disk nor for another process.
+	accepted atomic.Pointer[Index]
 
 	parsed parsedIndex
 }
@@ -131,17 +135,18 @@ func (c *Client) indexBy(ctx context.Context, src Source, keys signers) (*Index,
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.remember(x, digest, keys, signature); err != nil {
+	if err := c.remember(ctx, x, digest, keys, signature); err != nil {
 		return nil, err
 	}
 	keep(src, document{indexSignaturePath(digest), signature}, document{indexPath, raw})
 	return x, nil
 }
 
-// remember checks the index against what this host has seen, and saves it.
-func (c *Client) remember(x *Index, digest string, keys signers, signature []byte) error {
+// remember checks the index against what this host has seen, and saves it; c.mu
+// must be held.
+func (c *Client) remember(ctx context.Context, x *Index, digest string, keys signers, signature []byte) error {
 	clock := c.cfg.Now()
-	next, err := c.update(func(saved trustState) (trustState, bool, error) {
+	next, err := c.update(ctx, func(saved trustState) (trustState, bool, error) {
 		return saved.take(x, digest, keys, signature, clock)
 	})
 	if err != nil {
@@ -150,19 +155,19 @@ func (c *Client) remember(x *Index, digest string, keys signers, signature []byt
 	c.state = next
 	kept := *x
 	kept.Releases = slices.Clone(x.Releases) // x goes to a caller
-	c.accepted = &kept
+	c.accepted.Store(&kept)
 	return nil
 }
 
 // Accepted returns the index that this client has accepted last, nil before
-// the first. It asks nobody, and the index may have expired since.
+// the first. It asks nobody and waits for nothing, and the index may have expired
+// since.
 func (c *Client) Accepted() *Index {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.accepted == nil {
+	kept := c.accepted.Load()
+	if kept == nil {
 		return nil
 	}
-	x := *c.accepted
+	x := *kept
 	x.Releases = slices.Clone(x.Releases)
 	return &x
 }

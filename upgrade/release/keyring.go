@@ -214,6 +214,20 @@ func (k *Keyring) lists(key minisign.PublicKey) bool {
 // signer checks a signature by one of the keys, at whatever time it signs,
 // and returns that key.
 func (k *Keyring) signer(message, signature []byte) (*KeyringKey, error) {
+	key, err := k.signing(signature)
+	if err != nil {
+		return nil, err
+	}
+	public, err := key.public()
+	if err != nil {
+		return nil, err
+	}
+	return key, Trust{Keys: []minisign.PublicKey{public}}.Verify(message, signature)
+}
+
+// signing returns the key that a signature says it is by, if it may sign. It
+// does not check the signature.
+func (k *Keyring) signing(signature []byte) (*KeyringKey, error) {
 	id, err := signatureKey(signature)
 	if err != nil {
 		return nil, err
@@ -233,7 +247,7 @@ func (k *Keyring) signer(message, signature []byte) (*KeyringKey, error) {
 	if r := k.revokedAs(public); r != nil {
 		return nil, r.refusalAs(id)
 	}
-	return key, Trust{Keys: []minisign.PublicKey{public}}.Verify(message, signature)
+	return key, nil
 }
 
 func (k *Keyring) ids() string {

@@ -69,7 +69,7 @@ func (c *Client) keyring(ctx context.Context, src Source) (*Keyring, error) {
 	if found == nil {
 		inForce, _ = saved.keyring(c.cfg.Trust)
 	} else {
-		if saved, err = c.update(func(saved trustState) (trustState, bool, error) { return c.succeed(saved, found) }); err != nil {
+		if saved, err = c.update(ctx, func(saved trustState) (trustState, bool, error) { return c.succeed(saved, found) }); err != nil {
 			return nil, err
 		}
 		c.state, inForce = saved, found.parsed

@@ -54,35 +54,53 @@ func (k *Keyring) Retire(id string, at time.Time) error {
 // Of a key that is listed the revocation tells the key itself, so that it is
 // refused under every id. Of another one it tells the id alone: see RevokeKey.
 func (k *Keyring) Revoke(id, reason string, since time.Time) error {
+	if gone := k.revoked(id); gone != nil {
+		return gone.already()
+	}
 	text := ""
 	if listed := k.key(id); listed != nil {
 		text = listed.Key
 	}
-	return k.revoke(RevokedKey{ID: id, Key: text, Since: since, Reason: reason})
+	return k.edit(func(next *Keyring) {
+		next.strike(RevokedKey{ID: id, Key: text, Since: since, Reason: reason})
+	})
 }
 
 // RevokeKey is Revoke for a key that is at hand. Of one that was revoked by its
-// id alone it adds the key to the revocation, which else stays as it is.
+// id alone it adds the key to the revocation, which else stays as it is. Where the
+// same key is listed under another id, it is revoked under that one, too, in an
+// entry of its own: whoever makes a key file chooses its id.
 func (k *Keyring) RevokeKey(key minisign.PublicKey, reason string, since time.Time) error {
 	id := KeyID(key)
 	if listed := k.key(id); listed != nil && listed.Key != key.String() {
 		return fmt.Errorf("revoke key %s: the keyring lists another key with that id, %s: give that one", id, listed.Key)
 	}
-	if r := k.revoked(id); r != nil && r.Key == "" {
-		return k.edit(func(next *Keyring) { next.revoked(id).Key = key.String() })
+	if gone := k.revoked(id); gone != nil && gone.Key != "" {
+		return gone.already()
 	}
-	return k.revoke(RevokedKey{ID: id, Key: key.String(), Since: since, Reason: reason})
+	return k.edit(func(next *Keyring) {
+		for _, listed := range k.Keys {
+			if public, err := listed.public(); err == nil && rawPublic(public) == rawPublic(key) && public.ID() != key.ID() {
+				next.strike(RevokedKey{ID: KeyID(public), Key: listed.Key, Since: since, Reason: reason})
+			}
+		}
+		if gone := next.revoked(id); gone != nil {
+			gone.Key = key.String()
+			return
+		}
+		next.strike(RevokedKey{ID: id, Key: key.String(), Since: since, Reason: reason})
+	})
 }
 
-func (k *Keyring) revoke(r RevokedKey) error {
-	if gone := k.revoked(r.ID); gone != nil {
-		return fmt.Errorf("revoke key %s: it was revoked at %s (%s)", r.ID, stamp(gone.Since), gone.Reason)
-	}
+func (r RevokedKey) already() error {
+	return fmt.Errorf("revoke key %s: it was revoked at %s (%s)", r.ID, stamp(r.Since), r.Reason)
+}
+
+// strike moves a key to the revoked ones.
+func (k *Keyring) strike(r RevokedKey) {
 	r.Since = r.Since.UTC().Truncate(time.Second)
-	return k.edit(func(next *Keyring) {
-		next.Keys = slices.DeleteFunc(next.Keys, func(key KeyringKey) bool { return key.ID() == r.ID })
-		next.Revoked = append(next.Revoked, r)
-	})
+	k.Keys = slices.DeleteFunc(k.Keys, func(key KeyringKey) bool { return key.ID() == r.ID })
+	k.Revoked = append(k.Revoked, r)
 }
 
 // edit changes k as a whole or not at all.

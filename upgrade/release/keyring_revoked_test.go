@@ -172,7 +172,7 @@ func TestRevokedKeysOfSchema1AreReadAndWrittenAsEver(t *testing.T) {
 	index := sha256Hex(r.read(r.path(indexPath)))
 	for name, path := range map[string]string{"keyring-1-revoked.json": r.path(keyringPath), "trust-1-revoked.json": r.state} {
 		got := bytes.ReplaceAll(r.read(path), []byte(index), []byte(goldenIndex))
-		if !bytes.Equal(got, golden(t, name)) {
+		if !bytes.Equal(untold(got, fixturePublic(t, 2).String()), golden(t, name)) {
 			t.Errorf("%s is now written as\n%s", name, got)
 		}
 	}

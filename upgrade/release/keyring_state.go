@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"aead.dev/minisign"
+
 	"github.com/perennial-go/perennial/internal/ident"
 )
 
@@ -35,6 +37,40 @@ type mark struct {
 	Key      string `json:"key,omitempty"`
 	Sequence int64  `json:"sequence"`
 	Index    string `json:"index"`
+	// PublicKey is the signer itself, since it may be revoked under another id.
+	// Empty in what older releases wrote.
+	PublicKey string `json:"public_key,omitempty"`
+}
+
+// public is the key that has signed; ok is false where only its id is known.
+func (m mark) public() (key minisign.PublicKey, ok bool) {
+	key, err := KeyringKey{Key: m.PublicKey}.public()
+	return key, err == nil
+}
+
+// revokedBy tells whether the keyring revokes the key of the mark, under
+// whatever id.
+func (m mark) revokedBy(k *Keyring) bool {
+	if k.revoked(m.Key) != nil {
+		return true
+	}
+	public, ok := m.public()
+	return ok && k.revokedAs(public) != nil
+}
+
+// marksBy returns the marks with the keys that a keyring lists, where only their
+// ids are known.
+func (s trustState) marksBy(k *Keyring) []mark {
+	marks := slices.Clone(s.Marks)
+	for i, m := range marks {
+		if m.PublicKey != "" {
+			continue
+		}
+		if listed := k.key(m.Key); listed != nil {
+			marks[i].PublicKey = listed.Key
+		}
+	}
+	return marks
 }
 
 // keyring returns the keyring that is kept, if these roots have signed it. If
@@ -51,6 +87,12 @@ func (s trustState) keyring(trust Trust) (*Keyring, error) {
 func (s trustState) acceptKeyring(k *signedKeyring) (trustState, error) {
 	if (s.Sequence > 0 || s.Keyring != nil) && s.Name != k.parsed.Name {
 		return s, fmt.Errorf("the trust state is about %s, the keyring about %s: give each program a state directory of its own", s.Name, k.parsed.Name)
+	}
+	if s.Keyring != nil {
+		// The next one may not list the keys any more.
+		if before, err := ParseKeyring(s.Keyring.Document); err == nil {
+			s.Marks = s.marksBy(before)
+		}
 	}
 	s.Name, s.Keyring = k.parsed.Name, k
 	s.Revoked = slices.Clone(s.Revoked)
@@ -86,8 +128,8 @@ func (s trustState) forget(k *Keyring) trustState {
 	top := mark{Sequence: -1}
 	var kept []mark
 	dropped := false
-	for _, m := range s.Marks {
-		if k.revoked(m.Key) != nil {
+	for _, m := range s.marksBy(k) {
+		if m.revokedBy(k) {
 			dropped = dropped || m.Sequence == s.Sequence && m.Index == s.Index
 			continue
 		}
@@ -106,13 +148,13 @@ func (s trustState) forget(k *Keyring) trustState {
 // mark notes that a key has signed the index that was just accepted. What was
 // accepted before and has no mark gets one without a key: no revocation
 // takes it back.
-func (s trustState) mark(before trustState, key string) trustState {
+func (s trustState) mark(before trustState, key *KeyringKey) trustState {
 	s.Marks = slices.Clone(before.Marks)
 	known := slices.ContainsFunc(s.Marks, func(m mark) bool { return m.Sequence == before.Sequence && m.Index == before.Index })
 	if before.Sequence > 0 && !known {
 		s.Marks = setMark(s.Marks, mark{Sequence: before.Sequence, Index: before.Index})
 	}
-	s.Marks = setMark(s.Marks, mark{Key: key, Sequence: s.Sequence, Index: s.Index})
+	s.Marks = setMark(s.Marks, mark{Key: key.ID(), Sequence: s.Sequence, Index: s.Index, PublicKey: key.Key})
 	slices.SortFunc(s.Marks, func(a, b mark) int {
 		return cmp.Or(cmp.Compare(b.Sequence, a.Sequence), cmp.Compare(a.Key, b.Key))
 	})
@@ -149,6 +191,9 @@ func (s trustState) validateKeyring() error {
 	}
 	for _, m := range s.Marks {
 		if m.Sequence < 1 || m.Sequence > maxSequence || !ident.SHA256(m.Index) || (m.Key != "" && !validKeyID(m.Key)) {
+			return errors.New("its marks do not make sense")
+		}
+		if public, ok := m.public(); m.PublicKey != "" && (!ok || KeyID(public) != m.Key) {
 			return errors.New("its marks do not make sense")
 		}
 	}

@@ -148,26 +148,27 @@ func (s trustState) check(x *Index, digest string, clock time.Time) error {
 
 // take is check and accept for an index that keys have verified, by the
 // signature. What another process has accepted meanwhile counts: a key that it
-// has heard to be revoked has signed nothing.
+// has heard to be revoked, under whatever id, has signed nothing.
 func (s trustState) take(x *Index, digest string, keys signers, signature []byte, clock time.Time) (next trustState, changed bool, err error) {
-	signer := ""
+	var signer *KeyringKey
+	forgotten := false
 	if keyring, ok := keys.(*Keyring); ok {
-		if signer, err = signatureKey(signature); err != nil {
+		keyring = keyring.withRevoked(s)
+		if signer, err = keyring.signing(signature); err != nil {
 			return s, false, err
 		}
-		keyring = keyring.withRevoked(s)
-		if gone := keyring.revoked(signer); gone != nil {
-			return s, false, gone.refusal()
-		}
+		marks := len(s.Marks)
 		s = s.forget(keyring)
+		forgotten = len(s.Marks) < marks
 	}
 	if err := s.check(x, digest, clock); err != nil {
 		return s, false, err
 	}
 	next, changed = s.accept(x, digest, clock)
-	if signer != "" {
+	if signer != nil {
 		next = next.mark(s, signer)
-		changed = changed || !slices.Equal(next.Marks, s.Marks)
+		// A key that became known is written with the next change.
+		changed = changed || forgotten || !slices.Equal(next.Marks, s.Marks)
 	}
 	return next, changed, nil
 }

@@ -1,6 +1,7 @@
 package release
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,7 +12,8 @@ import (
 )
 
 // trustPatience bounds the wait for another process that writes the trust
-// state, which takes it one sync of a file.
+// state, which takes it one sync of a file. One that is stopped, or hangs on its
+// disk, must not keep the agent from ending: the wait ends with its context, too.
 const trustPatience = 10 * time.Second
 
 // saved is what this host has accepted so far; c.mu must be held. The file may
@@ -29,7 +31,7 @@ func (c *Client) saved() (trustState, error) {
 // have written since it was read: what is written is decided under a lock, so
 // that no sequence, no revocation and no keyring is lost to an older look. Where
 // nothing is written, as is usual, there is no lock.
-func (c *Client) update(decide func(saved trustState) (next trustState, changed bool, err error)) (trustState, error) {
+func (c *Client) update(ctx context.Context, decide func(saved trustState) (next trustState, changed bool, err error)) (trustState, error) {
 	saved, err := c.saved()
 	if err != nil {
 		return saved, err
@@ -41,7 +43,7 @@ func (c *Client) update(decide func(saved trustState) (next trustState, changed 
 	if err := failpoint.Hit("trust.decided"); err != nil {
 		return saved, err
 	}
-	lock, err := lockTrustState(c.cfg.StateFile + ".lock")
+	lock, err := lockTrustState(ctx, c.cfg.StateFile+".lock")
 	if err != nil {
 		return saved, fmt.Errorf("trust state cannot be saved, so the index is not used: %w", writeError(err))
 	}
@@ -60,20 +62,13 @@ func (c *Client) update(decide func(saved trustState) (next trustState, changed 
 
 // lockTrustState returns the locked file; closing it gives the lock back, and
 // so does the end of the process.
-func lockTrustState(path string) (*os.File, error) {
+func lockTrustState(ctx context.Context, path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	poll := time.NewTicker(5 * time.Millisecond)
-	defer poll.Stop()
-	for end := time.Now().Add(trustPatience); ; <-poll.C {
-		err := filelock.Lock(f)
-		if err == nil {
-			return f, nil
-		}
-		if !filelock.Held(err) || time.Now().After(end) {
-			return nil, errors.Join(fmt.Errorf("%s: %w: %w", path, ErrLocked, err), f.Close())
-		}
+	if err := filelock.Wait(ctx, f, trustPatience); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w: %w", path, ErrLocked, err), f.Close())
 	}
+	return f, nil
 }
