@@ -28,7 +28,7 @@ func TestTLSThatCannotComeAboutIsSaidAtOnceWithWhatToGive(t *testing.T) {
 		"authority of another":      {"", "https", other, "", "add the one that has signed the server's certificate (CAFile, --repo-ca)"},
 		"name of another":           {"", "https", own, "0.0.0.0", "or the address another name"},
 		"plain HTTP to Go's TLS":    {"", "http", "", "", "an address with https://, or oci:// in place of oci+http://"},
-		"plain HTTP to nginx's TLS": {"<center>The plain HTTP request was sent to HTTPS port</center>", "http", "", "", "an address with https://"},
+		"plain HTTP to nginx's TLS": {"<h1>The plain HTTP request was sent to HTTPS port</h1>", "http", "", "", "an address with https://"},
 		"TLS to plain HTTP":         {"data", "https", "", "", "the port at which the server speaks TLS"},
 		"another bad request":       {"no such thing", "http", "", "", "400 Bad Request"},
 	} {
