@@ -194,8 +194,8 @@ func TestFailedUpgradeIsToldInEtcdWithWhatRunsAndWhatFailed(t *testing.T) {
 func TestOrderForAnUnknownAgentIsRefused(t *testing.T) {
 	f := newFleet(t)
 	pin := release.Pin{Version: "1.1.0", Digest: "sha256:" + strings.Repeat("0", 64)}
-	if _, err := f.dir.Order(f.ctx(), "nobody", upgrade.Request{Pin: pin}); !errors.Is(err, ErrNotRegistered) {
-		t.Errorf("%v, want ErrNotRegistered", err)
+	if _, err := f.dir.Order(f.ctx(), "nobody", upgrade.Request{Pin: pin}); !errors.Is(err, ErrNotRegistered) || !strings.Contains(err.Error(), "(agentd fleet)") {
+		t.Errorf("%v, want ErrNotRegistered and the command that lists agents", err)
 	}
 }
 

@@ -109,7 +109,7 @@ func (d *Directory) Get(ctx context.Context, id string) (Entry, error) {
 }
 
 func unknownAgent(id string) error {
-	return fmt.Errorf("no live agent called %s is in the registry: %w; list those there are", id, ErrNotRegistered)
+	return fmt.Errorf("no live agent called %s is in the registry: %w; list those there are (agentd fleet)", id, ErrNotRegistered)
 }
 
 // Watch calls changed with all agents at first and after each change, until

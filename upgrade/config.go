@@ -90,8 +90,10 @@ type Config struct {
 	External []string
 
 	// CheckEvery is the pause between two looks at the index, by which a host
-	// learns that the release that it runs was withdrawn (Status.Yanked),
-	// jittered by a fifth; default 1 h. Negative looks never.
+	// learns that the release that it runs was withdrawn (Status.Yanked), and
+	// which keys were revoked, jittered by a fifth; default 1 h. A
+	// release.Cache as the Source passes it on, except under
+	// release.PullNever. Negative looks never.
 	CheckEvery time.Duration
 
 	// Host is the program that is upgraded; nil is one that is always

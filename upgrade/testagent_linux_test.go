@@ -59,6 +59,8 @@ type agentEnv struct {
 	Roots                     []string      // root keys in place of Key, two of which sign the keyring
 	CheckEvery                time.Duration // default 1 h
 	RemoteRollback            RemoteRollback
+	Cache                     string // directory of a cache in front of Repository; empty is none
+	Pull                      release.PullPolicy
 }
 
 // testAgent is the smallest host program: an HTTP server that can be asked
@@ -127,6 +129,11 @@ func newTestUpgrader(env agentEnv, b build, host Host) (*Upgrader, error) {
 	source, err := release.NewSource(env.Repository)
 	if err != nil {
 		return nil, err
+	}
+	if env.Cache != "" {
+		if source, err = release.NewCache(release.CacheConfig{Dir: env.Cache, Source: source, Pull: env.Pull}); err != nil {
+			return nil, err
+		}
 	}
 	trust, err := testTrust(env)
 	if err != nil {

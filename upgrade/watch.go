@@ -37,22 +37,24 @@ func (u *Upgrader) watch(ctx context.Context) {
 		trouble = u.toldTrouble(trouble, err)
 		if err != nil {
 			pause = retry.Next()
-			continue
+		} else {
+			retry.Reset()
+			pause = backoff.Jitter(every, 0.2)
 		}
-		retry.Reset()
-		pause = backoff.Jitter(every, 0.2)
-		select {
+		select { // also after a failure: what a cache has kept tells something
 		case u.looked <- struct{}{}:
 		default: // Run has yet to hear of the look before, and will of this one
 		}
 	}
 }
 
-// look has the client accept the index.
+// look has the client accept the index of the repository itself, whatever a
+// cache has kept: only so is it noticed that a release was withdrawn, or its key
+// revoked, before the kept index expires.
 func (u *Upgrader) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	_, err := u.client.Index(ctx)
+	_, err := u.client.FreshIndex(ctx)
 	return err
 }
 

@@ -89,7 +89,7 @@ func TestPushAndCosignFlagsThatMakeNoSenseAreRefused(t *testing.T) {
 	pub := filepath.Join(dir, "keys", "release.pub")
 	agentd(t, "keys", "generate", "--out", filepath.Join(dir, "keys")).ok(t)
 	agentd(t, "release", "push", "--repo", dir, "/srv/x").fails(t, 2, "oci://host/repository")
-	agentd(t, "release", "push", "--repo", dir, "oci://host/agentd:latest").fails(t, 1, "latest", "write the version")
+	agentd(t, "release", "push", "--repo", dir, "oci://host/agentd:latest").fails(t, 1, "latest", "give the version")
 	agentd(t, "release", "push", "--repo", dir, "oci-layout:"+filepath.Join(dir, "l")).fails(t, 1, "release build")
 	agentd(t, "release", "push", "--repo", dir, "--cosign-key", public, "oci-layout:"+filepath.Join(dir, "l")).fails(t, 2, "--trust")
 	agentd(t, "release", "push", "--repo", dir, "--trust", pub, "--cosign-key", public, "oci-layout:"+filepath.Join(dir, "l")).fails(t, 1, "cosign key", "PUBLIC KEY")

@@ -96,7 +96,7 @@ func TestReleaseIsNamedDatedAndDescribedByItsCommit(t *testing.T) {
 	}
 	s.write("main.go", "package main\n\nfunc main() { println(1) }\n")
 	dirty := s.build()
-	build(dirty).fails(t, 1, "uncommitted changes", "main.go")
+	build(dirty).fails(t, 1, "uncommitted changes", "main.go", "(--allow-dirty)")
 	s.run("git", "stash", "-q")
 	build(dirty).fails(t, 1, "found that the tree had other changes")
 	s.run("git", "stash", "pop", "-q")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -252,6 +253,9 @@ func binaries(paths, platforms []string, version string) ([]release.Binary, erro
 // call itself by another version than the release that it is in.
 func inspectBinary(b *release.Binary, version string) error {
 	info, err := buildinfo.ReadFile(b.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s does not exist: give the path of an executable: %w", b.Path, err)
+	}
 	if err != nil {
 		return fmt.Errorf("the platform of %s is wanted and cannot be read from it; if it is an executable that is not written in Go, give --platform: %w", b.Path, err)
 	}

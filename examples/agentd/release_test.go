@@ -54,11 +54,11 @@ func TestReleaseBuildRefusesAndChangesNothing(t *testing.T) {
 	}{
 		"key that is not there":       {filepath.Join(dir, "none.key"), "1.1.0", binary(t, "1.1.0"), []string{"none.key"}},
 		"key that others can read":    {exposed, "1.1.0", binary(t, "1.1.0"), []string{"0644", "chmod 600"}},
-		"public key":                  {filepath.Join(keys, "release.pub"), "1.1.0", binary(t, "1.1.0"), []string{"release.pub"}},
+		"public key":                  {filepath.Join(keys, "release.pub"), "1.1.0", binary(t, "1.1.0"), []string{"release.pub holds no private key, but a public one", filepath.Join(keys, "release.key")}},
 		"key of another publisher":    {filepath.Join(dir, "other", "release.key"), "1.1.0", binary(t, "1.1.0"), []string{"not trusted"}},
 		"binary of another version":   {key, "1.1.0", good, []string{"1.0.0", "1.1.0", "-ldflags"}},
 		"version with other content":  {key, "1.0.0", "", []string{"1.0.0"}},
-		"binary that is not there":    {key, "1.1.0", filepath.Join(dir, "none"), []string{"none"}},
+		"binary that is not there":    {key, "1.1.0", filepath.Join(dir, "none"), []string{filepath.Join(dir, "none") + " does not exist: give the path of an executable"}},
 		"binary without build info":   {key, "1.1.0", script, []string{"--platform"}},
 		"directory in place of a key": {keys, "1.1.0", binary(t, "1.1.0"), []string{keys}},
 	} {

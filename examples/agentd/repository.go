@@ -28,7 +28,7 @@ func (r *repository) add(cmd *cobra.Command) {
 	r.addOrigin(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&r.cacheDir, "cache", "", "`directory` that keeps what was read of the repository; agents of one host may share it")
-	flags.StringVar(&r.pull, "pull", string(release.PullAlways), "`policy` with --cache: Always asks the repository for its index each time, IfNotPresent once what is kept has expired or lacks the version, Never not at all")
+	flags.StringVar(&r.pull, "pull", string(release.PullAlways), "`policy` with --cache: Always asks the repository for its index each time, IfNotPresent once what is kept has expired or lacks the version, and at the looks of an agent (--check-every), Never not at all")
 	flags.Int64Var(&r.cacheBytes, "cache-bytes", 0, "`bytes` that the cache may take; 0 is 2 GiB")
 }
 

@@ -177,8 +177,8 @@ func TestUpgradeRefusedByTheAgent(t *testing.T) {
 		"downgrade":                {"0.9.0", nil, nil, []string{"downgrade", "1.0.0", "0.9.0"}},
 		"another version expected": {"1.1.0", nil, []string{"--expect", "0.8.0"}, []string{"0.8.0", "1.0.0"}},
 		"requirement not met":      {"1.4.0", nil, nil, []string{">=1.1.0", "1.0.0"}},
-		"another major version":    {"2.0.0", nil, nil, []string{"2.0.0", "major"}},
-		"pre-release":              {"1.5.0-rc.1", nil, nil, []string{"pre-release"}},
+		"another major version":    {"2.0.0", nil, nil, []string{"2.0.0", "(run --allow-major)"}},
+		"pre-release":              {"1.5.0-rc.1", nil, nil, []string{"(run --allow-prerelease)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)

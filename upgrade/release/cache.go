@@ -28,9 +28,10 @@ const (
 	// Client besides asks anew when what the cache has will not do: the
 	// index has expired, is older than one that the host has accepted or
 	// does not list the wanted version, or something is not signed as it
-	// should be. So a withdrawn release, or a newer one, is noticed when the
-	// kept index expires or somebody asks for a version that it lacks, and
-	// not before.
+	// should be. So a withdrawn release, a newer one or a revoked key is
+	// noticed when the kept index expires, somebody asks for a version that
+	// it lacks, or somebody calls Client.FreshIndex, as an Upgrader does each
+	// CheckEvery, and not before.
 	PullIfNotPresent PullPolicy = "IfNotPresent"
 	// PullNever asks nobody: what the cache lacks is ErrNotCached.
 	PullNever PullPolicy = "Never"

@@ -94,6 +94,20 @@ func (c *Client) Index(ctx context.Context) (*Index, error) {
 	return x, wrap("read index of", c.cfg.Name, err)
 }
 
+// FreshIndex is Index that asks the repository also where a Cache would answer
+// from what it has kept, so that a withdrawal or a revocation is heard although
+// that will do. Under PullNever it is Index. What is kept is accepted before: it
+// is what Accepted returns while the repository is away.
+func (c *Client) FreshIndex(ctx context.Context) (*Index, error) {
+	fresh, ok := renewed(c.cfg.Source)
+	if !ok {
+		return c.Index(ctx)
+	}
+	_, _ = c.index(ctx, c.cfg.Source) // may lack anything: the repository is asked next
+	x, err := c.index(ctx, fresh)
+	return x, wrap("read index of", c.cfg.Name, err)
+}
+
 func (c *Client) index(ctx context.Context, src Source) (*Index, error) {
 	x, _, err := c.current(ctx, src)
 	return x, err

@@ -60,6 +60,17 @@ func asking[T any](ctx context.Context, src Source, do func(Source) (T, error)) 
 	return do(fresh)
 }
 
+// renewed returns the source that asks anew for what src may have kept; false
+// if src keeps nothing, asks anyhow or must not ask.
+func renewed(src Source) (fresh Source, ok bool) {
+	r, ok := src.(refresher)
+	if !ok {
+		return nil, false
+	}
+	fresh, err := r.Fresh()
+	return fresh, err == nil && fresh != nil
+}
+
 // mayResume tells whether a source hands out the beginning of a file that an
 // earlier reader has left, which nobody has verified.
 func mayResume(src Source) bool {

@@ -110,7 +110,7 @@ func ExampleCheckPolicy() {
 	// Output:
 	// 1.3.0 <nil>
 	// 1.1.0 downgrade refused: 1.2.0 runs, 1.1.0 is older: roll back to it if the host has kept it, or publish it under a higher version
-	// 2.0.0 outside the upgrade policy: 1.2.0 runs, 2.0.0 has another major version: allow major versions in the policy, or ask for one of 1.x
+	// 2.0.0 outside the upgrade policy: 1.2.0 runs, 2.0.0 has another major version: allow major versions in the policy (run --allow-major), or ask for one of 1.x
 }
 
 // A range is resolved once, by whoever asks; what they order is the pin.

@@ -108,6 +108,9 @@ func LoadPrivateKey(path string) (minisign.PrivateKey, error) {
 // asked for it once, and only if there is one. To decrypt takes a second and
 // 1 GiB of memory.
 func OpenPrivateKey(path string, password func() (string, error)) (minisign.PrivateKey, error) {
+	if isPublicKey(path) {
+		return minisign.PrivateKey{}, fmt.Errorf("%s holds no private key, but a public one: give the private key of the pair, such as %s", path, strings.TrimSuffix(path, ".pub")+".key")
+	}
 	text, err := readSecret("private key", path)
 	if err != nil {
 		return minisign.PrivateKey{}, err
@@ -147,6 +150,20 @@ func decodePrivate(path string, text []byte, password func() (string, error)) (k
 		return key, fmt.Errorf("key %s cannot be decrypted: wrong password, or the file is damaged: %w", path, err)
 	}
 	return key, nil
+}
+
+// isPublicKey tells before anything is said of the file's mode, which is right
+// for a public key.
+func isPublicKey(path string) bool {
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	text, err := atomicfile.Read(path, maxKeyFileSize)
+	if err != nil {
+		return false
+	}
+	_, err = parsePublicKeys(text)
+	return err == nil
 }
 
 func publicKey(key minisign.PrivateKey) (minisign.PublicKey, error) {

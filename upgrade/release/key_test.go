@@ -107,7 +107,7 @@ func TestPrivateKeyThatIsNoneIsRefused(t *testing.T) {
 	}{
 		"empty":              {nil, "no private key"},
 		"garbage":            {[]byte("garbage"), "no private key"},
-		"public key":         {public, "no private key"},
+		"public key":         {public, "but a public one: give the private key of the pair"},
 		"encrypted":          {encrypted, "encrypted"},
 		"halves that differ": {mismatched, "damaged"},
 		"huge":               {make([]byte, 1<<20), "larger than"},
@@ -182,4 +182,17 @@ func mustText(tb testing.TB, key minisign.PrivateKey) []byte {
 		tb.Fatal(err)
 	}
 	return text
+}
+
+// TestPublicKeyInPlaceOfThePrivateOneIsNoExposedKey: its mode is right, and
+// nothing was exposed.
+func TestPublicKeyInPlaceOfThePrivateOneIsNoExposedKey(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := GenerateKey(dir); err != nil {
+		t.Fatal(err)
+	}
+	_, err := LoadPrivateKey(filepath.Join(dir, PublicKeyFile))
+	if err == nil || !strings.Contains(err.Error(), "public one") || !strings.Contains(err.Error(), filepath.Join(dir, PrivateKeyFile)) || strings.Contains(err.Error(), "chmod") {
+		t.Errorf("%v, want an error that names the private key, and no mode", err)
+	}
 }

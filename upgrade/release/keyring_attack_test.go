@@ -44,6 +44,9 @@ func TestHostileKeyringNeverInstallsAnything(t *testing.T) {
 				if err == nil || (a.want != nil && !errors.Is(err, a.want)) || !strings.Contains(strings.ReplaceAll(err.Error(), r.dir, ""), a.says) {
 					t.Errorf("error %v; want %v that says %q", err, a.want, a.says)
 				}
+				if more := strings.Contains(err.Error(), "let more roots sign it"); more && strings.Contains(err.Error(), "does not count") {
+					t.Errorf("error advises to sign what somebody has changed: %v", err)
+				}
 				if err != nil && strings.Contains(err.Error(), "\n") {
 					t.Errorf("error is no single sentence: %q", err)
 				}
@@ -58,7 +61,7 @@ func TestHostileKeyringNeverInstallsAnything(t *testing.T) {
 func keyringSignatureAttacks() []keyringAttack {
 	next := func(r *rooted) []byte { return r.forge(func(*Keyring) {}) }
 	return []keyringAttack{
-		{"unsigned keyring", func(r *rooted) { r.serve(next(r)) }, ErrUntrusted, "it is not signed"},
+		{"unsigned keyring", func(r *rooted) { r.serve(next(r)) }, ErrUntrusted, "it is not signed: let more roots sign it"},
 		{"keyring below the threshold", func(r *rooted) { r.serve(next(r), r.sign(next(r), root1)...) }, ErrUntrusted, "alone"},
 		{"one root signs twice", func(r *rooted) {
 			again := signAs(fixtureKey(r.tb, root1), next(r), "another comment", "root")

@@ -34,7 +34,7 @@ type verifier func(message, signature []byte) error
 // has no keyring: the error then wraps ErrNotFound.
 func (c *Client) Keyring(ctx context.Context) (*Keyring, error) {
 	if len(c.cfg.Trust.Roots) == 0 {
-		return nil, wrap("read keyring of", c.cfg.Name, fmt.Errorf("%w: the trust names release keys and no roots", ErrNotFound))
+		return nil, wrap("read keyring of", c.cfg.Name, fmt.Errorf("%w: the trust names release keys and no roots, and keyrings are signed by roots: give these (Trust.Roots, --trust-roots) in place of the keys", ErrNotFound))
 	}
 	k, err := asking(ctx, c.cfg.Source, func(src Source) (*Keyring, error) { return c.keyring(ctx, src) })
 	return k, wrap("read keyring of", c.cfg.Name, err)
@@ -76,7 +76,7 @@ func (c *Client) keyring(ctx context.Context, src Source) (*Keyring, error) {
 		found.keep(src)
 	}
 	if inForce == nil {
-		return nil, fmt.Errorf("%w: %s has no %s, and this host has accepted none yet: the roots must sign one, and the publisher install it", ErrUntrusted, src, keyringPath)
+		return nil, fmt.Errorf("%w: %s has no %s, and this host has accepted none yet: check that this is the repository and its address right (--repo); in a new one the publisher installs a keyring that the roots have signed (keys install)", ErrUntrusted, src, keyringPath)
 	}
 	if now := saved.now(c.cfg.Now()); !now.Before(inForce.Expires) {
 		return inForce.withRevoked(saved), fmt.Errorf("%w: keyring %d of %s expired at %s, it is %s: let the roots sign a new one, or use a current mirror", ErrExpired, inForce.Sequence, inForce.Name, stamp(inForce.Expires), stamp(now))

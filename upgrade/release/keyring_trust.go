@@ -159,7 +159,7 @@ func (t Trust) countRoots(document []byte, signatures [][]byte) (good [][]byte, 
 }
 
 func (t Trust) below(signed []string, found int, refused error) error {
-	what := "no root has signed it"
+	what, advice := "no root has signed it", ": let more roots sign it"
 	if len(signed) > 0 {
 		what = "signed by " + strings.Join(signed, ", ") + " alone"
 	}
@@ -168,6 +168,7 @@ func (t Trust) below(signed []string, found int, refused error) error {
 	}
 	if refused != nil {
 		what += fmt.Sprintf("; a signature does not count: %v", refused)
+		advice = "" // that sentence has its own, and the document may be another than the roots have seen
 	}
-	return fmt.Errorf("%w: the keyring wants signatures by %d of the %d roots %s: %s: let more roots sign it", ErrUntrusted, t.Needed(), len(t.Roots), t, what)
+	return fmt.Errorf("%w: the keyring wants signatures by %d of the %d roots %s: %s%s", ErrUntrusted, t.Needed(), len(t.Roots), t, what, advice)
 }

@@ -84,12 +84,27 @@ func ParseVersion(s string) (*semver.Version, error) {
 // every program that links this package would wait for it at its start.
 const partialVersion = `^v?[0-9]+(\.([0-9]+|[xX*]))?(\.[xX*])?$`
 
+// leadingZeros is a regular expression for numbers of a version; see
+// partialVersion.
+const leadingZeros = `(^v?|[.-])0+([0-9])`
+
+// withoutZeros returns the exact version that s is but for zeros at the
+// beginning of its numbers; false if it is another thing.
+func withoutZeros(s string) (bare string, ok bool) {
+	bare = strings.TrimPrefix(regexp.MustCompile(leadingZeros).ReplaceAllString(s, "$1$2"), "v")
+	_, err := semver.StrictNewVersion(bare)
+	return bare, err == nil && bare != s
+}
+
 // versionAdvice says why s is no exact version and what to write instead.
 func versionAdvice(s string) string {
 	if bare, ok := strings.CutPrefix(s, "v"); ok {
 		if _, err := semver.StrictNewVersion(bare); err == nil {
 			return "has a leading v: write " + bare
 		}
+	}
+	if bare, ok := withoutZeros(s); ok {
+		return "has a number that begins with 0: write " + bare
 	}
 	switch {
 	case s == "":

@@ -62,9 +62,9 @@ func (p Policy) checkVersion(running, target *semver.Version) error {
 	case c == 0:
 		return fmt.Errorf("%w: %s runs already, %s is not newer: ask for a newer version", ErrPolicy, running, target)
 	case target.Major() != running.Major() && !p.AllowMajor:
-		return fmt.Errorf("%w: %s runs, %s has another major version: allow major versions in the policy, or ask for one of %d.x", ErrPolicy, running, target, running.Major())
+		return fmt.Errorf("%w: %s runs, %s has another major version: allow major versions in the policy (run --allow-major), or ask for one of %d.x", ErrPolicy, running, target, running.Major())
 	case target.Prerelease() != "" && !p.AllowPrerelease:
-		return fmt.Errorf("%w: %s is a pre-release: allow pre-releases in the policy, or ask for a full release", ErrPolicy, target)
+		return fmt.Errorf("%w: %s is a pre-release: allow pre-releases in the policy (run --allow-prerelease), or ask for a full release", ErrPolicy, target)
 	}
 	return nil
 }

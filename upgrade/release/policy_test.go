@@ -2,6 +2,7 @@ package release
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/Masterminds/semver/v3"
@@ -17,6 +18,7 @@ func TestPolicyRefusesWhatTheHostMustNotRun(t *testing.T) {
 		requires Requires
 		host     PolicyContext
 		want     error
+		says     string
 	}{
 		{name: "patch", running: "1.2.0", target: "1.2.1"},
 		{name: "minor", running: "1.2.0", target: "1.10.0"},
@@ -25,9 +27,9 @@ func TestPolicyRefusesWhatTheHostMustNotRun(t *testing.T) {
 		{name: "downgrade to pre-release of same version", policy: lax, running: "1.2.0", target: "1.2.0-rc.1", want: ErrDowngrade},
 		{name: "same version", policy: lax, running: "1.2.0", target: "1.2.0", want: ErrPolicy},
 		{name: "same version, other build", policy: lax, running: "1.2.0+a", target: "1.2.0+b", want: ErrPolicy},
-		{name: "next major", running: "1.2.0", target: "2.0.0", want: ErrPolicy},
+		{name: "next major", running: "1.2.0", target: "2.0.0", want: ErrPolicy, says: "(run --allow-major)"},
 		{name: "next major allowed", policy: Policy{AllowMajor: true}, running: "1.2.0", target: "2.0.0"},
-		{name: "pre-release", running: "1.2.0", target: "1.3.0-rc.1", want: ErrPolicy},
+		{name: "pre-release", running: "1.2.0", target: "1.3.0-rc.1", want: ErrPolicy, says: "(run --allow-prerelease)"},
 		{name: "pre-release allowed", policy: Policy{AllowPrerelease: true}, running: "1.2.0", target: "1.3.0-rc.1"},
 		{name: "pre-release of next major, only pre-releases allowed", policy: Policy{AllowPrerelease: true}, running: "1.2.0", target: "2.0.0-rc.1", want: ErrPolicy},
 		{name: "unknown running version", policy: lax, target: "1.0.0", want: ErrPolicy},
@@ -53,6 +55,9 @@ func TestPolicyRefusesWhatTheHostMustNotRun(t *testing.T) {
 			err := CheckPolicy(tt.policy, running, &Manifest{Name: "agentd", Version: tt.target, Requires: tt.requires}, tt.host)
 			if !errors.Is(err, tt.want) || (tt.want == nil) != (err == nil) {
 				t.Errorf("%s → %s: %v, want %v", tt.running, tt.target, err, tt.want)
+			}
+			if err != nil && !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("%v, want an error that says %q", err, tt.says)
 			}
 		})
 	}

@@ -75,7 +75,7 @@ func OpenSource(cfg SourceConfig) (Source, error) {
 	scheme, rest, ok := strings.Cut(location, "://")
 	scheme = strings.ToLower(scheme)
 	if h := cfg.HTTP; (!ok || scheme == "file") && h.CAFile+h.CertFile+h.KeyFile+h.AuthFile != "" {
-		return nil, fmt.Errorf("repository %q: a CA, client certificate or authorization file is for an https:// URL: leave it out, or give such a URL", location)
+		return nil, fmt.Errorf("repository %q: a CA, client certificate or authorization file (--repo-ca, --repo-cert, --repo-key, --repo-auth-file) is for an https:// URL: leave it out, or give such a URL", location)
 	}
 	if !ok {
 		return NewDir(location)
@@ -91,7 +91,7 @@ func OpenSource(cfg SourceConfig) (Source, error) {
 		}
 		return NewDir(u.Path)
 	}
-	return nil, fmt.Errorf("repository scheme %q: %w: give a directory, or an http:// or https:// URL", scheme, errors.ErrUnsupported)
+	return nil, fmt.Errorf("repository scheme %q: %w: give a directory, an http:// or https:// URL, or, to a program that takes OCI as agentd does, oci://host/repository or oci-layout:DIR", scheme, errors.ErrUnsupported)
 }
 
 // checkPath guards against a path that leaves the repository.

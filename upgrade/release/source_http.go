@@ -231,7 +231,7 @@ func (h *HTTP) get(ctx context.Context, u *url.URL, header http.Header, offset i
 		req.Header.Set("Range", "bytes="+strconv.FormatInt(offset, 10)+"-")
 	}
 	resp, err := h.client.Do(req)
-	if errors.Is(err, errRedirect) || errors.Is(err, fs.ErrPermission) {
+	if errors.Is(err, errRedirect) || errors.Is(err, fs.ErrPermission) || errors.Is(err, errTransport) {
 		return nil, permanent{err}
 	}
 	return resp, err
@@ -255,7 +255,7 @@ func checkStatus(resp *http.Response, u *url.URL) error {
 	case code == http.StatusNotFound, code == http.StatusGone:
 		return permanent{fmt.Errorf("%w: %w", err, fs.ErrNotExist)}
 	case code == http.StatusUnauthorized, code == http.StatusForbidden:
-		return permanent{fmt.Errorf("%w: %w: give an address with credentials that may read it", err, fs.ErrPermission)}
+		return permanent{fmt.Errorf("%w: %w: give credentials that may read it: AuthFile (--repo-auth-file), or a user and password in the address", err, fs.ErrPermission)}
 	case code == http.StatusRequestTimeout, code == http.StatusTooManyRequests, code >= 500:
 		return busy{err, retryAfter(resp, time.Now())}
 	}

@@ -34,11 +34,11 @@ func newHTTPAccess(cfg HTTPConfig, base *url.URL) (*httpAccess, error) {
 	}
 	switch {
 	case (a.certFile == "") != (a.keyFile == ""):
-		return nil, errors.New("repository: CertFile and KeyFile belong together: give both or none")
+		return nil, errors.New("repository: CertFile and KeyFile (--repo-cert, --repo-key) belong together: give both or none")
 	case base.Scheme != "https" && a.caFile+a.certFile+a.authFile != "":
-		return nil, fmt.Errorf("repository URL %s: CAFile, CertFile and AuthFile are for https: over http anyone on the way could read and change what they protect", base.Redacted())
+		return nil, fmt.Errorf("repository URL %s: CAFile, CertFile and AuthFile (--repo-ca, --repo-cert, --repo-auth-file) are for https: over http anyone on the way could read and change what they protect", base.Redacted())
 	case a.authFile != "" && base.User != nil:
-		return nil, fmt.Errorf("repository URL %s has a user, and AuthFile is given as well: give one of the two", base.Redacted())
+		return nil, fmt.Errorf("repository URL %s has a user, and AuthFile (--repo-auth-file) is given as well: give one of the two", base.Redacted())
 	case a.caFile != "" && a.config != nil && a.config.RootCAs != nil:
 		return nil, errors.New("repository: CAFile and TLS.RootCAs are both given: give one of the two")
 	}
@@ -79,7 +79,7 @@ func (a *httpAccess) RoundTrip(req *http.Request) (*http.Response, error) {
 		req.Header.Set("Authorization", value)
 	}
 	if a.caFile == "" && a.certFile == "" {
-		return a.plain.RoundTrip(req)
+		return a.explained(a.plain.RoundTrip(req))
 	}
 	config, err := a.tlsConfig(own)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
@@ -88,7 +88,7 @@ func (a *httpAccess) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err // perhaps one of two files has been replaced and the other not yet
 	}
-	return newTransport(config).RoundTrip(req)
+	return a.explained(newTransport(config).RoundTrip(req))
 }
 
 // sameServer compares scheme, host and port.

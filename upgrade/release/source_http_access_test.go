@@ -240,9 +240,9 @@ func TestAccessFilesThatProtectNothingAreRefused(t *testing.T) {
 		says string
 	}{
 		"authorization that others can read": {HTTPConfig{URL: https, AuthFile: file("wide", []byte("Bearer hunter2"), 0o640)}, "chmod 600"},
-		"authorization over http":            {HTTPConfig{URL: "http://repo.example.com/x", AuthFile: token}, "are for https"},
-		"authority over http":                {HTTPConfig{URL: "http://repo.example.com/x", CAFile: certFile}, "are for https"},
-		"two authorizations":                 {HTTPConfig{URL: "https://joe:hunter2@repo.example.com/x", AuthFile: token}, "one of the two"},
+		"authorization over http":            {HTTPConfig{URL: "http://repo.example.com/x", AuthFile: token}, "--repo-auth-file) are for https"},
+		"authority over http":                {HTTPConfig{URL: "http://repo.example.com/x", CAFile: certFile}, "(--repo-ca, "},
+		"two authorizations":                 {HTTPConfig{URL: "https://joe:hunter2@repo.example.com/x", AuthFile: token}, "(--repo-auth-file) is given as well: give one of the two"},
 		"whole header line":                  {HTTPConfig{URL: https, AuthFile: file("line", []byte("Authorization: Bearer hunter2"), 0o600)}, "value of the header"},
 		"two lines":                          {HTTPConfig{URL: https, AuthFile: file("two", []byte("Bearer hunter2\nX-Other: y"), 0o600)}, "one line"},
 		"token without a scheme":             {HTTPConfig{URL: https, AuthFile: file("bare", []byte("hunter2"), 0o600)}, "Bearer TOKEN"},
@@ -250,8 +250,8 @@ func TestAccessFilesThatProtectNothingAreRefused(t *testing.T) {
 		"no file":                            {HTTPConfig{URL: https, AuthFile: filepath.Join(dir, "none")}, "none"},
 		"huge file":                          {HTTPConfig{URL: https, AuthFile: file("huge", make([]byte, 1<<20), 0o600)}, "larger than"},
 		"key that others can read":           {HTTPConfig{URL: https, CertFile: certFile, KeyFile: file("widekey", key, 0o644)}, "chmod 600"},
-		"certificate without its key":        {HTTPConfig{URL: https, CertFile: certFile}, "belong together"},
-		"key without its certificate":        {HTTPConfig{URL: https, KeyFile: keyFile}, "belong together"},
+		"certificate without its key":        {HTTPConfig{URL: https, CertFile: certFile}, "(--repo-cert, --repo-key) belong together"},
+		"key without its certificate":        {HTTPConfig{URL: https, KeyFile: keyFile}, "(--repo-cert, --repo-key) belong together"},
 		"key for a CA":                       {HTTPConfig{URL: https, CAFile: keyFile}, "no certificate"},
 		"two sets of authorities":            {HTTPConfig{URL: https, CAFile: certFile, TLS: &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}}, "one of the two"},
 	} {
@@ -263,8 +263,8 @@ func TestAccessFilesThatProtectNothingAreRefused(t *testing.T) {
 		})
 	}
 	for _, location := range []string{"/srv/repo", "file:///srv/repo"} {
-		if _, err := OpenSource(SourceConfig{Location: location, HTTP: HTTPConfig{AuthFile: token}}); err == nil {
-			t.Errorf("%s with an authorization file: accepted", location)
+		if _, err := OpenSource(SourceConfig{Location: location, HTTP: HTTPConfig{AuthFile: token}}); err == nil || !strings.Contains(err.Error(), "--repo-auth-file") {
+			t.Errorf("%s with an authorization file: %v", location, err)
 		}
 	}
 }

@@ -178,8 +178,8 @@ func TestFinalAnswersAreNotAskedAgain(t *testing.T) {
 	}{
 		{"404", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, fs.ErrNotExist, "404"},
 		{"410", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(410) }, fs.ErrNotExist, "410"},
-		{"401", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, fs.ErrPermission, "credentials"},
-		{"403", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }, fs.ErrPermission, "credentials"},
+		{"401", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, fs.ErrPermission, "(--repo-auth-file)"},
+		{"403", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }, fs.ErrPermission, "(--repo-auth-file)"},
 		{"400", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(400) }, nil, "400"},
 		{"204", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, nil, "204"},
 		{"compressed unasked", func(w http.ResponseWriter, _ *http.Request) {

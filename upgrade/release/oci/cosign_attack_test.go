@@ -90,7 +90,7 @@ func TestCosignRequirementIsNotDeceived(t *testing.T) {
 		says string
 	}{
 		{"", func(t *testing.T, s *scene) { signAs(t, s.dir, s.key, s.image, subject(s), true, false) }, ""},
-		{"unsigned", func(*testing.T, *scene) {}, "no bundle refers to the image"},
+		{"unsigned", func(*testing.T, *scene) {}, "release push --cosign-key"},
 		{"signature of another repository copied over", func(t *testing.T, s *scene) {
 			sub := subject(s)
 			sub.Repositories = []string{"registry.example.com/dev/agentd"}

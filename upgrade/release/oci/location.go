@@ -68,13 +68,27 @@ func parseLocation(s string) (location, error) {
 		}
 	}
 	ref, err := ParseReference(rest)
+	if bare, only := repositoryOf(rest); only {
+		scheme := s[:len(s)-len(rest)]
+		if strings.Contains(s, "@") {
+			s = scheme + bare // not what may be a password
+		}
+		return location{}, fmt.Errorf("OCI location %.200q has more to it than the repository, a tag or a digest: write %s%s for the repository, and give the version where the release is asked for", s, scheme, bare)
+	}
 	if err != nil {
 		return location{}, err
 	}
-	if ref.Version != "" || ref.Digest != "" {
-		return location{}, fmt.Errorf("OCI location %s%s names one release: write %s%s for the repository, and give the version where the release is asked for", schemeRegistry, ref, schemeRegistry, ref.Name())
-	}
 	return location{ref: ref, plain: plain}, nil
+}
+
+// repositoryOf returns the repository of a reference that has more than that
+// to it, whatever that is.
+func repositoryOf(reference string) (name string, more bool) {
+	bare, _, _ := strings.Cut(reference, "@")
+	host, path, _ := strings.Cut(bare, "/")
+	path, _, _ = strings.Cut(path, ":")
+	ref, err := ParseReference(host + "/" + path)
+	return ref.Name(), err == nil && ref.Name() != reference
 }
 
 // loopback reports whether the registry is on this host, where encryption

@@ -81,15 +81,19 @@ func TestLocationThatIsNoRepositoryIsRefused(t *testing.T) {
 	for location, says := range map[string]string{
 		"oci://host/a:1.2.0":                             "write oci://host/a for the repository",
 		"oci://host/a@sha256:" + strings.Repeat("a", 64): "write oci://host/a for the repository",
-		"oci://host/a:latest":                            "not an exact version",
+		"oci://host/a:latest":                            "write oci://host/a for the repository",
+		"oci://host:5000/team/a:v1":                      "write oci://host:5000/team/a for the repository",
+		"oci+http://host/a:1.2.0+b":                      "write oci+http://host/a for the repository",
+		"oci://host/a@sha256:short":                      "write oci://host/a for the repository",
+		"oci://joe:hunter2@host/a":                       "docker login",
 		"oci://host":                                     "host/repository",
 		"oci+https://host/a":                             "scheme",
 		"oci-layout:":                                    "want the path",
 		"oci-layout://host/x":                            "want the path",
-		"ftp://host/x":                                   "scheme",
+		"ftp://host/x":                                   "https:// URL, or, to a program that takes OCI as agentd does, oci://host/repository",
 		"":                                               "empty",
 	} {
-		if _, err := NewSource(location); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := NewSource(location); err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q: %v, want %q", location, err, says)
 		}
 	}

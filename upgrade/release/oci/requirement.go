@@ -81,7 +81,7 @@ func (c *cosigned) checkImage(ctx context.Context, m *release.Manifest, pin rele
 	}
 	err = verify(ctx, b, c.cfg.Key, cosign.Subject{Digest: string(d.Digest), Repositories: c.cfg.Repositories, Annotations: want})
 	if errors.Is(err, cosign.ErrSignature) {
-		return fmt.Errorf("%w: %w", release.ErrUntrusted, err)
+		return fmt.Errorf("%w: %w: the publisher signs it with release push --cosign-key; if it was signed by another key that is to be trusted, give that (--cosign-key)", release.ErrUntrusted, err)
 	}
 	return err
 }

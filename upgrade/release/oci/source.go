@@ -76,7 +76,7 @@ func New(cfg Config) (*Source, error) {
 		return nil, err
 	}
 	if loc.dir != "" && cfg.files() {
-		return nil, fmt.Errorf("%s: a CA or client certificate file is for an oci:// registry: leave it out", cfg.Location)
+		return nil, fmt.Errorf("%s: a CA or client certificate file (--repo-ca, --repo-cert, --repo-key) is for an oci:// registry: leave it out", cfg.Location)
 	}
 	if loc.dir != "" {
 		l, err := newLayout(loc.dir)

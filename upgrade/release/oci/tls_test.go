@@ -88,7 +88,7 @@ func TestTLSFilesThatProtectNothingAreRefused(t *testing.T) {
 		cfg  Config
 		says string
 	}{
-		"layout":                    {Config{Location: schemeLayout + dir, CAFile: caFile}, "oci:// registry"},
+		"layout":                    {Config{Location: schemeLayout + dir, CAFile: caFile}, "(--repo-ca, --repo-cert, --repo-key) is for an oci:// registry"},
 		"without TLS":               {Config{Location: "oci+http://registry.example.com/agentd", CAFile: caFile}, "are for https"},
 		"no file":                   {Config{Location: "oci://registry.example.com/agentd", CAFile: filepath.Join(dir, "none")}, "none"},
 		"certificate without a key": {Config{Location: "oci://registry.example.com/agentd", CertFile: certFile}, "belong together"},

@@ -67,7 +67,7 @@ func (r Repository) Version(ctx context.Context) (Version, error) {
 	}
 	if v.Dirty = changes != ""; v.Dirty && !r.AllowDirty {
 		first, _, _ := strings.Cut(changes, "\n")
-		return Version{}, fmt.Errorf("%w (%s): commit or stash them, or allow them, which the version then tells", ErrDirty, strings.TrimSpace(first))
+		return Version{}, fmt.Errorf("%w (%s): commit or stash them, or allow them (--allow-dirty), which the version then tells", ErrDirty, strings.TrimSpace(first))
 	}
 	exact, err := r.newest(ctx, "--points-at", "HEAD")
 	if err != nil {
