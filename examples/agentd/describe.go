@@ -96,6 +96,9 @@ func describeStatus(name string, s upgrade.Status, now time.Time) string {
 		say("  Where it comes from is not told.")
 	} else {
 		say("  %s.", describeProvenance(*s.Provenance))
+		if key := s.Provenance.Revoked; key != nil {
+			say("  KEY REVOKED: %s.", describeRevoked(*key))
+		}
 	}
 	say("A rollback can go to: %s.", versions(s.Retained, s.Withdrawn))
 	say("Last attempt: %s.", describeAttempt(s.Attempt, true))

@@ -139,7 +139,11 @@ func (o *order) perform(ctx context.Context, h host, r upgrade.Request, w io.Wri
 		return upgrade.Status{}, err
 	}
 	say(w, "asked %s for it, order %s", h.name(), id)
-	return o.follow(ctx, h, r, w)
+	status, err := o.follow(ctx, h, r, w)
+	if err == nil {
+		tellRule(w, status.Attempt)
+	}
+	return status, err
 }
 
 func (o *order) follow(ctx context.Context, h host, r upgrade.Request, w io.Writer) (upgrade.Status, error) {
