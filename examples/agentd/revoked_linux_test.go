@@ -41,7 +41,7 @@ func TestFleetIsToldOfTheRevokedKeyOfWhatRuns(t *testing.T) {
 	}
 	// A rollback to it is made, and says so.
 	v.build("next", "1.2.0", "--extend", v.file("release.pub")).ok(t)
-	waittest.Nil(t, "1.2.0 is taken", func() error { 
+	waittest.Nil(t, "1.2.0 is taken", func() error {
 		if r := s.upgrade("1.2.0", roots...); r.code != 0 {
 			return errors.New(r.stderr)
 		}
