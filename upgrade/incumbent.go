@@ -55,7 +55,7 @@ type failure struct {
 }
 
 // blamed is what of ref is quarantined for the failure.
-func (f failure) blamed(ref Ref) Ref {
+func (f *failure) blamed(ref Ref) Ref {
 	if f.label && ref.Manifest != "" {
 		ref.Binary = ""
 	}

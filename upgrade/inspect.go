@@ -91,7 +91,8 @@ func Inspect(stateDir string) (Report, error) {
 	revoked, err := readRevoked(stateDir)
 	r.unreadable(DocumentTrust, err)
 	for _, slot := range r.Slots {
-		r.Provenance[slot.Name()] = slot.provenance().judgedBy(revoked)
+		p := slot.provenance()
+		r.Provenance[slot.Name()] = p.judgedBy(revoked)
 	}
 	r.Journal, err = readJournal(filepath.Join(stateDir, journalFile))
 	r.unreadable(DocumentJournal, err)

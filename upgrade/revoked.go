@@ -17,19 +17,21 @@ func readRevoked(stateDir string) ([]release.RevokedKey, error) {
 }
 
 // judgedBy is p with what is known of its key.
-func (p Provenance) judgedBy(revoked []release.RevokedKey) Provenance {
+func (p *Provenance) judgedBy(revoked []release.RevokedKey) Provenance {
+	told := *p
 	for _, key := range revoked {
 		if p.SignedBy != nil && p.SignedBy.Key == key.ID {
-			p.Revoked = &key
+			told.Revoked = &key
 		}
 	}
-	return p
+	return told
 }
 
 // keyRule is what to add to the rule by which a rollback to s is allowed, where
 // its key was revoked: that refuses none, for s was verified when it was taken.
 func (s Slot) keyRule(revoked []release.RevokedKey) string {
-	key := s.provenance().judgedBy(revoked).Revoked
+	p := s.provenance()
+	key := p.judgedBy(revoked).Revoked
 	if key == nil {
 		return ""
 	}
