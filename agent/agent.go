@@ -152,7 +152,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	hc := cfg.Health
-	hc.Rules = withRule(hc.Rules, yankedRule())
+	hc.Rules = withRule(withRule(hc.Rules, yankedRule()), keyRevokedRule())
 	hc.OnChange = func(r health.Report) {
 		if cfg.Health.OnChange != nil {
 			cfg.Health.OnChange(r)

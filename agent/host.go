@@ -53,14 +53,20 @@ func (h upgradeHost) Changed(s upgrade.Status) {
 	default:
 		h.lifecycle.set(Upgrading, s.From.Version+" to "+s.To.Version)
 	}
-	h.withdrawn(s.Yanked)
+	h.indicate(health.ReleaseYanked, s.Yanked != "")
+	h.indicate(health.ReleaseKeyRevoked, s.Provenance != nil && s.Provenance.Revoked != nil)
 	h.service.follow(s)
 	h.touch()
 }
 
 // yankedRule raises an alert while the release that runs is withdrawn.
-func yankedRule() health.Rule {
-	return health.Rule{Name: health.ReleaseYanked, Indicator: health.ReleaseYanked, Above: 0, Every: 5 * time.Second}
+func yankedRule() health.Rule { return indicated(health.ReleaseYanked) }
+
+// keyRevokedRule raises one while the key that signed it is revoked.
+func keyRevokedRule() health.Rule { return indicated(health.ReleaseKeyRevoked) }
+
+func indicated(what string) health.Rule {
+	return health.Rule{Name: what, Indicator: what, Above: 0, Every: 5 * time.Second}
 }
 
 // withRule adds the rule to those that were configured, unless one of them is
@@ -75,13 +81,13 @@ func withRule(rules []health.Rule, r health.Rule) []health.Rule {
 	return append(slices.Clone(rules), r)
 }
 
-// withdrawn shows in the health tree that what runs was withdrawn.
-func (a *Agent) withdrawn(why string) {
+// indicate shows in the health tree whether what is true of the release that runs.
+func (a *Agent) indicate(what string, is bool) {
 	value := 0.0
-	if why != "" {
+	if is {
 		value = 1
 	}
-	a.health.Observe(health.ReleaseYanked, value)
+	a.health.Observe(what, value)
 }
 
 // heartbeat feeds the round trip to etcd into the health tree. The

@@ -20,6 +20,9 @@ const (
 	// ReleaseYanked is 1 while the release that runs is withdrawn by its
 	// publisher, else 0. The agent pushes it.
 	ReleaseYanked = "release_yanked"
+	// ReleaseKeyRevoked is 1 while the key that signed the release that runs is
+	// revoked, else 0. The agent pushes it.
+	ReleaseKeyRevoked = "release_key_revoked"
 )
 
 // Fold is how the samples of one period become the value that is judged.

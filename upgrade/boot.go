@@ -145,7 +145,7 @@ func (u *Upgrader) adoptRunning() error {
 	}
 	slot, err := u.slots.adopt(u.adoptable, u.running.Ref)
 	if err != nil {
-		return fmt.Errorf("the installed executable cannot be kept in the state directory: %w; make room there and start again", err)
+		return fmt.Errorf("the installed executable cannot be kept in the state directory: %w; %s and start again", err, remedy(err, "make room there"))
 	}
 	if err := u.slots.prove(slot, time.Now()); err != nil {
 		return err

@@ -49,6 +49,17 @@ type failure struct {
 	deaf bool
 	// dead is true of a successor that ended by itself.
 	dead bool
+	// label is true where the manifest is wrong about the executable, which
+	// may be a good one under another.
+	label bool
+}
+
+// blamed is what of ref is quarantined for the failure.
+func (f *failure) blamed(ref Ref) Ref {
+	if f.label && ref.Manifest != "" {
+		ref.Binary = ""
+	}
+	return ref
 }
 
 // trial is one successor as its incumbent sees it.
@@ -308,7 +319,7 @@ func (t *trial) meet(f frame) *failure {
 		return &failure{class: BadEnvironment, reason: err.Error(), ours: true}
 	}
 	if f.Version != t.slot.Version {
-		return &failure{class: BadBinary, reason: fmt.Sprintf("the release is signed as %s, its executable says %s: build it with its version", t.slot.Version, f.Version)}
+		return &failure{class: BadBinary, label: true, reason: fmt.Sprintf("the release is signed as %s, its executable says %s: build it with its version", t.slot.Version, f.Version)}
 	}
 	if f.TakesState && len(t.state) > 0 && !t.greeted {
 		t.sending.Go(t.sendState)

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/internal/filelock"
-	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // Report is what a state directory holds, for people and scripts.
@@ -89,17 +88,11 @@ func Inspect(stateDir string) (Report, error) {
 	}
 	slices.SortFunc(r.Slots, func(a, b Slot) int { return a.Created.Compare(b.Created) })
 	r.Provenance = map[string]Provenance{}
-	revoked, err := release.ReadRevoked(filepath.Join(stateDir, trustFile))
+	revoked, err := readRevoked(stateDir)
 	r.unreadable(DocumentTrust, err)
 	for _, slot := range r.Slots {
 		p := slot.provenance()
-		for _, key := range revoked {
-			if p.SignedBy != nil && p.SignedBy.Key == key.ID {
-				key.Reason = phrase(key.Reason)
-				p.Revoked = &key
-			}
-		}
-		r.Provenance[slot.Name()] = p
+		r.Provenance[slot.Name()] = p.judgedBy(revoked)
 	}
 	r.Journal, err = readJournal(filepath.Join(stateDir, journalFile))
 	r.unreadable(DocumentJournal, err)

@@ -190,7 +190,7 @@ func (j *journal) write(a Attempt) error {
 	a.Asked, a.By, a.AllowedBy = phrase(a.Asked), phrase(a.By), phrase(a.AllowedBy)
 	a.OrderID = a.OrderID[:min(len(a.OrderID), wordBytes)]
 	if err := writeState(j.path, a); err != nil {
-		return fmt.Errorf("the journal in the state directory cannot be written: %w; make room there, then ask again", err)
+		return fmt.Errorf("the journal in the state directory cannot be written: %w; %s, then ask again", err, remedy(err, "make room there"))
 	}
 	j.last = a
 	return nil

@@ -32,7 +32,7 @@ func lockState(dir string) (*os.File, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("state directory %s cannot be written: %w; give the agent's user a directory of its own", dir, err)
+		return nil, fmt.Errorf("state directory %s cannot be written: %w; %s", dir, err, remedy(err, "give the agent's user a directory of its own"))
 	}
 	// Inspect holds the lock for a moment, and so does a predecessor that is
 	// just ending.

@@ -100,5 +100,9 @@ func offline(stateDir string, last Attempt, r Request) (from, to Slot, rule stri
 	r.Remote = false // who calls this is on the host
 	known, unknown := readWithdrawn(stateDir)
 	besides, err := backTo{request: r, slot: to, known: known, unknown: unknown}.allowed(retained)
-	return from, to, "retained on this host, whose user asks while no agent runs" + besides, err
+	revoked, unreadable := readRevoked(stateDir)
+	if unreadable != nil {
+		besides = "; whether its key was revoked cannot be read" + besides
+	}
+	return from, to, "retained on this host, whose user asks while no agent runs" + to.keyRule(revoked) + besides, err
 }

@@ -86,7 +86,7 @@ func (t *trial) rollBack(ctx context.Context, f failure, back func() error) erro
 	lines := t.printed()
 	f.complete(lines)
 	if f.class != "" && !f.ours {
-		if err := t.quarantine.add(t.slot.Ref, f.class, f.reason, time.Now()); err != nil {
+		if err := t.quarantine.add(f.blamed(t.slot.Ref), f.class, f.reason, time.Now()); err != nil {
 			t.log.Error("quarantine could not be written", "error", err)
 		}
 	}

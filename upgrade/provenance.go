@@ -37,8 +37,8 @@ type Provenance struct {
 	// Rollback is set where it became current last by a rollback; AllowedBy and
 	// By are then of the upgrade that had brought it before.
 	Rollback *Comeback `json:"rollback,omitempty"`
-	// Revoked is set where the key that signed the manifest was revoked since;
-	// only Inspect tells it.
+	// Revoked is set where the key that signed the manifest was revoked since, as
+	// far as this host has heard, by its last look at the keyring.
 	Revoked *release.RevokedKey `json:"revoked,omitempty"`
 	// Error is what of this could not be read.
 	Error string `json:"error,omitempty"`

@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -89,7 +90,7 @@ func (q quarantine) check(ref Ref, now time.Time) error {
 		return err
 	}
 	for _, e := range entries {
-		if !e.is(ref) || !e.Active(now) {
+		if !e.Active(now) || !q.keepsOut(e, ref) {
 			continue
 		}
 		until := "publish a fixed release, or clear it from quarantine"
@@ -99,6 +100,21 @@ func (q quarantine) check(ref Ref, now time.Time) error {
 		return fmt.Errorf("%s failed here at %s: %s: %w; %s", ref.Version, e.Since.Format(time.RFC3339), e.Reason, ErrQuarantined, until)
 	}
 	return nil
+}
+
+// keepsOut reports whether e is about ref. A release that has passed its
+// probation on this host, or was adopted, and still has its slot is kept out by
+// its own failures only, not by those of another release with the same
+// executable, such as the same file signed as another version.
+func (q quarantine) keepsOut(e Quarantined, ref Ref) bool {
+	if !e.is(ref) {
+		return false
+	}
+	if e.Manifest == ref.Manifest || len(ref.Binary) != sha256.Size*2 {
+		return true
+	}
+	slot, err := slots(q).open(slotName(ref))
+	return err != nil || slot.Proven.IsZero() || slot.Manifest == e.Manifest
 }
 
 // is compares by the signed manifest and by the executable: a release that

@@ -133,7 +133,7 @@ func (u *Upgrader) prepareRollback(r Request) (Slot, error) {
 	if err != nil {
 		return Slot{}, err
 	}
-	rule += besides
+	rule += slot.keyRule(u.revoked) + besides
 	if err := u.cfg.Host.Compatible(slot.Version); err != nil {
 		return Slot{}, fmt.Errorf("%s: %w: %w", slot.Version, release.ErrRequires, err)
 	}

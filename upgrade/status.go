@@ -82,7 +82,7 @@ func (u *Upgrader) publish(edit func(*Status)) {
 // standing reads what the status tells besides attempt and answer. What
 // cannot be read is missing from it: the report must not stop for it.
 func (u *Upgrader) standing() Status {
-	s := Status{Program: u.cfg.Name, Running: u.running.Ref, Provenance: u.origin.of(u.slots, u.running.Ref)}
+	s := Status{Program: u.cfg.Name, Running: u.running.Ref, Provenance: u.provenance()}
 	failed, err := u.quarantine.entries()
 	if err != nil {
 		u.log.Warn("quarantine is not readable", "error", err)

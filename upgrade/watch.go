@@ -19,8 +19,8 @@ const (
 )
 
 // watch looks at the index from time to time until ctx ends, and tells Run
-// when the release that runs is withdrawn, or offered again. It decides
-// nothing, and a repository that is away changes nothing but its own pace.
+// when the release that runs is withdrawn, or offered again, or its key revoked.
+// It decides nothing, and a repository that is away changes nothing but its own pace.
 func (u *Upgrader) watch(ctx context.Context) {
 	every := u.cfg.CheckEvery
 	if u.client == nil || every < 0 {
@@ -41,7 +41,9 @@ func (u *Upgrader) watch(ctx context.Context) {
 			retry.Reset()
 			pause = backoff.Jitter(every, 0.2)
 		}
-		select { // also after a failure: what a cache has kept tells something
+		// Also after a failure: a keyring that was accepted may be why, and what
+		// a cache has kept tells something.
+		select {
 		case u.looked <- struct{}{}:
 		default: // Run has yet to hear of the look before, and will of this one
 		}
@@ -95,13 +97,15 @@ func (u *Upgrader) toldTrouble(before string, err error) (now string) {
 	return now
 }
 
-// heard takes note of what is withdrawn, by the index that was accepted last.
+// heard takes note of what is withdrawn, by the index that was accepted last, and
+// of the keys that are revoked, by the keyring.
 func (u *Upgrader) heard() {
 	before := u.known
 	u.note()
+	revoked := u.hearRevoked()
 	why := withdrawnOf(u.known, u.running.Ref)
 	if why == u.yanked {
-		if !slices.Equal(before, u.known) {
+		if revoked || !slices.Equal(before, u.known) {
 			u.publish(func(*Status) {})
 		}
 		return

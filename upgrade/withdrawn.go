@@ -61,12 +61,13 @@ type withdrawals struct {
 	Releases []Withdrawn `json:"releases"`
 }
 
-// memory is what a process in charge knows of withdrawals.
+// memory is what a process in charge knows of withdrawals and revoked keys.
 type memory struct {
 	known   []Withdrawn
 	unsaved bool   // known is not on disk
 	unknown error  // why known cannot be told
 	yanked  string // why what runs was withdrawn
+	revoked []release.RevokedKey
 }
 
 // readWithdrawn returns an error for a file that cannot be understood: what it
@@ -146,6 +147,7 @@ func (u *Upgrader) recall() {
 		u.log.Warn("which releases are withdrawn cannot be read", "error", u.unknown)
 	}
 	u.yanked = withdrawnOf(u.known, u.running.Ref)
+	u.hearRevoked()
 }
 
 // mayRollBack applies the rule about rollbacks that are asked for from outside.

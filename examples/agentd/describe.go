@@ -96,6 +96,9 @@ func describeStatus(name string, s upgrade.Status, now time.Time) string {
 		say("  Where it comes from is not told.")
 	} else {
 		say("  %s.", describeProvenance(*s.Provenance))
+		if key := s.Provenance.Revoked; key != nil {
+			say("  KEY REVOKED: %s.", describeRevoked(*key))
+		}
 	}
 	say("A rollback can go to: %s.", versions(s.Retained, s.Withdrawn))
 	say("Last attempt: %s.", describeAttempt(s.Attempt, true))
@@ -192,20 +195,26 @@ func describeProvenance(p upgrade.Provenance) string {
 	default:
 		parts = append(parts, fmt.Sprintf("signed by key %s (%s)", p.SignedBy.Key, dash(p.SignedBy.Comment)))
 	}
-	if c := p.Rollback; c != nil {
+	return strings.Join(append(parts, describeRules(p.Rollback, p.By, p.AllowedBy)...), ", ")
+}
+
+// describeRules tells by what a release runs: the rollback that brought it back,
+// if one did, and the upgrade that brought it at first.
+func describeRules(c *upgrade.Comeback, by, rule string) (parts []string) {
+	if c != nil {
 		parts = append(parts, fmt.Sprintf("came back by a rollback from %s at %s, asked for by %s", c.From, stamp(c.At), dash(oneLine(c.By))))
 		if c.AllowedBy != "" {
-			parts[len(parts)-1] += " and allowed by: " + oneLine(c.AllowedBy)
+			parts[0] += " and allowed by: " + oneLine(c.AllowedBy)
 		}
 	}
 	switch {
-	case p.AllowedBy == "":
-	case p.Rollback != nil:
-		parts = append(parts, "brought at first by an upgrade, asked for by "+dash(p.By), "allowed by: "+oneLine(p.AllowedBy))
+	case rule == "":
+	case c != nil:
+		parts = append(parts, "brought at first by an upgrade, asked for by "+dash(by), "allowed by: "+oneLine(rule))
 	default:
-		parts = append(parts, "asked for by "+dash(p.By), "allowed by: "+oneLine(p.AllowedBy))
+		parts = append(parts, "asked for by "+dash(by), "allowed by: "+oneLine(rule))
 	}
-	return strings.Join(parts, ", ")
+	return parts
 }
 
 // actionOf names an attempt; older releases recorded upgrades only.

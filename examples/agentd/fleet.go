@@ -25,8 +25,8 @@ func newFleetCommand() *cobra.Command {
 		Short: "List the agents: version, digest, state, health, last upgrade, hold and failure",
 		Long: `fleet lists the agents that are registered, which is those that are alive, by
 their ids. Of plugins that run it shows how many there are, of others what they
-are; the last column has what is out of the ordinary: a hold, what an upgrade
-waits for, and what failed last. -o json has all that is known.
+are; the last column has what is out of the ordinary: a hold, a revoked key of what
+runs, what an upgrade waits for, and what failed last. -o json has all that is known.
 With --watch it prints the list anew after each change, as JSON one line each,
 until it is interrupted.`,
 		Example: "  agentd fleet --etcd http://127.0.0.1:2379\n  agentd fleet --etcd http://127.0.0.1:2379 --watch -o json",
@@ -218,6 +218,9 @@ func upgradeNotes(s upgrade.Status, now time.Time) []string {
 	a, f := s.Attempt, s.LastFailed
 	if s.Hold != nil {
 		all = append(all, describeHold(s.Hold))
+	}
+	if p := s.Provenance; p != nil && p.Revoked != nil {
+		all = append(all, "runs a release whose key is revoked: "+describeRevoked(*p.Revoked))
 	}
 	if a.By == upgrade.ByBootGuard {
 		all = append(all, "the boot guard went back from "+a.To.Version)

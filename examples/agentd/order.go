@@ -139,7 +139,11 @@ func (o *order) perform(ctx context.Context, h host, r upgrade.Request, w io.Wri
 		return upgrade.Status{}, err
 	}
 	say(w, "asked %s for it, order %s", h.name(), id)
-	return o.follow(ctx, h, r, w)
+	status, err := o.follow(ctx, h, r, w)
+	if err == nil {
+		tellRule(w, status.Attempt)
+	}
+	return status, err
 }
 
 func (o *order) follow(ctx context.Context, h host, r upgrade.Request, w io.Writer) (upgrade.Status, error) {
@@ -150,7 +154,7 @@ func (o *order) follow(ctx context.Context, h host, r upgrade.Request, w io.Writ
 	what := fmt.Sprintf("the %s of %s to %s", r.Action, h.name(), wanted(r.Pin))
 	switch {
 	case err != nil && ctx.Err() == nil && limited.Err() != nil:
-		return status, fmt.Errorf("want the end of %s within %v, found it %s: the order stands; see agentd fleet or agentd status, or follow longer with --wait", what, o.wait, dash(string(status.State)))
+		return status, fmt.Errorf("want the end of %s within %v, found it in state %s: the order stands; see agentd fleet or agentd status, or follow longer with --wait", what, o.wait, dash(string(status.State)))
 	case err != nil:
 		return status, fmt.Errorf("lost sight of %s, the order stands unless it was replaced: %w", what, err)
 	case status.State != upgrade.Committed:

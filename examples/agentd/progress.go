@@ -46,7 +46,7 @@ func (t *ticker) show(s upgrade.Status) {
 	}
 	if p := s.Progress; p != nil && p.Total > 0 && p.Done*10/p.Total > t.tenth {
 		t.tenth = p.Done * 10 / p.Total
-		line := fmt.Sprintf("%s %d %% of %.1f MiB", s.State, t.tenth*10, float64(p.Total)/(1<<20))
+		line := fmt.Sprintf("%s %d %% of %s", s.State, t.tenth*10, mebibytes(p.Total))
 		if p.Form != "" {
 			line += " (" + p.Form + ")"
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/perennial-go/perennial/agent"
+	"github.com/perennial-go/perennial/upgrade"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 
@@ -28,6 +29,9 @@ type runsIt struct {
 	Platform  string `json:"platform"`
 	AllowedBy string `json:"allowed_by,omitempty"`
 	By        string `json:"by,omitempty"`
+	// Rollback is set where it runs by a rollback; AllowedBy and By are then of
+	// the upgrade that had brought it before.
+	Rollback *upgrade.Comeback `json:"rollback,omitempty"`
 	// Installed tells that the same executable runs, but was not put there by
 	// an upgrade.
 	Installed bool `json:"installed,omitempty"`
@@ -41,7 +45,8 @@ func newReleaseShowCommand() *cobra.Command {
 		Short: "Show where a release comes from, and where it runs",
 		Long: `show verifies a release of a repository and tells which commit it is of, when
 it was built and of what, who signed it, what it asks of a host, and, with
---etcd, which agents run it and by which rule of their policy each took it.
+--etcd, which agents run it and by which rule of their policy each took it, by an
+upgrade or back by a rollback.
 A RANGE is resolved once, as by release resolve, and what it stands for is told
 on standard error.`,
 		Example: `  agentd release show --repo repo --trust keys/release.pub 1.1.0
@@ -116,7 +121,8 @@ func runs(e agent.Entry, d *release.Description) (runsIt, bool) {
 	switch {
 	case e.ManifestDigest == d.Pin.Digest:
 		if e.Status != nil && e.Status.Upgrade.Provenance != nil {
-			a.AllowedBy, a.By = e.Status.Upgrade.Provenance.AllowedBy, e.Status.Upgrade.Provenance.By
+			p := e.Status.Upgrade.Provenance
+			a.AllowedBy, a.By, a.Rollback = p.AllowedBy, p.By, p.Rollback
 		}
 		return a, true
 	case e.ManifestDigest != "":
@@ -171,6 +177,8 @@ func (s shown) text() string {
 	say("Running on: %d agents.", len(s.Agents))
 	for _, a := range s.Agents {
 		switch {
+		case a.Rollback != nil:
+			say("  %s on %s (%s): %s.", a.ID, a.Host, a.Platform, strings.Join(describeRules(a.Rollback, a.By, a.AllowedBy), ", "))
 		case a.Installed:
 			say("  %s on %s (%s): the same executable, installed by other means.", a.ID, a.Host, a.Platform)
 		case a.AllowedBy == "":

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -25,11 +26,13 @@ passes a probation as in an upgrade. One that failed on this host stays in quara
 until agentd quarantine clear. One that the host knows to be withdrawn by its
 publisher is refused, with the names of others, unless --allow-withdrawn says that
 it must be this one. An agent makes no rollback by an order in etcd where it runs with
---remote-rollback never: ask on its own host then.
+--remote-rollback never: ask on its own host then. One whose key was revoked since
+is no obstacle, and told.
 
 The agent is named by --etcd and --agent, or, on its own host and without
 etcd, by --state-dir. Where no agent runs on that directory, the release
-becomes the one that the next start boots.
+becomes the one that the next start boots; -o json then prints it as committed,
+from what was current to what boots.
 
 Exit code 0 means that the release was committed, or will boot, or that there
 was nothing to do since it runs, or boots next, already.`,
@@ -51,9 +54,28 @@ func (h *localHost) rollBack(r upgrade.Request, w io.Writer) (upgrade.Status, er
 	if err != nil {
 		return upgrade.Status{}, err
 	}
-	say(w, "no agent runs on %s: %s boots at the next start", h.dir, a.From.Version)
 	if a.State == upgrade.Committed {
-		say(w, "%s", a.Reason)
+		say(w, "no agent runs on %s: %s", h.dir, a.Reason)
+		return upgrade.Status{Attempt: a, Running: a.To}, nil
 	}
-	return upgrade.Status{Attempt: a, Running: a.From}, nil
+	say(w, "no agent runs on %s: %s boots at the next start", h.dir, a.From.Version)
+	tellRule(w, a)
+	return upgrade.Status{Attempt: asAsked(a), Running: a.From}, nil
+}
+
+// asAsked turns the record of a rollback that was made while no agent ran, which
+// is that of what was taken back, into the answer to whoever asked for it.
+func asAsked(a upgrade.Attempt) upgrade.Attempt {
+	a.From, a.To = a.To, a.From
+	a.State, a.Abandoned = upgrade.Committed, false
+	a.Reason = fmt.Sprintf("no agent runs: %s boots at the next start", a.To.Version)
+	return a
+}
+
+// tellRule says by which rule a rollback was allowed, and with it whether the
+// release was withdrawn or its key revoked since.
+func tellRule(w io.Writer, a upgrade.Attempt) {
+	if a.Action == upgrade.ActionRollback && a.AllowedBy != "" {
+		say(w, "allowed by: %s", oneLine(a.AllowedBy))
+	}
 }

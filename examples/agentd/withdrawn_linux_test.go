@@ -54,7 +54,7 @@ func TestOperatorIsToldOfWithdrawalsAndRevokedKeysWithoutAnAgent(t *testing.T) {
 	operate(t, "rollback", here).fails(t, 1, "release withdrawn: 1.1.0 was withdrawn by its publisher (loses records)", "go back to 1.0.0", "--allow-withdrawn")
 	operate(t, "rollback", here, "--allow-withdrawn", "--by", "pager").ok(t)
 	text = agentd(t, append([]string{"status"}, here...)...).ok(t).stdout
-	if !strings.Contains(text, "came back by a rollback from 1.2.0 at ") || !strings.Contains(text, "asked for by pager, brought at first by an upgrade, asked for by ops, allowed by: newer than 1.0.0") {
+	if !strings.Contains(text, "came back by a rollback from 1.2.0 at ") || !strings.Contains(text, "asked for by pager and allowed by: retained on this host") || !strings.Contains(text, "was revoked since; withdrawn by its publisher (loses records), which was expressly allowed, brought at first by an upgrade, asked for by ops, allowed by: newer than 1.0.0") {
 		t.Errorf("status tells not what it runs by:\n%s", text)
 	}
 	agentd(t, s.runArgs("--remote-rollback", "sometimes")...).fails(t, 2, "want offered, any or never")
