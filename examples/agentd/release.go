@@ -118,8 +118,11 @@ func (r *reader) open(logger *slog.Logger) (release.Source, release.Trust, error
 	return source, trust, err
 }
 
-func (r *reader) client() (*release.Client, error) {
-	source, trust, err := r.open(nil)
+func (r *reader) client() (*release.Client, error) { return r.logging(nil) }
+
+// logging is client with a logger for the cache, which may be nil.
+func (r *reader) logging(logger *slog.Logger) (*release.Client, error) {
+	source, trust, err := r.open(logger)
 	if err != nil {
 		return nil, err
 	}

@@ -1,14 +1,8 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -83,90 +77,4 @@ func (r *repository) origin() (release.Source, error) {
 // registry says how a registry or layout is reached.
 func (r *repository) registry(location string) oci.Config {
 	return oci.Config{Location: location, CAFile: r.caFile, CertFile: r.certFile, KeyFile: r.keyFile}
-}
-
-func newReleasePullCommand() *cobra.Command {
-	var r chooser
-	cmd := &cobra.Command{
-		Use:   "pull VERSION|VERSION@sha256:DIGEST|RANGE",
-		Short: "Fill a cache with a release",
-		Long: `pull fetches the index, the manifest and this platform's binary of VERSION into
-the cache, checked as an agent checks them. Agents and commands with the same
---repo and --cache and the policy --pull Never or IfNotPresent then need no
-network for it. A RANGE is resolved once, as by release resolve, and what it
-stands for is told on standard error.`,
-		Example: "  agentd release pull --repo https://releases.example.com/agentd --trust release.pub --cache /var/cache/agentd 1.1.0",
-		Args:    takes("VERSION"),
-	}
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		client, err := r.client()
-		if err != nil {
-			return err
-		}
-		which, err := r.exact(cmd.Context(), client, args[0], cmd.ErrOrStderr())
-		if err != nil {
-			return err
-		}
-		pin, err := r.fetch(cmd.Context(), which)
-		if err != nil {
-			return err
-		}
-		// The cache fails no download that it cannot keep, so it is asked
-		// what it has.
-		r.pull = string(release.PullNever)
-		if _, err := r.fetch(cmd.Context(), which); err != nil {
-			return err
-		}
-		say(cmd.OutOrStdout(), "%s is in %s", pin, r.cacheDir)
-		return nil
-	}
-	r.add(cmd)
-	require(cmd, "repo", "repo")
-	require(cmd, "cache", "/var/cache/agentd")
-	return cmd
-}
-
-// fetch does what an agent does with a version or a pin, and keeps nothing but what
-// the cache does.
-func (r *reader) fetch(ctx context.Context, which string) (pin release.Pin, err error) {
-	client, err := r.client()
-	if err != nil {
-		return pin, err
-	}
-	if pin, err = client.ResolveAny(ctx, which, release.Policy{}); err != nil {
-		return pin, err
-	}
-	manifest, _, _, err := client.Manifest(ctx, pin)
-	if err != nil {
-		return pin, err
-	}
-	dir, err := pullDir(r.cacheDir)
-	if err != nil {
-		return pin, err
-	}
-	_, err = client.Fetch(ctx, manifest, filepath.Join(dir, "binary"), release.FetchOptions{})
-	return pin, errors.Join(err, os.RemoveAll(dir))
-}
-
-// pulling starts the names of the directories in which pulled binaries are put
-// together.
-const pulling = ".tmp-pull-"
-
-// pullDir makes a directory in the cache, to whose files nothing can be linked from
-// another file system. What a killed command left there goes after a day.
-func pullDir(cache string) (string, error) {
-	left, err := filepath.Glob(filepath.Join(cache, pulling+"*"))
-	if err != nil {
-		return "", err
-	}
-	for _, dir := range left {
-		if info, err := os.Lstat(dir); err == nil && time.Since(info.ModTime()) > 24*time.Hour {
-			_ = os.RemoveAll(dir) // another user's may stay
-		}
-	}
-	dir, err := os.MkdirTemp(cache, pulling)
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
-		return os.MkdirTemp("", "agentd-pull-") // it can be read, at least
-	}
-	return dir, err
 }
