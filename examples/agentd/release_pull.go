@@ -30,10 +30,12 @@ stands for is told on standard error.`,
 		Args:    takes("VERSION"),
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		r.watch = &watch{w: cmd.ErrOrStderr()}
 		client, err := r.client()
 		if err != nil {
 			return err
 		}
+		defer r.watch.begin(cmd.Context())()
 		which, err := r.exact(cmd.Context(), client, args[0], cmd.ErrOrStderr())
 		if err != nil {
 			return err
@@ -59,7 +61,7 @@ func (r *reader) fill(ctx context.Context, which string) (pin release.Pin, err e
 		return pin, err
 	}
 	from := *r
-	from.pull = string(release.PullNever)
+	from.pull, from.watch = string(release.PullNever), nil
 	_, err = from.fetch(ctx, which, nil)
 	if errors.Is(err, release.ErrNotCached) && kept.reason != nil {
 		err = notKept(r.cacheDir, kept.reason)
@@ -112,8 +114,20 @@ func (r *reader) fetch(ctx context.Context, which string, logger *slog.Logger) (
 	if err != nil {
 		return pin, err
 	}
-	_, err = client.Fetch(ctx, manifest, filepath.Join(dir, "binary"), release.FetchOptions{})
+	_, err = client.Fetch(ctx, manifest, filepath.Join(dir, "binary"), release.FetchOptions{Progress: r.progress()})
 	return pin, errors.Join(err, os.RemoveAll(dir))
+}
+
+// progress tells in tenths how far a download is.
+func (r *reader) progress() func(release.FetchProgress) {
+	var tenth int64
+	return func(p release.FetchProgress) {
+		if r.watch == nil || p.Total == 0 || p.Done*10/p.Total <= tenth {
+			return
+		}
+		tenth = p.Done * 10 / p.Total
+		say(r.watch.w, "downloading %d %% of %s (%s)", tenth*10, mebibytes(p.Total), p.Form)
+	}
 }
 
 // pulling starts the names of the directories in which pulled binaries are put

@@ -16,6 +16,8 @@ type repository struct {
 	caFile, certFile, keyFile, authFile string
 	cacheDir, pull                      string
 	cacheBytes                          int64
+
+	watch *watch // told of what is read; nil where that is nobody's concern
 }
 
 func (r *repository) add(cmd *cobra.Command) {
@@ -62,11 +64,21 @@ func (r *repository) open(logger *slog.Logger) (release.Source, error) {
 
 // origin returns the repository itself.
 func (r *repository) origin() (release.Source, error) {
+	source, err := r.plainOrigin()
+	if err != nil || r.watch == nil {
+		return source, err
+	}
+	r.watch.source = source.String()
+	return watched{source, r.watch}, nil
+}
+
+func (r *repository) plainOrigin() (release.Source, error) {
 	if !oci.IsLocation(r.location) {
-		return release.OpenSource(release.SourceConfig{
-			Location: r.location,
-			HTTP:     release.HTTPConfig{CAFile: r.caFile, CertFile: r.certFile, KeyFile: r.keyFile, AuthFile: r.authFile},
-		})
+		access := release.HTTPConfig{CAFile: r.caFile, CertFile: r.certFile, KeyFile: r.keyFile, AuthFile: r.authFile}
+		if r.watch != nil {
+			access.Retry = r.watch.retry
+		}
+		return release.OpenSource(release.SourceConfig{Location: r.location, HTTP: access})
 	}
 	if r.authFile != "" {
 		return nil, usagef("--repo-auth-file is for https repositories, found %s: credentials come from docker login there", r.location)
