@@ -104,6 +104,9 @@ func (d *draft) signaturePaths() (paths []string, err error) {
 // issue writes the next keyring. Signatures of the one before go first: they
 // would not match, and would be taken for those of the new one.
 func (d *draft) issue(cmd *cobra.Command, k *release.Keyring, output *format) error {
+	if err := positive("validity", d.validity); err != nil {
+		return err
+	}
 	if err := d.travels(); err != nil {
 		return err
 	}

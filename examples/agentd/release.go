@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -31,6 +32,7 @@ func newReleaseCommand() *cobra.Command {
 type publisher struct {
 	key, dir, name, extend string
 	acceptOlder            bool
+	validity               time.Duration
 
 	roots    rootFlags
 	password passwordFlag
@@ -43,6 +45,7 @@ func (p *publisher) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&p.name, "name", programName, "`name` of the program; agents ask for it")
 	cmd.Flags().StringVar(&p.extend, "extend", "", "public key `file` of other keys whose index may be extended, for a change of keys")
 	cmd.Flags().BoolVar(&p.acceptOlder, "accept-older-index", false, "go on from the index that is there, also if it is older than the one that was signed last from here")
+	cmd.Flags().DurationVar(&p.validity, "validity", 90*24*time.Hour, "how long agents take the index for current that is signed now")
 	p.roots.add(cmd)
 	p.password.add(cmd)
 	require(cmd, "key", "keys/release.key")
@@ -52,6 +55,9 @@ func (p *publisher) add(cmd *cobra.Command) {
 func (p *publisher) open() (*release.Repository, error) {
 	if oci.IsLocation(p.dir) {
 		return nil, usagef("--repo: %s is no directory: publish to a directory, and then copy it with release push", p.dir)
+	}
+	if err := positive("validity", p.validity); err != nil {
+		return nil, err
 	}
 	trust, err := p.trust()
 	if err != nil {
@@ -67,7 +73,7 @@ func (p *publisher) open() (*release.Repository, error) {
 	}
 	return release.NewRepository(release.RepositoryConfig{
 		Dir: p.dir, Key: key, Trust: trust, PlainOnly: p.plain, Differs: []release.Differ{bsdiff.Differ{}},
-		StateDir: state, AcceptOlder: p.acceptOlder,
+		StateDir: state, AcceptOlder: p.acceptOlder, Validity: p.validity,
 	})
 }
 

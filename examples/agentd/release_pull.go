@@ -29,6 +29,7 @@ stands for is told on standard error.`,
 		Example: "  agentd release pull --repo https://releases.example.com/agentd --trust release.pub --cache /var/cache/agentd 1.1.0",
 		Args:    takes("VERSION"),
 	}
+	output := formatFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		r.watch = &watch{w: cmd.ErrOrStderr()}
 		client, err := r.client()
@@ -43,6 +44,9 @@ stands for is told on standard error.`,
 		pin, err := r.fill(cmd.Context(), which)
 		if err != nil {
 			return err
+		}
+		if output.json() {
+			return printJSON(cmd.OutOrStdout(), map[string]any{"name": r.name, "asked": args[0], "pin": pin, "reference": pin.String(), "cache": r.cacheDir})
 		}
 		say(cmd.OutOrStdout(), "%s is in %s", pin, r.cacheDir)
 		return nil

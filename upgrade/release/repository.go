@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -238,33 +239,21 @@ func (r *Repository) Yank(ctx context.Context, name, version, reason string) err
 	}))
 }
 
-// Yanked returns why a release is withdrawn, as the index says now; empty
-// while it is offered. Its error wraps ErrNotFound if there is no such release.
-func (r *Repository) Yanked(ctx context.Context, name, version string) (reason string, err error) {
-	index, _, err := r.load(ctx, name)
-	if err == nil {
-		if e := index.entry(version); e != nil {
-			return e.Yanked, nil
-		}
-		_, err = index.Find(version)
-	}
-	return "", wrap("look up", name+" "+version, err)
-}
-
-// Refresh signs the index anew with a later expiry and nothing else changed.
+// Refresh signs the index anew with a later expiry and nothing else changed. As
+// with Yank, the error wraps ErrNotFound where there is no index, and nothing is
+// made then.
 func (r *Repository) Refresh(ctx context.Context, name string) error {
-	return wrap("refresh index of", name, r.change(ctx, name, func(x *Index) (changed bool, err error) {
-		if x.Sequence == 0 {
-			return false, fmt.Errorf("%w: %s holds no index: publish a release first", ErrNotFound, r.cfg.Dir)
-		}
-		return true, nil
-	}))
+	return wrap("refresh index of", name, r.change(ctx, name, func(*Index) (changed bool, err error) { return true, nil }))
 }
 
 // change writes the next index, unless edit says that it would be the same.
 func (r *Repository) change(ctx context.Context, name string, edit func(*Index) (changed bool, err error)) (err error) {
 	if err := checkName(name); err != nil {
 		return err
+	}
+	// The lock would make the directory.
+	if _, err := os.Stat(r.file(indexPath)); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %s holds no index: give the directory of a repository, or publish a release first", ErrNotFound, r.cfg.Dir)
 	}
 	unlock, err := r.lock(ctx)
 	if err != nil {
