@@ -80,6 +80,9 @@ repository. Agents that trust the roots (run --trust-roots) find it there.`,
 		if _, err := os.Lstat(d.path); !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("%s is there already: change it with keys rotate or keys revoke: %w", d.path, errors.Join(err, fs.ErrExist))
 		}
+		if err := programFlag(name); err != nil {
+			return err
+		}
 		k, err := release.NewKeyring(name)
 		if err != nil {
 			return err

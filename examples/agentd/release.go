@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
 	"time"
 
@@ -56,7 +57,7 @@ func (p *publisher) open() (*release.Repository, error) {
 	if oci.IsLocation(p.dir) {
 		return nil, usagef("--repo: %s is no directory: publish to a directory, and then copy it with release push", p.dir)
 	}
-	if err := positive("validity", p.validity); err != nil {
+	if err := errors.Join(positive("validity", p.validity), programFlag(p.name)); err != nil {
 		return nil, err
 	}
 	trust, err := p.trust()
@@ -94,6 +95,14 @@ func (p *publisher) trust() (trust release.Trust, err error) {
 	return trust, nil
 }
 
+// programFlag refuses what is no name of a program.
+func programFlag(name string) error {
+	if err := release.CheckName(name); err != nil {
+		return usagef("--name: %w", err)
+	}
+	return nil
+}
+
 // programName is what agentd's releases are signed for.
 const programName = "agentd"
 
@@ -128,6 +137,9 @@ func (r *reader) client() (*release.Client, error) { return r.logging(nil) }
 
 // logging is client with a logger for the cache, which may be nil.
 func (r *reader) logging(logger *slog.Logger) (*release.Client, error) {
+	if err := programFlag(r.name); err != nil {
+		return nil, err
+	}
 	source, trust, err := r.open(logger)
 	if err != nil {
 		return nil, err

@@ -164,6 +164,9 @@ func (b *building) prepare(ctx context.Context, args []string) (_ *release.Repos
 	if b.Binaries, err = binaries(args, b.platforms, b.Version); err != nil {
 		return nil, err
 	}
+	if err := b.Validate(); err != nil {
+		return nil, usageError{err}
+	}
 	repo, err := b.open()
 	if err != nil {
 		return nil, err

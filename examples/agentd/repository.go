@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -46,6 +47,11 @@ func (r *repository) addTLS(cmd *cobra.Command) {
 
 // open returns the source. logger may be nil.
 func (r *repository) open(logger *slog.Logger) (release.Source, error) {
+	switch release.PullPolicy(r.pull) {
+	case "", release.PullAlways, release.PullIfNotPresent, release.PullNever:
+	default:
+		return nil, usagef("--pull: want %s, %s or %s, found %q", release.PullAlways, release.PullIfNotPresent, release.PullNever, r.pull)
+	}
 	source, err := r.origin()
 	if err != nil {
 		return nil, err
@@ -74,6 +80,13 @@ func (r *repository) origin() (release.Source, error) {
 
 func (r *repository) plainOrigin() (release.Source, error) {
 	if !oci.IsLocation(r.location) {
+		scheme, _, _ := strings.Cut(r.location, "://")
+		if r.caFile+r.certFile+r.keyFile+r.authFile != "" && !strings.EqualFold(scheme, "https") {
+			return nil, usagef("--repo-ca, --repo-cert, --repo-key and --repo-auth-file are for a repository at https:// (or, but for the last, in a registry): over http anyone on the way could change what they protect: give such a --repo, or leave them out")
+		}
+		if (r.certFile == "") != (r.keyFile == "") {
+			return nil, usagef("--repo-cert and --repo-key belong together: give both or none")
+		}
 		access := release.HTTPConfig{CAFile: r.caFile, CertFile: r.certFile, KeyFile: r.keyFile, AuthFile: r.authFile}
 		if r.watch != nil {
 			access.Retry = r.watch.retry

@@ -167,7 +167,7 @@ func (r *Repository) Publish(ctx context.Context, rel Release) (Pin, error) {
 }
 
 func (r *Repository) publish(ctx context.Context, rel Release) (pin Pin, err error) {
-	if err := rel.validate(); err != nil {
+	if err := rel.Validate(); err != nil {
 		return Pin{}, err
 	}
 	unlock, err := r.lock(ctx)
@@ -248,7 +248,7 @@ func (r *Repository) Refresh(ctx context.Context, name string) error {
 
 // change writes the next index, unless edit says that it would be the same.
 func (r *Repository) change(ctx context.Context, name string, edit func(*Index) (changed bool, err error)) (err error) {
-	if err := checkName(name); err != nil {
+	if err := CheckName(name); err != nil {
 		return err
 	}
 	// The lock would make the directory.
