@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -113,6 +114,9 @@ func (d *draft) issue(cmd *cobra.Command, k *release.Keyring, output *format) er
 	document, err := k.Issue(time.Now(), d.validity)
 	if err != nil {
 		return err
+	}
+	if now := time.Now(); !slices.ContainsFunc(k.Keys, func(key release.KeyringKey) bool { return key.NotAfter.IsZero() || now.Before(key.NotAfter) }) {
+		say(cmd.ErrOrStderr(), "WARNING: no key of this keyring signs any more: once it is installed, hosts take no index until a keyring lists another (keys rotate --add)")
 	}
 	old, err := d.signaturePaths()
 	if err != nil {
