@@ -100,7 +100,7 @@ func newReleaseBuildCommand() *cobra.Command {
 	f.StringVar(&b.Revision, "revision", "", "source `revision`, for people; default the commit that the executables tell")
 	f.StringSliceVar(&b.platforms, "platform", nil, "`os/arch` of each BINARY in order, for those that are not written in Go")
 	takesVariable(cmd, "version")
-	f.IntVar(&b.DeltaFrom, "delta-from", 0, "make deltas from the last `n` releases below this one, at most 16, and from as many withdrawn ones among them")
+	f.IntVar(&b.DeltaFrom, "delta-from", 0, "make deltas from the last `n` releases below this one, at most 16, and from as many withdrawn ones among them; pre-releases count for a pre-release only")
 	f.BoolVar(&b.plain, "plain", false, "store the executables as they are only")
 	f.StringVar(&b.pushTo, "push", "", "`location` to copy the repository to afterwards: oci://host/repository or oci-layout:DIR")
 	b.pushing.add(cmd)

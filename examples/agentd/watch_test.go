@@ -65,7 +65,9 @@ func TestReadingThatStallsIsToldOf(t *testing.T) {
 	}()
 	waittest.Until(t, "the silence is told", func() bool { return told.says("no bytes for 0 s from SERVER (blobs/x)") })
 	cancel()
-	<-done
+	if err := <-done; err == nil {
+		t.Error("the reading ended without an error")
+	}
 	end()
 }
 
