@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -32,6 +33,14 @@ func takesVariable(cmd *cobra.Command, flag string) {
 // variable is the environment variable of a flag.
 func variable(flag string) string {
 	return "AGENTD_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// positive refuses what would be over as soon as it is signed.
+func positive(flag string, d time.Duration) error {
+	if d < time.Second {
+		return usagef("--%s: want a duration of a second or more, such as 720h, found %v", flag, d)
+	}
+	return nil
 }
 
 // fromEnvironment reports whether the flag has a variable.

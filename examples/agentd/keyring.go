@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -104,12 +105,18 @@ func (d *draft) signaturePaths() (paths []string, err error) {
 // issue writes the next keyring. Signatures of the one before go first: they
 // would not match, and would be taken for those of the new one.
 func (d *draft) issue(cmd *cobra.Command, k *release.Keyring, output *format) error {
+	if err := positive("validity", d.validity); err != nil {
+		return err
+	}
 	if err := d.travels(); err != nil {
 		return err
 	}
 	document, err := k.Issue(time.Now(), d.validity)
 	if err != nil {
 		return err
+	}
+	if now := time.Now(); !slices.ContainsFunc(k.Keys, func(key release.KeyringKey) bool { return key.NotAfter.IsZero() || now.Before(key.NotAfter) }) {
+		say(cmd.ErrOrStderr(), "WARNING: no key of this keyring signs any more: once it is installed, hosts take no index until a keyring lists another (keys rotate --add)")
 	}
 	old, err := d.signaturePaths()
 	if err != nil {

@@ -3,8 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,7 +29,7 @@ func (n *newKeys) add(cmd *cobra.Command) {
 	f.StringVar(&n.notAfter, "not-after", "", "`time` (RFC 3339) until which the key signs")
 }
 
-func (n *newKeys) addTo(k *release.Keyring) error {
+func (n *newKeys) addTo(k *release.Keyring, w io.Writer) error {
 	from, err := timeFlag("not-before", n.notBefore)
 	if err != nil {
 		return err
@@ -35,6 +37,9 @@ func (n *newKeys) addTo(k *release.Keyring) error {
 	until, err := timeFlag("not-after", n.notAfter)
 	if err != nil {
 		return err
+	}
+	if !until.IsZero() && until.Before(time.Now()) {
+		say(w, "WARNING: --not-after %s is in the past: the key signs nothing that hosts take", stamp(until))
 	}
 	for _, file := range n.files {
 		trust, err := release.LoadTrust(file)
@@ -80,11 +85,14 @@ repository. Agents that trust the roots (run --trust-roots) find it there.`,
 		if _, err := os.Lstat(d.path); !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("%s is there already: change it with keys rotate or keys revoke: %w", d.path, errors.Join(err, fs.ErrExist))
 		}
+		if err := programFlag(name); err != nil {
+			return err
+		}
 		k, err := release.NewKeyring(name)
 		if err != nil {
 			return err
 		}
-		if err := n.addTo(k); err != nil {
+		if err := n.addTo(k, cmd.ErrOrStderr()); err != nil {
 			return err
 		}
 		return d.issue(cmd, k, output)
@@ -123,7 +131,7 @@ A key that was stolen is revoked, not retired.`,
 		if err != nil {
 			return err
 		}
-		if err := n.addTo(k); err != nil {
+		if err := n.addTo(k, cmd.ErrOrStderr()); err != nil {
 			return err
 		}
 		for _, arg := range retire {
@@ -171,6 +179,10 @@ be signed and installed as the first one was.`,
 		k, err := d.open()
 		if err != nil {
 			return err
+		}
+		listed := slices.ContainsFunc(k.Keys, func(l release.KeyringKey) bool { return l.ID() == id })
+		if !listed {
+			say(cmd.ErrOrStderr(), "WARNING: the keyring lists no key %s: if that is a root, no keyring takes it away, and hosts have to be given other roots (--trust-roots)", id)
 		}
 		if len(key.Keys) == 0 {
 			err = k.Revoke(id, reason, time.Now())

@@ -214,7 +214,7 @@ func TestPluginAndHostThatDisagreeOnTheirProtocolAreTold(t *testing.T) {
 	if r.fails(t, 3, "example.com/p", "can be compared"); !strings.Contains(r.stdout, "unknown: ") {
 		t.Errorf("conflicts: %s", r.stdout)
 	}
-	if r := agentd(t, "release", "conflicts", old, other).ok(t); !strings.Contains(r.stdout, "the same protocol modules") {
+	if r := agentd(t, "release", "conflicts", old, other).ok(t); !strings.Contains(r.stdout, "no protocol module in common") {
 		t.Errorf("conflicts: %s", r.stdout)
 	}
 	if r := agentd(t, "release", "diff", old, other).ok(t); !strings.Contains(r.stdout, "- example.com/p v1.0.0") || !strings.Contains(r.stdout, "+ example.com/p/v2 v2.0.0") {

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -31,6 +33,7 @@ func newReleaseCommand() *cobra.Command {
 type publisher struct {
 	key, dir, name, extend string
 	acceptOlder            bool
+	validity               time.Duration
 
 	roots    rootFlags
 	password passwordFlag
@@ -43,6 +46,7 @@ func (p *publisher) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&p.name, "name", programName, "`name` of the program; agents ask for it")
 	cmd.Flags().StringVar(&p.extend, "extend", "", "public key `file` of other keys whose index may be extended, for a change of keys")
 	cmd.Flags().BoolVar(&p.acceptOlder, "accept-older-index", false, "go on from the index that is there, also if it is older than the one that was signed last from here")
+	cmd.Flags().DurationVar(&p.validity, "validity", 90*24*time.Hour, "how long agents take the index for current that is signed now")
 	p.roots.add(cmd)
 	p.password.add(cmd)
 	require(cmd, "key", "keys/release.key")
@@ -52,6 +56,9 @@ func (p *publisher) add(cmd *cobra.Command) {
 func (p *publisher) open() (*release.Repository, error) {
 	if oci.IsLocation(p.dir) {
 		return nil, usagef("--repo: %s is no directory: publish to a directory, and then copy it with release push", p.dir)
+	}
+	if err := errors.Join(positive("validity", p.validity), programFlag(p.name)); err != nil {
+		return nil, err
 	}
 	trust, err := p.trust()
 	if err != nil {
@@ -67,7 +74,7 @@ func (p *publisher) open() (*release.Repository, error) {
 	}
 	return release.NewRepository(release.RepositoryConfig{
 		Dir: p.dir, Key: key, Trust: trust, PlainOnly: p.plain, Differs: []release.Differ{bsdiff.Differ{}},
-		StateDir: state, StateReadOnly: readOnly, AcceptOlder: p.acceptOlder,
+		StateDir: state, StateReadOnly: readOnly, AcceptOlder: p.acceptOlder, Validity: p.validity,
 	})
 }
 
@@ -86,6 +93,14 @@ func (p *publisher) trust() (trust release.Trust, err error) {
 		trust.Keys = others.Keys
 	}
 	return trust, nil
+}
+
+// programFlag refuses what is no name of a program.
+func programFlag(name string) error {
+	if err := release.CheckName(name); err != nil {
+		return usagef("--name: %w", err)
+	}
+	return nil
 }
 
 // programName is what agentd's releases are signed for.
@@ -118,8 +133,14 @@ func (r *reader) open(logger *slog.Logger) (release.Source, release.Trust, error
 	return source, trust, err
 }
 
-func (r *reader) client() (*release.Client, error) {
-	source, trust, err := r.open(nil)
+func (r *reader) client() (*release.Client, error) { return r.logging(nil) }
+
+// logging is client with a logger for the cache, which may be nil.
+func (r *reader) logging(logger *slog.Logger) (*release.Client, error) {
+	if err := programFlag(r.name); err != nil {
+		return nil, err
+	}
+	source, trust, err := r.open(logger)
 	if err != nil {
 		return nil, err
 	}

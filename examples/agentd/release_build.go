@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"debug/buildinfo"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -33,7 +31,9 @@ type building struct {
 const buildHelp = `build writes the executables, a signed manifest and the signed index, and
 prints the pin of the release. Give one BINARY a platform; the platform of a
 Go executable is read from the file, and so are the commit, the toolchain and
-the modules that the manifest tells. A version is never replaced: build the
+the modules that the manifest tells. An executable that tells another platform
+than --platform is refused, by its record of the build or by its header (ELF,
+Mach-O, PE). A version is never replaced: build the
 same content again and damaged files are mended, other content is refused.
 
 Without --version the version is that of the git repository in --source: 1.4.2
@@ -101,7 +101,7 @@ func newReleaseBuildCommand() *cobra.Command {
 	f.StringVar(&b.Revision, "revision", "", "source `revision`, for people; default the commit that the executables tell")
 	f.StringSliceVar(&b.platforms, "platform", nil, "`os/arch` of each BINARY in order, for those that are not written in Go")
 	takesVariable(cmd, "version")
-	f.IntVar(&b.DeltaFrom, "delta-from", 0, "make deltas from the last `n` releases below this one, at most 16, and from as many withdrawn ones among them")
+	f.IntVar(&b.DeltaFrom, "delta-from", 0, "make deltas from the last `n` releases below this one, at most 16, and from as many withdrawn ones among them; pre-releases count for a pre-release only")
 	f.BoolVar(&b.plain, "plain", false, "store the executables as they are only")
 	f.StringVar(&b.pushTo, "push", "", "`location` to copy the repository to afterwards: oci://host/repository or oci-layout:DIR")
 	b.pushing.add(cmd)
@@ -164,6 +164,9 @@ func (b *building) prepare(ctx context.Context, args []string) (_ *release.Repos
 	}
 	if b.Binaries, err = binaries(args, b.platforms, b.Version); err != nil {
 		return nil, err
+	}
+	if err := b.Validate(); err != nil {
+		return nil, usageError{err}
 	}
 	repo, err := b.open()
 	if err != nil {
@@ -236,54 +239,16 @@ func binaries(paths, platforms []string, version string) ([]release.Binary, erro
 	found := make([]release.Binary, len(paths))
 	for i, path := range paths {
 		b := release.Binary{Path: path}
-		var ok bool
 		if len(platforms) > 0 {
-			if b.OS, b.Arch, ok = strings.Cut(platforms[i], "/"); !ok {
+			var ok bool
+			if b.OS, b.Arch, ok = strings.Cut(platforms[i], "/"); !ok || b.OS == "" || b.Arch == "" {
 				return nil, usagef("--platform: want os/arch, such as linux/amd64, found %q", platforms[i])
 			}
-		} else if err := inspectBinary(&b, version); err != nil {
+		}
+		if err := inspectBinary(&b, version); err != nil {
 			return nil, err
 		}
 		found[i] = b
 	}
 	return found, nil
-}
-
-// inspectBinary reads the platform, and refuses an executable that will
-// call itself by another version than the release that it is in.
-func inspectBinary(b *release.Binary, version string) error {
-	info, err := buildinfo.ReadFile(b.Path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s does not exist: give the path of an executable: %w", b.Path, err)
-	}
-	if err != nil {
-		return fmt.Errorf("the platform of %s is wanted and cannot be read from it; if it is an executable that is not written in Go, give --platform: %w", b.Path, err)
-	}
-	for _, s := range info.Settings {
-		switch s.Key {
-		case "GOOS":
-			b.OS = s.Value
-		case "GOARCH":
-			b.Arch = s.Value
-		case "-ldflags":
-			stamped, ok := stampedVersion(s.Value)
-			if ok && stamped != version {
-				return fmt.Errorf("%s was built with version %s, the release is to be %s: build it again with -ldflags \"-X main.version=%s\"", b.Path, stamped, version, version)
-			}
-		}
-	}
-	return nil
-}
-
-// stampedVersion reads main.version out of a build's linker flags.
-func stampedVersion(ldflags string) (string, bool) {
-	_, after, ok := strings.Cut(ldflags, "main.version=")
-	if !ok {
-		return "", false
-	}
-	fields := strings.FieldsFunc(after, func(r rune) bool { return r == ' ' || r == '"' || r == '\'' })
-	if len(fields) == 0 {
-		return "", false
-	}
-	return fields[0], true
 }

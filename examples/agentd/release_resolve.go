@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -25,8 +26,8 @@ func (c *chooser) add(cmd *cobra.Command) {
 // exact returns a version or a pin as it is, and a range as the pin that it
 // stands for now, which w is told.
 func (c *chooser) exact(ctx context.Context, client *release.Client, text string, w io.Writer) (string, error) {
-	if !release.IsRange(text) {
-		return text, nil
+	if err := releaseArgument(text); err != nil || !release.IsRange(text) {
+		return text, err
 	}
 	pin, err := client.ResolveRange(ctx, text, c.policy)
 	if err != nil {
@@ -34,6 +35,22 @@ func (c *chooser) exact(ctx context.Context, client *release.Client, text string
 	}
 	say(w, "resolved %s to %s", text, pin)
 	return pin.String(), nil
+}
+
+// releaseArgument refuses what is neither a version nor a pin nor a range.
+func releaseArgument(text string) (err error) {
+	switch {
+	case release.IsRange(text):
+		_, err = release.ParseRange(text)
+	case strings.Contains(text, "@"):
+		_, err = release.ParsePin(text)
+	default:
+		return exactVersion("VERSION", text)
+	}
+	if err != nil {
+		return usagef("VERSION: %w", err)
+	}
+	return nil
 }
 
 func newReleaseResolveCommand() *cobra.Command {
@@ -56,6 +73,9 @@ that it was withdrawn, or that the index could not be had.`,
 	}
 	output := formatFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := releaseArgument(args[0]); err != nil {
+			return err
+		}
 		client, err := c.client()
 		if err != nil {
 			return err

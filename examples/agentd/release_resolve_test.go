@@ -86,7 +86,7 @@ func TestRangeIsResolvedOnceIntoThePinThatEveryCommandTakes(t *testing.T) {
 		}
 	}
 	s.ask("resolve", "^3.0.0").fails(t, 1, "^3.0.0", "the newest are")
-	s.ask("resolve", "latest").fails(t, 1, "latest", "tag or branch")
+	s.ask("resolve", "latest").fails(t, 2, "latest", "tag or branch")
 	s.ask("show", "^3.0.0").fails(t, 1, "^3.0.0")
 	s.publish("yank", "--reason", "x", "^1.0.0").fails(t, 2, "^1.0.0", "release resolve")
 	agentd(t, "rollback", "--state-dir", "x", "~1.1.0").fails(t, 2, "~1.1.0", "release resolve")

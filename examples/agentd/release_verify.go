@@ -23,10 +23,12 @@ be read; each such file is listed with what to do.`,
 	}
 	output := formatFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		r.watch = &watch{w: cmd.ErrOrStderr()}
 		client, err := r.client()
 		if err != nil {
 			return err
 		}
+		defer r.watch.begin(cmd.Context())()
 		found, err := client.Verify(cmd.Context())
 		if err != nil {
 			return err
@@ -40,7 +42,7 @@ be read; each such file is listed with what to do.`,
 			return err
 		}
 		if n := len(found.Damage); n > 0 {
-			return fmt.Errorf("want a repository without damage, found %d in %s: mend it as the list says", n, r.location)
+			return fmt.Errorf("want a repository without damage, found %d in %s: mend it as the list says", n, r.watch.source)
 		}
 		return nil
 	}

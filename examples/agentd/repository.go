@@ -1,14 +1,9 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
-	"time"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -22,6 +17,8 @@ type repository struct {
 	caFile, certFile, keyFile, authFile string
 	cacheDir, pull                      string
 	cacheBytes                          int64
+
+	watch *watch // told of what is read; nil where that is nobody's concern
 }
 
 func (r *repository) add(cmd *cobra.Command) {
@@ -50,6 +47,11 @@ func (r *repository) addTLS(cmd *cobra.Command) {
 
 // open returns the source. logger may be nil.
 func (r *repository) open(logger *slog.Logger) (release.Source, error) {
+	switch release.PullPolicy(r.pull) {
+	case "", release.PullAlways, release.PullIfNotPresent, release.PullNever:
+	default:
+		return nil, usagef("--pull: want %s, %s or %s, found %q", release.PullAlways, release.PullIfNotPresent, release.PullNever, r.pull)
+	}
 	source, err := r.origin()
 	if err != nil {
 		return nil, err
@@ -68,11 +70,28 @@ func (r *repository) open(logger *slog.Logger) (release.Source, error) {
 
 // origin returns the repository itself.
 func (r *repository) origin() (release.Source, error) {
+	source, err := r.plainOrigin()
+	if err != nil || r.watch == nil {
+		return source, err
+	}
+	r.watch.source = source.String()
+	return watched{source, r.watch}, nil
+}
+
+func (r *repository) plainOrigin() (release.Source, error) {
 	if !oci.IsLocation(r.location) {
-		return release.OpenSource(release.SourceConfig{
-			Location: r.location,
-			HTTP:     release.HTTPConfig{CAFile: r.caFile, CertFile: r.certFile, KeyFile: r.keyFile, AuthFile: r.authFile},
-		})
+		scheme, _, _ := strings.Cut(r.location, "://")
+		if r.caFile+r.certFile+r.keyFile+r.authFile != "" && !strings.EqualFold(scheme, "https") {
+			return nil, usagef("--repo-ca, --repo-cert, --repo-key and --repo-auth-file are for a repository at https:// (or, but for the last, in a registry): over http anyone on the way could change what they protect: give such a --repo, or leave them out")
+		}
+		if (r.certFile == "") != (r.keyFile == "") {
+			return nil, usagef("--repo-cert and --repo-key belong together: give both or none")
+		}
+		access := release.HTTPConfig{CAFile: r.caFile, CertFile: r.certFile, KeyFile: r.keyFile, AuthFile: r.authFile}
+		if r.watch != nil {
+			access.Retry = r.watch.retry
+		}
+		return release.OpenSource(release.SourceConfig{Location: r.location, HTTP: access})
 	}
 	if r.authFile != "" {
 		return nil, usagef("--repo-auth-file is for https repositories, found %s: credentials come from docker login there", r.location)
@@ -83,90 +102,4 @@ func (r *repository) origin() (release.Source, error) {
 // registry says how a registry or layout is reached.
 func (r *repository) registry(location string) oci.Config {
 	return oci.Config{Location: location, CAFile: r.caFile, CertFile: r.certFile, KeyFile: r.keyFile}
-}
-
-func newReleasePullCommand() *cobra.Command {
-	var r chooser
-	cmd := &cobra.Command{
-		Use:   "pull VERSION|VERSION@sha256:DIGEST|RANGE",
-		Short: "Fill a cache with a release",
-		Long: `pull fetches the index, the manifest and this platform's binary of VERSION into
-the cache, checked as an agent checks them. Agents and commands with the same
---repo and --cache and the policy --pull Never or IfNotPresent then need no
-network for it. A RANGE is resolved once, as by release resolve, and what it
-stands for is told on standard error.`,
-		Example: "  agentd release pull --repo https://releases.example.com/agentd --trust release.pub --cache /var/cache/agentd 1.1.0",
-		Args:    takes("VERSION"),
-	}
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		client, err := r.client()
-		if err != nil {
-			return err
-		}
-		which, err := r.exact(cmd.Context(), client, args[0], cmd.ErrOrStderr())
-		if err != nil {
-			return err
-		}
-		pin, err := r.fetch(cmd.Context(), which)
-		if err != nil {
-			return err
-		}
-		// The cache fails no download that it cannot keep, so it is asked
-		// what it has.
-		r.pull = string(release.PullNever)
-		if _, err := r.fetch(cmd.Context(), which); err != nil {
-			return err
-		}
-		say(cmd.OutOrStdout(), "%s is in %s", pin, r.cacheDir)
-		return nil
-	}
-	r.add(cmd)
-	require(cmd, "repo", "repo")
-	require(cmd, "cache", "/var/cache/agentd")
-	return cmd
-}
-
-// fetch does what an agent does with a version or a pin, and keeps nothing but what
-// the cache does.
-func (r *reader) fetch(ctx context.Context, which string) (pin release.Pin, err error) {
-	client, err := r.client()
-	if err != nil {
-		return pin, err
-	}
-	if pin, err = client.ResolveAny(ctx, which, release.Policy{}); err != nil {
-		return pin, err
-	}
-	manifest, _, _, err := client.Manifest(ctx, pin)
-	if err != nil {
-		return pin, err
-	}
-	dir, err := pullDir(r.cacheDir)
-	if err != nil {
-		return pin, err
-	}
-	_, err = client.Fetch(ctx, manifest, filepath.Join(dir, "binary"), release.FetchOptions{})
-	return pin, errors.Join(err, os.RemoveAll(dir))
-}
-
-// pulling starts the names of the directories in which pulled binaries are put
-// together.
-const pulling = ".tmp-pull-"
-
-// pullDir makes a directory in the cache, to whose files nothing can be linked from
-// another file system. What a killed command left there goes after a day.
-func pullDir(cache string) (string, error) {
-	left, err := filepath.Glob(filepath.Join(cache, pulling+"*"))
-	if err != nil {
-		return "", err
-	}
-	for _, dir := range left {
-		if info, err := os.Lstat(dir); err == nil && time.Since(info.ModTime()) > 24*time.Hour {
-			_ = os.RemoveAll(dir) // another user's may stay
-		}
-	}
-	dir, err := os.MkdirTemp(cache, pulling)
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
-		return os.MkdirTemp("", "agentd-pull-") // it can be read, at least
-	}
-	return dir, err
 }

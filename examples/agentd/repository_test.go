@@ -64,8 +64,8 @@ func TestRepositoryFlagsThatDoNothingAreRefused(t *testing.T) {
 	repo, trust := newRepository(t)
 	list := []string{"release", "list", "--repo", repo, "--trust", trust}
 	agentd(t, append(list, "--pull", "Never")...).fails(t, 2, "--cache")
-	agentd(t, append(list, "--pull", "Sometimes", "--cache", "x")...).fails(t, 1, "IfNotPresent")
-	agentd(t, append(list, "--repo-auth-file", trust)...).fails(t, 1, "https://")
+	agentd(t, append(list, "--pull", "Sometimes", "--cache", "x")...).fails(t, 2, "IfNotPresent")
+	agentd(t, append(list, "--repo-auth-file", trust)...).fails(t, 2, "https://")
 }
 
 func TestPullWorksInTheCacheAndLeavesNothingElse(t *testing.T) {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 
 	"github.com/perennial-go/perennial/upgrade/release"
@@ -20,14 +22,31 @@ type rootFlags struct {
 }
 
 func (t *trustFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&t.keys, "trust", "", "public key `file` of the publisher; in its place --trust-roots")
+	cmd.Flags().Var((*fileOnce)(&t.keys), "trust", "public key `file` of the publisher; in its place --trust-roots")
 	t.rootFlags.add(cmd)
 }
 
 func (r *rootFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&r.roots, "trust-roots", "", "public key `file` of the roots, one a line, whose keyring lists the publisher's keys")
+	cmd.Flags().Var((*fileOnce)(&r.roots), "trust-roots", "public key `file` of the roots, one a line, whose keyring lists the publisher's keys")
 	cmd.Flags().IntVar(&r.threshold, "trust-threshold", 0, "how many roots must sign a keyring; default more than half")
 }
+
+// fileOnce is the value of a flag that names a file of keys. The last of two
+// would win, and the keys of the other count for nothing.
+type fileOnce string
+
+// String, Set and Type implement pflag.Value.
+func (f *fileOnce) String() string { return string(*f) }
+
+func (f *fileOnce) Set(s string) error {
+	if *f != "" && string(*f) != s {
+		return fmt.Errorf("want one file, found %s before: put all keys into one, one a line", *f)
+	}
+	*f = fileOnce(s)
+	return nil
+}
+
+func (f *fileOnce) Type() string { return "string" }
 
 // given reports whether there is anything to trust.
 func (t *trustFlags) given() bool { return t.keys != "" || t.roots != "" }
@@ -47,6 +66,12 @@ func (t *trustFlags) open() (release.Trust, error) {
 func (r *rootFlags) open() (release.Trust, error) {
 	if r.roots == "" {
 		return release.Trust{}, usagef("--trust-roots (or %s) is missing, such as --trust-roots roots.pub", variable("trust-roots"))
+	}
+	if r.threshold < 0 {
+		return release.Trust{}, usagef("--trust-threshold: want 1 or more, or 0 for more than half, found %d", r.threshold)
+	}
+	if loaded, err := release.LoadTrust(r.roots); err == nil && r.threshold > len(loaded.Keys) {
+		return release.Trust{}, usagef("--trust-threshold: want at most %d, which is how many roots %s holds, found %d", len(loaded.Keys), r.roots, r.threshold)
 	}
 	return release.LoadRoots(r.roots, r.threshold)
 }

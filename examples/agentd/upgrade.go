@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -41,10 +40,8 @@ lost sight of it, agentd fleet tells.`,
 		Args: takes("VERSION"),
 	}
 	o.bind(cmd, func(ctx context.Context, args []string, w io.Writer) (upgrade.Request, error) {
-		if !release.IsRange(args[0]) && !strings.Contains(args[0], "@") {
-			if err := exactVersion("VERSION", args[0]); err != nil {
-				return upgrade.Request{}, err
-			}
+		if err := releaseArgument(args[0]); err != nil {
+			return upgrade.Request{}, err
 		}
 		client, err := releases.client()
 		if err != nil {

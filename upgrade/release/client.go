@@ -71,7 +71,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if err := cfg.Trust.validate(); err != nil {
 		return nil, err
 	}
-	if err := checkName(cfg.Name); err != nil {
+	if err := CheckName(cfg.Name); err != nil {
 		return nil, fmt.Errorf("program: %w", err)
 	}
 	cfg.Trust = cfg.Trust.clone()

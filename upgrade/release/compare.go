@@ -147,6 +147,11 @@ func Conflicts(host, plugin *Build, modules []string) []Conflict {
 	return all
 }
 
+// Has reports whether the build has the module, whatever its major version: the
+// main module counts, and so does example.com/x/v2 where example.com/x is asked
+// for. A nil build has none.
+func (b *Build) Has(path string) bool { return len(b.at(basePath(path))) > 0 }
+
 // at returns the modules of which path is the base.
 func (b *Build) at(path string) []Module {
 	var found []Module

@@ -28,8 +28,9 @@ const (
 	maxJSONDepth     = 16
 )
 
-// checkName refuses names that are not safe in keys, paths and sentences.
-func checkName(name string) error {
+// CheckName refuses names of programs that are not safe in keys, paths and
+// sentences.
+func CheckName(name string) error {
 	if !ident.Valid(name, "._-") {
 		return fmt.Errorf("name %.140q: want 1 to 128 letters, digits, dots, underscores and hyphens, the first a letter or digit", name)
 	}

@@ -60,7 +60,7 @@ func ParseIndex(data []byte) (*Index, error) {
 }
 
 func (x *Index) validate() error {
-	if err := checkName(x.Name); err != nil {
+	if err := CheckName(x.Name); err != nil {
 		return err
 	}
 	if x.Sequence < 1 || x.Sequence > maxSequence {

@@ -47,7 +47,7 @@ func GenerateKey(dir string) (minisign.PublicKey, error) {
 // minisign command reads the files, and OpenPrivateKey reads its.
 func CreateKey(cfg KeyConfig) (minisign.PublicKey, error) {
 	name := cmp.Or(cfg.Name, "release")
-	if err := checkName(name); err != nil {
+	if err := CheckName(name); err != nil {
 		return minisign.PublicKey{}, fmt.Errorf("generate key: %w", err)
 	}
 	public, private, err := minisign.GenerateKey(nil)

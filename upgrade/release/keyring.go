@@ -118,7 +118,7 @@ func ParseKeyring(data []byte) (*Keyring, error) {
 }
 
 func (k *Keyring) validate() error {
-	if err := checkName(k.Name); err != nil {
+	if err := CheckName(k.Name); err != nil {
 		return err
 	}
 	if k.Sequence < 1 || k.Sequence > maxSequence {

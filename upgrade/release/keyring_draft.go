@@ -11,7 +11,7 @@ import (
 // NewKeyring returns a draft without keys for a program: Add keys, then
 // Issue it.
 func NewKeyring(name string) (*Keyring, error) {
-	if err := checkName(name); err != nil {
+	if err := CheckName(name); err != nil {
 		return nil, fmt.Errorf("keyring: program: %w", err)
 	}
 	return &Keyring{Schema: Schema, Name: name}, nil

@@ -111,7 +111,7 @@ func (p Platform) named() bool {
 }
 
 func (m *Manifest) validate() error {
-	if err := checkName(m.Name); err != nil {
+	if err := CheckName(m.Name); err != nil {
 		return err
 	}
 	if _, err := ParseVersion(m.Version); err != nil {

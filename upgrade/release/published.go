@@ -35,7 +35,7 @@ func parsePublished(data []byte) (published, error) {
 	if err := decodeDocument("file", data, maxPublishedSize, &p); err != nil {
 		return published{}, err
 	}
-	if checkName(p.Name) != nil || p.Sequence < 1 || p.Sequence > maxSequence || !ident.SHA256(p.Index) {
+	if CheckName(p.Name) != nil || p.Sequence < 1 || p.Sequence > maxSequence || !ident.SHA256(p.Index) {
 		return published{}, errors.New("its name, sequence and index digest do not make sense")
 	}
 	return p, nil

@@ -94,7 +94,8 @@ type Release struct {
 	Created time.Time
 	// DeltaFrom is from how many releases there are to be deltas, at most 16:
 	// the highest versions below this one that are not withdrawn, and as many
-	// withdrawn ones at most that are newer than the last of those, as far as
+	// withdrawn ones at most that are newer than the last of those, and for a
+	// release that is no pre-release without pre-releases, as far as
 	// their binaries are in the repository and deltas are smaller than the
 	// whole compressed. Making one takes both binaries in memory and as much
 	// as its Differ says.
@@ -169,7 +170,7 @@ func (r *Repository) Publish(ctx context.Context, rel Release) (Pin, error) {
 }
 
 func (r *Repository) publish(ctx context.Context, rel Release) (pin Pin, err error) {
-	if err := rel.validate(); err != nil {
+	if err := rel.Validate(); err != nil {
 		return Pin{}, err
 	}
 	unlock, err := r.lock(ctx)

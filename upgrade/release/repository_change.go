@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
 )
@@ -37,20 +39,32 @@ func (r *Repository) Withdraw(ctx context.Context, name, version, reason string)
 	return before, wrap("withdraw", name+" "+version, err)
 }
 
-// Refresh signs the index anew with a later expiry and nothing else changed.
+// Refresh signs the index anew with a later expiry and nothing else changed. As
+// with Yank, the error wraps ErrNotFound where there is no index, and nothing is
+// made then.
 func (r *Repository) Refresh(ctx context.Context, name string) error {
-	return wrap("refresh index of", name, r.change(ctx, name, func(x *Index) (changed bool, err error) {
-		if x.Sequence == 0 {
-			return false, fmt.Errorf("%w: %s holds no index: publish a release first", ErrNotFound, r.cfg.Dir)
-		}
-		return true, nil
-	}))
+	return wrap("refresh index of", name, r.change(ctx, name, func(*Index) (changed bool, err error) { return true, nil }))
+}
+
+// State tells which index stands in the repository now; what a killed publisher
+// has left undone is mended as by Yank. Its error wraps ErrNotFound if there is no
+// index.
+func (r *Repository) State(ctx context.Context, name string) (state IndexState, err error) {
+	err = r.change(ctx, name, func(x *Index) (changed bool, err error) {
+		state = IndexState{x.Sequence, x.Issued, x.Expires}
+		return false, nil
+	})
+	return state, wrap("read index of", name, err)
 }
 
 // change writes the next index, unless edit says that it would be the same.
 func (r *Repository) change(ctx context.Context, name string, edit func(*Index) (changed bool, err error)) (err error) {
-	if err := checkName(name); err != nil {
+	if err := CheckName(name); err != nil {
 		return err
+	}
+	// The lock would make the directory.
+	if _, err := os.Stat(r.file(indexPath)); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %s holds no index: give the directory of a repository, or publish a release first", ErrNotFound, r.cfg.Dir)
 	}
 	unlock, err := r.lock(ctx)
 	if err != nil {

@@ -78,7 +78,8 @@ func (r *Repository) encoder(p *Platform, progress func(string)) *encoder {
 // bases lists what rel gets deltas from, the newest first: the last n releases
 // below it that are offered, and at most as many withdrawn ones that are newer
 // than the oldest of those. The hosts that run a withdrawn release are the ones
-// that are to leave it.
+// that are to leave it. Pre-releases count only for a pre-release: the builds
+// of every day would use up the n, and a fleet runs none of them.
 func (x *Index) bases(rel Release) ([]IndexEntry, error) {
 	version, err := ParseVersion(rel.Version)
 	if err != nil {
@@ -87,7 +88,8 @@ func (x *Index) bases(rel Release) ([]IndexEntry, error) {
 	var below []IndexEntry
 	offered, withdrawn := 0, 0
 	for _, e := range slices.Backward(x.Releases) { // an index is ordered by version
-		if v, err := ParseVersion(e.Version); err != nil || !v.LessThan(version) {
+		v, err := ParseVersion(e.Version)
+		if err != nil || !v.LessThan(version) || v.Prerelease() != "" && version.Prerelease() == "" {
 			continue
 		}
 		count := &offered

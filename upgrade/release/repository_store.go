@@ -22,9 +22,10 @@ import (
 	"github.com/perennial-go/perennial/internal/failpoint"
 )
 
-// validate finds what can be wrong before anything is locked or written.
-func (rel Release) validate() error {
-	if err := checkName(rel.Name); err != nil {
+// Validate finds what can be wrong with the fields alone, before any file is
+// read. Publish does so as well.
+func (rel Release) Validate() error {
+	if err := CheckName(rel.Name); err != nil {
 		return err
 	}
 	if _, err := ParseVersion(rel.Version); err != nil {

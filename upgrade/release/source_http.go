@@ -52,6 +52,10 @@ type HTTPConfig struct {
 	// MaxRetryAfter bounds what a server may add to a pause by a Retry-After
 	// header; default 1 min.
 	MaxRetryAfter time.Duration
+	// Retry is told why a connection failed and how long the pause before the
+	// next one is, 0 to MaxRetryAfter and 5 s. It must be safe for concurrent
+	// use, and quick. May be nil.
+	Retry func(cause error, pause time.Duration)
 	// Client sends the requests, for servers that want more than a GET, such
 	// as an exchange of tokens; default NewHTTPClient(TLS), and CAFile,
 	// CertFile, KeyFile and AuthFile are for that one alone. It must not
@@ -81,6 +85,7 @@ type HTTP struct {
 	attempts int
 
 	maxRetryAfter time.Duration
+	retry         func(cause error, pause time.Duration)
 }
 
 const maxRedirects = 5
@@ -125,6 +130,7 @@ func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
 		attempts:      cmp.Or(cfg.Attempts, 5),
 		maxRetryAfter: cmp.Or(cfg.MaxRetryAfter, time.Minute),
 		client:        client,
+		retry:         cfg.Retry,
 	}, nil
 }
 

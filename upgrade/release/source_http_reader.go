@@ -115,7 +115,11 @@ func (r *httpReader) connect(cause error) error {
 			if r.failures >= r.source.attempts {
 				return fmt.Errorf("%w (given up after %d attempts)", cause, r.failures)
 			}
-			if err := backoff.Sleep(r.ctx, r.source.patience(cause, wait.Next())); err != nil {
+			pause := r.source.patience(cause, wait.Next())
+			if r.source.retry != nil && r.ctx.Err() == nil {
+				r.source.retry(cause, pause)
+			}
+			if err := backoff.Sleep(r.ctx, pause); err != nil {
 				return fmt.Errorf("%w: %w", err, cause)
 			}
 		}

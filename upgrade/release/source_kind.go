@@ -14,6 +14,8 @@ const layoutFile = "oci-layout"
 // repository, nil if that cannot be told. It looks at directories only.
 func misplaced(src Source) error {
 	switch s := src.(type) {
+	case interface{ Unwrap() Source }: // one that watches another
+		return misplaced(s.Unwrap())
 	case *Cache:
 		return misplaced(s.cfg.Source)
 	case *Dir:

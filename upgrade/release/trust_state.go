@@ -71,7 +71,7 @@ func parseTrustState(data []byte) (trustState, error) {
 	if err := decodeDocument("file", data, maxTrustStateSize, &s); err != nil {
 		return trustState{}, err
 	}
-	if s.Sequence < 0 || s.Sequence > maxSequence || (s.Sequence > 0 && (!ident.SHA256(s.Index) || checkName(s.Name) != nil)) {
+	if s.Sequence < 0 || s.Sequence > maxSequence || (s.Sequence > 0 && (!ident.SHA256(s.Index) || CheckName(s.Name) != nil)) {
 		return trustState{}, errors.New("its name, sequence and index digest do not make sense")
 	}
 	if err := s.validateKeyring(); err != nil {

@@ -19,8 +19,9 @@ import (
 type Verification struct {
 	// Name is the program.
 	Name string `json:"name"`
-	// Index is the index, the zero value if it cannot be used.
-	Index IndexState `json:"index"`
+	// Index is the index; absent in JSON, and the zero value, if it cannot be
+	// read or is not signed by a key that counts.
+	Index IndexState `json:"index,omitzero"`
 	// Releases, Files and Bytes were looked at; a file that several releases
 	// share counts once.
 	Releases int   `json:"releases"`
@@ -287,9 +288,11 @@ func (v *inspection) count(bytes int64) {
 // String puts the result into words, one line a damage.
 func (v *Verification) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: index %d, %d releases, %d files, %d bytes", v.Name, v.Index.Sequence, v.Releases, v.Files, v.Bytes)
 	if v.Index.Sequence > 0 {
-		fmt.Fprintf(&b, ", expires %s", v.Index.Expires.UTC().Format(time.RFC3339))
+		fmt.Fprintf(&b, "%s: index %d, %d releases, %d files, %d bytes, expires %s",
+			v.Name, v.Index.Sequence, v.Releases, v.Files, v.Bytes, v.Index.Expires.UTC().Format(time.RFC3339))
+	} else {
+		fmt.Fprintf(&b, "%s: no index that can be read and trusted, so that no release was looked at", v.Name)
 	}
 	for _, d := range v.Damage {
 		fmt.Fprintf(&b, "\n%s", d.Path)
