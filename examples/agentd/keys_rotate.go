@@ -164,9 +164,10 @@ has seen this keyring takes anything that the key signed, whenever that was.
 Releases that it signed can be published again with another key; what agents
 run, and what they have kept to go back to, stays. KEY is an id or a public
 key file. What the key is goes into the revocation where the keyring lists it or a
-file is given, so that the same key is refused under every id; a file adds that also to
-a revocation that lacks it. Begin with a copy of the keyring.json of the repository; the result must
-be signed and installed as the first one was.`,
+file is given, so that the same key is refused under every id; a file adds that
+also to a revocation that lacks it, and revokes the key under each id by which
+the keyring lists it. Begin with a copy of the keyring.json of the repository;
+the result must be signed and installed as the first one was.`,
 		Example: "  agentd keys revoke --keyring keyring.json --reason 'build machine broken into' 84E58F239BEA7357",
 		Args:    takes("KEY"),
 	}

@@ -59,7 +59,7 @@ func (p *pushing) run(ctx context.Context, w io.Writer) (*oci.Pushed, error) {
 	p.Progress = func(told oci.Progress) {
 		if told.Total > 0 && told.Done*10/told.Total > tenth {
 			tenth = told.Done * 10 / told.Total
-			say(w, "%d %% of %.1f MiB: %s", tenth*10, float64(told.Total)/(1<<20), told.Piece)
+			say(w, "%d %% of %s: %s", tenth*10, mebibytes(told.Total), told.Piece)
 		}
 	}
 	pushed, err := oci.Push(ctx, p.PushConfig)
