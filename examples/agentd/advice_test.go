@@ -34,9 +34,9 @@ func TestRefusalsNameTheFlagThatHelps(t *testing.T) {
 		"executable that is not there":         {[]string{"release", "build", "--key", filepath.Join(s.dir, "keys", "release.key"), "--repo", s.repo, "--version", "1.2.0", nowhere}, 1, []string{nowhere + " does not exist"}},
 		"scheme that is none":                  {list("ftp://host/x"), 1, []string{"oci://host/repository", "oci-layout:DIR"}},
 		"location with a tag":                  {list("oci://host/agentd:latest"), 1, []string{"write oci://host/agentd for the repository"}},
-		"authority for plain HTTP":             {list("http://host/x", "--repo-ca", ca), 1, []string{"--repo-ca", "https"}},
-		"authority for a directory":            {list(s.repo, "--repo-ca", ca), 1, []string{"--repo-ca", "https://"}},
-		"certificate without its key":          {list("https://host/x", "--repo-cert", ca), 1, []string{"(--repo-cert, --repo-key)"}},
+		"authority for plain HTTP":             {list("http://host/x", "--repo-ca", ca), 2, []string{"--repo-ca", "https"}},
+		"authority for a directory":            {list(s.repo, "--repo-ca", ca), 2, []string{"--repo-ca", "https://"}},
+		"certificate without its key":          {list("https://host/x", "--repo-cert", ca), 2, []string{"--repo-cert and --repo-key belong together"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			agentd(t, c.args...).fails(t, c.code, c.says...)
