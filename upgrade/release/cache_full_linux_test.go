@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 )
 
@@ -32,13 +31,34 @@ func TestDiskThatFillsUpUnderACacheIsGivenBack(t *testing.T) {
 	if _, err := f.clientOf(cache).Fetch(t.Context(), m, f.dst, opts); !errors.Is(err, ErrNoSpace) {
 		t.Errorf("error %v, want ErrNoSpace", err)
 	}
-	entries, err := os.ReadDir(filepath.Join(dir, "cache", contentDir))
+	assertNothingLeft(t, filepath.Join(dir, "cache", contentDir), partPrefix)
+}
+
+// The part meets the full disk and the reader, whose disk is another, does not:
+// it must have its binary, and the cache its room.
+func TestCacheWhoseDiskFillsUpGivesTheRoomBackAndTheReaderItsBinary(t *testing.T) {
+	f := newForms(t)
+	m := f.publish(1)
+	m.Platforms[0].Encodings = nil
+	dst := f.dst
+	dir := f.onSmallDisk(t, 3<<20)
+	f.dst = dst
+	cache, err := NewCache(CacheConfig{Dir: filepath.Join(dir, "cache"), Source: f.src})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), partPrefix) {
-			t.Errorf("%s is left on the full disk", e.Name())
+	filled := false
+	opts := FetchOptions{Progress: func(p FetchProgress) {
+		if p.Done > 0 && !filled {
+			filled = true
+			if err := os.Remove(filepath.Join(dir, "ballast")); err != nil {
+				t.Error(err)
+			}
+			fill(t, dir, fetchChunk/4)
 		}
+	}}
+	if _, err := f.clientOf(cache).Fetch(t.Context(), m, f.dst, opts); err != nil {
+		t.Fatal(err)
 	}
+	assertNothingLeft(t, filepath.Join(dir, "cache", contentDir), partPrefix)
 }
