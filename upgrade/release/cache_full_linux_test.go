@@ -7,6 +7,27 @@ import (
 	"testing"
 )
 
+// fetchWhileTheCacheFillsUp fetches m by way of a cache in dir, where only keep
+// bytes are left once the first have come.
+func (f *forms) fetchWhileTheCacheFillsUp(t *testing.T, m *Manifest, dir string, keep int64) error {
+	t.Helper()
+	cache, err := NewCache(CacheConfig{Dir: filepath.Join(dir, "cache"), Source: f.src})
+	if err != nil {
+		t.Fatal(err)
+	}
+	filled := false
+	_, err = f.clientOf(cache).Fetch(t.Context(), m, f.dst, FetchOptions{Progress: func(p FetchProgress) {
+		if p.Done > 0 && !filled {
+			filled = true
+			if err := os.Remove(filepath.Join(dir, "ballast")); err != nil {
+				t.Error(err)
+			}
+			fill(t, dir, keep)
+		}
+	}})
+	return err
+}
+
 // The reader meets the full disk and the part, which is written first, does not:
 // it is half of what keeps the disk full.
 func TestDiskThatFillsUpUnderACacheIsGivenBack(t *testing.T) {
@@ -14,21 +35,8 @@ func TestDiskThatFillsUpUnderACacheIsGivenBack(t *testing.T) {
 	m := f.publish(1)
 	m.Platforms[0].Encodings = nil
 	dir := f.onSmallDisk(t, 3<<20)
-	cache, err := NewCache(CacheConfig{Dir: filepath.Join(dir, "cache"), Source: f.src})
-	if err != nil {
-		t.Fatal(err)
-	}
-	filled := false
-	opts := FetchOptions{Progress: func(p FetchProgress) {
-		if p.Done > 0 && !filled {
-			filled = true
-			if err := os.Remove(filepath.Join(dir, "ballast")); err != nil {
-				t.Error(err)
-			}
-			fill(t, dir, fetchChunk+fetchChunk/4) // for the part's next chunk, not for the reader's
-		}
-	}}
-	if _, err := f.clientOf(cache).Fetch(t.Context(), m, f.dst, opts); !errors.Is(err, ErrNoSpace) {
+	// There is room for the part's next chunk, not for the reader's.
+	if err := f.fetchWhileTheCacheFillsUp(t, m, dir, fetchChunk+fetchChunk/4); !errors.Is(err, ErrNoSpace) {
 		t.Errorf("error %v, want ErrNoSpace", err)
 	}
 	assertNothingLeft(t, filepath.Join(dir, "cache", contentDir), partPrefix)
@@ -43,21 +51,7 @@ func TestCacheWhoseDiskFillsUpGivesTheRoomBackAndTheReaderItsBinary(t *testing.T
 	dst := f.dst
 	dir := f.onSmallDisk(t, 3<<20)
 	f.dst = dst
-	cache, err := NewCache(CacheConfig{Dir: filepath.Join(dir, "cache"), Source: f.src})
-	if err != nil {
-		t.Fatal(err)
-	}
-	filled := false
-	opts := FetchOptions{Progress: func(p FetchProgress) {
-		if p.Done > 0 && !filled {
-			filled = true
-			if err := os.Remove(filepath.Join(dir, "ballast")); err != nil {
-				t.Error(err)
-			}
-			fill(t, dir, fetchChunk/4)
-		}
-	}}
-	if _, err := f.clientOf(cache).Fetch(t.Context(), m, f.dst, opts); err != nil {
+	if err := f.fetchWhileTheCacheFillsUp(t, m, dir, fetchChunk/4); err != nil {
 		t.Fatal(err)
 	}
 	assertNothingLeft(t, filepath.Join(dir, "cache", contentDir), partPrefix)

@@ -358,21 +358,13 @@ func (r *Repository) lock(ctx context.Context) (unlock func() error, err error) 
 	if err != nil {
 		return nil, fmt.Errorf("repository %s cannot be written: %w", r.cfg.Dir, writeError(err))
 	}
-	poll := time.NewTicker(20 * time.Millisecond)
-	defer poll.Stop()
-	for {
-		err := filelock.Lock(f)
-		if err == nil {
-			// The lock goes with the descriptor, also when the process dies.
-			return f.Close, nil
-		}
-		if !filelock.Held(err) {
-			return nil, errors.Join(fmt.Errorf("repository lock %s: %w", f.Name(), err), f.Close())
-		}
-		select {
-		case <-ctx.Done():
-			return nil, errors.Join(fmt.Errorf("another process publishes to %s: %w: %w", r.cfg.Dir, ErrLocked, ctx.Err()), f.Close())
-		case <-poll.C:
-		}
+	switch err := filelock.Wait(ctx, f, 0); {
+	case err == nil:
+		// The lock goes with the descriptor, also when the process dies.
+		return f.Close, nil
+	case filelock.Held(err):
+		return nil, errors.Join(fmt.Errorf("another process publishes to %s: %w: %w", r.cfg.Dir, ErrLocked, err), f.Close())
+	default:
+		return nil, errors.Join(fmt.Errorf("repository lock %s: %w", f.Name(), err), f.Close())
 	}
 }
