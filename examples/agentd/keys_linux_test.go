@@ -5,13 +5,7 @@ import (
 )
 
 func TestAgentThatTrustsRootsFollowsAChangeOfKeys(t *testing.T) {
-	s := newSite(t)
-	v := newVault(t)
-	s.repo = v.repo
-	v.keys("create", "--add", v.file("release.pub")).ok(t)
-	v.sign()
-	roots := []string{"--trust", "", "--trust-roots", v.file("roots.pub"), "--trust-threshold", "2"}
-	v.build("release", "1.1.0").ok(t)
+	s, v, roots := newRootedSite(t)
 	s.start(roots...)
 	s.upgrade("1.1.0", roots...).ok(t)
 

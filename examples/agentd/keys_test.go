@@ -32,6 +32,18 @@ func newVault(t testing.TB) *vault {
 	return v
 }
 
+// newRootedSite is a site whose repository has a keyring, signed by both roots,
+// with the key "release", and 1.1.0 by it. Commands trust it by the flags roots.
+func newRootedSite(t testing.TB) (s *site, v *vault, roots []string) {
+	t.Helper()
+	s, v = newSite(t), newVault(t)
+	s.repo = v.repo
+	v.keys("create", "--add", v.file("release.pub")).ok(t)
+	v.sign()
+	v.build("release", "1.1.0").ok(t)
+	return s, v, []string{"--trust", "", "--trust-roots", v.file("roots.pub"), "--trust-threshold", "2"}
+}
+
 func (v *vault) file(name string) string { return filepath.Join(v.dir, name) }
 
 func (v *vault) read(name string) []byte {

@@ -9,13 +9,7 @@ import (
 )
 
 func TestOperatorIsToldOfWithdrawalsAndRevokedKeysWithoutAnAgent(t *testing.T) {
-	s := newSite(t)
-	v := newVault(t)
-	s.repo = v.repo
-	v.keys("create", "--add", v.file("release.pub")).ok(t)
-	v.sign()
-	roots := []string{"--trust", "", "--trust-roots", v.file("roots.pub"), "--trust-threshold", "2"}
-	v.build("release", "1.1.0").ok(t)
+	s, v, roots := newRootedSite(t)
 	p := s.start(append(roots, "--check-every", "100ms", "--remote-rollback", "never")...)
 	s.upgrade("1.1.0", append(roots, "--by", "ops")...).ok(t)
 	v.keys("rotate", "--add", v.file("next.pub")).ok(t)

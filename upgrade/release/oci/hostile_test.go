@@ -132,6 +132,19 @@ func pushedLayout(t *testing.T) (f *fixture, dir string) {
 	return f, dir
 }
 
+// pushedTwice returns besides, in old, the directory as it was pushed first.
+func pushedTwice(t *testing.T) (f *fixture, dir, old string) {
+	t.Helper()
+	f, dir = pushedLayout(t)
+	old = t.TempDir()
+	if err := os.CopyFS(old, os.DirFS(f.dir)); err != nil {
+		t.Fatal(err)
+	}
+	f.publish("1.1.0")
+	f.push(PushConfig{Target: Config{Location: schemeLayout + dir}})
+	return f, dir, old
+}
+
 func blobFile(dir, hex string) string { return filepath.Join(dir, "blobs", "sha256", hex) }
 
 func overwrite(t *testing.T, path string, data []byte) {

@@ -17,14 +17,8 @@ import (
 // and none that it can never be mended.
 func TestWhatTheTagLeadsToIsMissedAndRepaired(t *testing.T) {
 	t.Parallel()
-	f, dir := pushedLayout(t)
+	f, dir, old := pushedTwice(t)
 	to := Config{Location: schemeLayout + dir}
-	old := t.TempDir()
-	if err := os.CopyFS(old, os.DirFS(f.dir)); err != nil {
-		t.Fatal(err)
-	}
-	f.publish("1.1.0")
-	f.push(PushConfig{Target: to})
 	src := source(t, to)
 	raw, err := src.back.manifest(t.Context(), Tag)
 	if err != nil {

@@ -114,14 +114,8 @@ func damages(data []byte) map[string][]byte {
 
 func TestRepairNeverTakesALayoutBackToAnOlderIndex(t *testing.T) {
 	t.Parallel()
-	f, dir := pushedLayout(t)
+	_, dir, old := pushedTwice(t)
 	to := Config{Location: schemeLayout + dir}
-	old := t.TempDir()
-	if err := os.CopyFS(old, os.DirFS(f.dir)); err != nil {
-		t.Fatal(err)
-	}
-	f.publish("1.1.0")
-	f.push(PushConfig{Target: to})
 	rot(t, blobFile(dir, hexOfBytes(content("1.0.0"))))
 	_, err := Push(t.Context(), PushConfig{Dir: old, Target: to, Repair: true})
 	if !errors.Is(err, release.ErrReplay) {
