@@ -35,13 +35,13 @@ func (s *Store[T]) Run(ctx context.Context, src Source) error {
 
 	f := follower{
 		keeper: &keeper{path: src.File, keys: keys, inCharge: src.InCharge},
-		views:  make(chan etcdkv.View),
+		views:  make(chan []document),
 		errs:   make(chan error),
 	}
 	watch, err := etcdkv.NewWatch(etcdkv.WatchConfig{
 		Client:   src.Client,
 		Keys:     keys,
-		OnChange: func(v etcdkv.View) { send(ctx, f.views, v) },
+		OnChange: func(v etcdkv.View) { send(ctx, f.views, pick(keys, v)) },
 		OnError:  func(err error) { send(ctx, f.errs, err) },
 		Logger:   s.cfg.Logger,
 	})
@@ -54,8 +54,8 @@ func (s *Store[T]) Run(ctx context.Context, src Source) error {
 	}
 	for {
 		select {
-		case view := <-f.views:
-			_ = s.apply(f.keeper, view) // reported in the status
+		case docs := <-f.views:
+			_ = s.apply(f.keeper, docs) // reported in the status
 		case err := <-f.errs:
 			s.report.etcdError(err)
 		case <-f.keeper.inCharge:
@@ -70,7 +70,7 @@ func (s *Store[T]) Run(ctx context.Context, src Source) error {
 // Run is busy the watch folds changes together.
 type follower struct {
 	keeper *keeper
-	views  chan etcdkv.View
+	views  chan []document
 	errs   chan error
 }
 
@@ -93,8 +93,8 @@ func (s *Store[T]) load(ctx context.Context, src Source, f follower) error {
 	var lastErr error
 	for {
 		select {
-		case view := <-f.views:
-			if err := s.apply(f.keeper, view); err != nil {
+		case docs := <-f.views:
+			if err := s.apply(f.keeper, docs); err != nil {
 				return s.fallBack(f.keeper, err)
 			}
 			return nil
@@ -137,9 +137,8 @@ func (s *Store[T]) loadFile(k *keeper) error {
 }
 
 // apply brings what etcd holds into force, or reports why not.
-func (s *Store[T]) apply(k *keeper, view etcdkv.View) error {
+func (s *Store[T]) apply(k *keeper, docs []document) error {
 	s.report.etcdError(nil)
-	docs := pick(k.keys, view)
 	value, bad := s.build(docs)
 	s.report.wanted(revisionOf(docs), bad)
 	if bad != nil {

@@ -37,7 +37,11 @@ func (w *Watch) follow(ctx context.Context, s *state) error {
 	for {
 		select {
 		case <-changed:
-			w.cfg.OnChange(s.view())
+			began := time.Now()
+			if view := s.take(); len(view.Changed) > 0 {
+				w.cfg.OnChange(view)
+			}
+			_ = backoff.Sleep(ctx, w.cfg.Coalesce-time.Since(began)) // the loop sees ctx's end
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -55,7 +59,7 @@ func (w *Watch) receive(ctx context.Context, s *state, changed chan<- struct{}, 
 		if r.Header == nil {
 			continue
 		}
-		hasNews, err := s.apply(r)
+		hasNews, err := s.receive(r)
 		if err != nil {
 			return err
 		}

@@ -19,6 +19,10 @@ import (
 // which is what one listing is.
 const maxRanges = 128
 
+// DefaultCoalesce is the least distance between two views of a Watch unless
+// its configuration says otherwise.
+const DefaultCoalesce = 100 * time.Millisecond
+
 // WatchConfig says what to watch and whom to tell.
 type WatchConfig struct {
 	// Client is used, never closed. Required.
@@ -29,9 +33,13 @@ type WatchConfig struct {
 	Prefixes []string
 	// OnChange is called with the first view, even if it is empty, and then
 	// whenever a key was set or deleted; never concurrently. While it runs,
-	// further changes are folded into the next view, so a slow OnChange
-	// skips states but never misses the last. Required.
+	// and for Coalesce after it began, further changes are folded into the next
+	// view, so a slow OnChange skips states but never misses the last. Required.
 	OnChange func(View)
+	// Coalesce is the least distance between the beginnings of two calls of
+	// OnChange; default 100 ms, negative = none. The first change after a
+	// pause is told at once.
+	Coalesce time.Duration
 	// OnError is called, from the same goroutine as OnChange, with what keeps
 	// the view from being up to date, for a status display, and with nil once
 	// it is up to date again. Watch goes on by itself. May be nil.
@@ -46,9 +54,14 @@ type WatchConfig struct {
 type View struct {
 	// Revision is the store's revision that the view is at least as new as.
 	Revision int64
-	// Values holds the keys that exist. The map belongs to the receiver, the
-	// Data in it must not be modified.
+	// Values holds the keys that exist. It is the watch's own: read it before
+	// OnChange returns, do not modify it. The Data in it may be kept, but not
+	// modified.
 	Values map[string]Value
+	// Changed are the keys, sorted, that were set or deleted since the view
+	// before; in the first view those that exist. After a compaction, a
+	// restored backup or another cluster they are what really differs.
+	Changed []string
 }
 
 // Value is a key's value.
@@ -92,6 +105,12 @@ func NewWatch(cfg WatchConfig) (*Watch, error) {
 	if slices.Contains(cfg.Keys, "") || slices.Contains(cfg.Prefixes, "") {
 		return nil, errors.New("etcd watch: an empty key or prefix: want a name")
 	}
+	switch {
+	case cfg.Coalesce == 0:
+		cfg.Coalesce = DefaultCoalesce
+	case cfg.Coalesce < 0:
+		cfg.Coalesce = 0
+	}
 	if cfg.OnError == nil {
 		cfg.OnError = func(error) {}
 	}
@@ -122,8 +141,8 @@ func (w *Watch) Run(ctx context.Context) error {
 		next, err := w.list(ctx)
 		if err == nil {
 			w.noteReset(last, next)
-			if last == nil || !last.equal(next) {
-				w.cfg.OnChange(next.view())
+			if view := next.since(last); last == nil || len(view.Changed) > 0 {
+				w.cfg.OnChange(view)
 			}
 			last = next
 			if failed {

@@ -3,6 +3,7 @@ package etcdkv_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -27,6 +28,7 @@ type observer struct {
 func (o *observer) change(v etcdkv.View) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	v.Values = maps.Clone(v.Values)
 	o.view = v
 	o.calls++
 }
