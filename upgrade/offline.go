@@ -40,7 +40,8 @@ func RollBack(stateDir string, r Request) (Attempt, error) {
 		return Attempt{}, err
 	}
 	s, now := slots{stateDir}, time.Now().UTC()
-	from, to, rule, err := offline(stateDir, j.last, r)
+	way, err := offline(stateDir, j.last, r)
+	from, to := way.from, way.to
 	if errors.Is(err, errRunsAlready) {
 		// As an agent that runs answers it.
 		return Attempt{
@@ -54,7 +55,7 @@ func RollBack(stateDir string, r Request) (Attempt, error) {
 	// The direction of the record is that of what is taken back, so that a
 	// start which finds it half done goes on with it.
 	err = j.abandon(Attempt{
-		OrderID: r.ID, By: r.By, Action: ActionRollback, From: to.Ref, To: from.Ref, Started: now, AllowedBy: rule,
+		OrderID: r.ID, By: r.By, Action: ActionRollback, From: to.Ref, To: from.Ref, Started: now, AllowedBy: way.rule,
 		Reason: fmt.Sprintf("%s was current and was rolled back by hand while no agent ran", from.Version),
 	})
 	if err == nil {
@@ -69,40 +70,47 @@ func RollBack(stateDir string, r Request) (Attempt, error) {
 	return j.last, err
 }
 
-// offline finds what RollBack leads from and to, and what allows it.
-func offline(stateDir string, last Attempt, r Request) (from, to Slot, rule string, err error) {
+// wayBack is what a rollback leads from and to, and what allows it.
+type wayBack struct {
+	from, to Slot
+	rule     string
+}
+
+// offline finds the way that RollBack takes. With errRunsAlready it tells from.
+func offline(stateDir string, last Attempt, r Request) (w wayBack, err error) {
 	s := slots{stateDir}
-	if from, err = s.current(); err != nil {
-		return from, to, "", err
+	if w.from, err = s.current(); err != nil {
+		return w, err
 	}
 	if !last.State.Terminal() && last.State != Idle {
-		return from, to, "", fmt.Errorf("the journal shows an attempt in state %s that was interrupted: start the agent, which ends it", last.State)
+		return w, fmt.Errorf("the journal shows an attempt in state %s that was interrupted: start the agent, which ends it", last.State)
 	}
 	if err := held(stateDir); err != nil {
-		return from, to, "", err
+		return w, err
 	}
-	if r.runs(from.Ref) {
-		return from, to, "", errRunsAlready
+	if r.runs(w.from.Ref) {
+		return w, errRunsAlready
 	}
-	if err := r.expects(from.Ref); err != nil {
-		return from, to, "", err
+	if err := r.expects(w.from.Ref); err != nil {
+		return w, err
 	}
-	if to, err = s.retained(r.Pin, from.Name()); err != nil {
-		return from, to, "", err
+	if w.to, err = s.retained(r.Pin, w.from.Name()); err != nil {
+		return w, err
 	}
-	if err := (quarantine{stateDir}).check(to.Ref, time.Now()); err != nil {
-		return from, to, "", err
+	if err := (quarantine{stateDir}).check(w.to.Ref, time.Now()); err != nil {
+		return w, err
 	}
-	retained, err := s.returnable(from.Ref)
+	retained, err := s.returnable(w.from.Ref)
 	if err != nil {
-		return from, to, "", err
+		return w, err
 	}
 	r.Remote = false // who calls this is on the host
 	known, unknown := readWithdrawn(stateDir)
-	besides, err := backTo{request: r, slot: to, known: known, unknown: unknown}.allowed(retained)
+	besides, err := backTo{request: r, slot: w.to, known: known, unknown: unknown}.allowed(retained)
 	revoked, unreadable := readRevoked(stateDir)
 	if unreadable != nil {
 		besides = "; whether its key was revoked cannot be read" + besides
 	}
-	return from, to, "retained on this host, whose user asks while no agent runs" + to.keyRule(revoked) + besides, err
+	w.rule = "retained on this host, whose user asks while no agent runs" + w.to.keyRule(revoked) + besides
+	return w, err
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/internal/disk"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // slotRoom is what a slot takes beside its executable.
@@ -30,7 +31,7 @@ func (u *Upgrader) preflight(size int64, downloads ...string) error {
 	}
 	var held int64
 	for _, path := range downloads {
-		held += size64(path) + size64(path+".unverified")
+		held += size64(path) + size64(path+release.UnverifiedSuffix)
 	}
 	return disk.Check(u.slots.stateDir, max(size-held, 0)+slotRoom)
 }

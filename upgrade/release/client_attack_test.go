@@ -36,7 +36,7 @@ func TestHostileRepositoryNeverInstallsAnything(t *testing.T) {
 			if err == nil || (a.want != nil && !errors.Is(err, a.want)) || !strings.Contains(strings.ReplaceAll(err.Error(), f.dir, ""), a.says) {
 				t.Errorf("error %v; want %v that says %q", err, a.want, a.says)
 			}
-			for _, p := range []string{path, path + unverifiedSuffix} {
+			for _, p := range []string{path, path + UnverifiedSuffix} {
 				if _, err := os.Lstat(p); !errors.Is(err, os.ErrNotExist) {
 					t.Errorf("%s is there: %v", filepath.Base(p), err)
 				}

@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	// unverifiedSuffix marks bytes whose digest has not been checked. Nothing
+	// UnverifiedSuffix ends the names of files whose digest has not been checked. Nothing
 	// executes or unpacks a file with this name.
-	unverifiedSuffix = ".unverified"
+	UnverifiedSuffix = ".unverified"
 	// decodedSuffix marks the output of a decoder before its digest is known.
-	decodedSuffix = ".decoded" + unverifiedSuffix
+	decodedSuffix = ".decoded" + UnverifiedSuffix
 )
 
 // FetchOptions are what a host can say to make a download small, and where it

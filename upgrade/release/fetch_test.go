@@ -84,7 +84,7 @@ func TestInterruptedDownloadIsResumed(t *testing.T) {
 
 func TestCompleteUnverifiedFileIsNotDownloadedAgain(t *testing.T) {
 	f, src, m, dst := fetchFixture(t)
-	f.write(dst+unverifiedSuffix, content("1.0.0"))
+	f.write(dst+UnverifiedSuffix, content("1.0.0"))
 	if _, err := f.clientOf(src).Fetch(t.Context(), m, dst, FetchOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestForeignBytesInTheUnverifiedFileDoNotStick(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, src, m, dst := fetchFixture(t)
-			f.write(dst+unverifiedSuffix, left)
+			f.write(dst+UnverifiedSuffix, left)
 			if _, err := f.clientOf(src).Fetch(t.Context(), m, dst, FetchOptions{}); err != nil {
 				t.Fatal(err)
 			}
@@ -126,7 +126,7 @@ func TestUnboundedDataIsCutAtTheSignedSize(t *testing.T) {
 	if most > m.Platforms[0].Size {
 		t.Errorf("%d bytes were kept, %d are signed", most, m.Platforms[0].Size)
 	}
-	if _, err := os.Stat(dst + unverifiedSuffix); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(dst + UnverifiedSuffix); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("useless bytes stay on the disk: %v", err)
 	}
 }
@@ -167,7 +167,7 @@ func TestDownloadEndsWithItsContext(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want context.Canceled", err)
 	}
-	info, err := os.Stat(dst + unverifiedSuffix)
+	info, err := os.Stat(dst + UnverifiedSuffix)
 	if err != nil || info.Size() != fetchChunk {
 		t.Errorf("kept for resuming: %v, %v; want one chunk", info, err)
 	}

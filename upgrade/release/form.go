@@ -40,9 +40,9 @@ func (f form) plain() bool { return f.Format == FormatPlain }
 // other, so that what an interrupted call left is never taken up as another.
 func (f form) path(dst string) string {
 	if f.plain() {
-		return dst + unverifiedSuffix
+		return dst + UnverifiedSuffix
 	}
-	return fmt.Sprintf("%s.%s-%.12s%s", dst, f.Format, f.SHA256, unverifiedSuffix)
+	return fmt.Sprintf("%s.%s-%.12s%s", dst, f.Format, f.SHA256, UnverifiedSuffix)
 }
 
 // forms lists the ways to get at a platform's binary that this release
@@ -112,7 +112,7 @@ func (f form) checkMemory(size, limit int64) error {
 
 // leftovers are the paths at which forms of p arrive beside dst.
 func (p Platform) leftovers(dst string) []string {
-	paths := map[string]bool{dst + unverifiedSuffix: true, dst + decodedSuffix: true}
+	paths := map[string]bool{dst + UnverifiedSuffix: true, dst + decodedSuffix: true}
 	for _, e := range p.Encodings {
 		paths[form{Encoding: e}.path(dst)] = true
 	}

@@ -26,7 +26,7 @@ func (f *fixture) refused(c *Client, want error, words string) {
 	if err == nil || want != nil && !errors.Is(err, want) || !strings.Contains(err.Error(), words) {
 		f.tb.Errorf("error %v; want %v that says %q", err, want, words)
 	}
-	for _, p := range []string{path, path + unverifiedSuffix} {
+	for _, p := range []string{path, path + UnverifiedSuffix} {
 		if _, err := os.Lstat(p); !errors.Is(err, os.ErrNotExist) {
 			f.tb.Errorf("%s is there: %v", filepath.Base(p), err)
 		}
