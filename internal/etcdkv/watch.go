@@ -79,7 +79,6 @@ type Value struct {
 type Watch struct {
 	cfg     WatchConfig
 	started atomic.Bool
-	current atomic.Pointer[state] // nil before the first listing
 
 	// listTimeout bounds one listing.
 	listTimeout time.Duration
@@ -141,7 +140,6 @@ func (w *Watch) Run(ctx context.Context) error {
 		began := time.Now()
 		next, err := w.list(ctx)
 		if err == nil {
-			w.current.Store(next)
 			w.noteReset(last, next)
 			if view := next.since(last); last == nil || len(view.Changed) > 0 {
 				w.cfg.OnChange(view)
@@ -169,19 +167,6 @@ func (w *Watch) Run(ctx context.Context) error {
 		_ = retry.Wait(ctx)
 	}
 	return ctx.Err()
-}
-
-// Heard returns when etcd was last heard on this watch, by this host's clock at
-// receipt, be it only a sign of life, which is asked for every 15 s; zero before
-// the first view. It may be called concurrently.
-func (w *Watch) Heard() time.Time {
-	s := w.current.Load()
-	if s == nil {
-		return time.Time{}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.heard
 }
 
 // list reads all keys at one revision.
