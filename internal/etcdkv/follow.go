@@ -63,6 +63,7 @@ func (w *Watch) receive(ctx context.Context, s *state, changed chan<- struct{}, 
 		if err != nil {
 			return err
 		}
+		w.life.hear()
 		if hasNews {
 			select {
 			case changed <- struct{}{}:
@@ -85,7 +86,7 @@ func (w *Watch) probe(ctx context.Context, s *state, cancel context.CancelCauseF
 			timer.Stop()
 			return
 		}
-		if silent := s.silence(); silent > w.staleAfter {
+		if silent := time.Since(w.life.heardAt()); silent > w.staleAfter {
 			cancel(fmt.Errorf("%w: nothing heard from %s for %s",
 				errStale, Endpoints(w.cfg.Client), silent.Round(time.Second)))
 			return

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -26,7 +25,6 @@ type state struct {
 	mu       sync.Mutex
 	revision int64
 	pending  map[string]*Value // nil = deleted
-	heard    time.Time         // when etcd was last heard
 }
 
 func newState(cluster uint64, revision int64) *state {
@@ -36,7 +34,6 @@ func newState(cluster uint64, revision int64) *state {
 		revision: revision,
 		values:   map[string]Value{},
 		pending:  map[string]*Value{},
-		heard:    time.Now(),
 	}
 }
 
@@ -56,7 +53,6 @@ func (s *state) receive(r clientv3.WatchResponse) (bool, error) {
 	if r.Header.GetClusterId() != s.cluster || r.Header.GetRevision() < s.listed {
 		return false, errReset
 	}
-	s.heard = time.Now()
 	s.revision = max(s.revision, r.Header.GetRevision())
 	for _, e := range r.Events {
 		key := string(e.Kv.Key)
@@ -113,12 +109,6 @@ func (s *state) since(last *state) View {
 	}
 	slices.Sort(view.Changed)
 	return view
-}
-
-func (s *state) silence() time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return time.Since(s.heard)
 }
 
 // equal compares bytes, too: a restored store can hold others at the same

@@ -79,6 +79,7 @@ type Value struct {
 type Watch struct {
 	cfg     WatchConfig
 	started atomic.Bool
+	life    life
 
 	// listTimeout bounds one listing.
 	listTimeout time.Duration
@@ -184,6 +185,7 @@ func (w *Watch) list(ctx context.Context) (*state, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read from etcd at %s: %w", Endpoints(w.cfg.Client), err)
 	}
+	w.life.hear()
 	s := newState(r.Header.GetClusterId(), r.Header.GetRevision())
 	for _, part := range r.Responses {
 		for _, kv := range part.GetResponseRange().GetKvs() {
