@@ -6,3 +6,8 @@ import "time"
 func (w *Watch) SetStaleness(progressEvery, staleAfter time.Duration) {
 	w.progressEvery, w.staleAfter = progressEvery, staleAfter
 }
+
+// SetSpread shortens the waits before a watch lists anew, or puts them off.
+func (w *Watch) SetSpread(spread, retryMax, oversizeMax time.Duration) {
+	w.spread, w.retryMax, w.oversizeMax = spread, retryMax, oversizeMax
+}
