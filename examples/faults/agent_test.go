@@ -2,10 +2,7 @@ package faults
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -31,11 +28,9 @@ type settings struct {
 
 // setup is what the process of an agent is told.
 type setup struct {
-	ID, StateDir       string
-	Endpoints          []string
-	CA, Cert, Key      string // files; empty = no TLS
-	Username, Password string
-	TTL, Beat          time.Duration
+	ID, StateDir string
+	Etcd         agent.EtcdConfig
+	TTL, Beat    time.Duration
 }
 
 const group = "web"
@@ -74,13 +69,9 @@ func (s setup) run() error {
 	if err != nil {
 		return err
 	}
-	tlsConfig, err := s.tls()
-	if err != nil {
-		return err
-	}
 	a, err := agent.New(agent.Config{
 		ID: s.ID, Version: "1.0.0", Groups: []string{group}, StateDir: s.StateDir,
-		Etcd: agent.EtcdConfig{Endpoints: s.Endpoints, TLS: tlsConfig, Username: s.Username, Password: s.Password},
+		Etcd: s.Etcd,
 		TTL:  s.TTL, HeartbeatEvery: s.Beat, ConnectTimeout: 30 * time.Second,
 		Settings: p.store, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Upgrade: upgrade.Config{CheckEvery: -1}, Drain: upgrade.Drain{Idle: time.Millisecond},
@@ -98,28 +89,6 @@ func (s setup) run() error {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 	}()
 	return a.Run(ctx)
-}
-
-// tls reads the client's certificate at every handshake, as agentd does.
-func (s setup) tls() (*tls.Config, error) {
-	if s.CA == "" {
-		return nil, nil //nolint:nilnil // no TLS
-	}
-	pem, err := os.ReadFile(s.CA)
-	if err != nil {
-		return nil, err
-	}
-	cfg := &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
-	if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, errors.New("no certificate in " + s.CA)
-	}
-	if s.Cert != "" {
-		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(s.Cert, s.Key)
-			return &pair, err
-		}
-	}
-	return cfg, nil
 }
 
 func (p *program) start(_ context.Context, a *agent.Agent) error {
