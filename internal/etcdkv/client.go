@@ -118,8 +118,8 @@ func Dial(cfg ClientConfig) (*clientv3.Client, error) {
 	lease := &explainedLease{Lease: c.Lease, link: link}
 	if creds.certs != nil && cfg.Files.Given() {
 		ctx, cancel := context.WithCancel(c.Ctx())
+		lease.certs, lease.stop = creds.certs, cancel
 		lease.background.Go(func() { creds.certs.follow(ctx) })
-		lease.stop = cancel
 	}
 	c.Lease = lease
 	return c, nil

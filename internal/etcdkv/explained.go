@@ -20,28 +20,28 @@ type explainedKV struct {
 
 // Put, Get, Delete, Do and Txn implement clientv3.KV.
 func (k *explainedKV) Put(ctx context.Context, key, val string, opts ...clientv3.OpOption) (*clientv3.PutResponse, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := k.link.bound(ctx)
 	defer cancel()
 	r, err := k.KV.Put(ctx, key, val, opts...)
 	return r, k.link.explainKeys(err, key)
 }
 
 func (k *explainedKV) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := k.link.bound(ctx)
 	defer cancel()
 	r, err := k.KV.Get(ctx, key, opts...)
 	return r, k.link.explainKeys(err, key)
 }
 
 func (k *explainedKV) Delete(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.DeleteResponse, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := k.link.bound(ctx)
 	defer cancel()
 	r, err := k.KV.Delete(ctx, key, opts...)
 	return r, k.link.explainKeys(err, key)
 }
 
 func (k *explainedKV) Do(ctx context.Context, op clientv3.Op) (clientv3.OpResponse, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := k.link.bound(ctx)
 	defer cancel()
 	r, err := k.KV.Do(ctx, op)
 	return r, k.link.explainKeys(err, string(op.KeyBytes()))
@@ -76,7 +76,7 @@ func (t *explainedTxn) Else(ops ...clientv3.Op) clientv3.Txn {
 }
 
 func (t *explainedTxn) Commit() (*clientv3.TxnResponse, error) {
-	ctx, cancel := bounded(t.ctx)
+	ctx, cancel := t.kv.link.bound(t.ctx)
 	defer cancel()
 	r, err := t.kv.KV.Txn(ctx).If(t.compare...).Then(t.then...).Else(t.otherwise...).Commit()
 	if !errors.Is(err, rpctypes.ErrPermissionDenied) {
@@ -112,34 +112,35 @@ func (l *link) explainKeys(err error, keys ...string) error {
 type explainedLease struct {
 	clientv3.Lease
 	link       *link
+	certs      *certificates // nil = there are no files to follow
 	background sync.WaitGroup
-	stop       context.CancelFunc // nil = nothing was started
+	stop       context.CancelFunc
 }
 
 // Grant, Revoke, TimeToLive and Close implement clientv3.Lease.
 func (e *explainedLease) Grant(ctx context.Context, ttl int64) (*clientv3.LeaseGrantResponse, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := e.link.bound(ctx)
 	defer cancel()
 	r, err := e.Lease.Grant(ctx, ttl)
 	return r, e.link.explain(err)
 }
 
 func (e *explainedLease) Revoke(ctx context.Context, id clientv3.LeaseID) (*clientv3.LeaseRevokeResponse, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := e.link.bound(ctx)
 	defer cancel()
 	r, err := e.Lease.Revoke(ctx, id)
 	return r, e.link.explain(err)
 }
 
 func (e *explainedLease) TimeToLive(ctx context.Context, id clientv3.LeaseID, opts ...clientv3.LeaseOption) (*clientv3.LeaseTimeToLiveResponse, error) {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := e.link.bound(ctx)
 	defer cancel()
 	r, err := e.Lease.TimeToLive(ctx, id, opts...)
 	return r, e.link.explain(err)
 }
 
 func (e *explainedLease) Close() error {
-	if e.stop != nil {
+	if e.certs != nil {
 		e.stop()
 		e.background.Wait()
 	}

@@ -20,7 +20,8 @@ import (
 // that waits for one ends with its deadline and no word of the reason.
 type link struct {
 	metrics *Metrics
-	user    string // that etcd knows the client by, as far as that is known
+	user    string        // that etcd knows the client by, as far as that is known
+	limit   time.Duration // of a call whose caller sets none
 
 	mu       sync.Mutex
 	open     int
@@ -30,7 +31,9 @@ type link struct {
 // maxFailures bounds what is remembered of addresses that a name resolves to.
 const maxFailures = 8
 
-func newLink(m *Metrics) *link { return &link{metrics: m, failures: map[string]error{}} }
+func newLink(m *Metrics) *link {
+	return &link{metrics: m, limit: 30 * time.Second, failures: map[string]error{}}
+}
 
 // linkOf returns what Dial gave c; one that knows nothing for another client.
 func linkOf(c *clientv3.Client) *link {
@@ -148,12 +151,9 @@ func (l *link) HandleRPC(ctx context.Context, s stats.RPCStats) {
 	}
 }
 
-// callTimeout bounds a call whose caller sets no limit.
-const callTimeout = 30 * time.Second
-
-func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+func (l *link) bound(ctx context.Context) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
 		return ctx, func() {}
 	}
-	return context.WithTimeout(ctx, callTimeout)
+	return context.WithTimeout(ctx, l.limit)
 }

@@ -22,7 +22,6 @@ type Metrics struct {
 	received prometheus.Counter
 	logins   *prometheus.CounterVec
 	restarts *prometheus.CounterVec
-	leases   *prometheus.CounterVec
 	reloads  prometheus.Counter
 	filesOK  prometheus.Gauge
 	expiry   prometheus.Gauge
@@ -62,7 +61,6 @@ func NewMetrics() *Metrics {
 	m.received = counter("received_bytes_total", "Bytes of messages received from etcd.")
 	m.logins = counters("logins_total", "Logins with a password by result: ok, refused, failed, off (etcd asks for none).", "result")
 	m.restarts = counters("watch_restarts_total", "Watches that read everything again, by reason.", "reason")
-	m.leases = counters("leases_total", "What became of leases: granted, lost, resumed (after an outage).", "event")
 	m.reloads = counter("certificate_reloads_total", "How often replaced certificate files were taken over.")
 	m.filesOK = gauge("certificate_files_ok", "0 if the certificate files as they are now cannot be used, so that those read before are.")
 	m.expiry = gauge("client_certificate_expiry_timestamp_seconds", "When the client certificate ends that new connections use; 0 = there is none.")
@@ -105,9 +103,4 @@ func (m *Metrics) files(ok bool, pair *tls.Certificate) {
 // CountWatchRestart counts a watch on c that reads everything again.
 func CountWatchRestart(c *clientv3.Client, reason string) {
 	linkOf(c).metrics.restarts.WithLabelValues(reason).Inc()
-}
-
-// CountLease counts what became of a lease of c: granted, lost or resumed.
-func CountLease(c *clientv3.Client, event string) {
-	linkOf(c).metrics.leases.WithLabelValues(event).Inc()
 }
