@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -166,21 +168,21 @@ type fault struct {
 	lease0 clientv3.LeaseID
 	logged int // bytes of the agent's log before
 
-	mu        sync.Mutex
-	said      string
-	saidAfter time.Duration
-	answers   int
-	silent    []string // what was wrong when the agent did not answer
-	asleep    bool
-	watching  context.CancelFunc
-	watched   sync.WaitGroup
+	mu       sync.Mutex
+	said     []string // what the agent began to complain of, in turn, and when
+	known    map[string]bool
+	answers  int
+	silent   []string // what was wrong when the agent did not answer
+	asleep   bool
+	watching context.CancelFunc
+	watched  sync.WaitGroup
 }
 
 // breaks begins a fault. Until the agent is right again, its configuration is
 // being changed and it is asked how it is.
 func (b *bench) breaks(name string, act func()) *fault {
 	b.Helper()
-	f := &fault{bench: b, name: name, lease0: b.lease(), logged: len(b.process.said())}
+	f := &fault{bench: b, name: name, lease0: b.lease(), logged: len(b.process.said()), known: map[string]bool{}}
 	ctx, cancel := context.WithCancel(b.Context())
 	f.watching = cancel
 	b.Cleanup(func() { cancel(); f.watched.Wait() })
@@ -215,7 +217,7 @@ func (f *fault) listen(ctx context.Context) {
 	}
 }
 
-func (f *fault) note(err error, complaint string) {
+func (f *fault) note(err error, complaints map[string]string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
@@ -225,52 +227,49 @@ func (f *fault) note(err error, complaint string) {
 	default:
 		f.answers++
 	}
-	if f.said == "" && complaint != "" {
-		f.said, f.saidAfter = complaint, time.Since(f.began)
+	for _, of := range slices.Sorted(maps.Keys(complaints)) {
+		if !f.known[of] {
+			f.known[of] = true
+			f.said = append(f.said, fmt.Sprintf("%s: %q after %.1f s", of, complaints[of], time.Since(f.began).Seconds()))
+		}
 	}
 }
 
-// complaints is what the agent says about etcd: checks that fail, the latency
-// of the heartbeat, the configuration's status.
-func complaints(s state) string {
-	var all []string
+// complaints is what the agent says about etcd, by whose word it is: checks
+// that fail, the latency of the heartbeat, the configuration's status.
+func complaints(s state) map[string]string {
+	all := map[string]string{}
 	for _, c := range s.Health.Checks {
 		if !c.OK {
-			all = append(all, c.Name+": "+c.Error)
+			all[c.Name] = c.Error
 		}
 	}
 	for _, i := range s.Health.Indicators {
 		if i.Name == health.HeartbeatLatency && i.Value > i.Threshold {
-			all = append(all, fmt.Sprintf("%s: %v, %s", i.Name, i.Value, i.State))
+			all[i.Name] = fmt.Sprint(i.Value)
 		}
 	}
 	if s.Config.Error != "" {
-		all = append(all, "configuration: "+s.Config.Error)
+		all["configuration"] = s.Config.Error
 	}
-	return strings.Join(all, "; ")
+	return all
 }
 
-// says waits until the agent complains in words that contain one of any, while
-// the fault lasts.
-func (f *fault) says(any ...string) {
+// says waits until the agent complains, by the given word, while the fault
+// lasts.
+func (f *fault) says(of, words string) {
 	f.Helper()
 	waittest.Nil(f, f.name+": the agent says what is wrong", func() error {
 		s, err := f.ask()
 		if err != nil {
 			return err
 		}
-		complaint := complaints(s)
-		for _, words := range any {
-			if strings.Contains(complaint, words) {
-				f.mu.Lock()
-				defer f.mu.Unlock()
-				if f.said == "" || !strings.Contains(f.said, words) {
-					f.said, f.saidAfter = complaint, time.Since(f.began)
-				}
-				return nil
-			}
+		all := complaints(s)
+		if text, found := all[of]; !found || !strings.Contains(text, words) {
+			return fmt.Errorf("it says %q, want %q of %s", all, words, of)
 		}
-		return fmt.Errorf("it says %q, want one of %q", complaint, any)
+		f.note(nil, all)
+		return nil
 	})
 }
 
@@ -309,6 +308,9 @@ func (f *fault) mends(v verdict, act func()) {
 	f.isRightWithin(v.within)
 	took := time.Since(f.mended)
 	f.obeys()
+	if heard := time.Since(f.mended); heard > v.within {
+		f.Errorf("%s: an order was answered only %v after the fault had ended, want %v", f.name, heard, v.within)
+	}
 	f.watching()
 	f.watched.Wait()
 	f.judge(v, s, took, changes, lost)
@@ -350,8 +352,8 @@ func (f *fault) judge(v verdict, s state, took time.Duration, changes, lost int)
 		f.Errorf("%s: the lease was %x and is %x: the registration was lost", f.name, f.lease0, now)
 	}
 	said := "said nothing"
-	if f.said != "" {
-		said = fmt.Sprintf("said %q after %.1f s", f.said, f.saidAfter.Seconds())
+	if len(f.said) > 0 {
+		said = strings.Join(f.said, ", ")
 	} else if warning := f.warning(); warning != "" {
 		said = fmt.Sprintf("logged %q", warning)
 	}

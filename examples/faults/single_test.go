@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/agent"
+	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/internal/etcdtest"
 	"github.com/perennial-go/perennial/internal/waittest"
 )
@@ -51,8 +52,7 @@ func TestKeyDeletedByHandIsNoticedAndWrittenAgain(t *testing.T) {
 func TestAgentThatSleptPastItsLeaseRegistersAnewAndReadsWhatItMissed(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, etcdtest.Start(t).ClientConfig(), place{ttl: short})
-	var f *fault
-	f = b.breaks("process asleep past its lease", func() {})
+	f := b.breaks("process asleep past its lease", func() {})
 	f.sleeps(true)
 	b.signal(syscall.SIGSTOP)
 	waittest.Until(t, "the registration ends with its lease", func() bool { return b.lease() == 0 })
@@ -68,7 +68,7 @@ func TestAgentCutOffPastItsLeaseSaysSoAndComesBack(t *testing.T) {
 	_, p, b := through(t, short)
 	f := b.breaks("agent cut off for longer than its lease", p.Cut)
 	waittest.Until(t, "the registration ends with its lease", func() bool { return b.lease() == 0 })
-	f.says("etcd has not answered")
+	f.says("registration", "etcd has not answered")
 	f.mends(verdict{within: 10 * time.Second}, p.Heal)
 }
 
@@ -84,7 +84,7 @@ func TestOneWayPartitionOfAnAgentIsNoticed(t *testing.T) {
 			t.Parallel()
 			_, p, b := through(t, short)
 			f := b.breaks(name, func() { p.FreezeWay(way) })
-			f.says("etcd has not answered")
+			f.says("registration", "etcd has not answered")
 			f.mends(verdict{within: 10 * time.Second}, p.Heal)
 		})
 	}
@@ -148,7 +148,7 @@ func TestSlowEtcdCostsNoLeaseAndNoChange(t *testing.T) {
 	t.Parallel()
 	_, p, b := through(t, 0)
 	f := b.breaks("etcd answering slowly (2 s)", func() { p.Delay(etcdtest.ToClient, 2*time.Second) })
-	f.says("heartbeat_latency")
+	f.says(health.HeartbeatLatency, "2.")
 	f.arrives()
 	f.mends(verdict{within: 5 * time.Second, sameLease: true}, p.Heal)
 }
