@@ -112,16 +112,16 @@ func (s *Store[T]) Status() Status { return s.report.status() }
 func (s *Store[T]) build(docs []document) (T, *Failure) {
 	var merged map[string]any
 	for _, d := range docs {
-		m, err := parse(d.Data, s.cfg.MaxBytes)
+		t, err := parse(d.Data, s.cfg.MaxBytes)
 		if err != nil {
 			return *new(T), failure(docs, d.Key, err)
 		}
 		// Each alone first: what is wrong in one is wrong even where a later
 		// one covers it, and only so is it known whose fault it is.
-		if err := decode(m, new(T)); err != nil {
+		if err := t.decode(new(T)); err != nil {
 			return *new(T), failure(docs, d.Key, err)
 		}
-		merged = merge(merged, m)
+		merged = merge(merged, t.values)
 	}
 	value := clone(s.cfg.Default)
 	if err := decode(merged, &value); err != nil {

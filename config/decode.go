@@ -5,15 +5,24 @@ import (
 	"fmt"
 	"math"
 	"reflect"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/go-viper/mapstructure/v2"
 )
 
-// decode sets the fields of out, a pointer, that doc names. Its errors name
-// the path of each field that is wrong.
+// decode sets the fields of out, a pointer, that t names. Its errors name the
+// path of each field that is wrong, and its line and column.
+func (t *tree) decode(out any) error {
+	err := decode(t.values, out)
+	if wrong, ok := errors.AsType[faults](err); ok {
+		return t.locate(wrong)
+	}
+	return err
+}
+
+// decode sets the fields of out, a pointer, that doc names. What is wrong
+// with fields is returned as faults.
 func decode(doc map[string]any, out any) error {
 	var meta mapstructure.Metadata
 	decoder, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{
@@ -36,12 +45,11 @@ func decode(doc map[string]any, out any) error {
 	if err := decoder.Decode(doc); err != nil {
 		return describe(err)
 	}
-	if len(meta.Unused) > 0 {
-		slices.Sort(meta.Unused)
-		return fmt.Errorf("unknown field %s: no such setting here; check the spelling, or remove it",
-			strings.Join(meta.Unused, ", "))
+	var unknown faults
+	for _, path := range meta.Unused {
+		unknown = append(unknown, fault{path: path, unknown: true})
 	}
-	return nil
+	return unknown.err()
 }
 
 // replaceWhole empties a list before it is filled, and an interface: otherwise
@@ -115,9 +123,9 @@ func fitsUint(from, to reflect.Value) bool {
 // which integer was meant.
 func isWhole(f float64) bool { return f == math.Trunc(f) && math.Abs(f) <= 1<<53 }
 
-// describe turns the decoder's tree of errors into one line.
+// describe takes the decoder's tree of errors apart.
 func describe(err error) error {
-	var lines []string
+	var wrong faults
 	var walk func(error)
 	walk = func(err error) {
 		// An error of several is inside the one that names their path.
@@ -131,14 +139,13 @@ func describe(err error) error {
 			return
 		}
 		if at, ok := errors.AsType[*mapstructure.DecodeError](err); ok {
-			lines = append(lines, fmt.Sprintf("%s: %s", at.Name(), reason(at.Unwrap())))
+			wrong = append(wrong, fault{path: at.Name(), reason: reason(at.Unwrap())})
 			return
 		}
-		lines = append(lines, err.Error())
+		wrong = append(wrong, fault{reason: err.Error()})
 	}
 	walk(err)
-	slices.Sort(lines)
-	return errors.New(strings.Join(lines, "; "))
+	return wrong.err()
 }
 
 func reason(err error) string {
