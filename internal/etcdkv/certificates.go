@@ -83,6 +83,15 @@ func (c *certificates) pair() *tls.Certificate {
 	return m.Pair
 }
 
+// shows is the certificate that a server is shown, for a message; nil = none
+// that is known.
+func (c *certificates) shows() *tls.Certificate {
+	if p := c.pair(); p != nil || len(c.base.Certificates) == 0 || c.base.Certificates[0].Leaf == nil {
+		return p
+	}
+	return &c.base.Certificates[0]
+}
+
 // given tells whether the program itself names authorities.
 func (c *certificates) given() bool { return c.base.RootCAs != nil }
 

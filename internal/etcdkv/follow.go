@@ -89,7 +89,9 @@ func (w *Watch) tell(s *state, view View) {
 // is not drained, so nothing slow happens here. The client puts fragments
 // together: without them the answer that catches up on much has no bound.
 func (w *Watch) receive(ctx context.Context, s *state, receiver int, changed chan<- struct{}, key string, opts []clientv3.OpOption) error {
-	opts = append(opts, clientv3.WithRev(s.listed+1), clientv3.WithProgressNotify(), clientv3.WithFragment())
+	// From the listing's own revision: a watch from the one after it gets no
+	// sign of life before somebody writes, which in a quiet etcd looks dead.
+	opts = append(opts, clientv3.WithRev(s.listed), clientv3.WithProgressNotify(), clientv3.WithFragment())
 	for r := range w.cfg.Client.Watch(ctx, key, opts...) {
 		if err := r.Err(); err != nil {
 			return fmt.Errorf("watch %s in etcd: %w", key, err)
@@ -97,13 +99,13 @@ func (w *Watch) receive(ctx context.Context, s *state, receiver int, changed cha
 		if r.Header == nil {
 			continue
 		}
-		hasNews, err := s.receive(receiver, r)
+		news, err := s.receive(receiver, r)
 		if err != nil {
 			return err
 		}
 		w.life.hear()
-		if hasNews {
-			w.life.receives(len(r.Events))
+		if news > 0 {
+			w.life.receives(news)
 			select {
 			case changed <- struct{}{}:
 			default: // the receiver has yet to look, and will see this too

@@ -67,7 +67,11 @@ func (l *link) failed(address, stage string, err error) {
 	l.metrics.failures.WithLabelValues(stage).Inc()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, known := l.failures[address]; known || len(l.failures) < maxFailures {
+	_, known := l.failures[address]
+	if known && errors.Is(err, net.ErrClosed) {
+		return // this side gave up, which tells less than what is known
+	}
+	if known || len(l.failures) < maxFailures {
 		l.failures[address] = err
 	}
 }

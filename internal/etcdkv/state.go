@@ -85,29 +85,33 @@ func (s *state) receiver() int {
 	return len(s.reached) - 1
 }
 
-// receive takes over a response to a receiver and reports whether it has
-// events.
-func (s *state) receive(receiver int, r clientv3.WatchResponse) (bool, error) {
+// receive takes over a response to a receiver and tells how many changes it
+// brought.
+func (s *state) receive(receiver int, r clientv3.WatchResponse) (news int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r.Header.GetClusterId() != s.cluster || r.Header.GetRevision() < s.listed {
-		return false, errReset
+		return 0, errReset
 	}
 	reached := r.Header.GetRevision()
 	for _, e := range r.Events {
 		if e.GetKv() == nil {
-			return false, errMalformed
+			return 0, errMalformed
 		}
 		// A server that has much to catch up on sends it in pieces, each
 		// with the store's revision and not the piece's in its header.
 		reached = e.Kv.ModRevision
+		if reached <= s.listed {
+			continue // the listing has it
+		}
+		news++
 		s.await(string(e.Kv.Key), pendingValue{Value: valueOf(e.Kv), deleted: e.Type == clientv3.EventTypeDelete})
 	}
 	s.reached[receiver] = max(s.reached[receiver], reached)
 	if len(s.pending) > 2*s.maxKeys || s.pendingBytes > 2*s.maxBytes {
-		return false, errFlooded
+		return 0, errFlooded
 	}
-	return len(r.Events) > 0, nil
+	return news, nil
 }
 
 // await lets a change wait in place of an earlier one of the same key.

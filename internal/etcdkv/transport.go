@@ -37,6 +37,9 @@ func (t *transport) inner() credentials.TransportCredentials {
 // implement credentials.TransportCredentials.
 func (t *transport) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	address := raw.RemoteAddr().String()
+	if t.certs != nil && t.certs.base.ServerName != "" {
+		authority = t.certs.base.ServerName // gRPC's own would ignore it
+	}
 	conn, info, err := t.inner().ClientHandshake(ctx, authority, raw)
 	if err != nil {
 		err = t.explain(err)
@@ -96,27 +99,33 @@ func (t *transport) explain(err error) error {
 		return fmt.Errorf("%w: etcd's certificate, or the authority's, is valid from %s to %s: renew it, and check both clocks",
 			err, day(invalid.Cert.NotBefore), day(invalid.Cert.NotAfter))
 	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
-		return fmt.Errorf("%w: want TLS, found something else: is that etcd's client port, and does it serve https?", err)
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || closed(err) {
+		return fmt.Errorf("%w: want TLS at that port, found none: is it etcd's port for clients, and does it serve https?", err)
 	}
 	return t.explainRefusal(err)
 }
 
-// explainRefusal is about what the server answers.
+// explainRefusal is about what the server answers, if anything: it may close
+// the connection so soon that its alert is lost.
 func (t *transport) explainRefusal(err error) error {
 	// The alert's type is crypto/tls's own.
-	refusedBy := strings.Contains(err.Error(), "remote error: tls:")
+	alert := strings.Contains(err.Error(), "remote error: tls:")
 	switch {
-	case refusedBy && t.certs.pair() == nil:
-		return fmt.Errorf("%w: etcd wants a client certificate, and none is given: give one (CertFile and KeyFile, --etcd-cert and --etcd-key)", err)
-	case refusedBy:
-		leaf := t.certs.pair().Leaf
-		return fmt.Errorf("%w: etcd refuses the client certificate %s of %q, issued by %q, valid from %s to %s: give one that etcd's --trusted-ca-file vouches for and that is valid now",
-			err, t.paths.Cert, subject(leaf), issuer(leaf), day(leaf.NotBefore), day(leaf.NotAfter))
-	case t.certs == nil && (errors.Is(err, io.EOF) || isReset(err)):
+	case !alert && !closed(err):
+		return err
+	case t.certs == nil:
 		return fmt.Errorf("etcd closed the connection before it said anything (%w): does that port serve https? Then use https endpoints", err)
+	case t.certs.shows() == nil:
+		return fmt.Errorf("%w: etcd wants a client certificate, and none is given: give one (CertFile and KeyFile, --etcd-cert and --etcd-key)", err)
 	}
-	return err
+	leaf := t.certs.shows().Leaf
+	return fmt.Errorf("%w: etcd refuses the client certificate %s of %q, issued by %q, valid from %s to %s: give one that etcd's --trusted-ca-file vouches for and that is valid now",
+		err, t.paths.Cert, subject(leaf), issuer(leaf), day(leaf.NotBefore), day(leaf.NotAfter))
+}
+
+func closed(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) ||
+		strings.Contains(err.Error(), "reset by peer") || strings.Contains(err.Error(), "broken pipe")
 }
 
 func (t *transport) authorities() string {
@@ -128,8 +137,6 @@ func (t *transport) authorities() string {
 	}
 	return "the system's list of authorities"
 }
-
-func isReset(err error) bool { return strings.Contains(err.Error(), "connection reset") }
 
 func issuer(c *x509.Certificate) string {
 	if c == nil {

@@ -244,7 +244,12 @@ func (w *Watch) turn() time.Duration { return backoff.Jitter(w.spread/2, 1) }
 // harmless tells what needs no report: the view is only as late as a listing
 // takes, or the listing will tell.
 func harmless(err error) bool {
-	return errors.Is(err, rpctypes.ErrCompacted) || errors.Is(err, errReconnected) || errors.Is(err, errGrown)
+	for _, cause := range []error{rpctypes.ErrCompacted, errReconnected, errGrown, errFlooded} {
+		if errors.Is(err, cause) {
+			return true
+		}
+	}
+	return false
 }
 
 // noteReset logs what an operator will want to know happened.
