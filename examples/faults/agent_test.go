@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"os/signal"
@@ -65,8 +66,12 @@ type program struct {
 func (s setup) run() error {
 	p := &program{setup: s}
 	var err error
-	p.store, err = config.New(config.Config[settings]{OnChange: p.changed, LoadTimeout: 2 * time.Second})
+	p.store, err = config.New(config.Config[settings]{LoadTimeout: 2 * time.Second})
 	if err != nil {
+		return err
+	}
+	values := func(s *settings) map[string]int { return s.Values }
+	if _, err := config.Sub(p.store, "values", values, p.changed); err != nil {
 		return err
 	}
 	a, err := agent.New(agent.Config{
@@ -116,11 +121,12 @@ func (p *program) state(a *agent.Agent) state {
 }
 
 // changed notes what is not a change.
-func (p *program) changed(old, now config.Snapshot[settings]) {
+func (p *program) changed(_ context.Context, old, now map[string]int) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.applied++
-	if p.applied > 1 && old.Revision == now.Revision {
-		p.odd = append(p.odd, fmt.Sprintf("revision %d came after itself: %v after %v", now.Revision, now.Value.Values, old.Value.Values))
+	if p.applied > 1 && maps.Equal(old, now) {
+		p.odd = append(p.odd, fmt.Sprint(now))
 	}
+	return nil
 }

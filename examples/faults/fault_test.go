@@ -211,20 +211,23 @@ func (f *fault) listen(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		if f.isAsleep() {
+			continue
+		}
 		err := f.live()
 		s, asked := f.ask()
-		f.note(errors.Join(err, asked), complaints(s))
+		if !f.isAsleep() { // nor has it fallen asleep meanwhile
+			f.note(errors.Join(err, asked), complaints(s))
+		}
 	}
 }
 
 func (f *fault) note(err error, complaints map[string]string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	switch {
-	case f.asleep:
-	case err != nil:
+	if err != nil {
 		f.silent = append(f.silent, err.Error())
-	default:
+	} else {
 		f.answers++
 	}
 	for _, of := range slices.Sorted(maps.Keys(complaints)) {
@@ -280,6 +283,12 @@ func (f *fault) sleeps(yes bool) {
 	f.asleep = yes
 }
 
+func (f *fault) isAsleep() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.asleep
+}
+
 // verdict is what a fault is expected to leave.
 type verdict struct {
 	// within bounds the time until everything is right.
@@ -308,19 +317,27 @@ func (f *fault) mends(v verdict, act func()) {
 	f.isRightWithin(v.within)
 	took := time.Since(f.mended)
 	f.obeys()
-	if heard := time.Since(f.mended); heard > v.within {
-		f.Errorf("%s: an order was answered only %v after the fault had ended, want %v", f.name, heard, v.within)
-	}
+	heard := time.Since(f.mended)
 	f.watching()
 	f.watched.Wait()
-	f.judge(v, s, took, changes, lost)
+	f.judge(v, s, took, heard, changes, lost)
+}
+
+// quiet ends the changes of the configuration, so that the agent has no reason
+// to write or to look.
+func (f *fault) quiet() {
+	f.Helper()
+	changes := f.stop()
+	f.stop = func() int { return changes }
+	f.right()
+	f.began = time.Now()
 }
 
 // mendsItself is for faults that are one act.
 func (f *fault) mendsItself(v verdict) {
 	f.Helper()
 	f.mended = time.Now()
-	f.mends(v, f.writes)
+	f.mends(v, func() {})
 }
 
 func (f *fault) isRightWithin(limit time.Duration) {
@@ -334,8 +351,11 @@ func (f *fault) isRightWithin(limit time.Duration) {
 	})
 }
 
-func (f *fault) judge(v verdict, s state, took time.Duration, changes, lost int) {
+func (f *fault) judge(v verdict, s state, took, heard time.Duration, changes, lost int) {
 	f.Helper()
+	if heard > v.within {
+		f.Errorf("%s: an order was answered only %v after the fault had ended, want %v", f.name, heard, v.within)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if lost > 0 {
@@ -361,8 +381,8 @@ func (f *fault) judge(v verdict, s state, took time.Duration, changes, lost int)
 	if now != f.lease0 {
 		lease = "new lease"
 	}
-	f.report(fmt.Sprintf("FAULT %s, %.1f s long: %s, right again %.1f s after, %s, %d of %d changes lost, answered %d of %d times",
-		f.name, f.mended.Sub(f.began).Seconds(), said, took.Seconds(), lease, lost, changes, f.answers, f.answers+len(f.silent)))
+	f.report(fmt.Sprintf("FAULT %s, %.1f s long: %s, right again %.1f s after, orders answered after %.1f s, %s, %d of %d changes lost, answered %d of %d times",
+		f.name, f.mended.Sub(f.began).Seconds(), said, took.Seconds(), heard.Seconds(), lease, lost, changes, f.answers, f.answers+len(f.silent)))
 }
 
 // warning is the first one in the agent's log since the fault began.

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"sync"
@@ -38,16 +39,32 @@ func value(scope string) string { return scope[:5] }
 
 func (w *writer) key(scope string) string { return "/agents/config/" + scope }
 
-// write changes one document.
+// write changes one document, if nobody else does meanwhile: one that was
+// given up, and that etcd performs later, must not undo one that came after it.
 func (w *writer) write(ctx context.Context, scope string) error {
 	w.mu.Lock()
 	w.tried[scope]++
 	n := w.tried[scope]
 	w.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	if _, err := w.client.Put(ctx, w.key(scope), fmt.Sprintf("values: {%s: %d}", value(scope), n)); err != nil {
+	key := w.key(scope)
+	found, err := w.client.Get(ctx, key)
+	if err != nil {
 		return err
+	}
+	var revision int64
+	if found.Count > 0 {
+		revision = found.Kvs[0].ModRevision
+	}
+	r, err := w.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.ModRevision(key), "=", revision)).
+		Then(clientv3.OpPut(key, fmt.Sprintf("values: {%s: %d}", value(scope), n))).Commit()
+	if err != nil {
+		return err
+	}
+	if !r.Succeeded {
+		return errors.New("a change that had been given up came in between")
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
