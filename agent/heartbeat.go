@@ -1,17 +1,42 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
 	"time"
 
+	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/internal/etcdkv"
 )
 
-// heartbeat is how an agent renews its lease, as the section "perennial" of the
-// configuration sets it for a fleet. What is 0 is as the program says.
+// sectionName is the part of the configuration that is the library's.
+const sectionName = "perennial"
+
+// settings is what that section sets for all agents that a document is for.
+type settings struct {
+	Heartbeat heartbeat `yaml:"heartbeat" doc:"how agents renew their registration"`
+}
+
+// section has the configuration set the heartbeat. A document that this agent
+// cannot follow is refused like one that a subscriber refuses.
+func (p *presence) section() config.Section {
+	return config.Section{
+		Name: sectionName,
+		New:  func() any { return new(settings) },
+		Apply: func(_ context.Context, value any) error {
+			s, ok := value.(*settings)
+			if !ok {
+				return fmt.Errorf("section %s is a %T: want what New returned", sectionName, value)
+			}
+			return p.retime(s.Heartbeat)
+		},
+	}
+}
+
+// heartbeat is how an agent renews its lease. What is 0 is as the program says.
 type heartbeat struct {
 	TTL   time.Duration `yaml:"ttl" doc:"how long a registration outlives its agent: 1s to 1h"`
 	Every time.Duration `yaml:"every" doc:"pause between two heartbeats: at least 500ms and at most half of ttl"`
@@ -27,11 +52,11 @@ const (
 func (h heartbeat) Validate() error {
 	switch {
 	case h.TTL != 0 && (h.TTL < time.Second || h.TTL > maxTTL):
-		return fmt.Errorf("heartbeat.ttl is %v: want 1s to %v", h.TTL, maxTTL)
+		return fmt.Errorf("ttl is %v: want 1s to %v", h.TTL, maxTTL)
 	case h.Every != 0 && (h.Every < minEvery || h.Every > maxTTL/2):
-		return fmt.Errorf("heartbeat.every is %v: want %v to %v", h.Every, minEvery, maxTTL/2)
+		return fmt.Errorf("every is %v: want %v to %v", h.Every, minEvery, maxTTL/2)
 	case h.TTL != 0 && h.Every > h.TTL/2:
-		return fmt.Errorf("heartbeat.every is %v with heartbeat.ttl %v: want at most half of it, so that one lost heartbeat does not lose the registration", h.Every, h.TTL)
+		return fmt.Errorf("every is %v with ttl %v: want at most half of it, so that one lost heartbeat does not lose the registration", h.Every, h.TTL)
 	}
 	return nil
 }
@@ -50,7 +75,7 @@ func (h heartbeat) over(cfg Config) (heartbeat, error) {
 		every = min(every, ttl/2) // of another TTL
 	}
 	if every > ttl/2 {
-		return h, fmt.Errorf("heartbeat.every is %v, and this agent's TTL %v: want at most half of it; set heartbeat.ttl as well", every, ttl)
+		return h, fmt.Errorf("perennial.heartbeat.every is %v, and this agent's TTL %v: want at most half of it; set perennial.heartbeat.ttl as well", every, ttl)
 	}
 	return heartbeat{ttl, every}, nil
 }

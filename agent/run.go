@@ -184,6 +184,7 @@ func (r *running) loadSettings(ctx context.Context, successor bool) error {
 		Client: r.presence.client, Root: r.presence.registry.keys.root, AgentID: r.cfg.ID, Groups: r.cfg.Groups,
 		File: filepath.Join(r.cfg.StateDir, configFile), PreferFile: successor,
 		OnStatus: r.touchSoon,
+		Sections: []config.Section{r.presence.section()},
 	}
 	// The file stays the incumbent's until a successor is in charge, and a
 	// start that etcd refuses leaves none behind.
