@@ -110,8 +110,7 @@ func (p *presence) takeBeat() {
 // beat feeds the round trip to etcd into the health tree. The registration is
 // thought lost once no renewal was answered for a TTL.
 func (p *presence) beat(latency time.Duration, err error) {
-	stale, _ := p.staleness(time.Now())
-	p.health.Observe(health.EtcdStale, stale.Seconds())
+	p.observeStaleness()
 	if err == nil {
 		p.health.Observe(health.HeartbeatLatency, latency.Seconds())
 		if lease := p.session.Lease(); lease != 0 && lease == p.registry.leased() {
@@ -132,35 +131,38 @@ func (p *presence) beat(latency time.Duration, err error) {
 const echoWithin = 10 * time.Second
 
 // staleness returns how old what this process sees of etcd may be, by its own
-// clock, and why; "" while that is less than what is usual. Three signs count:
-// the answers to renewals, any word on the watch, which is asked for one every
-// 15 s, and that what this process writes comes back on its watch. The last is
-// what a watch through a member that lags behind, or on a stream that died
-// without a word, does not give.
+// clock, and why; "" while that is no more than what is usual. A watch is asked
+// for a word every 15 s, and what this process writes comes back on its watch:
+// the latter is what a watch through a member that lags behind, or on a stream
+// that died without a word, does not give. Before the watch, and in a successor
+// on probation, the answers to renewals are what there is.
 func (p *presence) staleness(now time.Time) (time.Duration, string) {
-	var worst time.Duration
-	var why string
-	sign := func(age, usual time.Duration, what string) {
-		if age > worst {
-			worst = age
-			if why = ""; age > usual {
-				why = fmt.Sprintf("%s for %v", what, age.Round(time.Second))
-			}
-		}
-	}
-	ttl, _ := p.session.Timing()
-	if at, _, _ := p.session.LastBeat(); !at.IsZero() {
-		sign(now.Sub(at), ttl, "no heartbeat was answered")
-	}
+	var heard time.Time
+	usual, what := staleAfter, "nothing was heard on the watch"
 	if w := p.watch.Load(); w != nil {
-		if heard := w.Heard(); !heard.IsZero() {
-			sign(now.Sub(heard), staleAfter, "nothing was heard on the watch")
-		}
-		if behind := p.registry.behind(now); behind > echoWithin {
-			sign(behind, echoWithin, "the watch has not shown what this agent wrote")
-		}
+		heard = w.Heard()
 	}
-	return worst, why
+	if heard.IsZero() {
+		heard, _, _ = p.session.LastBeat()
+		usual, _ = p.session.Timing()
+		what = "no heartbeat was answered"
+	}
+	if heard.IsZero() {
+		return 0, "" // what there is was not seen in etcd yet
+	}
+	age := max(now.Sub(heard), 0)
+	if behind := p.registry.behind(now); behind > max(age, echoWithin) {
+		age, usual, what = behind, echoWithin, "the watch has not shown what this agent wrote"
+	}
+	if age <= usual {
+		return age, ""
+	}
+	return age, fmt.Sprintf("%s for %v", what, age.Round(time.Second))
+}
+
+func (p *presence) observeStaleness() {
+	stale, _ := p.staleness(time.Now())
+	p.health.Observe(health.EtcdStale, stale.Seconds())
 }
 
 // staleAfter is above what a watch needs to notice its own silence.

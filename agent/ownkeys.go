@@ -21,6 +21,8 @@ const (
 	// forgotten; mendPace is the slowest, where somebody goes on damaging.
 	mendQuiet = time.Minute
 	mendPace  = 5 * time.Second
+	// staleEvery is how often the age of what is seen is looked at.
+	staleEvery = 10 * time.Second
 )
 
 // restored says how often keys had to be written again.
@@ -72,9 +74,14 @@ func (p *presence) look(v etcdkv.View) {
 func (p *presence) restore(ctx context.Context) error {
 	pace := backoff.Backoff{Min: time.Second, Max: mendPace}
 	var last time.Time
+	watched := time.NewTicker(staleEvery)
+	defer watched.Stop()
 	for {
 		select {
 		case <-p.mend:
+		case <-watched.C:
+			p.observeStaleness()
+			continue
 		case <-ctx.Done():
 			return nil
 		}

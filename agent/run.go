@@ -230,7 +230,7 @@ func (r *running) takeCharge() {
 	}
 	r.presence.takeBeat()
 	r.start(r.life, "registration", r.presence.tend)
-	r.start(r.life, "publisher", r.presence.publish)
+	r.start(r.life, "registration", r.presence.publish)
 	r.start(r.host, "orders", r.orders.run)
 	if r.plugins != nil {
 		r.start(r.host, "plugins", r.plugins.Run)
