@@ -102,7 +102,7 @@ func (s *Session) misfits() bool {
 	if s.held.asked != 0 {
 		return s.held.asked != want
 	}
-	return s.held.granted != 0 && s.held.granted != want
+	return s.set && s.held.granted != 0 && s.held.granted != want
 }
 
 // exchange moves the keys of the lease that is held to a new one; nil means
@@ -158,7 +158,7 @@ func (s *Session) announce(ctx context.Context, lease int64, deadline time.Time)
 				return err
 			}
 			s.Renew() // which finds out
-		case !deadline.IsZero() && time.Now().After(deadline):
+		case !deadline.IsZero() && (time.Now().After(deadline) || !s.misfits()):
 			return err
 		}
 		s.cfg.Logger.Warn("writing the keys of the etcd lease failed: trying again", "error", err)
