@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/internal/etcdkv"
@@ -95,7 +94,6 @@ type Config struct {
 	// Logger receives the log; nil discards it.
 	Logger *slog.Logger
 }
-
 
 // Settings is what an agent needs of a configuration store: any
 // *config.Store has it.

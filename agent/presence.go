@@ -84,6 +84,9 @@ func (p *presence) open() error {
 		Client: p.client, TTL: p.cfg.TTL, Interval: p.cfg.HeartbeatEvery, Lease: lease,
 		OnLease: p.leased, OnBeat: p.beat, Logger: p.log,
 	})
+	if err == nil {
+		err = p.measure()
+	}
 	if err != nil {
 		return errors.Join(err, p.client.Close())
 	}
@@ -131,8 +134,8 @@ func (p *presence) await(ctx context.Context, r *running) error {
 		t.Reset(p.cfg.ConnectTimeout) // etcd answers: it is the id that is in question
 	}
 	_, _, cause := p.session.LastBeat()
-	if why := etcdkv.LastFailure(p.client); cause == nil && why != nil {
-		cause = why // the first attempt is still waiting for a connection
+	if cause == nil { // the first attempt still waits for a connection
+		cause = etcdkv.LastFailure(p.client)
 	}
 	if p.registry.instance.everRegistered() {
 		p.log.Warn("etcd does not answer; starting without it", "error", cause)
