@@ -137,9 +137,9 @@ func (h *herd) arrives(since time.Time) time.Duration {
 }
 
 // TestThousandWatchersThatReconnectAtOnceLoseNothingAndNoLease: etcd is killed
-// under a whole fleet, and comes back.
+// under a whole fleet, and comes back. It needs the processors for itself, so
+// that it runs beside none of the other faults.
 func TestThousandWatchersThatReconnectAtOnceLoseNothingAndNoLease(t *testing.T) {
-	t.Parallel()
 	const size = 1000
 	server := etcdtest.Start(t)
 	operator := server.Client(t)

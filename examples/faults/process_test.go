@@ -41,7 +41,7 @@ func (s setup) start(tb testing.TB) *process {
 		tb.Fatal(err)
 	}
 	p := &process{TB: tb, setup: s, cmd: exec.Command(self), log: filepath.Join(dir, "log"), done: make(chan struct{})}
-	p.web = &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	p.web = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	out, err := os.Create(p.log)
 	if err != nil {
 		tb.Fatal(err)
