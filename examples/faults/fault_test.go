@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -28,8 +29,7 @@ type bench struct {
 	testing.TB
 	*process
 	client  *clientv3.Client
-	writer  *writer
-	patient context.Context
+	writer *writer
 }
 
 // place says where an agent lives. Its zero value is the default.
@@ -37,6 +37,8 @@ type place struct {
 	etcd agent.EtcdConfig // how the agent reaches it; default like the operator
 	ttl  time.Duration    // default 20 s: the lease outlives the fault
 	beat time.Duration    // default 0.5 s
+	// start starts the process; default (*exec.Cmd).Start.
+	start func(*exec.Cmd) error
 }
 
 // operator is the way to etcd that no fault cuts.
@@ -56,10 +58,13 @@ func newBench(t *testing.T, operator etcdkv.ClientConfig, p place) *bench {
 	if p.beat == 0 {
 		p.beat = 500 * time.Millisecond
 	}
-	b := &bench{TB: t, client: client, patient: t.Context()}
+	if p.start == nil {
+		p.start = (*exec.Cmd).Start
+	}
+	b := &bench{TB: t, client: client}
 	b.writer = newWriter(t, client)
 	b.writer.writeAll()
-	b.process = setup{ID: "a1", Etcd: p.etcd, TTL: p.ttl, Beat: p.beat}.start(t)
+	b.process = setup{ID: "a1", Etcd: p.etcd, TTL: p.ttl, Beat: p.beat}.startBy(t, p.start)
 	b.serves()
 	b.right()
 	return b
@@ -182,6 +187,13 @@ type fault struct {
 // being changed and it is asked how it is.
 func (b *bench) breaks(name string, act func()) *fault {
 	b.Helper()
+	waittest.Nil(b, "the agent complains of nothing", func() error {
+		s, err := b.ask()
+		if all := complaints(s); err == nil && len(all) > 0 {
+			err = fmt.Errorf("it says %q", all)
+		}
+		return err
+	})
 	f := &fault{bench: b, name: name, lease0: b.lease(), logged: len(b.process.said()), known: map[string]bool{}}
 	ctx, cancel := context.WithCancel(b.Context())
 	f.watching = cancel

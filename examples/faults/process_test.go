@@ -25,8 +25,9 @@ type process struct {
 	web  *http.Client
 }
 
-// start runs an agent until the test ends.
-func (s setup) start(tb testing.TB) *process {
+// startBy runs an agent until the test ends. start does what exec.Cmd.Start
+// does.
+func (s setup) startBy(tb testing.TB, start func(*exec.Cmd) error) *process {
 	tb.Helper()
 	dir := tb.TempDir()
 	if s.StateDir == "" {
@@ -51,7 +52,7 @@ func (s setup) start(tb testing.TB) *process {
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	stdin, err := p.cmd.StdinPipe()
 	if err == nil {
-		err = p.cmd.Start()
+		err = start(p.cmd)
 	}
 	if err != nil {
 		tb.Fatal(err)
