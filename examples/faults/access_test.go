@@ -8,7 +8,6 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/perennial-go/perennial/agent"
 	"github.com/perennial-go/perennial/internal/certtest"
 	"github.com/perennial-go/perennial/internal/etcdtest"
 )
@@ -26,11 +25,11 @@ func TestExpiredTokenIsReplacedUnseen(t *testing.T) {
 			p := s.Proxy(t)
 			root := s.Client(t)
 			allow(t, root)
-			b := newBench(t, s.ClientConfig(), place{etcd: agent.EtcdConfig{
+			b := newBench(t, s.ClientConfig(), place{etcd: way{
 				Endpoints: []string{p.URL()}, Username: "agent", Password: "secret of agent",
 			}})
 			f := b.breaks(name, func() {})
-			lasts(t, 3*ttl)
+			lasts(t, soaked(3*ttl))
 			f.mends(verdict{sameLease: true}, func() {
 				// Streams that stand are not asked for a token: new ones are.
 				p.Cut()
@@ -40,18 +39,6 @@ func TestExpiredTokenIsReplacedUnseen(t *testing.T) {
 				}
 			})
 		})
-	}
-}
-
-// lasts is how long a fault takes that is a length of time.
-func lasts(t *testing.T, d time.Duration) {
-	t.Helper()
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-t.Context().Done():
-		t.Fatal(t.Context().Err())
 	}
 }
 
@@ -96,7 +83,7 @@ func TestCertificatesAreRotatedUnderTheAgent(t *testing.T) {
 	}
 	end := time.Now().Add(6 * time.Second)
 	cert, key := clients.IssueUntil(t, "a1", end)
-	b := newBench(t, s.ClientConfig(), place{etcd: agent.EtcdConfig{
+	b := newBench(t, s.ClientConfig(), place{etcd: way{
 		Endpoints: []string{p.URL()},
 		CAFile:    file("ca.crt", servers.PEM()), CertFile: file("a1.crt", cert), KeyFile: file("a1.key", key),
 	}})
@@ -108,7 +95,7 @@ func TestCertificatesAreRotatedUnderTheAgent(t *testing.T) {
 		file("a1.crt", cert)
 		s.Reissue(another)
 	})
-	lasts(t, time.Until(end.Add(time.Second)))
+	until(t, end.Add(time.Second))
 	f.mends(verdict{sameLease: true}, func() {
 		p.Cut()
 		p.Heal()

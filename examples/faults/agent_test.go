@@ -30,8 +30,22 @@ type settings struct {
 // setup is what the process of an agent is told.
 type setup struct {
 	ID, StateDir string
-	Etcd         agent.EtcdConfig
+	Etcd         way
 	TTL, Beat    time.Duration
+}
+
+// way is how the agent reaches etcd: those settings that travel to its process.
+type way struct {
+	Endpoints                 []string
+	CAFile, CertFile, KeyFile string
+	Username, Password        string
+}
+
+func (w way) config() agent.EtcdConfig {
+	return agent.EtcdConfig{
+		Endpoints: w.Endpoints, CAFile: w.CAFile, CertFile: w.CertFile, KeyFile: w.KeyFile,
+		Username: w.Username, Password: w.Password,
+	}
 }
 
 const group = "web"
@@ -76,7 +90,7 @@ func (s setup) run() error {
 	}
 	a, err := agent.New(agent.Config{
 		ID: s.ID, Version: "1.0.0", Groups: []string{group}, StateDir: s.StateDir,
-		Etcd: s.Etcd,
+		Etcd: s.Etcd.config(),
 		TTL:  s.TTL, HeartbeatEvery: s.Beat, ConnectTimeout: 30 * time.Second,
 		Settings: p.store, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Upgrade: upgrade.Config{CheckEvery: -1}, Drain: upgrade.Drain{Idle: time.Millisecond},

@@ -15,7 +15,7 @@ func TestAMinuteWithoutAMajorityIsToldAndSurvived(t *testing.T) {
 	leader := c.Leader()
 	f := b.breaks("majority lost for 60 s", func() { c.Kill(leader, (leader+2)%3) })
 	f.says("registration", "etcd has not answered")
-	lasts(t, time.Until(f.began.Add(time.Minute)))
+	until(t, f.began.Add(soaked(time.Minute)))
 	f.mends(verdict{sameLease: true}, func() { c.Restart(leader, (leader+2)%3) })
 }
 

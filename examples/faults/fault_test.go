@@ -28,15 +28,15 @@ import (
 type bench struct {
 	testing.TB
 	*process
-	client  *clientv3.Client
+	client *clientv3.Client
 	writer *writer
 }
 
 // place says where an agent lives. Its zero value is the default.
 type place struct {
-	etcd agent.EtcdConfig // how the agent reaches it; default like the operator
-	ttl  time.Duration    // default 20 s: the lease outlives the fault
-	beat time.Duration    // default 0.5 s
+	etcd way           // how the agent reaches it; default like the operator
+	ttl  time.Duration // default 20 s: the lease outlives the fault
+	beat time.Duration // default 0.5 s
 	// start starts the process; default (*exec.Cmd).Start.
 	start func(*exec.Cmd) error
 }
@@ -147,7 +147,7 @@ func (b *bench) lease() clientv3.LeaseID {
 // obeys has the agent answer an order.
 func (b *bench) obeys() {
 	b.Helper()
-	dir, err := agent.OpenDirectory(b.Etcd)
+	dir, err := agent.OpenDirectory(b.Etcd.config())
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -309,6 +309,8 @@ const soon = 15 * time.Second
 type verdict struct {
 	// sameLease says that the registration must have stayed the whole time.
 	sameLease bool
+	// calm says that the agent had no reason to complain.
+	calm bool
 }
 
 // mends ends the fault, and checks and prints what came of it.
@@ -380,6 +382,9 @@ func (f *fault) judge(v verdict, s state, took, heard time.Duration, changes, lo
 	}
 	if len(f.silent) > 0 {
 		f.Errorf("%s: the agent was not live and serving, %d times of %d: %q", f.name, len(f.silent), len(f.silent)+f.answers, f.silent[0])
+	}
+	if v.calm && len(f.said) > 0 {
+		f.Errorf("%s: the agent complains: %q", f.name, f.said)
 	}
 	now := f.lease()
 	if v.sameLease && now != f.lease0 {

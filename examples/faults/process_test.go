@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
@@ -131,11 +130,4 @@ func (p *process) live() error {
 		err = fmt.Errorf("livez: %d: %s", code, body)
 	}
 	return err
-}
-
-func (p *process) signal(sig syscall.Signal) {
-	p.Helper()
-	if err := p.cmd.Process.Signal(sig); err != nil {
-		p.Fatal(err)
-	}
 }

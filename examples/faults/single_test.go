@@ -3,14 +3,12 @@ package faults
 import (
 	"errors"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/perennial-go/perennial/agent"
 	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/internal/etcdtest"
 	"github.com/perennial-go/perennial/internal/waittest"
@@ -24,7 +22,7 @@ func through(t *testing.T, ttl time.Duration) (*etcdtest.Server, *etcdtest.Proxy
 	t.Helper()
 	s := etcdtest.Start(t)
 	p := s.Proxy(t)
-	return s, p, newBench(t, s.ClientConfig(), place{etcd: agent.EtcdConfig{Endpoints: []string{p.URL()}}, ttl: ttl})
+	return s, p, newBench(t, s.ClientConfig(), place{etcd: way{Endpoints: []string{p.URL()}}, ttl: ttl})
 }
 
 // TestLeaseRevokedByHandIsNoticedAndReplaced: while nothing else happens that
@@ -52,22 +50,6 @@ func TestKeyDeletedByHandIsNoticedAndWrittenAgain(t *testing.T) {
 	f.mendsItself(verdict{sameLease: true})
 }
 
-// TestAgentThatSleptPastItsLeaseRegistersAnewAndReadsWhatItMissed: a host that
-// was suspended, or a virtual machine that was moved.
-func TestAgentThatSleptPastItsLeaseRegistersAnewAndReadsWhatItMissed(t *testing.T) {
-	t.Parallel()
-	b := newBench(t, etcdtest.Start(t).ClientConfig(), place{ttl: short})
-	f := b.breaks("process asleep past its lease", func() {})
-	f.sleeps(true)
-	b.signal(syscall.SIGSTOP)
-	waittest.Until(t, "the registration ends with its lease", func() bool { return b.lease() == 0 })
-	f.mends(verdict{}, func() {
-		b.signal(syscall.SIGCONT)
-		b.serves()
-		f.sleeps(false)
-	})
-}
-
 func TestAgentCutOffPastItsLeaseSaysSoAndComesBack(t *testing.T) {
 	t.Parallel()
 	_, p, b := through(t, short)
@@ -77,7 +59,7 @@ func TestAgentCutOffPastItsLeaseSaysSoAndComesBack(t *testing.T) {
 	f.mends(verdict{}, p.Heal)
 }
 
-// TestAgentThatIsNotHeardSaysSo: what it sends is dropped, and what etcd sends
+// TestOneWayPartitionOfAnAgentIsNoticed: what it sends is dropped, and what etcd sends
 // arrives; then the other way round.
 func TestOneWayPartitionOfAnAgentIsNoticed(t *testing.T) {
 	t.Parallel()
@@ -134,7 +116,7 @@ func TestFullEtcdIsToldAndDoesNotEndTheAgent(t *testing.T) {
 		})
 	})
 	f.logs("space")
-	lasts(t, 2*short)
+	lasts(t, soaked(2*short))
 	f.mends(verdict{sameLease: true}, func() {
 		if _, err := b.client.Delete(b.ctx(), "/fill"); err != nil {
 			t.Fatal(err)
@@ -160,15 +142,30 @@ func TestSlowEtcdCostsNoLeaseAndNoChange(t *testing.T) {
 }
 
 // TestRestoredSnapshotTakesTheAgentBackInTime: etcd is right, even where what
-// it says is older than what the agent has seen.
+// it says is older than what the agent has seen. One snapshot has the agent's
+// registration, and one was taken before there was an agent.
 func TestRestoredSnapshotTakesTheAgentBackInTime(t *testing.T) {
 	t.Parallel()
-	s := etcdtest.Start(t)
-	b := newBench(t, s.ClientConfig(), place{})
-	restore := s.Backup()
-	b.right()
-	f := b.breaks("restored older snapshot", func() {})
-	f.writes()
+	t.Run("with the agent", func(t *testing.T) {
+		t.Parallel()
+		s := etcdtest.Start(t)
+		b := newBench(t, s.ClientConfig(), place{})
+		restore := s.Backup()
+		b.right()
+		restored(b, "restored older snapshot", restore)
+	})
+	t.Run("from before the agent", func(t *testing.T) {
+		t.Parallel()
+		s := etcdtest.Start(t)
+		newWriter(t, s.Client(t)).writeAll()
+		restore := s.Backup()
+		restored(newBench(t, s.ClientConfig(), place{}), "restored snapshot from before the agent", restore)
+	})
+}
+
+func restored(b *bench, name string, restore func()) {
+	b.Helper()
+	f := b.breaks(name, func() {})
 	f.mends(verdict{}, func() {
 		f.stop()
 		b.writer.forget()
@@ -176,7 +173,7 @@ func TestRestoredSnapshotTakesTheAgentBackInTime(t *testing.T) {
 	})
 }
 
-// TestWipedEtcdIsFilledAgain: nothing is there, and revisions begin again.
+// TestWipedEtcdGetsTheRegistrationAgain: nothing is there, and revisions begin again.
 func TestWipedEtcdGetsTheRegistrationAgain(t *testing.T) {
 	t.Parallel()
 	s := etcdtest.Start(t)
