@@ -86,8 +86,11 @@ func simulate(ctx context.Context, url string, n int, k kind) (*simulated, error
 		}
 	}
 	err := until(ctx, fmt.Sprintf("%d agents are registered", n), 2*startLimit, func() bool {
-		keys, err := s.registered(ctx)
-		return err == nil && len(keys) == n && s.rightSince(time.Time{}) == n
+		if s.rightSince(time.Time{}) < n {
+			return false
+		}
+		keys, err := s.registered(ctx) // not before: it costs etcd much
+		return err == nil && len(keys) == n
 	})
 	if err != nil {
 		return nil, errors.Join(err, s.close())
