@@ -197,6 +197,50 @@ func TestTooMuchIsToldOnceAndNotAskedForAllTheTime(t *testing.T) {
 	}
 }
 
+// TestBurstIsToldInFewViews: a burst of writes would have every agent apply
+// each of them, and a single write must not wait for others to join it.
+func TestBurstIsToldInFewViews(t *testing.T) {
+	c := etcdtest.Start(t).Client(t)
+	const (
+		coalesce = 250 * time.Millisecond
+		writes   = 300
+	)
+	type told struct {
+		at    time.Time
+		value string
+	}
+	views := make(chan told, writes)
+	w, err := etcdkv.NewWatch(etcdkv.WatchConfig{
+		Client: c, Keys: []string{"/one"}, Coalesce: coalesce,
+		OnChange: func(v etcdkv.View) { views <- told{time.Now(), string(v.Values["/one"].Data)} },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	background(t, w.Run)
+	last := waittest.Next(t, "first view", views)
+	waittest.Until(t, "a pause in which nothing changes", func() bool { return time.Since(last.at) > 2*coalesce })
+	began := time.Now()
+	for i := range writes {
+		put(t, c, "/one", fmt.Sprint(i))
+	}
+	took, n := time.Since(began), 0
+	for last.value != fmt.Sprint(writes-1) {
+		v := waittest.Next(t, "a view", views)
+		if n++; n == 1 && v.at.Sub(began) > coalesce {
+			t.Errorf("the first change was told after %s: want it told at once", v.at.Sub(began))
+		}
+		// A timer is never early, but the clock is read a little later.
+		if apart := v.at.Sub(last.at); apart < coalesce-10*time.Millisecond {
+			t.Errorf("two views %s apart: want %s", apart, coalesce)
+		}
+		last = v
+	}
+	if most := int(took/coalesce) + 2; n > most {
+		t.Errorf("%d views of %d writes within %s: want at most %d", n, writes, took, most)
+	}
+}
+
 // TestSlowReceiverIsTold: a receiver that falls behind cannot know, and
 // nobody looks for the cause where it is.
 func TestSlowReceiverIsTold(t *testing.T) {

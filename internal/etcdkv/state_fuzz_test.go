@@ -1,6 +1,7 @@
 package etcdkv
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -34,6 +35,7 @@ func FuzzWatchResponse(f *testing.F) {
 			f.Fatal(err)
 		}
 		f.Add(data, uint8(1))
+		f.Add(data, uint8(2)) // the same again
 	}
 	f.Fuzz(func(t *testing.T, data []byte, times uint8) {
 		var r pb.WatchResponse
@@ -120,5 +122,30 @@ func TestViewIsNoNewerThanItsSlowestReceiver(t *testing.T) {
 		if v := send(step.receiver, step.store, step.revision); v.Revision != step.want {
 			t.Errorf("%+v: found %d", step, v.Revision)
 		}
+	}
+}
+
+// TestResponseOfAnotherStoreIsRefused: its changes are none of this view.
+func TestResponseOfAnotherStoreIsRefused(t *testing.T) {
+	for name, header := range map[string]*pb.ResponseHeader{
+		"another cluster": {ClusterId: 8, Revision: 9},
+		"an older store":  {ClusterId: 7, Revision: 4},
+		"none":            nil,
+	} {
+		s := newState(7, 5, 100, 10_000)
+		event := &clientv3.Event{Kv: &mvccpb.KeyValue{Key: []byte("k"), ModRevision: 9}}
+		_, err := s.receive(s.receiver(), clientv3.WatchResponse{Header: header, Events: []*clientv3.Event{event}})
+		if !errors.Is(err, errReset) || s.waiting() != 0 {
+			t.Errorf("%s: taken over: %v, %d changes wait", name, err, s.waiting())
+		}
+	}
+}
+
+// TestKeyIsFollowedOnce: of two watches of one key, one may lag and take the
+// view back.
+func TestKeyIsFollowedOnce(t *testing.T) {
+	keys, prefixes := disjoint([]string{"/q/0", "/k", "/k", "/p"}, []string{"/q/1", "/p/", "/q/", "/p/"})
+	if !slices.Equal(keys, []string{"/k", "/p"}) || !slices.Equal(prefixes, []string{"/p/", "/q/"}) {
+		t.Errorf("found %q and %q", keys, prefixes)
 	}
 }
