@@ -49,9 +49,46 @@ type registry struct {
 	mu       sync.Mutex
 	revision int64           // of the registration as this process wrote it
 	held     map[string]held // what this process has written, by key
-	latest   int64           // revision of the newest write
-	wrote    time.Time       // when its answer came
-	seen     int64           // revision of the newest view
+
+	echo echoes
+}
+
+// echoes is whether what was written came back on the watch. It has a lock of
+// its own: who asks, such as a heartbeat, must not wait for a write, which an
+// etcd that does not answer holds up for writeTimeout.
+type echoes struct {
+	mu     sync.Mutex
+	latest int64     // revision of the newest write
+	wrote  time.Time // when its answer came
+	seen   int64     // revision of the newest view
+}
+
+// written notes the answer to a write.
+func (e *echoes) written(revision int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.latest, e.wrote = revision, time.Now()
+}
+
+// viewed notes a view, and returns whether it is older than the one before,
+// and whether it is older than the newest write.
+func (e *echoes) viewed(revision int64) (restored, early bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	restored, early = revision < e.seen, revision < e.latest
+	e.seen = revision
+	return restored, early
+}
+
+// behind returns for how long the newest write has not come back in a view; 0
+// if it has.
+func (e *echoes) behind(now time.Time) time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.latest == 0 || e.seen >= e.latest {
+		return 0
+	}
+	return now.Sub(e.wrote)
 }
 
 // held is a value in etcd.
@@ -159,16 +196,16 @@ func (r *registry) commit(ctx context.Context, what string, ops []clientv3.Op) e
 		if !res.Succeeded {
 			return fmt.Errorf("%s of %s: %w", what, r.id, errFenced)
 		}
-		r.latest, r.wrote = res.Header.Revision, time.Now()
+		r.echo.written(res.Header.Revision)
 		for _, op := range part {
 			k := string(op.KeyBytes())
 			if op.IsDelete() {
 				delete(r.held, k)
 				continue
 			}
-			r.held[k] = held{string(op.ValueBytes()), r.latest}
+			r.held[k] = held{string(op.ValueBytes()), res.Header.Revision}
 			if k == key {
-				r.revision = r.latest
+				r.revision = res.Header.Revision
 			}
 		}
 	}
@@ -253,9 +290,8 @@ func (r *registry) leased() int64 { return r.lease.Load() }
 func (r *registry) damage(v etcdkv.View) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	restored := v.Revision < r.seen
-	r.seen = v.Revision
-	if r.revision == 0 || (v.Revision < r.latest && !restored) {
+	restored, early := r.echo.viewed(v.Revision)
+	if r.revision == 0 || (early && !restored) {
 		return nil
 	}
 	var keys []string
@@ -274,15 +310,4 @@ func (r *registry) damage(v etcdkv.View) []string {
 	}
 	slices.Sort(keys)
 	return keys
-}
-
-// behind returns for how long the newest write of this process has not come
-// back in a view; 0 if it has.
-func (r *registry) behind(now time.Time) time.Duration {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.latest == 0 || r.seen >= r.latest {
-		return 0
-	}
-	return now.Sub(r.wrote)
 }
