@@ -339,13 +339,28 @@ func (f *fault) mends(v verdict, act func()) {
 	f.judge(v, s, took, heard, changes, lost)
 }
 
-// quiet ends the changes of the configuration, so that the agent has no reason
-// to write or to look.
+// quiet ends the changes of the configuration, and waits until the agent has no
+// reason to write or to look any more: it has written nothing for a while.
 func (f *fault) quiet() {
 	f.Helper()
 	changes := f.stop()
 	f.stop = func() int { return changes }
 	f.right()
+	var last int64
+	var since time.Time
+	waittest.Nil(f, "the agent writes nothing", func() error {
+		r, err := f.client.Get(f.ctx(), statusKey)
+		if err != nil || r.Count == 0 {
+			return fmt.Errorf("no status: %w", err)
+		}
+		if now := r.Kvs[0].ModRevision; now != last {
+			last, since = now, time.Now()
+		}
+		if rest := 3*time.Second - time.Since(since); rest > 0 {
+			return fmt.Errorf("it wrote revision %d just now", last)
+		}
+		return nil
+	})
 	f.began = time.Now()
 }
 
