@@ -135,10 +135,13 @@ func (p *presence) await(ctx context.Context, r *running) error {
 	}
 	_, _, cause := p.session.LastBeat()
 	if cause == nil { // the first attempt still waits for a connection
-		cause = etcdkv.LastFailure(p.client)
+		if cause = etcdkv.LastFailure(p.client); cause == nil {
+			cause = errors.New("no connection yet")
+		}
 	}
 	if p.registry.instance.everRegistered() {
 		p.log.Warn("etcd does not answer; starting without it", "error", cause)
+		p.health.Set(conditionRegistration, fmt.Errorf("not registered: etcd has not answered since the start: %w", cause))
 		return nil
 	}
 	return fmt.Errorf("etcd at %s did not answer within %v (%w) and this agent has never been registered: start etcd or correct the endpoints",

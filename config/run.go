@@ -182,6 +182,9 @@ func (r *runner[T]) load(ctx context.Context, src Source) error {
 			r.report.etcdError(lastErr)
 		case <-timer.C:
 			err := fmt.Errorf("etcd at %s did not answer within %s", etcdkv.Endpoints(src.Client), r.cfg.LoadTimeout)
+			if lastErr == nil { // the first attempt still waits for a connection
+				lastErr = etcdkv.LastFailure(src.Client)
+			}
 			if lastErr != nil {
 				err = fmt.Errorf("%w (%w)", err, lastErr)
 			}
