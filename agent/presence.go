@@ -169,11 +169,12 @@ func (p *presence) fenced(ctx context.Context) error {
 	if lease == 0 {
 		return nil
 	}
-	err := p.enlist(ctx, lease)
-	if errors.Is(err, ErrDuplicate) {
+	switch err := p.enlist(ctx, lease); {
+	case err == nil:
+		p.noteRestored([]string{p.registry.keys.registry(p.cfg.ID)})
+	case errors.Is(err, ErrDuplicate):
 		return err
-	}
-	if err != nil {
+	default:
 		p.log.Warn("registration not written again yet", "error", err)
 		p.session.Renew()
 		_ = backoff.Sleep(ctx, time.Second) // the caller sees ctx's end
