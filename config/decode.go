@@ -23,7 +23,10 @@ func (t *tree) decode(out any) error {
 
 // decode sets the fields of out, a pointer, that doc names. What is wrong
 // with fields is returned as faults.
-func decode(doc map[string]any, out any) error {
+func decode(doc map[string]any, out any) error { return decodeValue(doc, out) }
+
+// decodeValue is decode for a value of any kind.
+func decodeValue(in, out any) error {
 	var meta mapstructure.Metadata
 	decoder, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{
 		Result:          out,
@@ -34,6 +37,7 @@ func decode(doc map[string]any, out any) error {
 		MatchName:       func(key, field string) bool { return key == field },
 		DecodeHook: mapstructure.ComposeDecodeHookFunc(
 			replaceWhole,
+			freshDefaults,
 			mapstructure.StringToTimeDurationHookFunc(),
 			mapstructure.TextUnmarshallerHookFunc(),
 			exactNumbers,
@@ -42,7 +46,7 @@ func decode(doc map[string]any, out any) error {
 	if err != nil {
 		return err
 	}
-	if err := decoder.Decode(doc); err != nil {
+	if err := decoder.Decode(in); err != nil {
 		return describe(err)
 	}
 	var unknown faults
@@ -59,6 +63,17 @@ func replaceWhole(from, to reflect.Value) (any, error) {
 	kind := to.Kind()
 	if to.CanSet() && (kind == reflect.Slice || kind == reflect.Array || kind == reflect.Interface) {
 		to.SetZero()
+	}
+	return from.Interface(), nil
+}
+
+// freshDefaults gives a struct that a document adds, such as an element of a
+// list, what its tags say.
+func freshDefaults(from, to reflect.Value) (any, error) {
+	if to.Kind() == reflect.Struct && to.CanAddr() && to.CanSet() && to.IsZero() {
+		if err := fill(to); err != nil {
+			return nil, err
+		}
 	}
 	return from.Interface(), nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -13,8 +14,9 @@ import (
 // what would hurt.
 const (
 	// DefaultMaxBytes bounds a document's size unless Config.MaxBytes says
-	// otherwise. etcd's own limit is 1.5 MiB a request.
-	DefaultMaxBytes = 1 << 20
+	// otherwise: what etcd takes in one request unless it was told otherwise,
+	// 1.5 MiB, less 4 KiB for the key and the transaction around it.
+	DefaultMaxBytes = 3<<19 - 4<<10
 	maxDepth        = 64
 	maxNodes        = 100_000
 )
@@ -23,30 +25,15 @@ const (
 type tree struct {
 	values map[string]any
 	root   *yaml.Node // for the positions; nil = has none
+	// variables are what the values are from in the environment, by path.
+	variables map[string]string
 }
 
 // parse reads a document, which is a mapping, YAML or JSON, within the
 // limits. Aliases are expanded here and not by the YAML package so that what
 // they expand to counts.
 func parse(document []byte, maxBytes int) (*tree, error) {
-	if len(document) > maxBytes {
-		return nil, fmt.Errorf("it has %d bytes: want at most %d", len(document), maxBytes)
-	}
-	decoder := yaml.NewDecoder(bytes.NewReader(document))
-	var root yaml.Node
-	if err := decoder.Decode(&root); errors.Is(err, io.EOF) {
-		return nil, errors.New("it is empty: want a mapping, such as {}")
-	} else if err != nil {
-		return nil, err
-	}
-	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something follows the first YAML document: want one document")
-	}
-	if root.Kind != yaml.DocumentNode || len(root.Content) != 1 {
-		return nil, errors.New("want one YAML document")
-	}
-	p := parser{nodes: maxNodes}
-	v, err := p.value(root.Content[0], 0)
+	v, root, err := parseValue(document, maxBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +41,33 @@ func parse(document []byte, maxBytes int) (*tree, error) {
 	if !ok {
 		return nil, fmt.Errorf("it is %s: want a mapping of names to values", kindName(v))
 	}
-	return &tree{values: m, root: root.Content[0]}, nil
+	return &tree{values: m, root: root}, nil
+}
+
+// parseValue reads a document that may be any value.
+func parseValue(document []byte, maxBytes int) (any, *yaml.Node, error) {
+	if len(document) > maxBytes {
+		return nil, nil, fmt.Errorf("it has %d bytes: want at most %d", len(document), maxBytes)
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(document))
+	var root yaml.Node
+	if err := decoder.Decode(&root); errors.Is(err, io.EOF) {
+		return nil, nil, errors.New("it is empty: want a mapping, such as {}")
+	} else if err != nil {
+		if strings.Contains(err.Error(), "unknown anchor") { // quotes it: it may be a password
+			err = errors.New("a value begins with * and names no anchor: put quotes around it")
+		}
+		return nil, nil, err
+	}
+	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, nil, errors.New("something follows the first YAML document: want one document")
+	}
+	if root.Kind != yaml.DocumentNode || len(root.Content) != 1 {
+		return nil, nil, errors.New("want one YAML document")
+	}
+	p := parser{nodes: maxNodes}
+	v, err := p.value(root.Content[0], 0)
+	return v, root.Content[0], err
 }
 
 // parser turns YAML nodes into maps, lists and scalars.
@@ -174,20 +187,18 @@ func (p *parser) inherit(m map[string]any, from *yaml.Node, depth int) error {
 }
 
 func (p *parser) scalar(n *yaml.Node) (any, error) {
-	// A date stays the text that was written: the field's type decides.
-	if n.ShortTag() == "!!timestamp" {
+	switch n.ShortTag() {
+	case "!!timestamp": // the field's type decides
 		return n.Value, nil
+	case "!!null", "!!bool", "!!int", "!!float", "!!str":
+	default: // which may be a password that begins with !
+		return nil, p.wrong(n, "its tag is not supported: put quotes around a value that begins with !")
 	}
 	var v any
 	if n.Decode(&v) != nil { // its error quotes the value
 		return nil, p.wrong(n, "the value is no %s", n.ShortTag())
 	}
-	switch v.(type) {
-	case nil, bool, int, int64, uint64, float64, string:
-		return v, nil
-	default:
-		return nil, p.wrong(n, "tag %s is not supported", n.ShortTag())
-	}
+	return v, nil
 }
 
 func kindName(v any) string {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -22,6 +23,7 @@ type fault struct {
 	unknown      bool   // no such field
 	reason       string // empty if unknown
 	line, column int    // 0 = not known
+	variable     string // of the environment that it is from
 }
 
 // Error implements error.
@@ -29,6 +31,9 @@ func (f fault) Error() string {
 	var b strings.Builder
 	if f.line > 0 {
 		fmt.Fprintf(&b, "line %d, column %d: ", f.line, f.column)
+	}
+	if f.variable != "" {
+		b.WriteString(f.variable + ": ")
 	}
 	path := f.path
 	if len(path) > maxPath {
@@ -75,6 +80,7 @@ func (f faults) Error() string {
 func (t *tree) locate(wrong faults) error {
 	for i := range wrong {
 		wrong[i].line, wrong[i].column, _ = t.at(wrong[i].path)
+		wrong[i].variable = t.variable(wrong[i].path)
 	}
 	return wrong.err()
 }
@@ -92,6 +98,23 @@ func (t *tree) at(path string) (line, column int, ok bool) {
 		return 0, 0, false
 	}
 	return n.Line, n.Column, true
+}
+
+// variable returns the environment variable that the value at path, or what
+// it is in, was set by.
+func (t *tree) variable(path string) string {
+	for end := len(path); end > 0; end = strings.LastIndexAny(path[:end], ".[") {
+		if name := t.variables[path[:end]]; name != "" {
+			return name
+		}
+	}
+	return ""
+}
+
+// has reports whether t says anything about path.
+func (t *tree) has(path string) bool {
+	_, _, ok := t.at(path)
+	return ok || t.variable(path) != ""
 }
 
 // find returns the node that rest, which begins with . or [, leads to from n;
@@ -165,4 +188,13 @@ func join(path, name string) string {
 		return name
 	}
 	return path + "." + name
+}
+
+// add collects faults; any other error comes back.
+func (f *faults) add(err error) error {
+	if more, ok := errors.AsType[faults](err); ok {
+		*f = append(*f, more...)
+		return nil
+	}
+	return err
 }
