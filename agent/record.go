@@ -32,6 +32,9 @@ type Registration struct {
 	PID          int               `json:"pid"`
 	Started      time.Time         `json:"started"`
 	State        Event             `json:"state"`
+	// ConfigSchema is the digest of the JSON Schema of the configuration
+	// documents that the agent takes, under config-schema/; empty = has none.
+	ConfigSchema string `json:"config_schema,omitempty"`
 }
 
 // Status is the value of status/<id>: how an agent fares.

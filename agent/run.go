@@ -127,6 +127,7 @@ func (a *Agent) enlist(ctx context.Context, lease int64) error {
 	}
 	a.health.Set(conditionRegistration, nil)
 	a.enroll.Do(func() { close(a.registered) })
+	a.schema.registered()
 	a.touch()
 	return nil
 }
@@ -295,6 +296,9 @@ func (r *running) takeCharge() {
 		r.start(r.host, "registration", r.inheritRegistration)
 	}
 	r.start(r.life, "publisher", r.publish)
+	r.start(r.life, "configuration schema", func(ctx context.Context) error {
+		return r.schema.publish(ctx, r.client, r.registry.keys.root, r.log)
+	})
 	r.start(r.host, "orders", r.orders.run)
 	if r.plugins != nil {
 		r.start(r.host, "plugins", r.plugins.Run)

@@ -97,7 +97,7 @@ func MergeDocuments(documents ...Document) (*Merged, error) {
 }
 
 func (m *Merged) add(d Document) error {
-	t, err := parse(d.Data, MaxPublishBytes)
+	t, err := parse(d.Data, DefaultMaxBytes)
 	if err != nil {
 		return fmt.Errorf("%w: %s, revision %d: %w", ErrInvalid, d.Scope, d.Revision, err)
 	}

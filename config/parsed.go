@@ -3,10 +3,10 @@ package config
 // Parsed is a document as agents read it, before it is laid over others.
 type Parsed struct{ tree *tree }
 
-// Parse reads a document within the limits that agents have by default, but
-// for its size, of which it takes MaxPublishBytes. Its errors name the line.
+// Parse reads a document within the limits that agents have by default. Its
+// errors name the line.
 func Parse(document []byte) (*Parsed, error) {
-	t, err := parse(document, MaxPublishBytes)
+	t, err := parse(document, DefaultMaxBytes)
 	if err != nil {
 		return nil, err
 	}

@@ -17,9 +17,6 @@ import (
 const (
 	// AnyRevision, as Change.Replaces, replaces whatever there is.
 	AnyRevision = -1
-	// MaxPublishBytes is the largest document that etcd takes with what is
-	// written beside it: its limit of 1.5 MiB a request less 16 KiB.
-	MaxPublishBytes = 3<<19 - 16<<10
 
 	// putAttempts bounds how often a change to AnyRevision is tried again when
 	// others publish to the same scope at the same time.
@@ -77,11 +74,8 @@ type Change struct {
 	// *ConflictError.
 	Replaces int64
 	// By and Message say who asks and why, for the history: at most 256 and
-	// 1024 bytes. They may be empty.
+	// 512 bytes of UTF-8 without control characters. They may be empty.
 	By, Message string
-	// MaxBytes bounds the document: default DefaultMaxBytes, which is what
-	// agents take by default, at most MaxPublishBytes.
-	MaxBytes int
 
 	restores int64
 }
@@ -97,7 +91,7 @@ func Publish(ctx context.Context, client *clientv3.Client, root string, document
 	if err := c.check(); err != nil {
 		return 0, err
 	}
-	if _, err := parse(document, c.maxBytes()); err != nil {
+	if _, err := parse(document, DefaultMaxBytes); err != nil {
 		return 0, fmt.Errorf("%w: %s: %w", ErrInvalid, c.Scope, err)
 	}
 	return c.apply(ctx, client, root, func(key string) clientv3.Op { return clientv3.OpPut(key, string(document)) })
@@ -138,30 +132,22 @@ func Rollback(ctx context.Context, client *clientv3.Client, root string, to int6
 	if c.Message == "" {
 		c.Message = earlier.Message
 	}
-	c.restores, c.MaxBytes = earlier.Revision, MaxPublishBytes
+	c.restores = earlier.Revision
 	return Publish(ctx, client, root, earlier.Data, c)
-}
-
-func (c Change) maxBytes() int {
-	if c.MaxBytes == 0 {
-		return DefaultMaxBytes
-	}
-	return c.MaxBytes
 }
 
 func (c Change) check() error {
 	if err := validScope(c.Scope); err != nil {
 		return err
 	}
-	switch {
-	case c.Replaces < AnyRevision:
+	if c.Replaces < AnyRevision {
 		return fmt.Errorf("config %s: want a revision to replace, 0 for none or AnyRevision, found %d", c.Scope, c.Replaces)
-	case c.MaxBytes < 0 || c.MaxBytes > MaxPublishBytes:
-		return fmt.Errorf("config %s: MaxBytes %d: want at most %d, which is what etcd takes", c.Scope, c.MaxBytes, MaxPublishBytes)
-	case len(c.By) > maxBy:
-		return fmt.Errorf("config %s: By has %d bytes: want at most %d", c.Scope, len(c.By), maxBy)
-	case len(c.Message) > maxMessage:
-		return fmt.Errorf("config %s: the message has %d bytes: want at most %d", c.Scope, len(c.Message), maxMessage)
+	}
+	if err := legible("By", c.By, maxBy); err != nil {
+		return fmt.Errorf("config %s: %w", c.Scope, err)
+	}
+	if err := legible("the message", c.Message, maxMessage); err != nil {
+		return fmt.Errorf("config %s: %w", c.Scope, err)
 	}
 	return nil
 }

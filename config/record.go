@@ -3,7 +3,10 @@ package config
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/perennial-go/perennial/internal/etcdkv"
 )
@@ -11,7 +14,7 @@ import (
 const (
 	recordSchema = 1
 	maxBy        = 256
-	maxMessage   = 1024
+	maxMessage   = 512
 	// maxRecord is what a reader takes: what a later version may add is in it.
 	maxRecord = 16 << 10
 )
@@ -31,9 +34,25 @@ type record struct {
 	Deleted bool `json:"deleted,omitempty"`
 }
 
+// encode writes a record that fits beside the largest document into one
+// request to etcd.
 func (r record) encode() (string, error) {
-	data, err := json.Marshal(r)
-	return string(data), err
+	var text strings.Builder
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false) // it would make six bytes of one
+	err := encoder.Encode(r)
+	return strings.TrimSuffix(text.String(), "\n"), err
+}
+
+// legible refuses what a terminal could not show, or a record hold.
+func legible(what, text string, most int) error {
+	if len(text) > most {
+		return fmt.Errorf("%s has %d bytes: want at most %d", what, len(text), most)
+	}
+	if !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
+		return fmt.Errorf("%s is %q: want UTF-8 without control characters", what, text)
+	}
+	return nil
 }
 
 func decodeRecord(data []byte) (record, error) {

@@ -28,7 +28,7 @@ type Redaction struct {
 // indentation may change. A hidden value is also hidden where an alias brings
 // it in elsewhere. It fails for what is no document.
 func (r Redaction) Document(document []byte) ([]byte, error) {
-	t, err := parse(document, MaxPublishBytes)
+	t, err := parse(document, DefaultMaxBytes)
 	if err != nil {
 		return nil, err
 	}

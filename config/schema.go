@@ -80,6 +80,14 @@ func (o *others) UnmarshalJSON(data []byte) error {
 // It fails for a type with two fields of one name, and for one that is too
 // large to describe in MaxSchemaBytes.
 func (s *Store[T]) Schema(sections ...Section) ([]byte, error) {
+	list, err := checked(sections, reflect.TypeFor[T]())
+	if err != nil {
+		return nil, err
+	}
+	parts, err := list.defaults()
+	if err != nil {
+		return nil, err
+	}
 	b := schemaBuilder{left: maxSchemaNodes, names: map[reflect.Type]string{}}
 	root, err := b.node(reflect.TypeFor[T](), reflect.ValueOf(s.cfg.Default))
 	if err != nil {
@@ -87,11 +95,8 @@ func (s *Store[T]) Schema(sections ...Section) ([]byte, error) {
 	}
 	root.Dialect, root.Format = schemaDialect, schemaFormat
 	root.Type = []string{"object"} // a document is never null
-	for _, section := range sections {
-		if root.Properties[section.Name] != nil {
-			return nil, fmt.Errorf("config schema: %q is both a section and a field of %s: rename the field", section.Name, reflect.TypeFor[T]())
-		}
-		v := reflect.ValueOf(section.New())
+	for i, section := range list {
+		v := reflect.ValueOf(parts[i])
 		n, err := b.node(v.Type(), v)
 		if err != nil {
 			return nil, err
@@ -111,10 +116,16 @@ func (s *Store[T]) Schema(sections ...Section) ([]byte, error) {
 	return data, nil
 }
 
-// Check reports whether the store takes the document text if it is the only
-// one: for an author's own tests. Its error names path, line and column.
-func (s *Store[T]) Check(text []byte) error {
-	if _, bad := s.build([]document{{Data: text}}); bad != nil {
+// Check reports whether a store of this type, with those sections, takes the
+// document text if it is the only one: for an author's own tests. Its error
+// names path, line and column.
+func (s *Store[T]) Check(text []byte, sections ...Section) error {
+	list, err := checked(sections, reflect.TypeFor[T]())
+	if err != nil {
+		return err
+	}
+	alone := &Store[T]{cfg: s.cfg, sections: list}
+	if _, bad := alone.build([]document{{Data: text}}); bad != nil {
 		return errors.New(bad.Reason)
 	}
 	return nil
@@ -139,7 +150,7 @@ type schemaBuilder struct {
 func (b *schemaBuilder) definitions() (map[string]*schemaNode, error) {
 	var all map[string]*schemaNode
 	for i := 0; i < len(b.defs); i++ { // a definition may add others
-		n, err := b.node(b.defs[i], reflect.Value{})
+		n, err := b.node(b.defs[i], fresh(b.defs[i]))
 		if err != nil {
 			return nil, err
 		}
@@ -234,7 +245,7 @@ func (b *schemaBuilder) kind(t reflect.Type, v reflect.Value) (*schemaNode, erro
 	case reflect.String:
 		return &schemaNode{Type: []string{"string"}}, nil
 	case reflect.Slice, reflect.Array:
-		items, err := b.node(t.Elem(), reflect.Value{})
+		items, err := b.node(t.Elem(), fresh(t.Elem()))
 		n := &schemaNode{Type: []string{"array"}, Items: items}
 		if t.Kind() == reflect.Array {
 			length := t.Len()
@@ -242,7 +253,7 @@ func (b *schemaBuilder) kind(t reflect.Type, v reflect.Value) (*schemaNode, erro
 		}
 		return n, err
 	case reflect.Map:
-		entry, err := b.node(t.Elem(), reflect.Value{})
+		entry, err := b.node(t.Elem(), fresh(t.Elem()))
 		return &schemaNode{Type: []string{"object"}, Others: &others{entry}}, err
 	case reflect.Struct:
 		n := &schemaNode{Type: []string{"object"}, Others: &others{}}
@@ -254,6 +265,22 @@ func (b *schemaBuilder) kind(t reflect.Type, v reflect.Value) (*schemaNode, erro
 	}
 }
 
+// fresh is a struct that a document adds to a list or a map, before the
+// document's values; invalid for what is no struct.
+func fresh(t reflect.Type) reflect.Value {
+	v := reflect.New(t).Elem()
+	if t.Kind() == reflect.Pointer {
+		v = reflect.New(t.Elem()).Elem()
+	}
+	if v.Kind() != reflect.Struct || fill(v) != nil { // New has refused bad tags
+		return reflect.Value{}
+	}
+	if t.Kind() == reflect.Pointer {
+		return v.Addr()
+	}
+	return v
+}
+
 // fields adds the fields of a struct to n, by the rules of decode.
 func (b *schemaBuilder) fields(n *schemaNode, t reflect.Type, v reflect.Value, settable bool) error {
 	for i := range t.NumField() {
@@ -262,14 +289,15 @@ func (b *schemaBuilder) fields(n *schemaNode, t reflect.Type, v reflect.Value, s
 		if v.IsValid() {
 			value = v.Field(i)
 		}
-		name, inline, rest := fieldName(f)
+		name, inline := nameOf(f)
+		rest := strings.Contains(f.Tag.Get("yaml"), ",remain")
 		switch {
 		case inline:
 			if err := b.inline(n, f, value, settable); err != nil {
 				return err
 			}
 			continue
-		case !settable || !f.IsExported():
+		case !settable || !f.IsExported() || name == "-":
 			continue
 		case rest:
 			n.Others = &others{&schemaNode{}}
@@ -314,17 +342,3 @@ func (b *schemaBuilder) inline(n *schemaNode, f reflect.StructField, v reflect.V
 	defer func() { b.open = b.open[:len(b.open)-1] }()
 	return b.fields(n, t, v, settable && (f.IsExported() || f.Anonymous))
 }
-
-// fieldName is what decode makes of a field's tag.
-func fieldName(f reflect.StructField) (name string, inline, rest bool) {
-	name, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
-	for option := range strings.SplitSeq(options, ",") {
-		inline, rest = inline || option == "inline", rest || option == "remain"
-	}
-	if name == "" {
-		name = strings.ToLower(f.Name)
-	}
-	return name, inline, rest && !inline
-}
-
-func isSecret(f reflect.StructField) bool { return f.Tag.Get("secret") == "true" }

@@ -24,8 +24,8 @@ func (b *schemaBuilder) plain(v reflect.Value) (any, bool) {
 	}
 	if isText(v.Type()) {
 		m, ok := v.Interface().(encoding.TextMarshaler)
-		if !ok {
-			return nil, false
+		if !ok || v.IsZero() {
+			return nil, false // the zero time, say, is no value to set
 		}
 		text, err := m.MarshalText()
 		return string(text), err == nil
@@ -87,9 +87,9 @@ func (b *schemaBuilder) plainMap(v reflect.Value) (any, bool) {
 func (b *schemaBuilder) plainFields(m map[string]any, v reflect.Value) bool {
 	for i := range v.NumField() {
 		f, value := v.Type().Field(i), v.Field(i)
-		name, inline, _ := fieldName(f)
+		name, inline := nameOf(f)
 		switch {
-		case isSecret(f) || f.Type == reflect.TypeFor[Secret]():
+		case isSecret(f):
 			return false
 		case inline && value.Kind() == reflect.Struct:
 			if !b.plainFields(m, value) {
