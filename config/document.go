@@ -72,6 +72,19 @@ func Get(ctx context.Context, client *clientv3.Client, root, scope string) (Docu
 	return now.current(), nil
 }
 
+// Latest returns the document of scope, or the deletion that left none; its
+// Revision is 0 if neither is known of.
+func Latest(ctx context.Context, client *clientv3.Client, root, scope string) (Document, error) {
+	if err := validScope(scope); err != nil {
+		return Document{}, err
+	}
+	now, err := read(ctx, client, root, scope)
+	if err != nil {
+		return Document{}, err
+	}
+	return now.current(), nil
+}
+
 // state is what etcd holds of a scope at one revision.
 type state struct {
 	scope            string

@@ -146,7 +146,7 @@ func (l *lister) mapping(names []string, path string, values map[string]any, of,
 
 func (l *lister) field(names []string, path string, v any, set bool, of, seen places) {
 	mapping, isMapping := v.(map[string]any)
-	hidden := seen.secret() || len(seen) == 0
+	hidden := !l.redaction.Off && (seen.secret() || len(seen) == 0)
 	switch {
 	case set && isMapping && len(mapping) > 0 && !hidden, !set && len(of) > 0 && !of[0].shared && len(of[0].node.Properties) > 0:
 		l.mapping(names, path, mapping, of, seen)

@@ -53,7 +53,7 @@ func PublishSchema(ctx context.Context, client *clientv3.Client, root string, sc
 func ReadSchema(ctx context.Context, client *clientv3.Client, root, digest string) (*Schema, error) {
 	key := schemaPrefix(root) + digest
 	if !isDigest(digest) {
-		return nil, fmt.Errorf("config schema %.80q: want a SHA-256 in lower-case hex", digest)
+		return nil, fmt.Errorf("%w: digest %.80q: want a SHA-256 in lower-case hex", ErrSchema, digest)
 	}
 	r, err := client.Get(ctx, key)
 	if err != nil {
@@ -67,7 +67,7 @@ func ReadSchema(ctx context.Context, client *clientv3.Client, root, digest strin
 
 func readSchema(key, digest string, data []byte) (*Schema, error) {
 	if found := SchemaDigest(data); found != digest {
-		return nil, fmt.Errorf("%s holds something else, of digest %s: delete the key, an agent writes it again when it registers", key, found)
+		return nil, fmt.Errorf("%w: %s holds something else, of digest %s: delete the key, an agent writes it again when it registers", ErrSchema, key, found)
 	}
 	s, err := ParseSchema(data)
 	if err != nil {
@@ -81,42 +81,58 @@ func isDigest(s string) bool {
 	return err == nil && len(s) == 64 && strings.ToLower(s) == s
 }
 
-// Schemas returns every schema that was published, in the order of their
-// digests, and how many keys there are that hold none, with what is wrong
-// with one of them. Of the keys it looks at 1,000, of their values at 64 MiB.
-func Schemas(ctx context.Context, client *clientv3.Client, root string) (all []*Schema, damaged int, example error, err error) {
+// Found are the schemas below one root.
+type Found struct {
+	// Schemas are in the order of their digests.
+	Schemas []*Schema
+	// Damaged is how many keys hold none, and Example what is wrong with one of
+	// them.
+	Damaged int
+	Example error
+}
+
+func (f *Found) damage(format string, args ...any) {
+	f.Damaged++
+	f.Example = fmt.Errorf(format, args...)
+}
+
+// Schemas returns the schemas that were published, also those of agents that
+// are gone. Of the keys it looks at 1,000, of their values at 64 MiB.
+func Schemas(ctx context.Context, client *clientv3.Client, root string) (Found, error) {
+	var f Found
 	prefix := schemaPrefix(root)
 	keys, err := client.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(maxSchemas))
 	if err != nil {
-		return nil, 0, nil, unread(client, prefix, err)
-	}
-	if keys.More {
-		damaged, example = 1, fmt.Errorf("%s has %d keys, of which %d were looked at: delete what is no longer in use", prefix, keys.Count, maxSchemas)
+		return f, unread(client, prefix, err)
 	}
 	size := 0
 	for _, kv := range keys.Kvs {
 		key := string(kv.Key)
 		digest := strings.TrimPrefix(key, prefix)
 		if !isDigest(digest) {
-			damaged, example = damaged+1, fmt.Errorf("%.200q is no schema", key)
+			f.damage("%.200q is no schema", key)
 			continue
 		}
 		r, err := client.Get(ctx, key)
 		if err != nil {
-			return nil, 0, nil, unread(client, key, err)
+			return f, unread(client, key, err)
 		}
 		if len(r.Kvs) == 0 {
-			continue
+			continue // deleted since
 		}
 		if size += len(r.Kvs[0].Value); size > maxSchemasBytes {
-			return all, damaged + 1, fmt.Errorf("the schemas below %s have more than %d bytes: delete what is no longer in use", prefix, maxSchemasBytes), nil
+			f.damage("the schemas below %s have more than %d bytes: delete what is no longer in use", prefix, maxSchemasBytes)
+			return f, nil
 		}
 		s, err := readSchema(key, digest, r.Kvs[0].Value)
 		if err != nil {
-			damaged, example = damaged+1, err
+			f.damage("%w", err)
 			continue
 		}
-		all = append(all, s)
+		f.Schemas = append(f.Schemas, s)
 	}
-	return all, damaged, example, nil
+	if keys.More {
+		f.damage("%s has %d keys, of which %d were looked at: delete what is no longer in use", prefix, keys.Count, maxSchemas)
+	}
+	return f, nil
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -13,6 +14,10 @@ import (
 // maxSchemaDepth bounds how deep the JSON of a schema is nested: each level of
 // a document takes two.
 const maxSchemaDepth = 256
+
+// ErrSchema means that what was found is no schema of a configuration, or a
+// damaged one.
+var ErrSchema = errors.New("not a schema of a configuration")
 
 // Schema is a JSON Schema that Store.Schema made, read back: it knows which
 // fields there are, which of them are secret, and their defaults.
@@ -24,20 +29,20 @@ type Schema struct {
 }
 
 // ParseSchema reads what Store.Schema returned. Keywords that it does not know
-// are ignored; a newer format is an error.
+// are ignored. Every error wraps ErrSchema; a newer format is one.
 func ParseSchema(data []byte) (*Schema, error) {
 	if len(data) > MaxSchemaBytes {
-		return nil, fmt.Errorf("config schema: it has %d bytes: want at most %d", len(data), MaxSchemaBytes)
+		return nil, fmt.Errorf("%w: it has %d bytes: want at most %d", ErrSchema, len(data), MaxSchemaBytes)
 	}
 	if err := strictjson.Check(data, maxSchemaDepth); err != nil {
-		return nil, fmt.Errorf("config schema: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrSchema, err)
 	}
 	var root schemaNode
 	if err := json.Unmarshal(data, &root); err != nil {
-		return nil, fmt.Errorf("config schema: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrSchema, err)
 	}
 	if root.Format != schemaFormat {
-		return nil, fmt.Errorf("config schema: it has schema %d: want %d", root.Format, schemaFormat)
+		return nil, fmt.Errorf("%w: it has schema %d: want %d", ErrSchema, root.Format, schemaFormat)
 	}
 	return &Schema{Data: data, Digest: SchemaDigest(data), root: &root}, nil
 }
