@@ -112,6 +112,7 @@ func (p *presence) enlist(ctx context.Context, lease int64) error {
 	}
 	p.health.Set(conditionRegistration, nil)
 	p.enroll.Do(func() { close(p.registered) })
+	p.schema.registered()
 	p.touchSoon()
 	return nil
 }
