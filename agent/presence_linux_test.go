@@ -474,6 +474,49 @@ func TestSleeperIsRefusedWhereAnotherRegisteredMeanwhile(t *testing.T) {
 	}
 }
 
+// TestSleeperWhoseSuccessorRegisteredMeanwhileWritesNothing: an incumbent that
+// wakes between the commit and its end would otherwise take the registration
+// back from the release that runs.
+func TestSleeperWhoseSuccessorRegisteredMeanwhileWritesNothing(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	p := pauseAt(f.member("a1"), build{Version: "1.1.0"}, "commit-sent")
+	client := f.etcd.Client(t)
+	successor := p.runs("1.1.0")
+	incumbent := p.cmd.Process.Pid
+	if err := syscall.Kill(incumbent, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	lost := lease(t, f, client, "a1")
+	if _, err := client.Revoke(f.ctx(), lost); err != nil {
+		t.Fatal(err)
+	}
+	waittest.Until(t, "the successor registers under another lease", func() bool {
+		now := lease(t, f, client, "a1")
+		return now != 0 && now != lost
+	})
+	here, err := client.Get(f.ctx(), newKeys("").registry("a1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.wakes()
+	waittest.Until(t, "the incumbent finds its lease gone", func() bool {
+		return strings.Contains(p.said(), "etcd lease lost: asking for another") &&
+			strings.Contains(p.said(), errNotInCharge.Error())
+	})
+	p.goOn()
+	<-p.done
+	if p.err != nil {
+		t.Errorf("the superseded process ended with %v, want 0", p.err)
+	}
+	if pid := p.runs("1.1.0"); pid != successor {
+		t.Errorf("pid %d is registered, want %d", pid, successor)
+	}
+	if pids := f.writers(client, here.Header.Revision); slices.Contains(pids, incumbent) {
+		t.Errorf("%v wrote the registration, the superseded %d among them", pids, incumbent)
+	}
+}
+
 // copies makes m's state directory a copy of other's, as a cloned disk has it.
 func (m *member) copies(other *member) {
 	m.Helper()
