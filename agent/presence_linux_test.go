@@ -211,7 +211,7 @@ func TestFleetsHeartbeatIsSetByADocument(t *testing.T) {
 		rev := put(bad)
 		waittest.Nil(f, bad+" is refused", func() error {
 			if c := m.registered().Status.Config; c.LastFailed == nil || c.LastFailed.Revision != rev || !strings.Contains(c.LastFailed.Reason, "perennial") {
-				return fmt.Errorf("%+v, %+v", c, c.LastFailed)
+				return fmt.Errorf("the status says %+v", *c)
 			}
 			return nil
 		})

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -32,8 +33,11 @@ func present(t *testing.T, endpoint string) *presence {
 	go func() { watched <- p.tend(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		waittest.Next(t, "the session ends", kept)
-		waittest.Next(t, "the watch ends", watched)
+		for what, ended := range map[string]chan error{"session": kept, "watch": watched} {
+			if err := waittest.Next(t, "the end of the "+what, ended); !errors.Is(err, context.Canceled) {
+				t.Errorf("the %s ended with %v", what, err)
+			}
+		}
 		_ = p.client.Close()
 	})
 	waittest.Next(t, "registered", p.registered)
