@@ -117,7 +117,7 @@ func (r *registry) register(ctx context.Context, lease int64, reg Registration) 
 func (r *registry) read(ctx context.Context) (*mvccpb.KeyValue, []string, error) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	there, err := r.client.Get(ctx, r.keys.plugin(r.id, ""), clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(maxPlugins))
+	there, err := r.client.Get(ctx, r.keys.plugin(r.id, ""), clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(maxStrays))
 	if err != nil {
 		return nil, nil, r.explain("registration", err)
 	}
@@ -135,9 +135,9 @@ func (r *registry) read(ctx context.Context) (*mvccpb.KeyValue, []string, error)
 	return found.Kvs[0], plugins, nil
 }
 
-// maxPlugins bounds how many plugin keys of a former process are looked at: a
+// maxStrays bounds how many plugin keys that are not this process's are looked at: a
 // prefix that somebody has filled must not fill this process.
-const maxPlugins = 1000
+const maxStrays = 1000
 
 // commit performs ops, some at a time, each time compared with the registration
 // as this process wrote it. If the registration is among them, it is the first.
@@ -267,7 +267,7 @@ func (r *registry) damage(v etcdkv.View) []string {
 	for k := range v.Values {
 		if _, ok := r.held[k]; !ok {
 			keys = append(keys, k)
-			if strings.HasPrefix(k, r.keys.plugin(r.id, "")) && len(r.held) < maxPlugins {
+			if strings.HasPrefix(k, r.keys.plugin(r.id, "")) && len(r.held) < maxStrays {
 				r.held[k] = held{} // the next write deletes it
 			}
 		}

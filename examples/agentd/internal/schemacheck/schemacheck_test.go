@@ -1,0 +1,272 @@
+package schemacheck_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/perennial-go/perennial/config"
+	"github.com/perennial-go/perennial/examples/agentd/internal/schemacheck"
+	"github.com/perennial-go/perennial/examples/agentd/internal/settings"
+)
+
+type inner struct {
+	N int8
+	S string `doc:"a text"`
+}
+
+type embedded struct {
+	Flag bool
+}
+
+// everything has a field of each kind that documents can set.
+type everything struct {
+	Tagged   uint16 `yaml:"tag"`
+	Wait     time.Duration
+	Waits    *time.Duration
+	Until    time.Time
+	Address  netip.Addr
+	List     []inner
+	Three    [3]uint8
+	Entries  map[string]inner
+	Nested   map[string][]map[string]bool
+	Any      any
+	Single   float32
+	Double   float64
+	Wide     int64
+	Whole    uint64
+	Open     map[string]any
+	In       embedded `yaml:",inline"`
+	Password string   `secret:"true"`
+	Token    config.Secret
+	Func     func()
+	Ptr      *inner
+	hidden   int //nolint:unused // documents cannot set it
+}
+
+// tree is a type within itself.
+type tree struct {
+	Name     string
+	Children []tree
+	ByName   map[string]*tree
+	Next     *tree
+}
+
+type subject struct {
+	name  string
+	names []string // of fields, and some more
+	check func([]byte) error
+	with  *schemacheck.Checker
+}
+
+func newSubject[T any](t testing.TB, name string, def T, names string) subject {
+	t.Helper()
+	store, err := config.New(config.Config[T]{Default: def})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := store.Schema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema, err := config.ParseSchema(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checker, err := schemacheck.New(schema)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return subject{name, strings.Fields(names + " x Tag"), func(text []byte) error { return store.Check(text) }, checker}
+}
+
+func subjects(t testing.TB) []subject {
+	return []subject{
+		newSubject(t, "everything", everything{}, "tag wait waits until address list three entries nested any single double wide whole open flag password token func ptr hidden n s"),
+		newSubject(t, "tree", tree{}, "name children byname next"),
+		newSubject(t, "map", map[string]inner{}, "n s"),
+		newSubject(t, "settings", settings.Default(), "log level http read_timeout spool max_file_bytes plugins enabled settings"),
+	}
+}
+
+// laxer are the reasons for which decode may refuse what the schema accepts;
+// they are those that Store.Schema documents.
+var laxer = regexp.MustCompile(`parsing time|ParseAddr|unable to parse IP|time: invalid duration|the number does not fit: want u?int64|want one of|found \d|is how it is shown`)
+
+// agree fails the test where the agents and the schema see the document
+// differently.
+func (s subject) agree(t testing.TB, document []byte) {
+	t.Helper()
+	parsed, err := config.Parse(document)
+	if err != nil {
+		return // nobody sees its content
+	}
+	decoded, faults := s.check(document), s.with.Check(parsed)
+	switch {
+	case decoded == nil && faults != nil:
+		t.Errorf("%s: agents take it, the schema refuses it: %v\n%s", s.name, faults, document)
+	case decoded != nil && faults == nil && !laxer.MatchString(decoded.Error()):
+		t.Errorf("%s: the schema takes it, agents refuse it: %v\n%s", s.name, decoded, document)
+	}
+}
+
+// random makes values that are right, nearly right and wrong.
+type random struct {
+	*rand.Rand
+	names []string
+}
+
+func (r random) value(depth int) any {
+	scalars := []any{
+		nil, true, false, 0, 1, -1, 127, 128, 255, 256, 65535, 65536, 1 << 40, -1 << 63, 1<<63 - 1, uint64(1<<64 - 1),
+		0.5, 5.0, 1e30, -1e300, 1e39, float64(1 << 53), "", "text", "5s", "1h1.5m", "-.5us", "0", "+0", "5", "5 s", ".s", "1.h", "µs", "3µs",
+		"10000000000h", "2020-01-02T03:04:05Z", "127.0.0.1", "::1", "true", "null",
+	}
+	n := r.IntN(10)
+	switch {
+	case depth > 0 && n < 3:
+		list := make([]any, r.IntN(5))
+		for i := range list {
+			list[i] = r.value(depth - 1)
+		}
+		return list
+	case depth > 0 && n < 6:
+		return r.mapping(depth - 1)
+	}
+	return scalars[r.IntN(len(scalars))]
+}
+
+func (r random) mapping(depth int) map[string]any {
+	m := map[string]any{}
+	for range r.IntN(2) + 1 {
+		m[r.names[r.IntN(len(r.names))]] = r.value(depth)
+	}
+	return m
+}
+
+// TestSchemaAndAgentsAgree: a schema that is stricter than the agents keeps
+// good documents from a fleet, one that is laxer lets bad ones out to it.
+func TestSchemaAndAgentsAgree(t *testing.T) {
+	seed := rand.Uint64()
+	for _, s := range subjects(t) {
+		r := random{rand.New(rand.NewPCG(seed, 1)), s.names}
+		accepted := 0
+		for range 2000 {
+			document, err := json.Marshal(r.mapping(3))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s.agree(t, document); t.Failed() {
+				t.Fatalf("seed %d", seed)
+			}
+			if s.check(document) == nil {
+				accepted++
+			}
+		}
+		if accepted < 50 {
+			t.Errorf("%s: only %d of 2000 documents were good: the test says little", s.name, accepted)
+		}
+	}
+}
+
+// TestEdgesOfTypes are the documents that a rule is about.
+func TestEdgesOfTypes(t *testing.T) {
+	all := subjects(t)
+	for _, document := range []string{
+		"single: .nan", "single: .inf", "tag: .nan", "double: -.inf", "wide: 9223372036854775808", "whole: 18446744073709551615",
+		"wait: 0", "wait: 0.0", "wait: -0", "waits: null", "until: {}", "until: 2020-01-02T03:04:05Z", "three: [1, 2, 3, 4]", "three: [1]",
+		"list: [null, {n: null}]", "entries: {a: null}", "func: null", "func: x", "hidden: 1", "flag: true", "in: {flag: true}", "ptr: {}", "ptr: []",
+		"name: x\nnext: {next: {name: y, byname: {a: {children: [{x: 1}]}}}}", "a: {n: 1}", "a: {n: 1, m: 2}", "{}",
+		"plugins: {a: {enabled: false, settings: {x: [1, {}]}}}", "tag: !!float 5", "tag: 0x10", "wait: 1_000",
+	} {
+		for _, s := range all {
+			s.agree(t, []byte(document))
+		}
+	}
+}
+
+// TestFaultsNamePathLineAndColumn and never what was found there: it may be a
+// password.
+func TestFaultsNamePathLineAndColumn(t *testing.T) {
+	s := subjects(t)[0]
+	parsed, err := config.Parse([]byte(
+		"tag: 70000\nlist:\n  - {n: 1}\n  - {m: 1, s: 5}\npassword: [hunter2]\nwait: 5\nwaits: soon\nthree: [1, 2, 3, 4]\ntypo: 1\nsingle: secret-text\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got strings.Builder
+	for _, f := range s.with.Check(parsed) {
+		fmt.Fprintln(&got, f)
+	}
+	want := `line 1, column 1: tag: the number does not fit: want at most 65535
+line 4, column 6: unknown field list[1].m: no such setting here; check the spelling, or remove it
+line 4, column 12: list[1].s: want text, found a number
+line 5, column 1: password: want text, found a list
+line 6, column 1: wait: want a duration with its unit, such as 5s or 1m30s, found a bare number
+line 7, column 1: waits: want a duration with its unit, such as 5s or 1m30s
+line 8, column 1: three: want at most 3 items, found 4
+line 9, column 1: unknown field typo: no such setting here; check the spelling, or remove it
+line 10, column 1: single: want a number, found text
+`
+	if got.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", got.String(), want)
+	}
+}
+
+// TestHostileSchemaReadsNothing: whoever may register must not have operators'
+// files read, nor keep their commands busy.
+func TestHostileSchemaReadsNothing(t *testing.T) {
+	var forks strings.Builder
+	for i := range 60 {
+		fmt.Fprintf(&forks, `"d%d":{"allOf":[{"$ref":"#/$defs/d%d"},{"$ref":"#/$defs/d%d"}]},`, i, i+1, i+1)
+	}
+	for name, data := range map[string]string{
+		"a file":     `{"schema":1,"properties":{"a":{"$ref":"file:///etc/passwd"}}}`,
+		"a dialect":  `{"schema":1,"$schema":"file:///etc/passwd"}`,
+		"a circle":   `{"schema":1,"properties":{"a":{"$ref":"#/$defs/x"}},"$defs":{"x":{"$ref":"#/$defs/x"}}}`,
+		"a nothing":  `{"schema":1,"properties":{"a":{"$ref":"#/$defs/x"}}}`,
+		"a null":     `{"schema":1,"properties":{"a":null}}`,
+		"a pattern":  `{"schema":1,"properties":{"a":{"pattern":"("}}}`,
+		"many forks": `{"schema":1,"allOf":[{"$ref":"#/$defs/d0"}],"$defs":{` + forks.String() + `"d60":{}}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			schema, err := config.ParseSchema([]byte(data))
+			if err != nil {
+				t.Fatal(err)
+			}
+			parsed, err := config.Parse([]byte("a: 1"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			merged, err := config.MergeDocuments(config.Document{Data: []byte("a: 1")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			checker, err := schemacheck.New(schema)
+			if err == nil {
+				_ = checker.Check(parsed)
+			} else if strings.Contains(err.Error(), "root:") {
+				t.Error(err)
+			}
+			_ = merged.Fields(schema, config.Redaction{Schemas: []*config.Schema{schema}})
+		})
+	}
+}
+
+// FuzzSchemaAgreesWithAgents is TestSchemaAndAgentsAgree for whatever text.
+func FuzzSchemaAgreesWithAgents(f *testing.F) {
+	for _, s := range []string{"{}", "tag: 1", "list: [{n: 1}]", "wait: 5s", `{"any": [1]}`, "a: &x {n: 1}\nb: *x", "next: {<<: {name: x}}", "single: .nan"} {
+		f.Add([]byte(s))
+	}
+	all := subjects(f)
+	f.Fuzz(func(t *testing.T, document []byte) {
+		for _, s := range all {
+			s.agree(t, document)
+		}
+	})
+}
