@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"unicode"
 )
 
 // content is a configuration: the program's part, a *T, and the sections'.
@@ -115,10 +116,14 @@ func asFault(err error) fault {
 		return f
 	}
 	path, reason, found := strings.Cut(err.Error(), ": ")
-	if !found || strings.ContainsAny(path, " \t\n") {
+	if !found || strings.ContainsFunc(path, notInPath) {
 		return fault{reason: err.Error()}
 	}
 	return fault{path: path, reason: reason}
+}
+
+func notInPath(r rune) bool {
+	return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._-[]", r)
 }
 
 // veiled is the message of err without the secrets of doc and c.
@@ -139,6 +144,20 @@ func (c content) secrets() []string {
 		secretsIn(reflect.ValueOf(v), false, &secrets)
 	}
 	return secrets
+}
+
+// Check returns what documents, the weakest first, come to over the default,
+// without files and environment, or why they would be refused: for tests of T.
+func (s *Store[T]) Check(documents ...[]byte) (T, error) {
+	docs := make([]document, len(documents))
+	for i, data := range documents {
+		docs[i] = document{Key: fmt.Sprintf("document %d", i+1), Data: data}
+	}
+	c, bad := s.build(docs)
+	if bad != nil {
+		return *new(T), bad
+	}
+	return *c.value.(*T), nil
 }
 
 // Redact returns what document says, with "(secret)" in place of each secret

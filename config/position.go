@@ -184,8 +184,8 @@ func isMerge(key *yaml.Node) bool { return key.Kind == yaml.ScalarNode && key.Sh
 
 // join is the path of name below path.
 func join(path, name string) string {
-	if path == "" {
-		return name
+	if path == "" || name == "" || name[0] == '[' {
+		return path + name
 	}
 	return path + "." + name
 }

@@ -18,11 +18,11 @@ type Section struct {
 	// defaults. Its default tags are applied, and its Validate methods called,
 	// as those of the program's type are.
 	New func() any
-	// Apply gets what New returned, with what the documents say about it,
-	// whenever that has changed; the first is compared with the defaults. It is
-	// called as a subscriber is (see Sub), before all of those: an error makes
-	// everybody keep the former configuration, and Apply may be called with
-	// that again. value is shared and must not be modified.
+	// Apply gets what New returned, with what the documents say about it: the
+	// first, and then each that differs. It is called as a subscriber is (see
+	// Sub), before all of those: after an error everybody keeps the former
+	// configuration, and Apply may be called with that again. value is shared
+	// and must not be modified.
 	Apply func(ctx context.Context, value any) error
 }
 

@@ -1,14 +1,15 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"reflect"
 )
 
 // Validator is what a type in a configuration may have, on its value or its
 // pointer: the program's type itself, and those nested in it. It may complete
-// what it is given, and must not keep it.
+// what it is given, and must not keep it. Where its error begins with the path
+// of a field below and a colon, "read_timeout: too short", the field is looked
+// up in the documents.
 type Validator interface{ Validate() error }
 
 // validate calls the Validate methods of what is below value, a pointer, and
@@ -31,10 +32,8 @@ func validateAt(v reflect.Value, path string) error {
 	if err == nil || path == "" {
 		return err
 	}
-	if below, ok := errors.AsType[fault](err); ok {
-		return fault{path: join(path, below.path), reason: below.reason}
-	}
-	return fault{path: path, reason: err.Error()}
+	below := asFault(err)
+	return fault{path: join(path, below.path), reason: below.reason}
 }
 
 func validateBelow(v reflect.Value, path string) error {
