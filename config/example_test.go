@@ -13,31 +13,28 @@ import (
 	"github.com/perennial-go/perennial/config"
 )
 
-// What an agent's author writes: a type, its default and what makes sense.
+// What an agent's author writes: a type, its defaults and what makes sense.
 type Settings struct {
-	Interval time.Duration
-	Upload   struct {
-		URL   string
-		Batch int
+	Interval time.Duration `default:"10s" doc:"Pause between two uploads."`
+	Upload   Upload
+}
+
+type Upload struct {
+	URL   string
+	Batch int           `default:"100"`
+	Token config.Secret `doc:"Shown to the server at URL."`
+}
+
+// Validate is found by itself, on the type and on those in it.
+func (u *Upload) Validate() error {
+	if u.URL != "" && u.Token.Reveal() == "" {
+		return errors.New("url is set without a token: set both or none")
 	}
+	return nil
 }
 
 func ExampleStore() {
-	var def Settings
-	def.Interval = 10 * time.Second
-	def.Upload.Batch = 100
-	store, err := config.New(config.Config[Settings]{
-		Default: def,
-		Validate: func(s *Settings) error {
-			if s.Interval < time.Second {
-				return errors.New("interval: want at least 1s")
-			}
-			return nil
-		},
-		OnChange: func(old, new config.Snapshot[Settings]) {
-			fmt.Println("interval was", old.Value.Interval, "and is", new.Value.Interval)
-		},
-	})
+	store, err := config.New(config.Config[Settings]{})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -92,7 +92,7 @@ func TestPutRefusesWhatIsNoDocument(t *testing.T) {
 		{"malformed", "global", "a: [", "line 1"},
 		{"no mapping", "global", "[1]", "a list"},
 		{"empty", "global", "", "it is empty"},
-		{"oversized", "global", "a: " + strings.Repeat("x", config.DefaultMaxBytes), "want at most 1048576"},
+		{"oversized", "global", "a: " + strings.Repeat("x", config.DefaultMaxBytes), "want at most 1568768"},
 		{"alias bomb", "global", bomb(), "aliases"},
 		{"no scope", "", "{}", "want global, group/<group> or agent/<agent-id>"},
 		{"unknown scope", "host/a", "{}", "want global"},

@@ -58,10 +58,16 @@ func measureConfig(ctx context.Context, b *bench) (figure, error) {
 	}
 	p := &propagation{writer: clients[0], store: make(chan time.Time, 1), raw: make(chan time.Time, 1)}
 	store, err := config.New(config.Config[document]{
-		Default:  document{Number: -1},
-		OnChange: func(_, _ config.Snapshot[document]) { p.store <- time.Now() },
+		Default: document{Number: -1},
 	})
 	if err != nil {
+		return figure{}, err
+	}
+	all := func(d *document) document { return *d }
+	if _, err := config.Sub(store, "bench", all, func(context.Context, document, document) error {
+		p.store <- time.Now()
+		return nil
+	}); err != nil {
 		return figure{}, err
 	}
 	source := config.Source{Client: clients[1], Root: configRoot, AgentID: configAgent, File: filepath.Join(dir, "config.json")}
@@ -94,7 +100,7 @@ func (p *propagation) measure(ctx context.Context, n int, ready <-chan struct{})
 	case <-ctx.Done():
 		return figure{}, ctx.Err()
 	}
-	store := &series{what: "config.Store: Put to OnChange", unit: "ms"}
+	store := &series{what: "config.Store: Put to subscriber", unit: "ms"}
 	raw := &series{what: "raw watch: Put to event", unit: "ms"}
 	write := &series{what: "of either: Put to its answer", unit: "ms"}
 	tick := time.NewTicker(betweenPuts)
