@@ -113,11 +113,7 @@ func TestPageOfARevisionThatIsGoneSaysThatTheListHasExpired(t *testing.T) {
 
 func TestForgedContinuationIsRefused(t *testing.T) {
 	t.Parallel()
-	d, err := OpenDirectory(EtcdConfig{Endpoints: []string{"http://127.0.0.1:1"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = d.Close() }()
+	d := openDirectory(t, "http://127.0.0.1:1")
 	for name, text := range map[string]string{
 		"no base64":        "%%%",
 		"no JSON":          base64.RawURLEncoding.EncodeToString([]byte("{")),
