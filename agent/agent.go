@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -89,18 +88,6 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// EtcdConfig says how to reach etcd.
-type EtcdConfig struct {
-	Endpoints          []string
-	TLS                *tls.Config
-	Username, Password string
-	// Root is the prefix of every key; default "/agents/".
-	Root string
-}
-
-func (c EtcdConfig) dial() (*clientv3.Client, error) {
-	return etcdkv.Dial(etcdkv.ClientConfig{Endpoints: c.Endpoints, TLS: c.TLS, Username: c.Username, Password: c.Password})
-}
 
 // Settings is what an agent needs of a configuration store: any
 // *config.Store has it.
@@ -115,6 +102,7 @@ type Settings interface {
 type Agent struct {
 	cfg       Config
 	log       *slog.Logger
+	etcd      *etcdkv.Metrics
 	lifecycle *lifecycle
 	upgrader  *upgrade.Upgrader
 	health    *health.Monitor
@@ -143,7 +131,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
 	a := &Agent{
-		cfg: cfg, log: cfg.Logger, started: time.Now().UTC(),
+		cfg: cfg, log: cfg.Logger, etcd: etcdkv.NewMetrics(), started: time.Now().UTC(),
 		registered: make(chan struct{}), dirty: make(chan struct{}, 1),
 	}
 	a.lifecycle = newLifecycle(a.touch)
@@ -166,6 +154,9 @@ func New(cfg Config) (*Agent, error) {
 	}
 	if a.health, err = health.New(hc); err != nil {
 		return nil, err
+	}
+	if err := a.health.Registry().Register(a.etcd); err != nil {
+		return nil, fmt.Errorf("agent: metrics of etcd: %w", err)
 	}
 	if cfg.Plugins.Dir != "" {
 		if a.plugins, err = plugin.New(a.pluginConfig()); err != nil {
@@ -191,6 +182,8 @@ func check(cfg *Config) error {
 		return errors.New("StateDir is missing: name a directory that belongs to this agent alone")
 	case len(cfg.Etcd.Endpoints) == 0:
 		return errors.New("Etcd.Endpoints is missing: name at least one, such as http://127.0.0.1:2379")
+	case etcdkv.ValidRoot(cfg.Etcd.Root) != nil:
+		return fmt.Errorf("Etcd.Root: %w", etcdkv.ValidRoot(cfg.Etcd.Root))
 	case cfg.Start == nil:
 		return errors.New("Start is missing: it opens the program's listeners")
 	}

@@ -36,7 +36,10 @@ func OpenDirectory(cfg EtcdConfig) (*Directory, error) {
 	if len(cfg.Endpoints) == 0 {
 		return nil, errors.New("directory: Endpoints is missing: name at least one, such as http://127.0.0.1:2379")
 	}
-	client, err := cfg.dial()
+	if err := etcdkv.ValidRoot(cfg.Root); err != nil {
+		return nil, fmt.Errorf("directory: Root: %w", err)
+	}
+	client, err := cfg.Dial()
 	if err != nil {
 		return nil, err
 	}

@@ -93,7 +93,7 @@ func (a *Agent) connect() error {
 	if err != nil {
 		return err
 	}
-	if a.client, err = a.cfg.Etcd.dial(); err != nil {
+	if a.client, err = a.cfg.Etcd.dial(a.etcd, a.log); err != nil {
 		return err
 	}
 	k := newKeys(a.cfg.Etcd.Root)
@@ -254,6 +254,9 @@ func (r *running) awaitRegistration(ctx context.Context) error {
 		return err
 	}
 	_, _, cause := r.session.LastBeat()
+	if why := etcdkv.LastFailure(r.client); cause == nil && why != nil {
+		cause = why // the first attempt is still waiting for a connection
+	}
 	if r.registry.instance.everRegistered() {
 		r.log.Warn("etcd does not answer; starting without it", "error", cause)
 		return nil

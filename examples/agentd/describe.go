@@ -12,7 +12,7 @@ import (
 // describeState puts a state directory into words.
 func describeState(r upgrade.Report, now time.Time) string {
 	var b strings.Builder
-	say := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	say := func(format string, args ...any) { b.WriteString(printable(fmt.Sprintf(format, args...)) + "\n") }
 	running := "no agent runs on it"
 	if r.Running {
 		running = "an agent runs on it"
@@ -69,7 +69,8 @@ func describeQuarantine(all []upgrade.Quarantined, now time.Time) string {
 	var b strings.Builder
 	b.WriteString("Quarantine:\n")
 	for _, q := range all {
-		fmt.Fprintf(&b, "  %s (%s): class: %s; failures: %d; refused %s: %s.\n", q.Version, short(q.Manifest), q.Class, q.Attempts, describeExpiry(q, now), q.Reason)
+		line := fmt.Sprintf("  %s (%s): class: %s; failures: %d; refused %s: %s.", q.Version, short(q.Manifest), q.Class, q.Attempts, describeExpiry(q, now), q.Reason)
+		b.WriteString(printable(line) + "\n")
 	}
 	return b.String()
 }
@@ -87,7 +88,7 @@ func unreadable(why string) string { return "cannot be read: " + why }
 // describeStatus puts what an agent has reported into words.
 func describeStatus(name string, s upgrade.Status, now time.Time) string {
 	var b strings.Builder
-	say := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	say := func(format string, args ...any) { b.WriteString(printable(fmt.Sprintf(format, args...)) + "\n") }
 	say("Agent %s runs %s.", name, s.Running.Pinned())
 	if s.Yanked != "" {
 		say("  WITHDRAWN by its publisher: %s.", oneLine(s.Yanked))
