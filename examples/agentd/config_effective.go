@@ -35,17 +35,17 @@ func (c *configFlags) effective(cmd *cobra.Command, client *clientv3.Client, eye
 			switch {
 			case errors.Is(err, agent.ErrNotRegistered) && len(groups) > 0:
 				_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "note: %s is not registered: its defaults are not known\n", id)
+				return nil
 			case errors.Is(err, agent.ErrNotRegistered):
 				return fmt.Errorf("%w; name its groups with --group to see what it would get", err)
 			case err != nil:
 				return err
-			default:
-				v.Groups = e.Groups
-				if e.Status != nil && e.Status.Config != nil {
-					v.Running = &e.Status.Config.Running
-				}
-				schema, err = c.defaults(ctx, cmd, client, e)
 			}
+			v.Groups = e.Groups
+			if e.Status != nil && e.Status.Config != nil {
+				v.Running = &e.Status.Config.Running
+			}
+			schema, err = c.defaults(ctx, cmd, client, e)
 			return err
 		})
 	})
