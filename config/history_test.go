@@ -27,7 +27,7 @@ func change(t *testing.T, c *clientv3.Client, scope, document string, replaces i
 	return revision
 }
 
-// described is the history in short: revisions as they count from first.
+// brief is the history in short, with revisions as they were counted.
 func brief(documents []config.Document, number map[int64]int) string {
 	var all []string
 	for _, d := range documents {
