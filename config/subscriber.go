@@ -70,6 +70,7 @@ type change struct {
 	*subscribers
 	from, to content
 	timeout  time.Duration // of each call
+	before   func()        // before the first call
 	late     *sync.WaitGroup
 	log      func(message string, args ...any)
 }
@@ -123,6 +124,7 @@ func (c *change) tell(ctx context.Context, one *call) error {
 	if !one.busy.CompareAndSwap(false, true) {
 		return errors.New("it has not returned from an earlier change yet")
 	}
+	c.before()
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	done := make(chan error, 1)
 	go func() { done <- one.make(ctx) }()
