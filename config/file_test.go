@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"reflect"
 	"testing"
 )
 
@@ -14,7 +13,7 @@ import (
 func TestReadsFileOfFirstFormat(t *testing.T) {
 	kept, err := readFile("testdata/config-1.json", []string{"/agents/config/global", "/agents/config/agent/a1"}, DefaultMaxBytes, 0)
 	want := []document{{Key: "/agents/config/global", Revision: 7, Data: []byte("port: 80\n")}}
-	if err != nil || !reflect.DeepEqual(kept.Documents, want) {
+	if err != nil || !same(kept.Documents, want) {
 		t.Errorf("got %+v, %v, want %+v", kept, err, want)
 	}
 }
@@ -23,7 +22,7 @@ func TestReadsFileOfFirstFormat(t *testing.T) {
 func TestReadsWhatWasKeptOfLocalFiles(t *testing.T) {
 	kept, err := readFile("testdata/config-1-files.json", []string{"/agents/config/global", "/agents/config/agent/a1"}, DefaultMaxBytes, 1)
 	want := []document{{Key: "/etc/agentd/local.yaml", Data: []byte("port: 81\n"), local: true}}
-	if err != nil || !reflect.DeepEqual(kept.files(), want) {
+	if err != nil || !same(kept.files(), want) || !kept.Files[0].local {
 		t.Errorf("got %+v, %v, want %+v", kept, err, want)
 	}
 }

@@ -142,7 +142,7 @@ func find(n *yaml.Node, rest string, depth int) *yaml.Node {
 		}
 		return nil
 	}
-	switch n.Kind {
+	switch n.Kind { //nolint:exhaustive // nothing is below the others
 	case yaml.SequenceNode:
 		for i, item := range n.Content {
 			if found := below(strconv.Itoa(i), item, item); found != nil {
@@ -192,11 +192,10 @@ func join(path, name string) string {
 	return path + "." + name
 }
 
-// add collects faults; any other error comes back.
-func (f *faults) add(err error) error {
+// collect adds err's faults to those known; any other error comes back.
+func collect(known faults, err error) (faults, error) {
 	if more, ok := errors.AsType[faults](err); ok {
-		*f = append(*f, more...)
-		return nil
+		return append(known, more...), nil
 	}
-	return err
+	return known, err
 }

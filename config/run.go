@@ -100,7 +100,7 @@ func (s *Store[T]) begin(list []Section) (env []document, notes []string, err er
 	for _, name := range unknown {
 		note := fmt.Sprintf("the environment variable %s sets no field: check the spelling, or remove it", name)
 		notes = append(notes, note)
-		s.cfg.Logger.Warn(note)
+		s.cfg.Logger.Warn("an environment variable sets no field", "variable", name)
 	}
 	if set != nil {
 		env = []document{{Key: environment, local: true, tree: set}}
