@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/perennial-go/perennial/agent"
 	"github.com/perennial-go/perennial/upgrade"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
@@ -105,6 +106,18 @@ func describeStatus(name string, s upgrade.Status, now time.Time) string {
 	say("Last attempt: %s.", describeAttempt(s.Attempt, true))
 	say("Hold: %s.", describeHold(s.Hold))
 	return b.String() + describeQuarantine(s.Quarantine, now)
+}
+
+// describeAgent puts the rest of what the registry holds of an agent into words.
+func describeAgent(e *agent.Entry) string {
+	var b strings.Builder
+	say := func(format string, args ...any) { b.WriteString(printable(fmt.Sprintf(format, args...)) + "\n") }
+	say("Process: pid %d on %s (%s) since %s, %s since %s: %s.", e.PID, dash(e.Host), dash(e.Platform), stamp(e.Started), e.State.State, stamp(e.State.At), dash(e.State.Reason))
+	say("Groups: %s. Labels: %s.", dash(strings.Join(e.Groups, ", ")), labelsOf(e))
+	say("Health: %s.", healthOf(e.Status))
+	say("Configuration: %s.", configOf(e.Status))
+	say("Plugins: %s.", pluginsOf(e))
+	return b.String()
 }
 
 // withdrawnOf returns why a release was withdrawn, "" if it is offered.

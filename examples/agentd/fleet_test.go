@@ -172,6 +172,12 @@ func TestFleetListsWhatIsSelected(t *testing.T) {
 			t.Errorf("--summary does not show %q:\n%s", want, r.stdout)
 		}
 	}
+	r = agentd(t, "status", "--etcd", s.url, "--agent", "web-2").ok(t)
+	for _, want := range []string{"Agent web-2 runs 1.3.0-rc.1", "on h1 (linux/amd64)", "Groups: web. Labels: env=test.", "Health: not ready.", "Configuration: r7."} {
+		if !strings.Contains(r.stdout, want) {
+			t.Errorf("status --agent does not show %q:\n%s", want, r.stdout)
+		}
+	}
 	var sum summary
 	if r := s.fleet("--summary", "-o", "json", "-l", "env=prod").ok(t); json.Unmarshal([]byte(r.stdout), &sum) != nil || sum.Agents != 2 || sum.By["group"]["db"] != 1 {
 		t.Errorf("--summary -o json prints %s", r.stdout)

@@ -172,12 +172,11 @@ func (w *fleetWatch) printSummary(ctx context.Context, s *agent.Snapshot, _ agen
 	} else {
 		err = counts.print(&text, w.output)
 	}
-	if err != nil || text.String() == w.before {
-		return err
+	if err == nil && text.String() != w.before {
+		w.before = text.String()
+		_, err = io.WriteString(w.stdout, w.before)
 	}
-	w.before = text.String()
-	_, err = io.WriteString(w.stdout, w.before)
-	w.pause(ctx)
+	w.pause(ctx) // also where nothing is printed: counting costs as much
 	return err
 }
 
