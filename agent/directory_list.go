@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/internal/etcdkv"
+	"github.com/perennial-go/perennial/internal/strictjson"
 )
 
 // ListOptions say which agents to list. The zero value lists all.
@@ -164,6 +165,9 @@ func parsePosition(text string) (position, error) {
 		return p, fmt.Errorf("continue: want what a page gave, found %d bytes", len(text))
 	}
 	data, err := base64.RawURLEncoding.DecodeString(text)
+	if err == nil {
+		err = strictjson.Check(data, 1)
+	}
 	if err == nil {
 		dec := json.NewDecoder(bytes.NewReader(data))
 		dec.DisallowUnknownFields()

@@ -20,6 +20,10 @@ type IndexConfig struct {
 	// Coalesce is the least distance between two snapshots; default 100 ms,
 	// negative = none. The first change after a pause shows at once.
 	Coalesce time.Duration
+	// OnError is called with what keeps the index from being up to date, such as
+	// an etcd that cannot be reached, and with nil once it is so again; never
+	// concurrently, and it holds the index up. May be nil.
+	OnError func(error)
 	// Logger receives what of the agents' values cannot be read, once, and what
 	// is odd but handled; nil discards it.
 	Logger *slog.Logger
@@ -51,6 +55,10 @@ func NewIndex(cfg IndexConfig) (*Index, error) {
 	if x.log == nil {
 		x.log = slog.New(slog.DiscardHandler)
 	}
+	onError := cfg.OnError
+	if onError == nil {
+		onError = func(error) {}
+	}
 	first := newSnapshot()
 	x.ready = first.superseded
 	x.current.Store(first)
@@ -59,7 +67,7 @@ func NewIndex(cfg IndexConfig) (*Index, error) {
 		Client:   d.client,
 		Prefixes: []string{d.keys.registry(""), d.keys.status(""), d.keys.plugins()},
 		OnChange: x.apply,
-		OnError:  func(err error) { x.err.Store(&err) },
+		OnError:  func(err error) { x.err.Store(&err); onError(err) },
 		Coalesce: cfg.Coalesce,
 		Logger:   x.log,
 	})
@@ -76,8 +84,7 @@ func (x *Index) Ready() <-chan struct{} { return x.ready }
 // Snapshot is the newest one. It is empty, at revision 0, before Ready.
 func (x *Index) Snapshot() *Snapshot { return x.current.Load() }
 
-// Err says what keeps the snapshot from being up to date, such as an etcd that
-// cannot be reached; nil = nothing.
+// Err is what OnError was called with last; nil before.
 func (x *Index) Err() error {
 	if err := x.err.Load(); err != nil {
 		return *err

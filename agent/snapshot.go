@@ -17,9 +17,11 @@ type Snapshot struct {
 
 func newSnapshot() *Snapshot { return &Snapshot{superseded: make(chan struct{})} }
 
-// Revision is the revision of the store that the snapshot is at least as new
-// as. What one transaction changed of an agent's registration, status and
-// plugins may show one after the other.
+// Revision is the revision of the store up to which every change is in the
+// snapshot. It may hold later ones: registrations, statuses and plugins are
+// followed side by side, so what one transaction changed of an agent may show
+// in two steps, and where one of the three kinds is quiet Revision stays behind
+// for some seconds.
 func (s *Snapshot) Revision() int64 { return s.revision }
 
 // Len counts the agents.

@@ -109,9 +109,6 @@ func Delete(ctx context.Context, client *clientv3.Client, root string, c Change)
 	if err := c.check(); err != nil {
 		return 0, err
 	}
-	if _, err := Get(ctx, client, root, c.Scope); err != nil {
-		return 0, err
-	}
 	return c.apply(ctx, client, root, func(key string) clientv3.Op { return clientv3.OpDelete(key) })
 }
 
@@ -181,13 +178,16 @@ func (c Change) once(ctx context.Context, client *clientv3.Client, root string, 
 	if c.Replaces != AnyRevision && c.Replaces != now.documentRevision() {
 		return 0, now.conflict(c)
 	}
+	change := op(documentKey(root, c.Scope))
+	if change.IsDelete() && now.document == nil {
+		return 0, fmt.Errorf("%w: %s is not in etcd", ErrNotFound, documentKey(root, c.Scope))
+	}
 	if err := remember(ctx, client, root, now); err != nil {
 		return 0, err
 	}
 	if err := failpoint.Hit("config-remembered"); err != nil {
 		return 0, err
 	}
-	change := op(documentKey(root, c.Scope))
 	note, err := record{
 		Schema: recordSchema, By: c.By, At: time.Now().UTC(), Message: c.Message,
 		Restores: c.restores, Deleted: change.IsDelete(),

@@ -3,7 +3,6 @@ package config
 import (
 	"encoding"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"reflect"
@@ -116,21 +115,6 @@ func (s *Store[T]) Schema(sections ...Section) ([]byte, error) {
 	return data, nil
 }
 
-// Check reports whether a store of this type, with those sections, takes the
-// document text if it is the only one: for an author's own tests. Its error
-// names path, line and column.
-func (s *Store[T]) Check(text []byte, sections ...Section) error {
-	list, err := checked(sections, reflect.TypeFor[T]())
-	if err != nil {
-		return err
-	}
-	alone := &Store[T]{cfg: s.cfg, sections: list}
-	if _, bad := alone.build([]document{{Data: text}}); bad != nil {
-		return errors.New(bad.Reason)
-	}
-	return nil
-}
-
 func (n *schemaNode) property(name string, of *schemaNode) {
 	if n.Properties == nil {
 		n.Properties = map[string]*schemaNode{}
@@ -204,7 +188,10 @@ func (b *schemaBuilder) node(t reflect.Type, v reflect.Value) (*schemaNode, erro
 	if n.Type == nil {
 		return n, nil
 	}
-	if isText(t) && t.Kind() != reflect.String {
+	switch {
+	case isOnlyText(t):
+		n = &schemaNode{Type: []string{"string"}}
+	case isText(t) && t.Kind() != reflect.String:
 		n.Type = append([]string{"string"}, n.Type...)
 	}
 	// null takes away what earlier documents say, whatever the type.
@@ -222,6 +209,17 @@ func (b *schemaBuilder) node(t reflect.Type, v reflect.Value) (*schemaNode, erro
 
 func isText(t reflect.Type) bool {
 	return t.Kind() != reflect.Interface && reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
+}
+
+// isOnlyText reports whether nothing of t can be set but by a text.
+func isOnlyText(t reflect.Type) bool {
+	if t.Kind() != reflect.Struct || !isText(t) {
+		return false
+	}
+	for range fields(t) {
+		return false
+	}
+	return true
 }
 
 // kind describes t by its kind. A node without a type accepts everything.

@@ -133,13 +133,13 @@ func versionsOf(agents []configAgent) []string {
 
 func named(agents []configAgent) string { return describeAgents(idsOf(agents), versionsOf(agents)) }
 
-// describeAgents is "2 agents of 1.0.0 (a1, a2)".
+// describeAgents is "2 agents of version 1.0.0 (a1, a2)".
 func describeAgents(ids, versions []string) string {
 	count := "1 agent"
 	if len(ids) > 1 {
 		count = fmt.Sprintf("%d agents", len(ids))
 	}
-	return fmt.Sprintf("%s of %s (%s)", count, few(versions), few(ids))
+	return fmt.Sprintf("%s of version %s (%s)", count, few(versions), few(ids))
 }
 
 // few names the first of several.

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -19,9 +21,12 @@ type effectiveView struct {
 	Groups []string `json:"groups"`
 	// Revision is that of the newest layer, Running what the agent says it
 	// runs; nil = it is not registered, or has not said yet.
-	Revision int64          `json:"revision"`
-	Running  *int64         `json:"running,omitempty"`
-	Fields   []config.Field `json:"fields"`
+	Revision int64  `json:"revision"`
+	Running  *int64 `json:"running,omitempty"`
+	// Local are the layers of the host that the agent tells of. Their values
+	// are not known here: they apply where a field is said to be the default's.
+	Local  []config.Layer `json:"local,omitempty"`
+	Fields []config.Field `json:"fields"`
 }
 
 // effective merges the layers of the agent called id. groups are for one that
@@ -35,17 +40,22 @@ func (c *configFlags) effective(cmd *cobra.Command, client *clientv3.Client, eye
 			switch {
 			case errors.Is(err, agent.ErrNotRegistered) && len(groups) > 0:
 				_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "note: %s is not registered: its defaults are not known\n", id)
+				return nil
 			case errors.Is(err, agent.ErrNotRegistered):
 				return fmt.Errorf("%w; name its groups with --group to see what it would get", err)
 			case err != nil:
 				return err
-			default:
-				v.Groups = e.Groups
-				if e.Status != nil && e.Status.Config != nil {
-					v.Running = &e.Status.Config.Running
-				}
-				schema, err = c.defaults(ctx, cmd, client, e)
 			}
+			v.Groups = e.Groups
+			if e.Status != nil && e.Status.Config != nil {
+				v.Running = &e.Status.Config.Running
+				for _, l := range e.Status.Config.Layers {
+					if l.Revision == 0 {
+						v.Local = append(v.Local, l)
+					}
+				}
+			}
+			schema, err = c.defaults(ctx, cmd, client, e)
 			return err
 		})
 	})
@@ -63,6 +73,10 @@ func (c *configFlags) effective(cmd *cobra.Command, client *clientv3.Client, eye
 	v.Revision = merged.Revision
 	v.Fields = merged.Fields(schema, eye.Redaction)
 	return v, nil
+}
+
+func localLayers(s *config.Status) []config.Layer {
+	return slices.DeleteFunc(slices.Clone(s.Layers), func(l config.Layer) bool { return l.Revision != 0 })
 }
 
 // defaults is the agent's schema; nil, with a note, if it has none.
@@ -104,6 +118,10 @@ func (g *configGet) showEffective(cmd *cobra.Command, client *clientv3.Client, e
 	}
 	if err := printTable(cmd.OutOrStdout(), rows); err != nil {
 		return err
+	}
+	for _, l := range v.Local {
+		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "note: %s also has settings of its host, below these and over the default: %s\n",
+			v.Agent, oneLine(strings.Join(append([]string{l.Name}, l.Variables...), " ")))
 	}
 	if v.Running != nil && *v.Running != v.Revision {
 		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "note: %s runs revision %d, and not yet %d: see agentd fleet\n", v.Agent, *v.Running, v.Revision)

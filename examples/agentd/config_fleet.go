@@ -75,7 +75,9 @@ type outcome struct {
 type refusedByAgent struct {
 	Agent   string `json:"agent"`
 	Version string `json:"version"`
-	Reason  string `json:"reason"`
+	// Key is the layer at fault, which may be another one.
+	Key    string `json:"key"`
+	Reason string `json:"reason"`
 }
 
 // outcomeOf counts what the agents tell of revision.
@@ -88,7 +90,7 @@ func outcomeOf(agents []configAgent, revision int64) outcome {
 		case a.status.Config.Running >= revision:
 			o.Running++
 		case a.status.Config.LastFailed != nil && a.status.Config.LastFailed.Revision >= revision:
-			o.Refused = append(o.Refused, refusedByAgent{a.id, a.version, a.status.Config.LastFailed.Reason})
+			o.Refused = append(o.Refused, refusedByAgent{a.id, a.version, a.status.Config.LastFailed.Key, a.status.Config.LastFailed.Reason})
 		default:
 			o.waiting[a.id] = a.version
 		}
@@ -99,13 +101,13 @@ func outcomeOf(agents []configAgent, revision int64) outcome {
 func (o outcome) String() string {
 	text := fmt.Sprintf("%d of %d agents run it", o.Running, o.Agents)
 	if len(o.Refused) > 0 {
-		text += fmt.Sprintf(", %d refuse it", len(o.Refused))
+		text += fmt.Sprintf(", refused by %d", len(o.Refused))
 	}
 	return text
 }
 
-// await follows the agents that a document of scope concerns until all have
-// taken revision, or one of each kind of refusal is known of all others.
+// await follows the agents that a document of scope concerns until each has
+// taken revision or refused it.
 func (c *configFlags) await(ctx context.Context, scope string, revision int64, limit time.Duration, w io.Writer) (outcome, error) {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -143,8 +145,8 @@ func (o outcome) verdict(scope string, revision int64, limit time.Duration) erro
 	var wrong []error
 	if n := len(o.Refused); n > 0 {
 		first := o.Refused[0]
-		wrong = append(wrong, fmt.Errorf("want %d agents to run revision %d of %s, found that %d refuse it and keep what they had: %s (%s): %s; agentd fleet shows all, agentd config rollback takes it back",
-			o.Agents, revision, scope, n, first.Agent, first.Version, first.Reason))
+		wrong = append(wrong, fmt.Errorf("want %d agents to run revision %d of %s, found it refused by %d, which keep what they had: %s (%s) because of %s: %s; agentd fleet shows all, agentd config rollback takes it back",
+			o.Agents, revision, scope, n, first.Agent, first.Version, dash(first.Key), first.Reason))
 	}
 	if n := len(o.waiting); n > 0 {
 		wrong = append(wrong, fmt.Errorf("want an answer of %d agents within %v, found none of %d, such as %s: it is published, and they take it when they can; see agentd fleet", o.Agents, limit, n, some(o.waiting)))
