@@ -114,6 +114,7 @@ type Agent struct {
 	health    *health.Monitor
 	service   *serviceManager
 	plugins   *plugin.Manager // nil without a directory
+	schema    *configSchema
 	started   time.Time
 	ran       atomic.Bool
 
@@ -136,6 +137,7 @@ func New(cfg Config) (*Agent, error) {
 	a.presence = newPresence(a)
 	a.lifecycle = newLifecycle(a.touchSoon)
 	a.service = newServiceManager(cfg.Logger)
+	a.schema = newConfigSchema(cfg.Settings, cfg.Logger, a.presence.section())
 	var err error
 	if a.upgrader, err = upgrade.New(a.upgradeConfig()); err != nil {
 		return nil, err
@@ -246,7 +248,7 @@ func (a *Agent) Info() Registration {
 		Version: a.cfg.Version, ManifestDigest: running.Manifest, BinaryDigest: running.Binary,
 		Revision: a.cfg.Revision, BuildTime: a.cfg.BuildTime,
 		Platform: runtime.GOOS + "/" + runtime.GOARCH, Runtime: runtime.Version(),
-		Labels: a.cfg.Labels, Groups: a.cfg.Groups,
+		Labels: a.cfg.Labels, Groups: a.cfg.Groups, ConfigSchema: a.schema.digest,
 		Host: host, PID: os.Getpid(), Started: a.started, State: a.lifecycle.get(),
 	}
 	a.presence.describe(&r)

@@ -151,7 +151,7 @@ func (p *presence) staleness(now time.Time) (time.Duration, string) {
 		return 0, "" // what there is was not seen in etcd yet
 	}
 	age := max(now.Sub(heard), 0)
-	if behind := p.registry.echo.behind(now); behind > max(age, echoWithin) {
+	if behind := p.registry.echo.behind(now); age <= usual && behind > echoWithin {
 		age, usual, what = behind, echoWithin, "the watch has not shown what this agent wrote"
 	}
 	if age <= usual {

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -134,7 +133,7 @@ func spread(d time.Duration) time.Duration {
 	if d <= 0 {
 		return 0
 	}
-	return rand.N(d)
+	return backoff.Jitter(d/2, 1)
 }
 
 // ring wakes the one that listens, once however often it is rung.

@@ -96,7 +96,11 @@ func (p *presence) open() error {
 // leased registers under a new lease, or has a successor on probation, whose
 // registration is its incumbent's until commit, do nothing.
 func (p *presence) leased(ctx context.Context, lease int64) error {
-	if p.inCharge() && p.upgrader.Successor() == 0 {
+	switch {
+	case !p.inCharge() || p.upgrader.Successor() != 0:
+	case p.yields():
+		return errNotInCharge // perhaps; called again, it will be known
+	default:
 		return p.enlist(ctx, lease)
 	}
 	if lease != p.session.Lease() {
@@ -115,6 +119,7 @@ func (p *presence) enlist(ctx context.Context, lease int64) error {
 	}
 	p.health.Set(conditionRegistration, nil)
 	p.enroll.Do(func() { close(p.registered) })
+	p.schema.registered()
 	p.touchSoon()
 	return nil
 }
@@ -135,10 +140,13 @@ func (p *presence) await(ctx context.Context, r *running) error {
 	}
 	_, _, cause := p.session.LastBeat()
 	if cause == nil { // the first attempt still waits for a connection
-		cause = etcdkv.LastFailure(p.client)
+		if cause = etcdkv.LastFailure(p.client); cause == nil {
+			cause = errors.New("no connection yet")
+		}
 	}
 	if p.registry.instance.everRegistered() {
 		p.log.Warn("etcd does not answer; starting without it", "error", cause)
+		p.health.Set(conditionRegistration, fmt.Errorf("not registered: etcd has not answered since the start: %w", cause))
 		return nil
 	}
 	return fmt.Errorf("etcd at %s did not answer within %v (%w) and this agent has never been registered: start etcd or correct the endpoints",
@@ -175,11 +183,12 @@ func (p *presence) fenced(ctx context.Context) error {
 	if lease == 0 {
 		return nil
 	}
-	err := p.enlist(ctx, lease)
-	if errors.Is(err, ErrDuplicate) {
+	switch err := p.enlist(ctx, lease); {
+	case err == nil:
+		p.noteRestored([]string{p.registry.keys.registry(p.cfg.ID)})
+	case errors.Is(err, ErrDuplicate):
 		return err
-	}
-	if err != nil {
+	default:
 		p.log.Warn("registration not written again yet", "error", err)
 		p.session.Renew()
 		_ = backoff.Sleep(ctx, time.Second) // the caller sees ctx's end
@@ -190,7 +199,11 @@ func (p *presence) fenced(ctx context.Context) error {
 
 // yields reports whether a successor has the registration, or is about to.
 func (p *presence) yields() bool {
-	return p.upgrader.Successor() != 0 || p.upgrader.Status().State == upgrade.Committing
+	if p.upgrader.Successor() != 0 {
+		return true
+	}
+	s := p.upgrader.Status()
+	return s.State == upgrade.Committing && s.To.Version != p.cfg.Version
 }
 
 // flush writes what is to be seen, once there is a registration to hang it

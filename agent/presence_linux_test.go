@@ -211,7 +211,7 @@ func TestFleetsHeartbeatIsSetByADocument(t *testing.T) {
 		rev := put(bad)
 		waittest.Nil(f, bad+" is refused", func() error {
 			if c := m.registered().Status.Config; c.LastFailed == nil || c.LastFailed.Revision != rev || !strings.Contains(c.LastFailed.Reason, "perennial") {
-				return fmt.Errorf("%+v, %+v", c, c.LastFailed)
+				return fmt.Errorf("the status says %+v", *c)
 			}
 			return nil
 		})
@@ -364,9 +364,9 @@ func TestMoreKeysThanOneTransactionTakesAreWrittenAndMoved(t *testing.T) {
 	if err := r.write(f.ctx(), reg, Status{Schema: schema}, plugins[:1]); err != nil {
 		t.Fatal(err)
 	}
-	entries, err := f.dir.List(f.ctx())
-	if err != nil || len(entries) != 1 || len(entries[0].Plugins) != 1 {
-		t.Errorf("%d plugins are left (%v), want 1", len(entries[0].Plugins), err)
+	e, err := f.dir.Get(f.ctx(), "a1")
+	if err != nil || len(e.Plugins) != 1 {
+		t.Errorf("%d plugins are left (%v), want 1", len(e.Plugins), err)
 	}
 }
 
@@ -471,6 +471,49 @@ func TestSleeperIsRefusedWhereAnotherRegisteredMeanwhile(t *testing.T) {
 				t.Errorf("%v wrote the registration after %d had: want nobody else", pids, second.cmd.Process.Pid)
 			}
 		})
+	}
+}
+
+// TestSleeperWhoseSuccessorRegisteredMeanwhileWritesNothing: an incumbent that
+// wakes between the commit and its end would otherwise take the registration
+// back from the release that runs.
+func TestSleeperWhoseSuccessorRegisteredMeanwhileWritesNothing(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	p := pauseAt(f.member("a1"), build{Version: "1.1.0"}, "commit-sent")
+	client := f.etcd.Client(t)
+	successor := p.runs("1.1.0")
+	incumbent := p.cmd.Process.Pid
+	if err := syscall.Kill(incumbent, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	lost := lease(t, f, client, "a1")
+	if _, err := client.Revoke(f.ctx(), lost); err != nil {
+		t.Fatal(err)
+	}
+	waittest.Until(t, "the successor registers under another lease", func() bool {
+		now := lease(t, f, client, "a1")
+		return now != 0 && now != lost
+	})
+	here, err := client.Get(f.ctx(), newKeys("").registry("a1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.wakes()
+	waittest.Until(t, "the incumbent finds its lease gone", func() bool {
+		return strings.Contains(p.said(), "etcd lease lost: asking for another") &&
+			strings.Contains(p.said(), errNotInCharge.Error())
+	})
+	p.goOn()
+	<-p.done
+	if p.err != nil {
+		t.Errorf("the superseded process ended with %v, want 0", p.err)
+	}
+	if pid := p.runs("1.1.0"); pid != successor {
+		t.Errorf("pid %d is registered, want %d", pid, successor)
+	}
+	if pids := f.writers(client, here.Header.Revision); slices.Contains(pids, incumbent) {
+		t.Errorf("%v wrote the registration, the superseded %d among them", pids, incumbent)
 	}
 }
 

@@ -38,6 +38,9 @@ type Registration struct {
 	// HeartbeatEvery is the pause between two renewals of the lease, in seconds.
 	// Agents of older releases do not tell it: then it is 0.
 	HeartbeatEvery float64 `json:"heartbeat_every_seconds,omitempty"`
+	// ConfigSchema is the digest of the JSON Schema of the configuration
+	// documents that the agent takes, under config-schema/; empty = has none.
+	ConfigSchema string `json:"config_schema,omitempty"`
 }
 
 // Status is the value of status/<id>: how an agent fares.

@@ -53,31 +53,47 @@ type registry struct {
 	echo echoes
 }
 
-// echoes is whether what was written came back on the watch. It has a lock of
-// its own: who asks, such as a heartbeat, must not wait for a write, which an
-// etcd that does not answer holds up for writeTimeout.
+// echoes are what was written and has not come back on the watch yet. It has a
+// lock of its own: who asks, such as a heartbeat, must not wait for a write,
+// which an etcd that does not answer holds up for writeTimeout.
 type echoes struct {
-	mu     sync.Mutex
-	latest int64     // revision of the newest write
-	wrote  time.Time // when its answer came
-	seen   int64     // revision of the newest view
+	mu      sync.Mutex
+	awaited map[string]int64 // revision of the write, by key
+	wrote   time.Time        // when the newest write was answered
 }
 
-// written notes the answer to a write.
-func (e *echoes) written(revision int64) {
+// written notes that key was written with revision; 0 = deleted.
+func (e *echoes) written(key string, revision int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.latest, e.wrote = revision, time.Now()
+	if revision == 0 {
+		delete(e.awaited, key)
+		return
+	}
+	if e.awaited == nil {
+		e.awaited = map[string]int64{}
+	}
+	e.awaited[key], e.wrote = revision, time.Now()
 }
 
-// viewed notes a view, and returns whether it is older than the one before,
-// and whether it is older than the newest write.
-func (e *echoes) viewed(revision int64) (restored, early bool) {
+// viewed notes what a view shows. Each key has a watch of its own, so one that
+// is not there, or older than what was written, says nothing until the write
+// has been seen, or the whole view is as new.
+func (e *echoes) viewed(v etcdkv.View) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	restored, early = revision < e.seen, revision < e.latest
-	e.seen = revision
-	return restored, early
+	for key, revision := range e.awaited {
+		if max(v.Revision, v.Values[key].ModRevision) >= revision {
+			delete(e.awaited, key)
+		}
+	}
+}
+
+func (e *echoes) awaits(key string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	_, awaited := e.awaited[key]
+	return awaited
 }
 
 // behind returns for how long the newest write has not come back in a view; 0
@@ -85,7 +101,7 @@ func (e *echoes) viewed(revision int64) (restored, early bool) {
 func (e *echoes) behind(now time.Time) time.Duration {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.latest == 0 || e.seen >= e.latest {
+	if len(e.awaited) == 0 {
 		return 0
 	}
 	return now.Sub(e.wrote)
@@ -154,7 +170,7 @@ func (r *registry) register(ctx context.Context, lease int64, reg Registration) 
 func (r *registry) read(ctx context.Context) (*mvccpb.KeyValue, []string, error) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	there, err := r.client.Get(ctx, r.keys.plugin(r.id, ""), clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(maxPlugins))
+	there, err := r.client.Get(ctx, r.keys.plugin(r.id, ""), clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(maxStrays))
 	if err != nil {
 		return nil, nil, r.explain("registration", err)
 	}
@@ -172,9 +188,9 @@ func (r *registry) read(ctx context.Context) (*mvccpb.KeyValue, []string, error)
 	return found.Kvs[0], plugins, nil
 }
 
-// maxPlugins bounds how many plugin keys of a former process are looked at: a
+// maxStrays bounds how many plugin keys that are not this process's are looked at: a
 // prefix that somebody has filled must not fill this process.
-const maxPlugins = 1000
+const maxStrays = 1000
 
 // commit performs ops, some at a time, each time compared with the registration
 // as this process wrote it. If the registration is among them, it is the first.
@@ -196,13 +212,14 @@ func (r *registry) commit(ctx context.Context, what string, ops []clientv3.Op) e
 		if !res.Succeeded {
 			return fmt.Errorf("%s of %s: %w", what, r.id, errFenced)
 		}
-		r.echo.written(res.Header.Revision)
 		for _, op := range part {
 			k := string(op.KeyBytes())
 			if op.IsDelete() {
 				delete(r.held, k)
+				r.echo.written(k, 0)
 				continue
 			}
+			r.echo.written(k, res.Header.Revision)
 			r.held[k] = held{string(op.ValueBytes()), res.Header.Revision}
 			if k == key {
 				r.revision = res.Header.Revision
@@ -290,20 +307,21 @@ func (r *registry) leased() int64 { return r.lease.Load() }
 func (r *registry) damage(v etcdkv.View) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	restored, early := r.echo.viewed(v.Revision)
-	if r.revision == 0 || (early && !restored) {
+	r.echo.viewed(v)
+	if r.revision == 0 {
 		return nil
 	}
 	var keys []string
 	for k, h := range r.held {
-		if now, ok := v.Values[k]; h.value != "" && (!ok || now.ModRevision > h.revision || restored && now.ModRevision != h.revision) {
+		now := v.Values[k].ModRevision // 0 = the key is gone
+		if h.value != "" && (now > h.revision || now < h.revision && !r.echo.awaits(k)) {
 			keys = append(keys, k)
 		}
 	}
 	for k := range v.Values {
 		if _, ok := r.held[k]; !ok {
 			keys = append(keys, k)
-			if strings.HasPrefix(k, r.keys.plugin(r.id, "")) && len(r.held) < maxPlugins {
+			if strings.HasPrefix(k, r.keys.plugin(r.id, "")) && len(r.held) < maxStrays {
 				r.held[k] = held{} // the next write deletes it
 			}
 		}

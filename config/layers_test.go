@@ -324,7 +324,12 @@ func TestWhatSubscribersRefuseIsTriedAFewTimes(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- store.Run(ctx, config.Source{Client: c, AgentID: "a1"}) }()
-	defer func() { cancel(); <-done }()
+	defer func() {
+		cancel()
+		if err := waittest.Next(t, "Run returns", done); !errors.Is(err, context.Canceled) {
+			t.Errorf("Run: %v", err)
+		}
+	}()
 	waittest.Until(t, "ready", func() bool { return store.Snapshot().Origin == "etcd" })
 	revision := publish(t, c, "global", "http: {addr: busy}")
 	waittest.Until(t, "the second attempt succeeds", func() bool { return store.Snapshot().Revision == revision })

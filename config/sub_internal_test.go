@@ -64,7 +64,7 @@ func (x *bench) bring(ctx context.Context, text string) error {
 	docs := []document{{Key: "k", Revision: 1, Data: []byte(text)}}
 	next, bad := x.build(docs)
 	if bad == nil {
-		bad = x.put(ctx, next, docs, OriginEtcd)
+		bad = x.put(ctx, next, docs, OriginEtcd, func() {})
 	}
 	if bad != nil {
 		return bad

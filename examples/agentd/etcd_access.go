@@ -93,7 +93,7 @@ func newEtcdAddAgentCommand() *cobra.Command {
 		Long:  "add-agent makes the roles and users of agents, for an etcd that bootstrap has\nprepared. Call it as root.\n" + accessHelp,
 		Example: "  agentd etcd add-agent --etcd http://127.0.0.1:2379 --etcd-user root --etcd-password-file /root/etcd-passwords/root \\\n" +
 			"    --passwords /root/etcd-passwords a3 a4",
-		Args: some("ID"),
+		Args: takesSome("ID"),
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			w, err := a.wanted(access.NewFleet(a.etcd.root), ids)
 			if err != nil {
@@ -106,8 +106,8 @@ func newEtcdAddAgentCommand() *cobra.Command {
 	return cmd
 }
 
-// some refuses no arguments at all.
-func some(name string) cobra.PositionalArgs {
+// takesSome refuses no arguments at all.
+func takesSome(name string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return usagef("%s wants one or more arguments %s, found none; see %s --help", cmd.CommandPath(), name, cmd.CommandPath())
@@ -235,7 +235,7 @@ func newEtcdRemoveAgentCommand() *cobra.Command {
 log in. What they have registered goes with their lease. A watch that stands
 goes on until its connection ends. Call it as root.`,
 		Example: "  agentd etcd remove-agent --etcd http://127.0.0.1:2379 --etcd-user root --etcd-password-file /root/etcd-passwords/root a4",
-		Args:    some("ID"),
+		Args:    takesSome("ID"),
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			fleet := access.NewFleet(etcd.root)
 			var names []string
@@ -284,7 +284,7 @@ each login, and until then it keeps its connection, but cannot log in anew.
 Call it as root. If it is interrupted, run it again.`,
 		Example: "  agentd etcd rotate-password --etcd http://127.0.0.1:2379 --etcd-user root --etcd-password-file /root/etcd-passwords/root \\\n" +
 			"    --passwords /root/etcd-passwords agent-a1",
-		Args: some("USER"),
+		Args: takesSome("USER"),
 		RunE: func(cmd *cobra.Command, users []string) error {
 			for _, user := range users {
 				if err := access.CheckName(user); err != nil {

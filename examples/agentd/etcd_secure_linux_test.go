@@ -89,7 +89,7 @@ func TestAgentStartsWithTheWrongAuthorityAndJoinsWhenItIsPutRight(t *testing.T) 
 	s.release("1.0.0")
 	wrong := certtest.New(t, "another").PEM()
 	e.write(e.ca, wrong)
-	agentd(t, s.runArgs(e.flags()...)...).fails(t, 1, "never been registered", e.ca, "CN=servers", "--etcd-ca")
+	agentd(t, s.runArgs(e.flags()...)...).fails(t, 1, "no last-known-good configuration", e.ca, "CN=servers", "--etcd-ca")
 
 	e.write(e.ca, e.servers.PEM())
 	p := s.start(e.flags()...)
@@ -115,7 +115,7 @@ func TestAgentStartsWithTheWrongAuthorityAndJoinsWhenItIsPutRight(t *testing.T) 
 		t.Errorf("without etcd the configuration is %s's of revision %d, want the last good one", i.ConfigOrigin, i.ConfigRevision)
 	}
 	waittest.Until(t, "the log and the health say why", func() bool {
-		return strings.Contains(p.logged(), "CN=servers") && strings.Contains(page(t, s.url(s.admin, "/readyz?verbose")), "registration")
+		return strings.Contains(p.logged(), "CN=servers") && strings.Contains(page(t, s.url(s.admin, "/readyz?verbose")), "CN=servers")
 	})
 	if status(s.url(s.admin, "/livez")) != http.StatusOK {
 		t.Error("an agent without etcd is not live")

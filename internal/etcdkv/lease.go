@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -111,7 +110,7 @@ func (s *Session) misfits() bool {
 // itself.
 func (s *Session) exchange(ctx context.Context) error {
 	ttl, _ := s.Timing()
-	if err := backoff.Sleep(ctx, time.Duration(rand.Int64N(int64(ttl/3)))); err != nil {
+	if err := backoff.Sleep(ctx, backoff.Jitter(ttl/6, 1)); err != nil {
 		return err
 	}
 	var retry backoff.Backoff

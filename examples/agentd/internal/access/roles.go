@@ -116,7 +116,7 @@ func (f Fleet) Roles() []Role {
 		// readers check; an agent writes it if it is not there.
 		{f.Name(Agent), append(f.reads("config/global", "config/group/", "plan/", "pin/"), f.writes("config-schema/")...)},
 		// An operator also reads what agents say of themselves.
-		{f.Name(Operator), append(f.reads(""), f.writes("config/", "config-history/", "order/", "plan/", "pin/")...)},
+		{f.Name(Operator), append(f.reads(""), f.writes("config/", "config-history/", "config-record/", "order/", "plan/", "pin/")...)},
 		{f.Name(Controller), append(f.reads(""), f.writes("plan/", "rollout/")...)},
 		// Configuration may hold secrets, and orders name who gave them.
 		{f.Name(Reader), f.reads("registry/", "status/", "plugins/", "plan/", "rollout/", "pin/", "config-schema/")},
