@@ -314,7 +314,10 @@ func (r *registry) damage(v etcdkv.View) []string {
 	var keys []string
 	for k, h := range r.held {
 		now := v.Values[k].ModRevision // 0 = the key is gone
-		if h.value != "" && (now > h.revision || now < h.revision && !r.echo.awaits(k)) {
+		// A key that is older than what was written is late, unless it has
+		// been seen, or has changed just now: the write was folded away.
+		late := now < h.revision && r.echo.awaits(k) && !slices.Contains(v.Changed, k)
+		if h.value != "" && now != h.revision && !late {
 			keys = append(keys, k)
 		}
 	}
