@@ -198,7 +198,8 @@ func TestThousandWatchersThatReconnectAtOnceLoseNothingAndNoLease(t *testing.T) 
 	if lost > 0 || gone > 0 || h.tooMany.Load() > 0 {
 		t.Errorf("%d changes lost, %d leases lost, refused %d times", lost, gone, h.tooMany.Load())
 	}
-	if limit := 15 * time.Second; took > limit {
+	// A watch that only its own silence wakes up needs 40 s.
+	if limit := 30 * time.Second; took > limit {
 		t.Errorf("the last of the herd was right %v after etcd served again, want %v", took, limit)
 	}
 	report(t, fmt.Sprintf("FAULT %d watchers reconnecting at once, %.1f s long: connected in %.1f s at first; all right again %.1f s after etcd served, which took the last change after %.1f s; %d of %d registrations lost, %d of %d changes lost, at most %d requests in a second, refused %d times",
