@@ -37,7 +37,7 @@ func TestAgentIsInTheRegistryExactlyWhileItRuns(t *testing.T) {
 	if m.err != nil {
 		t.Errorf("SIGTERM ended the agent with %v, want 0", m.err)
 	}
-	entries, err := f.dir.List(f.ctx())
+	entries, err := listed(f.ctx(), f.dir)
 	if err != nil || len(entries) > 0 {
 		t.Errorf("after a clean stop the registry holds %+v, %v", entries, err)
 	}
@@ -254,7 +254,7 @@ func TestSupersededProcessCannotWrite(t *testing.T) {
 	if err := incumbent.write(f.ctx(), reg("1.0.0"), Status{Schema: schema}, nil); !errors.Is(err, errFenced) {
 		t.Errorf("the superseded process wrote: %v", err)
 	}
-	entries, err := f.dir.List(f.ctx())
+	entries, err := listed(f.ctx(), f.dir)
 	if err != nil || len(entries) != 1 || entries[0].Version != "1.1.0" {
 		t.Errorf("registry: %+v, %v", entries, err)
 	}
@@ -340,7 +340,7 @@ func TestDirectoryWatchSeesAgentsComeAndGo(t *testing.T) {
 	seen := make(chan int, 100)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- f.dir.Watch(ctx, func(entries []Entry) { seen <- len(entries) })
+		ended <- f.dir.Watch(ctx, func(s *Snapshot, _ Changes) { seen <- s.Len() })
 	}()
 	await := func(want int) {
 		t.Helper()

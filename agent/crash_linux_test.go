@@ -323,7 +323,7 @@ func (c *crash) one() error {
 	if pids := c.pids(); len(pids) > 1 || (len(pids) == 1 && pids[0] != pid) {
 		return fmt.Errorf("%v live, %d is in charge", pids, pid)
 	}
-	entries, err := c.dir.List(c.ctx())
+	entries, err := listed(c.ctx(), c.dir)
 	if err != nil {
 		return err
 	}
@@ -394,7 +394,7 @@ func (c *crash) check() error {
 // told expects that the registry says what runs, and the status what the
 // journal says.
 func (c *crash) told(a upgrade.Attempt, want string) error {
-	entries, err := c.dir.List(c.ctx())
+	entries, err := listed(c.ctx(), c.dir)
 	if err != nil {
 		return err
 	}

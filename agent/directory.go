@@ -2,24 +2,23 @@ package agent
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
-	"time"
+	"sync"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/internal/etcdkv"
-	"github.com/perennial-go/perennial/upgrade"
 )
 
 // Errors of a Directory.
 var (
 	// ErrNotRegistered: no live agent has this id.
 	ErrNotRegistered = errors.New("agent is not registered")
+	// ErrExpired: the revision that a list is read at is no longer in etcd. List
+	// again from the start.
+	ErrExpired = errors.New("list has expired")
 	// ErrReplaced: a newer order took the place of the one that is followed.
 	ErrReplaced = errors.New("order was replaced by a newer one")
 )
@@ -32,22 +31,15 @@ type Directory struct {
 	addr   string
 }
 
-// Entry is what the registry holds of one agent.
-type Entry struct {
-	Registration
-	// Status is nil until the agent has written it.
-	Status  *Status        `json:"status,omitempty"`
-	Plugins []PluginRecord `json:"plugins,omitempty"`
-	// Error says what of the agent's values could not be read.
-	Error string `json:"error,omitempty"`
-}
-
 // OpenDirectory connects to nothing yet; close it after use.
 func OpenDirectory(cfg EtcdConfig) (*Directory, error) {
 	if len(cfg.Endpoints) == 0 {
 		return nil, errors.New("directory: Endpoints is missing: name at least one, such as http://127.0.0.1:2379")
 	}
-	client, err := cfg.dial()
+	if err := etcdkv.ValidRoot(cfg.Root); err != nil {
+		return nil, fmt.Errorf("directory: Root: %w", err)
+	}
+	client, err := cfg.Dial()
 	if err != nil {
 		return nil, err
 	}
@@ -57,289 +49,47 @@ func OpenDirectory(cfg EtcdConfig) (*Directory, error) {
 // Close ends the connection.
 func (d *Directory) Close() error { return d.client.Close() }
 
-func (d *Directory) prefixes() []string {
-	return []string{d.keys.registry(""), d.keys.status(""), d.keys.plugins()}
-}
-
-// List returns the agents that are alive, by id.
-func (d *Directory) List(ctx context.Context) ([]Entry, error) {
-	// Not one transaction: the client repeats a Get while etcd is unavailable,
-	// a transaction it does not.
-	values := map[string]etcdkv.Value{}
-	for _, prefix := range d.prefixes() {
-		res, err := d.client.Get(ctx, prefix, clientv3.WithPrefix())
-		if err != nil {
-			return nil, fmt.Errorf("list agents: etcd at %s: %w", d.addr, err)
-		}
-		for _, kv := range res.Kvs {
-			values[string(kv.Key)] = etcdkv.Value{Data: kv.Value}
-		}
-	}
-	return d.entries(values), nil
-}
-
-// Get returns the agent called id. The error wraps ErrNotRegistered if no live
-// agent has that id.
+// Get returns the agent called id, as it was at one revision. The error wraps
+// ErrNotRegistered if no live agent has that id. Like List it waits for etcd.
 func (d *Directory) Get(ctx context.Context, id string) (Entry, error) {
 	if err := etcdkv.ValidID(id); err != nil {
 		return Entry{}, err
 	}
-	values := map[string]etcdkv.Value{}
-	for _, key := range []string{d.keys.registry(id), d.keys.status(id)} {
-		res, err := d.client.Get(ctx, key)
-		if err != nil {
-			return Entry{}, fmt.Errorf("agent %s: etcd at %s: %w", id, d.addr, err)
-		}
-		for _, kv := range res.Kvs {
-			values[string(kv.Key)] = etcdkv.Value{Data: kv.Value}
-		}
+	found := newRoster(d.keys)
+	r := reader{client: d.client}
+	err := r.key(ctx, d.keys.registry(id), found)
+	if err == nil {
+		err = r.key(ctx, d.keys.status(id), found)
 	}
-	res, err := d.client.Get(ctx, d.keys.plugin(id, ""), clientv3.WithPrefix())
+	if err == nil {
+		plugins := d.keys.plugin(id, "")
+		err = r.each(ctx, plugins, clientv3.GetPrefixRangeEnd(plugins), new(pieceLimit), func(key string, value []byte) { found.set(key, value) })
+	}
 	if err != nil {
 		return Entry{}, fmt.Errorf("agent %s: etcd at %s: %w", id, d.addr, err)
 	}
-	for _, kv := range res.Kvs {
-		values[string(kv.Key)] = etcdkv.Value{Data: kv.Value}
-	}
-	entries := d.entries(values)
-	if len(entries) == 0 {
+	e := found.entry(id)
+	if e == nil {
 		return Entry{}, unknownAgent(id)
 	}
-	return entries[0], nil
+	return *e, nil
 }
 
 func unknownAgent(id string) error {
 	return fmt.Errorf("no live agent called %s is in the registry: %w; list those there are (agentd fleet)", id, ErrNotRegistered)
 }
 
-// Watch calls changed with all agents at first and after each change, until
-// ctx ends, whose error it returns. It outlasts outages of etcd; changed
-// sees the newest state, not every state.
-func (d *Directory) Watch(ctx context.Context, changed func([]Entry)) error {
-	w, err := etcdkv.NewWatch(etcdkv.WatchConfig{
-		Client: d.client, Prefixes: d.prefixes(),
-		OnChange: func(v etcdkv.View) { changed(d.entries(v.Values)) },
-	})
+// Watch keeps an Index and calls changed as Index.Watch does, until ctx ends,
+// whose error it returns. It outlasts outages of etcd.
+func (d *Directory) Watch(ctx context.Context, changed func(*Snapshot, Changes)) error {
+	x, err := NewIndex(IndexConfig{Directory: d})
 	if err != nil {
 		return err
 	}
-	return w.Run(ctx)
-}
-
-// entries puts together what the keys say of each agent. A status without a
-// registration is no agent.
-func (d *Directory) entries(values map[string]etcdkv.Value) []Entry {
-	found := map[string]*Entry{}
-	each(values, d.keys.registry(""), func(key, id string, data []byte) {
-		e := &Entry{}
-		if err := decode(key, data, &e.Registration); err != nil {
-			e.ID, e.Error = id, err.Error()
-		}
-		found[id] = e
-	})
-	each(values, d.keys.status(""), func(key, id string, data []byte) {
-		if e := found[id]; e != nil {
-			var s Status
-			if e.note(decode(key, data, &s)) {
-				e.Status = &s
-			}
-		}
-	})
-	each(values, d.keys.plugins(), func(key, name string, data []byte) {
-		id, _, _ := strings.Cut(name, "/")
-		if e := found[id]; e != nil {
-			var p PluginRecord
-			if e.note(decode(key, data, &p)) {
-				e.Plugins = append(e.Plugins, p)
-			}
-		}
-	})
-	entries := make([]Entry, 0, len(found))
-	for _, e := range found {
-		entries = append(entries, *e)
-	}
-	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.ID, b.ID) })
-	return entries
-}
-
-func (e *Entry) note(err error) bool {
-	if err != nil {
-		e.Error = err.Error()
-	}
-	return err == nil
-}
-
-// each visits the values below prefix in the order of their keys.
-func each(values map[string]etcdkv.Value, prefix string, visit func(key, rest string, data []byte)) {
-	var keys []string
-	for key := range values {
-		if strings.HasPrefix(key, prefix) {
-			keys = append(keys, key)
-		}
-	}
-	slices.Sort(keys)
-	for _, key := range keys {
-		visit(key, strings.TrimPrefix(key, prefix), values[key].Data)
-	}
-}
-
-// Order asks the agent called id for r, whose ID it makes up, and returns the
-// order that it wrote. An order that was waiting there is replaced. Errors:
-// ErrNotRegistered, or what r.Validate says.
-func (d *Directory) Order(ctx context.Context, id string, r upgrade.Request) (Order, error) {
-	if err := etcdkv.ValidID(id); err != nil {
-		return Order{}, err
-	}
-	if err := r.Validate(); err != nil {
-		return Order{}, err
-	}
-	if r.ID = rand.Text(); r.Action == "" {
-		r.Action = upgrade.ActionUpgrade
-	}
-	order := Order{Schema: schema, Request: r, At: time.Now().UTC()}
-	value, err := json.Marshal(order)
-	if err != nil {
-		return Order{}, err
-	}
-	res, err := d.client.Txn(ctx).
-		If(clientv3.Compare(clientv3.CreateRevision(d.keys.registry(id)), ">", 0)).
-		Then(clientv3.OpPut(d.keys.order(id), string(value))).Commit()
-	if err != nil {
-		return Order{}, fmt.Errorf("order for %s: etcd at %s: %w", id, d.addr, err)
-	}
-	if !res.Succeeded {
-		return Order{}, unknownAgent(id)
-	}
-	return order, nil
-}
-
-// absentLimit is how long Follow waits for an agent that has left the
-// registry in the middle of an order.
-const absentLimit = 90 * time.Second
-
-// Follow tells the progress of an order until it has ended and returns how:
-// in the Attempt of the status, or in its Answer for what is no attempt.
-// Errors: ErrReplaced, ErrNotRegistered when the agent stays away for more
-// than 90 s, or ctx's.
-func (d *Directory) Follow(ctx context.Context, order Order, id string, progress func(upgrade.Status)) (upgrade.Status, error) {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	var last upgrade.Status
-	done := errors.New("order has ended")
-	absent := time.AfterFunc(absentLimit, func() {
-		stop(fmt.Errorf("%s left the registry %v ago: %w", id, absentLimit, ErrNotRegistered))
-	})
-	defer absent.Stop()
-	w, err := etcdkv.NewWatch(etcdkv.WatchConfig{
-		Client: d.client,
-		Keys:   []string{d.keys.registry(id), d.keys.status(id), d.keys.order(id)},
-		OnChange: func(v etcdkv.View) {
-			_, alive := v.Values[d.keys.registry(id)]
-			if alive {
-				absent.Stop()
-			} else {
-				absent.Reset(absentLimit)
-			}
-			if _, waits := v.Values[d.keys.order(id)]; !alive && !waits {
-				stop(fmt.Errorf("%s has answered the order and left the registry; its state directory tells how it ended: %w", id, ErrNotRegistered))
-				return
-			}
-			status, err := d.follow(v, order, id)
-			if err != nil {
-				stop(err)
-				return
-			}
-			if !answers(status, order.ID) {
-				return
-			}
-			if ended, ok := overtaken(status, order); ok {
-				last = ended
-				progress(ended)
-				stop(done)
-				return
-			}
-			if slices.Contains(status.Earlier, order.ID) {
-				stop(fmt.Errorf("the order has ended and another request has followed (%s): %w; the agent's log tells how it ended", status.OrderID, ErrReplaced))
-				return
-			}
-			last = status
-			progress(status)
-			if answered(status, order.ID) {
-				stop(done)
-			}
-		},
-	})
-	if err != nil {
-		return last, err
-	}
-	_ = w.Run(ctx) // ends with ctx only, whose cause says why
-	if err := context.Cause(ctx); !errors.Is(err, done) {
-		return last, err
-	}
-	return last, nil
-}
-
-// follow reads one view of an agent.
-func (d *Directory) follow(v etcdkv.View, order Order, id string) (upgrade.Status, error) {
-	var status Status
-	told, ok := v.Values[d.keys.status(id)]
-	if ok {
-		if err := decode(d.keys.status(id), told.Data, &status); err != nil {
-			return upgrade.Status{}, err
-		}
-	}
-	if value, ok := v.Values[d.keys.order(id)]; ok && !answers(status.Upgrade, order.ID) {
-		var there Order
-		if err := decode(d.keys.order(id), value.Data, &there); err != nil {
-			return upgrade.Status{}, err
-		}
-		if there.ID != order.ID && order.Pin.Digest != "" && status.Upgrade.Running.Manifest == order.Pin.Digest {
-			return committedBefore(status.Upgrade, order, status.Upgrade.Running), nil
-		}
-		if there.ID != order.ID {
-			return upgrade.Status{}, fmt.Errorf("%s asked for %s at %s: %w", there.By, strings.TrimSpace(string(there.Action)+" "+there.Pin.String()), there.At.Format(time.RFC3339), ErrReplaced)
-		}
-		if status.refuses(value.ModRevision, told.ModRevision) {
-			return upgrade.Status{}, errors.New(status.OrderError)
-		}
-	}
-	return status.Upgrade, nil
-}
-
-// overtaken tells an order whose end was overtaken by the next one, but can be
-// seen: its release is what the next one came from, or what runs.
-func overtaken(s upgrade.Status, order Order) (upgrade.Status, bool) {
-	if !slices.Contains(s.Earlier, order.ID) || order.Pin.Digest == "" {
-		return s, false
-	}
-	for _, ref := range []upgrade.Ref{s.From, s.Running} {
-		if ref.Manifest == order.Pin.Digest {
-			return committedBefore(s, order, ref), true
-		}
-	}
-	return s, false
-}
-
-// committedBefore is the status as it was once ref was committed for order.
-func committedBefore(s upgrade.Status, order Order, ref upgrade.Ref) upgrade.Status {
-	s.Attempt = upgrade.Attempt{
-		Schema: schema, OrderID: order.ID, Action: order.Action, State: upgrade.Committed, To: ref,
-		Reason: "committed; a newer order has followed",
-	}
-	return s
-}
-
-// refuses reports whether OrderError is about the order whose key has the mod
-// revision order, and not about one that was there before; told is that of
-// the status. Of an agent that does not say which order it is about, an error
-// that stood before the order counts for nothing: it writes its status again
-// when it has read the order.
-func (s *Status) refuses(order, told int64) bool {
-	if s.OrderError == "" {
-		return false
-	}
-	if s.OrderErrorRevision == 0 {
-		return told > order
-	}
-	return s.OrderErrorRevision == order
+	ctx, stop := context.WithCancel(ctx)
+	var run sync.WaitGroup
+	defer run.Wait()
+	defer stop()
+	run.Go(func() { _ = x.Run(ctx) }) // it ends with ctx only
+	return x.Watch(ctx, changed)
 }

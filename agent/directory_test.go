@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"testing"
 
@@ -40,9 +41,24 @@ func TestFollowedOrderIsNotRefusedForTheOneBeforeIt(t *testing.T) {
 	}
 }
 
+// entriesOf are the entries that values make.
+func entriesOf(d *Directory, values map[string]etcdkv.Value) []*Entry {
+	r := newRoster(d.keys)
+	for key, v := range values {
+		r.set(key, v.Data)
+	}
+	return r.entries()
+}
+
+// listed are all agents.
+func listed(ctx context.Context, d *Directory) ([]Entry, error) {
+	page, err := d.List(ctx, ListOptions{})
+	return page.Entries, err
+}
+
 func TestStatusTellsWhichOrderCouldNotBeRead(t *testing.T) {
 	d := &Directory{keys: newKeys("")}
-	entries := d.entries(map[string]etcdkv.Value{
+	entries := entriesOf(d, map[string]etcdkv.Value{
 		d.keys.registry("a1"): {Data: golden(t, "registration-1.json")},
 		d.keys.status("a1"):   {Data: golden(t, "status-1-order-error.json")},
 	})

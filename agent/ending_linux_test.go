@@ -73,7 +73,7 @@ func (p *pauses) endsWell() upgrade.Report {
 	if strings.Contains(p.said(), "test agent: ") {
 		p.Error("a process ended with an error")
 	}
-	entries, err := p.dir.List(p.ctx())
+	entries, err := listed(p.ctx(), p.dir)
 	if err != nil || slices.ContainsFunc(entries, func(e Entry) bool { return e.ID == p.id }) {
 		p.Errorf("after a clean stop the registry holds %+v, %v", entries, err)
 	}

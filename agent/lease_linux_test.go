@@ -112,7 +112,7 @@ func (m *member) upgrades(b build) {
 func (m *member) onProbation(version string) (pid int) {
 	m.Helper()
 	waittest.Nil(m, version+" is on probation", func() error {
-		entries, err := m.dir.List(m.ctx())
+		entries, err := listed(m.ctx(), m.dir)
 		if err != nil || len(entries) == 0 || entries[0].Status == nil || entries[0].Status.Upgrade.State != upgrade.Probation {
 			return fmt.Errorf("registry: %+v, %w", entries, err)
 		}

@@ -27,7 +27,7 @@ func TestOrdersThatAreNoUpgradeAreStillRead(t *testing.T) {
 
 func TestStatusTellsHoldAnswerAndWaysBack(t *testing.T) {
 	d := &Directory{keys: newKeys("")}
-	entries := d.entries(map[string]etcdkv.Value{
+	entries := entriesOf(d, map[string]etcdkv.Value{
 		d.keys.registry("a1"): {Data: golden(t, "registration-1.json")},
 		d.keys.status("a1"):   {Data: golden(t, "status-1-held.json")},
 	})

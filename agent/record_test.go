@@ -23,7 +23,7 @@ func golden(tb testing.TB, name string) []byte {
 
 func TestValuesOfSchema1AreStillRead(t *testing.T) {
 	d := &Directory{keys: newKeys("")}
-	entries := d.entries(map[string]etcdkv.Value{
+	entries := entriesOf(d, map[string]etcdkv.Value{
 		d.keys.registry("a1"): {Data: golden(t, "registration-1.json")},
 		d.keys.status("a1"):   {Data: golden(t, "status-1.json")},
 	})
@@ -49,7 +49,7 @@ func TestValuesOfSchema1AreStillRead(t *testing.T) {
 
 func TestValueOfANewerSchemaIsToldNotGuessed(t *testing.T) {
 	d := &Directory{keys: newKeys("")}
-	entries := d.entries(map[string]etcdkv.Value{d.keys.registry("a1"): {Data: []byte(`{"schema":2,"id":"a1"}`)}})
+	entries := entriesOf(d, map[string]etcdkv.Value{d.keys.registry("a1"): {Data: []byte(`{"schema":2,"id":"a1"}`)}})
 	if len(entries) != 1 || entries[0].ID != "a1" || entries[0].Error == "" {
 		t.Errorf("%+v", entries)
 	}

@@ -205,7 +205,7 @@ func (m *member) registered() Entry {
 	m.Helper()
 	var found Entry
 	waittest.Nil(m, m.id+" runs", func() error {
-		entries, err := m.dir.List(m.ctx())
+		entries, err := listed(m.ctx(), m.dir)
 		if err != nil {
 			return err
 		}

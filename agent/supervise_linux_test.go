@@ -37,7 +37,7 @@ func TestSupervisedAgentIsRegisteredWithTheServingProcessesPID(t *testing.T) {
 	if m.err != nil {
 		t.Errorf("SIGTERM ended the agent with %v, want 0", m.err)
 	}
-	if entries, err := f.dir.List(f.ctx()); err != nil || len(entries) > 0 {
+	if entries, err := listed(f.ctx(), f.dir); err != nil || len(entries) > 0 {
 		t.Errorf("after a clean stop the registry holds %+v, %v", entries, err)
 	}
 }

@@ -41,7 +41,7 @@ func TestStatusOfWhatRunsAndOrderOfARangeAreReadAsEver(t *testing.T) {
 		t.Errorf("order is now written as %s (%v)", data, err)
 	}
 	d := &Directory{keys: newKeys("")}
-	entries := d.entries(map[string]etcdkv.Value{
+	entries := entriesOf(d, map[string]etcdkv.Value{
 		d.keys.registry("a1"): {Data: golden(t, "registration-1.json")},
 		d.keys.status("a1"):   {Data: golden(t, "status-1-yanked.json")},
 	})

@@ -5,16 +5,28 @@ import (
 	"fmt"
 	"math"
 	"reflect"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/go-viper/mapstructure/v2"
 )
 
-// decode sets the fields of out, a pointer, that doc names. Its errors name
-// the path of each field that is wrong.
-func decode(doc map[string]any, out any) error {
+// decode sets the fields of out, a pointer, that t names. Its errors name the
+// path of each field that is wrong, and its line and column.
+func (t *tree) decode(out any) error {
+	err := decode(t.values, out)
+	if wrong, ok := errors.AsType[faults](err); ok {
+		return t.locate(wrong)
+	}
+	return err
+}
+
+// decode sets the fields of out, a pointer, that doc names. What is wrong
+// with fields is returned as faults.
+func decode(doc map[string]any, out any) error { return decodeValue(doc, out) }
+
+// decodeValue is decode for a value of any kind.
+func decodeValue(in, out any) error {
 	var meta mapstructure.Metadata
 	decoder, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{
 		Result:          out,
@@ -25,6 +37,8 @@ func decode(doc map[string]any, out any) error {
 		MatchName:       func(key, field string) bool { return key == field },
 		DecodeHook: mapstructure.ComposeDecodeHookFunc(
 			replaceWhole,
+			freshDefaults,
+			onlyText,
 			mapstructure.StringToTimeDurationHookFunc(),
 			mapstructure.TextUnmarshallerHookFunc(),
 			exactNumbers,
@@ -33,15 +47,14 @@ func decode(doc map[string]any, out any) error {
 	if err != nil {
 		return err
 	}
-	if err := decoder.Decode(doc); err != nil {
+	if err := decoder.Decode(in); err != nil {
 		return describe(err)
 	}
-	if len(meta.Unused) > 0 {
-		slices.Sort(meta.Unused)
-		return fmt.Errorf("unknown field %s: no such setting here; check the spelling, or remove it",
-			strings.Join(meta.Unused, ", "))
+	var unknown faults
+	for _, path := range meta.Unused {
+		unknown = append(unknown, fault{path: path, unknown: true})
 	}
-	return nil
+	return unknown.err()
 }
 
 // replaceWhole empties a list before it is filled, and an interface: otherwise
@@ -51,6 +64,26 @@ func replaceWhole(from, to reflect.Value) (any, error) {
 	kind := to.Kind()
 	if to.CanSet() && (kind == reflect.Slice || kind == reflect.Array || kind == reflect.Interface) {
 		to.SetZero()
+	}
+	return from.Interface(), nil
+}
+
+// freshDefaults gives a struct that a document adds, such as an element of a
+// list, what its tags say.
+func freshDefaults(from, to reflect.Value) (any, error) {
+	if to.Kind() == reflect.Struct && to.CanAddr() && to.CanSet() && to.IsZero() {
+		if err := fill(to); err != nil {
+			return nil, err
+		}
+	}
+	return from.Interface(), nil
+}
+
+// onlyText refuses an empty mapping where only a text can set anything, such
+// as for a time.
+func onlyText(from, to reflect.Value) (any, error) {
+	if from.Kind() == reflect.Map && isOnlyText(to.Type()) {
+		return nil, errors.New("want text, found a mapping")
 	}
 	return from.Interface(), nil
 }
@@ -115,9 +148,9 @@ func fitsUint(from, to reflect.Value) bool {
 // which integer was meant.
 func isWhole(f float64) bool { return f == math.Trunc(f) && math.Abs(f) <= 1<<53 }
 
-// describe turns the decoder's tree of errors into one line.
+// describe takes the decoder's tree of errors apart.
 func describe(err error) error {
-	var lines []string
+	var wrong faults
 	var walk func(error)
 	walk = func(err error) {
 		// An error of several is inside the one that names their path.
@@ -131,14 +164,13 @@ func describe(err error) error {
 			return
 		}
 		if at, ok := errors.AsType[*mapstructure.DecodeError](err); ok {
-			lines = append(lines, fmt.Sprintf("%s: %s", at.Name(), reason(at.Unwrap())))
+			wrong = append(wrong, fault{path: at.Name(), reason: reason(at.Unwrap())})
 			return
 		}
-		lines = append(lines, err.Error())
+		wrong = append(wrong, fault{reason: err.Error()})
 	}
 	walk(err)
-	slices.Sort(lines)
-	return errors.New(strings.Join(lines, "; "))
+	return wrong.err()
 }
 
 func reason(err error) string {

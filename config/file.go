@@ -26,42 +26,51 @@ type lastGood struct {
 	Revision  int64      `json:"revision"`
 	Saved     time.Time  `json:"saved"`
 	Documents []document `json:"documents"`
+	// Files are the host's own documents, for when the ones there are bad.
+	// Releases without local files ignore them.
+	Files []document `json:"files,omitempty"`
+}
+
+func (g lastGood) files() []document {
+	for i := range g.Files {
+		g.Files[i].local = true
+	}
+	return g.Files
 }
 
 // errNoFile means that no last-known-good configuration is kept.
 var errNoFile = errors.New("no file for a last-known-good configuration is set")
 
-// readFile returns the documents of the last good configuration for keys.
-func readFile(path string, keys []string, maxBytes int) ([]document, error) {
+// readFile returns the last good configuration for keys.
+func readFile(path string, keys []string, maxBytes, files int) (g lastGood, err error) {
 	if path == "" {
-		return nil, errNoFile
+		return g, errNoFile
 	}
 	// Base64 takes 4/3, and there is little else in it.
-	limit := int64(len(keys))*int64(maxBytes)*3/2 + 1<<16
+	limit := int64(len(keys)+files)*int64(maxBytes)*3/2 + 1<<16
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s does not exist", path)
+		return g, fmt.Errorf("%s does not exist", path)
 	} else if err != nil {
-		return nil, err
+		return g, err
 	}
 	if info.Size() > limit {
-		return nil, fmt.Errorf("%s has %d bytes: want at most %d", path, info.Size(), limit)
+		return g, fmt.Errorf("%s has %d bytes: want at most %d", path, info.Size(), limit)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return g, err
 	}
-	var g lastGood
 	if err := json.Unmarshal(data, &g); err != nil {
-		return nil, fmt.Errorf("%s is damaged: %w", path, err)
+		return g, fmt.Errorf("%s is damaged: %w", path, err)
 	}
 	if g.Schema != fileSchema {
-		return nil, fmt.Errorf("%s has schema %d: want %d", path, g.Schema, fileSchema)
+		return g, fmt.Errorf("%s has schema %d: want %d", path, g.Schema, fileSchema)
 	}
 	if !slices.Equal(g.Keys, keys) {
-		return nil, fmt.Errorf("%s is for the documents %q: want one for %q (another id, root or list of groups)", path, g.Keys, keys)
+		return g, fmt.Errorf("%s is for the documents %q: want one for %q (another id, root or list of groups)", path, g.Keys, keys)
 	}
-	return g.Documents, nil
+	return g, nil
 }
 
 // keeper writes the last-known-good file, once it may.
@@ -69,31 +78,27 @@ type keeper struct {
 	path     string
 	keys     []string
 	inCharge <-chan struct{} // nil = already
-	pending  []document
+	pending  layers
 	held     bool // pending waits for inCharge
 }
 
-// keep makes docs the last good configuration. Only I/O errors come back.
-func (k *keeper) keep(docs []document) error {
+// keep makes l the last good configuration. Only I/O errors come back.
+func (k *keeper) keep(l layers) error {
 	if k.path == "" {
 		return nil
 	}
-	if k.inCharge != nil {
-		select {
-		case <-k.inCharge:
-			k.inCharge = nil
-		default:
-			k.pending, k.held = docs, true
-			return nil
-		}
+	if !k.mayWrite() {
+		k.pending, k.held = l, true
+		return nil
 	}
-	k.pending, k.held = nil, false
+	k.pending, k.held = layers{}, false
 	data, err := json.MarshalIndent(lastGood{
 		Schema:    fileSchema,
 		Keys:      k.keys,
-		Revision:  revisionOf(docs),
+		Revision:  revisionOf(l.etcd),
 		Saved:     time.Now().UTC(),
-		Documents: docs,
+		Documents: l.etcd,
+		Files:     l.files,
 	}, "", "  ")
 	if err != nil {
 		return err
@@ -102,6 +107,15 @@ func (k *keeper) keep(docs []document) error {
 		return fmt.Errorf("the last-known-good configuration could not be kept: %w", err)
 	}
 	return nil
+}
+
+func (k *keeper) mayWrite() bool {
+	select {
+	case <-k.inCharge:
+		return true
+	default:
+		return k.inCharge == nil
+	}
 }
 
 // release writes what waited for inCharge, which is closed.

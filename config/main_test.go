@@ -48,7 +48,7 @@ type rig struct {
 	done   chan error
 
 	mu      sync.Mutex
-	changes []config.Snapshot[settings]
+	changes []settings
 }
 
 func newRig(t *testing.T, client *clientv3.Client, file string) *rig {
@@ -71,11 +71,6 @@ func newImpatientRig(t *testing.T, client *clientv3.Client, file string, timeout
 			}
 			return nil
 		},
-		OnChange: func(_, s config.Snapshot[settings]) {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.changes = append(r.changes, s)
-		},
 		MaxBytes:    10_000,
 		LoadTimeout: timeout,
 	})
@@ -83,6 +78,15 @@ func newImpatientRig(t *testing.T, client *clientv3.Client, file string, timeout
 		t.Fatal(err)
 	}
 	r.Store = store
+	_, err = config.Sub(store, "rig", func(s *settings) settings { return *s }, func(_ context.Context, _, s settings) error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.changes = append(r.changes, s)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	return r
 }
 

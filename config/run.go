@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"reflect"
 	"sync"
 	"time"
 
+	"github.com/perennial-go/perennial/internal/backoff"
 	"github.com/perennial-go/perennial/internal/etcdkv"
 )
 
@@ -14,11 +17,14 @@ import (
 // first configuration.
 var ErrNoConfig = errors.New("no configuration to start with")
 
+// ApplyAttempts is how often a configuration is tried that subscribers refuse.
+const ApplyAttempts = 5
+
 // Run loads the configuration and follows it until ctx ends, whose error it
 // then returns. It returns an error wrapping ErrNoConfig if there is nothing
-// to start with: etcd did not answer in time, or what it holds is bad, and
-// the last-known-good file is of no use either. After that first one it
-// outlasts everything. It can be called once.
+// to start with: etcd did not answer in time, or what it holds or a local file
+// says is bad, and the last-known-good file is of no use either. After that
+// first one it outlasts everything. It can be called once.
 func (s *Store[T]) Run(ctx context.Context, src Source) error {
 	if s.started.Swap(true) {
 		return errors.New("config: Run called twice")
@@ -27,51 +33,97 @@ func (s *Store[T]) Run(ctx context.Context, src Source) error {
 	if err != nil {
 		return err
 	}
-	s.report.tell(src.OnStatus)
+	env, notes, err := s.begin(src.Sections)
+	if err != nil {
+		return err
+	}
+	s.report.begin(src.OnStatus, notes)
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
 
-	f := follower{
+	r := &runner[T]{
+		Store:  s,
 		keeper: &keeper{path: src.File, keys: keys, inCharge: src.InCharge},
+		local:  &localFiles{paths: s.cfg.Files, maxBytes: s.cfg.MaxBytes},
+		origin: OriginFile,
 		views:  make(chan []document),
+		files:  make(chan []document),
 		errs:   make(chan error),
+		pause:  backoff.Backoff{Min: time.Second, Max: 30 * time.Second},
 	}
+	r.layers = layers{files: r.local.read(), env: env}
 	watch, err := etcdkv.NewWatch(etcdkv.WatchConfig{
 		Client:   src.Client,
 		Keys:     keys,
-		OnChange: func(v etcdkv.View) { send(ctx, f.views, pick(keys, v)) },
-		OnError:  func(err error) { send(ctx, f.errs, err) },
+		OnChange: func(v etcdkv.View) { send(ctx, r.views, pick(keys, v)) },
+		OnError:  func(err error) { send(ctx, r.errs, err) },
 		Logger:   s.cfg.Logger,
 	})
 	if err != nil {
 		return err
 	}
 	wg.Go(func() { _ = watch.Run(ctx) }) // ends with ctx only
-	if err := s.load(ctx, src, f); err != nil {
+	if err := r.load(ctx, src); err != nil {
 		return err
 	}
-	for {
-		select {
-		case docs := <-f.views:
-			_ = s.apply(f.keeper, docs) // reported in the status
-		case err := <-f.errs:
-			s.report.etcdError(err)
-		case <-f.keeper.inCharge:
-			s.noteKept(f.keeper.release())
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	if len(s.cfg.Files) > 0 {
+		wg.Go(func() { r.local.follow(ctx, s.cfg.FilesEvery, r.files) })
 	}
+	return r.follow(ctx)
 }
 
-// follower hands what the watch sees to Run's goroutine. Unbuffered: while
-// Run is busy the watch folds changes together.
-type follower struct {
+// begin lets the sections in and reads the environment.
+func (s *Store[T]) begin(list []Section) (env []document, notes []string, err error) {
+	t := reflect.TypeFor[T]()
+	if s.sections, err = checked(list, t); err != nil {
+		return nil, nil, err
+	}
+	parts, err := s.sections.defaults()
+	if err != nil {
+		return nil, nil, err
+	}
+	s.sections.subscribe(&s.subs, parts)
+	vars := s.variables
+	for i, section := range s.sections {
+		more, err := variables(s.cfg.EnvPrefix, reflect.TypeOf(parts[i]), []string{section.Name})
+		if err != nil {
+			return nil, nil, err
+		}
+		vars = append(vars, more...)
+	}
+	set, unknown, err := readEnvironment(s.cfg.EnvPrefix, vars, os.Environ())
+	if err != nil {
+		return nil, nil, fmt.Errorf("environment: %w", err)
+	}
+	for _, name := range unknown {
+		note := fmt.Sprintf("the environment variable %s sets no field: check the spelling, or remove it", name)
+		notes = append(notes, note)
+		s.cfg.Logger.Warn("an environment variable sets no field", "variable", name)
+	}
+	if set != nil {
+		env = []document{{Key: environment, local: true, tree: set}}
+	}
+	return env, notes, nil
+}
+
+// runner is what Run's goroutine owns. The channels are unbuffered: while it
+// is busy the watch folds changes together.
+type runner[T any] struct {
+	*Store[T]
 	keeper *keeper
+	local  *localFiles
+	layers layers
+	origin string // of the documents that layers has for etcd
 	views  chan []document
+	files  chan []document
 	errs   chan error
+
+	refused []document // by failure; nil = none
+	failure *Failure
+	pause   backoff.Backoff
+	again   <-chan time.Time // when to try them again; nil = not
 }
 
 func send[V any](ctx context.Context, to chan<- V, v V) {
@@ -81,32 +133,63 @@ func send[V any](ctx context.Context, to chan<- V, v V) {
 	}
 }
 
+func (r *runner[T]) follow(ctx context.Context) error {
+	for {
+		select {
+		case docs := <-r.views:
+			r.heard(docs)
+			_ = r.apply(ctx) // reported in the status
+		case docs := <-r.files:
+			r.layers.files = docs
+			_ = r.apply(ctx)
+		case <-r.again:
+			r.again = nil
+			_ = r.try(ctx)
+		case err := <-r.errs:
+			r.report.etcdError(err)
+		case <-r.keeper.inCharge:
+			r.noteKept(r.keeper.release())
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (r *runner[T]) heard(docs []document) {
+	r.report.etcdError(nil)
+	r.layers.etcd, r.origin = docs, OriginEtcd
+}
+
 // load brings the first configuration into force.
-func (s *Store[T]) load(ctx context.Context, src Source, f follower) error {
+func (r *runner[T]) load(ctx context.Context, src Source) error {
 	if src.PreferFile {
-		if err := s.loadFile(f.keeper); err == nil {
+		if err := r.loadFile(ctx); err == nil {
 			return nil
 		}
 	}
-	timer := time.NewTimer(s.cfg.LoadTimeout)
+	timer := time.NewTimer(r.cfg.LoadTimeout)
 	defer timer.Stop()
 	var lastErr error
 	for {
 		select {
-		case docs := <-f.views:
-			if err := s.apply(f.keeper, docs); err != nil {
-				return s.fallBack(f.keeper, err)
+		case docs := <-r.views:
+			r.heard(docs)
+			if err := r.apply(ctx); err != nil {
+				return r.fallBack(ctx, err)
 			}
 			return nil
-		case lastErr = <-f.errs:
-			s.report.etcdError(lastErr)
+		case lastErr = <-r.errs:
+			r.report.etcdError(lastErr)
 		case <-timer.C:
-			err := fmt.Errorf("etcd at %s did not answer within %s", etcdkv.Endpoints(src.Client), s.cfg.LoadTimeout)
+			err := fmt.Errorf("etcd at %s did not answer within %s", etcdkv.Endpoints(src.Client), r.cfg.LoadTimeout)
+			if lastErr == nil { // the first attempt still waits for a connection
+				lastErr = etcdkv.LastFailure(src.Client)
+			}
 			if lastErr != nil {
 				err = fmt.Errorf("%w (%w)", err, lastErr)
 			}
-			s.report.etcdError(err)
-			return s.fallBack(f.keeper, err)
+			r.report.etcdError(err)
+			return r.fallBack(ctx, err)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -114,42 +197,102 @@ func (s *Store[T]) load(ctx context.Context, src Source, f follower) error {
 }
 
 // fallBack starts on the file because of what is wrong with etcd.
-func (s *Store[T]) fallBack(k *keeper, wrong error) error {
-	err := s.loadFile(k)
+func (r *runner[T]) fallBack(ctx context.Context, wrong error) error {
+	err := r.loadFile(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err == nil {
-		s.cfg.Logger.Warn("starting on the last-known-good configuration", "error", wrong)
+		r.cfg.Logger.Warn("starting on the last-known-good configuration", "error", wrong)
 		return nil
 	}
 	return fmt.Errorf("%w: %w, and there is no last-known-good configuration (%w): make etcd reachable and what it holds good, then start again", ErrNoConfig, wrong, err)
 }
 
-func (s *Store[T]) loadFile(k *keeper) error {
-	docs, err := readFile(k.path, k.keys, s.cfg.MaxBytes)
+// loadFile starts on what was kept, with the host's own files as they are now,
+// or, should they be bad, as they were then.
+func (r *runner[T]) loadFile(ctx context.Context) error {
+	kept, err := readFile(r.keeper.path, r.keeper.keys, r.cfg.MaxBytes, len(r.cfg.Files))
 	if err != nil {
 		return err
 	}
-	value, bad := s.build(docs)
-	if bad != nil {
-		return fmt.Errorf("%s: %w", k.path, bad)
+	now := layers{files: r.layers.files, env: r.layers.env, etcd: kept.Documents}
+	bad := r.bring(ctx, now.documents(), OriginFile)
+	if bad != nil && !same(now.files, kept.Files) && ctx.Err() == nil {
+		r.report.wanted(bad.Revision, bad.Digest, bad)
+		now.files = kept.files()
+		bad = r.bring(ctx, now.documents(), OriginFile)
 	}
-	s.put(value, revisionOf(docs), OriginFile)
+	if bad != nil {
+		return fmt.Errorf("%s: %w", r.keeper.path, bad)
+	}
+	if r.origin == OriginFile {
+		r.layers.etcd = kept.Documents
+	}
 	return nil
 }
 
-// apply brings what etcd holds into force, or reports why not.
-func (s *Store[T]) apply(k *keeper, docs []document) error {
-	s.report.etcdError(nil)
-	value, bad := s.build(docs)
-	s.report.wanted(revisionOf(docs), bad)
+// bring builds docs and brings that into force. What comes from etcd is
+// watched for crashes; what was kept is known to work.
+func (r *runner[T]) bring(ctx context.Context, docs []document, origin string) *Failure {
+	next, bad := r.build(docs)
 	if bad != nil {
-		s.cfg.Logger.Error("configuration refused: the running one stays",
-			"wanted", bad.Revision, "running", s.Snapshot().Revision, "error", bad)
 		return bad
 	}
-	s.put(value, revisionOf(docs), OriginEtcd)
-	// Kept after OnChange: a configuration that crashes the program there is
-	// not one to start on without etcd.
-	s.noteKept(k.keep(docs))
+	if origin != OriginEtcd {
+		return r.put(ctx, next, docs, origin, func() {})
+	}
+	if bad := r.keeper.crashed(docs); bad != nil {
+		return bad
+	}
+	began := false
+	bad = r.put(ctx, next, docs, origin, func() {
+		began = true
+		r.noteKept(r.keeper.try(digestOf(docs)))
+	})
+	if began {
+		if err := r.keeper.tried(); err != nil {
+			r.noteKept(err)
+		}
+	}
+	return bad
+}
+
+// apply brings the layers into force, or reports why not. What was refused and
+// is the same again is neither tried nor reported again.
+func (r *runner[T]) apply(ctx context.Context) error {
+	if r.failure != nil && same(r.layers.documents(), r.refused) {
+		r.report.wanted(r.failure.Revision, r.failure.Digest, r.failure)
+		return r.failure
+	}
+	r.refused, r.failure, r.again = nil, nil, nil
+	r.pause.Reset()
+	return r.try(ctx)
+}
+
+func (r *runner[T]) try(ctx context.Context) error {
+	docs := r.layers.documents()
+	bad := r.bring(ctx, docs, r.origin)
+	if ctx.Err() != nil {
+		return ctx.Err() // what it was refused for is the end
+	}
+	if bad != nil && r.failure != nil {
+		bad.Attempts += r.failure.Attempts
+	}
+	r.report.wanted(revisionOf(docs), digestOf(docs), bad)
+	if bad != nil {
+		r.refused, r.failure = docs, bad
+		if bad.Subscriber != "" && bad.Attempts < ApplyAttempts {
+			r.again = time.After(r.pause.Next())
+		}
+		r.cfg.Logger.Error("configuration refused: the running one stays",
+			"wanted", bad.Revision, "running", r.Snapshot().Revision, "attempts", bad.Attempts, "error", bad)
+		return bad
+	}
+	r.refused, r.failure = nil, nil
+	// Kept after the subscribers: a configuration that crashes the program
+	// there is not one to start on without etcd.
+	r.noteKept(r.keeper.keep(r.layers))
 	return nil
 }
 

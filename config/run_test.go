@@ -100,11 +100,11 @@ func TestBadDocumentChangesNothing(t *testing.T) {
 		{"duration without unit", "server: {timeout: 5}", "server.timeout: want a duration with its unit"},
 		{"no duration", "server: {timeout: soon}", "server.timeout: "},
 		{"refused by Validate", "server: {port: 0}", "server.port is 0: want a port"},
-		{"oversized", "tags: [" + strings.Repeat("a, ", 4000) + "a]", "want at most 10000"},
+		{"oversized", "tags: [" + strings.Repeat("a, ", 4000) + "a]", "it has 12009 bytes: want at most 10000"},
 		{"alias bomb", bomb(), "once aliases are expanded"},
 		{"alias of itself", "a: &a [*a]", "nested more than 64 deep"},
 		{"nested too deep", "a: " + strings.Repeat("[", 100) + strings.Repeat("]", 100), "nested more than 64 deep"},
-		{"custom tag", "tags: !!binary aGk=\nlimit: !!int x", "line 2"},
+		{"custom tag", "tags: !!binary aGk=\nlimit: !!int x", "line 1, column 7: tags: its tag"},
 	} {
 		t.Run(bad.name, func(t *testing.T) {
 			wanted := putRaw(t, c, key, bad.document)
@@ -132,7 +132,7 @@ func TestBadDocumentChangesNothing(t *testing.T) {
 	})
 	r.stop(t)
 	if len(r.changes) != 2 {
-		t.Errorf("OnChange was called %d times: want once for each good configuration", len(r.changes))
+		t.Errorf("the subscriber was called %d times: want once for each good configuration", len(r.changes))
 	}
 }
 

@@ -29,16 +29,12 @@ type Source struct {
 	// in probation may accept documents that its predecessor, which goes on
 	// with the same File after a rollback, does not. nil = write at once.
 	InCharge <-chan struct{}
+	// Sections are the top-level mappings of the documents that are not the
+	// program's. A type that has a field of that name is refused by Run.
+	Sections []Section
 	// OnStatus is called whenever Status may have changed; it must not block.
 	// May be nil.
 	OnStatus func()
-}
-
-// document is one layer as it was read.
-type document struct {
-	Key      string `json:"key"`
-	Revision int64  `json:"revision"`
-	Data     []byte `json:"data"`
 }
 
 // keys returns the keys of the documents that apply, weakest first.
@@ -70,24 +66,6 @@ func pick(keys []string, view etcdkv.View) []document {
 		}
 	}
 	return docs
-}
-
-func revisionOf(docs []document) int64 {
-	var revision int64
-	for _, d := range docs {
-		revision = max(revision, d.Revision)
-	}
-	return revision
-}
-
-// newest returns the key of the document that changed last; empty = none.
-func newest(docs []document) string {
-	for _, d := range docs {
-		if d.Revision == revisionOf(docs) {
-			return d.Key
-		}
-	}
-	return ""
 }
 
 func documentKey(root, scope string) string {

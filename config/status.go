@@ -1,37 +1,75 @@
 package config
 
 import (
+	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 )
 
 // Status is the state of a Store, for display and for the agent's status key.
+// It holds no secrets.
 type Status struct {
 	// Running is the revision in force, Wanted the newest that was seen; they
-	// differ while the newest is bad. 0 = no documents.
+	// differ while the newest is bad. 0 = no documents in etcd.
 	Running int64 `json:"running"`
 	Wanted  int64 `json:"wanted"`
+	// RunningDigest and WantedDigest identify their documents; see
+	// Snapshot.Digest. RunningSince is when that came into force here,
+	// WantedSince when it was first seen.
+	RunningDigest string    `json:"running_digest,omitempty"`
+	RunningSince  time.Time `json:"running_since,omitzero"`
+	WantedDigest  string    `json:"wanted_digest,omitempty"`
+	WantedSince   time.Time `json:"wanted_since,omitzero"`
 	// LastFailed is the latest failure; it stays after a good configuration
 	// has followed. nil = none since the start.
 	LastFailed *Failure `json:"last_failed,omitempty"`
 	// Origin is where the running configuration is from; see Snapshot.
 	Origin string `json:"origin"`
+	// Layers are what lies over the default in the running configuration, the
+	// weakest first.
+	Layers []Layer `json:"layers,omitempty"`
+	// EtcdSilentSince is since when etcd has not been heard, or told errors
+	// only; zero = it is heard.
+	EtcdSilentSince time.Time `json:"etcd_silent_since,omitzero"`
 	// Error is what is wrong now, as one sentence or several; empty = nothing.
 	Error string `json:"error,omitempty"`
+	// Notes are what is odd and changes nothing, such as an environment
+	// variable that sets no field.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// Layer is one layer of a configuration.
+type Layer struct {
+	// Name is the key in etcd, the path of a local file, or "environment".
+	Name string `json:"name"`
+	// Revision is the modification revision in etcd; 0 = it is not from there.
+	Revision int64 `json:"revision,omitempty"`
+	// Variables are the environment variables that apply.
+	Variables []string `json:"variables,omitempty"`
 }
 
 // Failure is a configuration that was refused.
 type Failure struct {
 	// Revision is the highest modification revision of its documents.
 	Revision int64 `json:"revision"`
-	// Key is the document at fault in etcd. Where only the whole is wrong, as
-	// when Validate refuses it, it is the document that changed last. Empty =
-	// the default itself.
+	// Digest identifies its documents; see Snapshot.Digest.
+	Digest string `json:"digest,omitempty"`
+	// Key is the layer at fault: a key in etcd, the path of a local file, or
+	// "environment". Where only the whole is wrong, as when Validate refuses it,
+	// it is the one that sets the field named, or else the document that
+	// changed last. Empty = the default itself.
 	Key string `json:"key,omitempty"`
-	// Reason says what is wrong, with the path of the field where there is one.
+	// Reason says what is wrong, with line, column and path where there are
+	// such.
 	Reason string `json:"reason"`
-	// At is when it was refused here.
+	// Subscriber is who refused it; empty = nobody was asked.
+	Subscriber string `json:"subscriber,omitempty"`
+	// Attempts is how often it was tried: once, unless a subscriber refused
+	// it.
+	Attempts int `json:"attempts,omitempty"`
+	// At is when it was last refused here.
 	At time.Time `json:"at"`
 }
 
@@ -43,16 +81,47 @@ func (f *Failure) Error() string {
 	return "configuration " + f.Key + ": " + f.Reason
 }
 
-func failure(docs []document, key string, err error) *Failure {
-	return &Failure{Revision: revisionOf(docs), Key: key, Reason: err.Error(), At: time.Now()}
+// maxReason bounds Failure.Reason in bytes: it goes into the status.
+const maxReason = 4 << 10
+
+func failure(docs []document, key, reason string) *Failure {
+	if len(reason) > maxReason {
+		reason = strings.ToValidUTF8(reason[:maxReason], "") + "…"
+	}
+	return &Failure{
+		Revision: revisionOf(docs), Digest: digestOf(docs), Key: key,
+		Reason: strings.ToValidUTF8(reason, "\uFFFD"), Attempts: 1, At: time.Now(),
+	}
+}
+
+// by notes the subscriber that err is from.
+func (f *Failure) by(err error) *Failure {
+	if r, ok := errors.AsType[*refusal](err); ok {
+		f.Subscriber = r.subscriber
+	}
+	return f
+}
+
+func layersOf(docs []document) []Layer {
+	var list []Layer
+	for _, d := range docs {
+		l := Layer{Name: d.Key, Revision: d.Revision}
+		if d.tree != nil {
+			for _, name := range d.tree.variables {
+				l.Variables = append(l.Variables, name)
+			}
+			slices.Sort(l.Variables)
+		}
+		list = append(list, l)
+	}
+	return list
 }
 
 // reporter collects a Status. Its zero value is ready.
 type reporter struct {
 	mu         sync.Mutex
-	run, want  int64
-	origin     string
-	lastFailed *Failure
+	state      Status   // but for Error and LastFailed
+	lastFailed *Failure // never modified
 	current    *Failure // nil once a good one is in force
 	etcd, file error
 	told       func() // of each change; nil = nobody
@@ -69,24 +138,42 @@ func (r *reporter) change(edit func()) {
 	}
 }
 
-func (r *reporter) tell(told func()) { r.change(func() { r.told = told }) }
+// begin is of Run's start.
+func (r *reporter) begin(told func(), notes []string) {
+	r.change(func() { r.told, r.state.Notes, r.state.EtcdSilentSince = told, notes, time.Now() })
+}
 
-func (r *reporter) running(revision int64, origin string) {
-	r.change(func() { r.run, r.origin = revision, origin })
+func (r *reporter) running(revision int64, digest, origin string, since time.Time, layers []Layer) {
+	r.change(func() {
+		r.state.Running, r.state.RunningDigest, r.state.RunningSince = revision, digest, since
+		r.state.Origin, r.state.Layers = origin, layers
+	})
 }
 
 // wanted notes what was seen, and nil or why it was refused.
-func (r *reporter) wanted(revision int64, f *Failure) {
+func (r *reporter) wanted(revision int64, digest string, f *Failure) {
 	r.change(func() {
-		r.want, r.current = revision, f
+		if r.state.WantedSince.IsZero() || revision != r.state.Wanted || digest != r.state.WantedDigest {
+			r.state.WantedSince = time.Now()
+		}
+		r.state.Wanted, r.state.WantedDigest, r.current = revision, digest, f
 		if f != nil {
 			r.lastFailed = f
 		}
 	})
 }
 
+// etcdError notes why etcd is not heard; nil = it is.
 func (r *reporter) etcdError(err error) {
-	r.change(func() { r.etcd = err })
+	r.change(func() {
+		r.etcd = err
+		switch {
+		case err == nil:
+			r.state.EtcdSilentSince = time.Time{}
+		case r.state.EtcdSilentSince.IsZero():
+			r.state.EtcdSilentSince = time.Now()
+		}
+	})
 }
 
 func (r *reporter) fileError(err error) {
@@ -96,7 +183,8 @@ func (r *reporter) fileError(err error) {
 func (r *reporter) status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := Status{Running: r.run, Wanted: r.want, Origin: r.origin}
+	s := r.state
+	s.Layers, s.Notes = slices.Clone(s.Layers), slices.Clone(s.Notes)
 	if r.lastFailed != nil {
 		f := *r.lastFailed
 		s.LastFailed = &f

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/perennial-go/perennial/agent"
 	"github.com/perennial-go/perennial/upgrade"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
@@ -12,7 +13,7 @@ import (
 // describeState puts a state directory into words.
 func describeState(r upgrade.Report, now time.Time) string {
 	var b strings.Builder
-	say := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	say := func(format string, args ...any) { b.WriteString(printable(fmt.Sprintf(format, args...)) + "\n") }
 	running := "no agent runs on it"
 	if r.Running {
 		running = "an agent runs on it"
@@ -69,7 +70,8 @@ func describeQuarantine(all []upgrade.Quarantined, now time.Time) string {
 	var b strings.Builder
 	b.WriteString("Quarantine:\n")
 	for _, q := range all {
-		fmt.Fprintf(&b, "  %s (%s): class: %s; failures: %d; refused %s: %s.\n", q.Version, short(q.Manifest), q.Class, q.Attempts, describeExpiry(q, now), q.Reason)
+		line := fmt.Sprintf("  %s (%s): class: %s; failures: %d; refused %s: %s.", q.Version, short(q.Manifest), q.Class, q.Attempts, describeExpiry(q, now), q.Reason)
+		b.WriteString(printable(line) + "\n")
 	}
 	return b.String()
 }
@@ -87,7 +89,7 @@ func unreadable(why string) string { return "cannot be read: " + why }
 // describeStatus puts what an agent has reported into words.
 func describeStatus(name string, s upgrade.Status, now time.Time) string {
 	var b strings.Builder
-	say := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	say := func(format string, args ...any) { b.WriteString(printable(fmt.Sprintf(format, args...)) + "\n") }
 	say("Agent %s runs %s.", name, s.Running.Pinned())
 	if s.Yanked != "" {
 		say("  WITHDRAWN by its publisher: %s.", oneLine(s.Yanked))
@@ -104,6 +106,18 @@ func describeStatus(name string, s upgrade.Status, now time.Time) string {
 	say("Last attempt: %s.", describeAttempt(s.Attempt, true))
 	say("Hold: %s.", describeHold(s.Hold))
 	return b.String() + describeQuarantine(s.Quarantine, now)
+}
+
+// describeAgent puts the rest of what the registry holds of an agent into words.
+func describeAgent(e *agent.Entry) string {
+	var b strings.Builder
+	say := func(format string, args ...any) { b.WriteString(printable(fmt.Sprintf(format, args...)) + "\n") }
+	say("Process: pid %d on %s (%s) since %s, %s since %s: %s.", e.PID, dash(e.Host), dash(e.Platform), stamp(e.Started), e.State.State, stamp(e.State.At), dash(e.State.Reason))
+	say("Groups: %s. Labels: %s.", dash(strings.Join(e.Groups, ", ")), labelsOf(e))
+	say("Health: %s.", healthOf(e.Status))
+	say("Configuration: %s.", configOf(e.Status))
+	say("Plugins: %s.", pluginsOf(e))
+	return b.String()
 }
 
 // withdrawnOf returns why a release was withdrawn, "" if it is offered.

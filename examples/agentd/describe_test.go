@@ -70,14 +70,14 @@ func TestFleetShowsHowTheLastAttemptEndedAndNotesWhoIsHeld(t *testing.T) {
 		if got := upgradesOf(&st); got != want.upgrades {
 			t.Errorf("fleet shows %q, want %q", got, want.upgrades)
 		}
-		if got := notesOf(agent.Entry{Status: &st}, now); got != want.notes {
+		if got := notesOf(&agent.Entry{Status: &st}, now); got != want.notes {
 			t.Errorf("fleet notes %q, want %q", got, want.notes)
 		}
 	}
 	e := agent.Entry{Status: &agent.Status{Upgrade: upgrade.Status{LastFailed: &upgrade.Quarantined{
 		Ref: upgrade.Ref{Version: "1.1.0"}, Class: upgrade.BadEnvironment, Reason: "disk", Until: now.Add(-time.Minute),
 	}}}}
-	if got := notesOf(e, now); !strings.HasPrefix(got, "release 1.1.0 (environment, no more, expired ") {
+	if got := notesOf(&e, now); !strings.HasPrefix(got, "release 1.1.0 (environment, no more, expired ") {
 		t.Errorf("of a failure that has expired fleet shows %q", got)
 	}
 }

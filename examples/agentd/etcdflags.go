@@ -2,18 +2,13 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
 
 	"github.com/perennial-go/perennial/agent"
 )
@@ -38,10 +33,10 @@ func (e *etcdFlags) addOptional(cmd *cobra.Command) {
 	f.StringSliceVar(&e.endpoints, "etcd", nil, "`URL` of etcd; several members separated by commas")
 	f.StringVar(&e.root, "etcd-root", "/agents/", "`prefix` of all keys")
 	f.StringVar(&e.ca, "etcd-ca", "", "PEM `file` of the authorities that signed etcd's certificate; default the system's")
-	f.StringVar(&e.cert, "etcd-cert", "", "PEM `file` of the client certificate, read anew for every connection")
-	f.StringVar(&e.key, "etcd-key", "", "PEM `file` of the client certificate's key")
+	f.StringVar(&e.cert, "etcd-cert", "", "PEM `file` of the client certificate; this and the other files are read anew for every connection")
+	f.StringVar(&e.key, "etcd-key", "", "PEM `file` of the client certificate's key, mode 0600")
 	f.StringVar(&e.user, "etcd-user", "", "`name` of the etcd user")
-	f.StringVar(&e.passwordFile, "etcd-password-file", "", "`file` with the etcd user's password")
+	f.StringVar(&e.passwordFile, "etcd-password-file", "", "`file` with the etcd user's password, mode 0600")
 }
 
 // addTimeout is for commands that ask once and do not stay.
@@ -54,62 +49,25 @@ func (e *etcdFlags) timeoutFlag(cmd *cobra.Command) {
 	cmd.Flags().DurationVar(&e.timeout, "timeout", 10*time.Second, "how long to wait for etcd")
 }
 
-// config reads the files that the flags name.
+// config checks the flags; the files that they name are read where the
+// connection is made.
 func (e *etcdFlags) config() (agent.EtcdConfig, error) {
-	cfg := agent.EtcdConfig{Endpoints: e.endpoints, Root: e.root, Username: e.user}
 	for _, endpoint := range e.endpoints {
 		if !strings.Contains(endpoint, ":") || strings.ContainsAny(endpoint, " \t") {
-			return cfg, usagef("--etcd: want a URL such as http://127.0.0.1:2379, found %q", endpoint)
+			return agent.EtcdConfig{}, usagef("--etcd: want a URL such as http://127.0.0.1:2379, found %q", endpoint)
 		}
 	}
-	if e.passwordFile != "" {
-		password, err := os.ReadFile(e.passwordFile)
-		if err != nil {
-			return cfg, fmt.Errorf("--etcd-password-file: %w", err)
-		}
-		cfg.Password = strings.TrimRight(string(password), "\r\n")
+	switch {
+	case (e.cert == "") != (e.key == ""):
+		return agent.EtcdConfig{}, usagef("--etcd-cert and --etcd-key belong together: give both or none")
+	case (e.user == "") != (e.passwordFile == ""):
+		return agent.EtcdConfig{}, usagef("--etcd-user and --etcd-password-file belong together: give both, or none where a client certificate names the user")
 	}
-	if !e.secure() {
-		return cfg, nil
-	}
-	var err error
-	cfg.TLS, err = e.tls()
-	return cfg, err
-}
-
-// secure tells whether any of the flags speaks of TLS.
-func (e *etcdFlags) secure() bool {
-	plain := func(endpoint string) bool { return strings.HasPrefix(endpoint, "http://") }
-	return e.ca+e.cert+e.key != "" || slices.ContainsFunc(e.endpoints, func(s string) bool { return !plain(s) })
-}
-
-func (e *etcdFlags) tls() (*tls.Config, error) {
-	if (e.cert == "") != (e.key == "") {
-		return nil, usagef("--etcd-cert and --etcd-key belong together: give both or none")
-	}
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
-	if e.ca != "" {
-		pem, err := os.ReadFile(e.ca)
-		if err != nil {
-			return nil, fmt.Errorf("--etcd-ca: %w", err)
-		}
-		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--etcd-ca: want certificates in PEM in %s, found none", e.ca)
-		}
-	}
-	if e.cert != "" {
-		if _, err := tls.LoadX509KeyPair(e.cert, e.key); err != nil {
-			return nil, fmt.Errorf("--etcd-cert and --etcd-key: %w", err)
-		}
-		// Read at every handshake, so that a renewed certificate is used
-		// without a restart.
-		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(e.cert, e.key)
-			return &pair, err
-		}
-	}
-	return cfg, nil
+	return agent.EtcdConfig{
+		Endpoints: e.endpoints, Root: e.root,
+		CAFile: e.ca, CertFile: e.cert, KeyFile: e.key,
+		Username: e.user, PasswordFile: e.passwordFile,
+	}, nil
 }
 
 // client opens a client of etcd's own.
@@ -118,11 +76,7 @@ func (e *etcdFlags) client() (*clientv3.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return clientv3.New(clientv3.Config{
-		Endpoints: cfg.Endpoints, TLS: cfg.TLS,
-		Username: cfg.Username, Password: cfg.Password,
-		DialTimeout: e.timeout, Logger: zap.NewNop(),
-	})
+	return cfg.Dial()
 }
 
 // ask runs f with the timeout and says in words that etcd did not answer.

@@ -2,24 +2,20 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/perennial-go/perennial/agent"
-	"github.com/perennial-go/perennial/health"
-	"github.com/perennial-go/perennial/plugin"
-	"github.com/perennial-go/perennial/upgrade"
 )
 
 func newFleetCommand() *cobra.Command {
-	var etcd etcdFlags
-	var watch bool
+	f := &fleetFlags{}
 	cmd := &cobra.Command{
 		Use:   "fleet",
 		Short: "List the agents: version, digest, state, health, last upgrade, hold and failure",
@@ -27,222 +23,213 @@ func newFleetCommand() *cobra.Command {
 their ids. Of plugins that run it shows how many there are, of others what they
 are; the last column has what is out of the ordinary: a hold, a revoked key of what
 runs, what an upgrade waits for, and what failed last. -o json has all that is known.
-With --watch it prints the list anew after each change, as JSON one line each,
-until it is interrupted.`,
-		Example: "  agentd fleet --etcd http://127.0.0.1:2379\n  agentd fleet --etcd http://127.0.0.1:2379 --watch -o json",
-		Args:    takes(),
+
+--selector says which agents, in the syntax of Kubernetes: labels as in env=test,
+tier!=web, zone in (a,b), gpu, !legacy, joined by commas. A name that begins with a
+dot is a field: .alert .config .group .health .hold .host .id .platform .plugin
+.state .upgrade .version. A value that ends with * stands for all that begin so,
+and .version takes constraints: .version>=1.2. --group, --state and --version add
+to the selector.
+
+--summary counts the agents instead. With --watch the command stays until it is
+interrupted and prints what changes, at most once a second; with -o json one event
+a line, at once: "added", "changed" and "removed" with the agent, and "synced" once
+those that are there have been told.`,
+		Example: `  agentd fleet --etcd http://127.0.0.1:2379
+  agentd fleet --etcd http://127.0.0.1:2379 -l 'env=prod,zone in (a,b),.health!=ready'
+  agentd fleet --etcd http://127.0.0.1:2379 --group web --version '<1.4' --wide
+  agentd fleet --etcd http://127.0.0.1:2379 --summary --watch
+  agentd fleet --etcd http://127.0.0.1:2379 --watch -o json`,
+		Args: takes(),
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
-	output := formatFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := etcd.config()
-		if err != nil {
-			return err
-		}
-		directory, err := agent.OpenDirectory(cfg)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = directory.Close() }()
-		var entries []agent.Entry
-		err = etcd.ask(cmd.Context(), func(ctx context.Context) (err error) {
-			entries, err = directory.List(ctx)
-			return err
-		})
-		switch {
-		case err != nil:
-			return err
-		case watch:
-			return watchFleet(cmd, directory, output)
-		case output.json():
-			return printJSON(cmd.OutOrStdout(), entries)
-		}
-		return printFleet(cmd.OutOrStdout(), entries)
-	}
-	etcd.addTimeout(cmd)
-	cmd.Flags().BoolVar(&watch, "watch", false, "stay, and print the list anew after each change")
+	f.output = formatFlag(cmd)
+	f.etcd.addTimeout(cmd)
+	flags := cmd.Flags()
+	flags.StringVarP(&f.selector, "selector", "l", "", "`which` agents, such as env=test,.version>=1.2; default all")
+	flags.StringSliceVar(&f.groups, "group", nil, "only agents in one of these `groups`")
+	flags.StringSliceVar(&f.states, "state", nil, "only agents in one of these `states`, such as running")
+	flags.StringVar(&f.version, "version", "", "only agents whose version is in this `range`, such as 1.2.3, 1.x or \">=1.2, <2\"")
+	flags.IntVar(&f.limit, "limit", 0, "list at most this `number` of agents; 0 is all")
+	flags.BoolVar(&f.wide, "wide", false, "show host, platform, groups and labels as well")
+	flags.BoolVar(&f.summary, "summary", false, "count the agents by version, state, health, configuration and more")
+	flags.BoolVar(&f.watch, "watch", false, "stay, and print what changes")
 	return cmd
 }
 
-// watchFleet ends with an interrupt, which is no failure, or when nobody
-// reads what it prints.
-func watchFleet(cmd *cobra.Command, directory *agent.Directory, output *format) error {
-	ctx, stop := context.WithCancelCause(cmd.Context())
-	defer stop(nil)
-	w, before := cmd.OutOrStdout(), ""
-	err := directory.Watch(ctx, func(entries []agent.Entry) {
-		var text strings.Builder
-		var err error
-		if output.json() {
-			err = json.NewEncoder(&text).Encode(entries)
-		} else {
-			err = printFleet(&text, entries)
-		}
-		if err == nil && text.String() != before {
-			before = text.String()
-			if !output.json() {
-				say(w, "%d agents", len(entries))
-			}
-			_, err = io.WriteString(w, before)
-		}
-		if err != nil {
-			stop(err)
-		}
-	})
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
-		return cause
+// fleetFlags are what the command was called with.
+type fleetFlags struct {
+	etcd             etcdFlags
+	output           *format
+	selector         string
+	groups, states   []string
+	version          string
+	limit            int
+	wide             bool
+	summary, watch   bool
+	selected         agent.Selector
+	directory        *agent.Directory
+	progress, stdout io.Writer
+}
+
+func (f *fleetFlags) run(cmd *cobra.Command) error {
+	f.stdout, f.progress = cmd.OutOrStdout(), cmd.ErrOrStderr()
+	if err := f.check(); err != nil {
+		return err
 	}
-	if cmd.Context().Err() != nil {
-		return nil
+	cfg, err := f.etcd.config()
+	if err != nil {
+		return err
+	}
+	if f.directory, err = agent.OpenDirectory(cfg); err != nil {
+		return err
+	}
+	defer func() { _ = f.directory.Close() }()
+	if f.watch {
+		return f.follow(cmd.Context())
+	}
+	l, err := f.list(cmd.Context())
+	if err != nil {
+		return err
+	}
+	f.tellStrays(l.strays)
+	switch {
+	case f.summary:
+		return newSummary(l.entries).print(f.stdout, f.output)
+	case f.output.json():
+		err = printJSON(f.stdout, l.entries)
+	default:
+		err = f.printAll(l.entries)
+	}
+	if l.more {
+		say(f.progress, "there are more agents than the %d of --limit", f.limit)
 	}
 	return err
 }
 
-func printFleet(w io.Writer, entries []agent.Entry) error {
-	if len(entries) == 0 {
-		_, err := fmt.Fprintln(w, "no agent is registered")
-		return err
+func (f *fleetFlags) printAll(entries []*agent.Entry) error {
+	if len(entries) > 0 {
+		return fleetTable{wide: f.wide}.print(f.stdout, entries)
 	}
-	rows := [][]string{{"AGENT", "VERSION", "DIGEST", "STATE", "HEALTH", "CONFIG", "PLUGINS", "UPGRADES", "NOTES"}}
-	for _, e := range entries {
-		if e.Error != "" && e.Version == "" {
-			rows = append(rows, []string{e.ID, "-", "-", "-", "-", "-", "-", "-", oneLine(e.Error)})
-			continue
-		}
-		rows = append(rows, []string{
-			e.ID, e.Version, short(e.BinaryDigest), string(e.State.State),
-			healthOf(e.Status), configOf(e.Status), pluginsOf(e), upgradesOf(e.Status), notesOf(e, time.Now()),
-		})
+	text := "no agent is registered"
+	if !f.selected.IsZero() {
+		text += " that matches " + f.selected.String()
 	}
-	return printTable(w, rows)
+	_, err := fmt.Fprintln(f.stdout, text)
+	return err
 }
 
-func healthOf(s *agent.Status) string {
-	if s == nil {
-		return "unknown"
-	}
-	var wrong []string
-	for _, c := range s.Health.Checks {
-		if !c.OK && c.Kind != health.Informative {
-			wrong = append(wrong, c.Name)
-		}
-	}
-	text := "ready"
+// check reads the selector and refuses what does not go together.
+func (f *fleetFlags) check() error {
 	switch {
-	case !s.Health.Live:
-		text = "dead"
-	case !s.Health.Ready:
-		text = "not ready"
+	case f.limit < 0:
+		return usagef("--limit: want 0 or more, found %d", f.limit)
+	case f.limit > 0 && (f.watch || f.summary):
+		return usagef("--limit is for a list: leave it out with --watch and --summary")
+	case f.wide && (f.summary || f.output.json()):
+		return usagef("--wide is for a table: leave it out with --summary and -o json, which has everything")
 	}
-	if len(wrong) > 0 {
-		text += " (" + strings.Join(wrong, ", ") + ")"
-	}
-	for _, a := range s.Health.Alerts {
-		text += ", alert " + a.Name
-	}
-	if s.Upgrade.Yanked != "" {
-		text += ", runs a withdrawn release: " + oneLine(s.Upgrade.Yanked)
-	}
-	return text
-}
-
-func configOf(s *agent.Status) string {
-	if s == nil || s.Config == nil {
-		return "-"
-	}
-	c := s.Config
-	text := fmt.Sprintf("r%d", c.Running)
-	if c.Running == 0 {
-		text = "default"
-	}
-	if c.Wanted != c.Running {
-		text += fmt.Sprintf(", r%d refused", c.Wanted)
-	}
-	return text
-}
-
-// pluginsOf counts those that run and names the others.
-func pluginsOf(e agent.Entry) string {
 	var all []string
-	running := 0
-	for _, p := range e.Plugins {
-		if p.State == plugin.Running {
-			running++
-			continue
+	for _, part := range []struct{ flag, text string }{
+		{"selector", strings.TrimSpace(f.selector)},
+		{"group", oneOf(".group", f.groups)},
+		{"state", oneOf(".state", f.states)},
+		{"version", oneOf(".version", notEmpty(f.version))},
+	} {
+		if _, err := agent.ParseSelector(part.text); err != nil {
+			return usagef("--%s: %w", part.flag, err)
 		}
-		all = append(all, fmt.Sprintf("%s %s %s", p.Name, p.Version, p.State))
-	}
-	if running > 0 {
-		all = append(all, fmt.Sprintf("%d running", running))
-	}
-	return oneLine(dash(strings.Join(all, ", ")))
-}
-
-// upgradesOf is how the last attempt stands.
-func upgradesOf(s *agent.Status) string {
-	if s == nil {
-		return "-"
-	}
-	a := s.Upgrade.Attempt
-	to := dash(a.To.Version)
-	switch {
-	case a.State == "" || a.State == upgrade.Idle:
-		return "-"
-	case a.By == upgrade.ByBootGuard:
-		return "gave up " + to
-	case a.Abandoned:
-		return to + " left by hand"
-	case a.Action == upgrade.ActionRollback:
-		return fmt.Sprintf("back to %s %s", to, a.State)
-	}
-	return to + " " + string(a.State)
-}
-
-// notesOf is what an operator should know: a hold, what an attempt waits for,
-// and what went wrong last, be it an upgrade or the configuration.
-func notesOf(e agent.Entry, now time.Time) string {
-	var all []string
-	if e.Status != nil {
-		all = upgradeNotes(e.Status.Upgrade, now)
-		if c := e.Status.Config; c != nil && c.Wanted != c.Running && c.LastFailed != nil {
-			all = append(all, fmt.Sprintf("%s r%d: %s", c.LastFailed.Key, c.LastFailed.Revision, c.LastFailed.Reason))
+		if part.text != "" {
+			all = append(all, part.text)
 		}
 	}
-	if e.Error != "" {
-		all = append(all, e.Error)
+	var err error
+	if f.selected, err = agent.ParseSelector(strings.Join(all, ",")); err != nil {
+		return usagef("--selector and the other flags together: %w", err)
 	}
-	return oneLine(dash(strings.Join(all, "; ")))
+	return nil
 }
 
-func upgradeNotes(s upgrade.Status, now time.Time) []string {
-	var all []string
-	a, f := s.Attempt, s.LastFailed
-	if s.Hold != nil {
-		all = append(all, describeHold(s.Hold))
-	}
-	if p := s.Provenance; p != nil && p.Revoked != nil {
-		all = append(all, "runs a release whose key is revoked: "+describeRevoked(*p.Revoked))
-	}
-	if a.By == upgrade.ByBootGuard {
-		all = append(all, "the boot guard went back from "+a.To.Version)
-	}
-	if !a.State.Terminal() && a.Reason != "" {
-		all = append(all, a.Reason)
-	}
-	if f != nil {
-		all = append(all, fmt.Sprintf("release %s%s: %s", f.Version, bracket(f, now), f.Reason))
-	}
-	failed := a.State.Terminal() && a.State != upgrade.Committed && !a.Abandoned && a.Reason != ""
-	if failed && (f == nil || f.Version != a.To.Version) {
-		all = append(all, fmt.Sprintf("release %s: %s", dash(a.To.Version), a.Reason))
-	}
-	return all
-}
-
-// bracket tells whether a release that failed is still refused. Releases that
-// know no class do not tell.
-func bracket(q *upgrade.Quarantined, now time.Time) string {
-	if q.Class == "" {
+// oneOf selects one of some values; none is no requirement.
+func oneOf(field string, values []string) string {
+	if len(values) == 0 {
 		return ""
 	}
-	return " (" + string(q.Class) + ", " + describeExpiry(*q, now) + ")"
+	quoted := make([]string, len(values))
+	for i, v := range values {
+		quoted[i] = strconv.Quote(v)
+	}
+	return field + " in (" + strings.Join(quoted, ",") + ")"
+}
+
+func notEmpty(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return []string{s}
+}
+
+func (f *fleetFlags) tellStrays(s agent.Strays) {
+	if s.Count > 0 {
+		say(f.progress, "%d keys among the agents' belong to none, such as %s", s.Count, oneLine(strings.Join(s.Examples, ", ")))
+	}
+}
+
+// listing is what a list came to.
+type listing struct {
+	entries []*agent.Entry
+	more    bool // than --limit
+	strays  agent.Strays
+}
+
+const (
+	// pageSize is how many agents are asked for at once.
+	pageSize = 500
+	// listTries bounds how often a list is begun again that etcd has compacted.
+	listTries = 3
+)
+
+// list reads page by page, each within --timeout, and tells of its progress.
+func (f *fleetFlags) list(ctx context.Context) (listing, error) {
+	for try := 1; ; try++ {
+		l, err := f.listOnce(ctx)
+		if !errors.Is(err, agent.ErrExpired) || try == listTries {
+			return l, err
+		}
+		say(f.progress, "%s", oneLine(err.Error()))
+	}
+}
+
+func (f *fleetFlags) listOnce(ctx context.Context) (listing, error) {
+	l := listing{entries: []*agent.Entry{}}
+	told := time.Now()
+	opts := agent.ListOptions{Selector: f.selected}
+	for {
+		opts.Limit = pageSize
+		if f.limit > 0 {
+			opts.Limit = min(pageSize, f.limit-len(l.entries))
+		}
+		var page agent.Page
+		err := f.etcd.ask(ctx, func(ctx context.Context) (err error) {
+			page, err = f.directory.List(ctx, opts)
+			return err
+		})
+		if err != nil {
+			return l, err
+		}
+		for i := range page.Entries {
+			l.entries = append(l.entries, &page.Entries[i])
+		}
+		l.strays.Count += page.Strays.Count
+		l.strays.Examples = append(l.strays.Examples, page.Strays.Examples...)
+		l.more = page.Continue != ""
+		if opts.Continue = page.Continue; !l.more || len(l.entries) == f.limit {
+			l.strays.Examples = l.strays.Examples[:min(3, len(l.strays.Examples))]
+			return l, nil
+		}
+		if time.Since(told) > time.Second {
+			told = time.Now()
+			say(f.progress, "%d agents so far", len(l.entries))
+		}
+	}
 }

@@ -22,17 +22,29 @@ func (h *registryHost) name() string { return h.id }
 func (h *registryHost) close() { _ = h.directory.Close() }
 
 func (h *registryHost) status(ctx context.Context) (upgrade.Status, error) {
-	var e agent.Entry
-	err := h.etcd.ask(ctx, func(ctx context.Context) (err error) {
+	e, err := h.entry(ctx)
+	if err != nil {
+		return upgrade.Status{}, err
+	}
+	return upgradeOf(e), nil
+}
+
+// entry is what the registry holds of the agent; an error if any of it cannot
+// be read.
+func (h *registryHost) entry(ctx context.Context) (e agent.Entry, err error) {
+	err = h.etcd.ask(ctx, func(ctx context.Context) (err error) {
 		e, err = h.directory.Get(ctx, h.id)
 		return err
 	})
-	switch {
-	case err != nil:
-		return upgrade.Status{}, err
-	case e.Error != "":
-		return upgrade.Status{}, errors.New(e.Error)
-	case e.Status == nil:
+	if err == nil && e.Error != "" {
+		err = errors.New(e.Error)
+	}
+	return e, err
+}
+
+// upgradeOf is how the upgrades of an agent stand.
+func upgradeOf(e agent.Entry) upgrade.Status {
+	if e.Status == nil {
 		e.Status = &agent.Status{}
 	}
 	s := e.Status.Upgrade
@@ -41,7 +53,7 @@ func (h *registryHost) status(ctx context.Context) (upgrade.Status, error) {
 		s.Yanked, s.Provenance = "", nil
 	}
 	s.Running = upgrade.Ref{Version: e.Version, Manifest: e.ManifestDigest, Binary: e.BinaryDigest}
-	return s, nil
+	return s
 }
 
 func (h *registryHost) ask(ctx context.Context, r upgrade.Request) (string, error) {

@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf16"
 
 	"github.com/spf13/cobra"
 )
@@ -39,13 +40,49 @@ func (f *format) json() bool { return *f == "json" }
 
 // printJSON writes value as indented JSON.
 func printJSON(w io.Writer, value any) error {
-	e := json.NewEncoder(w)
+	e := json.NewEncoder(printableJSON{w})
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
 	return e.Encode(value)
 }
 
+// printableJSON is a writer of JSON to a terminal, perhaps: of the characters
+// that a terminal obeys, or that change what others look like, encoding/json
+// escapes only the first 32. They occur in strings only, where an escape means
+// the same. Each Write must be of whole characters.
+type printableJSON struct{ io.Writer }
+
+// Write implements io.Writer.
+func (w printableJSON) Write(p []byte) (int, error) {
+	text := string(p)
+	if strings.IndexFunc(text, obeyed) < 0 {
+		return w.Writer.Write(p)
+	}
+	var b strings.Builder
+	for _, r := range text {
+		switch {
+		case !obeyed(r):
+			b.WriteRune(r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	if _, err := io.WriteString(w.Writer, b.String()); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// obeyed is of what does not show but does something.
+func obeyed(r rune) bool {
+	return r != '\n' && (unicode.IsControl(r) || unicode.Is(unicode.Cf, r))
+}
+
 // printTable writes rows in aligned columns, the first row being the header.
+// What is not fit for a terminal is replaced.
 func printTable(w io.Writer, rows [][]string) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	for _, row := range rows {
@@ -53,7 +90,7 @@ func printTable(w io.Writer, rows [][]string) error {
 			if i > 0 {
 				_, _ = fmt.Fprint(t, "\t")
 			}
-			_, _ = fmt.Fprint(t, cell)
+			_, _ = fmt.Fprint(t, oneLine(cell))
 		}
 		_, _ = fmt.Fprintln(t)
 	}
@@ -81,10 +118,13 @@ func dash(s string) string {
 
 // oneLine keeps what others wrote from breaking a table or a terminal: an
 // agent of another release may not have made it printable.
-func oneLine(s string) string {
-	s = strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ")
+func oneLine(s string) string { return printable(strings.TrimSpace(s)) }
+
+// printable is oneLine that leaves space at the ends.
+func printable(s string) string {
+	s = strings.ReplaceAll(s, "\n", "; ")
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
+		if obeyed(r) {
 			return unicode.ReplacementChar
 		}
 		return r

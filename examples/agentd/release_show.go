@@ -97,16 +97,16 @@ func whoRuns(ctx context.Context, etcd *etcdFlags, d *release.Description) ([]ru
 		return nil, err
 	}
 	defer func() { _ = directory.Close() }()
-	var entries []agent.Entry
+	var page agent.Page
 	err = etcd.ask(ctx, func(ctx context.Context) (err error) {
-		entries, err = directory.List(ctx)
+		page, err = directory.List(ctx, agent.ListOptions{})
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	found := []runsIt{}
-	for _, e := range entries {
+	for _, e := range page.Entries {
 		if a, ok := runs(e, d); ok {
 			found = append(found, a)
 		}

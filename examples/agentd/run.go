@@ -11,8 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/perennial-go/perennial/agent"
-	"github.com/perennial-go/perennial/config"
-	"github.com/perennial-go/perennial/examples/agentd/internal/settings"
 	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/upgrade"
 	"github.com/perennial-go/perennial/upgrade/release"
@@ -28,6 +26,7 @@ type runFlags struct {
 	listen    string
 	admin     string
 	plugins   string
+	settings  []string
 	labels    []string
 	groups    []string
 	probation time.Duration
@@ -74,6 +73,7 @@ upgrade, with exit code 0.`,
 	f.StringVar(&r.stateDir, "state-dir", "", "state `directory`, of this agent alone")
 	f.StringVar(&r.listen, "listen", "127.0.0.1:7070", "`address` for records")
 	f.StringVar(&r.admin, "admin", "127.0.0.1:7071", "`address` for health and metrics")
+	f.StringSliceVar(&r.settings, "settings", nil, "`file` with settings of this host, below those in etcd, YAML or JSON; may be repeated, the later one wins. Variables that begin with "+settingsPrefix+" come over it, such as "+settingsPrefix+"HTTP_READ_TIMEOUT")
 	f.StringVar(&r.plugins, "plugins", "", "plugins `directory`; none without it")
 	f.StringSliceVar(&r.labels, "label", nil, "label `key=value`; may be repeated")
 	f.StringSliceVar(&r.groups, "group", nil, "configuration `group`; may be repeated, the later one wins")
@@ -103,15 +103,7 @@ func (r *runFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	defaults := settings.Default()
-	defaults.Log.Level = r.logs.start
-	s.settings, err = config.New(config.Config[settings.Settings]{
-		Default:  defaults,
-		Validate: (*settings.Settings).Validate,
-		OnChange: func(_, now config.Snapshot[settings.Settings]) { s.apply(now.Value) },
-		Logger:   cfg.Logger,
-	})
-	if err != nil {
+	if err := s.loadSettings(cfg.Logger); err != nil {
 		return err
 	}
 	cfg.Settings = s.settings

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -36,8 +37,10 @@ func (s *service) start(_ context.Context, a *agent.Agent) error {
 	if err != nil {
 		return err
 	}
+	if err := s.followSpool(sp); err != nil {
+		return errors.Join(err, sp.Close())
+	}
 	s.spool.Store(sp)
-	s.apply(s.settings.Snapshot().Value)
 	handler, err := records.New(records.Config{
 		Spool:       sp,
 		Info:        func() any { return s.info(a) },
@@ -84,8 +87,7 @@ func (s *service) collect(a *agent.Agent, sp *spool.Spool) error {
 		Spool:   sp,
 		Dir:     filepath.Join(s.flags.stateDir, "cursors"),
 		Settings: func(name string) ([]byte, bool) {
-			now := s.settings.Snapshot().Value
-			return now.Collect(name)
+			return s.settings.Snapshot().Value.Collect(name)
 		},
 		Logger: s.log,
 	})
@@ -109,14 +111,6 @@ func (s *service) stop(context.Context) error {
 		return sp.Close()
 	}
 	return nil
-}
-
-// apply brings settings into force that are not read where they are used.
-func (s *service) apply(now settings.Settings) {
-	s.flags.logs.level.Set(now.LogLevel())
-	if sp := s.spool.Load(); sp != nil {
-		sp.SetMaxFileBytes(now.Spool.MaxFileBytes)
-	}
 }
 
 func (s *service) checkSpool(context.Context) error {

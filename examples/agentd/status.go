@@ -23,7 +23,8 @@ signed by whom and allowed by which rule, and what the last attempt came to.
 It changes nothing and needs no etcd. Of a document that cannot be read it says
 why in its place, as JSON in "unreadable"; the exit code is then 1.
 
-With --etcd and --agent it tells what the registry knows of an agent.`,
+With --etcd and --agent it tells what the registry knows of an agent; as JSON how
+its upgrades stand, and "agentd fleet -l .id=a1 -o json" has the rest.`,
 		Example: `  agentd status --state-dir /var/lib/agentd
   agentd status --etcd http://127.0.0.1:2379 --agent a1`,
 		Args: takes(),
@@ -59,13 +60,14 @@ With --etcd and --agent it tells what the registry knows of an agent.`,
 
 // showRemote tells what the registry knows.
 func showRemote(cmd *cobra.Command, h *registryHost, output *format) error {
-	s, err := h.status(cmd.Context())
+	e, err := h.entry(cmd.Context())
 	if err != nil {
 		return err
 	}
+	s := upgradeOf(e)
 	if output.json() {
 		return printJSON(cmd.OutOrStdout(), s)
 	}
-	_, err = io.WriteString(cmd.OutOrStdout(), describeStatus(h.name(), s, time.Now()))
+	_, err = io.WriteString(cmd.OutOrStdout(), describeStatus(h.name(), s, time.Now())+describeAgent(&e))
 	return err
 }

@@ -29,6 +29,11 @@ func sections() []section {
 		{"rollback", "death of a successor on probation until the incumbent answers", measureRollback},
 		{"supervisor", "memory of the process that stays while agentd is replaced", measureSupervisor},
 		{"config", "a changed document until OnChange, against a raw etcd watch", measureConfig},
+		{"fanout", "one write of 1 KiB until 1,000 followers have it, against raw etcd watches", measureFanout},
+		{"configread", "reading the configuration in force, against a bare atomic pointer", measureConfigRead},
+		{"oneagent", "memory and processor time of a lease, a watch and their client, against bare clientv3", measureOneAgent},
+		{"rest", "what 10,000 simulated agents at rest cost etcd, against bare leases", measureRest},
+		{"outage", "10,000 simulated agents and an etcd that is down for 20 s, against concurrency.Session", measureOutage},
 		{"download", "download, check and staging of 64 MiB, against curl and sha256sum, and its memory", measureDownload},
 		{"delta", "bytes moved from one agentd to the next, against zstd of the whole", measureDelta},
 		{"cachecheck", "looks at what a cache has kept, without network, on one core", measureCacheCheck},
@@ -131,19 +136,23 @@ func (b *bench) startEtcd(ctx context.Context) (url string, err error) {
 	if b.etcd != nil {
 		return b.etcd.url, nil
 	}
-	agentd, err := b.build(ctx, "agentd", "")
-	if err != nil {
-		return "", err
-	}
 	data, err := b.path("etcd")
 	if err != nil {
 		return "", err
 	}
-	b.etcd, err = b.launch(ctx, "etcd serves on ", agentd, "etcd", "--data", data, "--listen", "127.0.0.1:0")
-	if err != nil {
+	if b.etcd, err = b.launchEtcd(ctx, data, "127.0.0.1:0"); err != nil {
 		return "", err
 	}
 	return b.etcd.url, nil
+}
+
+// launchEtcd runs an etcd in a process of its own.
+func (b *bench) launchEtcd(ctx context.Context, data, listen string) (*server, error) {
+	agentd, err := b.build(ctx, "agentd", "")
+	if err != nil {
+		return nil, err
+	}
+	return b.launch(ctx, "etcd serves on ", agentd, "etcd", "--data", data, "--listen", listen)
 }
 
 // until waits for ok, which it asks every few milliseconds.

@@ -60,7 +60,7 @@ func (r *reporter) add(f figure) error {
 }
 
 func (r *reporter) table(all []measure) {
-	if r.json || r.err != nil {
+	if r.json || r.err != nil || len(all) == 0 {
 		return
 	}
 	counts := false

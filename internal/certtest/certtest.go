@@ -59,9 +59,15 @@ func sealed(tb testing.TB, template *x509.Certificate, by *Authority) ([]byte, *
 // key, in PEM form.
 func (a *Authority) Issue(tb testing.TB, name string) (cert, key []byte) {
 	tb.Helper()
+	return a.IssueUntil(tb, name, time.Now().Add(time.Hour))
+}
+
+// IssueUntil is Issue with another end, which may have passed.
+func (a *Authority) IssueUntil(tb testing.TB, name string, end time.Time) (cert, key []byte) {
+	tb.Helper()
 	der, private := sealed(tb, &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: end,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(192, 0, 2, 7)}, DNSNames: []string{"localhost"},
 	}, a)

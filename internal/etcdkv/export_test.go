@@ -1,8 +1,24 @@
 package etcdkv
 
-import "time"
+import (
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
 
 // SetStaleness shortens the times after which a silent watch is given up.
 func (w *Watch) SetStaleness(progressEvery, staleAfter time.Duration) {
 	w.progressEvery, w.staleAfter = progressEvery, staleAfter
 }
+
+// SetSpread shortens the waits before a watch lists anew, or puts them off.
+func (w *Watch) SetSpread(spread, retryMax, oversizeMax time.Duration) {
+	w.spread, w.retryMax, w.oversizeMax = spread, retryMax, oversizeMax
+}
+
+// SetCallTimeout shortens the time after which a call of c ends whose caller
+// sets none.
+func SetCallTimeout(c *clientv3.Client, d time.Duration) { linkOf(c).limit = d }
+
+// LookAtFiles does now what is else done every 10 s.
+func LookAtFiles(c *clientv3.Client) { c.Lease.(*explainedLease).certs.material() }

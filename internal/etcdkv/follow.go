@@ -8,24 +8,36 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/connectivity"
 
 	"github.com/perennial-go/perennial/internal/backoff"
 )
 
-// errStale ends a follow that heard nothing for too long.
-var errStale = errors.New("etcd watch went silent")
+// slowCall is what a call of OnChange may take while changes wait before the
+// log says that it is slow.
+const slowCall = time.Second
 
-// follow applies events to s and reports changes until something breaks; it
-// returns why, and joins what it started.
-func (w *Watch) follow(ctx context.Context, s *state) error {
+var (
+	// errStale ends a follow that heard nothing for too long.
+	errStale = errors.New("etcd watch went silent")
+	// errReconnected ends a follow whose connection was lost and is back.
+	errReconnected = errors.New("etcd was away")
+)
+
+// follow tells first, applies events to s and tells the changes until
+// something breaks; it returns why, and joins what it started. It calls good
+// once first has been told.
+func (w *Watch) follow(ctx context.Context, s *state, first View, good func()) error {
 	ctx, cancel := context.WithCancelCause(clientv3.WithRequireLeader(ctx))
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel(nil)
 
+	// Before first is told: a slow receiver must not hold up the draining.
 	changed := make(chan struct{}, 1)
 	receive := func(key string, opts ...clientv3.OpOption) {
-		wg.Go(func() { cancel(w.receive(ctx, s, changed, key, opts)) })
+		receiver := s.receiver()
+		wg.Go(func() { cancel(w.receive(ctx, s, receiver, changed, key, opts)) })
 	}
 	for _, k := range w.cfg.Keys {
 		receive(k)
@@ -33,25 +45,53 @@ func (w *Watch) follow(ctx context.Context, s *state) error {
 	for _, p := range w.cfg.Prefixes {
 		receive(p, clientv3.WithPrefix())
 	}
-	wg.Go(func() { w.probe(ctx, s, cancel) })
+	wg.Go(func() { w.probe(ctx, cancel) })
+	wg.Go(func() { w.reconnect(ctx, cancel) })
+
+	var began time.Time
+	if w.life.views() == 0 || len(first.Changed) > 0 {
+		began = time.Now()
+		w.tell(s, first)
+	}
+	good()
 	for {
+		_ = backoff.Sleep(ctx, w.cfg.Coalesce-time.Since(began)) // the loop sees ctx's end
 		select {
 		case <-changed:
-			began := time.Now()
-			if view := s.take(); len(view.Changed) > 0 {
-				w.cfg.OnChange(view)
+			began = time.Now()
+			view, err := s.take()
+			if err != nil {
+				return err
 			}
-			_ = backoff.Sleep(ctx, w.cfg.Coalesce-time.Since(began)) // the loop sees ctx's end
+			if len(view.Changed) > 0 {
+				w.tell(s, view)
+			}
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
 }
 
+// tell calls OnChange, and says so if it is slow.
+func (w *Watch) tell(s *state, view View) {
+	w.life.calls(view)
+	w.cfg.OnChange(view)
+	took := w.life.called()
+	if waiting := s.waiting(); took > slowCall && waiting > 0 && w.life.slow(true) {
+		w.cfg.Logger.Warn("whoever follows these etcd keys is slow: changes wait and are folded together",
+			"took", took, "keys_waiting", waiting)
+	} else if took <= slowCall {
+		w.life.slow(false)
+	}
+}
+
 // receive drains one etcd watch into s. The client buffers without bound what
-// is not drained, so nothing slow happens here.
-func (w *Watch) receive(ctx context.Context, s *state, changed chan<- struct{}, key string, opts []clientv3.OpOption) error {
-	opts = append(opts, clientv3.WithRev(s.listed+1), clientv3.WithProgressNotify())
+// is not drained, so nothing slow happens here. The client puts fragments
+// together: without them the answer that catches up on much has no bound.
+func (w *Watch) receive(ctx context.Context, s *state, receiver int, changed chan<- struct{}, key string, opts []clientv3.OpOption) error {
+	// From the listing's own revision: a watch from the one after it gets no
+	// sign of life before somebody writes, which in a quiet etcd looks dead.
+	opts = append(opts, clientv3.WithRev(s.listed), clientv3.WithProgressNotify(), clientv3.WithFragment())
 	for r := range w.cfg.Client.Watch(ctx, key, opts...) {
 		if err := r.Err(); err != nil {
 			return fmt.Errorf("watch %s in etcd: %w", key, err)
@@ -59,11 +99,13 @@ func (w *Watch) receive(ctx context.Context, s *state, changed chan<- struct{}, 
 		if r.Header == nil {
 			continue
 		}
-		hasNews, err := s.receive(r)
+		news, err := s.receive(receiver, r)
 		if err != nil {
 			return err
 		}
-		if hasNews {
+		w.life.hear()
+		if news > 0 {
+			w.life.receives(news)
 			select {
 			case changed <- struct{}{}:
 			default: // the receiver has yet to look, and will see this too
@@ -76,19 +118,17 @@ func (w *Watch) receive(ctx context.Context, s *state, changed chan<- struct{}, 
 // probe asks etcd for signs of life and ends the follow when none arrive. It
 // judges by the local time of receipt alone: neither a full partition nor a
 // watch at a revision that a restored store has not reached yet says a word.
-func (w *Watch) probe(ctx context.Context, s *state, cancel context.CancelCauseFunc) {
-	for {
-		timer := time.NewTimer(backoff.Jitter(w.progressEvery, 0.2))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+func (w *Watch) probe(ctx context.Context, cancel context.CancelCauseFunc) {
+	for backoff.Sleep(ctx, backoff.Jitter(w.progressEvery, 0.2)) == nil {
+		silent := time.Since(w.life.heardAt())
+		if silent > w.staleAfter {
+			cancel(fmt.Errorf("%w: nothing heard from %s for more than %s", errStale, Endpoints(w.cfg.Client), w.staleAfter))
 			return
 		}
-		if silent := s.silence(); silent > w.staleAfter {
-			cancel(fmt.Errorf("%w: nothing heard from %s for %s",
-				errStale, Endpoints(w.cfg.Client), silent.Round(time.Second)))
-			return
+		// The watches of a client share a stream, and each of them hears the
+		// answer to what one of them asked.
+		if silent < w.progressEvery/2 {
+			continue
 		}
 		// It blocks while the stream is being opened again.
 		ask, done := context.WithTimeout(ctx, w.progressEvery)
@@ -96,6 +136,28 @@ func (w *Watch) probe(ctx context.Context, s *state, cancel context.CancelCauseF
 		done()
 		if err != nil {
 			w.cfg.Logger.Debug("etcd watch: no progress to be had", "error", err)
+		}
+	}
+}
+
+// reconnect ends the follow a while after a lost connection is back. The
+// client resumes the watches by itself, which is all that is wanted if etcd
+// is still the same; but it also goes on, in silence or with a wrong view,
+// where the store was restored or exchanged meanwhile.
+func (w *Watch) reconnect(ctx context.Context, cancel context.CancelCauseFunc) {
+	conn := w.cfg.Client.ActiveConnection()
+	lost := false // the listing has just come through it
+	for {
+		now := conn.GetState()
+		if now == connectivity.Ready && lost {
+			if backoff.Sleep(ctx, w.turn()) == nil {
+				cancel(errReconnected)
+			}
+			return
+		}
+		lost = true // once now is over, if not already
+		if !conn.WaitForStateChange(ctx, now) {
+			return
 		}
 	}
 }

@@ -15,28 +15,29 @@ import (
 	"github.com/perennial-go/perennial/internal/backoff"
 )
 
-// hold renews lease until it is lost (ErrLeaseNotFound), OnLease gives up
-// (ErrFatal) or ctx ends. It joins what it started.
+// hold renews lease until it is lost (ErrLeaseNotFound) or exchanged
+// (errExchanged), OnLease gives up (ErrFatal) or ctx ends. It joins what it
+// started.
 func (s *Session) hold(ctx context.Context, lease int64) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel(nil)
 
-	retry := backoff.Backoff{Min: 100 * time.Millisecond, Max: time.Second}
-	announce := sync.OnceFunc(func() {
-		// In a goroutine of its own: keys that cannot be written must not
-		// cost the lease.
+	// In a goroutine of its own: keys that cannot be written must not cost the
+	// lease.
+	attend := sync.OnceFunc(func() {
 		wg.Go(func() {
-			if err := s.announce(ctx, lease); err != nil {
+			if err := s.attend(ctx, lease); err != nil {
 				cancel(err)
 			}
 		})
 	})
+	retry := backoff.Backoff{Min: 100 * time.Millisecond, Max: time.Second}
 	for {
 		err := s.renew(ctx, lease, func() {
 			retry.Reset()
-			announce()
+			attend()
 		})
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -48,24 +49,6 @@ func (s *Session) hold(ctx context.Context, lease int64) error {
 	}
 }
 
-// announce calls OnLease until it succeeds; its error is fatal or ctx's.
-func (s *Session) announce(ctx context.Context, lease int64) error {
-	var retry backoff.Backoff
-	for {
-		err := s.cfg.OnLease(ctx, lease)
-		if err == nil || errors.Is(err, ErrFatal) {
-			return err
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		s.cfg.Logger.Warn("writing the keys of the etcd lease failed: trying again", "error", err)
-		if err := retry.Wait(ctx); err != nil {
-			return err
-		}
-	}
-}
-
 // renew opens a stream and beats on it until one beat fails. The stream is
 // raw because the client's KeepAlive neither says how long a renewal took nor
 // outlives an outage: it closes its channel while the lease still lives.
@@ -73,7 +56,8 @@ func (s *Session) renew(ctx context.Context, lease int64, alive func()) error {
 	streamCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	// Recv has no deadline of its own: ending the stream is what ends it.
-	timeout := time.AfterFunc(s.beatTimeout, cancel)
+	limit := s.beatTimeout()
+	timeout := time.AfterFunc(limit, cancel)
 	defer timeout.Stop()
 
 	began := time.Now()
@@ -81,8 +65,9 @@ func (s *Session) renew(ctx context.Context, lease int64, alive func()) error {
 	// happen the moment it is over.
 	stream, err := clientv3.RetryLeaseClient(s.cfg.Client).LeaseKeepAlive(streamCtx, grpc.WaitForReady(true))
 	for fresh := true; ; fresh = false {
+		var ttl time.Duration
 		if err == nil {
-			err = roundTrip(stream, lease)
+			ttl, err = roundTrip(stream, lease)
 		}
 		elapsed := time.Since(began)
 		inTime := timeout.Stop()
@@ -90,42 +75,83 @@ func (s *Session) renew(ctx context.Context, lease int64, alive func()) error {
 			return ctx.Err()
 		}
 		if err != nil {
-			err = s.explain(lease, err, inTime)
+			err = s.explain(lease, err, inTime, limit)
 			// That a stream broke between two beats says nothing about etcd
 			// now: the next one tells. That the lease is gone is an answer.
 			if !errors.Is(err, rpctypes.ErrLeaseNotFound) && (fresh || !inTime) {
-				s.beat(elapsed, err)
+				s.missed(elapsed, err, true)
 			}
 			return err
 		}
-		s.beat(elapsed, nil)
+		s.renewed(elapsed, ttl)
 		alive()
-		if err := backoff.Sleep(ctx, backoff.Jitter(s.cfg.Interval, 0.2)); err != nil {
+		if err := s.rest(ctx); err != nil {
 			return err
 		}
-		began = time.Now()
-		timeout.Reset(s.beatTimeout)
+		began, limit = time.Now(), s.beatTimeout()
+		timeout.Reset(limit)
 	}
 }
 
-// roundTrip renews lease once.
-func roundTrip(stream pb.Lease_LeaseKeepAliveClient, lease int64) error {
+// rest waits for the next beat, or until Renew asks for one.
+func (s *Session) rest(ctx context.Context) error {
+	_, interval := s.Timing()
+	t := time.NewTimer(backoff.Jitter(interval, 0.2))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.now:
+	case <-ctx.Done():
+	}
+	return ctx.Err()
+}
+
+// beatTimeout is how long an answer to a renewal is waited for: two that fail
+// do not cost the lease.
+func (s *Session) beatTimeout() time.Duration {
+	ttl, interval := s.Timing()
+	return min(max(interval, 3*time.Second), ttl/2)
+}
+
+// roundTrip renews lease once and returns its TTL.
+func roundTrip(stream pb.Lease_LeaseKeepAliveClient, lease int64) (time.Duration, error) {
 	// Where Send fails, Recv has the reason.
 	_ = stream.Send(&pb.LeaseKeepAliveRequest{ID: lease})
 	r, err := stream.Recv()
 	if err != nil {
-		return rpctypes.Error(err)
+		return 0, rpctypes.Error(err)
 	}
 	if r.TTL <= 0 {
-		return rpctypes.ErrLeaseNotFound
+		return 0, rpctypes.ErrLeaseNotFound
 	}
-	return nil
+	return time.Duration(r.TTL) * time.Second, nil
 }
 
-func (s *Session) explain(lease int64, err error, inTime bool) error {
+func (s *Session) explain(lease int64, err error, inTime bool, limit time.Duration) error {
 	where := Endpoints(s.cfg.Client)
 	if !inTime {
-		return fmt.Errorf("renew etcd lease %x: no answer from %s within %s", lease, where, s.beatTimeout)
+		return fmt.Errorf("renew etcd lease %x: no answer from %s within %s", lease, where, limit)
 	}
 	return fmt.Errorf("renew etcd lease %x at %s: %w", lease, where, err)
+}
+
+// renewed records and reports a renewal.
+func (s *Session) renewed(latency, ttl time.Duration) {
+	s.mu.Lock()
+	if s.last.renewal || (s.held.asked == 0 && s.held.granted == 0) {
+		s.count.Resumed++
+	}
+	s.held.granted = ttl
+	s.last = beat{at: time.Now(), latency: latency}
+	s.mu.Unlock()
+	s.cfg.OnBeat(latency, nil)
+}
+
+// missed records and reports an attempt to renew or to be granted a lease that
+// failed.
+func (s *Session) missed(latency time.Duration, err error, renewal bool) {
+	s.mu.Lock()
+	s.last.err, s.last.renewal = err, renewal
+	s.mu.Unlock()
+	s.cfg.OnBeat(latency, err)
 }

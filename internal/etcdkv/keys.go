@@ -28,3 +28,25 @@ func CleanRoot(root string) string {
 	}
 	return "/" + root + "/"
 }
+
+// maxRoot leaves room for the rest of a key in what people can read.
+const maxRoot = 256
+
+// ValidRoot reports whether root may be the prefix of all keys. It is an error
+// that says what is allowed otherwise: what looks like a path is taken for
+// bytes by etcd, so that "a/../b" would be neither "b" nor below it.
+func ValidRoot(root string) error {
+	trimmed := strings.Trim(root, "/")
+	if trimmed == "" {
+		return nil
+	}
+	if len(trimmed) > maxRoot {
+		return fmt.Errorf("root of %d bytes: want at most %d", len(trimmed), maxRoot)
+	}
+	for part := range strings.SplitSeq(trimmed, "/") {
+		if ValidID(part) != nil {
+			return fmt.Errorf("root %q: want parts of letters, digits, dots, underscores and hyphens that begin with a letter or digit, such as /agents/, found %q", root, part)
+		}
+	}
+	return nil
+}

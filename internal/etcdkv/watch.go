@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -16,43 +17,63 @@ import (
 )
 
 // maxRanges is the server's default limit of operations in a transaction,
-// which is what one listing is.
+// which is what the first step of a listing is.
 const maxRanges = 128
 
-// DefaultCoalesce is the least distance between two views of a Watch unless
-// its configuration says otherwise.
-const DefaultCoalesce = 100 * time.Millisecond
+// Defaults of a WatchConfig.
+const (
+	// DefaultCoalesce is the least distance between two views.
+	DefaultCoalesce = 100 * time.Millisecond
+	// DefaultMaxKeys and DefaultMaxBytes bound what a view may hold.
+	DefaultMaxKeys  = 250_000
+	DefaultMaxBytes = 256 << 20
+)
+
+// ErrTooLarge is what OnError is told while etcd holds more than
+// WatchConfig.MaxKeys or MaxBytes under what is watched.
+var ErrTooLarge = errors.New("etcd holds more than this watch may take in")
 
 // WatchConfig says what to watch and whom to tell.
 type WatchConfig struct {
 	// Client is used, never closed. Required.
 	Client *clientv3.Client
 	// Keys are exact keys, Prefixes all keys that begin with them. Together
-	// 1 to 128. A prefix is read in one piece: keep it below some 100 MB.
+	// 1 to 128; what another one covers is left out.
 	Keys     []string
 	Prefixes []string
 	// OnChange is called with the first view, even if it is empty, and then
 	// whenever a key was set or deleted; never concurrently. While it runs,
 	// and for Coalesce after it began, further changes are folded into the next
-	// view, so a slow OnChange skips states but never misses the last. Required.
+	// view, so a slow OnChange skips states but never misses the last. View's
+	// Folded and Waited tell it how far behind it is, and the log says so if
+	// it takes longer than a second while changes wait. Required.
 	OnChange func(View)
 	// Coalesce is the least distance between the beginnings of two calls of
 	// OnChange; default 100 ms, negative = none. The first change after a
 	// pause is told at once.
 	Coalesce time.Duration
+	// MaxKeys and MaxBytes (keys and values together) bound what a view may
+	// hold; default 250,000 and 256 MiB. Where etcd holds more, the last good
+	// view stays, OnError is told ErrTooLarge once, and etcd is asked again
+	// every minute at most until it holds less.
+	MaxKeys, MaxBytes int
 	// OnError is called, from the same goroutine as OnChange, with what keeps
 	// the view from being up to date, for a status display, and with nil once
-	// it is up to date again. Watch goes on by itself. May be nil.
+	// it is up to date again. The same again is not told again. Watch goes on
+	// by itself. May be nil.
 	OnError func(error)
 	// Logger receives what is odd but handled; nil discards it.
 	Logger *slog.Logger
 }
 
-// View is the state of the watched keys at one revision. Changes that one
-// transaction made to several of the keys and prefixes may show one after the
-// other.
+// View is the state of the watched keys. With a single prefix or key it is
+// the store's state at one revision. With several, the first view and those
+// after a restart are; but between them each key or prefix is followed by
+// itself, so that changes which one transaction made to several of them may
+// show one after the other. What must change together belongs in one value.
 type View struct {
-	// Revision is the store's revision that the view is at least as new as.
+	// Revision is the store's revision up to which the view holds every
+	// change. It may hold later ones.
 	Revision int64
 	// Values holds the keys that exist. It is the watch's own: read it before
 	// OnChange returns, do not modify it. The Data in it may be kept, but not
@@ -62,6 +83,12 @@ type View struct {
 	// before; in the first view those that exist. After a compaction, a
 	// restored backup or another cluster they are what really differs.
 	Changed []string
+	// Folded is how many changes were received since the view before that a
+	// later change of the same key replaced before it could be told.
+	Folded int
+	// Waited is how long the oldest change in this view waited to be told. More than
+	// Coalesce means that OnChange takes longer than changes leave it time.
+	Waited time.Duration
 }
 
 // Value is a key's value.
@@ -79,14 +106,19 @@ type Value struct {
 type Watch struct {
 	cfg     WatchConfig
 	started atomic.Bool
+	life    life
 
-	// listTimeout bounds one listing.
+	// listTimeout bounds one step of a listing.
 	listTimeout time.Duration
 	// progressEvery is the distance, jittered, of requests for a sign of life.
 	progressEvery time.Duration
 	// staleAfter is how long nothing at all may be received before the watch
 	// is thought dead and listed anew.
 	staleAfter time.Duration
+	// spread is the time over which the watches of a fleet, which all broke
+	// at the same moment, list anew. Those whose listing fails wait longer
+	// each time, up to retryMax, or oversizeMax where there is too much.
+	spread, retryMax, oversizeMax time.Duration
 }
 
 // NewWatch checks cfg and starts nothing.
@@ -97,7 +129,6 @@ func NewWatch(cfg WatchConfig) (*Watch, error) {
 	if cfg.OnChange == nil {
 		return nil, errors.New("etcd watch: WatchConfig.OnChange is nil")
 	}
-	cfg.Keys, cfg.Prefixes = slices.Clone(cfg.Keys), slices.Clone(cfg.Prefixes)
 	n := len(cfg.Keys) + len(cfg.Prefixes)
 	if n == 0 || n > maxRanges {
 		return nil, fmt.Errorf("etcd watch: %d keys and prefixes: want 1 to %d", n, maxRanges)
@@ -105,11 +136,34 @@ func NewWatch(cfg WatchConfig) (*Watch, error) {
 	if slices.Contains(cfg.Keys, "") || slices.Contains(cfg.Prefixes, "") {
 		return nil, errors.New("etcd watch: an empty key or prefix: want a name")
 	}
+	if cfg.MaxKeys < 0 || cfg.MaxBytes < 0 {
+		return nil, fmt.Errorf("etcd watch: MaxKeys %d, MaxBytes %d: want positive numbers, or 0 for the defaults", cfg.MaxKeys, cfg.MaxBytes)
+	}
+	cfg.Keys, cfg.Prefixes = disjoint(cfg.Keys, cfg.Prefixes)
+	cfg.setDefaults()
+	return &Watch{
+		cfg:           cfg,
+		listTimeout:   5 * time.Second,
+		progressEvery: 15 * time.Second,
+		staleAfter:    40 * time.Second,
+		spread:        time.Second,
+		retryMax:      5 * time.Second,
+		oversizeMax:   time.Minute,
+	}, nil
+}
+
+func (cfg *WatchConfig) setDefaults() {
 	switch {
 	case cfg.Coalesce == 0:
 		cfg.Coalesce = DefaultCoalesce
 	case cfg.Coalesce < 0:
 		cfg.Coalesce = 0
+	}
+	if cfg.MaxKeys == 0 {
+		cfg.MaxKeys = DefaultMaxKeys
+	}
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = DefaultMaxBytes
 	}
 	if cfg.OnError == nil {
 		cfg.OnError = func(error) {}
@@ -117,12 +171,25 @@ func NewWatch(cfg WatchConfig) (*Watch, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Watch{
-		cfg:           cfg,
-		listTimeout:   5 * time.Second,
-		progressEvery: 15 * time.Second,
-		staleAfter:    40 * time.Second,
-	}, nil
+}
+
+// disjoint leaves out what another prefix covers: a key that two watches of
+// the server see could go back to an older state when one of them lags.
+func disjoint(keys, prefixes []string) (k, p []string) {
+	covered := func(name string) bool {
+		return slices.ContainsFunc(p, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+	}
+	for _, prefix := range slices.Sorted(slices.Values(prefixes)) { // shorter ones come first
+		if !covered(prefix) {
+			p = append(p, prefix)
+		}
+	}
+	for _, key := range keys {
+		if !covered(key) && !slices.Contains(k, key) {
+			k = append(k, key)
+		}
+	}
+	return k, p
 }
 
 // Run keeps the view until ctx ends and returns its error. It can be called
@@ -132,65 +199,58 @@ func (w *Watch) Run(ctx context.Context) error {
 		return errors.New("etcd watch: Run called twice")
 	}
 	var (
-		retry  = backoff.Backoff{Min: 200 * time.Millisecond, Max: 5 * time.Second}
-		last   *state
-		failed bool
+		last    *state
+		report  = reporter{tell: w.cfg.OnError}
+		retry   = backoff.Backoff{Min: w.spread, Max: w.retryMax}
+		tooMuch = backoff.Backoff{Min: w.spread, Max: w.oversizeMax}
 	)
 	for ctx.Err() == nil {
 		began := time.Now()
 		next, err := w.list(ctx)
 		if err == nil {
 			w.noteReset(last, next)
-			if view := next.since(last); last == nil || len(view.Changed) > 0 {
-				w.cfg.OnChange(view)
-			}
+			err = w.follow(ctx, next, next.since(last), func() { report.good() })
 			last = next
-			if failed {
-				failed = false
-				w.cfg.OnError(nil)
-			}
-			err = w.follow(ctx, next)
 		}
 		if ctx.Err() != nil {
 			break
 		}
-		// A watch that lived a while starts the waits anew; one that dies
-		// at once again and again must not spin.
-		if time.Since(began) > retry.Max {
-			retry.Reset()
-		}
-		if !errors.Is(err, rpctypes.ErrCompacted) {
-			failed = true
-			w.cfg.OnError(err)
-		}
+		w.life.restart(restartOf(err))
+		countWatchRestart(w.cfg.Client, restartOf(err))
 		w.cfg.Logger.Debug("etcd watch starts anew", "error", err)
-		_ = retry.Wait(ctx)
+		if !harmless(err) {
+			report.bad(err)
+		}
+		switch {
+		case errors.Is(err, errReconnected): // it has waited its turn already
+		case errors.Is(err, ErrTooLarge):
+			_ = tooMuch.Wait(ctx)
+		case time.Since(began) > w.retryMax:
+			// A watch that lived a while starts the waits anew; one that dies
+			// at once again and again must not spin.
+			retry.Reset()
+			tooMuch.Reset()
+			_ = backoff.Sleep(ctx, w.turn())
+		default:
+			_ = retry.Wait(ctx)
+		}
 	}
 	return ctx.Err()
 }
 
-// list reads all keys at one revision.
-func (w *Watch) list(ctx context.Context) (*state, error) {
-	ctx, cancel := context.WithTimeout(ctx, w.listTimeout)
-	defer cancel()
-	var ops []clientv3.Op
-	for _, k := range w.cfg.Keys {
-		ops = append(ops, clientv3.OpGet(k))
-	}
-	for _, p := range w.cfg.Prefixes {
-		ops = append(ops, clientv3.OpGet(p, clientv3.WithPrefix()))
-	}
-	r, err := w.cfg.Client.Txn(ctx).Then(ops...).Commit()
-	if err != nil {
-		return nil, fmt.Errorf("read from etcd at %s: %w", Endpoints(w.cfg.Client), err)
-	}
-	s := newState(r.Header.GetClusterId(), r.Header.GetRevision())
-	for _, part := range r.Responses {
-		for _, kv := range part.GetResponseRange().GetKvs() {
-			s.values[string(kv.Key)] = valueOf(kv)
+// turn is when, from now on, this watch lists anew after what has broken the
+// watches of a whole fleet.
+func (w *Watch) turn() time.Duration { return backoff.Jitter(w.spread/2, 1) }
+
+// harmless tells what needs no report: the view is only as late as a listing
+// takes, or the listing will tell.
+func harmless(err error) bool {
+	for _, cause := range []error{rpctypes.ErrCompacted, errReconnected, errGrown, errFlooded} {
+		if errors.Is(err, cause) {
+			return true
 		}
 	}
-	return s, nil
+	return false
 }
 
 // noteReset logs what an operator will want to know happened.
@@ -200,8 +260,29 @@ func (w *Watch) noteReset(last, next *state) {
 	case last.cluster != next.cluster:
 		w.cfg.Logger.Warn("etcd is another cluster now: its content replaces the view",
 			"cluster_was", fmt.Sprintf("%x", last.cluster), "cluster", fmt.Sprintf("%x", next.cluster))
-	case next.revision < last.revision:
+	case next.listed < last.listed:
 		w.cfg.Logger.Warn("etcd went back in time, as after a restored backup: its content replaces the view",
-			"revision_was", last.revision, "revision", next.revision)
+			"revision_was", last.listed, "revision", next.listed)
 	}
+}
+
+// reporter tells of each trouble once.
+type reporter struct {
+	tell func(error)
+	last error
+}
+
+func (r *reporter) bad(err error) {
+	known := r.last != nil && (r.last.Error() == err.Error() || errors.Is(r.last, ErrTooLarge) && errors.Is(err, ErrTooLarge))
+	if !known {
+		r.tell(err)
+	}
+	r.last = err
+}
+
+func (r *reporter) good() {
+	if r.last != nil {
+		r.tell(nil)
+	}
+	r.last = nil
 }

@@ -13,9 +13,7 @@ func (s *Server) Backup() (restore func()) {
 	return func() {
 		s.tb.Helper()
 		s.Kill()
-		if err := os.RemoveAll(s.dir); err != nil {
-			s.tb.Fatalf("etcd data: %v", err)
-		}
+		s.deleteData()
 		s.copyData(s.dir, saved)
 		s.start()
 	}

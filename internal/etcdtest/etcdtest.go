@@ -1,27 +1,22 @@
-// Package etcdtest gives a test a real etcd process of its own, which it can
-// stop, kill, restart and cut off.
+// Package etcdtest gives a test real etcd processes of its own, single or as a
+// cluster, which it can stop, kill, restart, put to sleep and cut off.
 //
 // The server is examples/internal/testetcd, built once per checkout into the
 // system's temporary directory; the first test to run pays for the build.
 package etcdtest
 
 import (
-	"bufio"
-	"errors"
-	"fmt"
-	"io"
-	"net/url"
+	"context"
+	"crypto/tls"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/internal/backoff"
+	"github.com/perennial-go/perennial/internal/certtest"
 	"github.com/perennial-go/perennial/internal/etcdkv"
 )
 
@@ -31,48 +26,128 @@ const startTimeout = 60 * time.Second
 // Server is an etcd process. Its methods fail the test that started it; they
 // must not be called concurrently.
 type Server struct {
-	tb     testing.TB
-	binary string
-	dir    string
-	addr   string // host:port; fixed by the first start
+	tb      testing.TB
+	binary  string
+	dir     string
+	addr    string // host:port; fixed by the first start
+	options Options
+	flags   []string
+	secrets *secrets
+	member  *member // of a cluster; nil = single
 
-	process *exec.Cmd
-	stdin   io.Closer
-	exited  chan struct{}
+	process *process
 	log     *syncBuffer
 }
 
 // Start runs an etcd on a free port with empty data until the test ends.
 func Start(tb testing.TB) *Server {
 	tb.Helper()
-	s := &Server{tb: tb, binary: build(tb), dir: filepath.Join(tb.TempDir(), "etcd"), addr: "127.0.0.1:0", log: &syncBuffer{}}
+	return StartWith(tb, Options{})
+}
+
+// StartWith is Start with options.
+func StartWith(tb testing.TB, o Options) *Server {
+	tb.Helper()
+	s := newServer(tb, o)
+	s.start()
+	if o.Auth != nil {
+		enableAuth(tb, s.anonymous(), o.Auth)
+	}
+	return s
+}
+
+func newServer(tb testing.TB, o Options) *Server {
+	tb.Helper()
+	dir := tb.TempDir()
+	s := &Server{
+		tb: tb, binary: build(tb), dir: filepath.Join(dir, "etcd"), addr: "127.0.0.1:0",
+		options: o, log: &syncBuffer{},
+	}
+	s.flags, s.secrets = o.flags(tb, dir)
 	tb.Cleanup(func() {
 		s.Kill()
 		if tb.Failed() && s.log.String() != "" {
 			tb.Logf("etcd %s said:\n%s", s.addr, s.log.String())
 		}
 	})
-	s.start()
 	return s
 }
 
 // URL is the address for clients; it stays the same over restarts.
-func (s *Server) URL() string { return "http://" + s.addr }
+func (s *Server) URL() string { return s.scheme() + s.addr }
 
-// Client returns a client of the server that is closed when the test ends.
-func (s *Server) Client(tb testing.TB) *clientv3.Client {
-	tb.Helper()
-	return newClient(tb, s.URL())
+func (s *Server) scheme() string {
+	if s.options.Authority == nil {
+		return "http://"
+	}
+	return "https://"
 }
 
-func newClient(tb testing.TB, endpoint string) *clientv3.Client {
+// Client returns a client of the server that is closed when the test ends. It
+// may do everything, and has the certificate that is asked for.
+func (s *Server) Client(tb testing.TB) *clientv3.Client {
 	tb.Helper()
-	c, err := etcdkv.Dial(etcdkv.ClientConfig{Endpoints: []string{endpoint}})
+	return newClient(tb, s.ClientConfig())
+}
+
+// ClientConfig is how Client reaches the server.
+func (s *Server) ClientConfig() etcdkv.ClientConfig {
+	cfg := s.anonymous()
+	if s.options.Auth != nil {
+		cfg.Username, cfg.Password = rootUser, s.options.Auth.password()
+	}
+	return cfg
+}
+
+// anonymous is a client without user and password.
+func (s *Server) anonymous() etcdkv.ClientConfig {
+	cfg := etcdkv.ClientConfig{Endpoints: []string{s.URL()}}
+	if s.options.Authority != nil {
+		cfg.TLS = &tls.Config{RootCAs: s.secrets.trusted, Certificates: s.secrets.client, MinVersion: tls.VersionTLS12}
+	}
+	return cfg
+}
+
+func newClient(tb testing.TB, cfg etcdkv.ClientConfig) *clientv3.Client {
+	tb.Helper()
+	c, err := etcdkv.Dial(cfg)
 	if err != nil {
 		tb.Fatalf("etcd client: %v", err)
 	}
 	tb.Cleanup(func() { _ = c.Close() })
 	return c
+}
+
+// enableAuth makes root the user who may do everything.
+func enableAuth(tb testing.TB, cfg etcdkv.ClientConfig, auth *Auth) {
+	tb.Helper()
+	c, err := etcdkv.Dial(cfg)
+	if err != nil {
+		tb.Fatalf("etcd client: %v", err)
+	}
+	defer func() { _ = c.Close() }()
+	ctx, cancel := context.WithTimeout(tb.Context(), startTimeout)
+	defer cancel()
+	_, err = c.UserAdd(ctx, rootUser, auth.password())
+	if err == nil {
+		_, err = c.UserGrantRole(ctx, rootUser, "root")
+	}
+	if err == nil {
+		_, err = c.AuthEnable(ctx)
+	}
+	if err != nil {
+		tb.Fatalf("etcd: turn on authentication: %v", err)
+	}
+}
+
+// Reissue gives the server another certificate, signed by an authority that
+// may be another one, for connections that begin from now on.
+func (s *Server) Reissue(by *certtest.Authority) {
+	s.tb.Helper()
+	if s.options.Authority == nil {
+		s.tb.Fatal("etcdtest: Reissue on a server without TLS")
+	}
+	s.secrets.issue(s.tb, by)
 }
 
 // Stop ends the process in an orderly way and waits for its exit. Data and
@@ -82,9 +157,9 @@ func (s *Server) Stop() {
 	if s.process == nil {
 		return
 	}
-	_ = s.stdin.Close()
+	_ = s.process.stdin.Close()
 	select {
-	case <-s.exited:
+	case <-s.process.exited:
 		s.process = nil
 	case <-time.After(startTimeout):
 		s.Kill()
@@ -92,20 +167,15 @@ func (s *Server) Stop() {
 	}
 }
 
-// Kill ends the process at once, as kill -9 does, and waits for its exit.
+// Kill ends the process at once, as kill -9 does, and waits for its exit. One
+// that is paused ends, too.
 func (s *Server) Kill() {
-	s.tb.Helper()
-	if s.process == nil {
-		return
-	}
-	_ = s.process.Process.Kill()
-	<-s.exited
-	_ = s.stdin.Close()
+	s.process.kill()
 	s.process = nil
 }
 
 // Restart kills the process if it runs and starts it again on the same data
-// and address.
+// and address. A member of a cluster waits for a quorum: see Cluster.Restart.
 func (s *Server) Restart() {
 	s.tb.Helper()
 	s.Kill()
@@ -113,87 +183,43 @@ func (s *Server) Restart() {
 }
 
 // Wipe kills the process, deletes its data and starts an empty server on the
-// same address: another cluster whose revisions begin again.
+// same address: revisions begin again, and nobody is asked for a password.
+// Not for a member of a cluster: see Cluster.Wipe.
 func (s *Server) Wipe() {
 	s.tb.Helper()
 	s.Kill()
-	if err := os.RemoveAll(s.dir); err != nil {
-		s.tb.Fatalf("etcd data: %v", err)
-	}
+	s.deleteData()
 	s.start()
 }
 
-// start retries for a while: another process may hold the fixed port for a
-// moment, and an executable that was just written may be busy (ETXTBSY).
+func (s *Server) deleteData() {
+	s.tb.Helper()
+	if err := os.RemoveAll(s.dir); err != nil {
+		s.tb.Fatalf("etcd data: %v", err)
+	}
+}
+
 func (s *Server) start() {
 	s.tb.Helper()
+	if err := s.launch(s.tb.Context()); err != nil {
+		s.tb.Fatalf("etcd did not start: %v\n%s", err, s.log.String())
+	}
+}
+
+// launch retries for a while: another process may hold the fixed port for a
+// moment, and an executable that was just written may be busy (ETXTBSY).
+func (s *Server) launch(ctx context.Context) error {
 	var retry backoff.Backoff
 	deadline := time.Now().Add(startTimeout)
 	for {
-		err := s.startOnce(time.Until(deadline))
+		p, addr, err := s.run(time.Until(deadline))
 		if err == nil {
-			return
+			s.process, s.addr = p, addr
+			return nil
 		}
-		if time.Now().After(deadline) {
-			s.tb.Fatalf("etcd did not start: %v\n%s", err, s.log.String())
+		if time.Now().After(deadline) || ctx.Err() != nil {
+			return err
 		}
-		_ = retry.Wait(s.tb.Context())
+		_ = retry.Wait(ctx) // the loop sees ctx's end
 	}
-}
-
-func (s *Server) startOnce(timeout time.Duration) error {
-	cmd := exec.Command(s.binary, "--data", s.dir, "--listen", s.addr)
-	cmd.Stderr = s.log
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return err
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	line := make(chan string, 1)
-	exited := make(chan struct{})
-	go func() {
-		defer close(exited)
-		text, _ := bufio.NewReader(stdout).ReadString('\n')
-		line <- strings.TrimSpace(text)
-		_ = cmd.Wait()
-	}()
-	select {
-	case text := <-line:
-		u, err := url.Parse(text)
-		if err != nil || u.Host == "" {
-			_ = stdin.Close()
-			<-exited
-			return fmt.Errorf("want a URL on standard output, found %q", text)
-		}
-		s.addr, s.process, s.stdin, s.exited = u.Host, cmd, stdin, exited
-		return nil
-	case <-time.After(timeout):
-		_ = cmd.Process.Kill()
-		<-exited
-		return errors.New("it printed no address in time")
-	}
-}
-
-// syncBuffer collects the server's log while the test may read it.
-type syncBuffer struct {
-	mu  sync.Mutex
-	buf strings.Builder
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

@@ -11,6 +11,7 @@ import (
 	"aead.dev/minisign"
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
+	"github.com/perennial-go/perennial/internal/secretfile"
 )
 
 // The files that GenerateKey writes.
@@ -111,7 +112,7 @@ func OpenPrivateKey(path string, password func() (string, error)) (minisign.Priv
 	if isPublicKey(path) {
 		return minisign.PrivateKey{}, fmt.Errorf("%s holds no private key, but a public one: give the private key of the pair, such as %s", path, strings.TrimSuffix(path, ".pub")+".key")
 	}
-	text, err := readSecret("private key", path)
+	text, err := secretfile.Read("private key", path, maxKeyFileSize)
 	if err != nil {
 		return minisign.PrivateKey{}, err
 	}

@@ -2,7 +2,6 @@ package release
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,7 +9,8 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/perennial-go/perennial/internal/atomicfile"
+	"github.com/perennial-go/perennial/internal/secretfile"
+	"github.com/perennial-go/perennial/internal/tlsfile"
 )
 
 // httpAccess is an http.RoundTripper that knows what a server wants to see
@@ -21,25 +21,26 @@ import (
 // that over TLS alone. net/http would also send an Authorization header to a
 // subdomain or another port that the server redirects to.
 type httpAccess struct {
-	base                                *url.URL
-	config                              *tls.Config // nil is the default
-	caFile, certFile, keyFile, authFile string
-	plain                               *http.Transport // for when no file has a say
+	base     *url.URL
+	config   *tls.Config // nil is the default
+	files    tlsfile.Paths
+	authFile string
+	plain    *http.Transport // for when no file has a say
 }
 
 func newHTTPAccess(cfg HTTPConfig, base *url.URL) (*httpAccess, error) {
 	a := &httpAccess{
 		base: base, config: cfg.TLS.Clone(), plain: newTransport(cfg.TLS.Clone()),
-		caFile: cfg.CAFile, certFile: cfg.CertFile, keyFile: cfg.KeyFile, authFile: cfg.AuthFile,
+		files: tlsfile.Paths{CA: cfg.CAFile, Cert: cfg.CertFile, Key: cfg.KeyFile}, authFile: cfg.AuthFile,
 	}
 	switch {
-	case (a.certFile == "") != (a.keyFile == ""):
+	case a.files.Check() != nil:
 		return nil, errors.New("repository: CertFile and KeyFile (--repo-cert, --repo-key) belong together: give both or none")
-	case base.Scheme != "https" && a.caFile+a.certFile+a.authFile != "":
+	case base.Scheme != "https" && (a.files.Given() || a.authFile != ""):
 		return nil, fmt.Errorf("repository URL %s: CAFile, CertFile and AuthFile (--repo-ca, --repo-cert, --repo-auth-file) are for https: over http anyone on the way could read and change what they protect", base.Redacted())
 	case a.authFile != "" && base.User != nil:
 		return nil, fmt.Errorf("repository URL %s has a user, and AuthFile (--repo-auth-file) is given as well: give one of the two", base.Redacted())
-	case a.caFile != "" && a.config != nil && a.config.RootCAs != nil:
+	case a.files.CA != "" && a.config != nil && a.config.RootCAs != nil:
 		return nil, errors.New("repository: CAFile and TLS.RootCAs are both given: give one of the two")
 	}
 	// A wrong path shows now, not in the night of the upgrade.
@@ -78,7 +79,7 @@ func (a *httpAccess) RoundTrip(req *http.Request) (*http.Response, error) {
 		req = req.Clone(req.Context())
 		req.Header.Set("Authorization", value)
 	}
-	if a.caFile == "" && a.certFile == "" {
+	if !a.files.Given() {
 		return a.explained(a.plain.RoundTrip(req))
 	}
 	config, err := a.tlsConfig(own)
@@ -112,7 +113,7 @@ func (a *httpAccess) authorization() (string, error) {
 		return "", nil
 	}
 	const what = "repository: authorization file"
-	value, err := readSecret(what, a.authFile)
+	value, err := secretfile.Read(what, a.authFile, maxKeyFileSize)
 	if err != nil {
 		return "", err
 	}
@@ -130,33 +131,21 @@ func (a *httpAccess) tlsConfig(own bool) (*tls.Config, error) {
 	if config == nil {
 		config = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
-	if a.caFile != "" {
-		pem, err := atomicfile.Read(a.caFile, maxCAFileSize)
-		if err != nil {
-			return nil, fmt.Errorf("repository: CA file: %w", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("repository: CA file %s holds no certificate: give one or more in PEM form", a.caFile)
-		}
+	roots, err := a.files.Roots()
+	if err != nil {
+		return nil, fmt.Errorf("repository: %w", err)
 	}
-	if a.certFile != "" && own {
-		chain, err := atomicfile.Read(a.certFile, maxCAFileSize)
+	if roots != nil {
+		config.RootCAs = roots
+	}
+	if own {
+		pair, err := a.files.Pair()
 		if err != nil {
-			return nil, fmt.Errorf("repository: client certificate: %w", err)
+			return nil, fmt.Errorf("repository: %w", err)
 		}
-		key, err := readSecret("repository: key of the client certificate", a.keyFile)
-		if err != nil {
-			return nil, err
+		if pair != nil {
+			config.Certificates = []tls.Certificate{*pair}
 		}
-		pair, err := tls.X509KeyPair(chain, []byte(key))
-		if err != nil {
-			return nil, fmt.Errorf("repository: client certificate %s with key %s: %w: give the two that belong together, in PEM form", a.certFile, a.keyFile, err)
-		}
-		config.Certificates = []tls.Certificate{pair}
 	}
 	return config, nil
 }
-
-// maxCAFileSize lets the bundle of a whole system through.
-const maxCAFileSize = 4 << 20

@@ -21,8 +21,8 @@ func (a *httpAccess) explained(resp *http.Response, err error) (*http.Response, 
 	switch {
 	case err == nil:
 		return spokenPlainly(resp)
-	case errors.As(err, new(x509.UnknownAuthorityError)) && a.caFile != "":
-		err = fmt.Errorf("%w: %w: the authorities in %s are others: add the one that has signed the server's certificate (CAFile, --repo-ca)", errTransport, err, a.caFile)
+	case errors.As(err, new(x509.UnknownAuthorityError)) && a.files.CA != "":
+		err = fmt.Errorf("%w: %w: the authorities in %s are others: add the one that has signed the server's certificate (CAFile, --repo-ca)", errTransport, err, a.files.CA)
 	case errors.As(err, new(x509.UnknownAuthorityError)):
 		err = fmt.Errorf("%w: %w: if the server is right, give the certificate of its authority in a PEM file (CAFile, --repo-ca)", errTransport, err)
 	case errors.As(err, new(*tls.CertificateVerificationError)):

@@ -1,12 +1,14 @@
-// Package etcdserver runs a single-node etcd inside a process, for trying
-// things out and for tests. It is no way to run a fleet: one node has no
-// quorum to survive on, and it listens without TLS.
+// Package etcdserver runs an etcd inside a process, for trying things out and
+// for tests. It is no way to run a fleet: unless told otherwise it is a single
+// node, which has no quorum to survive on, and listens without TLS.
 package etcdserver
 
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/url"
@@ -32,9 +34,30 @@ type Config struct {
 	// Fast trades durability for speed: elections within 100 ms and no
 	// fsync. A power cut then loses data, a killed process does not.
 	Fast bool
+	// Peer makes the server a member of a cluster; nil = a single node.
+	Peer *Peer
+	// Flags are etcd's own, such as --quota-backend-bytes=8388608, for what
+	// has no field here. Those that name URLs other than --initial-cluster
+	// have no effect.
+	Flags []string
 	// Logger receives etcd's warnings and errors while it serves; nil
 	// discards them. Failures to start are returned, not logged.
 	Logger *slog.Logger
+}
+
+// Peer is what a member of a cluster needs; its name and the cluster's other
+// members are given by Config.Flags.
+type Peer struct {
+	// Listen is the other members' address as host:port; port 0 takes a free
+	// one.
+	Listen string
+	// Advertise is the URL by which the others know this member, as in
+	// --initial-cluster.
+	Advertise string
+	// Listening, if not nil, is called with the address that was really taken
+	// once the others can connect, which is before the server serves: that
+	// takes a quorum.
+	Listening func(address string)
 }
 
 // Server is a running etcd.
@@ -61,6 +84,9 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("etcd in %s on %s: %w", cfg.Dir, ec.ListenClientUrls[0].Host, err)
 	}
 	s := &Server{etcd: e, log: core}
+	if cfg.Peer != nil && cfg.Peer.Listening != nil {
+		cfg.Peer.Listening(e.Peers[0].Addr().String())
+	}
 	select {
 	case <-e.Server.ReadyNotify():
 		core.quiet.Store(false)
@@ -77,7 +103,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 
 // URL is the address for clients, with the port that was really taken.
 func (s *Server) URL() string {
-	return "http://" + s.etcd.Clients[0].Addr().String()
+	return s.etcd.Config().ListenClientUrls[0].Scheme + "://" + s.etcd.Clients[0].Addr().String()
 }
 
 // Wait blocks until ctx ends (nil) or the server fails (its error). It does
@@ -140,12 +166,6 @@ func embedConfig(cfg Config) (*embed.Config, error) {
 		return nil, fmt.Errorf("etcd: data directory: %w", err)
 	}
 	ec := embed.NewConfig()
-	ec.Dir = cfg.Dir
-	ec.ListenClientUrls = []url.URL{{Scheme: "http", Host: listen}}
-	ec.AdvertiseClientUrls = ec.ListenClientUrls
-	// A single node has no peers: with no peer listener no second port can
-	// be taken already.
-	ec.ListenPeerUrls = nil
 	// Off by default in etcd: a steady writer would fill the quota.
 	ec.AutoCompactionMode = embed.CompactorModePeriodic
 	ec.AutoCompactionRetention = "1h"
@@ -153,5 +173,43 @@ func embedConfig(cfg Config) (*embed.Config, error) {
 		ec.TickMs, ec.ElectionMs = 10, 100
 		ec.UnsafeNoFsync = true
 	}
+	if err := parse(ec, cfg.Flags); err != nil {
+		return nil, err
+	}
+	ec.Dir = cfg.Dir
+	ec.ListenClientUrls = []url.URL{{Scheme: scheme(ec.ClientTLSInfo.Empty()), Host: listen}}
+	ec.AdvertiseClientUrls = ec.ListenClientUrls
+	// A single node has no peers: with no peer listener no second port can
+	// be taken already.
+	ec.ListenPeerUrls = nil
+	if cfg.Peer != nil {
+		advertise, err := url.Parse(cfg.Peer.Advertise)
+		if err != nil {
+			return nil, fmt.Errorf("etcd: URL for peers: %w", err)
+		}
+		ec.AdvertisePeerUrls = []url.URL{*advertise}
+		ec.ListenPeerUrls = []url.URL{{Scheme: scheme(ec.PeerTLSInfo.Empty()), Host: cfg.Peer.Listen}}
+	}
 	return ec, nil
+}
+
+// parse reads etcd's own flags into ec.
+func parse(ec *embed.Config, args []string) error {
+	flags := flag.NewFlagSet("etcd", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	ec.AddFlags(flags)
+	if err := flags.Parse(args); err != nil {
+		return fmt.Errorf("etcd: Config.Flags: %w", err)
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("etcd: Config.Flags: want flags only, found %q", flags.Arg(0))
+	}
+	return nil
+}
+
+func scheme(plain bool) string {
+	if plain {
+		return "http"
+	}
+	return "https"
 }

@@ -82,6 +82,8 @@ func TestRefusesWithOneSentence(t *testing.T) {
 		{"directory in use", etcdserver.Config{Dir: dir, Listen: "127.0.0.1:0"}, "used by another process"},
 		{"address in use", etcdserver.Config{Dir: t.TempDir(), Listen: strings.TrimPrefix(s.URL(), "http://")}, "address already in use"},
 		{"no port", etcdserver.Config{Dir: t.TempDir(), Listen: "127.0.0.1"}, "want host:port"},
+		{"flag that etcd has not", etcdserver.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0", Flags: []string{"--no-such-flag"}}, "no-such-flag"},
+		{"flag that is none", etcdserver.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0", Flags: []string{"flag"}}, "want flags only"},
 		{"host by name", etcdserver.Config{Dir: t.TempDir(), Listen: "example.com:2379"}, "want an IP address"},
 	} {
 		began := time.Now()

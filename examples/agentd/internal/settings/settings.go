@@ -17,53 +17,36 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
-
-	"github.com/perennial-go/perennial/examples/internal/spool"
 )
 
-// Settings is the whole document.
+// Settings is the whole document. The tags are what the library goes by:
+// defaults, and the descriptions in the schema that it publishes.
 type Settings struct {
-	Log     Log               `yaml:"log"`
-	HTTP    HTTP              `yaml:"http"`
-	Spool   Spool             `yaml:"spool"`
-	Plugins map[string]Plugin `yaml:"plugins"`
+	Log     Log               `yaml:"log" doc:"What the agent logs."`
+	HTTP    HTTP              `yaml:"http" doc:"The interface for records."`
+	Spool   Spool             `yaml:"spool" doc:"The files in which records land."`
+	Plugins map[string]Plugin `yaml:"plugins" doc:"The collection through each plugin, by its name."`
 }
 
 // Log is about what the agent logs.
 type Log struct {
-	// Level is debug, info, warn or error.
-	Level string `yaml:"level"`
+	Level string `yaml:"level" default:"info" doc:"debug, info, warn or error."`
 }
 
 // HTTP is about the records interface.
 type HTTP struct {
-	// ReadTimeout bounds the reading of one request's body.
-	ReadTimeout time.Duration `yaml:"read_timeout"`
+	ReadTimeout time.Duration `yaml:"read_timeout" default:"30s" doc:"Bound of the reading of one request's body, 1s to 10m."`
 }
 
 // Spool is about the files in which records land.
 type Spool struct {
-	// MaxFileBytes is the size at which the next file is begun.
-	MaxFileBytes int64 `yaml:"max_file_bytes"`
+	MaxFileBytes int64 `yaml:"max_file_bytes" default:"67108864" doc:"Size at which the next file is begun, 4 KiB to 16 GiB."`
 }
 
 // Plugin is about the collection through one plugin.
 type Plugin struct {
-	// Enabled is true if it is not set.
-	Enabled *bool `yaml:"enabled"`
-	// Settings is given to the plugin as the JSON payload of its collect
-	// task; what it makes of that is the plugin's own. The settings that it
-	// starts with are in its manifest.
-	Settings map[string]any `yaml:"settings"`
-}
-
-// Default is in force where the documents say nothing.
-func Default() Settings {
-	return Settings{
-		Log:   Log{Level: "info"},
-		HTTP:  HTTP{ReadTimeout: 30 * time.Second},
-		Spool: Spool{MaxFileBytes: spool.DefaultMaxFileBytes},
-	}
+	Enabled  bool           `yaml:"enabled" default:"true" doc:"Whether to collect through it."`
+	Settings map[string]any `yaml:"settings" doc:"The payload of its collect task, as JSON. What it makes of that is the plugin's own; the settings that it starts with are in its manifest."`
 }
 
 const (
@@ -73,28 +56,41 @@ const (
 	maxFileBytes   = 16 << 30
 )
 
-// Validate names the first setting that is out of range.
-func (s *Settings) Validate() error {
-	if _, ok := ParseLevel(s.Log.Level); !ok {
-		return fmt.Errorf("log.level: want one of [debug info warn error], found %q", s.Log.Level)
-	}
-	if d := s.HTTP.ReadTimeout; d < minReadTimeout || d > maxReadTimeout {
-		return fmt.Errorf("http.read_timeout: want %v to %v, found %v", minReadTimeout, maxReadTimeout, d)
-	}
-	if n := s.Spool.MaxFileBytes; n < minFileBytes || n > maxFileBytes {
-		return fmt.Errorf("spool.max_file_bytes: want %d to %d, found %d", minFileBytes, int64(maxFileBytes), n)
-	}
-	for name, p := range s.Plugins {
-		if _, err := json.Marshal(p.Settings); err != nil {
-			return fmt.Errorf("plugins.%s.settings: %w", name, err)
-		}
+// Validate refuses a level that there is not.
+func (l *Log) Validate() error {
+	if _, ok := ParseLevel(l.Level); !ok {
+		return fmt.Errorf("level: want one of [debug info warn error], found %q", l.Level)
 	}
 	return nil
 }
 
-// LogLevel is Log.Level for slog; info if it is not valid.
-func (s *Settings) LogLevel() slog.Level {
-	level, _ := ParseLevel(s.Log.Level)
+// Validate refuses a time out of range.
+func (h *HTTP) Validate() error {
+	if d := h.ReadTimeout; d < minReadTimeout || d > maxReadTimeout {
+		return fmt.Errorf("read_timeout: want %v to %v, found %v", minReadTimeout, maxReadTimeout, d)
+	}
+	return nil
+}
+
+// Validate refuses a size out of range.
+func (s *Spool) Validate() error {
+	if n := s.MaxFileBytes; n < minFileBytes || n > maxFileBytes {
+		return fmt.Errorf("max_file_bytes: want %d to %d, found %d", minFileBytes, int64(maxFileBytes), n)
+	}
+	return nil
+}
+
+// Validate refuses what a task cannot carry.
+func (p *Plugin) Validate() error {
+	if _, err := json.Marshal(p.Settings); err != nil {
+		return fmt.Errorf("settings: %w", err)
+	}
+	return nil
+}
+
+// SlogLevel is Level for slog; info if it is not valid.
+func (l Log) SlogLevel() slog.Level {
+	level, _ := ParseLevel(l.Level)
 	return level
 }
 
@@ -107,8 +103,8 @@ func ParseLevel(name string) (level slog.Level, ok bool) {
 // Collect says whether to collect through the plugin and with which payload,
 // nil if the document has no settings for it.
 func (s *Settings) Collect(plugin string) (payload []byte, enabled bool) {
-	p := s.Plugins[plugin]
-	if p.Enabled != nil && !*p.Enabled {
+	p, ok := s.Plugins[plugin]
+	if ok && !p.Enabled {
 		return nil, false
 	}
 	if len(p.Settings) == 0 {

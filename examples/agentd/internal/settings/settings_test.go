@@ -5,41 +5,53 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/perennial-go/perennial/config"
+	"github.com/perennial-go/perennial/examples/internal/spool"
 )
 
-func TestDefaultIsValid(t *testing.T) {
-	s := Default()
-	if err := s.Validate(); err != nil {
-		t.Error(err)
+func check(t *testing.T, documents ...string) (Settings, error) {
+	t.Helper()
+	store, err := config.New(config.Config[Settings]{})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if s.LogLevel() != slog.LevelInfo {
-		t.Errorf("level %v, want info", s.LogLevel())
+	var data [][]byte
+	for _, d := range documents {
+		data = append(data, []byte(d))
+	}
+	return store.Check(data...)
+}
+
+func TestDefaultIsValid(t *testing.T) {
+	s, err := check(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Log.SlogLevel() != slog.LevelInfo || s.HTTP.ReadTimeout != 30*time.Second || s.Spool.MaxFileBytes != spool.DefaultMaxFileBytes {
+		t.Errorf("the default is %+v", s)
 	}
 }
 
 func TestValidateNamesThePathThatIsWrong(t *testing.T) {
-	for path, spoil := range map[string]func(*Settings){
-		"log.level":            func(s *Settings) { s.Log.Level = "loud" },
-		"http.read_timeout":    func(s *Settings) { s.HTTP.ReadTimeout = time.Millisecond },
-		"spool.max_file_bytes": func(s *Settings) { s.Spool.MaxFileBytes = 1 },
-		"plugins.logtail.settings": func(s *Settings) {
-			s.Plugins = map[string]Plugin{"logtail": {Settings: map[string]any{"f": func() {}}}}
-		},
+	for path, document := range map[string]string{
+		"log.level":                 "log: {level: loud}",
+		"http.read_timeout":         "http: {read_timeout: 1ms}",
+		"spool.max_file_bytes":      "spool: {max_file_bytes: 1}",
+		"plugins[logtail].settings": "plugins: {logtail: {settings: {f: .nan}}}",
 	} {
-		s := Default()
-		spoil(&s)
-		if err := s.Validate(); err == nil || !strings.HasPrefix(err.Error(), path+": ") {
-			t.Errorf("Validate = %v, want an error about %s", err, path)
+		_, err := check(t, document)
+		if err == nil || !strings.Contains(err.Error(), ": line 1, column ") || !strings.Contains(err.Error(), ": "+path+": ") {
+			t.Errorf("%s: %v, want an error about %s and where it is", document, err, path)
 		}
 	}
 }
 
 func TestPluginsAreCollectedUnlessDisabled(t *testing.T) {
-	off, on := false, true
-	s := Settings{Plugins: map[string]Plugin{
-		"off": {Enabled: &off, Settings: map[string]any{"a": 1}},
-		"on":  {Enabled: &on, Settings: map[string]any{"interval": "5s"}},
-	}}
+	s, err := check(t, "plugins: {off: {enabled: false, settings: {a: 1}}, on: {settings: {interval: 5s}}}")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, want := range map[string]struct {
 		payload string
 		enabled bool

@@ -1,4 +1,6 @@
-package release
+// Package secretfile reads keys and passwords from files that nobody but
+// their owner may use.
+package secretfile
 
 import (
 	"errors"
@@ -9,10 +11,12 @@ import (
 	"strings"
 )
 
-// readSecret reads a small regular file that only its owner may use. The
-// mode is that of the opened file, not of the path. what names the file for
-// people; nothing of its content gets into an error.
-func readSecret(what, path string) (text string, err error) {
+// Read returns the content of a small regular file without the white space
+// around it. It refuses a file of more than limit bytes and one that others
+// than its owner can use; the mode is that of the opened file, not of the
+// path. what names the file for people; nothing of its content gets into an
+// error.
+func Read(what, path string, limit int64) (text string, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", what, err)
@@ -29,12 +33,12 @@ func readSecret(what, path string) (text string, err error) {
 	if perm := info.Mode().Perm(); runtime.GOOS != "windows" && perm&0o077 != 0 {
 		return "", fmt.Errorf("%s %s has mode %04o, so others than its owner can use it: run chmod 600 on it, and replace what it holds if that was exposed", what, path, perm)
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxKeyFileSize+1))
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", what, err)
 	}
-	if len(data) > maxKeyFileSize {
-		return "", fmt.Errorf("%s %s is larger than %d bytes: give another file", what, path, maxKeyFileSize)
+	if int64(len(data)) > limit {
+		return "", fmt.Errorf("%s %s is larger than %d bytes: give another file", what, path, limit)
 	}
 	return strings.TrimSpace(string(data)), nil
 }
