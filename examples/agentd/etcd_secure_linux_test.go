@@ -169,7 +169,7 @@ func TestKeysPasswordsAndTokensAreShownNowhere(t *testing.T) {
 
 	all := strings.Join(seen, "\n")
 	secrets := []string{rootPassword, "another very secret word", "PRIVATE KEY"}
-	for _, line := range strings.Split(string(key), "\n") {
+	for line := range strings.SplitSeq(string(key), "\n") {
 		if len(line) > 20 && !strings.HasPrefix(line, "-") {
 			secrets = append(secrets, line[:20])
 		}

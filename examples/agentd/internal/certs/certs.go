@@ -234,9 +234,9 @@ func (d Dir) read(file string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
 		case "CERTIFICATE":
 			cert, err = x509.ParseCertificate(block.Bytes)
 		case "PRIVATE KEY":
-			var any any
-			any, err = x509.ParsePKCS8PrivateKey(block.Bytes)
-			key, _ = any.(*ecdsa.PrivateKey)
+			var parsed any
+			parsed, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+			key, _ = parsed.(*ecdsa.PrivateKey)
 		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("%s is damaged: want a certificate and its key in PEM form, as agentd etcd certs writes it", path)
