@@ -85,7 +85,7 @@ func (d Dir) NewAuthority() error {
 	}
 	now := time.Now()
 	template := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: fmt.Sprintf("agentd etcd authority %s", now.UTC().Format("2006-01-02 15:04:05"))},
+		SerialNumber: serial, Subject: pkix.Name{CommonName: fmt.Sprintf("agentd etcd authority of %s, %.8x", now.UTC().Format(time.DateOnly), serial.Bytes())},
 		NotBefore: now.Add(-backdated), NotAfter: now.Add(authorityLife),
 		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
