@@ -206,7 +206,7 @@ func (a *accessFlags) proveCertificate(ctx context.Context, client *clientv3.Cli
 	}
 	password, err := w.RootPassword()
 	if err == nil {
-		var cfg, errConfig = a.etcd.config()
+		cfg, errConfig := a.etcd.config()
 		if errConfig != nil {
 			return errConfig
 		}

@@ -169,7 +169,7 @@ func TestKeysPasswordsAndTokensAreShownNowhere(t *testing.T) {
 
 	all := strings.Join(seen, "\n")
 	secrets := []string{rootPassword, "another very secret word", "PRIVATE KEY"}
-	for _, line := range strings.Split(string(key), "\n") {
+	for line := range strings.SplitSeq(string(key), "\n") {
 		if len(line) > 20 && !strings.HasPrefix(line, "-") {
 			secrets = append(secrets, line[:20])
 		}
@@ -185,6 +185,33 @@ func TestKeysPasswordsAndTokensAreShownNowhere(t *testing.T) {
 	for _, told := range []string{e.key, e.password, `"level":"DEBUG"`} {
 		if !strings.Contains(all, told) {
 			t.Errorf("%q is not among what was looked through, so that the test looks at too little", told)
+		}
+	}
+}
+
+// TestBootstrapWithAnotherCertificateThanRootsLocksNobodyOut: once
+// authentication is on, nobody could turn it off again.
+func TestBootstrapWithAnotherCertificateThanRootsLocksNobodyOut(t *testing.T) {
+	t.Parallel()
+	servers, clients := certtest.New(t, "servers"), certtest.New(t, "clients")
+	etcd := etcdtest.StartWith(t, etcdtest.Options{Authority: servers, ClientAuthority: clients})
+	dir := t.TempDir()
+	s := &secured{t: t, ca: filepath.Join(dir, "ca"), cert: filepath.Join(dir, "cert"), key: filepath.Join(dir, "key")}
+	s.write(s.ca, servers.PEM())
+	args := []string{"etcd", "bootstrap", "--etcd", etcd.URL(), "--etcd-ca", s.ca, "--etcd-cert", s.cert, "--etcd-key", s.key,
+		"--certificates", "--passwords", filepath.Join(dir, "passwords"), "--agent", "a1"}
+	for _, name := range []string{"somebody", "root"} {
+		cert, key := clients.Issue(t, name)
+		s.write(s.cert, cert)
+		s.write(s.key, key)
+		if name == "root" {
+			agentd(t, args...).ok(t)
+			agentd(t, args...).ok(t)
+			continue
+		}
+		agentd(t, args...).fails(t, 1, "turned off again", "--client-cert-auth", "common name root")
+		if _, err := etcd.Client(t).Get(t.Context(), "/x"); err != nil {
+			t.Errorf("authentication is on: %v", err)
 		}
 	}
 }

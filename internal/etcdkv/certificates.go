@@ -124,12 +124,12 @@ func (c *certificates) material() tlsfile.Material {
 	trouble := ""
 	switch {
 	case err != nil:
-		trouble = fmt.Sprintf("etcd certificates cannot be used as they are on disk, so those read before stay in use: %v", err)
+		trouble = fmt.Sprintf("what is on disk cannot be used, so what was read before stays in use: %v", err)
 	case m.Pair != nil && endsSoon(m.Pair, time.Now()):
 		trouble = fmt.Sprintf("the client certificate for etcd ends on %s: renew it", day(m.Pair.Leaf.NotAfter))
 	}
 	if trouble != "" && (trouble != c.trouble || time.Since(c.told) > remindEvery) {
-		c.log.Warn(trouble)
+		c.log.Warn("etcd certificates need attention", "trouble", trouble)
 		c.told = time.Now()
 	}
 	if trouble == "" && c.trouble != "" {

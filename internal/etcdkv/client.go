@@ -114,15 +114,20 @@ func Dial(cfg ClientConfig) (*clientv3.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("etcd: %w", err)
 	}
+	attach(c, link, creds.certs)
+	return c, nil
+}
+
+// attach has c explain its errors, and follow its files until it is closed.
+func attach(c *clientv3.Client, link *link, certs *certificates) {
 	c.KV = &explainedKV{KV: c.KV, link: link}
 	lease := &explainedLease{Lease: c.Lease, link: link}
-	if creds.certs != nil && cfg.Files.Given() {
+	if certs != nil && certs.files != nil {
 		ctx, cancel := context.WithCancel(c.Ctx())
-		lease.certs, lease.stop = creds.certs, cancel
-		lease.background.Go(func() { creds.certs.follow(ctx) })
+		lease.certs, lease.stop = certs, cancel
+		lease.background.Go(func() { certs.follow(ctx) })
 	}
 	c.Lease = lease
-	return c, nil
 }
 
 // check tells whether the connections are to be secured.

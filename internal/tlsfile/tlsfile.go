@@ -42,7 +42,7 @@ func (p Paths) Check() error {
 // Roots reads the authorities; nil without a file, which means the system's.
 func (p Paths) Roots() (*x509.CertPool, error) {
 	if p.CA == "" {
-		return nil, nil
+		return nil, nil //nolint:nilnil // nil is a list, too: the system's
 	}
 	pem, err := atomicfile.Read(p.CA, maxCertSize)
 	if err != nil {
@@ -59,7 +59,7 @@ func (p Paths) Roots() (*x509.CertPool, error) {
 // says nothing of what the key's file holds.
 func (p Paths) Pair() (*tls.Certificate, error) {
 	if p.Cert == "" {
-		return nil, nil
+		return nil, nil //nolint:nilnil // none is what was asked for
 	}
 	chain, err := atomicfile.Read(p.Cert, maxCertSize)
 	if err != nil {

@@ -85,7 +85,7 @@ func (d Dir) NewAuthority() error {
 	}
 	now := time.Now()
 	template := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: fmt.Sprintf("agentd etcd authority %s", now.UTC().Format("2006-01-02 15:04:05"))},
+		SerialNumber: serial, Subject: pkix.Name{CommonName: fmt.Sprintf("agentd etcd authority of %s, %.8x", now.UTC().Format(time.DateOnly), serial.Bytes())},
 		NotBefore: now.Add(-backdated), NotAfter: now.Add(authorityLife),
 		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
@@ -234,9 +234,9 @@ func (d Dir) read(file string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
 		case "CERTIFICATE":
 			cert, err = x509.ParseCertificate(block.Bytes)
 		case "PRIVATE KEY":
-			var any any
-			any, err = x509.ParsePKCS8PrivateKey(block.Bytes)
-			key, _ = any.(*ecdsa.PrivateKey)
+			var parsed any
+			parsed, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+			key, _ = parsed.(*ecdsa.PrivateKey)
 		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("%s is damaged: want a certificate and its key in PEM form, as agentd etcd certs writes it", path)
