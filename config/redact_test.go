@@ -70,8 +70,8 @@ func TestHiddenValuesThatDifferAreToldApart(t *testing.T) {
 	}
 }
 
-// FuzzRedact: no document may carry a secret past it, nor crash a command.
-func FuzzRedact(f *testing.F) {
+// FuzzRedaction: no document may carry a secret past it, nor crash a command.
+func FuzzRedaction(f *testing.F) {
 	for _, s := range []string{
 		"database: {password: SECRET}", "a: &a SECRET\ndatabase: {token: *a}", "<<: {database: {password: SECRET}}", `{"databases":{"x":{"token":"SECRET"}}}`,
 		"any: &x {password: SECRET}\ndatabase: *x", "parent: {<<: [{database: {password: SECRET}}]}", "database: {password: |\n  SECRET\n}", "unknown: SECRET",
