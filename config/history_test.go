@@ -90,6 +90,10 @@ func TestHistoryTellsWhoWhenAndWhy(t *testing.T) {
 	if _, err := config.Rollback(t.Context(), c, "", deleted, config.Change{Scope: "global", Replaces: further}); err == nil || !strings.Contains(err.Error(), "is a deletion") {
 		t.Errorf("back to a deletion: %v", err)
 	}
+	putRaw(t, c, "/agents/config/global", "n: 9")
+	if d, err := config.Get(t.Context(), c, "", "global"); err != nil || d.By != "" || !d.At.IsZero() {
+		t.Errorf("what nobody is known to have written is said to be %+v, %v", d, err)
+	}
 	if _, err := config.GetRevision(t.Context(), c, "", "global", further+100); !errors.Is(err, config.ErrNotFound) || !strings.Contains(err.Error(), fmt.Sprint(second)) {
 		t.Errorf("want the revisions that there are named, got %v", err)
 	}
@@ -244,7 +248,7 @@ func TestLargestDocumentFitsWithTheLongestRecord(t *testing.T) {
 	c := etcdtest.Start(t).Client(t)
 	largest := []byte("a: " + strings.Repeat("x", config.DefaultMaxBytes-3))
 	scope := "group/" + strings.Repeat("g", 128)
-	longest := config.Change{Scope: scope, Replaces: config.AnyRevision, By: strings.Repeat(`"`, 256), Message: strings.Repeat(`<`, 256) + strings.Repeat(`"`, 256)}
+	longest := config.Change{Scope: scope, Replaces: config.AnyRevision, By: strings.Repeat(`"`, 256), Message: strings.Repeat(`<`, 512)}
 	for range 2 {
 		if _, err := config.Publish(t.Context(), c, "", largest, longest); err != nil {
 			t.Fatal(err)
