@@ -76,8 +76,6 @@ func (s *configSchema) publish(ctx context.Context, client *clientv3.Client, roo
 			log.Warn("schema of the configuration not published: documents are published unchecked", "error", err)
 		}
 		s.registered()
-		if retry.Wait(ctx) != nil {
-			return nil
-		}
+		_ = retry.Wait(ctx) // the loop sees ctx's end
 	}
 }

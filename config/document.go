@@ -46,7 +46,7 @@ func (d *Document) note(data []byte) {
 	d.By, d.At, d.Message, d.Restores, d.Deleted = r.By, r.At, r.Message, r.Restores, r.Deleted
 }
 
-func (d Document) byWhom() string {
+func (d *Document) byWhom() string {
 	text := ""
 	if d.By != "" {
 		text = " by " + d.By

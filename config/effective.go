@@ -140,7 +140,7 @@ func (l *lister) mapping(names []string, path string, values map[string]any, of,
 	}
 	for _, name := range slices.Sorted(maps.Keys(keys)) {
 		v, set := values[name]
-		l.field(append(names[:len(names):len(names)], name), join(path, name), v, set, of.field(name), seen.field(name))
+		l.field(append(slices.Clip(names), name), join(path, name), v, set, of.field(name), seen.field(name))
 	}
 }
 

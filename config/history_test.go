@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -14,7 +13,7 @@ import (
 
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/internal/etcdtest"
-	"github.com/perennial-go/perennial/internal/failpoint"
+	"github.com/perennial-go/perennial/internal/reexec"
 )
 
 // change publishes as somebody, for a reason.
@@ -91,6 +90,10 @@ func TestHistoryTellsWhoWhenAndWhy(t *testing.T) {
 	if _, err := config.Rollback(t.Context(), c, "", deleted, config.Change{Scope: "global", Replaces: further}); err == nil || !strings.Contains(err.Error(), "is a deletion") {
 		t.Errorf("back to a deletion: %v", err)
 	}
+	putRaw(t, c, "/agents/config/global", "n: 9")
+	if d, err := config.Get(t.Context(), c, "", "global"); err != nil || d.By != "" || !d.At.IsZero() {
+		t.Errorf("what nobody is known to have written is said to be %+v, %v", d, err)
+	}
 	if _, err := config.GetRevision(t.Context(), c, "", "global", further+100); !errors.Is(err, config.ErrNotFound) || !strings.Contains(err.Error(), fmt.Sprint(second)) {
 		t.Errorf("want the revisions that there are named, got %v", err)
 	}
@@ -154,29 +157,27 @@ func TestChangeOfWhatIsNoLongerThereIsRefused(t *testing.T) {
 	}
 }
 
-// TestPublisherThatIsKilledBetweenItsTransactions leaves what was there, once,
-// and is in nobody's way. The test runs itself as the publisher.
-func TestPublisherThatIsKilledBetweenItsTransactions(t *testing.T) {
-	const variable = "CONFIG_TEST_PUBLISHER"
-	if url := os.Getenv(variable); url != "" {
-		c, err := clientv3.New(clientv3.Config{Endpoints: []string{url}})
-		if err == nil {
-			err = failpoint.Arm("config-remembered=kill")
-		}
-		if err == nil {
-			_, err = config.Put(t.Context(), c, "", "global", []byte("n: never"))
-		}
-		t.Fatalf("it lives: %v", err)
+// TestPublisherProcess is a publisher that other tests kill.
+func TestPublisherProcess(t *testing.T) {
+	reexec.Begin(t)
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{os.Getenv(envCrashEtcd)}})
+	if err != nil {
+		t.Fatal(err)
 	}
+	_, err = config.Put(t.Context(), c, "", "global", []byte("n: never"))
+	t.Fatalf("it lives: %v", err)
+}
+
+// TestPublisherThatIsKilledBetweenItsTransactions leaves what was there, once,
+// and is in nobody's way.
+func TestPublisherThatIsKilledBetweenItsTransactions(t *testing.T) {
 	server := etcdtest.Start(t)
 	c := server.Client(t)
 	first := change(t, c, "global", "n: 1", 0)
 	second := change(t, c, "global", "n: 2", first)
 	for range 2 { // the second finds what the first has left
-		self := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$")
-		self.Env = append(os.Environ(), variable+"="+server.URL())
-		out, err := self.CombinedOutput()
-		if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ProcessState.Exited() {
+		out, err := reexec.Test(t, "TestPublisherProcess", "config-remembered=kill", envCrashEtcd+"="+server.URL()).CombinedOutput()
+		if !reexec.Killed(err) {
 			t.Fatalf("the publisher was not killed: %v\n%s", err, out)
 		}
 		if d, err := config.Get(t.Context(), c, "", "global"); err != nil || d.Revision != second || string(d.Data) != "n: 2" || d.By != "op@host" {
@@ -247,7 +248,7 @@ func TestLargestDocumentFitsWithTheLongestRecord(t *testing.T) {
 	c := etcdtest.Start(t).Client(t)
 	largest := []byte("a: " + strings.Repeat("x", config.DefaultMaxBytes-3))
 	scope := "group/" + strings.Repeat("g", 128)
-	longest := config.Change{Scope: scope, Replaces: config.AnyRevision, By: strings.Repeat(`"`, 256), Message: strings.Repeat(`<`, 256) + strings.Repeat(`"`, 256)}
+	longest := config.Change{Scope: scope, Replaces: config.AnyRevision, By: strings.Repeat(`"`, 256), Message: strings.Repeat(`<`, 512)}
 	for range 2 {
 		if _, err := config.Publish(t.Context(), c, "", largest, longest); err != nil {
 			t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// AnyRevision, as Change.Replaces, replaces whatever there is.
+	// AnyRevision as Change.Replaces replaces whatever there is.
 	AnyRevision = -1
 
 	// putAttempts bounds how often a change to AnyRevision is tried again when

@@ -88,6 +88,7 @@ func (h *hider) node(n *yaml.Node, at places, root bool, depth int) error {
 		return h.hide(n, secret)
 	}
 	switch n.Kind {
+	default: // a single value that may be seen
 	case yaml.SequenceNode:
 		for _, item := range n.Content {
 			if err := h.node(item, at.items(), false, depth+1); err != nil {

@@ -53,6 +53,31 @@ func TestSecretsAreHiddenWhereverTheyAre(t *testing.T) {
 	}
 }
 
+// TestSecretOfARecursiveTypeIsHidden: its schema is a reference, and secret is
+// who refers to it.
+func TestSecretOfARecursiveTypeIsHidden(t *testing.T) {
+	type link struct {
+		Name string
+		Next *link `secret:"true"`
+	}
+	store, err := config.New(config.Config[link]{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := store.Schema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := config.ParseSchema(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown, err := config.Redaction{Schemas: []*config.Schema{s}}.Document([]byte("name: seen\nnext: {name: hunter2}\n"))
+	if err != nil || string(shown) != "name: seen\nnext: \"(secret)\"\n" {
+		t.Errorf("%s, %v", shown, err)
+	}
+}
+
 // TestHiddenValuesThatDifferAreToldApart only to those who see both.
 func TestHiddenValuesThatDifferAreToldApart(t *testing.T) {
 	r := redaction(t)
@@ -70,8 +95,8 @@ func TestHiddenValuesThatDifferAreToldApart(t *testing.T) {
 	}
 }
 
-// FuzzRedact: no document may carry a secret past it, nor crash a command.
-func FuzzRedact(f *testing.F) {
+// FuzzRedaction: no document may carry a secret past it, nor crash a command.
+func FuzzRedaction(f *testing.F) {
 	for _, s := range []string{
 		"database: {password: SECRET}", "a: &a SECRET\ndatabase: {token: *a}", "<<: {database: {password: SECRET}}", `{"databases":{"x":{"token":"SECRET"}}}`,
 		"any: &x {password: SECRET}\ndatabase: *x", "parent: {<<: [{database: {password: SECRET}}]}", "database: {password: |\n  SECRET\n}", "unknown: SECRET",

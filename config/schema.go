@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -133,15 +134,16 @@ type schemaBuilder struct {
 
 func (b *schemaBuilder) definitions() (map[string]*schemaNode, error) {
 	var all map[string]*schemaNode
-	for i := 0; i < len(b.defs); i++ { // a definition may add others
-		n, err := b.node(b.defs[i], fresh(b.defs[i]))
+	for len(all) < len(b.defs) { // a definition may add others
+		t := b.defs[len(all)]
+		n, err := b.node(t, fresh(t))
 		if err != nil {
 			return nil, err
 		}
 		if all == nil {
 			all = map[string]*schemaNode{}
 		}
-		all[b.names[b.defs[i]]] = n
+		all[b.names[t]] = n
 	}
 	return all, nil
 }
@@ -161,11 +163,10 @@ func (b *schemaBuilder) node(t reflect.Type, v reflect.Value) (*schemaNode, erro
 		return nil, fmt.Errorf("config schema: more than %d types within each other", maxSchemaNodes)
 	}
 	switch t.Kind() {
+	default: // not made of others
 	case reflect.Pointer, reflect.Struct, reflect.Map, reflect.Slice, reflect.Array:
-		for _, outer := range b.open {
-			if outer == t {
-				return &schemaNode{Ref: "#/$defs/" + b.define(t)}, nil
-			}
+		if slices.Contains(b.open, t) {
+			return &schemaNode{Ref: "#/$defs/" + b.define(t)}, nil
 		}
 		b.open = append(b.open, t)
 		defer func() { b.open = b.open[:len(b.open)-1] }()
@@ -331,10 +332,8 @@ func (b *schemaBuilder) inline(n *schemaNode, f reflect.StructField, v reflect.V
 	if t.Kind() != reflect.Struct {
 		return fmt.Errorf("config schema: field %s is inline: want a struct, found %s", f.Name, f.Type)
 	}
-	for _, outer := range b.open {
-		if outer == t {
-			return fmt.Errorf("config schema: %s is inline within itself", t)
-		}
+	if slices.Contains(b.open, t) {
+		return fmt.Errorf("config schema: %s is inline within itself", t)
 	}
 	b.open = append(b.open, t)
 	defer func() { b.open = b.open[:len(b.open)-1] }()

@@ -13,17 +13,14 @@ func (b *schemaBuilder) plain(v reflect.Value) (any, bool) {
 	if b.left--; b.left < 0 || !v.IsValid() || v.Type() == reflect.TypeFor[Secret]() {
 		return nil, false
 	}
-	if d, ok := v.Interface().(time.Duration); ok {
+	if d, ok := reflect.TypeAssert[time.Duration](v); ok {
 		return d.String(), true
 	}
-	switch v.Kind() {
-	case reflect.Pointer, reflect.Interface, reflect.Map, reflect.Slice:
-		if v.IsNil() {
-			return nil, false
-		}
+	if isNil(v) {
+		return nil, false
 	}
 	if isText(v.Type()) {
-		m, ok := v.Interface().(encoding.TextMarshaler)
+		m, ok := reflect.TypeAssert[encoding.TextMarshaler](v)
 		if !ok || v.IsZero() {
 			return nil, false // the zero time, say, is no value to set
 		}
@@ -46,14 +43,15 @@ func (b *schemaBuilder) plain(v reflect.Value) (any, bool) {
 	case reflect.Struct:
 		m := map[string]any{}
 		return m, b.plainFields(m, v)
+	default:
+		switch {
+		case v.CanInt():
+			return v.Int(), true
+		case v.CanUint():
+			return v.Uint(), true
+		}
+		return nil, false
 	}
-	switch {
-	case v.CanInt():
-		return v.Int(), true
-	case v.CanUint():
-		return v.Uint(), true
-	}
-	return nil, false
 }
 
 func (b *schemaBuilder) plainList(v reflect.Value) (any, bool) {
@@ -111,6 +109,7 @@ func isNil(v reflect.Value) bool {
 	switch v.Kind() {
 	case reflect.Pointer, reflect.Interface, reflect.Map, reflect.Slice:
 		return v.IsNil()
+	default:
+		return false
 	}
-	return false
 }

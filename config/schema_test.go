@@ -43,14 +43,14 @@ func describedStore(t testing.TB) *config.Store[described] {
 	return s
 }
 
-type beat struct {
+type rhythm struct {
 	TTL time.Duration `yaml:"ttl" default:"30s"`
 }
 
 func library() config.Section {
 	return config.Section{
 		Name:  "library",
-		New:   func() any { return new(beat) },
+		New:   func() any { return new(rhythm) },
 		Apply: func(context.Context, any) error { return nil },
 	}
 }

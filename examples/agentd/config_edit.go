@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -113,10 +114,11 @@ func newEdition(scope string, document []byte) (*edition, error) {
 // explanation begins the lines at the top of the file that are not the document's.
 const explanation = "#! "
 
-// open runs the editor and reads what it left.
+// open runs the editor and reads what it left. An interrupt is the editor's: it
+// gets it as well, and may have something to save.
 func (d *edition) open(cmd *cobra.Command) error {
 	words := strings.Fields(editor())
-	run := exec.Command(words[0], append(words[1:], d.path)...) //nolint:gosec // the user's own choice
+	run := exec.CommandContext(context.WithoutCancel(cmd.Context()), words[0], append(words[1:], d.path)...) //nolint:gosec // the user's own choice
 	run.Stdin, run.Stdout, run.Stderr = cmd.InOrStdin(), os.Stdout, cmd.ErrOrStderr()
 	if err := run.Run(); err != nil {
 		return fmt.Errorf("want an editor to end well, found %q: %w: set EDITOR or VISUAL to another", words[0], err)

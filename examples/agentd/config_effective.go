@@ -49,11 +49,7 @@ func (c *configFlags) effective(cmd *cobra.Command, client *clientv3.Client, eye
 			v.Groups = e.Groups
 			if e.Status != nil && e.Status.Config != nil {
 				v.Running = &e.Status.Config.Running
-				for _, l := range e.Status.Config.Layers {
-					if l.Revision == 0 {
-						v.Local = append(v.Local, l)
-					}
-				}
+				v.Local = localLayers(e.Status.Config)
 			}
 			schema, err = c.defaults(ctx, cmd, client, e)
 			return err
@@ -90,7 +86,7 @@ func (c *configFlags) defaults(ctx context.Context, cmd *cobra.Command, client *
 		why = err.Error()
 	}
 	_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "note: the defaults of %s are not known: %s\n", e.ID, oneLine(why))
-	return nil, nil
+	return nil, nil //nolint:nilnil // to know no defaults is no error
 }
 
 func (g *configGet) showEffective(cmd *cobra.Command, client *clientv3.Client, eye *eye) error {
