@@ -73,6 +73,7 @@ func (p *presence) look(v etcdkv.View) {
 func (p *presence) restore(ctx context.Context) error {
 	pace := backoff.Backoff{Min: time.Second, Max: mendPace}
 	var last time.Time
+	failed := false
 	watched := time.NewTicker(staleEvery)
 	defer watched.Stop()
 	for {
@@ -85,7 +86,7 @@ func (p *presence) restore(ctx context.Context) error {
 			return nil
 		}
 		wait := lookAgain + spread(p.cfg.Spread)
-		if time.Since(last) < mendQuiet {
+		if failed || time.Since(last) < mendQuiet {
 			wait += pace.Next()
 		} else {
 			pace.Reset()
@@ -101,6 +102,7 @@ func (p *presence) restore(ctx context.Context) error {
 		if !p.yields() {
 			err = p.enlist(ctx, p.session.Lease())
 		}
+		failed = err != nil
 		switch {
 		case err == nil:
 			last = time.Now()
