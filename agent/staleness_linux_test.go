@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -67,6 +68,12 @@ func TestAgentKnowsThatWhatItSeesIsOld(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	waittest.Until(t, "a heartbeat fails", func() bool { return p.report().HeartbeatError != "" })
+	// The indicator is infinite now, which is no JSON number.
+	p.health.Evaluate(t.Context())
+	data, err := json.Marshal(p.status())
+	if err != nil || !strings.Contains(string(data), `"heartbeat_error":"`) || !strings.Contains(string(data), `"name":"heartbeat_latency_seconds","value":"+Inf"`) {
+		t.Errorf("the status with a heartbeat that was not answered: %s, %v", data, err)
+	}
 	server.Restart()
 	waittest.Until(t, "a heartbeat is answered", func() bool { return p.report().HeartbeatError == "" })
 	if n := p.report(); n.LeasesResumed == 0 || n.LeasesLost != 0 {
