@@ -47,11 +47,10 @@ type registry struct {
 	claiming sync.Mutex // held while the registration is claimed
 
 	mu       sync.Mutex
-	revision int64           // of the registration as this process wrote it
-	held     map[string]held // what this process has written, by key
-	latest   int64           // revision of the newest write
-	wrote    time.Time       // when its answer came
-	seen     int64           // revision of the newest view
+	revision int64            // of the registration as this process wrote it
+	held     map[string]held  // what this process has written, by key
+	wrote    time.Time        // when the status was
+	shown    map[string]int64 // mod revisions of the newest view
 }
 
 // held is a value in etcd.
@@ -159,16 +158,18 @@ func (r *registry) commit(ctx context.Context, what string, ops []clientv3.Op) e
 		if !res.Succeeded {
 			return fmt.Errorf("%s of %s: %w", what, r.id, errFenced)
 		}
-		r.latest, r.wrote = res.Header.Revision, time.Now()
 		for _, op := range part {
 			k := string(op.KeyBytes())
 			if op.IsDelete() {
 				delete(r.held, k)
 				continue
 			}
-			r.held[k] = held{string(op.ValueBytes()), r.latest}
-			if k == key {
-				r.revision = r.latest
+			r.held[k] = held{string(op.ValueBytes()), res.Header.Revision}
+			switch k {
+			case key:
+				r.revision = res.Header.Revision
+			case r.keys.status(r.id):
+				r.wrote = time.Now()
 			}
 		}
 	}
@@ -247,24 +248,33 @@ func (r *registry) acknowledge(ctx context.Context, key string, revision int64) 
 func (r *registry) leased() int64 { return r.lease.Load() }
 
 // damage compares a view of this agent's keys with what this process wrote,
-// and returns the keys that somebody else deleted, changed or added. The parts
-// of one transaction may show one after the other, so what is damaged is to be
-// looked at again a moment later.
+// and returns the keys that somebody else deleted, changed or added, or that
+// went back to an earlier value with all of etcd. Each key is followed by
+// itself, and a view may come before what was written last: what is damaged is
+// to be looked at again a moment later.
 func (r *registry) damage(v etcdkv.View) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	restored := v.Revision < r.seen
-	r.seen = v.Revision
-	if r.revision == 0 || (v.Revision < r.latest && !restored) {
+	before := r.shown
+	r.shown = make(map[string]int64, len(v.Values))
+	for k, now := range v.Values {
+		r.shown[k] = now.ModRevision
+	}
+	if r.revision == 0 {
 		return nil
 	}
 	var keys []string
 	for k, h := range r.held {
-		if now, ok := v.Values[k]; h.value != "" && (!ok || now.ModRevision > h.revision || restored && now.ModRevision != h.revision) {
+		now, there := r.shown[k]
+		switch {
+		case h.value == "", now == h.revision:
+		case there && now < h.revision && now >= before[k]: // the write is on its way
+		case !there && before[k] == 0 && v.Revision < h.revision: // likewise
+		default:
 			keys = append(keys, k)
 		}
 	}
-	for k := range v.Values {
+	for k := range r.shown {
 		if _, ok := r.held[k]; !ok {
 			keys = append(keys, k)
 			if strings.HasPrefix(k, r.keys.plugin(r.id, "")) && len(r.held) < maxStrays {
@@ -276,12 +286,13 @@ func (r *registry) damage(v etcdkv.View) []string {
 	return keys
 }
 
-// behind returns for how long the newest write of this process has not come
-// back in a view; 0 if it has.
+// behind returns for how long the status that this process wrote last has not
+// come back in a view; 0 if it has.
 func (r *registry) behind(now time.Time) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.latest == 0 || r.seen >= r.latest {
+	key := r.keys.status(r.id)
+	if r.shown[key] >= r.held[key].revision {
 		return 0
 	}
 	return now.Sub(r.wrote)
