@@ -234,8 +234,11 @@ func TestAcknowledgementsSpreadAndAnswersDoNotWait(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	m := f.member("a1")
-	m.env.Spread = 24 * time.Hour
+	m.env.Spread, m.env.StatusEvery = 24*time.Hour, 24*time.Hour
 	m.start()
+	prompt := f.member("a2")
+	prompt.env.StatusEvery = 200 * time.Millisecond
+	prompt.start()
 	client := f.etcd.Client(t)
 	refuse := func(action string) {
 		t.Helper()
@@ -260,6 +263,16 @@ func TestAcknowledgementsSpreadAndAnswersDoNotWait(t *testing.T) {
 			err = fmt.Errorf("it says %q", greeting)
 		}
 		return err
+	})
+	// An agent that does not spread acknowledges, and writes a few times more.
+	var told time.Time
+	waittest.Until(f, "another agent acknowledges", func() bool {
+		s := prompt.registered().Status
+		told = s.At
+		return s.Config.Running == rev
+	})
+	waittest.Until(f, "its fifth beat after that", func() bool {
+		return prompt.registered().Status.At.After(told.Add(5 * prompt.env.StatusEvery))
 	})
 	if e := m.registered(); e.Status.Config.Running == rev {
 		t.Error("the document was acknowledged at once")
