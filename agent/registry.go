@@ -101,7 +101,8 @@ func (r *registry) register(ctx context.Context, lease int64, reg Registration) 
 		return err
 	}
 	for _, k := range plugins {
-		// Those of a former process: the next write deletes what has no plugin.
+		// Those of a former process, or of somebody else: the next write deletes
+		// what has no plugin.
 		if _, known := r.held[k]; !known {
 			r.held[k] = held{}
 		}
@@ -276,10 +277,7 @@ func (r *registry) damage(v etcdkv.View) []string {
 	}
 	for k := range r.shown {
 		if _, ok := r.held[k]; !ok {
-			keys = append(keys, k)
-			if strings.HasPrefix(k, r.keys.plugin(r.id, "")) && len(r.held) < maxStrays {
-				r.held[k] = held{} // the next write deletes it
-			}
+			keys = append(keys, k) // registering again has the next write delete it
 		}
 	}
 	slices.Sort(keys)
