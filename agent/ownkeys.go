@@ -73,6 +73,7 @@ func (p *presence) look(v etcdkv.View) {
 func (p *presence) restore(ctx context.Context) error {
 	pace := backoff.Backoff{Min: time.Second, Max: mendPace}
 	var last time.Time
+	failed := false
 	watched := time.NewTicker(staleEvery)
 	defer watched.Stop()
 	for {
@@ -85,7 +86,7 @@ func (p *presence) restore(ctx context.Context) error {
 			return nil
 		}
 		wait := lookAgain + spread(p.cfg.Spread)
-		if time.Since(last) < mendQuiet {
+		if failed || time.Since(last) < mendQuiet {
 			wait += pace.Next()
 		} else {
 			pace.Reset()
@@ -93,28 +94,40 @@ func (p *presence) restore(ctx context.Context) error {
 		if backoff.Sleep(ctx, wait) != nil {
 			return nil
 		}
-		keys := *p.hurt.Load()
-		if len(keys) == 0 || p.upgrader.Successor() != 0 {
-			continue // it was half a transaction; or a successor's, which tends them
-		}
-		err := errors.New("a commit is in progress")
-		if !p.yields() {
-			err = p.enlist(ctx, p.session.Lease())
-		}
-		switch {
-		case err == nil:
-			last = time.Now()
-			p.noteRestored(keys)
-		case errors.Is(err, ErrDuplicate):
+		mended, err := p.mendKeys(ctx, *p.hurt.Load())
+		if errors.Is(err, ErrDuplicate) {
 			return err
-		case errors.Is(err, rpctypes.ErrLeaseNotFound):
-			p.session.Renew() // it finds out, and registers under another
-			ring(p.mend)
-		default:
+		}
+		if failed = err != nil; failed {
 			p.log.Debug("keys of this agent not written again yet", "error", err)
 			ring(p.mend)
 		}
+		if mended {
+			last = time.Now()
+		}
 	}
+}
+
+// mendKeys writes this agent's keys again if some are damaged, and are its own
+// to write.
+func (p *presence) mendKeys(ctx context.Context, damaged []string) (mended bool, err error) {
+	switch {
+	case len(damaged) == 0:
+		return false, nil // it was half a transaction, or another write came first
+	case p.upgrader.Successor() != 0:
+		return false, nil // which tends them
+	case p.yields():
+		return false, errNotInCharge // perhaps
+	}
+	err = p.enlist(ctx, p.session.Lease())
+	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		p.session.Renew() // it finds out, and registers under another
+	}
+	if err != nil {
+		return false, err
+	}
+	p.noteRestored(damaged)
+	return true, nil
 }
 
 func (p *presence) noteRestored(keys []string) {

@@ -47,61 +47,39 @@ type registry struct {
 	claiming sync.Mutex // held while the registration is claimed
 
 	mu       sync.Mutex
-	revision int64           // of the registration as this process wrote it
-	held     map[string]held // what this process has written, by key
+	revision int64            // of the registration as this process wrote it
+	held     map[string]held  // what this process has written, by key
+	shown    map[string]int64 // mod revisions of the newest view
 
 	echo echoes
 }
 
-// echoes are what was written and has not come back on the watch yet. It has a
-// lock of its own: who asks, such as a heartbeat, must not wait for a write,
+// echoes are what has come back on the watch of what was written as the status.
+// It has a lock of its own: a heartbeat that asks must not wait for a write,
 // which an etcd that does not answer holds up for writeTimeout.
 type echoes struct {
-	mu      sync.Mutex
-	awaited map[string]int64 // revision of the write, by key
-	wrote   time.Time        // when the newest write was answered
+	mu             sync.Mutex
+	written, shown int64 // mod revisions
+	wrote          time.Time
 }
 
-// written notes that key was written with revision; 0 = deleted.
-func (e *echoes) written(key string, revision int64) {
+func (e *echoes) write(revision int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if revision == 0 {
-		delete(e.awaited, key)
-		return
-	}
-	if e.awaited == nil {
-		e.awaited = map[string]int64{}
-	}
-	e.awaited[key], e.wrote = revision, time.Now()
+	e.written, e.wrote = revision, time.Now()
 }
 
-// viewed notes what a view shows. Each key has a watch of its own, so one that
-// is not there, or older than what was written, says nothing until the write
-// has been seen, or the whole view is as new.
-func (e *echoes) viewed(v etcdkv.View) {
+func (e *echoes) show(revision int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for key, revision := range e.awaited {
-		if max(v.Revision, v.Values[key].ModRevision) >= revision {
-			delete(e.awaited, key)
-		}
-	}
+	e.shown = revision
 }
 
-func (e *echoes) awaits(key string) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	_, awaited := e.awaited[key]
-	return awaited
-}
-
-// behind returns for how long the newest write has not come back in a view; 0
-// if it has.
+// behind returns for how long the newest write has not come back; 0 if it has.
 func (e *echoes) behind(now time.Time) time.Duration {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.awaited) == 0 {
+	if e.shown >= e.written {
 		return 0
 	}
 	return now.Sub(e.wrote)
@@ -155,7 +133,8 @@ func (r *registry) register(ctx context.Context, lease int64, reg Registration) 
 		return err
 	}
 	for _, k := range plugins {
-		// Those of a former process: the next write deletes what has no plugin.
+		// Those of a former process, or of somebody else: the next write deletes
+		// what has no plugin.
 		if _, known := r.held[k]; !known {
 			r.held[k] = held{}
 		}
@@ -216,13 +195,14 @@ func (r *registry) commit(ctx context.Context, what string, ops []clientv3.Op) e
 			k := string(op.KeyBytes())
 			if op.IsDelete() {
 				delete(r.held, k)
-				r.echo.written(k, 0)
 				continue
 			}
-			r.echo.written(k, res.Header.Revision)
 			r.held[k] = held{string(op.ValueBytes()), res.Header.Revision}
-			if k == key {
+			switch k {
+			case key:
 				r.revision = res.Header.Revision
+			case r.keys.status(r.id):
+				r.echo.write(res.Header.Revision)
 			}
 		}
 	}
@@ -301,32 +281,36 @@ func (r *registry) acknowledge(ctx context.Context, key string, revision int64) 
 func (r *registry) leased() int64 { return r.lease.Load() }
 
 // damage compares a view of this agent's keys with what this process wrote,
-// and returns the keys that somebody else deleted, changed or added. The parts
-// of one transaction may show one after the other, so what is damaged is to be
-// looked at again a moment later.
+// and returns the keys that somebody else deleted, changed or added, or that
+// went back to an earlier value with all of etcd. Each key is followed by
+// itself, and a view may come before what was written last: what is damaged is
+// to be looked at again a moment later.
 func (r *registry) damage(v etcdkv.View) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.echo.viewed(v)
+	before := r.shown
+	r.shown = make(map[string]int64, len(v.Values))
+	for k, now := range v.Values {
+		r.shown[k] = now.ModRevision
+	}
+	r.echo.show(r.shown[r.keys.status(r.id)])
 	if r.revision == 0 {
 		return nil
 	}
 	var keys []string
 	for k, h := range r.held {
-		now := v.Values[k].ModRevision // 0 = the key is gone
-		// A key that is older than what was written is late, unless it has
-		// been seen, or has changed just now: the write was folded away.
-		late := now < h.revision && r.echo.awaits(k) && !slices.Contains(v.Changed, k)
-		if h.value != "" && now != h.revision && !late {
+		now, there := r.shown[k]
+		switch {
+		case h.value == "", now == h.revision:
+		case there && now < h.revision && now >= before[k]: // the write is on its way
+		case !there && before[k] == 0 && v.Revision < h.revision: // likewise
+		default:
 			keys = append(keys, k)
 		}
 	}
-	for k := range v.Values {
+	for k := range r.shown {
 		if _, ok := r.held[k]; !ok {
-			keys = append(keys, k)
-			if strings.HasPrefix(k, r.keys.plugin(r.id, "")) && len(r.held) < maxStrays {
-				r.held[k] = held{} // the next write deletes it
-			}
+			keys = append(keys, k) // registering again has the next write delete it
 		}
 	}
 	slices.Sort(keys)

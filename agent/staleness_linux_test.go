@@ -2,11 +2,13 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/perennial-go/perennial/internal/etcdkv"
 	"github.com/perennial-go/perennial/internal/etcdtest"
 	"github.com/perennial-go/perennial/internal/waittest"
 )
@@ -49,9 +51,7 @@ func TestAgentKnowsThatWhatItSeesIsOld(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t)
 	p := present(t, server.URL())
-	waittest.Until(t, "what was written came back on the watch", func() bool {
-		return p.registry.echo.behind(time.Now()) == 0 && p.watch.Load() != nil && !p.watch.Load().Heard().IsZero()
-	})
+	write(t, p)
 	if age, why := p.staleness(time.Now()); why != "" {
 		t.Errorf("stale for %v: %s", age, why)
 	}
@@ -66,6 +66,12 @@ func TestAgentKnowsThatWhatItSeesIsOld(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	waittest.Until(t, "a heartbeat fails", func() bool { return p.report().HeartbeatError != "" })
+	// The indicator is infinite now, which is no JSON number.
+	p.health.Evaluate(t.Context())
+	data, err := json.Marshal(p.status())
+	if err != nil || !strings.Contains(string(data), `"heartbeat_error":"`) || !strings.Contains(string(data), `"name":"heartbeat_latency_seconds","value":"+Inf"`) {
+		t.Errorf("the status with a heartbeat that was not answered: %s, %v", data, err)
+	}
 	server.Restart()
 	waittest.Until(t, "a heartbeat is answered", func() bool { return p.report().HeartbeatError == "" })
 	if n := p.report(); n.LeasesResumed == 0 || n.LeasesLost != 0 {
@@ -78,16 +84,27 @@ func TestAgentKnowsThatWhatItSeesIsOld(t *testing.T) {
 func TestWatchThatLagsBehindShowsThoughItAnswers(t *testing.T) {
 	t.Parallel()
 	p := present(t, etcdtest.Start(t).URL())
-	waittest.Until(t, "what was written came back on the watch", func() bool { return p.registry.echo.behind(time.Now()) == 0 })
-	p.registry.echo.written(p.registry.keys.status(p.registry.id), 1<<40) // as far as the watch of a member that lags knows
+	write(t, p)
+	key := p.registry.keys.status(p.cfg.ID)
+	p.registry.mu.Lock()
+	revision := p.registry.held[key].revision
+	p.registry.mu.Unlock()
+	// The watch of a member that has not got it.
+	p.registry.damage(etcdkv.View{Revision: revision - 1, Values: map[string]etcdkv.Value{key: {ModRevision: revision - 1}}})
 	if age, why := p.staleness(time.Now().Add(echoWithin - time.Second)); why != "" {
 		t.Errorf("stale for %v at once: %s", age, why)
 	}
 	if age, why := p.staleness(time.Now().Add(2 * echoWithin)); !strings.Contains(why, "has not shown what this agent wrote") || age < echoWithin {
 		t.Errorf("%v, %q", age, why)
 	}
+	write(t, p)
+}
+
+// write writes the status and waits until it has come back on the watch.
+func write(t *testing.T, p *presence) {
+	t.Helper()
 	if err := p.flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	waittest.Until(t, "the next write comes back", func() bool { return p.registry.echo.behind(time.Now().Add(time.Hour)) == 0 })
+	waittest.Until(t, "what was written comes back on the watch", func() bool { return p.registry.echo.behind(time.Now().Add(time.Hour)) == 0 })
 }

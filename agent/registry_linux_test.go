@@ -1,0 +1,105 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// TestOrderIsNotAcknowledgedByAProcessThatWasSuperseded: it would take away
+// what its successor, or another agent, has yet to do.
+func TestOrderIsNotAcknowledgedByAProcessThatWasSuperseded(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	client := f.etcd.Client(t)
+	old, next := f.registryOf(t, client, t.TempDir()), f.registryOf(t, client, "")
+	next.instance = old.instance
+	order := newKeys("").order("a1")
+	granted, err := client.Grant(f.ctx(), 60)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg := Registration{Schema: schema, ID: "a1", Instance: old.instance.ID}
+	if err := old.register(f.ctx(), int64(granted.ID), reg); err != nil {
+		t.Fatal(err)
+	}
+	put, err := client.Put(f.ctx(), order, "{}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := next.register(f.ctx(), int64(granted.ID), reg); err != nil {
+		t.Fatal(err)
+	}
+	if err := old.acknowledge(f.ctx(), order, put.Header.Revision); !errors.Is(err, errFenced) {
+		t.Errorf("the superseded process acknowledged: %v", err)
+	}
+	if v, _, _ := f.found(client, order); v == nil {
+		t.Error("the order is gone")
+	}
+	if err := next.acknowledge(f.ctx(), order, put.Header.Revision-1); err != nil {
+		t.Errorf("an order that was replaced: %v, want nothing to do", err)
+	}
+	if err := next.acknowledge(f.ctx(), order, put.Header.Revision); err != nil {
+		t.Error(err)
+	}
+	if v, _, _ := f.found(client, order); v != nil {
+		t.Error("the order that was answered is still there")
+	}
+}
+
+// registryOf is a registry for a1, with an instance of its own where dir is
+// not empty.
+func (f *fleet) registryOf(t *testing.T, c *clientv3.Client, dir string) *registry {
+	t.Helper()
+	r := &registry{client: c, keys: newKeys(""), id: "a1"}
+	if dir != "" {
+		var err error
+		if r.instance, err = openInstance(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return r
+}
+
+// TestMoreKeysThanOneTransactionTakesAreWrittenAndMoved: an agent with 120
+// plugins would otherwise never be seen.
+func TestMoreKeysThanOneTransactionTakesAreWrittenAndMoved(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	client := f.etcd.Client(t)
+	r := f.registryOf(t, client, t.TempDir())
+	reg := Registration{Schema: schema, ID: "a1", Instance: r.instance.ID}
+	var plugins []PluginRecord
+	for i := range 250 {
+		p := PluginRecord{Schema: schema}
+		p.Name = fmt.Sprintf("p%03d", i)
+		plugins = append(plugins, p)
+	}
+	for i := range 2 {
+		granted, err := client.Grant(f.ctx(), 60)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.register(f.ctx(), int64(granted.ID), reg); err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			if err := r.write(f.ctx(), reg, Status{Schema: schema}, plugins); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ttl, err := client.TimeToLive(f.ctx(), granted.ID, clientv3.WithAttachedKeys())
+		if err != nil || len(ttl.Keys) != 252 {
+			t.Errorf("%d keys hang on lease %d (%v), want 252", len(ttl.Keys), i, err)
+		}
+	}
+	if err := r.write(f.ctx(), reg, Status{Schema: schema}, plugins[:1]); err != nil {
+		t.Fatal(err)
+	}
+	e, err := f.dir.Get(f.ctx(), "a1")
+	if err != nil || len(e.Plugins) != 1 {
+		t.Errorf("%d plugins are left (%v), want 1", len(e.Plugins), err)
+	}
+}
