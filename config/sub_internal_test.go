@@ -175,8 +175,44 @@ func TestAFirstConfigurationThatIsRefusedLeavesNobodyWithIt(t *testing.T) {
 	}
 	refuse = false
 	x.told("one 0>1", "two 0>0")
-	x.must("{a: 2}")
-	x.told("one 0>2", "two 0>0")
+	x.must("{}")
+	x.told("one 0>0", "two 0>0")
+}
+
+// TestAChangeWhileSubCallsIsToldAfterwards, and only if it is one: otherwise a
+// component that starts during a change stays on the former configuration.
+func TestAChangeWhileSubCallsIsToldAfterwards(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := newBench(t)
+		x.must("{a: 1}")
+		began, goOn := make(chan struct{}), make(chan struct{})
+		for name, part := range map[string]func(*parts) int{"same": a, "differs": b} {
+			first := true
+			go x.sub(name, part, func(context.Context, int, int) error {
+				if first {
+					first = false
+					began <- struct{}{}
+					<-goOn
+				}
+				return nil
+			})
+			<-began
+		}
+		changed := make(chan error, 1)
+		go func() { changed <- x.bring(t.Context(), "{a: 1, b: 2}") }()
+		synctest.Wait()
+		x.mu.Lock()
+		if n := len(x.calls); n != 2 {
+			t.Errorf("%d calls at the same time", n)
+		}
+		x.calls = nil
+		x.mu.Unlock()
+		close(goOn)
+		if err := <-changed; err != nil {
+			t.Error(err)
+		}
+		x.told("differs 0>2")
+	})
 }
 
 // TestAHungSubscriberHoldsNobodyUp, and what it does when it is late is taken
