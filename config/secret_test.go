@@ -60,7 +60,7 @@ func TestASecretIsShownNowhere(t *testing.T) {
 			t.Errorf("shown: %s", s)
 		}
 	}
-	if s := fmt.Sprintf("%v|%v", token, config.Secret{}); s != "(secret)|" {
+	if s := fmt.Sprintf("%v|%d|%#v|%v", token, token, token, config.Secret{}); s != "(secret)|(secret)|(secret)|" {
 		t.Errorf("printed as %s", s)
 	}
 	if !token.Equal(config.NewSecret(hidden)) || token.Equal(config.Secret{}) || token.Reveal() != hidden {

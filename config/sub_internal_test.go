@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/perennial-go/perennial/internal/waittest"
 )
 
 type parts struct {
@@ -175,8 +177,46 @@ func TestAFirstConfigurationThatIsRefusedLeavesNobodyWithIt(t *testing.T) {
 	}
 	refuse = false
 	x.told("one 0>1", "two 0>0")
-	x.must("{a: 2}")
-	x.told("one 0>2", "two 0>0")
+	x.must("{}")
+	x.told("one 0>0", "two 0>0")
+}
+
+// TestAChangeWhileSubCallsIsToldAfterwards, and only if it is one: otherwise a
+// component that starts during a change stays on the former configuration.
+func TestAChangeWhileSubCallsIsToldAfterwards(t *testing.T) {
+	x := newBench(t)
+	x.must("{a: 1}")
+	began, goOn := make(chan struct{}), make(chan struct{})
+	starting := func(name string, part func(*parts) int) {
+		first := true
+		x.sub(name, part, func(context.Context, int, int) error {
+			if first {
+				first = false
+				began <- struct{}{}
+				<-goOn
+			}
+			return nil
+		})
+	}
+	var subs sync.WaitGroup
+	subs.Go(func() { starting("same", a) })
+	<-began
+	subs.Go(func() { starting("differs", b) })
+	<-began
+	changed := make(chan error, 1)
+	go func() { changed <- x.bring(t.Context(), "{a: 1, b: 2}") }()
+	waittest.Until(t, "the change has come to them", func() bool {
+		x.subs.mu.Lock()
+		defer x.subs.mu.Unlock()
+		return x.subs.list[0].busy.Load()
+	})
+	x.told("same 0>1", "differs 0>0")
+	close(goOn)
+	if err := waittest.Next(t, "the change ends", changed); err != nil {
+		t.Error(err)
+	}
+	subs.Wait()
+	x.told("differs 0>2")
 }
 
 // TestAHungSubscriberHoldsNobodyUp, and what it does when it is late is taken

@@ -89,7 +89,7 @@ func (p *Plugin) Validate() error {
 }
 
 // SlogLevel is Level for slog; info if it is not valid.
-func (l Log) SlogLevel() slog.Level {
+func (l *Log) SlogLevel() slog.Level {
 	level, _ := ParseLevel(l.Level)
 	return level
 }
