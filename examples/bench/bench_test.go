@@ -81,6 +81,7 @@ func TestWrongUsageIsSaidAndMeasuresNothing(t *testing.T) {
 		"figure that is not there": {[]string{"--only", "start,speed"}, `"speed"`},
 		"output of another form":   {[]string{"-o", "xml"}, `"xml"`},
 		"flag that is not there":   {[]string{"--fast"}, "fast"},
+		"fewer agents than none":   {[]string{"--agents", "-1"}, "-1"},
 		"argument":                 {[]string{"start"}, `"start"`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -68,7 +68,7 @@ func (l *sessionLife) right(time.Time) bool { return l.since.Load() != nil }
 // measureOutage takes etcd away from one kind of agents, and then from the
 // other.
 func measureOutage(ctx context.Context, b *bench) (figure, error) {
-	n := b.times(10_000, 200)
+	n := b.fleet()
 	down := time.Duration(b.times(20, 17)) * time.Second
 	f := figure{Notes: []string{fmt.Sprintf("%d agents, each with a connection of its own, TTL %v; etcd was down for %v", n, outageTTL, down)}}
 	for _, arm := range []struct {
