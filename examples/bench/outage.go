@@ -144,9 +144,10 @@ func (b *bench) outage(ctx context.Context, n int, down time.Duration, k kind) (
 	// A lease that nobody has resumed is gone by the end of the TTL, which
 	// begins anew when etcd does.
 	var after map[string]int64
+	yet := make([]bool, n)
 	err = until(ctx, "all agents are right again", 5*startLimit, func() bool {
 		if o.right == 0 {
-			if s.rightSince(served) < n {
+			if !s.rightAgain(served, yet) {
 				return false
 			}
 			o.right = time.Since(served)
@@ -154,11 +155,8 @@ func (b *bench) outage(ctx context.Context, n int, down time.Duration, k kind) (
 		if time.Since(served) < outageTTL+5*time.Second {
 			return false
 		}
-		if after, err = s.registered(ctx); err != nil || len(after) < n || s.rightSince(served) < n {
-			o.right = 0 // it only seemed so
-			return false
-		}
-		return true
+		after, err = s.registered(ctx)
+		return err == nil
 	})
 	o.peak = rates.stop()
 	for key, lease := range before {
