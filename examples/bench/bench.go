@@ -64,6 +64,7 @@ func choose(only string) ([]section, error) {
 // bench is one run.
 type bench struct {
 	quick    bool
+	agents   int // that are simulated; 0 = as many as the figures are about
 	keep     bool
 	progress io.Writer
 
@@ -122,6 +123,14 @@ func (b *bench) times(full, quick int) int {
 		return quick
 	}
 	return full
+}
+
+// fleet is how many agents are simulated.
+func (b *bench) fleet() int {
+	if b.agents > 0 {
+		return b.agents
+	}
+	return b.times(10_000, 200)
 }
 
 // path names a new directory of this run and makes it.

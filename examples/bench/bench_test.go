@@ -35,7 +35,7 @@ func TestQuickRunMeasuresAndLeavesNothingBehind(t *testing.T) {
 	t.Cleanup(func() { _ = os.Remove(tmp) })
 	t.Setenv("TMPDIR", tmp)
 	var stdout, stderr bytes.Buffer
-	if err := run(t.Context(), []string{"--quick", "--only", "start,storm,rollback,plugin", "-o", "json"}, &stdout, &stderr); err != nil {
+	if err := run(t.Context(), []string{"--quick", "--only", "start,storm,rollback,plugin,fanout", "-o", "json"}, &stdout, &stderr); err != nil {
 		t.Fatalf("%v\n%s", err, stderr.String())
 	}
 	var r report
@@ -46,7 +46,7 @@ func TestQuickRunMeasuresAndLeavesNothingBehind(t *testing.T) {
 	for _, f := range r.Figures {
 		names = append(names, f.Name)
 	}
-	if !slices.Equal(names, []string{"start", "storm", "rollback", "plugin"}) || !r.Machine.Quick || r.Schema != 1 {
+	if !slices.Equal(names, []string{"start", "storm", "rollback", "fanout", "plugin"}) || !r.Machine.Quick || r.Schema != 1 {
 		t.Fatalf("the report is\n%s", stdout.String())
 	}
 	for _, f := range r.Figures {
@@ -81,6 +81,7 @@ func TestWrongUsageIsSaidAndMeasuresNothing(t *testing.T) {
 		"figure that is not there": {[]string{"--only", "start,speed"}, `"speed"`},
 		"output of another form":   {[]string{"-o", "xml"}, `"xml"`},
 		"flag that is not there":   {[]string{"--fast"}, "fast"},
+		"fewer agents than none":   {[]string{"--agents", "-1"}, "-1"},
 		"argument":                 {[]string{"start"}, `"start"`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -45,8 +45,9 @@ func usagef(format string, args ...any) error {
 const help = `bench measures Perennial beside the bare mechanism that it is built on, in one
 run and in turns. It builds what it needs into a temporary directory, starts
 an etcd of its own, takes free ports, and leaves nothing behind. Progress goes
-to standard error, the figures to standard output. The whole takes about ten
-minutes on two cores, --quick about two.
+to standard error, the figures to standard output. The whole takes about twenty
+minutes on two cores, --quick about five. rest and outage want 11,000 file
+descriptors (ulimit -n) and 8 GiB of memory.
 
 A figure beyond its target is a result, not a failure. Exit codes: 0 measured,
 1 something could not be measured, 2 wrong usage.
@@ -70,6 +71,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.StringVar(&only, "only", "", "measure these `figures` alone, separated by commas")
 	flags.StringVar(&output, "o", "text", "output `format`: text or json")
 	flags.BoolVar(&b.quick, "quick", false, "few repetitions, to see that it works: no figures to rely on")
+	flags.IntVar(&b.agents, "agents", 0, "how many agents rest and outage simulate, a `number`; default 10000, with --quick 200")
 	flags.BoolVar(&b.keep, "keep", false, "keep the temporary directory with the logs, and say where it is")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -85,6 +87,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return usagef("%w; see --help", err)
 	case flags.NArg() > 0:
 		return usagef("want flags only, found %q; see --help", flags.Arg(0))
+	case b.agents < 0:
+		return usagef("--agents: want a positive number, found %d", b.agents)
 	case output != "text" && output != "json":
 		return usagef("-o: want text or json, found %q", output)
 	}

@@ -68,7 +68,7 @@ func (l *sessionLife) right(time.Time) bool { return l.since.Load() != nil }
 // measureOutage takes etcd away from one kind of agents, and then from the
 // other.
 func measureOutage(ctx context.Context, b *bench) (figure, error) {
-	n := b.times(10_000, 200)
+	n := b.fleet()
 	down := time.Duration(b.times(20, 17)) * time.Second
 	f := figure{Notes: []string{fmt.Sprintf("%d agents, each with a connection of its own, TTL %v; etcd was down for %v", n, outageTTL, down)}}
 	for _, arm := range []struct {
@@ -144,9 +144,10 @@ func (b *bench) outage(ctx context.Context, n int, down time.Duration, k kind) (
 	// A lease that nobody has resumed is gone by the end of the TTL, which
 	// begins anew when etcd does.
 	var after map[string]int64
+	yet := make([]bool, n)
 	err = until(ctx, "all agents are right again", 5*startLimit, func() bool {
 		if o.right == 0 {
-			if s.rightSince(served) < n {
+			if !s.rightAgain(served, yet) {
 				return false
 			}
 			o.right = time.Since(served)
@@ -154,11 +155,8 @@ func (b *bench) outage(ctx context.Context, n int, down time.Duration, k kind) (
 		if time.Since(served) < outageTTL+5*time.Second {
 			return false
 		}
-		if after, err = s.registered(ctx); err != nil || len(after) < n || s.rightSince(served) < n {
-			o.right = 0 // it only seemed so
-			return false
-		}
-		return true
+		after, err = s.registered(ctx)
+		return err == nil
 	})
 	o.peak = rates.stop()
 	for key, lease := range before {

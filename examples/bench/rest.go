@@ -71,7 +71,7 @@ func measureRest(ctx context.Context, b *bench) (figure, error) {
 	if statFields("/proc/self/stat") == nil {
 		return figure{Skipped: "memory and processor time are read from /proc, which is not there"}, nil
 	}
-	n := b.times(10_000, 200)
+	n := b.fleet()
 	f := figure{Notes: []string{fmt.Sprintf(
 		"%d agents, each with a connection of its own, TTL %v; clientv3 renews every %v, agents every 5 s unless the fleet's settings say otherwise; agents have a watch of three keys",
 		n, restTTL, restTTL/3)}}

@@ -11,6 +11,9 @@ func (w *Watch) SetStaleness(progressEvery, staleAfter time.Duration) {
 	w.progressEvery, w.staleAfter = progressEvery, staleAfter
 }
 
+// SetPatience shortens the times that answers of a listing are waited for.
+func (w *Watch) SetPatience(first, most time.Duration) { w.listTimeout, w.listTimeoutMax = first, most }
+
 // SetSpread shortens the waits before a watch lists anew, or puts them off.
 func (w *Watch) SetSpread(spread, retryMax, oversizeMax time.Duration) {
 	w.spread, w.retryMax, w.oversizeMax = spread, retryMax, oversizeMax

@@ -55,9 +55,11 @@ func (w *Watch) follow(ctx context.Context, s *state, first View, good func()) e
 	}
 	good()
 	for {
-		_ = backoff.Sleep(ctx, w.cfg.Coalesce-time.Since(began)) // the loop sees ctx's end
 		select {
 		case <-changed:
+			if early := w.cfg.Coalesce - time.Since(began); early > 0 && backoff.Sleep(ctx, early) != nil {
+				return context.Cause(ctx)
+			}
 			began = time.Now()
 			view, err := s.take()
 			if err != nil {
@@ -76,12 +78,10 @@ func (w *Watch) follow(ctx context.Context, s *state, first View, good func()) e
 func (w *Watch) tell(s *state, view View) {
 	w.life.calls(view)
 	w.cfg.OnChange(view)
-	took := w.life.called()
-	if waiting := s.waiting(); took > slowCall && waiting > 0 && w.life.slow(true) {
+	took, news := w.life.called(s.waiting)
+	if news {
 		w.cfg.Logger.Warn("whoever follows these etcd keys is slow: changes wait and are folded together",
-			"took", took, "keys_waiting", waiting)
-	} else if took <= slowCall {
-		w.life.slow(false)
+			"took", took, "keys_waiting", s.waiting())
 	}
 }
 
@@ -103,9 +103,8 @@ func (w *Watch) receive(ctx context.Context, s *state, receiver int, changed cha
 		if err != nil {
 			return err
 		}
-		w.life.hear()
+		w.life.receives(news)
 		if news > 0 {
-			w.life.receives(news)
 			select {
 			case changed <- struct{}{}:
 			default: // the receiver has yet to look, and will see this too

@@ -34,9 +34,10 @@ func (s *Session) hold(ctx context.Context, lease int64) error {
 		})
 	})
 	retry := backoff.Backoff{Min: 100 * time.Millisecond, Max: time.Second}
-	for {
-		err := s.renew(ctx, lease, func() {
+	for missed := 0; ; missed++ {
+		err := s.renew(ctx, lease, missed, func() {
 			retry.Reset()
+			missed = -1 // the stream that breaks now is the first
 			attend()
 		})
 		if ctx.Err() != nil {
@@ -51,12 +52,13 @@ func (s *Session) hold(ctx context.Context, lease int64) error {
 
 // renew opens a stream and beats on it until one beat fails. The stream is
 // raw because the client's KeepAlive neither says how long a renewal took nor
-// outlives an outage: it closes its channel while the lease still lives.
-func (s *Session) renew(ctx context.Context, lease int64, alive func()) error {
+// outlives an outage: it closes its channel while the lease still lives. missed
+// is how many streams before this one gave no answer.
+func (s *Session) renew(ctx context.Context, lease int64, missed int, alive func()) error {
 	streamCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	// Recv has no deadline of its own: ending the stream is what ends it.
-	limit := s.beatTimeout()
+	limit := s.beatTimeout(missed)
 	timeout := time.AfterFunc(limit, cancel)
 	defer timeout.Stop()
 
@@ -88,7 +90,7 @@ func (s *Session) renew(ctx context.Context, lease int64, alive func()) error {
 		if err := s.rest(ctx); err != nil {
 			return err
 		}
-		began, limit = time.Now(), s.beatTimeout()
+		began, limit = time.Now(), s.beatTimeout(0)
 		timeout.Reset(limit)
 	}
 }
@@ -107,10 +109,19 @@ func (s *Session) rest(ctx context.Context) error {
 }
 
 // beatTimeout is how long an answer to a renewal is waited for: two that fail
-// do not cost the lease.
-func (s *Session) beatTimeout() time.Duration {
+// do not cost the lease. After missed ones it is longer: a fleet that asks anew
+// before an etcd that cannot keep up has answered keeps it from ever answering.
+func (s *Session) beatTimeout(missed int) time.Duration {
 	ttl, interval := s.Timing()
-	return min(max(interval, 3*time.Second), ttl/2)
+	return doubled(min(max(interval, 3*time.Second), ttl/2), missed, ttl/2)
+}
+
+// doubled is d, doubled so many times, but not above most.
+func doubled(d time.Duration, times int, most time.Duration) time.Duration {
+	for ; times > 0 && d < most; times-- {
+		d *= 2
+	}
+	return min(d, most)
 }
 
 // roundTrip renews lease once and returns its TTL.

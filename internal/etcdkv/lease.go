@@ -17,9 +17,12 @@ var errExchanged = errors.New("etcd lease exchanged for one with another TTL")
 // grant gets a lease, however long it takes; its error is ctx's.
 func (s *Session) grant(ctx context.Context) error {
 	retry := backoff.Backoff{Max: 5 * time.Second}
-	for {
+	for late := 0; ; {
 		began := time.Now()
-		lease, held, err := s.ask(ctx)
+		lease, held, err := s.ask(ctx, doubled(grantTimeout, late, grantTimeoutMax))
+		if errors.Is(err, context.DeadlineExceeded) {
+			late++
+		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -38,8 +41,8 @@ func (s *Session) grant(ctx context.Context) error {
 }
 
 // ask asks etcd once for a lease with the TTL that is wanted.
-func (s *Session) ask(ctx context.Context) (lease int64, held tenure, err error) {
-	ctx, cancel := context.WithTimeout(ctx, grantTimeout)
+func (s *Session) ask(ctx context.Context, patience time.Duration) (lease int64, held tenure, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	held.asked = s.wanted()
 	r, err := s.cfg.Client.Grant(ctx, int64(held.asked/time.Second))
@@ -115,7 +118,7 @@ func (s *Session) exchange(ctx context.Context) error {
 	}
 	var retry backoff.Backoff
 	for s.misfits() {
-		next, held, err := s.ask(ctx)
+		next, held, err := s.ask(ctx, grantTimeout)
 		if err == nil {
 			// A move that was not answered may have been done all the same, so
 			// the new lease is not revoked but tried again while it lives.

@@ -47,10 +47,10 @@ type WatchStats struct {
 	Heard time.Time
 	// Events counts the changes received, Views the calls of OnChange, Folded
 	// the changes that were replaced before they could be told.
-	Events, Views, Folded uint64
+	Events, Views, Folded int64
 	// Restarts counts the times that everything was read again, or was tried
 	// to be, by reason.
-	Restarts map[Restart]uint64
+	Restarts map[Restart]int64
 	// Busy is how long the call of OnChange that runs now has taken; 0 = none
 	// runs.
 	Busy time.Duration
@@ -100,18 +100,20 @@ func (l *life) restart(why Restart) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.stats.Restarts == nil {
-		l.stats.Restarts = map[Restart]uint64{}
+		l.stats.Restarts = map[Restart]int64{}
 	}
 	l.stats.Restarts[why]++
 }
 
+// receives notes that etcd was heard, with so many events.
 func (l *life) receives(events int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.stats.Events += uint64(events)
+	l.stats.Heard = time.Now()
+	l.stats.Events += int64(events)
 }
 
-func (l *life) views() uint64 {
+func (l *life) views() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.stats.Views
@@ -123,23 +125,17 @@ func (l *life) calls(view View) {
 	defer l.mu.Unlock()
 	l.calling = time.Now()
 	l.stats.Views++
-	l.stats.Folded += uint64(view.Folded)
+	l.stats.Folded += int64(view.Folded)
 }
 
-// called notes that OnChange has returned, and tells how long it took.
-func (l *life) called() time.Duration {
+// called notes that OnChange has returned, and tells how long it took. news
+// means that it is slow while changes wait, and was not the time before.
+func (l *life) called(waiting func() int) (took time.Duration, news bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	took := time.Since(l.calling)
+	took = time.Since(l.calling)
 	l.calling = time.Time{}
-	return took
-}
-
-// slow notes whether OnChange is slow, and reports whether that has changed.
-func (l *life) slow(now bool) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	changed := l.isSlow != now
-	l.isSlow = now
-	return changed
+	was := l.isSlow
+	l.isSlow = took > slowCall && (was || waiting() > 0)
+	return took, l.isSlow && !was
 }

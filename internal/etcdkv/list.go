@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -20,9 +21,10 @@ const (
 
 // list reads all keys at one revision. A prefix with too many keys for one
 // answer is read page by page, at the revision of the first; if that one is
-// compacted meanwhile, the listing fails with ErrCompacted.
-func (w *Watch) list(ctx context.Context) (*state, error) {
-	r, err := w.firstPages(ctx)
+// compacted meanwhile, the listing fails with ErrCompacted. Each answer is
+// waited for no longer than patience.
+func (w *Watch) list(ctx context.Context, patience time.Duration) (*state, error) {
+	r, err := w.firstPages(ctx, patience)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +42,7 @@ func (w *Watch) list(ctx context.Context) (*state, error) {
 		page := r.Responses[len(w.cfg.Keys)+i].GetResponseRange()
 		kvs, more := page.GetKvs(), page.GetMore()
 		for more && len(kvs) > 0 && s.bytes <= w.cfg.MaxBytes {
-			if kvs, more, err = w.nextPage(ctx, s, prefix, string(kvs[len(kvs)-1].Key)); err != nil {
+			if kvs, more, err = w.nextPage(ctx, patience, s, prefix, string(kvs[len(kvs)-1].Key)); err != nil {
 				return nil, err
 			}
 			s.load(kvs)
@@ -54,8 +56,8 @@ func (w *Watch) list(ctx context.Context) (*state, error) {
 
 // firstPages reads the exact keys and the first page of each prefix, in this
 // order, in one transaction.
-func (w *Watch) firstPages(ctx context.Context) (*clientv3.TxnResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, w.listTimeout)
+func (w *Watch) firstPages(ctx context.Context, patience time.Duration) (*clientv3.TxnResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	limit := max(firstPage/int64(max(len(w.cfg.Prefixes), 1)), 1)
 	var ops []clientv3.Op
@@ -77,8 +79,8 @@ func (w *Watch) firstPages(ctx context.Context) (*clientv3.TxnResponse, error) {
 }
 
 // nextPage reads the keys of prefix that follow after.
-func (w *Watch) nextPage(ctx context.Context, s *state, prefix, after string) (kvs []*mvccpb.KeyValue, more bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, w.listTimeout)
+func (w *Watch) nextPage(ctx context.Context, patience time.Duration, s *state, prefix, after string) (kvs []*mvccpb.KeyValue, more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	limit := min(max(pageBytes*int64(len(s.values))/int64(max(s.bytes, 1)), 1), maxPage)
 	r, err := w.cfg.Client.Get(ctx, after+"\x00",

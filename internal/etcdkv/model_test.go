@@ -31,17 +31,16 @@ func (h *history) commit(revision int64, changes map[string]*etcdkv.Value) {
 	h.now = maps.Clone(h.now)
 	for key, v := range changes {
 		was, existed := h.now[key]
-		switch {
-		case v == nil:
+		if v == nil {
 			delete(h.now, key)
-		default:
-			now := *v
-			now.ModRevision, now.CreateRevision = revision, revision
-			if existed {
-				now.CreateRevision = was.CreateRevision
-			}
-			h.now[key] = now
+			continue
 		}
+		now := *v
+		now.ModRevision, now.CreateRevision = revision, revision
+		if existed {
+			now.CreateRevision = was.CreateRevision
+		}
+		h.now[key] = now
 	}
 	for r := h.revision + 1; r < revision && h.revision > 0; r++ {
 		panic(fmt.Sprintf("revision %d is not known: somebody else writes", r))

@@ -57,8 +57,8 @@ func TestWatchEqualsItsStoreAtEveryQuietPoint(t *testing.T) {
 			t.Fatalf("in round %d", round)
 		}
 	}
-	restarts := map[etcdkv.Restart]uint64{}
-	var events, views, folded uint64
+	restarts := map[etcdkv.Restart]int64{}
+	var events, views, folded int64
 	for _, watch := range w.watches {
 		s := watch.Stats()
 		events, views, folded = events+s.Events, views+s.Views, folded+s.Folded

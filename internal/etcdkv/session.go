@@ -19,8 +19,13 @@ const (
 	DefaultInterval = 5 * time.Second
 )
 
-// grantTimeout bounds one attempt to get a lease.
-const grantTimeout = 5 * time.Second
+// grantTimeout bounds one attempt to get a lease. Where etcd did not answer
+// within it, which may leave a lease that nobody holds, the next ones have more,
+// up to grantTimeoutMax.
+const (
+	grantTimeout    = 5 * time.Second
+	grantTimeoutMax = 40 * time.Second
+)
 
 // ErrFatal ends a Session: an OnLease that returns an error wrapping it is
 // not called again, and Run returns that error.

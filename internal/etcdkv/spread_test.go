@@ -33,6 +33,19 @@ func (l *listings) intercept(ctx context.Context, method string, req, reply any,
 	return invoke(ctx, method, req, reply, cc, opts...)
 }
 
+func (l *listings) client(t *testing.T, url string) *clientv3.Client {
+	t.Helper()
+	c, err := clientv3.New(clientv3.Config{
+		Endpoints: []string{url}, Logger: zap.NewNop(),
+		DialOptions: []grpc.DialOption{grpc.WithChainUnaryInterceptor(l.intercept)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
 func (l *listings) since(moment time.Time) []time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -63,14 +76,7 @@ func TestWatchesOfAFleetDoNotListAtTheSameInstant(t *testing.T) {
 			direct, proxy := server.Client(t), server.Proxy(t)
 			put(t, direct, "/one", "1")
 			var l listings
-			c, err := clientv3.New(clientv3.Config{
-				Endpoints: []string{proxy.URL()}, Logger: zap.NewNop(),
-				DialOptions: []grpc.DialOption{grpc.WithChainUnaryInterceptor(l.intercept)},
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = c.Close() })
+			c := l.client(t, proxy.URL())
 			var told sync.WaitGroup
 			told.Add(n)
 			for range n {
@@ -98,4 +104,33 @@ func TestWatchesOfAFleetDoNotListAtTheSameInstant(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSlowEtcdIsWaitedForLongerEachTime: a fleet that asks again before etcd
+// can have answered keeps it from ever answering.
+func TestSlowEtcdIsWaitedForLongerEachTime(t *testing.T) {
+	server := etcdtest.Start(t)
+	var l listings
+	c := l.client(t, server.URL())
+	put(t, c, "/one", "1") // it is connected from now on
+	o := &observer{}
+	w, err := etcdkv.NewWatch(etcdkv.WatchConfig{Client: c, Keys: []string{"/one"}, OnChange: o.change, OnError: o.fail})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const first, most = 50 * time.Millisecond, 800 * time.Millisecond
+	w.SetPatience(first, most)
+	w.SetSpread(time.Millisecond, time.Millisecond, time.Millisecond)
+	server.Pause()
+	background(t, w.Run)
+	waittest.Until(t, "seven listings", func() bool { return len(l.since(time.Time{})) >= 7 })
+	at := l.since(time.Time{})
+	for i, want := range []time.Duration{first, 2 * first, 4 * first, 8 * first, most, most} {
+		if gap := at[i+1].Sub(at[i]); gap < want {
+			t.Errorf("listing %d came %s after the one before: want at least %s", i+2, gap, want)
+		}
+	}
+	server.Resume()
+	waittest.Until(t, "the view", o.has(map[string]string{"/one": "1"}))
+	waittest.Until(t, "the error is withdrawn", func() bool { return !o.failing() })
 }

@@ -23,6 +23,9 @@ var (
 	errGrown = errors.New("more than a view may hold")
 )
 
+// maxSpare is how large a map may have been that is kept for the next use.
+const maxSpare = 1000
+
 // state is a listing that events keep up to date. What OnChange has been told
 // is values; what was received since waits in pending.
 type state struct {
@@ -37,6 +40,7 @@ type state struct {
 	mu           sync.Mutex
 	reached      []int64 // what each receiver has seen everything up to
 	pending      map[string]pendingValue
+	spare        map[string]pendingValue // empty, for the next pending
 	pendingBytes int
 	received     int       // events since the last take
 	oldest       time.Time // when the oldest of pending was received
@@ -143,7 +147,10 @@ func (s *state) take() (View, error) {
 		view.Waited = time.Since(s.oldest)
 	}
 	pending := s.pending
-	s.pending, s.pendingBytes, s.received = map[string]pendingValue{}, 0, 0
+	s.pending, s.spare, s.pendingBytes, s.received = s.spare, nil, 0, 0
+	if s.pending == nil {
+		s.pending = map[string]pendingValue{}
+	}
 	s.mu.Unlock()
 	if keys, size := s.sizeWith(pending); keys > s.maxKeys || size > s.maxBytes {
 		return View{}, errGrown
@@ -166,6 +173,12 @@ func (s *state) take() (View, error) {
 		view.Changed = append(view.Changed, key)
 	}
 	slices.Sort(view.Changed)
+	if len(pending) <= maxSpare {
+		clear(pending)
+		s.mu.Lock()
+		s.spare = pending
+		s.mu.Unlock()
+	}
 	return view, nil
 }
 

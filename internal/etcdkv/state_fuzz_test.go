@@ -149,3 +149,17 @@ func TestKeyIsFollowedOnce(t *testing.T) {
 		t.Errorf("found %q and %q", keys, prefixes)
 	}
 }
+
+// TestListingsOwnChangeIsNoNews: a watch begins at the listing's revision, and
+// would wake its receiver, and count, for what the listing has told.
+func TestListingsOwnChangeIsNoNews(t *testing.T) {
+	s := newState(7, 5, 100, 10_000)
+	var events []*clientv3.Event
+	for revision := int64(5); revision <= 6; revision++ {
+		events = append(events, &clientv3.Event{Kv: &mvccpb.KeyValue{Key: fmt.Append(nil, revision), ModRevision: revision}})
+	}
+	news, err := s.receive(s.receiver(), clientv3.WatchResponse{Header: &pb.ResponseHeader{ClusterId: 7, Revision: 6}, Events: events})
+	if err != nil || news != 1 || s.waiting() != 1 {
+		t.Errorf("want one change, found %d, %d wait, %v", news, s.waiting(), err)
+	}
+}

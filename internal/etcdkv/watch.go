@@ -108,8 +108,10 @@ type Watch struct {
 	started atomic.Bool
 	life    life
 
-	// listTimeout bounds one step of a listing.
-	listTimeout time.Duration
+	// listTimeout is how long each answer of a listing is waited for. Where
+	// that was in vain it doubles, up to listTimeoutMax: an etcd that cannot
+	// keep up would else spend its time on answers that nobody waits for.
+	listTimeout, listTimeoutMax time.Duration
 	// progressEvery is the distance, jittered, of requests for a sign of life.
 	progressEvery time.Duration
 	// staleAfter is how long nothing at all may be received before the watch
@@ -142,13 +144,14 @@ func NewWatch(cfg WatchConfig) (*Watch, error) {
 	cfg.Keys, cfg.Prefixes = disjoint(cfg.Keys, cfg.Prefixes)
 	cfg.setDefaults()
 	return &Watch{
-		cfg:           cfg,
-		listTimeout:   5 * time.Second,
-		progressEvery: 15 * time.Second,
-		staleAfter:    40 * time.Second,
-		spread:        time.Second,
-		retryMax:      5 * time.Second,
-		oversizeMax:   time.Minute,
+		cfg:            cfg,
+		listTimeout:    5 * time.Second,
+		listTimeoutMax: 40 * time.Second,
+		progressEvery:  15 * time.Second,
+		staleAfter:     40 * time.Second,
+		spread:         time.Second,
+		retryMax:       5 * time.Second,
+		oversizeMax:    time.Minute,
 	}, nil
 }
 
@@ -199,18 +202,24 @@ func (w *Watch) Run(ctx context.Context) error {
 		return errors.New("etcd watch: Run called twice")
 	}
 	var (
-		last    *state
-		report  = reporter{tell: w.cfg.OnError}
-		retry   = backoff.Backoff{Min: w.spread, Max: w.retryMax}
-		tooMuch = backoff.Backoff{Min: w.spread, Max: w.oversizeMax}
+		last     *state
+		report   = reporter{tell: w.cfg.OnError}
+		patience = w.listTimeout
+		retry    = backoff.Backoff{Min: w.spread, Max: w.retryMax}
+		tooMuch  = backoff.Backoff{Min: w.spread, Max: w.oversizeMax}
 	)
 	for ctx.Err() == nil {
-		began := time.Now()
-		next, err := w.list(ctx)
+		lived := false
+		next, err := w.list(ctx, patience)
+		if errors.Is(err, context.DeadlineExceeded) {
+			patience = min(2*patience, w.listTimeoutMax)
+		}
 		if err == nil {
+			patience = w.listTimeout
 			w.noteReset(last, next)
-			err = w.follow(ctx, next, next.since(last), func() { report.good() })
-			last = next
+			began := time.Now()
+			err = w.follow(ctx, next, next.since(last), report.good)
+			last, lived = next, time.Since(began) > w.retryMax
 		}
 		if ctx.Err() != nil {
 			break
@@ -225,7 +234,7 @@ func (w *Watch) Run(ctx context.Context) error {
 		case errors.Is(err, errReconnected): // it has waited its turn already
 		case errors.Is(err, ErrTooLarge):
 			_ = tooMuch.Wait(ctx)
-		case time.Since(began) > w.retryMax:
+		case lived:
 			// A watch that lived a while starts the waits anew; one that dies
 			// at once again and again must not spin.
 			retry.Reset()

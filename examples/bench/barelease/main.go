@@ -21,8 +21,9 @@ func main() {
 	url := flag.String("etcd", "", "`URL` of an etcd")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *url, "/bench/barelease"); err != nil && !errors.Is(err, context.Canceled) {
+	err := run(ctx, *url, "/bench/barelease")
+	stop()
+	if err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "barelease:", err)
 		os.Exit(1)
 	}

@@ -21,8 +21,9 @@ func main() {
 	url := flag.String("etcd", "", "`URL` of an etcd")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *url, "/bench/oneagent"); err != nil && !errors.Is(err, context.Canceled) {
+	err := run(ctx, *url, "/bench/oneagent")
+	stop()
+	if err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "oneagent:", err)
 		os.Exit(1)
 	}
