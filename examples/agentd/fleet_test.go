@@ -194,7 +194,7 @@ func TestWrongUsageOfFleetGivesTwo(t *testing.T) {
 		"field that is none":       {[]string{"-l", ".nope=1"}, []string{"--selector", ".version"}},
 		"selector of an unset var": {[]string{"-l", "env="}, []string{"--selector", "column 5"}},
 		"version that is none":     {[]string{"--version", "latest"}, []string{"--version", "latest"}},
-		"state that is none":       {[]string{"--state", "runing"}, []string{"--state", "running"}},
+		"state that is none":       {[]string{"--state", "walking"}, []string{"--state", "running"}},
 		"limit below none":         {[]string{"--limit", "-1"}, []string{"--limit", "-1"}},
 		"limit of a watch":         {[]string{"--limit", "1", "--watch"}, []string{"--limit"}},
 		"wide JSON":                {[]string{"--wide", "-o", "json"}, []string{"--wide"}},
