@@ -10,11 +10,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/health"
@@ -46,10 +43,20 @@ type Config struct {
 	Etcd EtcdConfig
 	// StateDir belongs to this agent alone; it is made if it is missing.
 	StateDir string
-	// TTL is how long the registration outlives the agent; default 30 s.
+	// TTL is how long the registration outlives the agent; default 30 s. The
+	// section "perennial" of the configuration, where Settings has one, goes
+	// before it and HeartbeatEvery.
 	TTL time.Duration
-	// HeartbeatEvery is the pause between two renewals, jittered; default 5 s.
+	// HeartbeatEvery is the pause between two renewals, jittered; default 5 s,
+	// or a third of TTL, whichever is less.
 	HeartbeatEvery time.Duration
+	// StatusEvery is the longest time between two writes of the status, jittered;
+	// default 60 s.
+	StatusEvery time.Duration
+	// Spread is the time over which agents that see the same thing at once, such
+	// as a change of their configuration, spread what they write about it;
+	// default 1 s, negative = none. The progress of an upgrade does not wait.
+	Spread time.Duration
 	// ConnectTimeout bounds the wait for etcd at a start; default 5 s. An
 	// agent that was registered before starts without etcd after that.
 	ConnectTimeout time.Duration
@@ -88,7 +95,6 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-
 // Settings is what an agent needs of a configuration store: any
 // *config.Store has it.
 type Settings interface {
@@ -108,18 +114,14 @@ type Agent struct {
 	health    *health.Monitor
 	service   *serviceManager
 	plugins   *plugin.Manager // nil without a directory
+	schema    *configSchema
 	started   time.Time
 	ran       atomic.Bool
 
-	// Set by Run before Start.
-	client     *clientv3.Client
-	session    *etcdkv.Session
-	registry   *registry
-	orders     *orders
-	registered chan struct{}
-	enroll     sync.Once
+	presence  *presence
+	orders    *orders // set by Run before Start
+	publisher publisher
 
-	dirty      chan struct{}
 	host       hostWork
 	exceptions int64 // of plugins, as told last
 }
@@ -130,22 +132,25 @@ func New(cfg Config) (*Agent, error) {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
 	a := &Agent{
-		cfg: cfg, log: cfg.Logger, etcd: etcdkv.NewMetrics(), started: time.Now().UTC(),
-		registered: make(chan struct{}), dirty: make(chan struct{}, 1),
+		cfg: cfg, log: cfg.Logger, etcd: etcdkv.NewMetrics(), started: time.Now().UTC(), publisher: newPublisher(),
 	}
-	a.lifecycle = newLifecycle(a.touch)
+	a.presence = newPresence(a)
+	a.lifecycle = newLifecycle(a.touchSoon)
 	a.service = newServiceManager(cfg.Logger)
+	a.schema = newConfigSchema(cfg.Settings, cfg.Logger, a.presence.section())
 	var err error
 	if a.upgrader, err = upgrade.New(a.upgradeConfig()); err != nil {
 		return nil, err
 	}
 	hc := cfg.Health
-	hc.Rules = withRule(withRule(hc.Rules, yankedRule()), keyRevokedRule())
+	for _, rule := range []health.Rule{yankedRule(), keyRevokedRule(), staleRule()} {
+		hc.Rules = withRule(hc.Rules, rule)
+	}
 	hc.OnChange = func(r health.Report) {
 		if cfg.Health.OnChange != nil {
 			cfg.Health.OnChange(r)
 		}
-		a.touch()
+		a.touchSoon()
 	}
 	if hc.Logger == nil {
 		hc.Logger = cfg.Logger
@@ -191,6 +196,12 @@ func check(cfg *Config) error {
 	if cfg.TTL == 0 {
 		cfg.TTL = etcdkv.DefaultTTL
 	}
+	if cfg.StatusEvery <= 0 {
+		cfg.StatusEvery = statusEvery
+	}
+	if cfg.Spread == 0 {
+		cfg.Spread = time.Second
+	}
 	if cfg.ConnectTimeout <= 0 {
 		cfg.ConnectTimeout = 5 * time.Second
 	}
@@ -220,7 +231,7 @@ func (a *Agent) pluginConfig() plugin.Config {
 			told(s)
 		}
 		a.observePlugins(s)
-		a.touch()
+		a.touchSoon()
 	}
 	return c
 }
@@ -237,12 +248,10 @@ func (a *Agent) Info() Registration {
 		Version: a.cfg.Version, ManifestDigest: running.Manifest, BinaryDigest: running.Binary,
 		Revision: a.cfg.Revision, BuildTime: a.cfg.BuildTime,
 		Platform: runtime.GOOS + "/" + runtime.GOARCH, Runtime: runtime.Version(),
-		Labels: a.cfg.Labels, Groups: a.cfg.Groups,
+		Labels: a.cfg.Labels, Groups: a.cfg.Groups, ConfigSchema: a.schema.digest,
 		Host: host, PID: os.Getpid(), Started: a.started, State: a.lifecycle.get(),
 	}
-	if a.registry != nil {
-		r.Instance = a.registry.instance.ID
-	}
+	a.presence.describe(&r)
 	return r
 }
 

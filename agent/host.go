@@ -2,8 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
-	"math"
 	"slices"
 	"time"
 
@@ -33,10 +31,10 @@ func (h upgradeHost) Compatible(version string) error {
 }
 
 func (h upgradeHost) Lease() int64 {
-	if h.session == nil {
+	if h.presence.session == nil {
 		return 0
 	}
-	return h.session.Lease()
+	return h.presence.session.Lease()
 }
 
 // Changed keeps the lifecycle in step with the attempt. A successor's
@@ -88,23 +86,6 @@ func (a *Agent) indicate(what string, is bool) {
 		value = 1
 	}
 	a.health.Observe(what, value)
-}
-
-// heartbeat feeds the round trip to etcd into the health tree. The
-// registration is thought lost once no renewal was answered for a TTL.
-func (a *Agent) heartbeat(latency time.Duration, err error) {
-	if err == nil {
-		a.health.Observe(health.HeartbeatLatency, latency.Seconds())
-		if lease := a.session.Lease(); lease != 0 && lease == a.registry.leased() {
-			// The lease outlived the outage, and the registration with it.
-			a.health.Set(conditionRegistration, nil)
-		}
-		return
-	}
-	a.health.Observe(health.HeartbeatLatency, math.Inf(1))
-	if at, _, _ := a.session.LastBeat(); !at.IsZero() && time.Since(at) > a.cfg.TTL {
-		a.health.Set(conditionRegistration, errors.New("etcd has not answered for "+a.cfg.TTL.String()+": "+err.Error()))
-	}
 }
 
 // observePlugins counts the plugins' new exceptions. The manager calls it

@@ -11,6 +11,8 @@ import (
 	"sync"
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
+	"github.com/perennial-go/perennial/internal/boundedio"
+	"github.com/perennial-go/perennial/internal/etcdkv"
 )
 
 const instanceFile = "instance.json"
@@ -27,19 +29,37 @@ type instance struct {
 	mu   sync.Mutex // guards Registered
 }
 
+// instanceLimit bounds the file, in bytes; it has some 80.
+const instanceLimit = 64 << 10
+
 // openInstance reads the state directory's instance or makes one up, which
 // is written only when the agent registers.
 func openInstance(stateDir string) (*instance, error) {
-	i := &instance{path: filepath.Join(stateDir, instanceFile)}
-	data, err := os.ReadFile(i.path)
+	path := filepath.Join(stateDir, instanceFile)
+	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		i.Schema, i.ID = schema, rand.Text()
-		return i, nil
+		return &instance{Schema: schema, ID: rand.Text(), path: path}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return i, decode(i.path, data, i)
+	data, err := boundedio.ReadAll(f, -1, instanceLimit)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return parseInstance(path, data)
+}
+
+// parseInstance refuses an instance that another agent could have as well.
+func parseInstance(path string, data []byte) (*instance, error) {
+	i := &instance{path: path}
+	if err := decode(path, data, i); err != nil {
+		return nil, err
+	}
+	if err := etcdkv.ValidID(i.ID); err != nil {
+		return nil, fmt.Errorf("%s names no instance: %w; if the file is damaged, delete it and start the agent when its former lease has ended", path, err)
+	}
+	return i, nil
 }
 
 // everRegistered reports whether etcd has known this agent.

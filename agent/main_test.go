@@ -42,6 +42,7 @@ type build struct {
 type agentEnv struct {
 	ID, Etcd, StateDir, Repository, Key string
 	TTL, Connect                        time.Duration
+	Spread, StatusEvery                 time.Duration // default 10 ms and the agent's
 	// Failpoints of successors, by version. A first process is armed by a
 	// POST to /arm, so that the steps of its start do not count.
 	Failpoints map[string]string
@@ -94,6 +95,9 @@ func testAgent(b build) error {
 	if env.Probation == 0 {
 		env.Probation = 500 * time.Millisecond
 	}
+	if env.Spread == 0 {
+		env.Spread = 10 * time.Millisecond
+	}
 	store, err := config.New(config.Config[testSettings]{Default: testSettings{Greeting: "hello"}, LoadTimeout: env.Connect})
 	if err != nil {
 		return err
@@ -111,6 +115,7 @@ func testAgent(b build) error {
 		ID: env.ID, Name: "demo", Version: b.Version, Groups: []string{"web"}, Labels: map[string]string{"env": "test"},
 		Etcd: EtcdConfig{Endpoints: []string{env.Etcd}}, StateDir: env.StateDir,
 		TTL: env.TTL, HeartbeatEvery: env.TTL / 5, ConnectTimeout: env.Connect,
+		Spread: env.Spread, StatusEvery: env.StatusEvery,
 		Supervise: env.Supervise,
 		Settings:  store, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Upgrade: upgrade.Config{Source: source, Probation: env.Probation, HealthEvery: 50 * time.Millisecond, SilentAfter: 5 * time.Second, CheckEvery: env.CheckEvery, RemoteRollback: env.RemoteRollback},

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"sync"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-
 	"github.com/perennial-go/perennial/internal/etcdkv"
 	"github.com/perennial-go/perennial/upgrade"
 )
@@ -29,10 +27,14 @@ type orders struct {
 	err      error
 }
 
+func newOrders(a *Agent) *orders {
+	return &orders{agent: a, key: a.presence.registry.keys.order(a.cfg.ID)}
+}
+
 // run watches the order until ctx ends, whose error it then returns.
 func (o *orders) run(ctx context.Context) error {
 	w, err := etcdkv.NewWatch(etcdkv.WatchConfig{
-		Client:   o.agent.client,
+		Client:   o.agent.presence.client,
 		Keys:     []string{o.key},
 		OnChange: o.changed,
 		Logger:   o.agent.log,
@@ -130,12 +132,7 @@ func (o *orders) acknowledge(ctx context.Context, told upgrade.Status) error {
 	if id == "" || !answered(told, id) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	_, err := o.agent.client.Txn(ctx).
-		If(clientv3.Compare(clientv3.ModRevision(o.key), "=", revision)).
-		Then(clientv3.OpDelete(o.key)).Commit()
-	if err != nil {
+	if err := o.agent.presence.registry.acknowledge(ctx, o.key, revision); err != nil {
 		return fmt.Errorf("order %s not acknowledged: %w", id, err)
 	}
 	return nil

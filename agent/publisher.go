@@ -5,106 +5,112 @@ import (
 	"errors"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
 	"github.com/perennial-go/perennial/internal/backoff"
-	"github.com/perennial-go/perennial/upgrade"
 )
 
 const (
 	// publishGap spaces writes, so that a burst of changes is one write.
 	publishGap = 100 * time.Millisecond
-	// publishEvery is the longest time between two writes.
-	publishEvery = 60 * time.Second
+	// statusEvery is the default of Config.StatusEvery.
+	statusEvery = 60 * time.Second
 )
 
-// touch says that something published has changed.
-func (a *Agent) touch() {
-	select {
-	case a.dirty <- struct{}{}:
-	default:
-	}
+// publisher knows what is to be published, and when.
+type publisher struct {
+	now, soon chan struct{}
 }
+
+func newPublisher() publisher {
+	return publisher{make(chan struct{}, 1), make(chan struct{}, 1)}
+}
+
+// touch says that something published has changed that somebody waits for.
+func (a *Agent) touch() { ring(a.publisher.now) }
+
+// touchSoon says that something published has changed, perhaps for the whole
+// fleet at once.
+func (a *Agent) touchSoon() { ring(a.publisher.soon) }
 
 // publish keeps registration, status and plugins in etcd up to date until
 // ctx ends or another process takes the registration over.
-func (a *Agent) publish(ctx context.Context) error {
+func (p *presence) publish(ctx context.Context) error {
 	retry := backoff.Backoff{Max: 5 * time.Second}
-	every := time.NewTimer(0)
-	defer every.Stop()
+	if _, successor := p.upgrader.Inherited(); successor {
+		p.touch() // somebody may be following the upgrade
+	} else {
+		p.touchSoon()
+	}
+	// Agents that were started together do not beat together.
+	beat := time.NewTimer(spread(p.cfg.StatusEvery))
+	defer beat.Stop()
+	spreading := time.NewTimer(time.Hour)
+	defer spreading.Stop()
+	spreading.Stop()
+	waiting, first, failing := false, true, ""
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-a.dirty:
-		case <-every.C:
+		case <-p.publisher.soon:
+			if !waiting {
+				waiting = true
+				spreading.Reset(spread(p.cfg.Spread))
+			}
+			continue
+		case <-p.publisher.now:
+		case <-spreading.C:
+		case <-beat.C:
+			first = false
 		}
-		err := a.flush(ctx)
+		waiting = false
+		spreading.Stop()
+		err := p.flush(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, errFenced):
-			if err := a.fenced(ctx); err != nil {
+			if err := p.fenced(ctx); err != nil {
 				return err
 			}
 		case err != nil:
-			a.log.Warn("status not published", "error", err)
+			if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+				p.session.Renew() // it registers under another, and calls touchSoon
+			}
+			if failing != err.Error() {
+				failing = err.Error()
+				p.log.Warn("status not published", "error", err)
+			}
 			if retry.Wait(ctx) != nil {
 				return nil
 			}
-			a.touch()
+			p.touch()
 			continue
 		}
+		failing = ""
 		retry.Reset()
-		every.Reset(backoff.Jitter(publishEvery, 0.2))
+		if !first { // whose phase is random
+			beat.Reset(backoff.Jitter(p.cfg.StatusEvery, 0.2))
+		}
+		first = false
 		if backoff.Sleep(ctx, publishGap) != nil {
 			return nil
 		}
 	}
 }
 
-// fenced is called when somebody else wrote the registration. A successor
-// that has just committed may do so; then this process is told to end soon.
-// Any other writer is met by registering again, which tells who it is.
-func (a *Agent) fenced(ctx context.Context) error {
-	if a.upgrader.Status().State == upgrade.Committing {
-		_ = backoff.Sleep(ctx, time.Second) // its end is the caller's to see
-		return nil
-	}
-	lease := a.session.Lease()
-	if lease == 0 {
-		return nil
-	}
-	err := a.registry.register(ctx, lease, a.Info())
-	if errors.Is(err, ErrDuplicate) {
-		return err
-	}
-	a.touch()
-	return nil
-}
-
-// flush writes what is to be seen, once there is a registration to hang it
-// on, and then takes away the order that the status has answered.
-func (a *Agent) flush(ctx context.Context) error {
-	lease := a.session.Lease()
-	if lease == 0 || a.registry.leased() != lease {
-		return nil // the session registers first and calls touch
-	}
-	status := a.status()
-	if err := a.registry.write(ctx, a.Info(), status, a.pluginRecords()); err != nil {
-		return err
-	}
-	return a.orders.acknowledge(ctx, status.Upgrade)
-}
-
-func (a *Agent) status() Status {
-	_, latency, _ := a.session.LastBeat()
+func (p *presence) status() Status {
+	_, latency, _ := p.session.LastBeat()
+	present := p.report()
 	s := Status{
 		Schema: schema, At: time.Now().UTC(),
-		Health: a.health.Report(), Upgrade: a.upgrader.Status(),
-		HeartbeatLatency: latency.Seconds(),
+		Health: p.health.Report(), Upgrade: p.upgrader.Status(),
+		HeartbeatLatency: latency.Seconds(), Presence: &present,
 	}
-	s.OrderError, s.OrderErrorRevision = a.orders.lastError()
-	if a.cfg.Settings != nil {
-		c := a.cfg.Settings.Status()
+	s.OrderError, s.OrderErrorRevision = p.orders.lastError()
+	if p.cfg.Settings != nil {
+		c := p.cfg.Settings.Status()
 		s.Config = &c
 	}
 	return s

@@ -32,6 +32,15 @@ type Registration struct {
 	PID          int               `json:"pid"`
 	Started      time.Time         `json:"started"`
 	State        Event             `json:"state"`
+	// Home names the state directory on the machine's present boot; empty where
+	// it cannot be told. Compare it, do not take it apart.
+	Home string `json:"home,omitempty"`
+	// HeartbeatEvery is the pause between two renewals of the lease, in seconds.
+	// Agents of older releases do not tell it: then it is 0.
+	HeartbeatEvery float64 `json:"heartbeat_every_seconds,omitempty"`
+	// ConfigSchema is the digest of the JSON Schema of the configuration
+	// documents that the agent takes, under config-schema/; empty = has none.
+	ConfigSchema string `json:"config_schema,omitempty"`
 }
 
 // Status is the value of status/<id>: how an agent fares.
@@ -41,13 +50,55 @@ type Status struct {
 	Health  health.Report  `json:"health"`
 	Config  *config.Status `json:"config,omitempty"`
 	Upgrade upgrade.Status `json:"upgrade"`
-	// HeartbeatLatency is the last round trip to etcd, in seconds.
+	// HeartbeatLatency is the round trip of the last heartbeat that etcd has
+	// answered, in seconds. One that it has not answered since shows in
+	// Presence.HeartbeatError, and as +Inf in the indicator of Health.
 	HeartbeatLatency float64 `json:"heartbeat_latency_seconds"`
+	// Presence is nil in what older releases write.
+	Presence *Presence `json:"presence,omitempty"`
 	// OrderError says why the order in etcd could not be read.
 	OrderError string `json:"order_error,omitempty"`
 	// OrderErrorRevision is the mod revision of that order's key. Agents of
 	// older releases do not tell it: then it is 0.
 	OrderErrorRevision int64 `json:"order_error_revision,omitempty"`
+}
+
+// Presence says how an agent keeps its place in etcd. The counts begin with
+// the process.
+type Presence struct {
+	// TTL is how long the registration outlives the agent, HeartbeatEvery the
+	// pause between two renewals, as they are in force; in seconds.
+	TTL            float64 `json:"ttl_seconds"`
+	HeartbeatEvery float64 `json:"heartbeat_every_seconds"`
+	// HeartbeatError says why the last renewal failed; empty if it did not.
+	HeartbeatError string `json:"heartbeat_error,omitempty"`
+	// EtcdHeard is when etcd last said anything, by the agent's clock.
+	EtcdHeard time.Time `json:"etcd_heard,omitzero"`
+	// StaleSeconds is how old what the agent sees of etcd may be; Stale says
+	// why, and is empty while that is no more than what is usual.
+	StaleSeconds float64 `json:"stale_seconds"`
+	Stale        string  `json:"stale,omitempty"`
+	// Leases that were granted, resumed after an outage or from a predecessor,
+	// exchanged for another TTL, lost, and refused.
+	LeasesGranted   int64 `json:"leases_granted"`
+	LeasesResumed   int64 `json:"leases_resumed"`
+	LeasesExchanged int64 `json:"leases_exchanged"`
+	LeasesLost      int64 `json:"leases_lost"`
+	LeasesRefused   int64 `json:"leases_refused"`
+	// Registrations counts how often the registration was written to be
+	// present, Restorations how often it was so because somebody else had
+	// deleted, changed or added keys of this agent.
+	Registrations int64     `json:"registrations"`
+	Restorations  int64     `json:"restorations"`
+	LastRestored  *Restored `json:"last_restored,omitempty"`
+}
+
+// Restored tells that keys of an agent were written again.
+type Restored struct {
+	At time.Time `json:"at"`
+	// Key is one of them, Keys how many there were.
+	Key  string `json:"key"`
+	Keys int    `json:"keys"`
 }
 
 // PluginRecord is the value of plugins/<id>/<plugin>.

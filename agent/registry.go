@@ -5,24 +5,30 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/internal/etcdkv"
 )
 
-// ErrDuplicate is wrapped where another live agent has the same id.
-var ErrDuplicate = errors.New("agent id is taken")
-
 // errFenced tells that another process has written this agent's
 // registration since: a successor, or another agent.
 var errFenced = errors.New("registration was written by another process")
 
-// writeTimeout bounds one write to etcd.
-const writeTimeout = 5 * time.Second
+const (
+	// writeTimeout bounds one write to etcd.
+	writeTimeout = 5 * time.Second
+	// maxWrites is how many keys one transaction writes; etcd's default limit
+	// is 128.
+	maxWrites = 100
+)
 
 // registry writes the keys of one agent. Each write is bound to the lease,
 // and to the revision of the registration that this process wrote last: a
@@ -32,57 +38,145 @@ type registry struct {
 	keys     keys
 	id       string
 	instance *instance
+	home     string
 
-	lease atomic.Int64 // that the registration hangs on; 0 before the first
+	lease     atomic.Int64 // that the registration hangs on; 0 before the first
+	contested atomic.Bool  // it is being watched whether another lives
+	count     atomic.Int64 // registrations written
+
+	claiming sync.Mutex // held while the registration is claimed
 
 	mu       sync.Mutex
-	revision int64 // of the registration as this process wrote it
-	plugins  map[string]bool
+	revision int64           // of the registration as this process wrote it
+	held     map[string]held // what this process has written, by key
+	latest   int64           // revision of the newest write
+	wrote    time.Time       // when its answer came
+	seen     int64           // revision of the newest view
+}
+
+// held is a value in etcd.
+type held struct {
+	value    string
+	revision int64
 }
 
 // register writes the registration under lease, unless a live agent that is
-// another one holds the id.
+// another one holds the id, and moves what else this process has written to
+// that lease.
 func (r *registry) register(ctx context.Context, lease int64, reg Registration) error {
 	if lease == 0 {
 		// etcd would take it, and keep the agent in the registry for ever.
 		return errors.New("registration: no lease has been granted yet")
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	key := r.keys.registry(r.id)
-	found, err := r.client.Get(ctx, key)
-	if err != nil {
-		return fmt.Errorf("registration: etcd at %s: %w", etcdkv.Endpoints(r.client), err)
-	}
-	var revision int64
-	if len(found.Kvs) > 0 {
-		revision = found.Kvs[0].ModRevision
-		if err := r.mine(ctx, key, found.Kvs[0].Value, found.Kvs[0].Lease); err != nil {
-			return err
-		}
-	}
-	if err := r.instance.register(); err != nil {
-		return fatal{err}
-	}
+	r.claiming.Lock()
+	defer r.claiming.Unlock()
 	value, err := json.Marshal(reg)
 	if err != nil {
 		return err
 	}
-	res, err := r.client.Txn(ctx).
-		If(clientv3.Compare(clientv3.ModRevision(key), "=", revision)).
-		Then(clientv3.OpPut(key, string(value), clientv3.WithLease(clientv3.LeaseID(lease)))).
-		Commit()
+	found, plugins, err := r.read(ctx)
 	if err != nil {
-		return fmt.Errorf("registration: etcd at %s: %w", etcdkv.Endpoints(r.client), err)
+		return err
 	}
-	if !res.Succeeded {
-		return fmt.Errorf("registration of %s: %w", r.id, errFenced)
+	if err := r.claim(ctx, found, lease); err != nil {
+		return err
 	}
-	r.revision, r.plugins = res.Header.Revision, map[string]bool{}
+	if err := r.instance.register(); err != nil {
+		return fatal{err}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := r.keys.registry(r.id)
+	ops := []clientv3.Op{clientv3.OpPut(key, string(value), clientv3.WithLease(clientv3.LeaseID(lease)))}
+	for _, k := range slices.Sorted(maps.Keys(r.held)) {
+		if v := r.held[k]; k != key && v.value != "" {
+			ops = append(ops, clientv3.OpPut(k, v.value, clientv3.WithLease(clientv3.LeaseID(lease))))
+		}
+	}
+	was := r.revision
+	r.revision = found.GetModRevision() // 0 for none
+	if err := r.commit(ctx, "registration", ops); err != nil {
+		if r.revision == found.GetModRevision() {
+			r.revision = was
+		}
+		return err
+	}
+	for _, k := range plugins {
+		// Those of a former process: the next write deletes what has no plugin.
+		if _, known := r.held[k]; !known {
+			r.held[k] = held{}
+		}
+	}
+	r.count.Add(1)
 	r.lease.Store(lease)
 	return nil
+}
+
+// read returns the registration that is there, nil for none, and the keys of
+// plugins.
+func (r *registry) read(ctx context.Context) (*mvccpb.KeyValue, []string, error) {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	there, err := r.client.Get(ctx, r.keys.plugin(r.id, ""), clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(maxStrays))
+	if err != nil {
+		return nil, nil, r.explain("registration", err)
+	}
+	var plugins []string
+	for _, kv := range there.Kvs {
+		plugins = append(plugins, string(kv.Key))
+	}
+	found, err := r.client.Get(ctx, r.keys.registry(r.id))
+	if err != nil {
+		return nil, nil, r.explain("registration", err)
+	}
+	if len(found.Kvs) == 0 {
+		return nil, plugins, nil
+	}
+	return found.Kvs[0], plugins, nil
+}
+
+// maxStrays bounds how many plugin keys that are not this process's are looked at: a
+// prefix that somebody has filled must not fill this process.
+const maxStrays = 1000
+
+// commit performs ops, some at a time, each time compared with the registration
+// as this process wrote it. If the registration is among them, it is the first.
+// r.mu is held.
+func (r *registry) commit(ctx context.Context, what string, ops []clientv3.Op) error {
+	if r.held == nil {
+		r.held = map[string]held{}
+	}
+	key := r.keys.registry(r.id)
+	for part := range slices.Chunk(ops, maxWrites) {
+		ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+		res, err := r.client.Txn(ctx).
+			If(clientv3.Compare(clientv3.ModRevision(key), "=", r.revision)).
+			Then(part...).Commit()
+		cancel()
+		if err != nil {
+			return r.explain(what, err)
+		}
+		if !res.Succeeded {
+			return fmt.Errorf("%s of %s: %w", what, r.id, errFenced)
+		}
+		r.latest, r.wrote = res.Header.Revision, time.Now()
+		for _, op := range part {
+			k := string(op.KeyBytes())
+			if op.IsDelete() {
+				delete(r.held, k)
+				continue
+			}
+			r.held[k] = held{string(op.ValueBytes()), r.latest}
+			if k == key {
+				r.revision = r.latest
+			}
+		}
+	}
+	return nil
+}
+
+func (r *registry) explain(what string, err error) error {
+	return fmt.Errorf("%s: etcd at %s: %w", what, etcdkv.Endpoints(r.client), err)
 }
 
 // fatal is an error that no retry mends; its text stays that of the cause.
@@ -90,63 +184,105 @@ type fatal struct{ error }
 
 func (f fatal) Unwrap() []error { return []error{f.error, etcdkv.ErrFatal} }
 
-// mine refuses a registration of another agent that is alive.
-func (r *registry) mine(ctx context.Context, key string, value []byte, lease int64) error {
-	var other Registration
-	if err := decode(key, value, &other); err != nil {
-		return fatal{err}
+// write makes reg, status and plugins the values in etcd. What is there
+// already is not written again, except for the status, which is the beat.
+func (r *registry) write(ctx context.Context, reg Registration, status Status, plugins []PluginRecord) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	lease := clientv3.WithLease(clientv3.LeaseID(r.lease.Load()))
+	var ops []clientv3.Op
+	var failed error
+	put := func(key string, value any, always bool) {
+		data, err := json.Marshal(value)
+		if failed = errors.Join(failed, err); always || r.held[key].value != string(data) {
+			ops = append(ops, clientv3.OpPut(key, string(data), lease))
+		}
 	}
-	if other.Instance == r.instance.ID {
-		return nil
+	put(r.keys.registry(r.id), reg, false)
+	put(r.keys.status(r.id), status, true)
+	present := map[string]bool{}
+	for _, p := range plugins {
+		key := r.keys.plugin(r.id, p.Name)
+		put(key, p, false)
+		present[key] = true
 	}
-	rest := "until its lease ends"
-	if ttl, err := r.client.TimeToLive(ctx, clientv3.LeaseID(lease)); err == nil && ttl.TTL > 0 {
-		rest = fmt.Sprintf("%d s until its lease ends", ttl.TTL)
+	for _, key := range slices.Sorted(maps.Keys(r.held)) {
+		if strings.HasPrefix(key, r.keys.plugin(r.id, "")) && !present[key] {
+			ops = append(ops, clientv3.OpDelete(key))
+		}
 	}
-	return fatal{fmt.Errorf("%w: agent id %s is registered by another agent on host %s with pid %d since %s; give this one its own id, or, if that one is dead, wait %s",
-		ErrDuplicate, r.id, other.Host, other.PID, other.Started.Format(time.RFC3339), rest)}
+	if failed != nil {
+		return failed
+	}
+	return r.commit(ctx, "status", ops)
 }
 
-// write makes reg, status and plugins the values in etcd.
-func (r *registry) write(ctx context.Context, reg Registration, status Status, plugins []PluginRecord) error {
+// acknowledge deletes key if its mod revision is revision still, and the
+// registration this process's.
+func (r *registry) acknowledge(ctx context.Context, key string, revision int64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	lease := clientv3.WithLease(clientv3.LeaseID(r.lease.Load()))
-	var ops []clientv3.Op
-	put := func(key string, value any) error {
-		data, err := json.Marshal(value)
-		ops = append(ops, clientv3.OpPut(key, string(data), lease))
-		return err
+	res, err := r.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.ModRevision(r.keys.registry(r.id)), "=", r.revision),
+			clientv3.Compare(clientv3.ModRevision(key), "=", revision)).
+		Then(clientv3.OpDelete(key)).
+		Else(clientv3.OpGet(key, clientv3.WithKeysOnly())).Commit()
+	switch {
+	case err != nil:
+		return r.explain("acknowledgement", err)
+	case res.Succeeded:
+		return nil
 	}
-	key := r.keys.registry(r.id)
-	err := errors.Join(put(key, reg), put(r.keys.status(r.id), status))
-	present := map[string]bool{}
-	for _, p := range plugins {
-		err = errors.Join(err, put(r.keys.plugin(r.id, p.Name), p))
-		present[p.Name] = true
-	}
-	for name := range r.plugins {
-		if !present[name] {
-			ops = append(ops, clientv3.OpDelete(r.keys.plugin(r.id, name)))
+	for _, kv := range res.Responses[0].GetResponseRange().GetKvs() {
+		if kv.ModRevision == revision {
+			return errFenced
 		}
 	}
-	if err != nil {
-		return err
-	}
-	res, err := r.client.Txn(ctx).
-		If(clientv3.Compare(clientv3.ModRevision(key), "=", r.revision)).
-		Then(ops...).Commit()
-	if err != nil {
-		return fmt.Errorf("status: etcd at %s: %w", etcdkv.Endpoints(r.client), err)
-	}
-	if !res.Succeeded {
-		return errFenced
-	}
-	r.revision, r.plugins = res.Header.Revision, present
-	return nil
+	return nil // it was taken back or replaced
 }
 
 // leased returns the lease of the registration without waiting for a write.
 func (r *registry) leased() int64 { return r.lease.Load() }
+
+// damage compares a view of this agent's keys with what this process wrote,
+// and returns the keys that somebody else deleted, changed or added. The parts
+// of one transaction may show one after the other, so what is damaged is to be
+// looked at again a moment later.
+func (r *registry) damage(v etcdkv.View) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	restored := v.Revision < r.seen
+	r.seen = v.Revision
+	if r.revision == 0 || (v.Revision < r.latest && !restored) {
+		return nil
+	}
+	var keys []string
+	for k, h := range r.held {
+		if now, ok := v.Values[k]; h.value != "" && (!ok || now.ModRevision > h.revision || restored && now.ModRevision != h.revision) {
+			keys = append(keys, k)
+		}
+	}
+	for k := range v.Values {
+		if _, ok := r.held[k]; !ok {
+			keys = append(keys, k)
+			if strings.HasPrefix(k, r.keys.plugin(r.id, "")) && len(r.held) < maxStrays {
+				r.held[k] = held{} // the next write deletes it
+			}
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// behind returns for how long the newest write of this process has not come
+// back in a view; 0 if it has.
+func (r *registry) behind(now time.Time) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.latest == 0 || r.seen >= r.latest {
+		return 0
+	}
+	return now.Sub(r.wrote)
+}

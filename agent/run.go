@@ -6,15 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/health"
-	"github.com/perennial-go/perennial/internal/backoff"
-	"github.com/perennial-go/perennial/internal/etcdkv"
 	"github.com/perennial-go/perennial/internal/failpoint"
 	"github.com/perennial-go/perennial/upgrade"
 )
@@ -28,10 +25,6 @@ const (
 
 // configFile is the last-known-good configuration in the state directory.
 const configFile = "config.json"
-
-// ErrUnreachable is wrapped where an agent that was never registered before
-// does not reach etcd at its first start.
-var ErrUnreachable = errors.New("etcd is not reachable")
 
 // Run runs the agent until ctx ends (nil), a successor has taken over
 // (ErrSuperseded) or something fails. It may be called once, returns with
@@ -70,10 +63,11 @@ func (a *Agent) run(ctx context.Context) (err error) {
 	}()
 	_, successor := a.upgrader.Inherited()
 	a.service.begin(successor)
-	if err := a.connect(); err != nil {
+	if err := a.presence.open(); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.client.Close()) }()
+	defer func() { err = errors.Join(err, a.presence.client.Close()) }()
+	a.orders = newOrders(a)
 
 	r := a.background(ctx)
 	err = r.up(ctx)
@@ -85,50 +79,6 @@ func (a *Agent) run(ctx context.Context) (err error) {
 		err = context.Cause(r.failed)
 	}
 	return r.down(ctx, err)
-}
-
-// connect builds what talks to etcd. Nothing is sent yet.
-func (a *Agent) connect() error {
-	inst, err := openInstance(a.cfg.StateDir)
-	if err != nil {
-		return err
-	}
-	if a.client, err = a.cfg.Etcd.dial(a.etcd, a.log); err != nil {
-		return err
-	}
-	k := newKeys(a.cfg.Etcd.Root)
-	a.registry = &registry{client: a.client, keys: k, id: a.cfg.ID, instance: inst}
-	a.orders = &orders{agent: a, key: k.order(a.cfg.ID)}
-	lease, _ := a.upgrader.Inherited()
-	a.session, err = etcdkv.NewSession(etcdkv.SessionConfig{
-		Client: a.client, TTL: a.cfg.TTL, Interval: a.cfg.HeartbeatEvery, Lease: lease,
-		OnLease: a.leased, OnBeat: a.heartbeat, Logger: a.log,
-	})
-	if err != nil {
-		return errors.Join(err, a.client.Close())
-	}
-	return nil
-}
-
-// leased registers under a new lease. A successor on probation does not: the
-// registration is its incumbent's until commit, and the lease is one.
-func (a *Agent) leased(ctx context.Context, lease int64) error {
-	if !a.inCharge() || a.upgrader.Successor() != 0 {
-		a.health.Set(conditionRegistration, nil)
-		return nil
-	}
-	return a.enlist(ctx, lease)
-}
-
-func (a *Agent) enlist(ctx context.Context, lease int64) error {
-	if err := a.registry.register(ctx, lease, a.Info()); err != nil {
-		a.health.Set(conditionRegistration, err)
-		return err
-	}
-	a.health.Set(conditionRegistration, nil)
-	a.enroll.Do(func() { close(a.registered) })
-	a.touch()
-	return nil
 }
 
 // running is one Run: its contexts and its background work.
@@ -177,12 +127,12 @@ func (r *running) up(ctx context.Context) error {
 	r.lifecycle.set(Initializing, "starting")
 	_, successor := r.upgrader.Inherited()
 	r.start(r.life, "health", r.health.Run)
-	r.start(r.life, "registration", r.session.Run)
+	r.start(r.life, "registration", r.presence.session.Run)
 	if err := r.loadSettings(ctx, successor); err != nil {
 		return err
 	}
 	if !successor {
-		if err := r.awaitRegistration(ctx); err != nil {
+		if err := r.presence.await(ctx, r); err != nil {
 			return err
 		}
 	}
@@ -231,37 +181,18 @@ func (r *running) loadSettings(ctx context.Context, successor bool) error {
 		return nil
 	}
 	src := config.Source{
-		Client: r.client, Root: r.registry.keys.root, AgentID: r.cfg.ID, Groups: r.cfg.Groups,
+		Client: r.presence.client, Root: r.presence.registry.keys.root, AgentID: r.cfg.ID, Groups: r.cfg.Groups,
 		File: filepath.Join(r.cfg.StateDir, configFile), PreferFile: successor,
-		OnStatus: r.touch,
+		OnStatus: r.touchSoon,
+		Sections: []config.Section{r.presence.section()},
 	}
 	// The file stays the incumbent's until a successor is in charge, and a
 	// start that etcd refuses leaves none behind.
-	if src.InCharge = r.registered; successor {
+	if src.InCharge = r.presence.registered; successor {
 		src.InCharge = r.upgrader.Active()
 	}
 	r.start(r.life, "configuration", func(ctx context.Context) error { return s.Run(ctx, src) })
 	return r.await(ctx, s.Ready(), nil)
-}
-
-// awaitRegistration lets an agent that etcd knows start without it.
-func (r *running) awaitRegistration(ctx context.Context) error {
-	t := time.NewTimer(r.cfg.ConnectTimeout)
-	defer t.Stop()
-	err := r.await(ctx, r.registered, t.C)
-	if !errors.Is(err, errTimeout) {
-		return err
-	}
-	_, _, cause := r.session.LastBeat()
-	if why := etcdkv.LastFailure(r.client); cause == nil && why != nil {
-		cause = why // the first attempt is still waiting for a connection
-	}
-	if r.registry.instance.everRegistered() {
-		r.log.Warn("etcd does not answer; starting without it", "error", cause)
-		return nil
-	}
-	return fmt.Errorf("etcd at %s did not answer within %v (%w) and this agent has never been registered: start etcd or correct the endpoints",
-		strings.Join(r.cfg.Etcd.Endpoints, ","), r.cfg.ConnectTimeout, errors.Join(ErrUnreachable, cause))
 }
 
 var errTimeout = errors.New("timed out")
@@ -295,9 +226,14 @@ func (r *running) takeCharge() {
 	r.lifecycle.set(Running, reason)
 	r.tasks.Go(func() { r.service.guard(r.host, func() bool { return r.health.Report().Live }) })
 	if _, successor := r.upgrader.Inherited(); successor {
-		r.start(r.host, "registration", r.inheritRegistration)
+		r.start(r.host, "registration", r.presence.inherit)
 	}
-	r.start(r.life, "publisher", r.publish)
+	r.presence.takeBeat()
+	r.start(r.life, "registration", r.presence.tend)
+	r.start(r.life, "registration", r.presence.publish)
+	r.start(r.life, "configuration schema", func(ctx context.Context) error {
+		return r.schema.publish(ctx, r.presence.client, r.presence.registry.keys.root, r.log)
+	})
 	r.start(r.host, "orders", r.orders.run)
 	if r.plugins != nil {
 		r.start(r.host, "plugins", r.plugins.Run)
@@ -306,23 +242,6 @@ func (r *running) takeCharge() {
 			r.log.Warn("required plugins do not count for readiness", "error", err)
 		}
 	}
-}
-
-// inheritRegistration writes the registration of a successor under the lease
-// that it took over. If that lease is gone, the session registers itself.
-func (r *running) inheritRegistration(ctx context.Context) error {
-	if err := failpoint.Hit("inherit-registration"); err != nil {
-		return err
-	}
-	for ctx.Err() == nil {
-		err := r.enlist(ctx, r.session.Lease())
-		if err == nil || errors.Is(err, ErrDuplicate) {
-			return err
-		}
-		r.log.Warn("registration not taken over yet", "error", err)
-		_ = backoff.Sleep(ctx, time.Second) // the loop sees ctx's end
-	}
-	return nil
 }
 
 // down drains and ends everything, and says why Run returns.
@@ -381,7 +300,7 @@ func (r *running) down(ctx context.Context, cause error) error {
 	if !superseded && r.inCharge() {
 		revoke, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 		defer cancel()
-		if err := r.session.Revoke(revoke); err != nil {
+		if err := r.presence.session.Revoke(revoke); err != nil {
 			r.log.Warn("registration not taken back; it ends with its lease", "error", err)
 		}
 	}
@@ -415,19 +334,7 @@ func (r *running) afterUpgrades(known bool) error {
 func (r *running) lastWords(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	if err := r.flush(ctx); err != nil {
+	if err := r.presence.flush(ctx); err != nil {
 		r.log.Warn("last status not published", "error", err)
-	}
-}
-
-// inCharge reports whether the registration is this process's to write, and
-// the lease its to end.
-func (a *Agent) inCharge() bool {
-	select {
-	case <-a.upgrader.Active():
-		return true
-	default:
-		_, successor := a.upgrader.Inherited()
-		return !successor
 	}
 }

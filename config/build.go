@@ -14,6 +14,12 @@ type content struct {
 	sections []any
 }
 
+// valueOf is the program's part; nil if that is another type's.
+func valueOf[T any](c content) *T {
+	value, _ := c.value.(*T)
+	return value
+}
+
 // build makes a configuration of docs, in their order. A failure names the
 // document at fault, so far as that can be told.
 func (s *Store[T]) build(docs []document) (content, *Failure) {
@@ -79,13 +85,13 @@ func (s *Store[T]) fits(t *tree) error {
 // lay decodes doc over c.
 func (s *Store[T]) lay(doc map[string]any, c content) error {
 	rest, parts := s.sections.split(doc)
-	var wrong faults
+	wrong, err := collect(nil, decode(rest, c.value))
 	for i, part := range parts {
-		if err := wrong.add(s.sections[i].decode(part, c.sections[i])); err != nil {
-			return err
+		if err == nil {
+			wrong, err = collect(wrong, s.sections[i].decode(part, c.sections[i]))
 		}
 	}
-	if err := wrong.add(decode(rest, c.value)); err != nil {
+	if err != nil {
 		return err
 	}
 	return wrong.err()
@@ -93,7 +99,7 @@ func (s *Store[T]) lay(doc map[string]any, c content) error {
 
 // check asks all that may refuse a configuration.
 func (s *Store[T]) check(c content) error {
-	value := c.value.(*T)
+	value := valueOf[T](c)
 	if err := guard(func() error { return s.cfg.Validate(value) }); err != nil {
 		return err
 	}
@@ -157,7 +163,7 @@ func (s *Store[T]) Check(documents ...[]byte) (T, error) {
 	if bad != nil {
 		return *new(T), bad
 	}
-	return *c.value.(*T), nil
+	return *valueOf[T](c), nil
 }
 
 // Redact returns what document says, with "(secret)" in place of each secret

@@ -72,7 +72,6 @@ type Store[T any] struct {
 	variables []variable
 	sections  sections
 	subs      subscribers
-	late      sync.WaitGroup
 	snapshot  atomic.Pointer[Snapshot[T]]
 	ready     chan struct{}
 	started   atomic.Bool
@@ -144,10 +143,11 @@ func (s *Store[T]) Snapshot() *Snapshot[T] { return s.snapshot.Load() }
 // Status tells what runs, what is wanted and what failed.
 func (s *Store[T]) Status() Status { return s.report.status() }
 
-// put brings next into force, made of docs, if all subscribers agree.
-func (s *Store[T]) put(ctx context.Context, next content, docs []document, origin string) *Failure {
+// put brings next into force, made of docs, if all subscribers agree. before
+// is called if one is to be asked.
+func (s *Store[T]) put(ctx context.Context, next content, docs []document, origin string, before func()) *Failure {
 	snapshot := &Snapshot[T]{
-		Value: *next.value.(*T), Revision: revisionOf(docs), Digest: digestOf(docs), Origin: origin, At: time.Now(),
+		Value: *valueOf[T](next), Revision: revisionOf(docs), Digest: digestOf(docs), Origin: origin, At: time.Now(),
 	}
 	old := s.Snapshot()
 	first := old.Origin == OriginDefault
@@ -156,8 +156,8 @@ func (s *Store[T]) put(ctx context.Context, next content, docs []document, origi
 		snapshot.At = old.At
 	}
 	step := change{
-		subscribers: &s.subs, from: s.subs.current(), to: next, timeout: s.cfg.ApplyTimeout, late: &s.late,
-		log: func(message string, args ...any) { s.cfg.Logger.Warn(message, args...) },
+		subscribers: &s.subs, from: s.subs.current(), to: next, timeout: s.cfg.ApplyTimeout, before: sync.OnceFunc(before),
+		log: s.cfg.Logger,
 	}
 	err := step.run(ctx, func() { s.snapshot.Store(snapshot) })
 	if err != nil {

@@ -38,6 +38,7 @@ func decodeValue(in, out any) error {
 		DecodeHook: mapstructure.ComposeDecodeHookFunc(
 			replaceWhole,
 			freshDefaults,
+			onlyText,
 			mapstructure.StringToTimeDurationHookFunc(),
 			mapstructure.TextUnmarshallerHookFunc(),
 			exactNumbers,
@@ -74,6 +75,15 @@ func freshDefaults(from, to reflect.Value) (any, error) {
 		if err := fill(to); err != nil {
 			return nil, err
 		}
+	}
+	return from.Interface(), nil
+}
+
+// onlyText refuses an empty mapping where only a text can set anything, such
+// as for a time.
+func onlyText(from, to reflect.Value) (any, error) {
+	if from.Kind() == reflect.Map && isOnlyText(to.Type()) {
+		return nil, errors.New("want text, found a mapping")
 	}
 	return from.Interface(), nil
 }

@@ -83,8 +83,8 @@ func checkDefaults(t reflect.Type, seen map[reflect.Type]bool) error {
 		if err := fill(reflect.New(t).Elem()); err != nil {
 			return fmt.Errorf("config of type %s: %w", t, err)
 		}
-		for i := range t.NumField() {
-			if f := t.Field(i); reachable(f) {
+		for f := range t.Fields() {
+			if reachable(f) {
 				if err := checkDefaults(f.Type, seen); err != nil {
 					return err
 				}

@@ -46,10 +46,10 @@ func walkVariables(prefix string, t reflect.Type, above []string, within []refle
 	for f := range fields(t) {
 		path := append(slices.Clip(above), f.name)
 		name := f.at.Tag.Get("env")
-		switch {
-		case name == "-":
+		switch name {
+		case "-":
 			continue
-		case name == "":
+		case "":
 			name = prefix + variableName(path)
 		}
 		if isLeaf(f.at.Type) {

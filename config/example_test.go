@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -46,6 +47,62 @@ func ExampleStore() {
 	s := store.Snapshot() // anywhere, at any time, never blocks
 	fmt.Println(s.Origin, s.Value.Interval, s.Value.Upload.Batch)
 	// Output: default 10s 100
+}
+
+// Part of a program follows part of the configuration. An error leaves
+// everybody on the former one.
+func ExampleSub() {
+	store, err := config.New(config.Config[Settings]{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	stop, err := config.Sub(store, "uploader",
+		func(s *Settings) Upload { return s.Upload },
+		func(ctx context.Context, old, new Upload) error {
+			// Connect to new.URL before ctx ends; only then leave old.URL.
+			return nil
+		})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer stop()
+	fmt.Println(store.Status().Origin)
+	// Output: default
+}
+
+// Defaults are tags; over them come files of the host, variables such as
+// UPLOADER_UPLOAD_BATCH, and what etcd holds.
+func ExampleConfig() {
+	store, err := config.New(config.Config[Settings]{
+		Files:     []string{"/etc/uploader/site.yaml", "/etc/uploader/host.yaml"},
+		EnvPrefix: "UPLOADER_",
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	// In tests: what documents would come to, or where they are wrong.
+	s, err := store.Check([]byte("interval: 1m"), []byte("upload: {batch: 7}"))
+	fmt.Println(s.Interval, s.Upload.Batch, err)
+	_, err = store.Check([]byte("interval: 1m\nupload:\n  bach: 7\n"))
+	fmt.Println(err)
+	// Output:
+	// 1m0s 7 <nil>
+	// configuration document 1: line 3, column 3: unknown field upload.bach: no such setting here; check the spelling, or remove it
+}
+
+func ExampleSecret() {
+	upload := Upload{URL: "https://example.com", Token: config.NewSecret("hunter2")}
+	fmt.Printf("%+v\n", upload)
+	out, err := json.Marshal(upload)
+	fmt.Println(string(out), err)
+	fmt.Println(len(upload.Token.Reveal()))
+	// Output:
+	// {URL:https://example.com Batch:0 Token:(secret)}
+	// {"URL":"https://example.com","Batch":0,"Token":"(secret)"} <nil>
+	// 7
 }
 
 // A successor starts on the file that its predecessor kept, at once, and

@@ -87,14 +87,9 @@ func (k *keeper) keep(l layers) error {
 	if k.path == "" {
 		return nil
 	}
-	if k.inCharge != nil {
-		select {
-		case <-k.inCharge:
-			k.inCharge = nil
-		default:
-			k.pending, k.held = l, true
-			return nil
-		}
+	if !k.mayWrite() {
+		k.pending, k.held = l, true
+		return nil
 	}
 	k.pending, k.held = layers{}, false
 	data, err := json.MarshalIndent(lastGood{
@@ -112,6 +107,15 @@ func (k *keeper) keep(l layers) error {
 		return fmt.Errorf("the last-known-good configuration could not be kept: %w", err)
 	}
 	return nil
+}
+
+func (k *keeper) mayWrite() bool {
+	select {
+	case <-k.inCharge:
+		return true
+	default:
+		return k.inCharge == nil
+	}
 }
 
 // release writes what waited for inCharge, which is closed.

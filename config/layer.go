@@ -59,7 +59,7 @@ func digestOf(docs []document) string {
 	h := sha256.New()
 	for _, d := range docs {
 		if d.tree == nil {
-			fmt.Fprintf(h, "%d %s %d ", len(d.Key), d.Key, len(d.Data))
+			h.Write(fmt.Appendf(nil, "%d %s %d ", len(d.Key), d.Key, len(d.Data)))
 			h.Write(d.Data)
 		}
 	}

@@ -192,7 +192,7 @@ func TestDecodeNamesEveryPath(t *testing.T) {
 // accepted is within the limits.
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{
-		"{}", "a: 1", `{"a": [1, {"b": null}]}`, "a: &x {b: 1}\nc: {<<: *x}", "a: &a [*a]",
+		"{}", "\"\": 1", "a: 1", `{"a": [1, {"b": null}]}`, "a: &x {b: 1}\nc: {<<: *x}", "a: &a [*a]",
 		"? [a]\n: b", "a: !!binary aGk=", "--- {}\n--- {}", "%YAML 1.1\n---\na: .inf", "a: 2020-01-01", "\xff",
 		"<<: [{a: 1}, {b: 2}]", "&a a: *a", "a: !!map []", "a: !!int {}",
 	} {

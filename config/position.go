@@ -40,6 +40,8 @@ func (f fault) Error() string {
 		path = strings.ToValidUTF8(path[:maxPath], "") + "…"
 	}
 	switch {
+	case f.unknown && path == "":
+		b.WriteString(`unknown field "": no setting has an empty name`)
 	case f.unknown:
 		fmt.Fprintf(&b, "unknown field %s: no such setting here; check the spelling, or remove it", path)
 	case path == "":
@@ -90,7 +92,7 @@ func (t *tree) locate(wrong faults) error {
 // [name] or .name for an entry of a mapping. What an alias or << brings in is
 // where it is written, what they are given under where that is.
 func (t *tree) at(path string) (line, column int, ok bool) {
-	if t.root == nil || path == "" {
+	if t.root == nil {
 		return 0, 0, false
 	}
 	n := find(t.root, "."+path, 0)
@@ -140,7 +142,7 @@ func find(n *yaml.Node, rest string, depth int) *yaml.Node {
 		}
 		return nil
 	}
-	switch n.Kind {
+	switch n.Kind { //nolint:exhaustive // nothing is below the others
 	case yaml.SequenceNode:
 		for i, item := range n.Content {
 			if found := below(strconv.Itoa(i), item, item); found != nil {
@@ -190,11 +192,10 @@ func join(path, name string) string {
 	return path + "." + name
 }
 
-// add collects faults; any other error comes back.
-func (f *faults) add(err error) error {
+// collect adds err's faults to those known; any other error comes back.
+func collect(known faults, err error) (faults, error) {
 	if more, ok := errors.AsType[faults](err); ok {
-		*f = append(*f, more...)
-		return nil
+		return append(known, more...), nil
 	}
-	return err
+	return known, err
 }

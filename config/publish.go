@@ -1,176 +1,221 @@
 package config
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strconv"
-	"strings"
+	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/internal/backoff"
 	"github.com/perennial-go/perennial/internal/etcdkv"
+	"github.com/perennial-go/perennial/internal/failpoint"
 )
 
-// HistorySize is how many earlier documents of a scope are kept.
-const HistorySize = 20
+const (
+	// AnyRevision, as Change.Replaces, replaces whatever there is.
+	AnyRevision = -1
 
-// putAttempts bounds how often Put tries again when others publish to the
-// same scope at the same time.
-const putAttempts = 10
+	// putAttempts bounds how often a change to AnyRevision is tried again when
+	// others publish to the same scope at the same time.
+	putAttempts = 10
+)
 
 // Errors of the publishing functions.
 var (
-	// ErrNotFound means that a scope has no document.
+	// ErrNotFound means that a scope has no such document.
 	ErrNotFound = errors.New("no such configuration document")
 	// ErrInvalid means that a document was not published because it is no
 	// mapping in YAML or JSON within the limits.
 	ErrInvalid = errors.New("not a configuration document")
-	// ErrConflict means that others kept publishing to the same scope.
+	// ErrConflict means that others have published to the same scope: a
+	// *ConflictError where it is known who.
 	ErrConflict = errors.New("published by others at the same time")
 )
 
-// Document is a published document.
-type Document struct {
-	// Scope is global, group/<group> or agent/<agent-id>.
-	Scope string `json:"scope"`
-	// Revision is the etcd revision at which it was published.
-	Revision int64 `json:"revision"`
-	// Data is the text as it was published.
-	Data []byte `json:"data"`
+// ConflictError says what was found in the place of the revision that a
+// change was to replace. It wraps ErrConflict.
+type ConflictError struct {
+	Scope string
+	// Wanted is Change.Replaces: 0 = there was to be no document.
+	Wanted int64
+	// Found is the current document, without Data; its Revision is 0 if there
+	// is none.
+	Found Document
 }
 
-// Put publishes document, YAML or JSON, as that of scope (global,
-// group/<group> or agent/<agent-id>) and returns its revision. What it
-// replaces goes to the history, of which the newest HistorySize are kept.
+// Error implements error.
+func (e *ConflictError) Error() string {
+	found, wanted := "no document", "no document"
+	if e.Wanted > 0 {
+		wanted = fmt.Sprintf("revision %d", e.Wanted)
+	}
+	switch {
+	case e.Found.Deleted:
+		found = "a deletion" + e.Found.byWhom()
+	case e.Found.Revision > 0:
+		found = fmt.Sprintf("revision %d%s", e.Found.Revision, e.Found.byWhom())
+	}
+	return fmt.Sprintf("config %s: want to replace %s, found %s: look at what changed, then try again", e.Scope, wanted, found)
+}
+
+// Unwrap makes it an ErrConflict.
+func (e *ConflictError) Unwrap() error { return ErrConflict }
+
+// Change says what is to happen to the document of a scope, and why.
+type Change struct {
+	// Scope is global, group/<group> or agent/<agent-id>.
+	Scope string
+	// Replaces is the revision of the document that the change was made to:
+	// 0 = there is none yet. AnyRevision replaces whatever there is. If it is
+	// another one that is there, nothing happens, and the error is a
+	// *ConflictError.
+	Replaces int64
+	// By and Message say who asks and why, for the history: at most 256 and
+	// 512 bytes of UTF-8 without control characters. They may be empty.
+	By, Message string
+
+	restores int64
+}
+
+// Publish makes document, YAML or JSON, that of c.Scope and returns its
+// revision. What it replaces goes to the history, of which the newest
+// HistorySize are kept.
 //
 // Only the form is checked here (ErrInvalid): the agents know the type. With
 // an error that is neither ErrInvalid nor ErrConflict, such as a timeout, it
 // may have been published all the same.
-func Put(ctx context.Context, client *clientv3.Client, root, scope string, document []byte) (revision int64, err error) {
-	if err := validScope(scope); err != nil {
+func Publish(ctx context.Context, client *clientv3.Client, root string, document []byte, c Change) (revision int64, err error) {
+	if err := c.check(); err != nil {
 		return 0, err
 	}
 	if _, err := parse(document, DefaultMaxBytes); err != nil {
-		return 0, fmt.Errorf("%w: %s: %w", ErrInvalid, scope, err)
+		return 0, fmt.Errorf("%w: %s: %w", ErrInvalid, c.Scope, err)
 	}
+	return c.apply(ctx, client, root, func(key string) clientv3.Op { return clientv3.OpPut(key, string(document)) })
+}
+
+// Put is Publish over whatever there is, by nobody.
+func Put(ctx context.Context, client *clientv3.Client, root, scope string, document []byte) (revision int64, err error) {
+	return Publish(ctx, client, root, document, Change{Scope: scope, Replaces: AnyRevision})
+}
+
+// Delete takes the document of c.Scope away: the layers below apply again.
+// The history keeps it, and then the deletion. It returns the revision of the
+// deletion; the error wraps ErrNotFound if there is nothing to delete.
+func Delete(ctx context.Context, client *clientv3.Client, root string, c Change) (revision int64, err error) {
+	if err := c.check(); err != nil {
+		return 0, err
+	}
+	return c.apply(ctx, client, root, func(key string) clientv3.Op { return clientv3.OpDelete(key) })
+}
+
+// Rollback publishes the document that c.Scope had at revision to once more,
+// as a new revision, which it returns. to = 0 is the one before the current
+// document. The error wraps ErrNotFound if the history does not have it.
+func Rollback(ctx context.Context, client *clientv3.Client, root string, to int64, c Change) (revision int64, err error) {
+	if err := c.check(); err != nil {
+		return 0, err
+	}
+	earlier, err := GetRevision(ctx, client, root, c.Scope, to)
+	if err != nil {
+		return 0, err
+	}
+	if earlier.Deleted {
+		return 0, fmt.Errorf("config %s: revision %d is a deletion: delete the document, or name another revision", c.Scope, to)
+	}
+	if c.Message == "" {
+		c.Message = earlier.Message
+	}
+	c.restores = earlier.Revision
+	return Publish(ctx, client, root, earlier.Data, c)
+}
+
+func (c Change) check() error {
+	if err := validScope(c.Scope); err != nil {
+		return err
+	}
+	if c.Replaces < AnyRevision {
+		return fmt.Errorf("config %s: want a revision to replace, 0 for none or AnyRevision, found %d", c.Scope, c.Replaces)
+	}
+	if err := legible("By", c.By, maxBy); err != nil {
+		return fmt.Errorf("config %s: %w", c.Scope, err)
+	}
+	if err := legible("the message", c.Message, maxMessage); err != nil {
+		return fmt.Errorf("config %s: %w", c.Scope, err)
+	}
+	return nil
+}
+
+// apply performs op on the document's key: once where the change names the
+// revision that it replaces, else until nobody else is faster.
+func (c Change) apply(ctx context.Context, client *clientv3.Client, root string, op func(key string) clientv3.Op) (int64, error) {
 	var retry backoff.Backoff
 	for range putAttempts {
-		revision, err := putOnce(ctx, client, root, scope, document)
-		if !errors.Is(err, ErrConflict) {
+		revision, err := c.once(ctx, client, root, op)
+		if c.Replaces != AnyRevision || !errors.Is(err, ErrConflict) {
 			return revision, err
 		}
 		if err := retry.Wait(ctx); err != nil {
 			return 0, err
 		}
 	}
-	return 0, fmt.Errorf("config %s: %w, %d times in a row: try again", scope, ErrConflict, putAttempts)
+	return 0, fmt.Errorf("config %s: %w, %d times in a row: try again", c.Scope, ErrConflict, putAttempts)
 }
 
-func putOnce(ctx context.Context, client *clientv3.Client, root, scope string, document []byte) (int64, error) {
-	before, err := Get(ctx, client, root, scope)
-	if err != nil && !errors.Is(err, ErrNotFound) {
+// once is two transactions, since two large documents exceed what etcd takes
+// at once: what is there goes to the history, then the change is made. Both
+// compare that it is still there. Stopping in between leaves an entry that is
+// the current document, which History passes over and the next change writes
+// again.
+func (c Change) once(ctx context.Context, client *clientv3.Client, root string, op func(key string) clientv3.Op) (int64, error) {
+	now, err := read(ctx, client, root, c.Scope)
+	if err != nil {
 		return 0, err
 	}
-	if before.Revision > 0 {
-		if err := remember(ctx, client, root, before); err != nil {
-			return 0, err
-		}
+	if c.Replaces != AnyRevision && c.Replaces != now.documentRevision() {
+		return 0, now.conflict(c)
 	}
-	key := documentKey(root, scope)
+	change := op(documentKey(root, c.Scope))
+	if change.IsDelete() && now.document == nil {
+		return 0, fmt.Errorf("%w: %s is not in etcd", ErrNotFound, documentKey(root, c.Scope))
+	}
+	if err := remember(ctx, client, root, now); err != nil {
+		return 0, err
+	}
+	if err := failpoint.Hit("config-remembered"); err != nil {
+		return 0, err
+	}
+	note, err := record{
+		Schema: recordSchema, By: c.By, At: time.Now().UTC(), Message: c.Message,
+		Restores: c.restores, Deleted: change.IsDelete(),
+	}.encode()
+	if err != nil {
+		return 0, err
+	}
 	r, err := client.Txn(ctx).
-		If(clientv3.Compare(clientv3.ModRevision(key), "=", before.Revision)).
-		Then(clientv3.OpPut(key, string(document))).
+		If(now.unchanged(root)...).
+		Then(change, clientv3.OpPut(recordKey(root, c.Scope), note)).
 		Commit()
 	if err != nil {
-		return 0, fmt.Errorf("write %s to etcd at %s: %w", key, etcdkv.Endpoints(client), err)
+		return 0, unwritten(client, documentKey(root, c.Scope), len(change.ValueBytes()), err)
 	}
 	if !r.Succeeded {
-		return 0, ErrConflict
+		if now, err = read(ctx, client, root, c.Scope); err != nil {
+			return 0, fmt.Errorf("config %s: %w", c.Scope, ErrConflict)
+		}
+		return 0, now.conflict(c)
 	}
 	return r.Header.Revision, nil
 }
 
-// remember puts the document that is about to be replaced into the history
-// and drops what is too old there. It is a transaction of its own, since two
-// large documents exceed what etcd takes at once; stopping after it leaves an
-// entry that equals the current document and is written again next time.
-func remember(ctx context.Context, client *clientv3.Client, root string, d Document) error {
-	kept, err := history(ctx, client, root, d.Scope, clientv3.WithKeysOnly())
-	if err != nil {
-		return err
+// unwritten says why a document was not taken.
+func unwritten(client *clientv3.Client, key string, size int, err error) error {
+	if errors.Is(err, rpctypes.ErrRequestTooLarge) || errors.Is(err, rpctypes.ErrTooManyOps) {
+		return fmt.Errorf("write %s to etcd at %s: its %d bytes are more than this etcd takes (--max-request-bytes there, 1.5 MiB by default): %w",
+			key, etcdkv.Endpoints(client), size, err)
 	}
-	kept = slices.DeleteFunc(kept, func(k Document) bool { return k.Revision == d.Revision })
-	ops := []clientv3.Op{clientv3.OpPut(historyKey(root, d.Scope, d.Revision), string(d.Data))}
-	// A transaction holds 128 operations; what is left goes next time.
-	for i := HistorySize - 1; i < len(kept) && len(ops) < 100; i++ {
-		ops = append(ops, clientv3.OpDelete(historyKey(root, d.Scope, kept[i].Revision)))
-	}
-	r, err := client.Txn(ctx).
-		If(clientv3.Compare(clientv3.ModRevision(documentKey(root, d.Scope)), "=", d.Revision)).
-		Then(ops...).
-		Commit()
-	if err != nil {
-		return fmt.Errorf("write %s to etcd at %s: %w", historyKey(root, d.Scope, d.Revision), etcdkv.Endpoints(client), err)
-	}
-	if !r.Succeeded {
-		return ErrConflict
-	}
-	return nil
-}
-
-// Get returns the document of scope; ErrNotFound if there is none.
-func Get(ctx context.Context, client *clientv3.Client, root, scope string) (Document, error) {
-	if err := validScope(scope); err != nil {
-		return Document{}, err
-	}
-	key := documentKey(root, scope)
-	r, err := client.Get(ctx, key)
-	if err != nil {
-		return Document{}, fmt.Errorf("read %s from etcd at %s: %w", key, etcdkv.Endpoints(client), err)
-	}
-	if len(r.Kvs) == 0 {
-		return Document{}, fmt.Errorf("%w: %s is not in etcd", ErrNotFound, key)
-	}
-	return Document{Scope: scope, Revision: r.Kvs[0].ModRevision, Data: r.Kvs[0].Value}, nil
-}
-
-// History returns the documents that scope had before its current one, the
-// newest first, at most HistorySize.
-func History(ctx context.Context, client *clientv3.Client, root, scope string) ([]Document, error) {
-	if err := validScope(scope); err != nil {
-		return nil, err
-	}
-	docs, err := history(ctx, client, root, scope)
-	if err != nil {
-		return nil, err
-	}
-	// A Put that stopped half-way leaves the current one there as well.
-	current, err := Get(ctx, client, root, scope)
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return nil, err
-	}
-	docs = slices.DeleteFunc(docs, func(d Document) bool { return d.Revision == current.Revision })
-	return docs[:min(len(docs), HistorySize)], nil
-}
-
-func history(ctx context.Context, client *clientv3.Client, root, scope string, opts ...clientv3.OpOption) ([]Document, error) {
-	prefix := historyPrefix(root, scope)
-	r, err := client.Get(ctx, prefix, append(opts, clientv3.WithPrefix())...)
-	if err != nil {
-		return nil, fmt.Errorf("read %s from etcd at %s: %w", prefix, etcdkv.Endpoints(client), err)
-	}
-	var docs []Document
-	for _, kv := range r.Kvs {
-		revision, err := strconv.ParseInt(strings.TrimPrefix(string(kv.Key), prefix), 10, 64)
-		if err != nil {
-			continue // not written by this package
-		}
-		docs = append(docs, Document{Scope: scope, Revision: revision, Data: kv.Value})
-	}
-	slices.SortFunc(docs, func(a, b Document) int { return cmp.Compare(b.Revision, a.Revision) })
-	return docs, nil
+	return fmt.Errorf("write %s to etcd at %s: %w", key, etcdkv.Endpoints(client), err)
 }

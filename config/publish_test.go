@@ -29,11 +29,11 @@ func TestHistoryKeepsTheNewestTwenty(t *testing.T) {
 	if err != nil || string(current.Data) != "n: 29" || current.Revision != revisions[29] || current.Scope != "global" {
 		t.Errorf("current: %+v, %v", current, err)
 	}
-	earlier, err := config.History(t.Context(), c, "", "global")
-	if err != nil || len(earlier) != config.HistorySize {
-		t.Fatalf("want %d earlier documents, got %d, %v", config.HistorySize, len(earlier), err)
+	past, err := config.History(t.Context(), c, "", "global")
+	if err != nil || len(past.Documents) != config.HistorySize {
+		t.Fatalf("want %d earlier documents, got %d, %v", config.HistorySize, len(past.Documents), err)
 	}
-	for i, d := range earlier {
+	for i, d := range past.Documents {
 		if n := 28 - i; string(d.Data) != fmt.Sprintf("n: %d", n) || d.Revision != revisions[n] {
 			t.Errorf("%d before the current one: %+v", i+1, d)
 		}
@@ -61,10 +61,11 @@ func TestConcurrentPublishersLoseNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	earlier, err := config.History(t.Context(), c, "root", "global")
+	past, err := config.History(t.Context(), c, "root", "global")
 	if err != nil {
 		t.Fatal(err)
 	}
+	earlier := past.Documents
 	seen := map[string]bool{}
 	for _, d := range append(earlier, current) {
 		seen[string(d.Data)] = true
@@ -81,8 +82,8 @@ func TestTwoLargeDocumentsFit(t *testing.T) {
 	large := "a: " + strings.Repeat("x", config.DefaultMaxBytes-3)
 	publish(t, c, "global", large)
 	publish(t, c, "global", large)
-	if d, err := config.History(t.Context(), c, "", "global"); err != nil || len(d) != 1 || len(d[0].Data) != len(large) {
-		t.Errorf("got %d documents, %v", len(d), err)
+	if past, err := config.History(t.Context(), c, "", "global"); err != nil || len(past.Documents) != 1 || len(past.Documents[0].Data) != len(large) {
+		t.Errorf("got %d documents, %v", len(past.Documents), err)
 	}
 }
 

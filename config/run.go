@@ -100,7 +100,7 @@ func (s *Store[T]) begin(list []Section) (env []document, notes []string, err er
 	for _, name := range unknown {
 		note := fmt.Sprintf("the environment variable %s sets no field: check the spelling, or remove it", name)
 		notes = append(notes, note)
-		s.cfg.Logger.Warn(note)
+		s.cfg.Logger.Warn("an environment variable sets no field", "variable", name)
 	}
 	if set != nil {
 		env = []document{{Key: environment, local: true, tree: set}}
@@ -182,6 +182,9 @@ func (r *runner[T]) load(ctx context.Context, src Source) error {
 			r.report.etcdError(lastErr)
 		case <-timer.C:
 			err := fmt.Errorf("etcd at %s did not answer within %s", etcdkv.Endpoints(src.Client), r.cfg.LoadTimeout)
+			if lastErr == nil { // the first attempt still waits for a connection
+				lastErr = etcdkv.LastFailure(src.Client)
+			}
 			if lastErr != nil {
 				err = fmt.Errorf("%w (%w)", err, lastErr)
 			}
@@ -229,11 +232,28 @@ func (r *runner[T]) loadFile(ctx context.Context) error {
 	return nil
 }
 
-// bring builds docs and brings that into force.
+// bring builds docs and brings that into force. What comes from etcd is
+// watched for crashes; what was kept is known to work.
 func (r *runner[T]) bring(ctx context.Context, docs []document, origin string) *Failure {
 	next, bad := r.build(docs)
-	if bad == nil {
-		bad = r.put(ctx, next, docs, origin)
+	if bad != nil {
+		return bad
+	}
+	if origin != OriginEtcd {
+		return r.put(ctx, next, docs, origin, func() {})
+	}
+	if bad := r.keeper.crashed(docs); bad != nil {
+		return bad
+	}
+	began := false
+	bad = r.put(ctx, next, docs, origin, func() {
+		began = true
+		r.noteKept(r.keeper.try(digestOf(docs)))
+	})
+	if began {
+		if err := r.keeper.tried(); err != nil {
+			r.noteKept(err)
+		}
 	}
 	return bad
 }

@@ -183,7 +183,9 @@ func secretsIn(v reflect.Value, secret bool, found *[]string) {
 		}
 	case reflect.Struct:
 		if v.Type() == reflect.TypeFor[Secret]() {
-			*found = append(*found, v.Interface().(Secret).Reveal())
+			if s, ok := reflect.TypeAssert[Secret](v); ok {
+				*found = append(*found, s.Reveal())
+			}
 			return
 		}
 		for i := range v.NumField() {

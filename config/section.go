@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 )
 
@@ -79,10 +80,7 @@ func (list sections) split(doc map[string]any) (rest map[string]any, parts []any
 	if len(list) == 0 {
 		return doc, nil
 	}
-	rest, parts = make(map[string]any, len(doc)), make([]any, len(list))
-	for k, v := range doc {
-		rest[k] = v
-	}
+	rest, parts = maps.Clone(doc), make([]any, len(list))
 	for i, s := range list {
 		parts[i] = rest[s.Name]
 		delete(rest, s.Name)

@@ -34,7 +34,7 @@ const (
 
 // Format implements fmt.Formatter for all verbs.
 func (s Snapshot[T]) Format(f fmt.State, _ rune) {
-	fmt.Fprintf(f, "configuration at revision %d from %s", s.Revision, s.Origin)
+	_, _ = fmt.Fprintf(f, "configuration at revision %d from %s", s.Revision, s.Origin)
 }
 
 // LogValue implements slog.LogValuer.

@@ -26,7 +26,8 @@ import (
 // if apply panics, after which it, too, is called the other way round; and if
 // it has not returned a second after Config.ApplyTimeout, when ctx ends.
 // Should it return nil later still, it is called the other way round then;
-// until it returns, changes of its part are refused in its name.
+// until it returns, changes of its part are refused in its name. One that never
+// returns does not keep Run from ending.
 //
 // A configuration that was refused so is tried ApplyAttempts times in all,
 // with pauses that double from a second, since the cause may lie outside of
@@ -39,10 +40,11 @@ func Sub[T, P any](s *Store[T], name string, part func(*T) P, apply func(ctx con
 	type box struct{ P P }
 	sub := &subscriber{
 		name: fmt.Sprintf("subscriber %q", name),
-		part: func(c content) any { return box{part(c.value.(*T))} },
+		part: func(c content) any { return box{part(valueOf[T](c))} },
 		apply: func(ctx context.Context, old, new any) error {
-			before, _ := old.(box)
-			return apply(ctx, before.P, new.(box).P)
+			before, _ := old.(box) // none in the first call
+			after, _ := new.(box)
+			return apply(ctx, before.P, after.P)
 		},
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.ApplyTimeout)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,8 +72,8 @@ type change struct {
 	*subscribers
 	from, to content
 	timeout  time.Duration // of each call
-	late     *sync.WaitGroup
-	log      func(message string, args ...any)
+	before   func()        // before the first call
+	log      *slog.Logger
 }
 
 // run tells all whose part differs, then publishes. If one refuses, those that
@@ -103,8 +105,8 @@ func (c *change) run(ctx context.Context, publish func()) error {
 }
 
 func (c *change) undo(ctx context.Context, taken []*call, why *refusal) error {
-	for i := len(taken) - 1; i >= 0; i-- {
-		back := taken[i].back()
+	for _, one := range slices.Backward(taken) {
+		back := one.back()
 		if back == nil {
 			continue
 		}
@@ -123,15 +125,16 @@ func (c *change) tell(ctx context.Context, one *call) error {
 	if !one.busy.CompareAndSwap(false, true) {
 		return errors.New("it has not returned from an earlier change yet")
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	c.before()
+	within, cancel := context.WithTimeout(ctx, c.timeout)
 	done := make(chan error, 1)
-	go func() { done <- one.make(ctx) }()
+	go func() { done <- one.make(within) }()
 	select {
 	case err := <-done:
 		cancel()
 		one.busy.Store(false)
 		return err
-	case <-ctx.Done():
+	case <-within.Done():
 	}
 	grace := time.NewTimer(lateGrace)
 	defer grace.Stop()
@@ -142,31 +145,29 @@ func (c *change) tell(ctx context.Context, one *call) error {
 		return err
 	case <-grace.C:
 	}
-	c.late.Go(func() {
-		defer cancel()
-		c.await(ctx, one, done)
-	})
+	cancel()
+	go c.await(ctx, one, done) // outlives Run, should it never return
 	return fmt.Errorf("it has not returned %s after its deadline of %s", lateGrace, c.timeout)
 }
 
 // await waits for a call that was given up on. If it took the configuration
-// after all, it is given back the former one.
+// after all, it is given back the former one, unless ctx, Run's, has ended.
 func (c *change) await(ctx context.Context, one *call, done <-chan error) {
 	defer one.busy.Store(false)
 	err := <-done
 	_, half := errors.AsType[*panicked](err)
-	c.log("a subscriber that was given up on has returned", "subscriber", one.name, "error", err)
+	c.log.Warn("a subscriber that was given up on has returned", "subscriber", one.name, "error", err)
 	if err != nil && !half {
 		return
 	}
 	back := one.back()
-	if back == nil {
+	if back == nil || ctx.Err() != nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.timeout)
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	if err := back.make(ctx); err != nil {
-		c.log("a subscriber did not go back to the former configuration", "subscriber", one.name, "error", err)
+		c.log.Warn("a subscriber did not go back to the former configuration", "subscriber", one.name, "error", err)
 	}
 }
 

@@ -24,7 +24,7 @@ func validateAt(v reflect.Value, path string) error {
 	if v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface || !v.CanAddr() || !v.Addr().CanInterface() {
 		return nil
 	}
-	own, ok := v.Addr().Interface().(Validator)
+	own, ok := reflect.TypeAssert[Validator](v.Addr())
 	if !ok {
 		return nil
 	}

@@ -14,6 +14,9 @@ const (
 	// HeartbeatLatency is the round trip of a heartbeat in seconds, +Inf when
 	// the answer is missing. The agent pushes it.
 	HeartbeatLatency = "heartbeat_latency_seconds"
+	// EtcdStale is how old what the agent sees of etcd may be, in seconds. The
+	// agent pushes it.
+	EtcdStale = "etcd_stale_seconds"
 	// PluginExceptions counts exceptions of plugins. The agent pushes how many
 	// are new.
 	PluginExceptions = "plugin_exceptions"

@@ -1,30 +1,30 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/spf13/cobra"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/config"
 )
 
-// maxDocument is more than any agent takes, so that a wrong file is not read
-// to its end.
-const maxDocument = 4 << 20
-
 func newConfigPutCommand() *cobra.Command {
-	var etcd etcdFlags
+	var p configPublish
+	var dryRun bool
 	cmd := &cobra.Command{
 		Use:   "put SCOPE [FILE]",
 		Short: "Publish a configuration document",
 		Long: `put publishes FILE, or standard input if FILE is - or missing, as the document
 of SCOPE: global, group/GROUP or agent/ID. The document before it is kept in
-the history. Only its form is checked here; the agents check its content and
-say in agentd fleet if they refuse it.`,
-		Example: "  agentd config put --etcd http://127.0.0.1:2379 global agentd.yaml\n" +
+the history. It is first checked by the schemas of the live agents that it
+concerns; what they would refuse is not published, and named by line, column
+and path. It replaces what is there when the command begins: if somebody else
+publishes in between, nothing happens. A text that is there already is not
+published again.`,
+		Example: "  agentd config put --etcd http://127.0.0.1:2379 --message 'more logs' --wait 1m global agentd.yaml\n" +
 			"  echo 'log: {level: debug}' | agentd config put --etcd http://127.0.0.1:2379 agent/a1",
 		Args: between(1, "SCOPE", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -32,43 +32,63 @@ say in agentd fleet if they refuse it.`,
 			if err != nil {
 				return err
 			}
-			client, err := etcd.client()
-			if err != nil {
-				return err
-			}
-			defer func() { _ = client.Close() }()
-			var revision int64
-			err = etcd.ask(cmd.Context(), func(ctx context.Context) (err error) {
-				revision, err = config.Put(ctx, client, etcd.root, args[0], document)
-				return err
+			return p.with(func(client *clientv3.Client) error {
+				return p.put(cmd, client, args[0], document, dryRun)
 			})
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "published %s as revision %d\n", args[0], revision)
-			return err
 		},
 	}
-	etcd.addTimeout(cmd)
+	p.add(cmd)
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "check it and show what would change, and publish nothing")
 	return cmd
 }
 
-func readDocument(cmd *cobra.Command, args []string) ([]byte, error) {
-	from, name := cmd.InOrStdin(), "standard input"
-	if len(args) == 1 && args[0] != "-" {
-		f, err := os.Open(args[0])
-		if err != nil {
-			return nil, fmt.Errorf("the document: %w", err)
-		}
-		defer func() { _ = f.Close() }()
-		from, name = f, args[0]
-	}
-	document, err := io.ReadAll(io.LimitReader(from, maxDocument+1))
+func (p *configPublish) put(cmd *cobra.Command, client *clientv3.Client, scope string, document []byte, dryRun bool) error {
+	ctx := cmd.Context()
+	now, change, err := p.begin(ctx, client, scope)
 	if err != nil {
-		return nil, fmt.Errorf("the document in %s: %w", name, err)
+		return err
 	}
-	if len(document) > maxDocument {
-		return nil, fmt.Errorf("want a document of at most %d bytes, found more in %s: give the right file", maxDocument, name)
+	done := configOutcome{Scope: scope, Replaces: change.Replaces, Changed: change.Replaces == 0 || !bytes.Equal(now.Data, document), DryRun: dryRun}
+	if !done.Changed {
+		done.Revision = change.Replaces
+		return p.conclude(cmd, done)
 	}
-	return document, nil
+	r, err := p.approve(ctx, client, scope, document, cmd.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	done.Review = &r
+	if dryRun {
+		return p.preview(cmd, client, now, document, done)
+	}
+	if done.Revision, err = p.publish(ctx, client, document, change); err != nil {
+		return err
+	}
+	return p.conclude(cmd, done)
+}
+
+func (p *configPublish) publish(ctx context.Context, client *clientv3.Client, document []byte, change config.Change) (revision int64, err error) {
+	err = p.etcd.ask(ctx, func(ctx context.Context) error {
+		revision, err = config.Publish(ctx, client, p.root(), document, change)
+		return err
+	})
+	return revision, err
+}
+
+// preview shows what would change, secrets hidden.
+func (p *configPublish) preview(cmd *cobra.Command, client *clientv3.Client, now config.Document, document []byte, done configOutcome) error {
+	if !p.output.json() {
+		eye, err := p.eye(cmd, client, false)
+		if err != nil {
+			return err
+		}
+		text, err := eye.diff(labelled{"now", now.Data}, labelled{"then", document})
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprint(cmd.OutOrStdout(), text); err != nil {
+			return err
+		}
+	}
+	return p.conclude(cmd, done)
 }

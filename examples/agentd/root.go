@@ -61,7 +61,7 @@ func newRoot() *cobra.Command {
 // describeExits adds the exit codes to the help of those commands that say
 // nothing of them, having no others than most.
 func describeExits(cmd *cobra.Command) {
-	if !cmd.HasSubCommands() && !strings.Contains(cmd.Long, exitHelp) {
+	if (!cmd.HasSubCommands() || cmd.Flags().HasFlags()) && !strings.Contains(cmd.Long, exitHelp) {
 		cmd.Long += "\n\n" + exitHelp + "s: 0 success, 1 failure, 2 wrong usage."
 	}
 	for _, sub := range cmd.Commands() {
@@ -74,10 +74,18 @@ const exitHelp = "Exit code"
 
 // groupRun answers for a command that has only subcommands.
 func groupRun(cmd *cobra.Command, args []string) error {
+	if err := groupArgs(cmd, args); err != nil {
+		return err
+	}
+	return cmd.Help()
+}
+
+// groupArgs refuses a command that there is not, by its name.
+func groupArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return usagef("%s has no command %q; see %s --help", cmd.CommandPath(), args[0], cmd.CommandPath())
 	}
-	return cmd.Help()
+	return nil
 }
 
 // newGroup returns a command that has only subcommands.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -102,7 +101,7 @@ func (s *Session) misfits() bool {
 	if s.held.asked != 0 {
 		return s.held.asked != want
 	}
-	return s.held.granted != 0 && s.held.granted != want
+	return s.set && s.held.granted != 0 && s.held.granted != want
 }
 
 // exchange moves the keys of the lease that is held to a new one; nil means
@@ -111,7 +110,7 @@ func (s *Session) misfits() bool {
 // itself.
 func (s *Session) exchange(ctx context.Context) error {
 	ttl, _ := s.Timing()
-	if err := backoff.Sleep(ctx, time.Duration(rand.Int64N(int64(ttl/3)))); err != nil {
+	if err := backoff.Sleep(ctx, backoff.Jitter(ttl/6, 1)); err != nil {
 		return err
 	}
 	var retry backoff.Backoff
@@ -158,7 +157,7 @@ func (s *Session) announce(ctx context.Context, lease int64, deadline time.Time)
 				return err
 			}
 			s.Renew() // which finds out
-		case !deadline.IsZero() && time.Now().After(deadline):
+		case !deadline.IsZero() && (time.Now().After(deadline) || !s.misfits()):
 			return err
 		}
 		s.cfg.Logger.Warn("writing the keys of the etcd lease failed: trying again", "error", err)

@@ -52,43 +52,58 @@ func tryPut(t *testing.T, c *clientv3.Client, key string) error {
 }
 
 // TestExpiredTokensCostNothing: a JWT ends however much it is used, a simple
-// token when it is not; watches and renewals go on, and writes too.
+// token when it is not; writes, watches and renewals go on.
 func TestExpiredTokensCostNothing(t *testing.T) {
 	for name, jwt := range map[string]bool{"simple": false, "JWT": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := etcdtest.StartWith(t, etcdtest.Options{Auth: &etcdtest.Auth{TokenTTL: time.Second, JWT: jwt}})
 			addUser(t, server.Client(t), "a1", "secret")
-			metrics := etcdkv.NewMetrics()
-			c := dial(t, etcdkv.ClientConfig{Endpoints: []string{server.URL()}, Username: "a1", Password: "secret", Metrics: metrics})
-			o := watch(t, c)
-			// Renewals prolong a simple token as any use does: they are rare.
-			interval := map[bool]time.Duration{false: 4 * time.Second, true: 100 * time.Millisecond}[jwt]
-			s, leases := presenceSession(t, etcdkv.SessionConfig{Client: c, TTL: 10 * time.Second, Interval: interval})
-			background(t, s.Run)
-			lease := waittest.Next(t, "lease", leases)
-			logins := func() float64 { return figure(t, metrics, "logins_total", "result", "ok") }
-			for round, seen := 0, logins(); round < 2; round++ {
-				// A token is known to have expired once a call needs another.
-				waittest.Until(t, "another login", func() bool {
-					put(t, c, "/one", "x")
-					if logins() > seen {
-						return true
-					}
-					if !jwt { // use prolongs it
-						idle(t, 2*time.Second)
-					}
-					return false
-				})
-				seen = logins()
+			login := func() (*clientv3.Client, func() float64) {
+				metrics := etcdkv.NewMetrics()
+				c := dial(t, etcdkv.ClientConfig{Endpoints: []string{server.URL()}, Username: "a1", Password: "secret", Metrics: metrics})
+				return c, func() float64 { return figure(t, metrics, "logins_total", "result", "ok") }
 			}
-			put(t, c, "/many/last", "seen")
-			waittest.Until(t, "the watch goes on", o.holds("/many/last"))
-			beatsSince(t, s, time.Now())
-			if s.Lease() != lease {
-				t.Errorf("lease %x became %x", lease, s.Lease())
-			}
+			watcher, _ := login()
+			o := watch(t, watcher)
+			// One that opens no streams, which would fetch it a new token.
+			writer, logins := login()
+			waittest.Until(t, "the token of a write has expired", func() bool {
+				put(t, writer, "/one", "x")
+				if logins() > 1 {
+					return true
+				}
+				if !jwt { // use prolongs it
+					idle(t, 2*time.Second)
+				}
+				return false
+			})
+			put(t, writer, "/one", "last")
+			waittest.Until(t, "the watch goes on", o.has(map[string]string{"/one": "last"}))
 		})
+	}
+}
+
+// TestRenewalsMissNoBeatWhenTheirTokenEnds: etcd looks at the token of each,
+// and ends their stream; a lease could be lost before another token is asked
+// for.
+func TestRenewalsMissNoBeatWhenTheirTokenEnds(t *testing.T) {
+	t.Parallel()
+	server := etcdtest.StartWith(t, etcdtest.Options{Auth: &etcdtest.Auth{TokenTTL: time.Second, JWT: true}})
+	addUser(t, server.Client(t), "a1", "secret")
+	metrics := etcdkv.NewMetrics()
+	c := dial(t, etcdkv.ClientConfig{Endpoints: []string{server.URL()}, Username: "a1", Password: "secret", Metrics: metrics})
+	s, leases := presenceSession(t, etcdkv.SessionConfig{Client: c, TTL: 30 * time.Second, Interval: 100 * time.Millisecond})
+	background(t, s.Run)
+	waittest.Next(t, "lease", leases)
+	worst := time.Duration(0)
+	waittest.Until(t, "three more logins", func() bool {
+		at, _, _ := s.LastBeat()
+		worst = max(worst, time.Since(at))
+		return figure(t, metrics, "logins_total", "result", "ok") > 3
+	})
+	if worst > 3*time.Second {
+		t.Errorf("renewals paused for %v when the token ended", worst)
 	}
 }
 

@@ -100,7 +100,7 @@ func (m *Metrics) files(ok bool, pair *tls.Certificate) {
 	}
 }
 
-// CountWatchRestart counts a watch on c that reads everything again.
-func CountWatchRestart(c *clientv3.Client, reason string) {
-	linkOf(c).metrics.restarts.WithLabelValues(reason).Inc()
+// countWatchRestart counts a watch on c that reads everything again.
+func countWatchRestart(c *clientv3.Client, why Restart) {
+	linkOf(c).metrics.restarts.WithLabelValues(string(why)).Inc()
 }

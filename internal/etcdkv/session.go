@@ -68,6 +68,7 @@ type Session struct {
 
 	mu    sync.Mutex
 	want  timing // as configured or set
+	set   bool   // want is not only what NewSession was told
 	held  tenure // of the lease
 	last  beat
 	count SessionCounters
@@ -147,21 +148,35 @@ func checkTiming(ttl, interval time.Duration) (timing, error) {
 // time later, at most a third of the TTL in force, so that a fleet spreads
 // itself, Run asks for another lease, has OnLease move the keys to it, and
 // revokes the one before. Where that does not succeed, the one before is kept
-// and it is tried again.
+// and it is tried again, until Settle. A lease that was handed over is left as
+// it is until Set is called.
 func (s *Session) Set(ttl, interval time.Duration) error {
 	want, err := checkTiming(ttl, interval)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
-	changed := s.want != want
-	s.want = want
+	changed := s.want != want || !s.set
+	s.want, s.set = want, true
 	s.mu.Unlock()
 	if changed {
 		ring(s.retimed)
 		s.Renew()
 	}
 	return nil
+}
+
+// Settle takes back what Set has asked for of the TTL and has not happened yet.
+func (s *Session) Settle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.held.asked != 0:
+		s.want.ttl = s.held.asked
+	case s.held.granted != 0:
+		s.want.ttl, s.set = s.held.granted, false
+	}
+	s.want.interval = min(s.want.interval, s.want.ttl/2)
 }
 
 // Timing returns how long the lease lives without renewals and how far apart

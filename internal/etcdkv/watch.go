@@ -216,6 +216,7 @@ func (w *Watch) Run(ctx context.Context) error {
 			break
 		}
 		w.life.restart(restartOf(err))
+		countWatchRestart(w.cfg.Client, restartOf(err))
 		w.cfg.Logger.Debug("etcd watch starts anew", "error", err)
 		if !harmless(err) {
 			report.bad(err)

@@ -1,0 +1,127 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/perennial-go/perennial/internal/backoff"
+)
+
+// recorder keeps what is logged.
+type recorder struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.Write(p)
+}
+
+func (r *recorder) logger() *slog.Logger { return slog.New(slog.NewTextHandler(r, nil)) }
+
+func (r *recorder) count(message string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strings.Count(r.text.String(), message)
+}
+
+// newRunner is what Run has, without etcd.
+func newRunner(t *testing.T, log *recorder) *runner[parts] {
+	t.Helper()
+	s, err := New(Config[parts]{Logger: log.logger()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &runner[parts]{Store: s, keeper: &keeper{}, pause: backoff.Backoff{Min: time.Second, Max: 30 * time.Second}}
+}
+
+func global(revision int64, text string) []document {
+	return []document{{Key: "/agents/config/global", Revision: revision, Data: []byte(text)}}
+}
+
+// TestTheSameBadDocumentIsReportedOnce however often it is heard, as after
+// each reconnect.
+func TestTheSameBadDocumentIsReportedOnce(t *testing.T) {
+	log := &recorder{}
+	r := newRunner(t, log)
+	huge := global(7, strings.Repeat("x", DefaultMaxBytes+1))
+	var first time.Time
+	for i := range 3 {
+		r.heard(huge)
+		if err := r.apply(t.Context()); err == nil {
+			t.Fatal("accepted")
+		}
+		f := r.Status().LastFailed
+		if i == 0 {
+			first = f.At
+		}
+		if !f.At.Equal(first) || f.Attempts != 1 || f.Reason != "it has 1568769 bytes: want at most 1568768" {
+			t.Errorf("last failed %+v", f)
+		}
+	}
+	if n := log.count("configuration refused"); n != 1 {
+		t.Errorf("logged %d times", n)
+	}
+	r.heard(global(8, "a: 1"))
+	if err := r.apply(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.heard(huge) // as after a restored backup
+	if err := r.apply(t.Context()); err == nil || log.count("configuration refused") != 2 {
+		t.Errorf("a document that is bad again is not reported again: %v", err)
+	}
+}
+
+// TestARefusedConfigurationIsNotTriedForEver, nor in bursts.
+func TestARefusedConfigurationIsNotTriedForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRunner(t, &recorder{})
+		var calls []time.Duration
+		began := time.Now()
+		_, err := Sub(r.Store, "all", a, func(_ context.Context, _, n int) error {
+			if n == 0 {
+				return nil
+			}
+			calls = append(calls, time.Since(began))
+			return errors.New("no")
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.apply(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.heard(global(7, "a: 1"))
+		_ = r.apply(t.Context())
+		ctx, stop := context.WithCancel(t.Context())
+		time.AfterFunc(time.Hour, stop)
+		_ = r.follow(ctx)
+		if len(calls) != ApplyAttempts {
+			t.Errorf("tried %d times", len(calls))
+		}
+		for i := 1; i < len(calls); i++ {
+			if pause, least := calls[i]-calls[i-1], time.Second/2<<(i-1); pause < least || pause > 2*least {
+				t.Errorf("pause %d: %s, want %s to %s", i, pause, least, 2*least)
+			}
+		}
+		if f := r.Status().LastFailed; f.Attempts != ApplyAttempts || f.Subscriber != `subscriber "all"` {
+			t.Errorf("last failed %+v", f)
+		}
+		r.heard(global(7, "a: 1"))
+		if _ = r.apply(t.Context()); len(calls) != ApplyAttempts {
+			t.Error("the same again is tried again")
+		}
+		r.heard(global(8, "a: 1"))
+		if _ = r.apply(t.Context()); len(calls) != ApplyAttempts+1 || r.Status().LastFailed.Attempts != 1 {
+			t.Errorf("published anew it is tried anew: %d calls, %+v", len(calls), r.Status().LastFailed)
+		}
+	})
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/perennial-go/perennial/config"
+)
+
+// configChange is what the commands that change a document have in common.
+type configChange struct {
+	configFlags
+	expect  int64
+	message string
+	by      string
+	output  *format
+}
+
+// asFound is the --expect-revision of those who name none: what is there when
+// the command begins.
+const asFound = -1
+
+func (c *configChange) add(cmd *cobra.Command) {
+	c.configFlags.add(cmd)
+	c.output = formatFlag(cmd)
+	f := cmd.Flags()
+	f.Int64Var(&c.expect, "expect-revision", asFound, "do it only if this `revision` is the current one; 0: if there is none (default what is there when the command begins)")
+	f.StringVar(&c.message, "message", "", "why, for the history")
+	f.StringVar(&c.by, "by", "", "who does it, for the history (default user@host)")
+}
+
+// begin reads what is to be replaced. A document that is not the expected one
+// is refused at once.
+func (c *configChange) begin(ctx context.Context, client *clientv3.Client, scope string) (config.Document, config.Change, error) {
+	if c.expect < asFound {
+		return config.Document{}, config.Change{}, usagef("--expect-revision: want a revision, or 0 for none, found %d", c.expect)
+	}
+	now, err := c.get(ctx, client, scope)
+	if err != nil {
+		return now, config.Change{}, err
+	}
+	change := config.Change{Scope: scope, Replaces: now.Revision, By: c.by, Message: c.message}
+	if now.Deleted {
+		change.Replaces = 0
+	}
+	if change.By == "" {
+		change.By = requester()
+	}
+	if c.expect != asFound && c.expect != change.Replaces {
+		return now, change, &config.ConflictError{Scope: scope, Wanted: c.expect, Found: now}
+	}
+	return now, change, nil
+}
+
+// configPublish is a change that publishes a document.
+type configPublish struct {
+	configChange
+	force bool
+	wait  time.Duration
+}
+
+func (p *configPublish) add(cmd *cobra.Command) {
+	p.configChange.add(cmd)
+	f := cmd.Flags()
+	f.BoolVar(&p.force, "force", false, "publish it although live agents would refuse it")
+	f.DurationVar(&p.wait, "wait", 0, "how long to follow the agents until they run it or refuse it (default not at all)")
+}
+
+// configOutcome is a change that was made, as -o json prints it.
+type configOutcome struct {
+	Scope    string   `json:"scope"`
+	Revision int64    `json:"revision,omitempty"`
+	Replaces int64    `json:"replaces"`
+	Restores int64    `json:"restores,omitempty"`
+	Changed  bool     `json:"changed"`
+	DryRun   bool     `json:"dry_run,omitempty"`
+	Review   *review  `json:"review,omitempty"`
+	Outcome  *outcome `json:"outcome,omitempty"`
+}
+
+// approve reviews a document before anybody sees it, and says on w what is
+// worth knowing.
+func (p *configPublish) approve(ctx context.Context, client *clientv3.Client, scope string, document []byte, w io.Writer) (review, error) {
+	r, err := p.review(ctx, client, scope, document)
+	if err != nil {
+		return r, err
+	}
+	for _, note := range r.Notes {
+		_, _ = fmt.Fprintln(w, "note:", oneLine(note))
+	}
+	refused := r.err()
+	switch {
+	case refused == nil:
+		return r, nil
+	case p.force:
+		_, _ = fmt.Fprintln(w, "note: published all the same:", oneLine(refused.Error()))
+		return r, nil
+	}
+	return r, fmt.Errorf("%s was not published: %w: correct it, or publish it all the same with --force", scope, refused)
+}
+
+// conclude tells of what was published, and waits for the agents if asked.
+func (p *configPublish) conclude(cmd *cobra.Command, done configOutcome) error {
+	progress := cmd.OutOrStdout()
+	if p.output.json() {
+		progress = cmd.ErrOrStderr()
+	} else if _, err := fmt.Fprintln(progress, done); err != nil {
+		return err
+	}
+	var unsettled error
+	if p.wait > 0 && done.Changed && !done.DryRun {
+		o, err := p.await(cmd.Context(), done.Scope, done.Revision, p.wait, progress)
+		done.Outcome, unsettled = &o, err
+	}
+	if p.output.json() {
+		return errors.Join(printJSON(cmd.OutOrStdout(), done), unsettled)
+	}
+	return unsettled
+}
+
+// String implements fmt.Stringer.
+func (p configOutcome) String() string {
+	over := fmt.Sprintf("over revision %d", p.Replaces)
+	if p.Replaces == 0 {
+		over = "where there was no document"
+	}
+	switch {
+	case !p.Changed:
+		return fmt.Sprintf("%s is unchanged: revision %d has the same text", p.Scope, p.Replaces)
+	case p.DryRun:
+		return fmt.Sprintf("%s would be published %s", p.Scope, over)
+	case p.Restores > 0:
+		return fmt.Sprintf("published %s as revision %d, which is revision %d again, %s", p.Scope, p.Revision, p.Restores, over)
+	}
+	return fmt.Sprintf("published %s as revision %d, %s", p.Scope, p.Revision, over)
+}

@@ -1,0 +1,264 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/perennial-go/perennial/agent"
+	"github.com/perennial-go/perennial/examples/agentd/internal/access"
+	"github.com/perennial-go/perennial/internal/etcdtest"
+	"github.com/perennial-go/perennial/internal/waittest"
+)
+
+// guarded is an etcd that agentd etcd bootstrap has prepared.
+type guarded struct {
+	t         *testing.T
+	etcd      *etcdtest.Server
+	passwords string
+	root      string // of the keys
+}
+
+func newGuarded(t *testing.T, root string, agents ...string) *guarded {
+	t.Helper()
+	g := &guarded{t: t, etcd: etcdtest.Start(t), passwords: filepath.Join(t.TempDir(), "passwords"), root: root}
+	g.bootstrap("--agent", strings.Join(agents, ",")).ok(t)
+	return g
+}
+
+func (g *guarded) bootstrap(more ...string) result {
+	g.t.Helper()
+	args := append([]string{"etcd", "bootstrap", "--etcd", g.etcd.URL(), "--etcd-root", g.root, "--passwords", g.passwords}, more...)
+	return agentd(g.t, args...)
+}
+
+// as are the flags of one user.
+func (g *guarded) as(user string) []string {
+	return []string{"--etcd", g.etcd.URL(), "--etcd-root", g.root, "--etcd-user", user, "--etcd-password-file", filepath.Join(g.passwords, user)}
+}
+
+func (g *guarded) client(user string) *clientv3.Client {
+	g.t.Helper()
+	c, err := agent.EtcdConfig{
+		Endpoints: []string{g.etcd.URL()}, Username: user, PasswordFile: filepath.Join(g.passwords, user),
+	}.Dial()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func (g *guarded) context() context.Context {
+	g.t.Helper()
+	ctx, cancel := context.WithTimeout(g.t.Context(), waittest.Patience)
+	g.t.Cleanup(cancel)
+	return ctx
+}
+
+// TestBootstrapDoesItOnceAndSaysSo: operators run it again, after a crash of
+// it too, and want to see first what it would do.
+func TestBootstrapDoesItOnceAndSaysSo(t *testing.T) {
+	t.Parallel()
+	g := &guarded{t: t, etcd: etcdtest.Start(t), passwords: filepath.Join(t.TempDir(), "passwords"), root: "/agents/"}
+	dry := g.bootstrap("--agent", "a1", "--dry-run", "-o", "json").ok(t)
+	var wanted changes
+	if err := json.Unmarshal([]byte(dry.stdout), &wanted); err != nil || !wanted.DryRun || len(wanted.Steps) < 20 {
+		t.Fatalf("--dry-run says %v\n%s", err, dry.stdout)
+	}
+	if _, err := os.Stat(g.passwords); err == nil {
+		t.Error("--dry-run wrote passwords")
+	}
+	again := g.bootstrap("--agent", "a1", "--dry-run", "-o", "json").ok(t)
+	if again.stdout != dry.stdout {
+		t.Errorf("--dry-run changed something:\n%s", again.stdout)
+	}
+	// Interrupted after any number of steps, it goes on from there.
+	ctx := g.context()
+	if _, err := g.etcd.Client(t).RoleAdd(ctx, "agent"); err != nil {
+		t.Fatal(err)
+	}
+	if r := g.bootstrap("--agent", "a1").ok(t); strings.Contains(r.stdout, "nothing to do") {
+		t.Errorf("the first run says %q", r.stdout)
+	}
+	asRoot := []string{"--etcd-user", "root", "--etcd-password-file", filepath.Join(g.passwords, "root")}
+	if r := g.bootstrap(append(asRoot, "--agent", "a1")...).ok(t); !strings.Contains(r.stdout, "nothing to do") || r.stderr != "" {
+		t.Errorf("the second run says %q, %q", r.stdout, r.stderr)
+	}
+	g.bootstrap("--agent", "a1").fails(t, 1, "user") // authentication is on
+	g.bootstrap("--agent", "../a1").fails(t, 2, "../a1")
+
+	for _, user := range []string{"root", "agent-a1", "operator", "controller", "reader"} {
+		if info, err := os.Stat(filepath.Join(g.passwords, user)); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("password of %s: mode %v, %v", user, info.Mode(), err)
+		}
+	}
+	// A permission too many is taken away, one that is missing given.
+	admin := g.client("root")
+	if _, err := admin.RoleGrantPermission(ctx, "agent-a1", "/agents/", "", clientv3.PermissionType(clientv3.PermReadWrite)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.RoleRevokePermission(ctx, "agent-a1", "/agents/order/a1", ""); err != nil {
+		t.Fatal(err)
+	}
+	r := g.bootstrap(append(asRoot, "--agent", "a1")...).ok(t)
+	for _, step := range []string{`revoke agent-a1`, "grant agent-a1: read-write /agents/order/a1", "2 changes made"} {
+		if !strings.Contains(r.stdout+r.stderr, step) {
+			t.Errorf("want %q in\n%s%s", step, r.stdout, r.stderr)
+		}
+	}
+	agentd(t, append([]string{"etcd", "add-agent", "--passwords", g.passwords, "a2"}, g.as("root")...)...).ok(t)
+	old := g.client("agent-a2")
+	if _, err := old.Put(ctx, "/agents/status/a2", "x"); err != nil {
+		t.Error(err)
+	}
+	agentd(t, append([]string{"etcd", "rotate-password", "--passwords", g.passwords, "agent-a2"}, g.as("root")...)...).ok(t)
+	if _, err := old.Put(ctx, "/agents/status/a2", "with the new password from the same file"); err != nil {
+		t.Error(err)
+	}
+	agentd(t, append([]string{"etcd", "remove-agent", "a2"}, g.as("root")...)...).ok(t)
+	if _, err := old.Put(ctx, "/agents/status/a2", "x"); err == nil {
+		t.Error("an agent that was removed still writes")
+	}
+}
+
+// TestNobodyReachesBeyondTheirRole tries what each role must not do, and what
+// it must.
+func TestNobodyReachesBeyondTheirRole(t *testing.T) {
+	t.Parallel()
+	g := newGuarded(t, "/agents/", "a1", "a2", "a11")
+	ctx := g.context()
+	admin := g.client("root")
+	own := []string{"registry/a1", "status/a1", "plugins/a1/p", "order/a1"}
+	for _, key := range append([]string{"registry/a2", "status/a2", "plugins/a2/p", "order/a2", "config/global", "config/group/g", "config/agent/a1",
+		"config/agent/a2", "config-history/global/1", "plan/p", "rollout/p/state", "pin/test", "config-schema/x"}, own...) {
+		if _, err := admin.Put(ctx, "/agents/"+key, "by root"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := []string{"registry/a1", "registry/a2", "registry/a11", "status/a2", "plugins/a2/p", "plugins/a11/p", "plugins/a1", "order/a2", "config/global", "config/group/g",
+		"config/agent/a1", "config/agent/a2", "config-history/global/1", "plan/p", "rollout/p/state", "pin/test", "config-schema/x", "other"}
+	for user, may := range map[string]struct{ write, read []string }{
+		"agent-a1": {append(own, "config-schema/x"), append(own, "config-schema/x", "config/global", "config/group/g", "config/agent/a1", "plan/p", "pin/test")},
+		"operator": {[]string{"config/global", "config/group/g", "config/agent/a1", "config/agent/a2", "config-history/global/1", "order/a1", "order/a2", "plan/p", "pin/test"},
+			slices.Concat(all, own)},
+		"controller": {[]string{"plan/p", "rollout/p/state"}, slices.Concat(all, own)},
+		"reader": {nil, []string{"registry/a1", "registry/a2", "registry/a11", "status/a1", "status/a2", "plugins/a1", "plugins/a1/p", "plugins/a2/p", "plugins/a11/p",
+			"plan/p", "rollout/p/state", "pin/test", "config-schema/x"}},
+	} {
+		c := g.client(user)
+		for _, key := range slices.Concat(all, own) {
+			full := "/agents/" + key
+			_, put := c.Put(ctx, full, "by "+user)
+			_, del := c.Txn(ctx).If(clientv3.Compare(clientv3.Version("/agents/none"), ">", 0)).Then(clientv3.OpDelete(full)).Commit()
+			_, get := c.Get(ctx, full)
+			if can := put == nil; can != slices.Contains(may.write, key) {
+				t.Errorf("%s writes %s: %v", user, key, put)
+			}
+			if del == nil && !slices.Contains(may.write, key) {
+				t.Errorf("%s may delete %s", user, key)
+			}
+			if can := get == nil; can != slices.Contains(may.read, key) {
+				t.Errorf("%s reads %s: %v", user, key, get)
+			}
+		}
+		if _, err := c.Get(ctx, "/", clientv3.WithPrefix()); err == nil {
+			t.Errorf("%s reads everything", user)
+		}
+		if _, err := c.UserList(ctx); err == nil {
+			t.Errorf("%s lists the users", user)
+		}
+	}
+	g.leases(ctx)
+}
+
+// leases checks what one agent can do with the lease of another: with this
+// etcd nothing, once a key hangs on it.
+func (g *guarded) leases(ctx context.Context) {
+	a1, a2 := g.client("agent-a1"), g.client("agent-a2")
+	lease, err := a1.Grant(ctx, 600)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	if _, err := a1.Put(ctx, "/agents/registry/a1", "x", clientv3.WithLease(lease.ID)); err != nil {
+		g.t.Fatal(err)
+	}
+	if _, err := a2.Put(ctx, "/agents/registry/a2", "x", clientv3.WithLease(lease.ID)); err == nil {
+		g.t.Error("an agent hangs its key on the lease of another")
+	}
+	if _, err := a2.Revoke(ctx, lease.ID); err == nil {
+		g.t.Error("an agent revokes the lease of another")
+	}
+	if _, err := a2.KeepAliveOnce(ctx, lease.ID); err == nil {
+		g.t.Error("an agent keeps the lease of another alive")
+	}
+	if r, err := a2.TimeToLive(ctx, lease.ID); err != nil || r.TTL <= 0 {
+		g.t.Errorf("the duplicate's message needs the time that is left: %v, %v", r, err)
+	}
+}
+
+// TestAgentdRunsWithItsOwnRoleAndStaysBelowItsRoot from the registration to
+// an order's end, and touches no key outside.
+func TestAgentdRunsWithItsOwnRoleAndStaysBelowItsRoot(t *testing.T) {
+	t.Parallel()
+	const root = "x/fleet.one" // without slashes around
+	g := newGuarded(t, root, "a1")
+	s := newSite(t)
+	fleet := access.NewFleet(root)
+	user := fleet.AgentName("a1")
+	s.release("1.0.0", "1.1.0")
+	p := s.start(append(g.as(user), "--group", "web", "--log-level", "debug")...)
+	operator := g.as(fleet.Name("operator"))
+	call := func(args ...string) result { return agentd(t, append(args, operator...)...) }
+
+	call("config", "put", "global", writeFile(t, "log: {level: debug}")).ok(t)
+	call("config", "put", "group/web", writeFile(t, "log: {level: warn}")).ok(t)
+	call("config", "put", "global", writeFile(t, "log: {level: error}")).ok(t)
+	waittest.Until(t, "the configuration is in force", func() bool { return s.mustInfo().ConfigOrigin == "etcd" && s.mustInfo().ConfigRevision > 0 })
+	agentd(t, append([]string{"upgrade", "--agent", "a1", "--repo", s.repo, "--trust", s.trust, "1.1.0"}, operator...)...).ok(t)
+	waittest.Until(t, "the new release runs", func() bool { return s.mustInfo().Version == "1.1.0" })
+	agentd(t, append([]string{"rollback", "--agent", "a1", "--expect", "any"}, operator...)...).ok(t)
+	reader := g.as(fleet.Name("reader"))
+	r := agentd(t, append([]string{"fleet", "-o", "json"}, reader...)...).ok(t)
+	if !strings.Contains(r.stdout, `"a1"`) {
+		t.Errorf("the registry shows\n%s", r.stdout)
+	}
+	if text := p.logged(); strings.Contains(text, "permission denied") {
+		t.Errorf("the agent was refused something:\n%s", text)
+	}
+	if status(s.url(s.admin, "/readyz")) != http.StatusOK {
+		t.Error("the agent is not ready")
+	}
+
+	ctx := g.context()
+	all, err := g.client("root").Get(ctx, "", clientv3.WithFromKey(), clientv3.WithKeysOnly())
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, kv := range all.Kvs {
+		rest, ok := strings.CutPrefix(string(kv.Key), "/x/fleet.one/")
+		if !ok {
+			t.Errorf("key %q is outside of the root", kv.Key)
+		}
+		kind, _, _ := strings.Cut(rest, "/")
+		seen[kind] = true
+	}
+	for _, kind := range []string{"registry", "status", "config", "config-history"} {
+		if !seen[kind] {
+			t.Errorf("no key of %s is there: the test looked at the wrong place", kind)
+		}
+	}
+	for _, bad := range []string{"../agents", "a//b", "a/./b", "a b", "a\n", "ü", "-"} {
+		if _, err := agent.OpenDirectory(agent.EtcdConfig{Endpoints: []string{g.etcd.URL()}, Root: bad}); err == nil {
+			t.Errorf("the root %q is accepted", bad)
+		}
+	}
+}
