@@ -169,4 +169,3 @@ func selects(tb testing.TB, text string) Selector {
 	}
 	return s
 }
-

@@ -156,4 +156,3 @@ func TestIndexTellsThatEtcdIsAwayAndIsReadyWhenItIsBack(t *testing.T) {
 	}
 	waittest.Until(t, "the end of the outage is told", func() bool { return x.Err() == nil })
 }
-
