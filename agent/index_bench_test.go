@@ -61,8 +61,8 @@ func (c *crowd) benchFirst(b *testing.B) {
 			b.Fatal(err)
 		}
 		ctx, stop := context.WithCancel(b.Context())
-		ended := make(chan error)
-		go func() { ended <- x.Run(ctx) }()
+		ended := make(chan struct{})
+		go func() { defer close(ended); _ = x.Run(ctx) }()
 		waittest.Next(b, "the index is ready", x.Ready())
 		b.StopTimer()
 		if n := x.Snapshot().Len(); n != *benchAgents {
@@ -88,8 +88,11 @@ func heap() uint64 {
 // benchChange measures from a write to the snapshot that has it, etcd included.
 func (c *crowd) benchChange(b *testing.B, x *Index) {
 	ctx, stop := context.WithCancel(b.Context())
-	seen, ended := make(chan Changes, 1), make(chan error)
-	go func() { ended <- x.Watch(ctx, func(_ *Snapshot, c Changes) { seen <- c }) }()
+	seen, ended := make(chan Changes, 1), make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = x.Watch(ctx, func(_ *Snapshot, c Changes) { seen <- c })
+	}()
 	<-seen
 	i := 0
 	for b.Loop() {

@@ -69,7 +69,7 @@ func (r *reader) piece(ctx context.Context, from, end string, limit *pieceLimit)
 	res, err := r.get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(int64(*limit)), clientv3.WithRev(r.revision))
 	switch {
 	case errors.Is(err, rpctypes.ErrCompacted), errors.Is(err, rpctypes.ErrFutureRev):
-		return nil, "", fmt.Errorf("revision %d is not in etcd: %w: list again from the start (%v)", r.revision, ErrExpired, err)
+		return nil, "", fmt.Errorf("revision %d is not in etcd: %w: list again from the start (%w)", r.revision, ErrExpired, err)
 	case err != nil:
 		return nil, "", err
 	}
@@ -122,8 +122,7 @@ func (r *reader) get(ctx context.Context, key string, opts ...clientv3.OpOption)
 
 // unavailable reports whether a read may do better a little later.
 func unavailable(err error) bool {
-	var e rpctypes.EtcdError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[rpctypes.EtcdError](err); ok {
 		return e.Code() == codes.Unavailable
 	}
 	return grpcstatus.Code(err) == codes.Unavailable

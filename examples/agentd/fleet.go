@@ -93,6 +93,11 @@ func (f *fleetFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	f.tellStrays(l.strays)
+	if !f.selected.IsZero() {
+		// Part of the selector may have come from the environment, as AGENTD_GROUP
+		// does on an agent's host.
+		say(f.progress, "%d agents match %s", len(l.entries), printable(f.selected.String()))
+	}
 	switch {
 	case f.summary:
 		return newSummary(l.entries).print(f.stdout, f.output)

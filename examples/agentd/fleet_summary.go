@@ -57,7 +57,7 @@ func newSummary(entries []*agent.Entry) summary {
 	return s
 }
 
-func (s *summary) count(kind, value string) {
+func (s summary) count(kind, value string) {
 	if value == "" {
 		return
 	}

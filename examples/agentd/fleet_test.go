@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os/exec"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/perennial-go/perennial/agent"
 	"github.com/perennial-go/perennial/internal/etcdtest"
+	"github.com/perennial-go/perennial/internal/waittest"
 )
 
 // fleetWatcher is a fleet --watch that runs.
@@ -26,7 +28,11 @@ type fleetWatcher struct {
 
 func watchFleet(t *testing.T, more ...string) *fleetWatcher {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), binary(t, "1.0.0"), append([]string{"fleet", "--watch"}, more...)...)
+	program := binary(t, "1.0.0")
+	// A watch that shows nothing more ends, and the test with it.
+	ctx, cancel := context.WithTimeout(t.Context(), waittest.Patience)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, program, append([]string{"fleet", "--watch"}, more...)...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -159,6 +165,9 @@ func TestFleetListsWhatIsSelected(t *testing.T) {
 			t.Errorf("fleet %q: more is %t:\n%s", c.args, more, r.stderr)
 		}
 	}
+	if r := command(t, []string{"AGENTD_GROUP=db"}, "fleet", "--etcd", s.url).ok(t); !strings.Contains(r.stderr, "1 agents match .group=db") {
+		t.Errorf("a selector from the environment is not told:\n%s", r.stderr)
+	}
 	if r := s.fleet("-l", "env=none").ok(t); !strings.Contains(r.stdout, "no agent is registered that matches env=none") {
 		t.Errorf("an empty selection shows %s", r.stdout)
 	}
@@ -194,7 +203,7 @@ func TestWrongUsageOfFleetGivesTwo(t *testing.T) {
 		"field that is none":       {[]string{"-l", ".nope=1"}, []string{"--selector", ".version"}},
 		"selector of an unset var": {[]string{"-l", "env="}, []string{"--selector", "column 5"}},
 		"version that is none":     {[]string{"--version", "latest"}, []string{"--version", "latest"}},
-		"state that is none":       {[]string{"--state", "runing"}, []string{"--state", "running"}},
+		"state that is none":       {[]string{"--state", "walking"}, []string{"--state", "running"}},
 		"limit below none":         {[]string{"--limit", "-1"}, []string{"--limit", "-1"}},
 		"limit of a watch":         {[]string{"--limit", "1", "--watch"}, []string{"--limit"}},
 		"wide JSON":                {[]string{"--wide", "-o", "json"}, []string{"--wide"}},

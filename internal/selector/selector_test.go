@@ -134,7 +134,7 @@ func TestSelectorThatMeansNothingIsRefusedAtItsColumn(t *testing.T) {
 		"-env=test":                   {1, "want a label's key"},
 		"env=a*":                      {5, "into quotes"},
 		".nope=1":                     {1, ".group .id .state .version"},
-		".state=runing":               {8, "want running, stopped"},
+		".state=walking":              {8, "want running, stopped"},
 		".state=run*":                 {8, "want running, stopped"},
 		".version=latest":             {10, "want a version or a constraint"},
 		".version>=":                  {11, "want a value"},
