@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -190,6 +191,28 @@ func TestFleetListsWhatIsSelected(t *testing.T) {
 	var sum summary
 	if r := s.fleet("--summary", "-o", "json", "-l", "env=prod").ok(t); json.Unmarshal([]byte(r.stdout), &sum) != nil || sum.Agents != 2 || sum.By["group"]["db"] != 1 {
 		t.Errorf("--summary -o json prints %s", r.stdout)
+	}
+}
+
+func TestFleetLargerThanAPageIsListedToTheEnd(t *testing.T) {
+	t.Parallel()
+	s := newSimulated(t)
+	const n = pageSize + 100
+	for i := 0; i < n; {
+		var ops []clientv3.Op
+		for ; i < n && len(ops) < 100; i++ {
+			ops = append(ops, clientv3.OpPut(fmt.Sprintf("/agents/registry/a%04d", i), fmt.Sprintf(`{"schema":1,"id":"a%04d"}`, i)))
+		}
+		if _, err := s.client.Txn(t.Context()).Then(ops...).Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for limit, want := range map[int]int{0: n, n - 1: n - 1, pageSize: pageSize} {
+		var entries []agent.Entry
+		r := s.fleet("--limit", strconv.Itoa(limit), "-o", "json").ok(t)
+		if err := json.Unmarshal([]byte(r.stdout), &entries); err != nil || len(entries) != want {
+			t.Errorf("--limit %d lists %d agents, want %d: %v", limit, len(entries), want, err)
+		}
 	}
 }
 
