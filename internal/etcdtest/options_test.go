@@ -71,7 +71,7 @@ func TestServerAsksForCertificatesPasswordsAndSpace(t *testing.T) {
 				}
 			}
 			refused("with a wrong password", func(c *etcdkv.ClientConfig) { c.Password = "wrong" })
-			refused("without a user", func(c *etcdkv.ClientConfig) { c.Username = "" })
+			refused("without a user", func(c *etcdkv.ClientConfig) { c.Username, c.Password = "", "" })
 			refused("without a certificate", func(c *etcdkv.ClientConfig) { c.TLS.Certificates = nil })
 			refused("that trusts another authority", func(c *etcdkv.ClientConfig) { c.TLS.RootCAs = nil })
 
