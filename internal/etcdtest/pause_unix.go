@@ -9,6 +9,9 @@ import "golang.org/x/sys/unix"
 func (s *Server) Pause() {
 	s.tb.Helper()
 	s.signal(unix.SIGSTOP)
+	if err := awaitStop(s.process.cmd.Process.Pid); err != nil {
+		s.tb.Fatalf("etcd %s: stopped: %v", s.addr, err)
+	}
 }
 
 // Resume lets a paused process go on.
