@@ -53,7 +53,7 @@ func TestEtcdCommandKeepsItsDataAndEndsWith0(t *testing.T) {
 		t.Errorf("agentd etcd ended with %d, want 0", code)
 	}
 	url, stop = startEtcd(t, dir)
-	if r := agentd(t, "config", "get", "--etcd", url, "global").ok(t); !strings.Contains(r.stdout, "warn") {
+	if r := agentd(t, "config", "get", "--etcd", url, "--show-secrets", "global").ok(t); !strings.Contains(r.stdout, "warn") {
 		t.Errorf("after a restart the document is %q", r.stdout)
 	}
 	if code := stop(); code != 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -179,12 +180,12 @@ func (s *site) configure(ctx context.Context) (string, error) {
 }
 
 // publish puts a document for every agent and returns its revision.
-func (s *site) publish(ctx context.Context, document string) (int64, error) {
+func (s *site) publish(ctx context.Context, document string, flags ...string) (int64, error) {
 	path := filepath.Join(s.dir, "agentd.yaml")
 	if err := os.WriteFile(path, []byte(document), 0o600); err != nil {
 		return 0, err
 	}
-	if err := s.cli(ctx, s.show, "config", "put", "--etcd", s.etcdURL, "global", path); err != nil {
+	if err := s.cli(ctx, s.show, append([]string{"config", "put", "--etcd", s.etcdURL, "global", path}, flags...)...); err != nil {
 		return 0, err
 	}
 	var published struct {
@@ -213,15 +214,20 @@ func (s *site) spoolFiles() []string {
 	return files
 }
 
-// refuseConfiguration publishes a document with a field that does not exist,
-// sees the agent stay as it is and say why, and publishes a good one again.
+// refuseConfiguration has a document with a field that does not exist refused
+// before the agent sees it, publishes it all the same, sees the agent stay as
+// it is and say why, and publishes a good one again.
 func (s *site) refuseConfiguration(ctx context.Context) (string, error) {
 	before, err := s.info(ctx)
 	if err != nil {
 		return "", err
 	}
 	good := fmt.Sprintf("spool:\n  max_file_bytes: %d\n", fileLimit)
-	bad, err := s.publish(ctx, good+"  max_file_size: 1\n")
+	const unknown = "  max_file_size: 1\n"
+	if _, err := s.publish(ctx, good+unknown); err == nil || !strings.Contains(err.Error(), "max_file_size") {
+		return "", fmt.Errorf("want config put to refuse the field spool.max_file_size, found: %w", cmp.Or(err, errors.New("it took it")))
+	}
+	bad, err := s.publish(ctx, good+unknown, "--force")
 	if err != nil {
 		return "", err
 	}
@@ -254,6 +260,6 @@ func (s *site) refuseConfiguration(ctx context.Context) (string, error) {
 	if err := s.inForce(ctx, repaired, before.PID); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("revision %d stayed in force, revision %d was refused: %s; revision %d repaired it",
+	return fmt.Sprintf("config put refused it, and the agent when it was forced: revision %d stayed, revision %d was refused: %s; revision %d repaired it",
 		before.ConfigRevision, bad, reason, repaired), nil
 }
