@@ -119,7 +119,7 @@ func (p *presence) mendKeys(ctx context.Context, damaged []string) (mended bool,
 	case p.yields():
 		return false, errNotInCharge // perhaps
 	}
-	err = p.enlist(ctx, p.session.Lease())
+	err = p.enlist(ctx)
 	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
 		p.session.Renew() // it finds out, and registers under another
 	}

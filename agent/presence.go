@@ -101,7 +101,7 @@ func (p *presence) leased(ctx context.Context, lease int64) error {
 	case p.yields():
 		return errNotInCharge // perhaps; called again, it will be known
 	default:
-		return p.enlist(ctx, lease)
+		return p.enlisted(p.registry.register(ctx, lease, p.Info()))
 	}
 	if lease != p.session.Lease() {
 		// It is to replace the one that is held, on which the keys are.
@@ -112,8 +112,14 @@ func (p *presence) leased(ctx context.Context, lease int64) error {
 	return nil
 }
 
-func (p *presence) enlist(ctx context.Context, lease int64) error {
-	if err := p.registry.register(ctx, lease, p.Info()); err != nil {
+// enlist registers again where the registration hangs.
+func (p *presence) enlist(ctx context.Context) error {
+	return p.enlisted(p.registry.again(ctx, p.session.Lease(), p.Info()))
+}
+
+// enlisted tells what came of registering.
+func (p *presence) enlisted(err error) error {
+	if err != nil {
 		p.health.Set(conditionRegistration, err)
 		return err
 	}
@@ -159,14 +165,15 @@ func (p *presence) inherit(ctx context.Context) error {
 	if err := failpoint.Hit("inherit-registration"); err != nil {
 		return err
 	}
+	retry := backoff.Backoff{Max: 5 * time.Second}
 	for ctx.Err() == nil {
-		err := p.enlist(ctx, p.session.Lease())
+		err := p.enlist(ctx)
 		if err == nil || errors.Is(err, ErrDuplicate) {
 			return err
 		}
 		p.log.Warn("registration not taken over yet", "error", err)
-		p.session.Renew()                   // which finds out whether the lease is gone
-		_ = backoff.Sleep(ctx, time.Second) // the loop sees ctx's end
+		p.session.Renew()   // which finds out whether the lease is gone
+		_ = retry.Wait(ctx) // the loop sees ctx's end
 	}
 	return nil
 }
@@ -179,11 +186,10 @@ func (p *presence) fenced(ctx context.Context) error {
 		_ = backoff.Sleep(ctx, time.Second) // its end is the caller's to see
 		return nil
 	}
-	lease := p.session.Lease()
-	if lease == 0 {
-		return nil
+	if p.session.Lease() == 0 {
+		return nil // the session registers
 	}
-	switch err := p.enlist(ctx, lease); {
+	switch err := p.enlist(ctx); {
 	case err == nil:
 		p.noteRestored([]string{p.registry.keys.registry(p.cfg.ID)})
 	case errors.Is(err, ErrDuplicate):

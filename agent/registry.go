@@ -50,6 +50,7 @@ type registry struct {
 	revision int64            // of the registration as this process wrote it
 	held     map[string]held  // what this process has written, by key
 	shown    map[string]int64 // mod revisions of the newest view
+	hurt     map[string]int64 // what was damaged in it, with the revision held then
 
 	echo echoes
 }
@@ -95,12 +96,29 @@ type held struct {
 // another one holds the id, and moves what else this process has written to
 // that lease.
 func (r *registry) register(ctx context.Context, lease int64, reg Registration) error {
+	r.claiming.Lock()
+	defer r.claiming.Unlock()
+	return r.enter(ctx, lease, reg)
+}
+
+// again is register under the lease that the registration hangs on, or under
+// lease where it hangs on none yet. While leases are exchanged, the session's
+// is the one that is about to be revoked.
+func (r *registry) again(ctx context.Context, lease int64, reg Registration) error {
+	r.claiming.Lock()
+	defer r.claiming.Unlock()
+	if now := r.leased(); now != 0 {
+		lease = now
+	}
+	return r.enter(ctx, lease, reg)
+}
+
+// enter is register; r.claiming is held.
+func (r *registry) enter(ctx context.Context, lease int64, reg Registration) error {
 	if lease == 0 {
 		// etcd would take it, and keep the agent in the registry for ever.
 		return errors.New("registration: no lease has been granted yet")
 	}
-	r.claiming.Lock()
-	defer r.claiming.Unlock()
 	value, err := json.Marshal(reg)
 	if err != nil {
 		return err
@@ -286,6 +304,9 @@ func (r *registry) leased() int64 { return r.lease.Load() }
 // itself, and a view may come before what was written last: what is damaged is
 // to be looked at again a moment later.
 func (r *registry) damage(v etcdkv.View) []string {
+	// Before the lock, which a write holds that etcd does not answer: that is no
+	// fault of the watch.
+	r.echo.show(v.Values[r.keys.status(r.id)].ModRevision)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	before := r.shown
@@ -293,26 +314,27 @@ func (r *registry) damage(v etcdkv.View) []string {
 	for k, now := range v.Values {
 		r.shown[k] = now.ModRevision
 	}
-	r.echo.show(r.shown[r.keys.status(r.id)])
 	if r.revision == 0 {
 		return nil
 	}
-	var keys []string
+	known := r.hurt
+	r.hurt = map[string]int64{}
 	for k, h := range r.held {
 		now, there := r.shown[k]
 		switch {
 		case h.value == "", now == h.revision:
+		case known[k] == h.revision: // what another key brings about does not mend it
+			r.hurt[k] = h.revision
 		case there && now < h.revision && now >= before[k]: // the write is on its way
 		case !there && before[k] == 0 && v.Revision < h.revision: // likewise
 		default:
-			keys = append(keys, k)
+			r.hurt[k] = h.revision
 		}
 	}
 	for k := range r.shown {
 		if _, ok := r.held[k]; !ok {
-			keys = append(keys, k) // registering again has the next write delete it
+			r.hurt[k] = 0 // registering again has the next write delete it
 		}
 	}
-	slices.Sort(keys)
-	return keys
+	return slices.Sorted(maps.Keys(r.hurt))
 }
