@@ -122,6 +122,9 @@ func (s *Session) exchange(ctx context.Context) error {
 		if err == nil {
 			// A move that was not answered may have been done all the same, so
 			// the new lease is not revoked but tried again while it lives.
+			s.mu.Lock()
+			s.next = next
+			s.mu.Unlock()
 			err = s.announce(ctx, next, time.Now().Add(held.granted))
 		}
 		switch {
@@ -129,7 +132,7 @@ func (s *Session) exchange(ctx context.Context) error {
 			held.announced = true
 			s.mu.Lock()
 			s.lease.Store(next)
-			s.held = held
+			s.held, s.next = held, 0
 			s.count.Exchanged++
 			s.mu.Unlock()
 			return errExchanged
