@@ -47,10 +47,11 @@ type registry struct {
 	claiming sync.Mutex // held while the registration is claimed
 
 	mu       sync.Mutex
-	revision int64            // of the registration as this process wrote it
-	held     map[string]held  // what this process has written, by key
-	shown    map[string]int64 // mod revisions of the newest view
-	hurt     map[string]int64 // what was damaged in it, with the revision held then
+	revision int64             // of the registration as this process wrote it
+	held     map[string]held   // what this process has written, by key
+	tried    map[string]string // values of which etcd did not say whether it took them
+	shown    map[string]int64  // mod revisions of the newest view
+	hurt     map[string]int64  // what was damaged in it, with the revision held then
 
 	echo echoes
 }
@@ -204,6 +205,7 @@ func (r *registry) commit(ctx context.Context, what string, ops []clientv3.Op) e
 			Then(part...).Commit()
 		cancel()
 		if err != nil {
+			r.doubt(part)
 			return r.explain(what, err)
 		}
 		if !res.Succeeded {
@@ -213,18 +215,47 @@ func (r *registry) commit(ctx context.Context, what string, ops []clientv3.Op) e
 			k := string(op.KeyBytes())
 			if op.IsDelete() {
 				delete(r.held, k)
+				delete(r.tried, k)
 				continue
 			}
-			r.held[k] = held{string(op.ValueBytes()), res.Header.Revision}
-			switch k {
-			case key:
-				r.revision = res.Header.Revision
-			case r.keys.status(r.id):
-				r.echo.write(res.Header.Revision)
-			}
+			r.hold(k, string(op.ValueBytes()), res.Header.Revision)
 		}
 	}
 	return nil
+}
+
+// hold notes what this process has in etcd.
+func (r *registry) hold(key, value string, revision int64) {
+	r.held[key] = held{value, revision}
+	delete(r.tried, key)
+	switch key {
+	case r.keys.registry(r.id):
+		r.revision = revision
+	case r.keys.status(r.id):
+		r.echo.write(revision)
+	}
+}
+
+// doubt notes what etcd may have done without its answer having arrived.
+func (r *registry) doubt(ops []clientv3.Op) {
+	if r.tried == nil {
+		r.tried = map[string]string{}
+	}
+	for _, op := range ops {
+		if op.IsPut() {
+			r.tried[string(op.KeyBytes())] = string(op.ValueBytes())
+		}
+	}
+}
+
+// recognise takes what v shows of a write that was not answered for written. One
+// that moved keys to another lease is tried again by whoever moves them.
+func (r *registry) recognise(v etcdkv.View) {
+	for k, value := range r.tried {
+		if now, there := v.Values[k]; there && string(now.Data) == value && now.Lease == r.leased() {
+			r.hold(k, value, now.ModRevision)
+		}
+	}
 }
 
 func (r *registry) explain(what string, err error) error {
@@ -317,6 +348,7 @@ func (r *registry) damage(v etcdkv.View) []string {
 	if r.revision == 0 {
 		return nil
 	}
+	r.recognise(v)
 	known := r.hurt
 	r.hurt = map[string]int64{}
 	for k, h := range r.held {
