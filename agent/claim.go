@@ -103,8 +103,8 @@ func (r *registry) alive(ctx context.Context, found *mvccpb.KeyValue, beat float
 		if err != nil {
 			return false, err
 		}
-		if beat <= 0 {
-			beat = now.granted.Seconds() / 2 // no agent renews less often
+		if least := now.granted.Seconds() / 2; beat <= 0 || beat > least {
+			beat = least // no agent renews less often
 		}
 		window := time.Duration(beat*1.5*float64(time.Second)) + claimSlack
 		switch {

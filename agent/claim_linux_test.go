@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -234,4 +235,32 @@ func TestCrashedAgentComesBackAtOnceInItsOwnDirectory(t *testing.T) {
 	order := m.order(build{Version: "1.1.0"})
 	m.ends(order, upgrade.Committed)
 	m.runs("1.1.0")
+}
+
+// TestLiveAgentThatTellsAnAbsurdBeatKeepsItsID: a registration is whatever its
+// writer says, and the wait for its beat must not overflow into none at all.
+func TestLiveAgentThatTellsAnAbsurdBeatKeepsItsID(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	client := f.etcd.Client(t)
+	old, next := f.registryOf(t, client, t.TempDir()), f.registryOf(t, client, "")
+	next.instance = old.instance
+	granted, err := client.Grant(f.ctx(), 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.KeepAlive(t.Context(), granted.ID); err != nil {
+		t.Fatal(err)
+	}
+	reg := Registration{Schema: schema, ID: "a1", Instance: old.instance.ID, HeartbeatEvery: 1e300}
+	if err := old.register(f.ctx(), int64(granted.ID), reg); err != nil {
+		t.Fatal(err)
+	}
+	other, err := client.Grant(f.ctx(), 60)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := next.register(f.ctx(), int64(other.ID), reg); !errors.Is(err, ErrDuplicate) {
+		t.Errorf("it was taken: %v", err)
+	}
 }
