@@ -264,3 +264,43 @@ func TestLiveAgentThatTellsAnAbsurdBeatKeepsItsID(t *testing.T) {
 		t.Errorf("it was taken: %v", err)
 	}
 }
+
+// TestOfManyThatTakeAnIDAtOnceOneGetsIt: none has anything to compare itself
+// with when it looks.
+func TestOfManyThatTakeAnIDAtOnceOneGetsIt(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	const many = 8
+	results := make(chan error, many)
+	begin := make(chan struct{})
+	for range many {
+		client := f.etcd.Client(t)
+		r := f.registryOf(t, client, t.TempDir())
+		granted, err := client.Grant(f.ctx(), 60)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reg := Registration{Schema: schema, ID: "a1", Instance: r.instance.ID}
+		go func() {
+			<-begin
+			err := r.register(f.ctx(), int64(granted.ID), reg)
+			for errors.Is(err, errFenced) { // as a session does
+				err = r.register(f.ctx(), int64(granted.ID), reg)
+			}
+			results <- err
+		}()
+	}
+	close(begin)
+	taken := 0
+	for range many {
+		switch err := waittest.Next(t, "an end", results); {
+		case err == nil:
+			taken++
+		case !errors.Is(err, ErrDuplicate):
+			t.Error(err)
+		}
+	}
+	if taken != 1 {
+		t.Errorf("%d got the id, want one", taken)
+	}
+}
