@@ -40,6 +40,7 @@ type presence struct {
 
 	registered chan struct{} // closed after the first registration
 	enroll     sync.Once
+	missing    atomic.Bool // the registration could not be written when it had to be
 
 	watch atomic.Pointer[etcdkv.Watch] // of the agent's own keys; nil before
 	hurt  atomic.Pointer[[]string]     // keys that are not as they were written
@@ -119,6 +120,7 @@ func (p *presence) enlist(ctx context.Context) error {
 
 // enlisted tells what came of registering.
 func (p *presence) enlisted(err error) error {
+	p.missing.Store(err != nil)
 	if err != nil {
 		p.health.Set(conditionRegistration, err)
 		return err
@@ -222,6 +224,7 @@ func (p *presence) flush(ctx context.Context) error {
 	if err := p.registry.write(ctx, p.Info(), status, p.pluginRecords()); err != nil {
 		return err
 	}
+	p.missing.Store(false)
 	return p.orders.acknowledge(ctx, status.Upgrade)
 }
 
