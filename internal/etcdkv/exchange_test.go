@@ -213,3 +213,37 @@ func TestStopDuringAnExchangeEndsBothLeases(t *testing.T) {
 		t.Errorf("leases that live: %v, %v", all, err)
 	}
 }
+
+// TestTTLThatIsSetBackDuringAMoveHasTheKeysMovedBack: some of them would hang on
+// a lease that nobody renews, and go with it.
+func TestTTLThatIsSetBackDuringAMoveHasTheKeysMovedBack(t *testing.T) {
+	c := etcdtest.Start(t).Client(t)
+	var first, tried atomic.Int64
+	s, err := etcdkv.NewSession(etcdkv.SessionConfig{
+		Client: c, TTL: 2 * time.Second, Interval: 50 * time.Millisecond,
+		OnLease: func(ctx context.Context, lease int64) error {
+			_, err := c.Put(ctx, presence, "here", clientv3.WithLease(clientv3.LeaseID(lease)))
+			if err != nil || first.CompareAndSwap(0, lease) || first.Load() == lease {
+				return err
+			}
+			tried.Add(1)
+			return errors.New("the other half cannot be moved")
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	background(t, s.Run)
+	waittest.Until(t, "the key is there", func() bool { l, _ := leaseOf(t, c, presence); return l != 0 })
+	if err := s.Set(10*time.Minute, 50*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	waittest.Until(t, "a half has moved", func() bool { return tried.Load() > 0 })
+	if err := s.Set(2*time.Second, 50*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	waittest.Until(t, "the key is back", func() bool {
+		l, _ := leaseOf(t, c, presence)
+		return l == first.Load() && s.Lease() == l
+	})
+}

@@ -144,7 +144,20 @@ func (s *Session) exchange(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return s.stay(ctx)
+}
+
+// stay ends an exchange that is wanted no more: keys that have moved come back.
+// The lease that they moved to is left to end by itself: where they are another
+// process's now, they may hang on it still.
+func (s *Session) stay(ctx context.Context) error {
+	s.mu.Lock()
+	moved := s.next != 0
+	s.mu.Unlock()
+	if !moved {
+		return nil
+	}
+	return s.announce(ctx, s.Lease(), time.Time{})
 }
 
 // announce calls OnLease until it succeeds or deadline, unless zero, has
