@@ -213,7 +213,7 @@ func TestCrashedAgentComesBackFromACopyOfItsDiskAfterABeat(t *testing.T) {
 	if _, now, rev := f.found(client, newKeys("").registry("a1")); rev != created || now == held {
 		t.Errorf("the registration of revision %d on lease %x became one of %d on %x: want it taken over before it ended", created, held, rev, now)
 	}
-	if strings.Contains(second.said(), "starting without it") {
+	if strings.Contains(second.said(), "starting without etcd") {
 		t.Error("it started before it knew whether the id was its own")
 	}
 }

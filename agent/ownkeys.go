@@ -113,7 +113,7 @@ func (p *presence) restore(ctx context.Context) error {
 func (p *presence) mendKeys(ctx context.Context, damaged []string) (mended bool, err error) {
 	switch {
 	case len(damaged) == 0:
-		p.missing.Store(false)
+		p.failure.Store(nil)
 		return false, nil // it was half a transaction, or another write came first
 	case p.upgrader.Successor() != 0:
 		return false, nil // which tends them
