@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -314,7 +315,9 @@ func TestSlowEventReaderSeesTheNewestState(t *testing.T) {
 func TestReadinessIsLostWithTheRegistrationAndComesBack(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
-	m := f.member("a1").start()
+	m := f.member("a1")
+	m.env.TTL = 2 * time.Second
+	m.start()
 	m.registered()
 	ready := func(want string) func() error {
 		return func() error {

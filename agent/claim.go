@@ -32,6 +32,8 @@ const (
 //	on no lease: nobody keeps it alive           | takes it
 //	on this process's lease: its own, that of    | takes it
 //	its incumbent, or written by hand            |
+//	as this process wrote it, on a lease that is | takes it
+//	to be exchanged                              |
 //	of another instance: another agent           | is refused
 //	of this instance and home: the state         | takes it: whoever wrote it
 //	directory's lock is this process's           | is gone, or its incumbent
@@ -45,7 +47,7 @@ const (
 // was taken because it was cut off from etcd finds its registration changed, or
 // its lease gone, claims by the same table, and is refused in its turn.
 func (r *registry) claim(ctx context.Context, found *mvccpb.KeyValue, lease int64) error {
-	if found == nil || found.Lease == 0 || found.Lease == lease {
+	if found == nil || found.Lease == 0 || found.Lease == lease || r.wrote(found) {
 		return nil
 	}
 	var other Registration
@@ -68,6 +70,13 @@ func (r *registry) claim(ctx context.Context, found *mvccpb.KeyValue, lease int6
 		return fatal{fmt.Errorf("%w: agent id %s is registered by somebody who keeps it alive, and whose registration cannot be read: %w", ErrDuplicate, r.id, err)}
 	}
 	return r.refuse(ctx, found, other, "another agent with a copy of this one's state directory")
+}
+
+// wrote reports whether found is what this process has written.
+func (r *registry) wrote(found *mvccpb.KeyValue) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.held[string(found.Key)] == held{string(found.Value), found.ModRevision}
 }
 
 // refuse tells who has the id.
@@ -94,8 +103,8 @@ func (r *registry) alive(ctx context.Context, found *mvccpb.KeyValue, beat float
 		if err != nil {
 			return false, err
 		}
-		if beat <= 0 {
-			beat = now.granted.Seconds() / 2 // no agent renews less often
+		if least := now.granted.Seconds() / 2; beat <= 0 || beat > least {
+			beat = least // no agent renews less often
 		}
 		window := time.Duration(beat*1.5*float64(time.Second)) + claimSlack
 		switch {

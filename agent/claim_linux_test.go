@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -212,7 +213,7 @@ func TestCrashedAgentComesBackFromACopyOfItsDiskAfterABeat(t *testing.T) {
 	if _, now, rev := f.found(client, newKeys("").registry("a1")); rev != created || now == held {
 		t.Errorf("the registration of revision %d on lease %x became one of %d on %x: want it taken over before it ended", created, held, rev, now)
 	}
-	if strings.Contains(second.said(), "starting without it") {
+	if strings.Contains(second.said(), "starting without etcd") {
 		t.Error("it started before it knew whether the id was its own")
 	}
 }
@@ -234,4 +235,72 @@ func TestCrashedAgentComesBackAtOnceInItsOwnDirectory(t *testing.T) {
 	order := m.order(build{Version: "1.1.0"})
 	m.ends(order, upgrade.Committed)
 	m.runs("1.1.0")
+}
+
+// TestLiveAgentThatTellsAnAbsurdBeatKeepsItsID: a registration is whatever its
+// writer says, and the wait for its beat must not overflow into none at all.
+func TestLiveAgentThatTellsAnAbsurdBeatKeepsItsID(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	client := f.etcd.Client(t)
+	old, next := f.registryOf(t, client, t.TempDir()), f.registryOf(t, client, "")
+	next.instance = old.instance
+	granted, err := client.Grant(f.ctx(), 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.KeepAlive(t.Context(), granted.ID); err != nil {
+		t.Fatal(err)
+	}
+	reg := Registration{Schema: schema, ID: "a1", Instance: old.instance.ID, HeartbeatEvery: 1e300}
+	if err := old.register(f.ctx(), int64(granted.ID), reg); err != nil {
+		t.Fatal(err)
+	}
+	other, err := client.Grant(f.ctx(), 60)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := next.register(f.ctx(), int64(other.ID), reg); !errors.Is(err, ErrDuplicate) {
+		t.Errorf("it was taken: %v", err)
+	}
+}
+
+// TestOfManyThatTakeAnIDAtOnceOneGetsIt: none has anything to compare itself
+// with when it looks.
+func TestOfManyThatTakeAnIDAtOnceOneGetsIt(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	const many = 8
+	results := make(chan error, many)
+	begin := make(chan struct{})
+	for range many {
+		client := f.etcd.Client(t)
+		r := f.registryOf(t, client, t.TempDir())
+		granted, err := client.Grant(f.ctx(), 60)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reg := Registration{Schema: schema, ID: "a1", Instance: r.instance.ID}
+		go func() {
+			<-begin
+			err := r.register(f.ctx(), int64(granted.ID), reg)
+			for errors.Is(err, errFenced) { // as a session does
+				err = r.register(f.ctx(), int64(granted.ID), reg)
+			}
+			results <- err
+		}()
+	}
+	close(begin)
+	taken := 0
+	for range many {
+		switch err := waittest.Next(t, "an end", results); {
+		case err == nil:
+			taken++
+		case !errors.Is(err, ErrDuplicate):
+			t.Error(err)
+		}
+	}
+	if taken != 1 {
+		t.Errorf("%d got the id, want one", taken)
+	}
 }

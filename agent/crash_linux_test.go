@@ -92,6 +92,7 @@ func (s step) hits() []hit {
 }
 
 func TestCrashOrStopAtAnyStepLeavesAProvenReleaseThatUpgrades(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	pins := map[string]release.Pin{}
 	for _, b := range []build{{Version: good}, {Version: sick, Sick: true}, {Version: deaf}, {Version: next}} {

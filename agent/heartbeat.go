@@ -113,7 +113,7 @@ func (p *presence) beat(latency time.Duration, err error) {
 	p.observeStaleness()
 	if err == nil {
 		p.health.Observe(health.HeartbeatLatency, latency.Seconds())
-		if lease := p.session.Lease(); lease != 0 && lease == p.registry.leased() {
+		if lease := p.session.Lease(); lease != 0 && lease == p.registry.leased() && p.failure.Load() == nil {
 			// The lease outlived the outage, and the registration with it.
 			p.health.Set(conditionRegistration, nil)
 		}

@@ -139,6 +139,7 @@ func (m *member) executes(version string) (pid int, err error) {
 }
 
 func TestRegistrationOutlivesSwapsAndRollbacks(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	m := f.member("a1").start()
 	m.registered()
@@ -161,6 +162,7 @@ func TestRegistrationOutlivesSwapsAndRollbacks(t *testing.T) {
 }
 
 func TestRegistrationOutlivesTheDeathOfOneOfTheTwo(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	m := f.member("a1")
 	m.env.Probation = 3 * time.Second

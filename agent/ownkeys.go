@@ -113,13 +113,14 @@ func (p *presence) restore(ctx context.Context) error {
 func (p *presence) mendKeys(ctx context.Context, damaged []string) (mended bool, err error) {
 	switch {
 	case len(damaged) == 0:
+		p.failure.Store(nil)
 		return false, nil // it was half a transaction, or another write came first
 	case p.upgrader.Successor() != 0:
 		return false, nil // which tends them
 	case p.yields():
 		return false, errNotInCharge // perhaps
 	}
-	err = p.enlist(ctx, p.session.Lease())
+	err = p.enlist(ctx)
 	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
 		p.session.Renew() // it finds out, and registers under another
 	}

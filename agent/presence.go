@@ -19,7 +19,7 @@ import (
 )
 
 // ErrUnreachable is wrapped where an agent that was never registered before
-// does not reach etcd at its first start.
+// does not reach etcd at its first start, or is refused by it.
 var ErrUnreachable = errors.New("etcd is not reachable")
 
 // errNotInCharge keeps the keys where they are.
@@ -40,6 +40,7 @@ type presence struct {
 
 	registered chan struct{} // closed after the first registration
 	enroll     sync.Once
+	failure    atomic.Pointer[error] // why the registration is not there; nil = it is, or was not tried
 
 	watch atomic.Pointer[etcdkv.Watch] // of the agent's own keys; nil before
 	hurt  atomic.Pointer[[]string]     // keys that are not as they were written
@@ -101,7 +102,7 @@ func (p *presence) leased(ctx context.Context, lease int64) error {
 	case p.yields():
 		return errNotInCharge // perhaps; called again, it will be known
 	default:
-		return p.enlist(ctx, lease)
+		return p.enlisted(p.registry.register(ctx, lease, p.Info()))
 	}
 	if lease != p.session.Lease() {
 		// It is to replace the one that is held, on which the keys are.
@@ -112,11 +113,19 @@ func (p *presence) leased(ctx context.Context, lease int64) error {
 	return nil
 }
 
-func (p *presence) enlist(ctx context.Context, lease int64) error {
-	if err := p.registry.register(ctx, lease, p.Info()); err != nil {
+// enlist registers again where the registration hangs.
+func (p *presence) enlist(ctx context.Context) error {
+	return p.enlisted(p.registry.again(ctx, p.session.Lease(), p.Info()))
+}
+
+// enlisted tells what came of registering.
+func (p *presence) enlisted(err error) error {
+	if err != nil {
+		p.failure.Store(&err)
 		p.health.Set(conditionRegistration, err)
 		return err
 	}
+	p.failure.Store(nil)
 	p.health.Set(conditionRegistration, nil)
 	p.enroll.Do(func() { close(p.registered) })
 	p.schema.registered()
@@ -138,20 +147,34 @@ func (p *presence) await(ctx context.Context, r *running) error {
 		}
 		t.Reset(p.cfg.ConnectTimeout) // etcd answers: it is the id that is in question
 	}
+	why := p.absence()
+	if p.registry.instance.everRegistered() {
+		p.log.Warn("starting without etcd", "error", why)
+		p.health.Set(conditionRegistration, fmt.Errorf("not registered: %w", why))
+		return nil
+	}
+	return unregistered{fmt.Errorf("%w; this agent has never been registered, so that it cannot start without", why)}
+}
+
+// absence tells why there is no registration after Config.ConnectTimeout.
+func (p *presence) absence() error {
+	if failure := p.failure.Load(); failure != nil {
+		return fmt.Errorf("etcd has not taken the registration within %v: %w", p.cfg.ConnectTimeout, *failure)
+	}
 	_, _, cause := p.session.LastBeat()
 	if cause == nil { // the first attempt still waits for a connection
 		if cause = etcdkv.LastFailure(p.client); cause == nil {
 			cause = errors.New("no connection yet")
 		}
 	}
-	if p.registry.instance.everRegistered() {
-		p.log.Warn("etcd does not answer; starting without it", "error", cause)
-		p.health.Set(conditionRegistration, fmt.Errorf("not registered: etcd has not answered since the start: %w", cause))
-		return nil
-	}
-	return fmt.Errorf("etcd at %s did not answer within %v (%w) and this agent has never been registered: start etcd or correct the endpoints",
-		strings.Join(p.cfg.Etcd.Endpoints, ","), p.cfg.ConnectTimeout, errors.Join(ErrUnreachable, cause))
+	return fmt.Errorf("etcd at %s did not answer within %v (%w): start etcd or correct the endpoints",
+		strings.Join(p.cfg.Etcd.Endpoints, ","), p.cfg.ConnectTimeout, cause)
 }
+
+// unregistered is ErrUnreachable with a text that says what happened.
+type unregistered struct{ error }
+
+func (u unregistered) Unwrap() []error { return []error{u.error, ErrUnreachable} }
 
 // inherit writes the registration of a successor under the lease that it took
 // over. If that lease is gone, the session registers itself.
@@ -159,14 +182,15 @@ func (p *presence) inherit(ctx context.Context) error {
 	if err := failpoint.Hit("inherit-registration"); err != nil {
 		return err
 	}
+	retry := backoff.Backoff{Max: 5 * time.Second}
 	for ctx.Err() == nil {
-		err := p.enlist(ctx, p.session.Lease())
+		err := p.enlist(ctx)
 		if err == nil || errors.Is(err, ErrDuplicate) {
 			return err
 		}
 		p.log.Warn("registration not taken over yet", "error", err)
-		p.session.Renew()                   // which finds out whether the lease is gone
-		_ = backoff.Sleep(ctx, time.Second) // the loop sees ctx's end
+		p.session.Renew()   // which finds out whether the lease is gone
+		_ = retry.Wait(ctx) // the loop sees ctx's end
 	}
 	return nil
 }
@@ -179,11 +203,10 @@ func (p *presence) fenced(ctx context.Context) error {
 		_ = backoff.Sleep(ctx, time.Second) // its end is the caller's to see
 		return nil
 	}
-	lease := p.session.Lease()
-	if lease == 0 {
-		return nil
+	if p.session.Lease() == 0 {
+		return nil // the session registers
 	}
-	switch err := p.enlist(ctx, lease); {
+	switch err := p.enlist(ctx); {
 	case err == nil:
 		p.noteRestored([]string{p.registry.keys.registry(p.cfg.ID)})
 	case errors.Is(err, ErrDuplicate):
@@ -216,6 +239,7 @@ func (p *presence) flush(ctx context.Context) error {
 	if err := p.registry.write(ctx, p.Info(), status, p.pluginRecords()); err != nil {
 		return err
 	}
+	p.failure.Store(nil)
 	return p.orders.acknowledge(ctx, status.Upgrade)
 }
 

@@ -185,9 +185,9 @@ func TestFleetsHeartbeatIsSetByADocument(t *testing.T) {
 		})
 	}
 	beats(5, 1)
-	put("perennial: {heartbeat: {ttl: 90s, every: 2s}}\n")
-	beats(90, 2)
-	if ttl, err := client.TimeToLive(f.ctx(), lease(t, f, client, "a1")); err != nil || ttl.GrantedTTL != 90 {
+	put("perennial: {heartbeat: {ttl: 20s, every: 2s}}\n")
+	beats(20, 2)
+	if ttl, err := client.TimeToLive(f.ctx(), lease(t, f, client, "a1")); err != nil || ttl.GrantedTTL != 20 {
 		t.Errorf("etcd says %d s, %v", ttl.GrantedTTL, err)
 	}
 	if ttl, err := client.TimeToLive(f.ctx(), first); err != nil || ttl.TTL >= 0 {
@@ -212,16 +212,16 @@ func TestFleetsHeartbeatIsSetByADocument(t *testing.T) {
 			return nil
 		})
 	}
-	beats(90, 2)
+	beats(20, 2)
 
 	// A successor carries on with it, on the same lease.
-	put("perennial: {heartbeat: {ttl: 90s, every: 2s}}\n")
+	put("perennial: {heartbeat: {ttl: 20s, every: 2s}}\n")
 	v := keepVigil(m, client)
 	m.upgrades(build{Version: "1.1.0"})
 	if pid := m.runs("1.1.0"); pid == before.PID {
 		t.Error("the upgrade left the process")
 	}
-	beats(90, 2)
+	beats(20, 2)
 	v.end()
 	put("greeting: hello\n")
 	beats(5, 1)

@@ -47,9 +47,11 @@ type registry struct {
 	claiming sync.Mutex // held while the registration is claimed
 
 	mu       sync.Mutex
-	revision int64            // of the registration as this process wrote it
-	held     map[string]held  // what this process has written, by key
-	shown    map[string]int64 // mod revisions of the newest view
+	revision int64             // of the registration as this process wrote it
+	held     map[string]held   // what this process has written, by key
+	tried    map[string]string // values of which etcd did not say whether it took them
+	shown    map[string]int64  // mod revisions of the newest view
+	hurt     map[string]int64  // what was damaged in it, with the revision held then
 
 	echo echoes
 }
@@ -95,12 +97,29 @@ type held struct {
 // another one holds the id, and moves what else this process has written to
 // that lease.
 func (r *registry) register(ctx context.Context, lease int64, reg Registration) error {
+	r.claiming.Lock()
+	defer r.claiming.Unlock()
+	return r.enter(ctx, lease, reg)
+}
+
+// again is register under the lease that the registration hangs on, or under
+// lease where it hangs on none yet. While leases are exchanged, the session's
+// is the one that is about to be revoked.
+func (r *registry) again(ctx context.Context, lease int64, reg Registration) error {
+	r.claiming.Lock()
+	defer r.claiming.Unlock()
+	if now := r.leased(); now != 0 {
+		lease = now
+	}
+	return r.enter(ctx, lease, reg)
+}
+
+// enter is register; r.claiming is held.
+func (r *registry) enter(ctx context.Context, lease int64, reg Registration) error {
 	if lease == 0 {
 		// etcd would take it, and keep the agent in the registry for ever.
 		return errors.New("registration: no lease has been granted yet")
 	}
-	r.claiming.Lock()
-	defer r.claiming.Unlock()
 	value, err := json.Marshal(reg)
 	if err != nil {
 		return err
@@ -186,6 +205,7 @@ func (r *registry) commit(ctx context.Context, what string, ops []clientv3.Op) e
 			Then(part...).Commit()
 		cancel()
 		if err != nil {
+			r.doubt(part)
 			return r.explain(what, err)
 		}
 		if !res.Succeeded {
@@ -195,18 +215,47 @@ func (r *registry) commit(ctx context.Context, what string, ops []clientv3.Op) e
 			k := string(op.KeyBytes())
 			if op.IsDelete() {
 				delete(r.held, k)
+				delete(r.tried, k)
 				continue
 			}
-			r.held[k] = held{string(op.ValueBytes()), res.Header.Revision}
-			switch k {
-			case key:
-				r.revision = res.Header.Revision
-			case r.keys.status(r.id):
-				r.echo.write(res.Header.Revision)
-			}
+			r.hold(k, string(op.ValueBytes()), res.Header.Revision)
 		}
 	}
 	return nil
+}
+
+// hold notes what this process has in etcd.
+func (r *registry) hold(key, value string, revision int64) {
+	r.held[key] = held{value, revision}
+	delete(r.tried, key)
+	switch key {
+	case r.keys.registry(r.id):
+		r.revision = revision
+	case r.keys.status(r.id):
+		r.echo.write(revision)
+	}
+}
+
+// doubt notes what etcd may have done without its answer having arrived.
+func (r *registry) doubt(ops []clientv3.Op) {
+	if r.tried == nil {
+		r.tried = map[string]string{}
+	}
+	for _, op := range ops {
+		if op.IsPut() {
+			r.tried[string(op.KeyBytes())] = string(op.ValueBytes())
+		}
+	}
+}
+
+// recognise takes what v shows of a write that was not answered for written. One
+// that moved keys to another lease is tried again by whoever moves them.
+func (r *registry) recognise(v etcdkv.View) {
+	for k, value := range r.tried {
+		if now, there := v.Values[k]; there && string(now.Data) == value && now.Lease == r.leased() {
+			r.hold(k, value, now.ModRevision)
+		}
+	}
 }
 
 func (r *registry) explain(what string, err error) error {
@@ -286,6 +335,9 @@ func (r *registry) leased() int64 { return r.lease.Load() }
 // itself, and a view may come before what was written last: what is damaged is
 // to be looked at again a moment later.
 func (r *registry) damage(v etcdkv.View) []string {
+	// Before the lock, which a write holds that etcd does not answer: that is no
+	// fault of the watch.
+	r.echo.show(v.Values[r.keys.status(r.id)].ModRevision)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	before := r.shown
@@ -293,26 +345,28 @@ func (r *registry) damage(v etcdkv.View) []string {
 	for k, now := range v.Values {
 		r.shown[k] = now.ModRevision
 	}
-	r.echo.show(r.shown[r.keys.status(r.id)])
 	if r.revision == 0 {
 		return nil
 	}
-	var keys []string
+	r.recognise(v)
+	known := r.hurt
+	r.hurt = map[string]int64{}
 	for k, h := range r.held {
 		now, there := r.shown[k]
 		switch {
 		case h.value == "", now == h.revision:
+		case known[k] == h.revision: // what another key brings about does not mend it
+			r.hurt[k] = h.revision
 		case there && now < h.revision && now >= before[k]: // the write is on its way
 		case !there && before[k] == 0 && v.Revision < h.revision: // likewise
 		default:
-			keys = append(keys, k)
+			r.hurt[k] = h.revision
 		}
 	}
 	for k := range r.shown {
 		if _, ok := r.held[k]; !ok {
-			keys = append(keys, k) // registering again has the next write delete it
+			r.hurt[k] = 0 // registering again has the next write delete it
 		}
 	}
-	slices.Sort(keys)
-	return keys
+	return slices.Sorted(maps.Keys(r.hurt))
 }

@@ -48,6 +48,7 @@ func (m *member) ordered(id string, r upgrade.Request) {
 }
 
 func TestEtcdOrderOfAWithdrawnReleaseIsRefusedUnlessThePolicyPermitsIt(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	m := f.member("a1")
 	m.withdraws()
@@ -89,6 +90,7 @@ func TestEtcdOrderOfAWithdrawnReleaseIsRefusedUnlessThePolicyPermitsIt(t *testin
 }
 
 func TestEtcdOrderOfARollbackIsRefusedWhereThePolicyForbidsThemAndTheHostsOwnIsNot(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	m := f.member("a1")
 	m.env.RemoteRollback = upgrade.RemoteRollbackNever

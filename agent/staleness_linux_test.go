@@ -108,3 +108,38 @@ func write(t *testing.T, p *presence) {
 	}
 	waittest.Until(t, "what was written comes back on the watch", func() bool { return p.registry.echo.behind(time.Now().Add(time.Hour)) == 0 })
 }
+
+// TestBeatThatIsAnsweredDoesNotHideARegistrationThatCannotBeWritten: the agent
+// would say that it is registered while nobody finds it.
+func TestBeatThatIsAnsweredDoesNotHideARegistrationThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	p := present(t, etcdtest.Start(t).URL())
+	write(t, p)
+	said := func() string {
+		for _, c := range p.health.Report().Checks {
+			if c.Name == conditionRegistration {
+				return c.Error
+			}
+		}
+		return "nothing"
+	}
+	beats := func() {
+		t.Helper()
+		began := time.Now()
+		waittest.Until(t, "two beats", func() bool { at, _, _ := p.session.LastBeat(); return at.Sub(began) > p.cfg.HeartbeatEvery })
+	}
+	_ = p.enlisted(errors.New("permission denied"))
+	beats()
+	if got := said(); got != "permission denied" {
+		t.Errorf("it says %q", got)
+	}
+	if err := p.enlist(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := said(); got != "" {
+		t.Errorf("registered again, it says %q", got)
+	}
+	_ = p.enlisted(errors.New("permission denied"))
+	write(t, p) // which is fenced where the registration is gone
+	waittest.Until(t, "it says that it is registered", func() bool { return said() == "" })
+}

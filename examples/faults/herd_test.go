@@ -31,7 +31,8 @@ type herd struct {
 
 type sheep struct {
 	*herd
-	id string
+	id    string
+	watch *etcdkv.Watch
 
 	mu     sync.Mutex
 	values map[string]string
@@ -53,6 +54,7 @@ func (h *herd) add(ctx context.Context, wg *sync.WaitGroup, url string) {
 	if err != nil {
 		h.Fatal(err)
 	}
+	s.watch = watch
 	session, err := etcdkv.NewSession(etcdkv.SessionConfig{
 		Client: client, TTL: 30 * time.Second, Interval: 5 * time.Second,
 		OnLease: func(ctx context.Context, lease int64) error {
@@ -124,7 +126,7 @@ func (h *herd) expect(value string) {
 // the last was.
 func (h *herd) arrives(since time.Time) time.Duration {
 	h.Helper()
-	waittest.Until(h, "the whole herd is right", func() bool { return h.late.Load() == 0 })
+	waittest.Within(h, 3*waittest.Patience, "the whole herd is right", func() bool { return h.late.Load() == 0 })
 	var last time.Time
 	for _, s := range h.members {
 		s.mu.Lock()
@@ -184,8 +186,9 @@ func TestThousandWatchersThatReconnectAtOnceLoseNothingAndNoLease(t *testing.T) 
 	took := h.arrives(back)
 	peak := requests()
 
-	lost := 0
+	lost, silent := 0, int64(0)
 	for _, s := range h.members {
+		silent += s.watch.Stats().Restarts[etcdkv.RestartSilent]
 		s.mu.Lock()
 		for i := range changes {
 			if s.values[herdPrefix+strconv.Itoa(i)] != "the end" {
@@ -198,9 +201,10 @@ func TestThousandWatchersThatReconnectAtOnceLoseNothingAndNoLease(t *testing.T) 
 	if lost > 0 || gone > 0 || h.tooMany.Load() > 0 {
 		t.Errorf("%d changes lost, %d leases lost, refused %d times", lost, gone, h.tooMany.Load())
 	}
-	// A watch that only its own silence wakes up needs 40 s.
-	if limit := 30 * time.Second; took > limit {
-		t.Errorf("the last of the herd was right %v after etcd served again, want %v", took, limit)
+	// How long it took is for the machine to say; that a watch slept through the
+	// outage until its own silence woke it is not.
+	if silent > 0 {
+		t.Errorf("%d watches did not notice that etcd was back", silent)
 	}
 	report(t, fmt.Sprintf("FAULT %d watchers reconnecting at once, %.1f s long: connected in %.1f s at first; all right again %.1f s after etcd served, which took the last change after %.1f s; %d of %d registrations lost, %d of %d changes lost, at most %d requests in a second, refused %d times",
 		size, back.Sub(killed).Seconds(), started.Seconds(), took.Seconds(), written.Seconds(), gone, size, lost, size*changes, peak, h.tooMany.Load()))

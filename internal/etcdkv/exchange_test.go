@@ -167,3 +167,83 @@ func TestRefusedGrantIsAskedForAgainWithPauses(t *testing.T) {
 		t.Errorf("%+v, want at least 5 refused and 1 granted", n)
 	}
 }
+
+// TestStopDuringAnExchangeEndsBothLeases: the keys of a stopped agent would
+// stay in the registry for a TTL where they had moved already.
+func TestStopDuringAnExchangeEndsBothLeases(t *testing.T) {
+	c := etcdtest.Start(t).Client(t)
+	moved := make(chan int64, 1)
+	var first atomic.Int64
+	s, err := etcdkv.NewSession(etcdkv.SessionConfig{
+		Client: c, TTL: 2 * time.Second, Interval: 50 * time.Millisecond,
+		OnLease: func(ctx context.Context, lease int64) error {
+			_, err := c.Put(ctx, presence, "here", clientv3.WithLease(clientv3.LeaseID(lease)))
+			if err != nil || first.CompareAndSwap(0, lease) {
+				return err
+			}
+			moved <- lease
+			<-ctx.Done() // etcd has done it, and its answer does not come
+			return ctx.Err()
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	waittest.Until(t, "the key is there", func() bool { l, _ := leaseOf(t, c, presence); return l != 0 })
+	if err := s.Set(10*time.Minute, 50*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	second := waittest.Next(t, "the move", moved)
+	cancel()
+	if err := waittest.Next(t, "the end", ended); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if err := s.Revoke(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if l, _ := leaseOf(t, c, presence); l != 0 {
+		t.Errorf("the key is there still, on lease %x of %x and %x", l, first.Load(), second)
+	}
+	all, err := c.Leases(t.Context())
+	if err != nil || len(all.Leases) != 0 {
+		t.Errorf("leases that live: %v, %v", all, err)
+	}
+}
+
+// TestTTLThatIsSetBackDuringAMoveHasTheKeysMovedBack: some of them would hang on
+// a lease that nobody renews, and go with it.
+func TestTTLThatIsSetBackDuringAMoveHasTheKeysMovedBack(t *testing.T) {
+	c := etcdtest.Start(t).Client(t)
+	var first, tried atomic.Int64
+	s, err := etcdkv.NewSession(etcdkv.SessionConfig{
+		Client: c, TTL: 2 * time.Second, Interval: 50 * time.Millisecond,
+		OnLease: func(ctx context.Context, lease int64) error {
+			_, err := c.Put(ctx, presence, "here", clientv3.WithLease(clientv3.LeaseID(lease)))
+			if err != nil || first.CompareAndSwap(0, lease) || first.Load() == lease {
+				return err
+			}
+			tried.Add(1)
+			return errors.New("the other half cannot be moved")
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	background(t, s.Run)
+	waittest.Until(t, "the key is there", func() bool { l, _ := leaseOf(t, c, presence); return l != 0 })
+	if err := s.Set(10*time.Minute, 50*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	waittest.Until(t, "a half has moved", func() bool { return tried.Load() > 0 })
+	if err := s.Set(2*time.Second, 50*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	waittest.Until(t, "the key is back", func() bool {
+		l, _ := leaseOf(t, c, presence)
+		return l == first.Load() && s.Lease() == l
+	})
+}

@@ -122,6 +122,9 @@ func (s *Session) exchange(ctx context.Context) error {
 		if err == nil {
 			// A move that was not answered may have been done all the same, so
 			// the new lease is not revoked but tried again while it lives.
+			s.mu.Lock()
+			s.next = next
+			s.mu.Unlock()
 			err = s.announce(ctx, next, time.Now().Add(held.granted))
 		}
 		switch {
@@ -129,7 +132,7 @@ func (s *Session) exchange(ctx context.Context) error {
 			held.announced = true
 			s.mu.Lock()
 			s.lease.Store(next)
-			s.held = held
+			s.held, s.next = held, 0
 			s.count.Exchanged++
 			s.mu.Unlock()
 			return errExchanged
@@ -141,7 +144,20 @@ func (s *Session) exchange(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return s.stay(ctx)
+}
+
+// stay ends an exchange that is wanted no more: keys that have moved come back.
+// The lease that they moved to is left to end by itself: where they are another
+// process's now, they may hang on it still.
+func (s *Session) stay(ctx context.Context) error {
+	s.mu.Lock()
+	moved := s.next != 0
+	s.mu.Unlock()
+	if !moved {
+		return nil
+	}
+	return s.announce(ctx, s.Lease(), time.Time{})
 }
 
 // announce calls OnLease until it succeeds or deadline, unless zero, has

@@ -75,6 +75,7 @@ type Session struct {
 	want  timing // as configured or set
 	set   bool   // want is not only what NewSession was told
 	held  tenure // of the lease
+	next  int64  // to which an exchange may have moved the keys; 0 = none
 	last  beat
 	count SessionCounters
 }
@@ -226,10 +227,15 @@ func (s *Session) LastBeat() (at time.Time, latency time.Duration, err error) {
 	return s.last.at, s.last.latency, s.last.err
 }
 
-// Revoke ends the lease, and with it its keys, at once. Call it after Run has
-// returned: a Run that goes on would be granted another.
+// Revoke ends the lease, and one that an exchange was about to replace it by,
+// and with them their keys, at once. Call it after Run has returned: a Run that
+// goes on would be granted another.
 func (s *Session) Revoke(ctx context.Context) error {
-	return s.revoke(ctx, s.lease.Swap(0))
+	s.mu.Lock()
+	next := s.next
+	s.next = 0
+	s.mu.Unlock()
+	return errors.Join(s.revoke(ctx, s.lease.Swap(0)), s.revoke(ctx, next))
 }
 
 func (s *Session) revoke(ctx context.Context, lease int64) error {
