@@ -45,6 +45,8 @@ type presence struct {
 	hurt  atomic.Pointer[[]string]     // keys that are not as they were written
 	mend  chan struct{}                // tells of hurt
 
+	silence silence
+
 	mu       sync.Mutex
 	wanted   heartbeat // of the fleet; zero values are this program's
 	restored restored
