@@ -138,6 +138,12 @@ type silence struct {
 	lapsed bool
 }
 
+func (s *silence) begin(at time.Time) {
+	s.Lock()
+	defer s.Unlock()
+	s.since = at
+}
+
 // hush is called with the heartbeat that failed, or with nil to see whether
 // one that is still on its way has taken too long.
 func (p *presence) hush(err error) {
@@ -176,7 +182,7 @@ func (p *presence) untilLapse() time.Duration {
 	if left := ttl - time.Since(at); left > 0 {
 		return left + time.Millisecond // the TTL itself is still in time
 	}
-	return staleEvery
+	return min(staleEvery, ttl/2) // soon enough for what is answered meanwhile
 }
 
 // echoWithin is how long a write may take to come back on the watch before it

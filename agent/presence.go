@@ -148,6 +148,7 @@ func (p *presence) await(ctx context.Context, r *running) error {
 	}
 	if p.registry.instance.everRegistered() {
 		p.log.Warn("etcd does not answer; starting without it", "error", cause)
+		p.silence.begin(time.Now())
 		p.health.Set(conditionRegistration, fmt.Errorf("not registered: etcd has not answered since the start: %w", cause))
 		return nil
 	}
