@@ -52,7 +52,7 @@ func (c *configFlags) review(ctx context.Context, client *clientv3.Client, scope
 	agents = slices.DeleteFunc(agents, func(a configAgent) bool { return !a.follows() })
 	r.Agents = len(agents)
 	if len(without) > 0 {
-		r.Notes = append(r.Notes, named(without)+" without a configuration: no document concerns them")
+		r.Notes = append(r.Notes, "no document concerns "+named(without)+" without a configuration")
 	}
 	if len(agents) == 0 {
 		r.Notes = append(r.Notes, "no live agent is concerned: only the form was checked")

@@ -332,7 +332,7 @@ Call it as root. If it is interrupted, run it again.`,
 func hasPassword(ctx context.Context, client *clientv3.Client, user string) error {
 	_, err := client.Authenticate(ctx, user, "-")
 	if err != nil && strings.Contains(err.Error(), "no password user") {
-		return fmt.Errorf("%s has no password, it logs in by certificate: make it another one with agentd etcd certs renew", user)
+		return fmt.Errorf("%s has no password, it logs in by certificate: renew that (agentd etcd certs renew)", user)
 	}
 	return ctx.Err()
 }
