@@ -81,6 +81,7 @@ type Config struct {
 
 	// Start opens listeners with Listen, serves them with ServeHTTP or Go,
 	// and returns once that is done. Its ctx ends when draining begins.
+	// Required.
 	Start func(ctx context.Context, a *Agent) error
 	// State hands what the program has in memory, such as counters or
 	// sessions, to the release that takes its place, which gets it before its

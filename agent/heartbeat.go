@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/perennial-go/perennial/config"
@@ -113,6 +114,12 @@ func (p *presence) beat(latency time.Duration, err error) {
 	p.observeStaleness()
 	if err == nil {
 		p.health.Observe(health.HeartbeatLatency, latency.Seconds())
+		p.silence.Lock()
+		defer p.silence.Unlock()
+		if !p.silence.since.IsZero() {
+			p.log.Info("etcd answers again", "silent_for", time.Since(p.silence.since).Round(time.Millisecond))
+			p.silence.since, p.silence.lapsed = time.Time{}, false
+		}
 		if lease := p.session.Lease(); lease != 0 && lease == p.registry.leased() && p.failure.Load() == nil {
 			// The lease outlived the outage, and the registration with it.
 			p.health.Set(conditionRegistration, nil)
@@ -120,10 +127,62 @@ func (p *presence) beat(latency time.Duration, err error) {
 		return
 	}
 	p.health.Observe(health.HeartbeatLatency, math.Inf(1))
-	ttl, _ := p.session.Timing()
-	if at, _, _ := p.session.LastBeat(); !at.IsZero() && time.Since(at) > ttl {
-		p.health.Set(conditionRegistration, errors.New("etcd has not answered for "+ttl.String()+": "+err.Error()))
+	p.hush(err)
+}
+
+// silence is an outage of etcd, as it is told in the log: once when it begins,
+// once when the registration is thought lost, and once when it is over.
+type silence struct {
+	sync.Mutex
+	since  time.Time // the last answer; zero = etcd answers
+	lapsed bool
+}
+
+func (s *silence) begin(at time.Time) {
+	s.Lock()
+	defer s.Unlock()
+	s.since = at
+}
+
+// hush is called with the heartbeat that failed, or with nil to see whether
+// one that is still on its way has taken too long.
+func (p *presence) hush(err error) {
+	p.silence.Lock()
+	defer p.silence.Unlock()
+	at, _, _ := p.session.LastBeat()
+	if at.IsZero() {
+		return // the start has its own words
 	}
+	if err != nil && p.silence.since.IsZero() {
+		p.silence.since = at
+		p.log.Warn("etcd does not answer; the agent works on with what it has", "error", err)
+	}
+	ttl, _ := p.session.Timing()
+	if time.Since(at) <= ttl {
+		return
+	}
+	reason := "etcd has not answered for " + ttl.String()
+	if err == nil {
+		err = etcdkv.LastFailure(p.client)
+	}
+	if err != nil {
+		reason += ": " + err.Error()
+	}
+	p.health.Set(conditionRegistration, errors.New(reason))
+	if !p.silence.lapsed {
+		p.silence.since, p.silence.lapsed = at, true
+		p.log.Warn("not ready: the registration is thought lost", "error", reason)
+	}
+}
+
+// untilLapse is when to look next whether the registration is thought lost.
+func (p *presence) untilLapse() time.Duration {
+	at, _, _ := p.session.LastBeat()
+	ttl, _ := p.session.Timing()
+	if left := ttl - time.Since(at); left > 0 {
+		return left + time.Millisecond // the TTL itself is still in time
+	}
+	return min(staleEvery, ttl/2) // soon enough for what is answered meanwhile
 }
 
 // echoWithin is how long a write may take to come back on the watch before it

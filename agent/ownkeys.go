@@ -76,11 +76,17 @@ func (p *presence) restore(ctx context.Context) error {
 	failed := false
 	watched := time.NewTicker(staleEvery)
 	defer watched.Stop()
+	lapse := time.NewTimer(p.untilLapse())
+	defer lapse.Stop()
 	for {
 		select {
 		case <-p.mend:
 		case <-watched.C:
 			p.observeStaleness()
+			continue
+		case <-lapse.C:
+			p.hush(nil)
+			lapse.Reset(p.untilLapse())
 			continue
 		case <-ctx.Done():
 			return nil

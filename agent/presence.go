@@ -46,6 +46,8 @@ type presence struct {
 	hurt  atomic.Pointer[[]string]     // keys that are not as they were written
 	mend  chan struct{}                // tells of hurt
 
+	silence silence
+
 	mu       sync.Mutex
 	wanted   heartbeat // of the fleet; zero values are this program's
 	restored restored
@@ -150,6 +152,9 @@ func (p *presence) await(ctx context.Context, r *running) error {
 	why := p.absence()
 	if p.registry.instance.everRegistered() {
 		p.log.Warn("starting without etcd", "error", why)
+		if p.failure.Load() == nil {
+			p.silence.begin(time.Now())
+		}
 		p.health.Set(conditionRegistration, fmt.Errorf("not registered: %w", why))
 		return nil
 	}

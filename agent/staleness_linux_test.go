@@ -1,10 +1,13 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,8 +20,14 @@ import (
 // watches its keys as long as the test runs.
 func present(t *testing.T, endpoint string) *presence {
 	t.Helper()
+	return presentAs(t, endpoint, func(*Config) {})
+}
+
+func presentAs(t *testing.T, endpoint string, adjust func(*Config)) *presence {
+	t.Helper()
 	cfg := idle(t)
 	cfg.Etcd.Endpoints, cfg.TTL, cfg.HeartbeatEvery = []string{endpoint}, 20*time.Second, 100*time.Millisecond
+	adjust(&cfg)
 	a, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -142,4 +151,53 @@ func TestBeatThatIsAnsweredDoesNotHideARegistrationThatCannotBeWritten(t *testin
 	_ = p.enlisted(errors.New("permission denied"))
 	write(t, p) // which is fenced where the registration is gone
 	waittest.Until(t, "it says that it is registered", func() bool { return said() == "" })
+}
+
+// spoken is a log.
+type spoken struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *spoken) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *spoken) count(text string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Count(s.text.String(), text)
+}
+
+// TestSilenceIsNoticedWithinTheTTL, also where a heartbeat is on its way for
+// as long as etcd hangs, and is told once, and once that it is over.
+func TestSilenceIsNoticedWithinTheTTL(t *testing.T) {
+	t.Parallel()
+	server := etcdtest.Start(t)
+	var lines spoken
+	p := presentAs(t, server.URL(), func(cfg *Config) {
+		cfg.TTL, cfg.Logger = 7*time.Second, slog.New(slog.NewTextHandler(&lines, nil))
+	})
+	ready := func() bool { return p.health.Report().Ready }
+	waittest.Until(t, "it is ready", ready)
+	// Heartbeats fail after 3, 6.5 and 10 s.
+	server.Pause()
+	waittest.Until(t, "it is not ready", func() bool { return !ready() })
+	at, _, _ := p.session.LastBeat()
+	if silent := time.Since(at); silent > 9500*time.Millisecond {
+		t.Errorf("not ready after %v without an answer, with a TTL of 7s", silent)
+	}
+	server.Resume()
+	waittest.Until(t, "it is ready again", ready)
+	waittest.Until(t, "it says so", func() bool { return lines.count("etcd answers again") == 1 })
+	for _, text := range []string{"etcd does not answer", "not ready: the registration is thought lost"} {
+		if n := lines.count(text); n > 1 {
+			t.Errorf("%q is logged %d times", text, n)
+		}
+	}
+	if lines.count("not ready: the registration is thought lost") != 1 {
+		t.Error("the log does not say that it is not ready")
+	}
 }

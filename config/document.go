@@ -59,7 +59,7 @@ func (d *Document) byWhom() string {
 
 // Get returns the document of scope; ErrNotFound if there is none.
 func Get(ctx context.Context, client *clientv3.Client, root, scope string) (Document, error) {
-	if err := validScope(scope); err != nil {
+	if err := CheckScope(scope); err != nil {
 		return Document{}, err
 	}
 	now, err := read(ctx, client, root, scope)
@@ -75,7 +75,7 @@ func Get(ctx context.Context, client *clientv3.Client, root, scope string) (Docu
 // Latest returns the document of scope, or the deletion that left none; its
 // Revision is 0 if neither is known of.
 func Latest(ctx context.Context, client *clientv3.Client, root, scope string) (Document, error) {
-	if err := validScope(scope); err != nil {
+	if err := CheckScope(scope); err != nil {
 		return Document{}, err
 	}
 	now, err := read(ctx, client, root, scope)

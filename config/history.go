@@ -39,7 +39,7 @@ type Past struct {
 
 // History returns what scope had before its current document.
 func History(ctx context.Context, client *clientv3.Client, root, scope string) (Past, error) {
-	if err := validScope(scope); err != nil {
+	if err := CheckScope(scope); err != nil {
 		return Past{}, err
 	}
 	now, err := read(ctx, client, root, scope)
@@ -73,7 +73,7 @@ func History(ctx context.Context, client *clientv3.Client, root, scope string) (
 // deletion at that revision. 0 is the newest one, deletions aside, that is no
 // longer current. The error wraps ErrNotFound if the history does not have it.
 func GetRevision(ctx context.Context, client *clientv3.Client, root, scope string, revision int64) (Document, error) {
-	if err := validScope(scope); err != nil {
+	if err := CheckScope(scope); err != nil {
 		return Document{}, err
 	}
 	if revision != 0 {

@@ -134,7 +134,7 @@ func Rollback(ctx context.Context, client *clientv3.Client, root string, to int6
 }
 
 func (c Change) check() error {
-	if err := validScope(c.Scope); err != nil {
+	if err := CheckScope(c.Scope); err != nil {
 		return err
 	}
 	if c.Replaces < AnyRevision {

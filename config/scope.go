@@ -7,8 +7,9 @@ import (
 	"github.com/perennial-go/perennial/internal/etcdkv"
 )
 
-// validScope accepts global, group/<group> and agent/<id>.
-func validScope(scope string) error {
+// CheckScope returns why scope is none: global, group/<group> and agent/<id>
+// are.
+func CheckScope(scope string) error {
 	kind, id, hasID := strings.Cut(scope, "/")
 	switch {
 	case scope == "global":

@@ -49,7 +49,7 @@ func (s Source) keys() ([]string, error) {
 	scopes = append(scopes, "agent/"+s.AgentID)
 	keys := make([]string, 0, len(scopes))
 	for _, scope := range scopes {
-		if err := validScope(scope); err != nil {
+		if err := CheckScope(scope); err != nil {
 			return nil, err
 		}
 		keys = append(keys, documentKey(s.Root, scope))

@@ -55,6 +55,19 @@ func (c *configFlags) add(cmd *cobra.Command) { c.etcd.addTimeout(cmd) }
 // root is the prefix of all keys.
 func (c *configFlags) root() string { return c.etcd.root }
 
+// ofScope refuses a first argument that is no scope.
+func ofScope(count cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := count(cmd, args); err != nil || len(args) == 0 {
+			return err
+		}
+		if err := config.CheckScope(args[0]); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
+}
+
 // with calls f with a client of etcd.
 func (c *configFlags) with(f func(*clientv3.Client) error) error {
 	client, err := c.etcd.client()

@@ -87,6 +87,9 @@ type configOutcome struct {
 // approve reviews a document before anybody sees it, and says on w what is
 // worth knowing.
 func (p *configPublish) approve(ctx context.Context, client *clientv3.Client, scope string, document []byte, w io.Writer) (review, error) {
+	if p.wait < 0 {
+		return review{}, usagef("--wait: want a duration such as 1m, found %v", p.wait)
+	}
 	r, err := p.review(ctx, client, scope, document)
 	if err != nil {
 		return r, err

@@ -47,7 +47,13 @@ func (c *configFlags) review(ctx context.Context, client *clientv3.Client, scope
 	if err != nil {
 		return review{}, err
 	}
-	r := review{Agents: len(agents)}
+	var r review
+	without := slices.DeleteFunc(slices.Clone(agents), configAgent.follows)
+	agents = slices.DeleteFunc(agents, func(a configAgent) bool { return !a.follows() })
+	r.Agents = len(agents)
+	if len(without) > 0 {
+		r.Notes = append(r.Notes, "no document concerns "+named(without)+" without a configuration")
+	}
 	if len(agents) == 0 {
 		r.Notes = append(r.Notes, "no live agent is concerned: only the form was checked")
 	}
@@ -58,7 +64,7 @@ func (c *configFlags) review(ctx context.Context, client *clientv3.Client, scope
 	for _, digest := range slices.Sorted(maps.Keys(bySchema)) {
 		of := bySchema[digest]
 		if digest == "" {
-			r.Notes = append(r.Notes, fmt.Sprintf("%s published no schema: for them only the form was checked", named(of)))
+			r.Notes = append(r.Notes, fmt.Sprintf("%s without a schema: there only the form was checked", named(of)))
 			continue
 		}
 		checker, err := c.checker(ctx, client, digest)

@@ -19,7 +19,7 @@ func newConfigDeleteCommand() *cobra.Command {
 other layers and the defaults apply then. The history keeps it: config rollback
 brings it back.`,
 		Example: "  agentd config delete --etcd http://127.0.0.1:2379 --message 'test is over' agent/a1",
-		Args:    takes("SCOPE"),
+		Args:    ofScope(takes("SCOPE")),
 	}
 	c.add(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

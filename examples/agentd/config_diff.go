@@ -37,7 +37,7 @@ as well, which says nothing else and is made anew each time.`,
 		Example: "  agentd config diff --etcd http://127.0.0.1:2379 global agentd.yaml\n" +
 			"  agentd config diff --etcd http://127.0.0.1:2379 --from 12 global\n" +
 			"  agentd config diff --etcd http://127.0.0.1:2379 --agent a1 --agent a2",
-		Args: between(0, "SCOPE", "FILE"),
+		Args: ofScope(between(0, "SCOPE", "FILE")),
 	}
 	d.add(cmd)
 	d.output = formatFlag(cmd)

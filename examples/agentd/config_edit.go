@@ -29,7 +29,7 @@ to give up. If somebody else has published in the meantime nothing happens. An
 edit that was not published is kept, and its path named; else the file, which
 only you can read, is deleted.`,
 		Example: "  EDITOR='code --wait' agentd config edit --etcd http://127.0.0.1:2379 --message 'less logs' group/web",
-		Args:    takes("SCOPE"),
+		Args:    ofScope(takes("SCOPE")),
 	}
 	p.add(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -35,6 +35,10 @@ func (a configAgent) concerns(scope string) bool {
 	return a.id == name
 }
 
+// follows tells whether the agent takes documents at all: a program need not
+// have a configuration. While its status is not there it may.
+func (a configAgent) follows() bool { return a.status == nil || a.status.Config != nil }
+
 // agents lists the live agents that a document of scope concerns.
 func (c *configFlags) agents(ctx context.Context, scope string) (found []configAgent, err error) {
 	err = c.directory(func(d *agent.Directory) error {
@@ -85,7 +89,7 @@ func outcomeOf(agents []configAgent, revision int64) outcome {
 	o := outcome{Agents: len(agents), waiting: map[string]string{}}
 	for _, a := range agents {
 		switch {
-		case a.status == nil || a.status.Config == nil:
+		case a.status == nil:
 			o.waiting[a.id] = a.version
 		case a.status.Config.Running >= revision:
 			o.Running++
@@ -117,7 +121,7 @@ func (c *configFlags) await(ctx context.Context, scope string, revision int64, l
 		return d.Watch(limited, func(s *agent.Snapshot, _ agent.Changes) {
 			var agents []configAgent
 			for _, e := range s.List(agent.Selector{}) {
-				if a := newConfigAgent(*e); a.concerns(scope) {
+				if a := newConfigAgent(*e); a.concerns(scope) && a.follows() {
 					agents = append(agents, a)
 				}
 			}
@@ -145,8 +149,8 @@ func (o outcome) verdict(scope string, revision int64, limit time.Duration) erro
 	var wrong []error
 	if n := len(o.Refused); n > 0 {
 		first := o.Refused[0]
-		wrong = append(wrong, fmt.Errorf("want %d agents to run revision %d of %s, found it refused by %d, which keep what they had: %s (%s) because of %s: %s; agentd fleet shows all, agentd config rollback takes it back",
-			o.Agents, revision, scope, n, first.Agent, first.Version, dash(first.Key), first.Reason))
+		wrong = append(wrong, fmt.Errorf("want %d agents to run revision %d of %s, found it refused by %d, which keep what they had: %s (%s) because of %s: %s; agentd fleet shows all, agentd config history %s what there is to go back to (config rollback --to)",
+			o.Agents, revision, scope, n, first.Agent, first.Version, dash(first.Key), first.Reason, scope))
 	}
 	if n := len(o.waiting); n > 0 {
 		wrong = append(wrong, fmt.Errorf("want an answer of %d agents within %v, found none of %d, such as %s: it is published, and they take it when they can; see agentd fleet", o.Agents, limit, n, some(o.waiting)))

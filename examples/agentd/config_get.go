@@ -61,7 +61,7 @@ schema tells. What the host itself adds (environment and files) is not known
 here. Secret values are hidden unless --show-secrets.`,
 		Example: "  agentd config get --etcd http://127.0.0.1:2379 global\n" +
 			"  agentd config get --etcd http://127.0.0.1:2379 --effective --agent a1",
-		Args: between(0, "SCOPE"),
+		Args: ofScope(between(0, "SCOPE")),
 	}
 	g.add(cmd)
 	g.output = formatFlag(cmd)

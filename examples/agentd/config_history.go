@@ -22,7 +22,7 @@ before it, the newest first. Who published a document with other tools, or with
 an old agentd, is not known. -o json has the documents as well, with secret
 values hidden unless --show-secrets; config get --revision shows one.`,
 		Example: "  agentd config history --etcd http://127.0.0.1:2379 global",
-		Args:    takes("SCOPE"),
+		Args:    ofScope(takes("SCOPE")),
 	}
 	c.add(cmd)
 	output := formatFlag(cmd)

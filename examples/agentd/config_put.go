@@ -26,7 +26,7 @@ publishes in between, nothing happens. A text that is there already is not
 published again.`,
 		Example: "  agentd config put --etcd http://127.0.0.1:2379 --message 'more logs' --wait 1m global agentd.yaml\n" +
 			"  echo 'log: {level: debug}' | agentd config put --etcd http://127.0.0.1:2379 agent/a1",
-		Args: between(1, "SCOPE", "FILE"),
+		Args: ofScope(between(1, "SCOPE", "FILE")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			document, err := readDocument(cmd, args[1:])
 			if err != nil {

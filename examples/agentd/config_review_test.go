@@ -1,16 +1,51 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/perennial-go/perennial/agent"
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/internal/waittest"
+	"github.com/perennial-go/perennial/upgrade"
 )
+
+// startWithoutConfiguration runs an agent of a program that has none.
+func (s *site) startWithoutConfiguration(id string) {
+	s.t.Helper()
+	a, err := agent.New(agent.Config{
+		ID: id, Name: id, Version: "1.0.0", StateDir: filepath.Join(s.dir, id),
+		Etcd:  agent.EtcdConfig{Endpoints: []string{s.etcd.URL()}},
+		Start: func(context.Context, *agent.Agent) error { return nil },
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	s.t.Cleanup(func() {
+		stop()
+		if err := waittest.Next(s.t, "its end", ended); upgrade.ExitCode(err) != 0 {
+			s.t.Errorf("%s ended with %v", id, err)
+		}
+	})
+	directory, err := agent.OpenDirectory(agent.EtcdConfig{Endpoints: []string{s.etcd.URL()}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = directory.Close() })
+	waittest.Until(s.t, id+" has a status", func() bool {
+		e, err := directory.Get(s.t.Context(), id)
+		return err == nil && e.Status != nil
+	})
+}
 
 // TestDocumentThatAgentsWouldRefuseIsNotPublished, and those who insist learn
 // what the agents make of it.
@@ -42,11 +77,17 @@ func TestDocumentThatAgentsWouldRefuseIsNotPublished(t *testing.T) {
 	if r := run("put", "group/db", bad).ok(t); !strings.Contains(r.stderr, "no live agent is concerned") {
 		t.Errorf("printed %q", r.stderr)
 	}
+	// Nor has a program without a configuration, and nobody waits for it.
+	s.startWithoutConfiguration("plain")
 	good := writeFile(t, "log: {level: debug}\n")
 	if r := run("put", "--dry-run", "global", good).ok(t); !strings.Contains(r.stdout, "+log: {level: debug}\n") || !strings.Contains(r.stdout, "would be published") {
 		t.Errorf("printed %q", r.stdout)
 	}
-	first := printed[configOutcome](t, run("put", "--wait", "1m", "-o", "json", "global", good))
+	put := run("put", "--wait", "1m", "-o", "json", "global", good)
+	if !strings.Contains(put.stderr, "(plain) without a configuration") {
+		t.Errorf("printed %q", put.stderr)
+	}
+	first := printed[configOutcome](t, put)
 	if o := first.Outcome; o == nil || o.Agents != 1 || o.Running != 1 || first.Review.Checked != 1 {
 		t.Errorf("printed %+v", first)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -22,7 +23,7 @@ It is checked by the schemas of the live agents as config put does it. config
 history lists what there is to go back to.`,
 		Example: "  agentd config rollback --etcd http://127.0.0.1:2379 global\n" +
 			"  agentd config rollback --etcd http://127.0.0.1:2379 --to 12 --message 'too many logs' global",
-		Args: takes("SCOPE"),
+		Args: ofScope(takes("SCOPE")),
 	}
 	p.add(cmd)
 	cmd.Flags().Int64Var(&to, "to", 0, "the `revision` to go back to (default the one before the current one)")
@@ -45,6 +46,9 @@ func (p *configPublish) rollBack(cmd *cobra.Command, client *clientv3.Client, sc
 		earlier, err = config.GetRevision(ctx, client, p.root(), scope, to)
 		return err
 	})
+	if errors.Is(err, config.ErrNotFound) && to == 0 && change.Replaces != 0 {
+		return fmt.Errorf("%w: revision %d is the first; agentd config delete %s takes it away", err, change.Replaces, scope)
+	}
 	if err != nil {
 		return err
 	}

@@ -131,8 +131,11 @@ func TestConfigCommands(t *testing.T) {
 	}
 	run("put", "--expect-revision", "0", "global", writeFile(t, "a: 1")).ok(t)
 	run("put", "--expect-revision", "0", "global", writeFile(t, "a: 2")).fails(t, 1, "want to replace no document, found revision")
-	run("rollback", "agent/nobody").fails(t, 1, "history of agent/nobody is empty")
-	run("history", "agent/nobody").fails(t, 1, "agent/nobody")
+	run("put", "agent/nobody", writeFile(t, "a: 1")).ok(t)
+	run("rollback", "agent/nobody").fails(t, 1, "is the first", "agentd config delete agent/nobody")
+	run("delete", "agent/nobody").ok(t)
+	run("rollback", "agent/other").fails(t, 1, "history of agent/other is empty")
+	run("history", "agent/other").fails(t, 1, "agent/other")
 	if r := run("schema").ok(t); r.stdout != "no agent has published a schema\n" {
 		t.Errorf("schemas: %s", r.stdout)
 	}
@@ -159,14 +162,16 @@ func TestWhatIsNoDocumentIsRefused(t *testing.T) {
 		code int
 		says []string
 	}{
-		"an unknown scope":         {[]string{"put", "nowhere", writeFile(t, "a: 1")}, 1, []string{"nowhere", "global"}},
-		"a scope that escapes":     {[]string{"put", "agent/../x", writeFile(t, "a: 1")}, 1, []string{"agent/../x"}},
+		"an unknown scope":         {[]string{"put", "nowhere", writeFile(t, "a: 1")}, 2, []string{"nowhere", "global"}},
+		"a scope that escapes":     {[]string{"put", "agent/../x", writeFile(t, "a: 1")}, 2, []string{"agent/../x"}},
 		"a list":                   {[]string{"put", "global", writeFile(t, "[1, 2]")}, 1, []string{"global"}},
 		"a broken document":        {[]string{"put", "global", writeFile(t, "a: [")}, 1, []string{"global", "line 1"}},
 		"no file":                  {[]string{"put", "global", "/no/such/file"}, 1, []string{"/no/such/file"}},
 		"too large a file":         {[]string{"put", "global", writeFile(t, "a: "+strings.Repeat("x", 3<<19))}, 1, []string{"at most 1568768 bytes"}},
 		"a message that is a page": {[]string{"put", "--message", strings.Repeat("x", 600), "global", writeFile(t, "a: 1")}, 1, []string{"600 bytes", "at most 512"}},
 		"a negative revision":      {[]string{"put", "--expect-revision", "-5", "global", writeFile(t, "a: 1")}, 2, []string{"--expect-revision"}},
+		"a negative wait":          {[]string{"put", "--wait", "-1s", "global", writeFile(t, "a: 1")}, 2, []string{"--wait"}},
+		"history of no scope":      {[]string{"history", "nowhere"}, 2, []string{"nowhere"}},
 		"two kinds of diff":        {[]string{"diff", "global", writeFile(t, "a: 1"), "--from", "3"}, 2, []string{"config diff"}},
 		"one agent to compare":     {[]string{"diff", "--agent", "a1"}, 2, []string{"--agent twice"}},
 		"effective of nobody":      {[]string{"get", "--effective"}, 2, []string{"--agent"}},

@@ -281,6 +281,7 @@ func newEtcdRotateCommand() *cobra.Command {
 		Long: `rotate-password changes the passwords of users and writes them to --passwords.
 Bring each file to its host right after: an agent reads its file again for
 each login, and until then it keeps its connection, but cannot log in anew.
+A user who logs in by certificate has no password, and is refused.
 Call it as root. If it is interrupted, run it again.`,
 		Example: "  agentd etcd rotate-password --etcd http://127.0.0.1:2379 --etcd-user root --etcd-password-file /root/etcd-passwords/root \\\n" +
 			"    --passwords /root/etcd-passwords agent-a1",
@@ -300,6 +301,9 @@ Call it as root. If it is interrupted, run it again.`,
 			}
 			defer func() { _ = client.Close() }()
 			for _, user := range users {
+				if err := etcd.ask(cmd.Context(), func(ctx context.Context) error { return hasPassword(ctx, client, user) }); err != nil {
+					return err
+				}
 				err := access.Passwords(passwords).Rotate(user, func(password string) error {
 					return etcd.ask(cmd.Context(), func(ctx context.Context) error {
 						_, err := client.UserChangePassword(ctx, user, password)
@@ -320,4 +324,15 @@ Call it as root. If it is interrupted, run it again.`,
 	cmd.Flags().StringVar(&passwords, "passwords", "", "`directory` with the password files")
 	require(cmd, "passwords", "/root/etcd-passwords")
 	return cmd
+}
+
+// hasPassword refuses a user who logs in by certificate alone: etcd would take
+// another password for it and never let anybody in with it. etcd does not tell
+// how a user logs in, except by how it refuses a password.
+func hasPassword(ctx context.Context, client *clientv3.Client, user string) error {
+	_, err := client.Authenticate(ctx, user, "-")
+	if err != nil && strings.Contains(err.Error(), "no password user") {
+		return fmt.Errorf("%s has no password, it logs in by certificate: renew that (agentd etcd certs renew)", user)
+	}
+	return ctx.Err()
 }

@@ -207,6 +207,12 @@ func TestBootstrapWithAnotherCertificateThanRootsLocksNobodyOut(t *testing.T) {
 		if name == "root" {
 			agentd(t, args...).ok(t)
 			agentd(t, args...).ok(t)
+			// It would get a password that etcd never takes.
+			agentd(t, append([]string{"etcd", "rotate-password", "--passwords", filepath.Join(dir, "passwords"), "agent-a1"}, args[2:10]...)...).
+				fails(t, 1, "agent-a1 has no password", "certs renew")
+			if files, err := os.ReadDir(filepath.Join(dir, "passwords")); err != nil || len(files) != 1 {
+				t.Errorf("want root's password alone, found %v, %v", files, err)
+			}
 			continue
 		}
 		agentd(t, args...).fails(t, 1, "turned off again", "--client-cert-auth", "common name root")

@@ -104,7 +104,7 @@ func (l *link) explainKeys(err error, keys ...string) error {
 	if l.user != "" {
 		who = "the user " + l.user
 	}
-	return fmt.Errorf("%w: %s may not do that with %s: grant its role the permission (agentd etcd bootstrap does)", err, who, strings.Join(keys, ", "))
+	return fmt.Errorf("%w: %s may not do that with %s: be a user whose role may, or grant that to its role (agentd etcd bootstrap puts roles right)", err, who, strings.Join(keys, ", "))
 }
 
 // explainedLease is the same for leases. Its Close also ends and joins what

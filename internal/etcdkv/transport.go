@@ -99,7 +99,7 @@ func (t *transport) explain(err error) error {
 		return fmt.Errorf("%w: etcd's certificate, or the authority's, is valid from %s to %s: renew it, and check both clocks",
 			err, day(invalid.Cert.NotBefore), day(invalid.Cert.NotAfter))
 	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || closed(err) {
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || closed(err) && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("%w: want TLS at that port, found none: is it etcd's port for clients, and does it serve https?", err)
 	}
 	return t.explainRefusal(err)
@@ -113,6 +113,9 @@ func (t *transport) explainRefusal(err error) error {
 	switch {
 	case !alert && !closed(err):
 		return err
+	case errors.Is(err, net.ErrClosed):
+		// This side gave up: mostly because nothing came.
+		return fmt.Errorf("etcd said nothing on a connection until it was given up (%w): it may be stopped or overloaded, or refuse %s", err, t.shown())
 	case t.certs == nil:
 		return fmt.Errorf("etcd closed the connection before it said anything (%w): does that port serve https? Then use https endpoints", err)
 	case t.certs.shows() == nil:
@@ -126,6 +129,17 @@ func (t *transport) explainRefusal(err error) error {
 func closed(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) ||
 		strings.Contains(err.Error(), "reset by peer") || strings.Contains(err.Error(), "broken pipe")
+}
+
+// shown is what this side has shown for itself.
+func (t *transport) shown() string {
+	switch {
+	case t.certs == nil:
+		return "http: if that port serves https, use https endpoints"
+	case t.certs.shows() == nil:
+		return "clients without a certificate (CertFile and KeyFile, --etcd-cert and --etcd-key)"
+	}
+	return "the client certificate " + t.paths.Cert
 }
 
 func (t *transport) authorities() string {
