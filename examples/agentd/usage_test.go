@@ -29,8 +29,24 @@ func TestEveryCommandHasAnExampleAndNamesItsVariables(t *testing.T) {
 			t.Errorf("%s --help tells of its exit codes %d times, want once", cmd.CommandPath(), n)
 		}
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
-			if f.Name != "help" && !strings.Contains(f.Usage, "$"+variable(f.Name)) {
+			if fromEnvironment(f) && !strings.Contains(f.Usage, "$"+variable(f.Name)) {
 				t.Errorf("%s --help does not name the variable of --%s: %q", cmd.CommandPath(), f.Name, f.Usage)
+			}
+		})
+	})
+}
+
+// TestAnAgentsOwnVariablesMeanNothingElseToOtherCommands: they are set on its
+// host, where operators call commands too.
+func TestAnAgentsOwnVariablesMeanNothingElseToOtherCommands(t *testing.T) {
+	own := map[string]bool{}
+	for _, flag := range []string{"id", "listen", "admin", "settings", "plugins", "label", "group", "probation", "retention", "ttl", "heartbeat"} {
+		own[variable(flag)] = true
+	}
+	commands(newRoot(), func(cmd *cobra.Command) {
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if fromEnvironment(f) && own[variable(f.Name)] && cmd.Name() != "run" {
+				t.Errorf("%s takes --%s from %s, which is the agent's", cmd.CommandPath(), f.Name, variable(f.Name))
 			}
 		})
 	})
