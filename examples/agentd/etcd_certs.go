@@ -64,7 +64,11 @@ have changed.
     --user root --user operator --agent a1 --agent a2`,
 		Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			wanted, err := wantedCerts(members, users, agents, access.NewFleet(root))
+			fleet, err := fleetAt(root)
+			if err != nil {
+				return err
+			}
+			wanted, err := wantedCerts(members, users, agents, fleet)
 			if err != nil {
 				return err
 			}
@@ -99,7 +103,7 @@ func wantedCerts(members, users, agents []string, fleet access.Fleet) ([]wantedC
 		users = append(users, fleet.AgentName(id))
 	}
 	for _, u := range users {
-		if err := access.CheckName(u); err != nil || u == "ca" || u == "ca.key" || strings.HasPrefix(u, "member-") {
+		if err := access.CheckUser(u); err != nil || u == "ca" || u == "ca.key" || strings.HasPrefix(u, "member-") {
 			return nil, usagef("--user: want the name of an etcd user, found %q, which cannot be a file of the directory", u)
 		}
 		wanted = append(wanted, wantedCert{u, nil})
