@@ -91,7 +91,7 @@ func wantedCerts(members, users, agents []string, fleet access.Fleet) ([]wantedC
 	var wanted []wantedCert
 	for _, m := range members {
 		name, hosts, ok := strings.Cut(m, "=")
-		if err := access.CheckName(name); !ok || err != nil || hosts == "" || slices.Contains(strings.Split(hosts, ","), "") {
+		if err := access.CheckName(name); !ok || err != nil || !certs.Hosts(strings.Split(hosts, ",")) {
 			return nil, usagef("--member: want NAME=HOST,..., such as etcd1=10.0.0.1,etcd1.example.com, found %q", m)
 		}
 		wanted = append(wanted, wantedCert{"member-" + name, strings.Split(hosts, ",")})
