@@ -368,3 +368,14 @@ func TestFleetTableShowsWhatIsWrong(t *testing.T) {
 		t.Errorf("plugins that run are not counted:\n%s", out.String())
 	}
 }
+
+// TestFleetTableLeavesNoCellEmpty: columns are told apart by space, also by
+// programs.
+func TestFleetTableLeavesNoCellEmpty(t *testing.T) {
+	table := fleetTable{wide: true}
+	for i, cell := range table.row(&agent.Entry{Registration: agent.Registration{ID: "a1"}}) {
+		if cell == "" {
+			t.Errorf("of an agent that says nothing of itself %s is empty", table.header()[i])
+		}
+	}
+}
