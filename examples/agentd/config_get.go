@@ -70,6 +70,7 @@ here. Secret values are hidden unless --show-secrets.`,
 	f.BoolVar(&g.effective, "effective", false, "show what the layers come to for --agent")
 	f.StringVar(&g.agent, "agent", "", "`id` of the agent, with --effective")
 	f.StringSliceVar(&g.groups, "group", nil, "`group` of an agent that is not registered, with --effective; repeatable, the later one winning")
+	noVariable(cmd, "group")
 	f.BoolVar(&g.showSecrets, "show-secrets", false, showSecretsHelp)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		switch {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -43,7 +44,7 @@ func newEtcdBootstrapCommand() *cobra.Command {
 		a                             accessFlags
 		agents                        []string
 		operators, controllers, reads []string
-		prepare                       bool
+		prepare, lockOut              bool
 	)
 	cmd := &cobra.Command{
 		Use:   "bootstrap",
@@ -57,21 +58,35 @@ the password file that it wrote the first time.
     --certificates --passwords /root/etcd-passwords --agent a1,a2 --operator alice`,
 		Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			fleet := access.NewFleet(a.etcd.root)
+			fleet, err := fleetAt(a.etcd.root)
+			if err != nil {
+				return err
+			}
 			w, err := a.wanted(fleet, agents)
 			if err != nil {
 				return err
 			}
 			w.Enable = !prepare
-			for role, names := range map[string][]string{access.Operator: operators, access.Controller: controllers, access.Reader: reads} {
-				for _, n := range names {
-					if err := access.CheckName(n); err != nil {
-						return usagef("--%s: %w", role, err)
+			people := map[string][]string{} // roles by name
+			for _, r := range []struct {
+				role  string
+				names []string
+			}{{access.Operator, operators}, {access.Controller, controllers}, {access.Reader, reads}} {
+				for _, n := range r.names {
+					if err := access.CheckPerson(n); err != nil {
+						return usagef("--%s: %w", r.role, err)
 					}
-					w.Users = append(w.Users, access.User{Name: fleet.Name(n), Roles: []string{fleet.Name(role)}})
+					people[n] = append(people[n], fleet.Name(r.role))
 				}
 			}
-			slices.SortStableFunc(w.Users, func(a, b access.User) int { return strings.Compare(a.Name, b.Name) })
+			for _, n := range slices.Sorted(maps.Keys(people)) {
+				w.Users = append(w.Users, access.User{Name: fleet.Name(n), Roles: slices.Compact(people[n])})
+			}
+			if !lockOut {
+				if err := a.refuseStranded(cmd.Context(), fleet, w); err != nil {
+					return err
+				}
+			}
 			return a.apply(cmd, w)
 		},
 	}
@@ -82,8 +97,43 @@ the password file that it wrote the first time.
 	f.StringSliceVar(&controllers, "controller", []string{access.Controller}, "`name` of a user that advances rollouts; may be repeated")
 	f.StringSliceVar(&reads, "reader", []string{access.Reader}, "`name` of a user who reads the registry, but no configuration; may be repeated")
 	f.BoolVar(&prepare, "prepare", false, "do everything but turn authentication on")
+	f.BoolVar(&lockOut, "lock-out", false, "turn authentication on although agents are registered that have no user")
 	return cmd
 }
+
+// fleetAt is the fleet of --etcd-root.
+func fleetAt(root string) (access.Fleet, error) {
+	fleet, err := access.NewFleet(root)
+	if err != nil {
+		return fleet, usagef("--etcd-root: %w", err)
+	}
+	return fleet, nil
+}
+
+// refuseStranded ends a bootstrap that would lock out agents that run.
+func (a *accessFlags) refuseStranded(ctx context.Context, fleet access.Fleet, w access.Wanted) error {
+	client, err := a.etcd.client()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }()
+	var stranded []string
+	err = a.etcd.ask(ctx, func(ctx context.Context) (err error) {
+		stranded, err = access.Stranded(ctx, client, fleet, w)
+		return err
+	})
+	if n := len(stranded); err == nil && n > 0 {
+		if n > maxStranded {
+			stranded = append(stranded[:maxStranded:maxStranded], "…")
+		}
+		return fmt.Errorf("%d agents are registered that would have no user, and so be locked out: %s; nothing was changed: name them with --agent and give them their certificate or password first (--prepare), or lock them out with --lock-out",
+			n, strings.Join(stranded, ", "))
+	}
+	return err
+}
+
+// maxStranded bounds the agents that a message names.
+const maxStranded = 10
 
 func newEtcdAddAgentCommand() *cobra.Command {
 	var a accessFlags
@@ -95,7 +145,11 @@ func newEtcdAddAgentCommand() *cobra.Command {
 			"    --passwords /root/etcd-passwords a3 a4",
 		Args: takesSome("ID"),
 		RunE: func(cmd *cobra.Command, ids []string) error {
-			w, err := a.wanted(access.NewFleet(a.etcd.root), ids)
+			fleet, err := fleetAt(a.etcd.root)
+			if err != nil {
+				return err
+			}
+			w, err := a.wanted(fleet, ids)
 			if err != nil {
 				return err
 			}
@@ -237,7 +291,10 @@ goes on until its connection ends. Call it as root.`,
 		Example: "  agentd etcd remove-agent --etcd http://127.0.0.1:2379 --etcd-user root --etcd-password-file /root/etcd-passwords/root a4",
 		Args:    takesSome("ID"),
 		RunE: func(cmd *cobra.Command, ids []string) error {
-			fleet := access.NewFleet(etcd.root)
+			fleet, err := fleetAt(etcd.root)
+			if err != nil {
+				return err
+			}
 			var names []string
 			for _, id := range ids {
 				if err := access.CheckName(id); err != nil {
@@ -282,14 +339,15 @@ func newEtcdRotateCommand() *cobra.Command {
 Bring each file to its host right after: an agent reads its file again for
 each login, and until then it keeps its connection, but cannot log in anew.
 A user who logs in by certificate has no password, and is refused.
-Call it as root. If it is interrupted, run it again.`,
+Call it as root. If it is interrupted, run it again; if that was root's own and
+the old password no longer logs in, the new one is in the file root.next.`,
 		Example: "  agentd etcd rotate-password --etcd http://127.0.0.1:2379 --etcd-user root --etcd-password-file /root/etcd-passwords/root \\\n" +
 			"    --passwords /root/etcd-passwords agent-a1",
 		Args: takesSome("USER"),
 		RunE: func(cmd *cobra.Command, users []string) error {
 			for _, user := range users {
-				if err := access.CheckName(user); err != nil {
-					return usagef("user: %w", err)
+				if err := access.CheckUser(user); err != nil {
+					return usagef("%w", err)
 				}
 			}
 			if _, err := os.Stat(passwords); err != nil {

@@ -129,6 +129,93 @@ func TestBootstrapDoesItOnceAndSaysSo(t *testing.T) {
 	}
 }
 
+// TestBootstrapKnowsRootsPasswordWhateverWasThereBefore: one that somebody else
+// set, and then forgot, would lock everybody out once authentication is on.
+func TestBootstrapKnowsRootsPasswordWhateverWasThereBefore(t *testing.T) {
+	t.Parallel()
+	for name, options := range map[string]*clientv3.UserAddOptions{"another password": {}, "no password": {NoPassword: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := &guarded{t: t, etcd: etcdtest.Start(t), passwords: filepath.Join(t.TempDir(), "passwords"), root: "/agents/"}
+			password := "forgotten"
+			if options.NoPassword {
+				password = ""
+			}
+			if _, err := g.etcd.Client(t).UserAddWithOptions(t.Context(), "root", password, options); err != nil {
+				t.Fatal(err)
+			}
+			g.bootstrap().ok(t)
+			if _, err := g.client("root").UserList(g.context()); err != nil {
+				t.Errorf("authentication is on, and root's password file does not log in: %v", err)
+			}
+		})
+	}
+}
+
+// TestBootstrapDoesNotLockOutAgentsThatRun: their first call after
+// authentication is on would be refused, and so would all after it.
+func TestBootstrapDoesNotLockOutAgentsThatRun(t *testing.T) {
+	t.Parallel()
+	g := &guarded{t: t, etcd: etcdtest.Start(t), passwords: filepath.Join(t.TempDir(), "passwords"), root: "/agents/"}
+	c := g.etcd.Client(t)
+	for _, key := range []string{"a1", "a2", "no id"} {
+		if _, err := c.Put(t.Context(), "/agents/registry/"+key, "{}"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.bootstrap("--agent", "a1").fails(t, 1, "1 agents", "a2", "--prepare", "--lock-out")
+	if users, err := c.UserList(t.Context()); err != nil || len(users.Users) > 0 {
+		t.Errorf("a bootstrap that was refused made %v, %v", users.Users, err)
+	}
+	g.bootstrap("--agent", "a1", "--prepare").ok(t)
+	g.bootstrap("--agent", "a1,a2", "--prepare").ok(t)
+	g.bootstrap("--agent", "a1").ok(t) // a2 has a user by now
+}
+
+// TestOneNameIsOneUser with all roles that it is given, and no agent gets those
+// of people.
+func TestOneNameIsOneUser(t *testing.T) {
+	t.Parallel()
+	g := &guarded{t: t, etcd: etcdtest.Start(t), passwords: filepath.Join(t.TempDir(), "passwords"), root: "/agents/"}
+	for _, name := range []string{"agent-a1", "root", "a/b", "x+y"} {
+		g.bootstrap("--operator", name).fails(t, 2, "--operator", name)
+	}
+	g.bootstrap("--operator", "alice,alice", "--reader", "alice", "--agent", "a1,a1").ok(t)
+	alice, err := g.client("root").UserGet(g.context(), "alice")
+	if err != nil || !slices.Equal(alice.Roles, []string{"operator", "reader"}) {
+		t.Errorf("alice has the roles %v, %v", alice, err)
+	}
+}
+
+// TestFleetsThatShareAnEtcdShareNoNames: a bootstrap of one would else take the
+// permissions of another away, and give them to itself.
+func TestFleetsThatShareAnEtcdShareNoNames(t *testing.T) {
+	t.Parallel()
+	seen := map[string]string{}
+	for _, root := range []string{"", "/edge/eu/", "/edge.eu/", "/edge/", "/edge/agent-x/", "/edge.agent-x/", "/agent-x/"} {
+		fleet, err := access.NewFleet(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := []string{fleet.AgentName("a1"), fleet.AgentName("x.agent"), fleet.AgentName("eu.agent")}
+		for _, r := range fleet.Roles() {
+			names = append(names, r.Name)
+		}
+		for _, n := range names {
+			if other, ok := seen[n]; ok {
+				t.Errorf("%q is a name in the fleets at %q and %q", n, other, root)
+			}
+			if seen[n] = root; access.CheckUser(n) != nil {
+				t.Errorf("%q is no name of a user", n)
+			}
+		}
+	}
+	for _, bad := range []string{"../agents", "a//b", "a+b", "a b", "-"} {
+		agentd(t, "etcd", "bootstrap", "--etcd", "http://127.0.0.1:1", "--passwords", t.TempDir(), "--etcd-root", bad).fails(t, 2, "--etcd-root")
+		agentd(t, "etcd", "certs", "create", "--dir", filepath.Join(t.TempDir(), "c"), "--etcd-root", bad, "--agent", "a").fails(t, 2, "--etcd-root")
+	}
+}
+
 // TestNobodyReachesBeyondTheirRole tries what each role must not do, and what
 // it must.
 func TestNobodyReachesBeyondTheirRole(t *testing.T) {
@@ -211,7 +298,10 @@ func TestAgentdRunsWithItsOwnRoleAndStaysBelowItsRoot(t *testing.T) {
 	const root = "x/fleet.one" // without slashes around
 	g := newGuarded(t, root, "a1")
 	s := newSite(t)
-	fleet := access.NewFleet(root)
+	fleet, err := access.NewFleet(root)
+	if err != nil {
+		t.Fatal(err)
+	}
 	user := fleet.AgentName("a1")
 	s.release("1.0.0", "1.1.0")
 	p := s.start(append(g.as(user), "--group", "web", "--log-level", "debug")...)

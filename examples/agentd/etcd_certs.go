@@ -64,7 +64,11 @@ have changed.
     --user root --user operator --agent a1 --agent a2`,
 		Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			wanted, err := wantedCerts(members, users, agents, access.NewFleet(root))
+			fleet, err := fleetAt(root)
+			if err != nil {
+				return err
+			}
+			wanted, err := wantedCerts(members, users, agents, fleet)
 			if err != nil {
 				return err
 			}
@@ -87,7 +91,7 @@ func wantedCerts(members, users, agents []string, fleet access.Fleet) ([]wantedC
 	var wanted []wantedCert
 	for _, m := range members {
 		name, hosts, ok := strings.Cut(m, "=")
-		if err := access.CheckName(name); !ok || err != nil || hosts == "" || slices.Contains(strings.Split(hosts, ","), "") {
+		if err := access.CheckName(name); !ok || err != nil || !certs.Hosts(strings.Split(hosts, ",")) {
 			return nil, usagef("--member: want NAME=HOST,..., such as etcd1=10.0.0.1,etcd1.example.com, found %q", m)
 		}
 		wanted = append(wanted, wantedCert{"member-" + name, strings.Split(hosts, ",")})
@@ -99,7 +103,7 @@ func wantedCerts(members, users, agents []string, fleet access.Fleet) ([]wantedC
 		users = append(users, fleet.AgentName(id))
 	}
 	for _, u := range users {
-		if err := access.CheckName(u); err != nil || u == "ca" || u == "ca.key" || strings.HasPrefix(u, "member-") {
+		if err := access.CheckUser(u); err != nil || u == "ca" || u == "ca.key" || strings.HasPrefix(u, "member-") {
 			return nil, usagef("--user: want the name of an etcd user, found %q, which cannot be a file of the directory", u)
 		}
 		wanted = append(wanted, wantedCert{u, nil})

@@ -30,6 +30,15 @@ func takesVariable(cmd *cobra.Command, flag string) {
 	cmd.Flags().Lookup(flag).Annotations = map[string][]string{variableAnnotation: {"yes"}}
 }
 
+// noVariableAnnotation marks a flag that only the command line sets.
+const noVariableAnnotation = "agentd_no_variable"
+
+// noVariable is for a flag that means something else than the flag of the same
+// name of agentd run, whose variable is set on an agent's host.
+func noVariable(cmd *cobra.Command, flag string) {
+	cmd.Flags().Lookup(flag).Annotations = map[string][]string{noVariableAnnotation: {"yes"}}
+}
+
 // variable is the environment variable of a flag.
 func variable(flag string) string {
 	return "AGENTD_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
@@ -45,7 +54,10 @@ func positive(flag string, d time.Duration) error {
 
 // fromEnvironment reports whether the flag has a variable.
 func fromEnvironment(f *pflag.Flag) bool {
-	return f.Name != "help" && f.Name != "version" || f.Annotations[variableAnnotation] != nil
+	if f.Name == "help" || f.Name == "version" {
+		return f.Annotations[variableAnnotation] != nil
+	}
+	return f.Annotations[noVariableAnnotation] == nil
 }
 
 // completeFlags sets the flags that the command line left alone from the

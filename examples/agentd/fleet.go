@@ -48,6 +48,7 @@ those that are there have been told.`,
 	flags := cmd.Flags()
 	flags.StringVarP(&f.selector, "selector", "l", "", "`which` agents, such as env=test,.version>=1.2; default all")
 	flags.StringSliceVar(&f.groups, "group", nil, "only agents in one of these `groups`")
+	noVariable(cmd, "group")
 	flags.StringSliceVar(&f.states, "state", nil, "only agents in one of these `states`, such as running")
 	flags.StringVar(&f.version, "version", "", "only agents whose version is in this `range`, such as 1.2.3, 1.x or \">=1.2, <2\"")
 	flags.IntVar(&f.limit, "limit", 0, "list at most this `number` of agents; 0 is all")
@@ -94,8 +95,7 @@ func (f *fleetFlags) run(cmd *cobra.Command) error {
 	}
 	f.tellStrays(l.strays)
 	if !f.selected.IsZero() {
-		// Part of the selector may have come from the environment, as AGENTD_GROUP
-		// does on an agent's host.
+		// Part of the selector may have come from the environment.
 		say(f.progress, "%d agents match %s", len(l.entries), printable(f.selected.String()))
 	}
 	switch {

@@ -32,7 +32,7 @@ func (t fleetTable) row(e *agent.Entry) []string {
 	row := []string{e.ID, "-", "-", "-", "-", "-", "-", "-", dash(e.Error)}
 	if e.Error == "" || e.Version != "" {
 		row = []string{
-			e.ID, e.Version, short(e.BinaryDigest), string(e.State.State),
+			e.ID, dash(e.Version), short(e.BinaryDigest), dash(string(e.State.State)),
 			healthOf(e.Status), configOf(e.Status), pluginsOf(e), upgradesOf(e.Status), notesOf(e, time.Now()),
 		}
 	}

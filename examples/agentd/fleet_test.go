@@ -166,7 +166,11 @@ func TestFleetListsWhatIsSelected(t *testing.T) {
 			t.Errorf("fleet %q: more is %t:\n%s", c.args, more, r.stderr)
 		}
 	}
-	if r := command(t, []string{"AGENTD_GROUP=db"}, "fleet", "--etcd", s.url).ok(t); !strings.Contains(r.stderr, "1 agents match .group=db") {
+	// On an agent's host AGENTD_GROUP says which groups that agent is in.
+	if r := command(t, []string{"AGENTD_GROUP=db"}, "fleet", "--etcd", s.url).ok(t); !strings.Contains(r.stdout, "web-1") {
+		t.Errorf("the groups of the host's own agent hide others:\n%s", r.stdout)
+	}
+	if r := command(t, []string{"AGENTD_SELECTOR=env=test"}, "fleet", "--etcd", s.url).ok(t); !strings.Contains(r.stderr, "1 agents match env=test") {
 		t.Errorf("a selector from the environment is not told:\n%s", r.stderr)
 	}
 	if r := s.fleet("-l", "env=none").ok(t); !strings.Contains(r.stdout, "no agent is registered that matches env=none") {
@@ -362,5 +366,16 @@ func TestFleetTableShowsWhatIsWrong(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), " 2 running ") {
 		t.Errorf("plugins that run are not counted:\n%s", out.String())
+	}
+}
+
+// TestFleetTableLeavesNoCellEmpty: columns are told apart by space, also by
+// programs.
+func TestFleetTableLeavesNoCellEmpty(t *testing.T) {
+	table := fleetTable{wide: true}
+	for i, cell := range table.row(&agent.Entry{Registration: agent.Registration{ID: "a1"}}) {
+		if cell == "" {
+			t.Errorf("of an agent that says nothing of itself %s is empty", table.header()[i])
+		}
 	}
 }

@@ -11,8 +11,8 @@ const rootHelp = `agentd takes newline-delimited JSON records over HTTP and keep
 its plugins collect more. It registers itself in etcd, follows its
 configuration there, and upgrades itself while it works.
 
-Every flag can also be given as an environment variable: --state-dir is
-AGENTD_STATE_DIR. A flag on the command line comes before the variable, the
+A flag can also be given as the environment variable that the help names beside
+it: --state-dir is AGENTD_STATE_DIR. A flag on the command line comes before the variable, the
 variable before the default. Lists are separated by commas.
 
 Exit codes: 0 success, 1 failure, 2 wrong usage, 3 neither yes nor no (agentd

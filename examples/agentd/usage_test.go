@@ -29,8 +29,24 @@ func TestEveryCommandHasAnExampleAndNamesItsVariables(t *testing.T) {
 			t.Errorf("%s --help tells of its exit codes %d times, want once", cmd.CommandPath(), n)
 		}
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
-			if f.Name != "help" && !strings.Contains(f.Usage, "$"+variable(f.Name)) {
+			if fromEnvironment(f) && !strings.Contains(f.Usage, "$"+variable(f.Name)) {
 				t.Errorf("%s --help does not name the variable of --%s: %q", cmd.CommandPath(), f.Name, f.Usage)
+			}
+		})
+	})
+}
+
+// TestAnAgentsOwnVariablesMeanNothingElseToOtherCommands: they are set on its
+// host, where operators call commands too.
+func TestAnAgentsOwnVariablesMeanNothingElseToOtherCommands(t *testing.T) {
+	own := map[string]bool{}
+	for _, flag := range []string{"id", "listen", "admin", "settings", "plugins", "label", "group", "probation", "retention", "ttl", "heartbeat"} {
+		own[variable(flag)] = true
+	}
+	commands(newRoot(), func(cmd *cobra.Command) {
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if fromEnvironment(f) && own[variable(f.Name)] && cmd.Name() != "run" {
+				t.Errorf("%s takes --%s from %s, which is the agent's", cmd.CommandPath(), f.Name, variable(f.Name))
 			}
 		})
 	})
@@ -56,6 +72,31 @@ func TestCommandsWithExitCodesOfTheirOwnTellThem(t *testing.T) {
 	}
 }
 
+// words splits a call as a shell does, as far as examples go: quotes of either
+// kind around a word or a part of it.
+func words(call string) []string {
+	var all []string
+	for rest := strings.TrimSpace(call); rest != ""; rest = strings.TrimSpace(rest) {
+		var word strings.Builder
+		for quote := rune(0); rest != ""; rest = rest[1:] {
+			c := rune(rest[0])
+			if quote == 0 && c == ' ' {
+				break
+			}
+			switch {
+			case c == quote:
+				quote = 0
+			case quote == 0 && (c == '\'' || c == '"'):
+				quote = c
+			default:
+				word.WriteRune(c)
+			}
+		}
+		all = append(all, word.String())
+	}
+	return all
+}
+
 func TestExamplesParse(t *testing.T) {
 	commands(newRoot(), func(cmd *cobra.Command) {
 		text := strings.ReplaceAll(cmd.Example, "\\\n", " ")
@@ -65,13 +106,10 @@ func TestExamplesParse(t *testing.T) {
 				t.Errorf("%s: example %q does not call agentd", cmd.CommandPath(), line)
 				continue
 			}
-			found, rest, err := newRoot().Find(strings.Fields(strings.ReplaceAll(call, "'", "")))
+			found, rest, err := newRoot().Find(words(call))
 			if err != nil || found.CommandPath() != cmd.CommandPath() {
 				t.Errorf("example %q is of %s: %v", line, found.CommandPath(), err)
 				continue
-			}
-			if strings.Contains(line, "--reason") {
-				continue // quoted words, which Fields takes apart
 			}
 			if err := found.ParseFlags(rest); err != nil {
 				t.Errorf("example %q: %v", line, err)

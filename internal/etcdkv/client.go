@@ -49,7 +49,12 @@ type ClientConfig struct {
 	Metrics *Metrics
 	// Logger receives what is wrong with files and certificates; nil discards.
 	Logger *slog.Logger
+
+	reconnect reconnect
 }
+
+// reconnect bounds the waits between attempts to connect.
+type reconnect struct{ min, max time.Duration }
 
 // Dial builds a client. It reads the files, but does not wait for a
 // connection: whether etcd can be reached shows in the first call. A call
@@ -62,6 +67,9 @@ func Dial(cfg ClientConfig) (*clientv3.Client, error) {
 	}
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewMetrics()
+	}
+	if cfg.reconnect == (reconnect{}) {
+		cfg.reconnect = reconnect{reconnectMin, reconnectMax}
 	}
 	secure, err := cfg.check()
 	if err != nil {
@@ -79,10 +87,10 @@ func Dial(cfg ClientConfig) (*clientv3.Client, error) {
 		// gRPC's own cap of 120 s lets leases expire long after etcd is back.
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff: grpcbackoff.Config{
-				BaseDelay:  reconnectMin,
+				BaseDelay:  cfg.reconnect.min,
 				Multiplier: 1.6,
 				Jitter:     0.5,
-				MaxDelay:   reconnectMax,
+				MaxDelay:   cfg.reconnect.max,
 			},
 			MinConnectTimeout: dialTimeout,
 		}),

@@ -62,18 +62,26 @@ func TestACallWithoutADeadlineEnds(t *testing.T) {
 
 // TestReconnectsComeAtMost5SApartAndNotInStep: with gRPC's cap of 120 s a
 // fleet is away long after etcd is back, and without jitter it comes at once.
+// The waits are those of an agent, a sixteenth as long.
 func TestReconnectsComeAtMost5SApartAndNotInStep(t *testing.T) {
 	t.Parallel()
+	const least, most = etcdkv.ReconnectMin / 16, etcdkv.ReconnectMax / 16
+	if etcdkv.ReconnectMax > 5*time.Second || etcdkv.ReconnectMin > time.Second {
+		t.Errorf("waits from %v to %v, want no more than 1 s and 5 s", etcdkv.ReconnectMin, etcdkv.ReconnectMax)
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
-	dial(t, etcdkv.ClientConfig{Endpoints: []string{"http://" + l.Addr().String()}}).ActiveConnection().Connect()
+	cfg := etcdkv.ClientConfig{Endpoints: []string{"http://" + l.Addr().String()}}
+	etcdkv.SetReconnect(&cfg, least, most)
+	dial(t, cfg).ActiveConnection().Connect()
 	var gaps []time.Duration
 	last := time.Time{}
-	// 0.2 s, growing by 1.6, reaches the cap with the eighth.
-	for len(gaps) < 9 {
+	// The least wait, growing by 1.6, reaches the cap with the eighth; without it
+	// the twelfth would be seven times as long.
+	for len(gaps) < 12 {
 		conn, err := l.Accept()
 		if err != nil {
 			t.Fatal(err)
@@ -84,20 +92,20 @@ func TestReconnectsComeAtMost5SApartAndNotInStep(t *testing.T) {
 		}
 		last = time.Now()
 	}
-	if longest := slices.Max(gaps); longest > 5*time.Second*3/2+time.Second {
-		t.Errorf("waits of %v: want none above 5 s and half of it", gaps)
+	if longest := slices.Max(gaps); longest > most*3/2+600*time.Millisecond {
+		t.Errorf("waits of %v: want none above %v and half of it", gaps, most)
 	}
-	if sum := gaps[7] + gaps[8]; sum < 4*time.Second {
-		t.Errorf("waits of %v: want them to grow to some 5 s", gaps)
+	if sum := gaps[10] + gaps[11]; sum < most*4/5 {
+		t.Errorf("waits of %v: want them to grow to some %v", gaps, most)
 	}
 	even := 0
 	for i, g := range gaps {
-		want := min(200*time.Millisecond*time.Duration(pow(1.6, i)*1000)/1000, 5*time.Second)
+		want := min(time.Duration(float64(least)*pow(1.6, i)), most)
 		if (g - want).Abs() < want/20 {
 			even++
 		}
 	}
-	if even > 6 {
+	if even > 8 {
 		t.Errorf("waits of %v: want them jittered", gaps)
 	}
 }

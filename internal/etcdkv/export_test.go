@@ -19,6 +19,17 @@ func (w *Watch) SetSpread(spread, retryMax, oversizeMax time.Duration) {
 	w.spread, w.retryMax, w.oversizeMax = spread, retryMax, oversizeMax
 }
 
+// ReconnectMin and ReconnectMax bound the waits between attempts to connect.
+const (
+	ReconnectMin = reconnectMin
+	ReconnectMax = reconnectMax
+)
+
+// SetReconnect shortens the waits between attempts to connect.
+func SetReconnect(cfg *ClientConfig, least, most time.Duration) {
+	cfg.reconnect = reconnect{least, most}
+}
+
 // SetCallTimeout shortens the time after which a call of c ends whose caller
 // sets none.
 func SetCallTimeout(c *clientv3.Client, d time.Duration) { linkOf(c).limit = d }

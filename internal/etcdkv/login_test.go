@@ -196,28 +196,38 @@ func TestPasswordAndUserChangeWhileTheClientLives(t *testing.T) {
 	}
 }
 
-// TestAuthenticationIsTurnedOffAndOnWhileTheClientLives in both directions.
+// TestAuthenticationIsTurnedOffAndOnWhileTheClientLives in both directions,
+// also for a client that began while it was off: so a fleet that runs without
+// gets it.
 func TestAuthenticationIsTurnedOffAndOnWhileTheClientLives(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.StartWith(t, etcdtest.Options{Auth: &etcdtest.Auth{}})
 	admin := server.Client(t)
 	addUser(t, admin, "a1", "secret")
-	c := dial(t, etcdkv.ClientConfig{Endpoints: []string{server.URL()}, Username: "a1", Password: "secret"})
-	o := watch(t, c)
-	put(t, c, "/one", "on")
+	begin := func() (*clientv3.Client, *observer) {
+		c := dial(t, etcdkv.ClientConfig{Endpoints: []string{server.URL()}, Username: "a1", Password: "secret"})
+		return c, watch(t, c)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), waittest.Patience)
 	defer cancel()
-	for _, key := range []string{"/many/off", "/many/on-again"} {
-		var err error
-		if strings.HasSuffix(key, "off") {
-			_, err = admin.AuthDisable(ctx)
-		} else {
-			_, err = admin.AuthEnable(ctx)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		waittest.Nil(t, "a write succeeds", func() error { return tryPut(t, c, key) })
-		waittest.Until(t, "the watch goes on", o.holds(key))
+	before, seenBefore := begin()
+	put(t, before, "/one", "on")
+	if _, err := admin.AuthDisable(ctx); err != nil {
+		t.Fatal(err)
 	}
+	meanwhile, seenMeanwhile := begin()
+	check := func(when string) {
+		t.Helper()
+		for who, c := range map[string]*clientv3.Client{"before": before, "meanwhile": meanwhile} {
+			key := "/many/" + when + "/" + who
+			waittest.Nil(t, "a write succeeds", func() error { return tryPut(t, c, key) })
+			waittest.Until(t, "the watch goes on", seenBefore.holds(key))
+			waittest.Until(t, "the other watch goes on", seenMeanwhile.holds(key))
+		}
+	}
+	check("off")
+	if _, err := admin.AuthEnable(ctx); err != nil {
+		t.Fatal(err)
+	}
+	check("on-again")
 }

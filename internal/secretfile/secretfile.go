@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"syscall"
 )
 
 // Read returns the content of a small regular file without the white space
@@ -17,7 +18,8 @@ import (
 // path. what names the file for people; nothing of its content gets into an
 // error.
 func Read(what, path string, limit int64) (text string, err error) {
-	f, err := os.Open(path)
+	// A FIFO without a writer would hold the caller up for good.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", what, err)
 	}

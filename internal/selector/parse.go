@@ -171,10 +171,10 @@ func (p *parser) value() (value, error) {
 		quoted, err := strconv.QuotedPrefix(p.text[p.pos:])
 		text, unquoteErr := strconv.Unquote(quoted)
 		if err != nil || unquoteErr != nil {
-			return value{}, p.errorf(at, `want a string that ends with a quote and has no escapes but Go's, such as \" and \\, found %.60s`, p.text[at:])
+			return value{}, p.errorf(at, `want a string that ends with a quote and has no escapes but Go's, such as \" and \\, found %.60q`, p.text[at:])
 		}
 		if !utf8.ValidString(text) {
-			return value{}, p.errorf(at, "want UTF-8, found escapes of other bytes in %.60s", quoted)
+			return value{}, p.errorf(at, "want UTF-8, found escapes of other bytes in %.60q", quoted)
 		}
 		p.pos += len(quoted)
 		p.space()

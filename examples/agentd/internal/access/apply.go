@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -24,7 +25,8 @@ type Wanted struct {
 
 // Step is one thing that differs from what is wanted.
 type Step struct {
-	// Action is one of add-role, grant, revoke, add-user, give-role, enable.
+	// Action is one of add-role, grant, revoke, delete-user, add-user,
+	// give-role, enable.
 	Action string `json:"action"`
 	// Target is the role or user; empty for enable.
 	Target string `json:"target,omitempty"`
@@ -48,6 +50,10 @@ func Diff(ctx context.Context, c *clientv3.Client, w Wanted) ([]Step, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the users: %w", err)
 	}
+	open, err := w.open(ctx, c)
+	if err != nil {
+		return nil, err
+	}
 	var steps []Step
 	for _, r := range w.Roles {
 		more, err := diffRole(ctx, c, r, slices.Contains(roles.Roles, r.Name))
@@ -61,26 +67,76 @@ func Diff(ctx context.Context, c *clientv3.Client, w Wanted) ([]Step, error) {
 		wanted = append([]User{{root, []string{root}}}, wanted...)
 	}
 	for _, u := range wanted {
-		more, err := diffUser(ctx, c, w, u, slices.Contains(users.Users, u.Name))
+		exists := slices.Contains(users.Users, u.Name)
+		if exists && open && u.Name == root {
+			steps, exists = append(steps, forgetRoot()), false
+		}
+		more, err := diffUser(ctx, c, w, u, exists)
 		if err != nil {
 			return nil, err
 		}
 		steps = append(steps, more...)
 	}
-	if !w.Enable {
-		return steps, nil
-	}
-	status, err := c.AuthStatus(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("status of authentication: %w", err)
-	}
-	if !status.Enabled {
+	if open {
 		steps = append(steps, Step{"enable", "", "", func(ctx context.Context, c *clientv3.Client) error {
 			_, err := c.AuthEnable(ctx)
 			return err
 		}})
 	}
 	return steps, nil
+}
+
+// open tells whether authentication is off and to be turned on.
+func (w Wanted) open(ctx context.Context, c *clientv3.Client) (bool, error) {
+	if !w.Enable {
+		return false, nil
+	}
+	status, err := c.AuthStatus(ctx)
+	if err != nil {
+		return false, fmt.Errorf("status of authentication: %w", err)
+	}
+	return !status.Enabled, nil
+}
+
+// forgetRoot comes before root is made: while authentication is off nothing
+// proves a password, and one that nobody knows would lock everybody out.
+func forgetRoot() Step {
+	return Step{"delete-user", root, "its password is made known again", func(ctx context.Context, c *clientv3.Client) error {
+		_, err := c.UserDelete(ctx, root)
+		return err
+	}}
+}
+
+// Stranded returns the agents of f that are registered and would have no user
+// once authentication is on, sorted; none where it is on already.
+func Stranded(ctx context.Context, c *clientv3.Client, f Fleet, w Wanted) ([]string, error) {
+	if open, err := w.open(ctx, c); err != nil || !open {
+		return nil, err
+	}
+	users, err := c.UserList(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list the users: %w", err)
+	}
+	prefix := f.root + "registry/"
+	found, err := c.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	if err != nil {
+		return nil, fmt.Errorf("list the agents: %w", err)
+	}
+	known := map[string]bool{}
+	for _, u := range w.Users {
+		known[u.Name] = true
+	}
+	for _, u := range users.Users {
+		known[u] = true
+	}
+	var stranded []string
+	for _, kv := range found.Kvs {
+		id := strings.TrimPrefix(string(kv.Key), prefix)
+		if CheckName(id) == nil && !known[f.AgentName(id)] {
+			stranded = append(stranded, id)
+		}
+	}
+	return stranded, nil
 }
 
 func diffRole(ctx context.Context, c *clientv3.Client, r Role, exists bool) ([]Step, error) {

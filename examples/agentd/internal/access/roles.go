@@ -66,26 +66,37 @@ type Fleet struct {
 	prefix string // of names
 }
 
+// separator joins the parts of a root to names. No part and no id has it, so
+// that no two fleets ever share a name, and it may be part of a file's name.
+const separator = "+"
+
 // NewFleet is the fleet whose keys are below root. Names of roles and users of
 // another than the default root begin with it, so that several fleets can
-// share an etcd.
-func NewFleet(root string) Fleet {
+// share an etcd. No root may be below another's.
+func NewFleet(root string) (Fleet, error) {
 	trimmed := strings.Trim(root, "/")
 	f := Fleet{root: "/" + trimmed + "/"}
 	switch {
 	case trimmed == "":
 		f.root = DefaultRoot
 	case f.root != DefaultRoot:
-		f.prefix = strings.ReplaceAll(trimmed, "/", ".") + "."
+		for part := range strings.SplitSeq(trimmed, "/") {
+			if err := CheckName(part); err != nil {
+				return Fleet{}, fmt.Errorf("root %q: %w in each part", root, err)
+			}
+			f.prefix += part + separator
+		}
 	}
-	return f
+	return f, nil
 }
 
 // Name is the name in etcd of a role or user of the fleet.
 func (f Fleet) Name(short string) string { return f.prefix + short }
 
 // AgentName is the name of the user, and of the role, of one agent.
-func (f Fleet) AgentName(id string) string { return f.Name("agent-" + id) }
+func (f Fleet) AgentName(id string) string { return f.Name(agentPrefix + id) }
+
+const agentPrefix = "agent-"
 
 // The roles of people and programs.
 const (
@@ -140,6 +151,28 @@ var name = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
 func CheckName(s string) error {
 	if !name.MatchString(s) {
 		return fmt.Errorf("name %q: want a letter or digit, then up to 127 letters, digits, dots, underscores or hyphens", s)
+	}
+	return nil
+}
+
+// CheckUser refuses what no user of any fleet is called.
+func CheckUser(s string) error {
+	for part := range strings.SplitSeq(s, separator) {
+		if !name.MatchString(part) {
+			return fmt.Errorf("user %q: want a name of letters, digits, dots, underscores and hyphens, with the root of its fleet before it unless that is %s, such as edge+eu+agent-a1", s, DefaultRoot)
+		}
+	}
+	return nil
+}
+
+// CheckPerson refuses names of agents for those who are none: an agent would
+// get their role.
+func CheckPerson(s string) error {
+	if err := CheckName(s); err != nil {
+		return err
+	}
+	if strings.HasPrefix(s, agentPrefix) || s == root {
+		return fmt.Errorf("name %q: want one that is no agent's and not root's", s)
 	}
 	return nil
 }

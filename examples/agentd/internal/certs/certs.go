@@ -23,6 +23,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -254,6 +255,17 @@ func encodeCertificate(der []byte) []byte {
 
 func serialNumber() (*big.Int, error) {
 	return rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+}
+
+// host is what names of hosts look like; no wildcard, which would make a
+// certificate good for members that are not asked for.
+//
+//nolint:gochecknoglobals // compiled once, never written to
+var host = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?)*$`)
+
+// Hosts tells whether all are names or addresses that a client could use.
+func Hosts(all []string) bool {
+	return !slices.ContainsFunc(all, func(h string) bool { return net.ParseIP(h) == nil && (len(h) > 253 || !host.MatchString(h)) })
 }
 
 // SameHosts tells whether a certificate names these hosts and no others.

@@ -149,3 +149,18 @@ func TestDamagedFilesAreNamedAndNotShown(t *testing.T) {
 		}
 	}
 }
+
+// TestNoCertificateIsMadeForWhatIsNoHost: it would be good for nothing, which
+// shows when etcd is up, or for too much.
+func TestNoCertificateIsMadeForWhatIsNoHost(t *testing.T) {
+	for _, good := range []string{"10.0.0.1", "::1", "etcd1", "etcd1.example.com", "a-b.c_d"} {
+		if !certs.Hosts([]string{good}) {
+			t.Errorf("%q is refused", good)
+		}
+	}
+	for _, bad := range []string{"", " etcd1", "etcd1 ", "*", "*.example.com", "https://etcd1", "etcd1:2379", "a..b", "-a", "a\n", "ü"} {
+		if certs.Hosts([]string{"etcd1", bad}) {
+			t.Errorf("%q is taken for a host", bad)
+		}
+	}
+}
