@@ -25,3 +25,6 @@ func SetCallTimeout(c *clientv3.Client, d time.Duration) { linkOf(c).limit = d }
 
 // LookAtFiles does now what is else done every 10 s.
 func LookAtFiles(c *clientv3.Client) { c.Lease.(*explainedLease).certs.material() }
+
+// SetGrantTimeout shortens the time that a grant is waited for at first.
+func (s *Session) SetGrantTimeout(d time.Duration) { s.grantTimeout = d }
