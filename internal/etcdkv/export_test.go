@@ -7,8 +7,8 @@ import (
 )
 
 // SetStaleness shortens the times after which a silent watch is given up.
-func (w *Watch) SetStaleness(progressEvery, staleAfter time.Duration) {
-	w.progressEvery, w.staleAfter = progressEvery, staleAfter
+func (w *Watch) SetStaleness(quiet, answerWithin time.Duration) {
+	w.quiet, w.answerWithin = quiet, answerWithin
 }
 
 // SetPatience shortens the times that answers of a listing are waited for.
