@@ -58,7 +58,7 @@ func (s *Session) ask(ctx context.Context, patience time.Duration) (lease int64,
 	switch {
 	case errors.Is(err, rpctypes.ErrLeaseExist):
 		// How much of it is left tells the first renewal.
-		r, err = &pb.LeaseGrantResponse{ID: s.open.id, TTL: int64(held.asked / time.Second)}, nil
+		r = &pb.LeaseGrantResponse{ID: s.open.id, TTL: int64(held.asked / time.Second)}
 	case err != nil:
 		s.mu.Lock()
 		s.count.Refused++

@@ -309,7 +309,7 @@ func TestLeaseWhoseGrantWasAnsweredTooLateIsTheOneThatIsKept(t *testing.T) {
 		return len(r.Leases)
 	}
 	waittest.Until(t, "the grant that was given up", func() bool { return granted() > 0 })
-	waittest.Next(t, "another that is not answered in time", failed)
+	_ = waittest.Next(t, "another that is not answered in time", failed)
 	proxy.Heal()
 	lease := waittest.Next(t, "a lease", leases)
 	if n := granted(); n != 1 {
