@@ -190,8 +190,8 @@ func (p *presence) untilLapse() time.Duration {
 const echoWithin = 10 * time.Second
 
 // staleness returns how old what this process sees of etcd may be, by its own
-// clock, and why; "" while that is no more than what is usual. A watch is asked
-// for a word every 15 s, and what this process writes comes back on its watch:
+// clock, and why; "" while that is no more than what is usual. A watch that hears
+// nothing asks for a word, and what this process writes comes back on its watch:
 // the latter is what a watch through a member that lags behind, or on a stream
 // that died without a word, does not give. Before the watch, and in a successor
 // on probation, the answers to renewals are what there is.
@@ -224,8 +224,9 @@ func (p *presence) observeStaleness() {
 	p.health.Observe(health.EtcdStale, stale.Seconds())
 }
 
-// staleAfter is above what a watch needs to notice its own silence.
-const staleAfter = 60 * time.Second
+// staleAfter leaves a watch the time to notice its own silence and to list anew:
+// the alert is of what it cannot mend.
+const staleAfter = etcdkv.MaxSilence + 10*time.Second
 
 // heard is when etcd was last heard; zero = never.
 func (p *presence) heard() time.Time {

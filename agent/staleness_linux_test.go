@@ -88,6 +88,21 @@ func TestAgentKnowsThatWhatItSeesIsOld(t *testing.T) {
 	}
 }
 
+// TestQuietEtcdRaisesNoAlert: an operator would learn to ignore it. What a watch
+// finds out and mends by itself is not an alert's matter.
+func TestQuietEtcdRaisesNoAlert(t *testing.T) {
+	t.Parallel()
+	p := present(t, etcdtest.Start(t).URL())
+	write(t, p)
+	age, why := p.staleness(p.watch.Load().Heard().Add(etcdkv.MaxSilence))
+	if why != "" || age != etcdkv.MaxSilence {
+		t.Errorf("stale for %v: %s", age, why)
+	}
+	if limit := staleRule().Above; age.Seconds() >= limit {
+		t.Errorf("the alert is above %v s, and a watch may be quiet for %v", limit, age)
+	}
+}
+
 // TestWatchThatLagsBehindShowsThoughItAnswers: a member that lags answers every
 // question for a sign of life.
 func TestWatchThatLagsBehindShowsThoughItAnswers(t *testing.T) {

@@ -45,8 +45,8 @@ func usagef(format string, args ...any) error {
 const help = `bench measures Perennial beside the bare mechanism that it is built on, in one
 run and in turns. It builds what it needs into a temporary directory, starts
 an etcd of its own, takes free ports, and leaves nothing behind. Progress goes
-to standard error, the figures to standard output. The whole takes about twenty
-minutes on two cores, --quick about five. rest and outage want 11,000 file
+to standard error, the figures to standard output. The whole takes about half an
+hour on two cores, --quick about five minutes. rest and outage want 11,000 file
 descriptors (ulimit -n) and 8 GiB of memory.
 
 A figure beyond its target is a result, not a failure. Exit codes: 0 measured,

@@ -116,7 +116,7 @@ func (b *bench) outage(ctx context.Context, n int, down time.Duration, k kind) (
 	if err != nil {
 		return o, err
 	}
-	s, err := simulate(ctx, etcd.url, n, k)
+	s, err := simulate(ctx, etcd.url, n, 0, k)
 	if err != nil {
 		return o, err
 	}

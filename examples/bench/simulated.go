@@ -62,8 +62,10 @@ func plainClient(url string) (*clientv3.Client, error) {
 	return clientv3.New(clientv3.Config{Endpoints: []string{url}, DialTimeout: startLimit, Logger: zap.NewNop()})
 }
 
-// simulate starts n agents and returns once all are registered.
-func simulate(ctx context.Context, url string, n int, k kind) (*simulated, error) {
+// simulate starts n agents, spread over that time at least, and returns once
+// all are registered.
+func simulate(ctx context.Context, url string, n int, over time.Duration, k kind) (*simulated, error) {
+	pause := max(startEvery, over/time.Duration(n))
 	run, stop := context.WithCancel(ctx)
 	s := &simulated{stop: stop}
 	for i := range n {
@@ -78,7 +80,7 @@ func simulate(ctx context.Context, url string, n int, k kind) (*simulated, error
 						s.problem(err)
 					}
 				})
-				err = sleep.For(ctx, startEvery)
+				err = sleep.For(ctx, pause)
 			}
 		}
 		if err != nil {

@@ -310,7 +310,7 @@ func TestSignsOfLifeReachEveryWatchOfAClient(t *testing.T) {
 		if !w.Heard().IsZero() {
 			t.Error("heard before it ran")
 		}
-		w.SetStaleness(50*time.Millisecond, time.Hour)
+		w.SetStaleness(300*time.Millisecond, 5*time.Second)
 		background(t, w.Run)
 		watches = append(watches, w)
 	}

@@ -18,12 +18,14 @@ import (
 	"github.com/perennial-go/perennial/internal/tlsfile"
 )
 
-// Settings of the connection. The server refuses clients that ping more
-// often than every 5 s.
+// Settings of the connection. Pings come where nothing is read for pingEvery:
+// that is more than 10 s, jittered by a fifth, so that the answers to heartbeats
+// of no more than 10 s take their place. With pingTimeout it must fit into a TTL
+// of 30 s. The server refuses clients that ping more often than every 5 s.
 const (
 	dialTimeout  = 5 * time.Second // one attempt, with its handshake
 	tcpTimeout   = 3 * time.Second // of that, until the connection stands
-	pingEvery    = 10 * time.Second
+	pingEvery    = 13 * time.Second
 	pingTimeout  = 5 * time.Second
 	reconnectMin = 200 * time.Millisecond
 	reconnectMax = 5 * time.Second

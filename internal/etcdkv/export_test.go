@@ -7,8 +7,8 @@ import (
 )
 
 // SetStaleness shortens the times after which a silent watch is given up.
-func (w *Watch) SetStaleness(progressEvery, staleAfter time.Duration) {
-	w.progressEvery, w.staleAfter = progressEvery, staleAfter
+func (w *Watch) SetStaleness(quiet, answerWithin time.Duration) {
+	w.quiet, w.answerWithin = quiet, answerWithin
 }
 
 // SetPatience shortens the times that answers of a listing are waited for.
@@ -36,3 +36,6 @@ func SetCallTimeout(c *clientv3.Client, d time.Duration) { linkOf(c).limit = d }
 
 // LookAtFiles does now what is else done every 10 s.
 func LookAtFiles(c *clientv3.Client) { c.Lease.(*explainedLease).certs.material() }
+
+// SetGrantTimeout shortens the time that a grant is waited for at first.
+func (s *Session) SetGrantTimeout(d time.Duration) { s.grantTimeout = d }

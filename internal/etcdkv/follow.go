@@ -104,6 +104,7 @@ func (w *Watch) receive(ctx context.Context, s *state, receiver int, changed cha
 			return err
 		}
 		w.life.receives(news)
+		ring(w.sign)
 		if news > 0 {
 			select {
 			case changed <- struct{}{}:
@@ -114,29 +115,49 @@ func (w *Watch) receive(ctx context.Context, s *state, receiver int, changed cha
 	return fmt.Errorf("watch %s in etcd: it ended", key)
 }
 
-// probe asks etcd for signs of life and ends the follow when none arrive. It
-// judges by the local time of receipt alone: neither a full partition nor a
-// watch at a revision that a restored store has not reached yet says a word.
+// probe asks etcd for a sign of life where nothing else was heard, and ends the
+// follow when none arrives. It judges by the local time of receipt alone:
+// neither a full partition nor a watch at a revision that a restored store has
+// not reached yet says a word.
 func (w *Watch) probe(ctx context.Context, cancel context.CancelCauseFunc) {
-	for backoff.Sleep(ctx, backoff.Jitter(w.progressEvery, 0.2)) == nil {
-		silent := time.Since(w.life.heardAt())
-		if silent > w.staleAfter {
-			cancel(fmt.Errorf("%w: nothing heard from %s for more than %s", errStale, Endpoints(w.cfg.Client), w.staleAfter))
-			return
-		}
+	for {
+		heard := w.life.heardAt()
 		// The watches of a client share a stream, and each of them hears the
 		// answer to what one of them asked.
-		if silent < w.progressEvery/2 {
-			continue
+		if backoff.Sleep(ctx, time.Until(heard.Add(backoff.Jitter(w.quiet, quietJitter)))) != nil {
+			return
 		}
-		// It blocks while the stream is being opened again.
-		ask, done := context.WithTimeout(ctx, w.progressEvery)
-		err := w.cfg.Client.RequestProgress(ask)
-		done()
-		if err != nil {
-			w.cfg.Logger.Debug("etcd watch: no progress to be had", "error", err)
+		for asked := 0; w.life.heardAt().Equal(heard); asked++ {
+			if asked == questions {
+				// The same words each time: it is told once.
+				cancel(fmt.Errorf("%w: nothing heard from %s, and %d questions not answered", errStale, Endpoints(w.cfg.Client), questions))
+				return
+			}
+			if w.ask(ctx) != nil {
+				return
+			}
 		}
 	}
+}
+
+// ask asks for a sign of life and waits until one comes, or for as long as it
+// may take; its error is ctx's.
+func (w *Watch) ask(ctx context.Context) error {
+	answer, cancel := context.WithTimeout(ctx, w.answerWithin)
+	defer cancel()
+	select {
+	case <-w.sign: // of before
+	default:
+	}
+	// It blocks while the stream is being opened again.
+	if err := w.cfg.Client.RequestProgress(answer); err != nil {
+		w.cfg.Logger.Debug("etcd watch: no progress to be had", "error", err)
+	}
+	select {
+	case <-w.sign:
+	case <-answer.Done():
+	}
+	return ctx.Err()
 }
 
 // reconnect ends the follow a while after a lost connection is back. The

@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/internal/backoff"
 )
@@ -19,7 +23,7 @@ func (s *Session) grant(ctx context.Context) error {
 	retry := backoff.Backoff{Max: 5 * time.Second}
 	for late := 0; ; {
 		began := time.Now()
-		lease, held, err := s.ask(ctx, doubled(grantTimeout, late, grantTimeoutMax))
+		lease, held, err := s.ask(ctx, doubled(s.grantTimeout, late, grantTimeoutMax))
 		if errors.Is(err, context.DeadlineExceeded) {
 			late++
 		}
@@ -40,24 +44,49 @@ func (s *Session) grant(ctx context.Context) error {
 	}
 }
 
-// ask asks etcd once for a lease with the TTL that is wanted.
+// ask asks etcd once for a lease with the TTL that is wanted. The lease's ID is
+// chosen here, so that one which was granted and whose answer was late is found
+// by the next attempt: it would else live on for its TTL with nobody to hold it.
 func (s *Session) ask(ctx context.Context, patience time.Duration) (lease int64, held tenure, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	held.asked = s.wanted()
-	r, err := s.cfg.Client.Grant(ctx, int64(held.asked/time.Second))
-	if err != nil {
+	if s.open.id == 0 || s.open.ttl != held.asked {
+		s.open = request{id: rand.Int64N(math.MaxInt64) + 1, ttl: held.asked} //nolint:gosec // unique, not secret
+	}
+	r, err := s.cfg.lease(ctx, s.open)
+	switch {
+	case errors.Is(err, rpctypes.ErrLeaseExist):
+		// How much of it is left tells the first renewal.
+		r = &pb.LeaseGrantResponse{ID: s.open.id, TTL: int64(held.asked / time.Second)}
+	case err != nil:
 		s.mu.Lock()
 		s.count.Refused++
 		s.mu.Unlock()
 		return 0, held, fmt.Errorf("lease from etcd at %s: %w", Endpoints(s.cfg.Client), err)
 	}
+	s.open = request{}
 	held.granted = time.Duration(r.TTL) * time.Second
 	s.mu.Lock()
 	s.count.Granted++
 	s.mu.Unlock()
-	s.cfg.Logger.Debug("etcd lease granted", "lease", fmt.Sprintf("%x", int64(r.ID)), "ttl_seconds", r.TTL)
-	return int64(r.ID), held, nil
+	s.cfg.Logger.Debug("etcd lease granted", "lease", fmt.Sprintf("%x", r.ID), "ttl_seconds", r.TTL)
+	return r.ID, held, nil
+}
+
+// request is for a lease that is not known to be granted; zero = there is none.
+type request struct {
+	id  int64
+	ttl time.Duration
+}
+
+// lease asks for a lease by its ID, which the client's own Grant cannot.
+func (cfg *SessionConfig) lease(ctx context.Context, r request) (*pb.LeaseGrantResponse, error) {
+	res, err := clientv3.RetryLeaseClient(cfg.Client).LeaseGrant(ctx, &pb.LeaseGrantRequest{ID: r.id, TTL: int64(r.ttl / time.Second)})
+	if err != nil {
+		return nil, linkOf(cfg.Client).explain(clientv3.ContextError(ctx, err))
+	}
+	return res, nil
 }
 
 // wanted is the TTL to ask for, in whole seconds.
@@ -118,7 +147,7 @@ func (s *Session) exchange(ctx context.Context) error {
 	}
 	var retry backoff.Backoff
 	for s.misfits() {
-		next, held, err := s.ask(ctx, grantTimeout)
+		next, held, err := s.ask(ctx, s.grantTimeout)
 		if err == nil {
 			// A move that was not answered may have been done all the same, so
 			// the new lease is not revoked but tried again while it lives.

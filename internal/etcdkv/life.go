@@ -16,7 +16,7 @@ type Restart string
 const (
 	RestartCompacted   Restart = "compacted"   // what it had not seen yet was compacted
 	RestartReconnected Restart = "reconnected" // the connection had been lost
-	RestartSilent      Restart = "silent"      // nothing was heard for 40 s
+	RestartSilent      Restart = "silent"      // nothing was heard, see MaxSilence
 	RestartReset       Restart = "reset"       // another cluster, or a restored one
 	RestartNoLeader    Restart = "no-leader"   // the member lost its leader
 	RestartTooLarge    Restart = "too-large"   // more keys than it may hold
@@ -65,9 +65,9 @@ type life struct {
 }
 
 // Heard returns when etcd last answered this watch, by the local clock at the
-// receipt: with a listing, an event or a sign of life, which is asked for so
-// that no more than 30 s lie between two. Zero means never. A time long past
-// means that the view may be old, whatever etcd says to others. It may be
+// receipt: with a listing, an event or a sign of life, which is asked for where
+// there was nothing else. Zero means never. More than MaxSilence ago means that
+// the view may be old, whatever etcd says to others. It may be
 // called concurrently.
 func (w *Watch) Heard() time.Time { return w.life.heardAt() }
 

@@ -1,7 +1,10 @@
 package etcdkv
 
 import (
+	"context"
+	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -28,5 +31,48 @@ func TestRenewalsAreWaitedForLongerAfterMisses(t *testing.T) {
 				t.Errorf("%s, %d missed: waits %s, want %s", name, missed, got, want)
 			}
 		}
+	}
+}
+
+// mute is an etcd that takes questions and answers none.
+type mute struct {
+	clientv3.Watcher
+	asked int
+}
+
+func (m *mute) RequestProgress(context.Context) error {
+	m.asked++
+	return nil
+}
+
+// TestSilenceIsNoticedWithinItsBound: who judges the age of a view by it would
+// raise an alarm at what the watch is about to mend, or never.
+func TestSilenceIsNoticedWithinItsBound(t *testing.T) {
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{"127.0.0.1:1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	for range 20 { // of other jitter
+		synctest.Test(t, func(t *testing.T) {
+			etcd := &mute{}
+			w, err := NewWatch(WatchConfig{Client: c, Keys: []string{"/k"}, OnChange: func(View) {}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			watcher := c.Watcher
+			c.Watcher = etcd
+			defer func() { c.Watcher = watcher }()
+			ctx, cancel := context.WithCancelCause(t.Context())
+			w.life.hear()
+			heard := time.Now()
+			w.probe(ctx, cancel)
+			if err := context.Cause(ctx); !errors.Is(err, errStale) || etcd.asked != questions {
+				t.Errorf("ended with %v after %d questions", err, etcd.asked)
+			}
+			if silent := time.Since(heard); silent > MaxSilence || silent < MaxSilence/2 {
+				t.Errorf("noticed after %v: want no more than %v", silent, MaxSilence)
+			}
+		})
 	}
 }

@@ -107,7 +107,7 @@ func (w *world) follow(f *follower, c *clientv3.Client) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	watch.SetStaleness(100*time.Millisecond, 500*time.Millisecond)
+	watch.SetStaleness(100*time.Millisecond, 200*time.Millisecond)
 	watch.SetSpread(20*time.Millisecond, 200*time.Millisecond, 200*time.Millisecond)
 	background(w.t, watch.Run)
 	w.followers, w.watches = append(w.followers, f), append(w.watches, watch)

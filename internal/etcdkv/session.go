@@ -20,8 +20,7 @@ const (
 )
 
 // grantTimeout bounds one attempt to get a lease. Where etcd did not answer
-// within it, which may leave a lease that nobody holds, the next ones have more,
-// up to grantTimeoutMax.
+// within it, the next ones have more, up to grantTimeoutMax.
 const (
 	grantTimeout    = 5 * time.Second
 	grantTimeoutMax = 40 * time.Second
@@ -70,6 +69,9 @@ type Session struct {
 	lease   atomic.Int64
 	now     chan struct{} // asks for a renewal at once
 	retimed chan struct{} // tells that Set was called
+	open    request       // of the one goroutine that asks for leases
+
+	grantTimeout time.Duration
 
 	mu    sync.Mutex
 	want  timing // as configured or set
@@ -127,7 +129,7 @@ func NewSession(cfg SessionConfig) (*Session, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Session{cfg: cfg, want: want, now: make(chan struct{}, 1), retimed: make(chan struct{}, 1)}
+	s := &Session{cfg: cfg, want: want, now: make(chan struct{}, 1), retimed: make(chan struct{}, 1), grantTimeout: grantTimeout}
 	s.lease.Store(cfg.Lease)
 	return s, nil
 }

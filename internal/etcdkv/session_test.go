@@ -274,3 +274,52 @@ func TestNewSessionRefusesWhatCannotWork(t *testing.T) {
 		}
 	}
 }
+
+// TestLeaseWhoseGrantWasAnsweredTooLateIsTheOneThatIsKept: a fleet that asks an
+// etcd which is slow again and again would otherwise leave it a heap of leases
+// that nobody holds.
+func TestLeaseWhoseGrantWasAnsweredTooLateIsTheOneThatIsKept(t *testing.T) {
+	server := etcdtest.Start(t)
+	direct := server.Client(t)
+	proxy := server.Proxy(t)
+	failed := make(chan error, 100)
+	c := proxy.Client(t)
+	s, leases := presenceSession(t, etcdkv.SessionConfig{
+		Client: c, TTL: 10 * time.Minute, Interval: 50 * time.Millisecond,
+		OnBeat: func(_ time.Duration, err error) {
+			if err != nil {
+				failed <- err
+			}
+		},
+	})
+	s.SetGrantTimeout(100 * time.Millisecond)
+	if _, err := c.Get(t.Context(), presence); err != nil { // it is connected
+		t.Fatal(err)
+	}
+	proxy.Delay(etcdtest.ToClient, time.Second)
+	background(t, s.Run)
+	if err := waittest.Next(t, "a grant that is not answered in time", failed); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the first attempt ended with %v", err)
+	}
+	granted := func() int {
+		r, err := direct.Leases(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(r.Leases)
+	}
+	waittest.Until(t, "the grant that was given up", func() bool { return granted() > 0 })
+	_ = waittest.Next(t, "another that is not answered in time", failed)
+	proxy.Heal()
+	lease := waittest.Next(t, "a lease", leases)
+	if n := granted(); n != 1 {
+		t.Errorf("etcd has %d leases, one of which is kept", n)
+	}
+	if on, _ := leaseOf(t, direct, presence); on != lease || s.Lease() != lease {
+		t.Errorf("the key is on lease %x and the session keeps %x: want %x", on, s.Lease(), lease)
+	}
+	beatsSince(t, s, time.Now())
+	if ttl, _ := s.Timing(); ttl != 10*time.Minute {
+		t.Errorf("the lease has a TTL of %v", ttl)
+	}
+}

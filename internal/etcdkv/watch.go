@@ -29,6 +29,22 @@ const (
 	DefaultMaxBytes = 256 << 20
 )
 
+// Whether a watch lives. A connection that is dead shows in its pings, and its
+// watches are listed anew when another stands: what is asked for here is the
+// rest, such as a watch that a restarted member of a cluster took over at a
+// revision that does not exist yet. Each question costs etcd about as much as a
+// heartbeat, so there are few.
+const (
+	quiet        = 75 * time.Second
+	quietJitter  = 0.2
+	questions    = 2 // that are not answered
+	answerWithin = 10 * time.Second
+)
+
+// MaxSilence is the longest for which a Watch hears nothing before it lists
+// anew. Where etcd answers it is less: one question, and its answer, after 90 s.
+const MaxSilence = quiet + quiet/5 + questions*answerWithin
+
 // ErrTooLarge is what OnError is told while etcd holds more than
 // WatchConfig.MaxKeys or MaxBytes under what is watched.
 var ErrTooLarge = errors.New("etcd holds more than this watch may take in")
@@ -107,16 +123,16 @@ type Watch struct {
 	cfg     WatchConfig
 	started atomic.Bool
 	life    life
+	sign    chan struct{} // tells the one that asked that etcd was heard
 
 	// listTimeout is how long each answer of a listing is waited for. Where
 	// that was in vain it doubles, up to listTimeoutMax: an etcd that cannot
 	// keep up would else spend its time on answers that nobody waits for.
 	listTimeout, listTimeoutMax time.Duration
-	// progressEvery is the distance, jittered, of requests for a sign of life.
-	progressEvery time.Duration
-	// staleAfter is how long nothing at all may be received before the watch
-	// is thought dead and listed anew.
-	staleAfter time.Duration
+	// quiet, jittered, is how long nothing may be received before etcd is asked
+	// for a sign of life, and answerWithin how long each of those that are asked
+	// for may take before the watch is thought dead and listed anew.
+	quiet, answerWithin time.Duration
 	// spread is the time over which the watches of a fleet, which all broke
 	// at the same moment, list anew. Those whose listing fails wait longer
 	// each time, up to retryMax, or oversizeMax where there is too much.
@@ -145,10 +161,11 @@ func NewWatch(cfg WatchConfig) (*Watch, error) {
 	cfg.setDefaults()
 	return &Watch{
 		cfg:            cfg,
+		sign:           make(chan struct{}, 1),
 		listTimeout:    5 * time.Second,
 		listTimeoutMax: 40 * time.Second,
-		progressEvery:  15 * time.Second,
-		staleAfter:     40 * time.Second,
+		quiet:          quiet,
+		answerWithin:   answerWithin,
 		spread:         time.Second,
 		retryMax:       5 * time.Second,
 		oversizeMax:    time.Minute,
