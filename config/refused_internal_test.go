@@ -43,8 +43,8 @@ func newRunner(t *testing.T, log *recorder) *runner[parts] {
 	return &runner[parts]{Store: s, keeper: &keeper{}, pause: backoff.Backoff{Min: time.Second, Max: 30 * time.Second}}
 }
 
-func global(revision int64, text string) []document {
-	return []document{{Key: "/agents/config/global", Revision: revision, Data: []byte(text)}}
+func global(revision int64, text string) view {
+	return view{documents: []document{{Key: "/agents/config/global", Revision: revision, Data: []byte(text)}}}
 }
 
 // TestTheSameBadDocumentIsReportedOnce however often it is heard, as after

@@ -123,8 +123,9 @@ type reporter struct {
 	state      Status   // but for Error and LastFailed
 	lastFailed *Failure // never modified
 	current    *Failure // nil once a good one is in force
-	etcd, file error
-	told       func() // of each change; nil = nobody
+	// What is wrong with etcd, with what it holds, and with the file.
+	etcd, missing, file error
+	told                func() // of each change; nil = nobody
 }
 
 // change edits the state and tells that it may look different now.
@@ -176,6 +177,11 @@ func (r *reporter) etcdError(err error) {
 	})
 }
 
+// lost notes that etcd has lost what runs; nil = it has not.
+func (r *reporter) lost(err error) {
+	r.change(func() { r.missing = err })
+}
+
 func (r *reporter) fileError(err error) {
 	r.change(func() { r.file = err })
 }
@@ -193,7 +199,7 @@ func (r *reporter) status() Status {
 	if r.current != nil {
 		wrong = append(wrong, r.current.Error())
 	}
-	for _, err := range []error{r.etcd, r.file} {
+	for _, err := range []error{r.etcd, r.missing, r.file} {
 		if err != nil {
 			wrong = append(wrong, err.Error())
 		}
