@@ -105,7 +105,7 @@ func FuzzReadFile(f *testing.F) {
 			t.Fatal(err)
 		}
 		if kept, err := readFile(path, nil, 1024, 0); err == nil {
-			_, _ = store.build(append(kept.files(), kept.Documents...))
+			_, _ = store.build(append(kept.files(), kept.Documents...), nil)
 		}
 	})
 }

@@ -45,7 +45,7 @@ func FuzzEnvironment(f *testing.F) {
 		if len(unknown) != 0 {
 			t.Errorf("%q is both unknown and read", unknown)
 		}
-		c, bad := store.build([]document{{Key: environment, local: true, tree: set}})
+		c, bad := store.build([]document{{Key: environment, local: true, tree: set}}, nil)
 		if bad != nil {
 			if !strings.Contains(bad.Reason, name) {
 				t.Errorf("want the variable %s named: %s", name, bad.Reason)

@@ -52,6 +52,7 @@ func (s *Store[T]) Run(ctx context.Context, src Source) error {
 		files:  make(chan []document),
 		errs:   make(chan error),
 		pause:  backoff.Backoff{Min: time.Second, Max: 30 * time.Second},
+		known:  readings{},
 	}
 	r.layers = layers{files: r.local.read(), env: env}
 	watch, err := etcdkv.NewWatch(etcdkv.WatchConfig{
@@ -116,6 +117,7 @@ type runner[T any] struct {
 	local  *localFiles
 	layers layers
 	good   layers // in force; of the last-known-good file's only what etcd had
+	known  readings
 	origin string // of the documents that layers has for etcd
 	views  chan view
 	files  chan []document
@@ -266,7 +268,7 @@ func (r *runner[T]) loadFile(ctx context.Context) error {
 // bring builds docs and brings that into force. What comes from etcd is
 // watched for crashes; what was kept is known to work.
 func (r *runner[T]) bring(ctx context.Context, docs []document, origin string) *Failure {
-	next, bad := r.build(docs)
+	next, bad := r.build(docs, r.known)
 	if bad != nil {
 		return bad
 	}

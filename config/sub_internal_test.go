@@ -64,7 +64,7 @@ func c(p *parts) int { return p.C }
 // bring brings values into force, or returns why not.
 func (x *bench) bring(ctx context.Context, text string) error {
 	docs := []document{{Key: "k", Revision: 1, Data: []byte(text)}}
-	next, bad := x.build(docs)
+	next, bad := x.build(docs, nil)
 	if bad == nil {
 		bad = x.put(ctx, next, docs, OriginEtcd, func() {})
 	}
