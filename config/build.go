@@ -185,27 +185,3 @@ func (s *Store[T]) Check(documents ...[]byte) (T, error) {
 	}
 	return *valueOf[T](c), nil
 }
-
-// Redact returns what document says, with "(secret)" in place of each secret
-// of the program's type, for display. sections are those of Source.
-func (s *Store[T]) Redact(document []byte, sections ...Section) (map[string]any, error) {
-	t, err := parse(document, s.cfg.MaxBytes)
-	if err != nil {
-		return nil, err
-	}
-	list, err := checked(sections, reflect.TypeFor[T]())
-	if err != nil {
-		return nil, err
-	}
-	rest, parts := list.split(t.values)
-	shown, ok := redact(rest, reflect.TypeFor[T]()).(map[string]any)
-	if !ok {
-		return nil, fmt.Errorf("config of type %s cannot be shown", reflect.TypeFor[T]())
-	}
-	for i, part := range parts {
-		if part != nil {
-			shown[list[i].Name] = redact(part, reflect.TypeOf(list[i].New()))
-		}
-	}
-	return shown, nil
-}
