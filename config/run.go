@@ -65,6 +65,7 @@ func (s *Store[T]) Run(ctx context.Context, src Source) error {
 	if err != nil {
 		return err
 	}
+	r.report.listens(watch.Heard)
 	wg.Go(func() { _ = watch.Run(ctx) }) // ends with ctx only
 	if err := r.load(ctx, src); err != nil {
 		return err
