@@ -149,6 +149,10 @@ func (r *runner[T]) follow(ctx context.Context) error {
 		case <-r.again:
 			r.again = nil
 			_ = r.try(ctx)
+		case <-r.subs.freed:
+			if r.failure != nil && r.failure.hanging {
+				_ = r.try(ctx)
+			}
 		case err := <-r.errs:
 			r.report.etcdError(err)
 		case <-r.keeper.inCharge:
@@ -310,13 +314,18 @@ func (r *runner[T]) try(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err() // what it was refused for is the end
 	}
-	if bad != nil && r.failure != nil {
-		bad.Attempts += r.failure.Attempts
+	if bad != nil {
+		if bad.hanging {
+			bad.Attempts = 0
+		}
+		if r.failure != nil {
+			bad.Attempts += r.failure.Attempts
+		}
 	}
 	r.report.wanted(revisionOf(docs), digestOf(docs), bad)
 	if bad != nil {
 		r.refused, r.failure = docs, bad
-		if bad.Subscriber != "" && bad.Attempts < ApplyAttempts {
+		if bad.Subscriber != "" && !bad.hanging && bad.Attempts < ApplyAttempts {
 			r.again = time.After(r.pause.Next())
 		}
 		r.cfg.Logger.Error("configuration refused: the running one stays",

@@ -71,10 +71,12 @@ type Failure struct {
 	// Subscriber is who refused it; empty = nobody was asked.
 	Subscriber string `json:"subscriber,omitempty"`
 	// Attempts is how often it was tried: once, unless a subscriber refused
-	// it.
+	// it. A subscriber that hangs is waited for, which is no attempt.
 	Attempts int `json:"attempts,omitempty"`
 	// At is when it was last refused here.
 	At time.Time `json:"at"`
+
+	hanging bool // it is tried once Subscriber has returned
 }
 
 // Error implements error.
@@ -101,7 +103,7 @@ func failure(docs []document, key, reason string) *Failure {
 // by notes the subscriber that err is from.
 func (f *Failure) by(err error) *Failure {
 	if r, ok := errors.AsType[*refusal](err); ok {
-		f.Subscriber = r.subscriber
+		f.Subscriber, f.hanging = r.subscriber, errors.Is(err, errHanging)
 	}
 	return f
 }
