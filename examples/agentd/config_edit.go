@@ -59,7 +59,7 @@ func (p *configPublish) edit(cmd *cobra.Command, client *clientv3.Client, scope 
 	if !done.Changed {
 		done.Revision = done.Replaces
 	}
-	return p.conclude(cmd, done)
+	return p.conclude(cmd, client, done)
 }
 
 // refine has the draft edited until nothing speaks against it. It stays
