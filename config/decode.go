@@ -95,7 +95,7 @@ var errHidden = errors.New(`the name "-" is none`)
 // noHidden refuses the key by which the decoder would set fields tagged
 // yaml:"-".
 func noHidden(from, to reflect.Value) (any, error) {
-	if m, ok := from.Interface().(map[string]any); ok && to.Kind() == reflect.Struct {
+	if m, ok := reflect.TypeAssert[map[string]any](from); ok && to.Kind() == reflect.Struct {
 		if _, named := m["-"]; named && hidesField(to.Type()) {
 			return nil, errHidden
 		}

@@ -1,6 +1,9 @@
 package config
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // readings are what documents said that were read before and fit the type, by
 // their keys: a change of one does not have the others read again. nil keeps
@@ -45,11 +48,7 @@ func hasNull(v any) bool {
 			}
 		}
 	case []any:
-		for _, below := range v {
-			if hasNull(below) {
-				return true
-			}
-		}
+		return slices.ContainsFunc(v, hasNull)
 	}
 	return false
 }

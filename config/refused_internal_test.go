@@ -97,7 +97,7 @@ func TestAConfigurationOutlastsASubscriberThatHangs(t *testing.T) {
 		if _, err := Sub(r.Store, "slow", a, func(_ context.Context, _, n int) error {
 			if n == 1 && release.IsZero() {
 				release = time.Now().Add(10 * time.Minute)
-				time.Sleep(time.Until(release))
+				<-time.After(time.Until(release))
 				return errors.New("too late")
 			}
 			return nil

@@ -19,13 +19,13 @@ func TestStatusTellsSilenceThatNobodyReports(t *testing.T) {
 		if s := r.status(); !s.EtcdHeard.IsZero() || !s.EtcdSilentSince.Equal(began) {
 			t.Errorf("before it was heard: %+v", s)
 		}
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		heard = time.Now()
-		time.Sleep(silence)
+		<-time.After(silence)
 		if s := r.status(); !s.EtcdHeard.Equal(heard) || !s.EtcdSilentSince.IsZero() {
 			t.Errorf("while it is heard: %+v", s)
 		}
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		if s := r.status(); !s.EtcdHeard.Equal(heard) || !s.EtcdSilentSince.Equal(heard) {
 			t.Errorf("frozen: %+v", s)
 		}

@@ -106,19 +106,19 @@ func (p *configPublish) approve(ctx context.Context, client *clientv3.Client, sc
 }
 
 // conclude tells of what was done, and waits for the agents if asked.
-func (p *configChange) conclude(cmd *cobra.Command, client *clientv3.Client, done configOutcome) error {
+func (c *configChange) conclude(cmd *cobra.Command, client *clientv3.Client, done configOutcome) error {
 	progress := cmd.OutOrStdout()
-	if p.output.json() {
+	if c.output.json() {
 		progress = cmd.ErrOrStderr()
 	} else if _, err := fmt.Fprintln(progress, done); err != nil {
 		return err
 	}
 	var unsettled error
-	if p.wait > 0 && done.Changed && !done.DryRun {
-		o, err := p.await(cmd.Context(), client, awaited{scope: done.Scope, revision: done.Revision, deleted: done.Deleted}, p.wait, progress)
+	if c.wait > 0 && done.Changed && !done.DryRun {
+		o, err := c.await(cmd.Context(), client, awaited{scope: done.Scope, revision: done.Revision, deleted: done.Deleted}, c.wait, progress)
 		done.Outcome, unsettled = &o, err
 	}
-	if p.output.json() {
+	if c.output.json() {
 		return errors.Join(printJSON(cmd.OutOrStdout(), done), unsettled)
 	}
 	return unsettled
