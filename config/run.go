@@ -264,8 +264,10 @@ func (r *runner[T]) loadFile(ctx context.Context) error {
 	if r.origin == OriginFile {
 		r.layers.etcd, r.layers.store = r.good.etcd, r.good.store
 	}
-	if lost {
-		r.noteKept(r.keeper.keep(r.layers))
+	if lost { // the files that came into force, not those that may be bad
+		kept := r.good
+		kept.files = now.files
+		r.noteKept(r.keeper.keep(kept))
 	}
 	return nil
 }
