@@ -20,17 +20,33 @@ func valueOf[T any](c content) *T {
 	return value
 }
 
-// build makes a configuration of docs, in their order. A failure names the
-// document at fault, so far as that can be told.
-func (s *Store[T]) build(docs []document) (content, *Failure) {
+// build makes a configuration of docs, in their order, and reads again only
+// those that are not known. A failure names the document at fault, so far as
+// that can be told.
+func (s *Store[T]) build(docs []document, known readings) (content, *Failure) {
+	next, bad := s.assemble(docs, known)
+	if bad != nil && len(known) > 0 { // whose positions are not known
+		clear(known)
+		next, bad = s.assemble(docs, known)
+	}
+	return next, bad
+}
+
+func (s *Store[T]) assemble(docs []document, known readings) (content, *Failure) {
 	var merged map[string]any
 	trees := make([]*tree, 0, len(docs))
+	// Of a single document the whole says what is wrong with it.
+	single := len(docs) == 1
 	for _, d := range docs {
-		t, err := d.parsed(s.cfg.MaxBytes)
-		if err == nil {
-			// Each alone first: what is wrong in one is wrong even where a later
-			// one covers it, and only so is it known whose fault it is.
-			err = s.fits(t)
+		t, isKnown := known.of(d)
+		var err error
+		if !isKnown {
+			t, err = d.parsed(s.cfg.MaxBytes)
+			if single = single && err == nil && !hasNull(t.values); err == nil && !single {
+				// Each alone first: what is wrong in one is wrong even where a later
+				// one covers it, and only so is it known whose fault it is.
+				err = s.fits(t)
+			}
 		}
 		if err != nil {
 			return content{}, failure(docs, d.Key, err.Error())
@@ -43,6 +59,9 @@ func (s *Store[T]) build(docs []document) (content, *Failure) {
 		err = s.lay(merged, next)
 	}
 	if err != nil {
+		if wrong, ok := errors.AsType[faults](err); ok && single {
+			err = trees[0].locate(wrong)
+		}
 		return content{}, failure(docs, newest(docs), s.veiled(err, merged, next))
 	}
 	if err := s.check(next); err != nil {
@@ -56,6 +75,7 @@ func (s *Store[T]) build(docs []document) (content, *Failure) {
 		}
 		return content{}, failure(docs, key, s.veiled(err, merged, next))
 	}
+	known.add(docs, trees)
 	return next, nil
 }
 
@@ -159,33 +179,9 @@ func (s *Store[T]) Check(documents ...[]byte) (T, error) {
 	for i, data := range documents {
 		docs[i] = document{Key: fmt.Sprintf("document %d", i+1), Data: data}
 	}
-	c, bad := s.build(docs)
+	c, bad := s.build(docs, nil)
 	if bad != nil {
 		return *new(T), bad
 	}
 	return *valueOf[T](c), nil
-}
-
-// Redact returns what document says, with "(secret)" in place of each secret
-// of the program's type, for display. sections are those of Source.
-func (s *Store[T]) Redact(document []byte, sections ...Section) (map[string]any, error) {
-	t, err := parse(document, s.cfg.MaxBytes)
-	if err != nil {
-		return nil, err
-	}
-	list, err := checked(sections, reflect.TypeFor[T]())
-	if err != nil {
-		return nil, err
-	}
-	rest, parts := list.split(t.values)
-	shown, ok := redact(rest, reflect.TypeFor[T]()).(map[string]any)
-	if !ok {
-		return nil, fmt.Errorf("config of type %s cannot be shown", reflect.TypeFor[T]())
-	}
-	for i, part := range parts {
-		if part != nil {
-			shown[list[i].Name] = redact(part, reflect.TypeOf(list[i].New()))
-		}
-	}
-	return shown, nil
 }

@@ -89,7 +89,7 @@ func New[T any](cfg Config[T]) (*Store[T], error) {
 		return nil, fmt.Errorf("config: MaxBytes %d, LoadTimeout %s, ApplyTimeout %s, FilesEvery %s: want no negative limits",
 			cfg.MaxBytes, cfg.LoadTimeout, cfg.ApplyTimeout, cfg.FilesEvery)
 	}
-	s := &Store[T]{cfg: cfg, ready: make(chan struct{})}
+	s := &Store[T]{cfg: cfg, ready: make(chan struct{}), subs: subscribers{freed: make(chan struct{}, 1)}}
 	s.cfg.setDefaults()
 	s.cfg.Default = clone(cfg.Default)
 	err := checkDefaults(t, map[reflect.Type]bool{})

@@ -39,6 +39,7 @@ func decodeValue(in, out any) error {
 			replaceWhole,
 			freshDefaults,
 			onlyText,
+			noHidden,
 			mapstructure.StringToTimeDurationHookFunc(),
 			mapstructure.TextUnmarshallerHookFunc(),
 			exactNumbers,
@@ -86,6 +87,36 @@ func onlyText(from, to reflect.Value) (any, error) {
 		return nil, errors.New("want text, found a mapping")
 	}
 	return from.Interface(), nil
+}
+
+// errHidden is that a document names a field that is not for documents.
+var errHidden = errors.New(`the name "-" is none`)
+
+// noHidden refuses the key by which the decoder would set fields tagged
+// yaml:"-".
+func noHidden(from, to reflect.Value) (any, error) {
+	if m, ok := reflect.TypeAssert[map[string]any](from); ok && to.Kind() == reflect.Struct {
+		if _, named := m["-"]; named && hidesField(to.Type()) {
+			return nil, errHidden
+		}
+	}
+	return from.Interface(), nil
+}
+
+// hidesField reports whether a struct, or one inlined in it, has a field that
+// is tagged yaml:"-".
+func hidesField(t reflect.Type) bool {
+	t = indirect(t)
+	if t.Kind() != reflect.Struct {
+		return false
+	}
+	for f := range t.Fields() {
+		name, inline := nameOf(f)
+		if name == "-" || inline && hidesField(f.Type) {
+			return true
+		}
+	}
+	return false
 }
 
 // exactNumbers refuses the conversions that would change a number silently.
@@ -164,7 +195,11 @@ func describe(err error) error {
 			return
 		}
 		if at, ok := errors.AsType[*mapstructure.DecodeError](err); ok {
-			wrong = append(wrong, fault{path: at.Name(), reason: reason(at.Unwrap())})
+			if errors.Is(at.Unwrap(), errHidden) {
+				wrong = append(wrong, fault{path: join(at.Name(), "-"), unknown: true})
+			} else {
+				wrong = append(wrong, fault{path: at.Name(), reason: reason(at.Unwrap())})
+			}
 			return
 		}
 		wrong = append(wrong, fault{reason: err.Error()})

@@ -52,7 +52,9 @@
 // taking in the program has ended three times is not tried again before its
 // documents change: the program starts on the last good one instead. With etcd
 // reachable and no document there, the default applies, and must be valid
-// then.
+// then; unless it is another etcd than the running documents are from, or one
+// that went back in time: it has lost them, so they stay in force until a
+// document from there is.
 //
 // Not guaranteed: that a configuration which crashes the program after its
 // subscribers have agreed is left. Nor that subscribers take it in at the same

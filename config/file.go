@@ -26,9 +26,20 @@ type lastGood struct {
 	Revision  int64      `json:"revision"`
 	Saved     time.Time  `json:"saved"`
 	Documents []document `json:"documents"`
+	// Store is the etcd that they are from; older releases do not tell.
+	Store *store `json:"store,omitempty"`
 	// Files are the host's own documents, for when the ones there are bad.
 	// Releases without local files ignore them.
 	Files []document `json:"files,omitempty"`
+}
+
+// fromEtcd is the layer that is not the host's.
+func (g lastGood) fromEtcd() layers {
+	l := layers{etcd: g.Documents}
+	if g.Store != nil {
+		l.store = *g.Store
+	}
+	return l
 }
 
 func (g lastGood) files() []document {
@@ -82,6 +93,11 @@ type keeper struct {
 	held     bool // pending waits for inCharge
 }
 
+// read returns what was kept.
+func (k *keeper) read(maxBytes, files int) (lastGood, error) {
+	return readFile(k.path, k.keys, maxBytes, files)
+}
+
 // keep makes l the last good configuration. Only I/O errors come back.
 func (k *keeper) keep(l layers) error {
 	if k.path == "" {
@@ -92,14 +108,18 @@ func (k *keeper) keep(l layers) error {
 		return nil
 	}
 	k.pending, k.held = layers{}, false
-	data, err := json.MarshalIndent(lastGood{
+	kept := lastGood{
 		Schema:    fileSchema,
 		Keys:      k.keys,
 		Revision:  revisionOf(l.etcd),
 		Saved:     time.Now().UTC(),
 		Documents: l.etcd,
 		Files:     l.files,
-	}, "", "  ")
+	}
+	if l.store != (store{}) {
+		kept.Store = &l.store
+	}
+	data, err := json.MarshalIndent(kept, "", "  ")
 	if err != nil {
 		return err
 	}

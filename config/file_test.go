@@ -27,6 +27,15 @@ func TestReadsWhatWasKeptOfLocalFiles(t *testing.T) {
 	}
 }
 
+// TestReadsWhichEtcdTheDocumentsAreFrom: forgetting that it lost them, an
+// agent that is started again would fall to its defaults.
+func TestReadsWhichEtcdTheDocumentsAreFrom(t *testing.T) {
+	kept, err := readFile("testdata/config-1-store.json", []string{"/agents/config/global"}, DefaultMaxBytes, 0)
+	if want := (store{Cluster: 14841639068965178418, Revision: 9, Lost: true}); err != nil || kept.fromEtcd().store != want {
+		t.Errorf("got %+v, %v, want %+v", kept.Store, err, want)
+	}
+}
+
 // TestReadsTrialOfFirstFormat: the crashes that the release before counted
 // must count.
 func TestReadsTrialOfFirstFormat(t *testing.T) {
@@ -96,7 +105,7 @@ func FuzzReadFile(f *testing.F) {
 			t.Fatal(err)
 		}
 		if kept, err := readFile(path, nil, 1024, 0); err == nil {
-			_, _ = store.build(append(kept.files(), kept.Documents...))
+			_, _ = store.build(append(kept.files(), kept.Documents...), nil)
 		}
 	})
 }

@@ -41,6 +41,7 @@ type layers struct {
 	files []document
 	env   []document // at most one
 	etcd  []document
+	store store // that etcd's documents are from
 }
 
 func (l layers) documents() []document { return slices.Concat(l.files, l.env, l.etcd) }

@@ -1,7 +1,8 @@
 package config
 
 // merge lays over on top of base, which it may change, and returns the
-// result: mappings deeply, anything else replaced, null takes away.
+// result: mappings deeply, anything else replaced, null takes away. Nothing in
+// it is shared with over.
 func merge(base, over map[string]any) map[string]any {
 	if base == nil {
 		base = make(map[string]any, len(over))
@@ -15,8 +16,28 @@ func merge(base, over map[string]any) map[string]any {
 			below, _ := base[k].(map[string]any)
 			base[k] = merge(below, v)
 		default:
-			base[k] = v
+			base[k] = copied(v)
 		}
 	}
 	return base
+}
+
+// copied is v, as parse returns it, with lists and mappings of its own.
+func copied(v any) any {
+	switch v := v.(type) {
+	case []any:
+		list := make([]any, len(v))
+		for i, below := range v {
+			list[i] = copied(below)
+		}
+		return list
+	case map[string]any:
+		m := make(map[string]any, len(v))
+		for k, below := range v {
+			m[k] = copied(below)
+		}
+		return m
+	default:
+		return v
+	}
 }

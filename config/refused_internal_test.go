@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -43,8 +44,8 @@ func newRunner(t *testing.T, log *recorder) *runner[parts] {
 	return &runner[parts]{Store: s, keeper: &keeper{}, pause: backoff.Backoff{Min: time.Second, Max: 30 * time.Second}}
 }
 
-func global(revision int64, text string) []document {
-	return []document{{Key: "/agents/config/global", Revision: revision, Data: []byte(text)}}
+func global(revision int64, text string) view {
+	return view{documents: []document{{Key: "/agents/config/global", Revision: revision, Data: []byte(text)}}}
 }
 
 // TestTheSameBadDocumentIsReportedOnce however often it is heard, as after
@@ -78,6 +79,52 @@ func TestTheSameBadDocumentIsReportedOnce(t *testing.T) {
 	if err := r.apply(t.Context()); err == nil || log.count("configuration refused") != 2 {
 		t.Errorf("a document that is bad again is not reported again: %v", err)
 	}
+}
+
+// TestAConfigurationOutlastsASubscriberThatHangs however long: it was not
+// tried meanwhile, and nobody was called for it.
+func TestAConfigurationOutlastsASubscriberThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRunner(t, &recorder{})
+		var told []int
+		if _, err := Sub(r.Store, "other", a, func(_ context.Context, _, n int) error {
+			told = append(told, n)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		var release time.Time
+		if _, err := Sub(r.Store, "slow", a, func(_ context.Context, _, n int) error {
+			if n == 1 && release.IsZero() {
+				release = time.Now().Add(10 * time.Minute)
+				<-time.After(time.Until(release))
+				return errors.New("too late")
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		r.heard(global(6, "a: 0"))
+		if err := r.apply(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.heard(global(7, "a: 1"))
+		_ = r.apply(t.Context())
+		ctx, stop := context.WithCancel(t.Context())
+		time.AfterFunc(9*time.Minute, func() {
+			if f := r.Status().LastFailed; f.Attempts != 1 || f.Subscriber != `subscriber "slow"` {
+				t.Errorf("while it hangs: %+v", f)
+			}
+		})
+		time.AfterFunc(11*time.Minute, stop)
+		_ = r.follow(ctx)
+		if s := r.Snapshot(); s.Value.A != 1 || s.At.Before(release) {
+			t.Errorf("runs %+v", s.Value)
+		}
+		if want := []int{0, 1, 0, 1}; !slices.Equal(told, want) {
+			t.Errorf("the other one was told %v, want %v", told, want)
+		}
+	})
 }
 
 // TestARefusedConfigurationIsNotTriedForEver, nor in bursts.

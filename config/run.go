@@ -48,22 +48,24 @@ func (s *Store[T]) Run(ctx context.Context, src Source) error {
 		keeper: &keeper{path: src.File, keys: keys, inCharge: src.InCharge},
 		local:  &localFiles{paths: s.cfg.Files, maxBytes: s.cfg.MaxBytes},
 		origin: OriginFile,
-		views:  make(chan []document),
+		views:  make(chan view),
 		files:  make(chan []document),
 		errs:   make(chan error),
 		pause:  backoff.Backoff{Min: time.Second, Max: 30 * time.Second},
+		known:  readings{},
 	}
 	r.layers = layers{files: r.local.read(), env: env}
 	watch, err := etcdkv.NewWatch(etcdkv.WatchConfig{
 		Client:   src.Client,
 		Keys:     keys,
-		OnChange: func(v etcdkv.View) { send(ctx, r.views, pick(keys, v)) },
+		OnChange: func(v etcdkv.View) { send(ctx, r.views, viewOf(keys, v)) },
 		OnError:  func(err error) { send(ctx, r.errs, err) },
 		Logger:   s.cfg.Logger,
 	})
 	if err != nil {
 		return err
 	}
+	r.report.listens(watch.Heard)
 	wg.Go(func() { _ = watch.Run(ctx) }) // ends with ctx only
 	if err := r.load(ctx, src); err != nil {
 		return err
@@ -115,8 +117,10 @@ type runner[T any] struct {
 	keeper *keeper
 	local  *localFiles
 	layers layers
+	good   layers // in force; of the last-known-good file's only what etcd had
+	known  readings
 	origin string // of the documents that layers has for etcd
-	views  chan []document
+	views  chan view
 	files  chan []document
 	errs   chan error
 
@@ -136,8 +140,8 @@ func send[V any](ctx context.Context, to chan<- V, v V) {
 func (r *runner[T]) follow(ctx context.Context) error {
 	for {
 		select {
-		case docs := <-r.views:
-			r.heard(docs)
+		case v := <-r.views:
+			r.heard(v)
 			_ = r.apply(ctx) // reported in the status
 		case docs := <-r.files:
 			r.layers.files = docs
@@ -145,6 +149,10 @@ func (r *runner[T]) follow(ctx context.Context) error {
 		case <-r.again:
 			r.again = nil
 			_ = r.try(ctx)
+		case <-r.subs.freed:
+			if r.failure != nil && r.failure.hanging {
+				_ = r.try(ctx)
+			}
 		case err := <-r.errs:
 			r.report.etcdError(err)
 		case <-r.keeper.inCharge:
@@ -155,9 +163,20 @@ func (r *runner[T]) follow(ctx context.Context) error {
 	}
 }
 
-func (r *runner[T]) heard(docs []document) {
+// heard takes over what etcd holds, unless it has lost what runs.
+func (r *runner[T]) heard(v view) {
 	r.report.etcdError(nil)
-	r.layers.etcd, r.origin = docs, OriginEtcd
+	if !v.lacks(r.good) {
+		r.report.lost(nil)
+		r.layers.etcd, r.layers.store, r.origin = v.documents, v.store, OriginEtcd
+		return
+	}
+	if !r.good.store.Lost {
+		r.cfg.Logger.Error("configuration lost in etcd", "error", errLost)
+	}
+	r.report.lost(errLost)
+	r.good.store.Lost = true
+	r.layers.etcd, r.layers.store = r.good.etcd, r.good.store
 }
 
 // load brings the first configuration into force.
@@ -172,12 +191,8 @@ func (r *runner[T]) load(ctx context.Context, src Source) error {
 	var lastErr error
 	for {
 		select {
-		case docs := <-r.views:
-			r.heard(docs)
-			if err := r.apply(ctx); err != nil {
-				return r.fallBack(ctx, err)
-			}
-			return nil
+		case v := <-r.views:
+			return r.loadFrom(ctx, v)
 		case lastErr = <-r.errs:
 			r.report.etcdError(lastErr)
 		case <-timer.C:
@@ -196,6 +211,23 @@ func (r *runner[T]) load(ctx context.Context, src Source) error {
 	}
 }
 
+// loadFrom starts on what etcd holds.
+func (r *runner[T]) loadFrom(ctx context.Context, v view) error {
+	if len(v.documents) == 0 {
+		if kept, err := r.keeper.read(r.cfg.MaxBytes, len(r.cfg.Files)); err == nil {
+			r.good = kept.fromEtcd()
+		}
+	}
+	r.heard(v)
+	if r.origin == OriginFile { // etcd has lost what runs
+		return r.fallBack(ctx, errLost)
+	}
+	if err := r.apply(ctx); err != nil {
+		return r.fallBack(ctx, err)
+	}
+	return nil
+}
+
 // fallBack starts on the file because of what is wrong with etcd.
 func (r *runner[T]) fallBack(ctx context.Context, wrong error) error {
 	err := r.loadFile(ctx)
@@ -212,7 +244,7 @@ func (r *runner[T]) fallBack(ctx context.Context, wrong error) error {
 // loadFile starts on what was kept, with the host's own files as they are now,
 // or, should they be bad, as they were then.
 func (r *runner[T]) loadFile(ctx context.Context) error {
-	kept, err := readFile(r.keeper.path, r.keeper.keys, r.cfg.MaxBytes, len(r.cfg.Files))
+	kept, err := r.keeper.read(r.cfg.MaxBytes, len(r.cfg.Files))
 	if err != nil {
 		return err
 	}
@@ -226,8 +258,16 @@ func (r *runner[T]) loadFile(ctx context.Context) error {
 	if bad != nil {
 		return fmt.Errorf("%s: %w", r.keeper.path, bad)
 	}
+	lost := r.good.store.Lost
+	r.good = kept.fromEtcd()
+	r.good.store.Lost = r.good.store.Lost || lost
 	if r.origin == OriginFile {
-		r.layers.etcd = kept.Documents
+		r.layers.etcd, r.layers.store = r.good.etcd, r.good.store
+	}
+	if lost { // the files that came into force, not those that may be bad
+		kept := r.good
+		kept.files = now.files
+		r.noteKept(r.keeper.keep(kept))
 	}
 	return nil
 }
@@ -235,7 +275,7 @@ func (r *runner[T]) loadFile(ctx context.Context) error {
 // bring builds docs and brings that into force. What comes from etcd is
 // watched for crashes; what was kept is known to work.
 func (r *runner[T]) bring(ctx context.Context, docs []document, origin string) *Failure {
-	next, bad := r.build(docs)
+	next, bad := r.build(docs, r.known)
 	if bad != nil {
 		return bad
 	}
@@ -276,20 +316,25 @@ func (r *runner[T]) try(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err() // what it was refused for is the end
 	}
-	if bad != nil && r.failure != nil {
-		bad.Attempts += r.failure.Attempts
+	if bad != nil {
+		if bad.hanging {
+			bad.Attempts = 0
+		}
+		if r.failure != nil {
+			bad.Attempts += r.failure.Attempts
+		}
 	}
 	r.report.wanted(revisionOf(docs), digestOf(docs), bad)
 	if bad != nil {
 		r.refused, r.failure = docs, bad
-		if bad.Subscriber != "" && bad.Attempts < ApplyAttempts {
+		if bad.Subscriber != "" && !bad.hanging && bad.Attempts < ApplyAttempts {
 			r.again = time.After(r.pause.Next())
 		}
 		r.cfg.Logger.Error("configuration refused: the running one stays",
 			"wanted", bad.Revision, "running", r.Snapshot().Revision, "attempts", bad.Attempts, "error", bad)
 		return bad
 	}
-	r.refused, r.failure = nil, nil
+	r.refused, r.failure, r.good = nil, nil, r.layers
 	// Kept after the subscribers: a configuration that crashes the program
 	// there is not one to start on without etcd.
 	r.noteKept(r.keeper.keep(r.layers))

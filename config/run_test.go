@@ -161,6 +161,7 @@ func TestStartWithoutEtcd(t *testing.T) {
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("want mode 0600, got %v, %v", info.Mode(), err)
 	}
+	killed := time.Now()
 	server.Kill()
 
 	t.Run("with the file", func(t *testing.T) {
@@ -169,13 +170,13 @@ func TestStartWithoutEtcd(t *testing.T) {
 		if s := r.Snapshot(); s.Origin != config.OriginFile || s.Revision != revision || s.Value.Server.Port != 9 {
 			t.Errorf("started on %+v", s)
 		}
-		if s := r.Status(); s.Origin != "file" || !strings.Contains(s.Error, server.URL()) {
+		if s := r.Status(); s.Origin != "file" || !strings.Contains(s.Error, server.URL()) || s.EtcdSilentSince.IsZero() || !s.EtcdHeard.IsZero() {
 			t.Errorf("want a status that says that etcd is away, got %+v", s)
 		}
 		server.Restart()
 		waittest.Until(t, "etcd is followed again", func() bool {
 			s := r.Status()
-			return s.Origin == "etcd" && s.Error == ""
+			return s.Origin == "etcd" && s.Error == "" && s.EtcdSilentSince.IsZero() && s.EtcdHeard.After(killed)
 		})
 		newer := publish(t, server.Client(t), "global", "server: {port: 10}")
 		r.runs(t, newer)

@@ -129,47 +129,6 @@ func isSecret(f reflect.StructField) bool {
 	return f.Tag.Get("secret") == "true" || indirect(f.Type) == reflect.TypeFor[Secret]()
 }
 
-// redact returns a copy of doc, a document's value for a t, in which secrets
-// are "(secret)".
-func redact(doc any, t reflect.Type) any {
-	t = indirect(t)
-	if t == reflect.TypeFor[Secret]() && doc != nil {
-		return redacted
-	}
-	switch doc := doc.(type) {
-	case map[string]any:
-		out := make(map[string]any, len(doc))
-		for k, v := range doc {
-			out[k] = v
-			if t.Kind() == reflect.Map {
-				out[k] = redact(v, t.Elem())
-			}
-		}
-		for f := range fields(t) {
-			v, ok := doc[f.name]
-			switch {
-			case !ok || v == nil:
-			case isSecret(f.at):
-				out[f.name] = redacted
-			default:
-				out[f.name] = redact(v, f.at.Type)
-			}
-		}
-		return out
-	case []any:
-		if t.Kind() != reflect.Slice && t.Kind() != reflect.Array {
-			return doc
-		}
-		out := make([]any, len(doc))
-		for i, v := range doc {
-			out[i] = redact(v, t.Elem())
-		}
-		return out
-	default:
-		return doc
-	}
-}
-
 // secretsIn collects the texts in v that are not to be shown.
 func secretsIn(v reflect.Value, secret bool, found *[]string) {
 	switch v.Kind() {

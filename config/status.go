@@ -30,8 +30,12 @@ type Status struct {
 	// Layers are what lies over the default in the running configuration, the
 	// weakest first.
 	Layers []Layer `json:"layers,omitempty"`
-	// EtcdSilentSince is since when etcd has not been heard, or told errors
-	// only; zero = it is heard.
+	// EtcdHeard is when etcd last gave this Store a sign of life, which is asked
+	// for so that no more than 30 s lie between two: up to then is certain that
+	// nothing newer was published. Zero = never.
+	EtcdHeard time.Time `json:"etcd_heard,omitzero"`
+	// EtcdSilentSince is set where that is longer ago, or etcd tells errors only:
+	// the last sign of life before, or else when Run began. Zero = it is heard.
 	EtcdSilentSince time.Time `json:"etcd_silent_since,omitzero"`
 	// Error is what is wrong now, as one sentence or several; empty = nothing.
 	Error string `json:"error,omitempty"`
@@ -67,10 +71,12 @@ type Failure struct {
 	// Subscriber is who refused it; empty = nobody was asked.
 	Subscriber string `json:"subscriber,omitempty"`
 	// Attempts is how often it was tried: once, unless a subscriber refused
-	// it.
+	// it. A subscriber that hangs is waited for, which is no attempt.
 	Attempts int `json:"attempts,omitempty"`
 	// At is when it was last refused here.
 	At time.Time `json:"at"`
+
+	hanging bool // it is tried once Subscriber has returned
 }
 
 // Error implements error.
@@ -97,7 +103,7 @@ func failure(docs []document, key, reason string) *Failure {
 // by notes the subscriber that err is from.
 func (f *Failure) by(err error) *Failure {
 	if r, ok := errors.AsType[*refusal](err); ok {
-		f.Subscriber = r.subscriber
+		f.Subscriber, f.hanging = r.subscriber, errors.Is(err, errHanging)
 	}
 	return f
 }
@@ -120,11 +126,15 @@ func layersOf(docs []document) []Layer {
 // reporter collects a Status. Its zero value is ready.
 type reporter struct {
 	mu         sync.Mutex
-	state      Status   // but for Error and LastFailed
-	lastFailed *Failure // never modified
-	current    *Failure // nil once a good one is in force
-	etcd, file error
-	told       func() // of each change; nil = nobody
+	state      Status           // but for Error and LastFailed
+	lastFailed *Failure         // never modified
+	current    *Failure         // nil once a good one is in force
+	heard      func() time.Time // when etcd last was; nil = nobody listens
+	began      time.Time
+	silent     time.Time // when etcd was last heard before it told errors
+	// What is wrong with etcd, with what it holds, and with the file.
+	etcd, missing, file error
+	told                func() // of each change; nil = nobody
 }
 
 // change edits the state and tells that it may look different now.
@@ -140,7 +150,32 @@ func (r *reporter) change(edit func()) {
 
 // begin is of Run's start.
 func (r *reporter) begin(told func(), notes []string) {
-	r.change(func() { r.told, r.state.Notes, r.state.EtcdSilentSince = told, notes, time.Now() })
+	r.change(func() { r.told, r.state.Notes, r.began = told, notes, time.Now() })
+}
+
+// listens is of the start of what hears etcd.
+func (r *reporter) listens(heard func() time.Time) {
+	r.change(func() { r.heard = heard })
+}
+
+// silence is after how much of it etcd counts as not heard.
+const silence = 30 * time.Second
+
+// signs tells when etcd was last heard, and since when it is not.
+func (r *reporter) signs() (heard, silentSince time.Time) {
+	if r.heard == nil {
+		return time.Time{}, r.began
+	}
+	heard = r.heard()
+	switch {
+	case r.etcd != nil:
+		return heard, r.silent
+	case heard.IsZero():
+		return heard, r.began
+	case time.Since(heard) > silence:
+		return heard, heard
+	}
+	return heard, time.Time{}
 }
 
 func (r *reporter) running(revision int64, digest, origin string, since time.Time, layers []Layer) {
@@ -166,14 +201,20 @@ func (r *reporter) wanted(revision int64, digest string, f *Failure) {
 // etcdError notes why etcd is not heard; nil = it is.
 func (r *reporter) etcdError(err error) {
 	r.change(func() {
-		r.etcd = err
-		switch {
-		case err == nil:
-			r.state.EtcdSilentSince = time.Time{}
-		case r.state.EtcdSilentSince.IsZero():
-			r.state.EtcdSilentSince = time.Now()
+		if err != nil && r.etcd == nil {
+			heard, silent := r.signs()
+			if silent.IsZero() {
+				silent = heard
+			}
+			r.silent = silent
 		}
+		r.etcd = err
 	})
+}
+
+// lost notes that etcd has lost what runs; nil = it has not.
+func (r *reporter) lost(err error) {
+	r.change(func() { r.missing = err })
 }
 
 func (r *reporter) fileError(err error) {
@@ -184,6 +225,7 @@ func (r *reporter) status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.state
+	s.EtcdHeard, s.EtcdSilentSince = r.signs()
 	s.Layers, s.Notes = slices.Clone(s.Layers), slices.Clone(s.Notes)
 	if r.lastFailed != nil {
 		f := *r.lastFailed
@@ -193,7 +235,7 @@ func (r *reporter) status() Status {
 	if r.current != nil {
 		wrong = append(wrong, r.current.Error())
 	}
-	for _, err := range []error{r.etcd, r.file} {
+	for _, err := range []error{r.etcd, r.missing, r.file} {
 		if err != nil {
 			wrong = append(wrong, err.Error())
 		}

@@ -26,7 +26,8 @@ import (
 // if apply panics, after which it, too, is called the other way round; and if
 // it has not returned a second after Config.ApplyTimeout, when ctx ends.
 // Should it return nil later still, it is called the other way round then;
-// until it returns, changes of its part are refused in its name. One that never
+// until it returns, changes of its part are refused in its name, without
+// anybody being called; the newest is tried when it does. One that never
 // returns does not keep Run from ending.
 //
 // A configuration that was refused so is tried ApplyAttempts times in all,

@@ -34,6 +34,8 @@ type subscribers struct {
 	list  []*subscriber
 	now   content // in force
 	ready bool    // now was published
+	// freed tells that a call that was given up on has returned.
+	freed chan struct{}
 }
 
 // next returns the first that is not in told. With none left publish is
@@ -56,6 +58,22 @@ func (l *subscribers) current() content {
 	defer l.mu.Unlock()
 	return l.now
 }
+
+// hanging returns one that cannot be asked whether it takes the change, since
+// it has not returned from an earlier one; nil = none.
+func (c *change) hanging() *subscriber {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, sub := range c.list {
+		if one := (&call{subscriber: sub, from: c.from, to: c.to}); sub.busy.Load() && !one.needless() {
+			return sub
+		}
+	}
+	return nil
+}
+
+// errHanging is why one that hangs refuses.
+var errHanging = errors.New("it has not returned from an earlier change yet")
 
 // refusal is why a configuration did not come into force.
 type refusal struct {
@@ -80,6 +98,9 @@ type change struct {
 // have taken the new configuration are given the former one again, the last
 // first, and nothing is published.
 func (c *change) run(ctx context.Context, publish func()) error {
+	if sub := c.hanging(); sub != nil {
+		return &refusal{subscriber: sub.name, err: errHanging}
+	}
 	told := map[*subscriber]bool{}
 	var taken []*call
 	for {
@@ -123,7 +144,7 @@ func (c *change) tell(ctx context.Context, one *call) error {
 		return nil
 	}
 	if !one.busy.CompareAndSwap(false, true) {
-		return errors.New("it has not returned from an earlier change yet")
+		return errHanging
 	}
 	c.before()
 	within, cancel := context.WithTimeout(ctx, c.timeout)
@@ -153,7 +174,13 @@ func (c *change) tell(ctx context.Context, one *call) error {
 // await waits for a call that was given up on. If it took the configuration
 // after all, it is given back the former one, unless ctx, Run's, has ended.
 func (c *change) await(ctx context.Context, one *call, done <-chan error) {
-	defer one.busy.Store(false)
+	defer func() {
+		one.busy.Store(false)
+		select {
+		case c.freed <- struct{}{}:
+		default: // told already, or nobody listens
+		}
+	}()
 	err := <-done
 	_, half := errors.AsType[*panicked](err)
 	c.log.Warn("a subscriber that was given up on has returned", "subscriber", one.name, "error", err)

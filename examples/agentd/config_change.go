@@ -19,6 +19,7 @@ type configChange struct {
 	expect  int64
 	message string
 	by      string
+	wait    time.Duration
 	output  *format
 }
 
@@ -33,6 +34,7 @@ func (c *configChange) add(cmd *cobra.Command) {
 	f.Int64Var(&c.expect, "expect-revision", asFound, "do it only if this `revision` is the current one; 0: if there is none (default what is there when the command begins)")
 	f.StringVar(&c.message, "message", "", "why, for the history")
 	f.StringVar(&c.by, "by", "", "who does it, for the history (default user@host)")
+	f.DurationVar(&c.wait, "wait", 0, "how long to follow the agents until they run it or refuse it (default not at all)")
 }
 
 // begin reads what is to be replaced. A document that is not the expected one
@@ -62,14 +64,11 @@ func (c *configChange) begin(ctx context.Context, client *clientv3.Client, scope
 type configPublish struct {
 	configChange
 	force bool
-	wait  time.Duration
 }
 
 func (p *configPublish) add(cmd *cobra.Command) {
 	p.configChange.add(cmd)
-	f := cmd.Flags()
-	f.BoolVar(&p.force, "force", false, "publish it although live agents would refuse it")
-	f.DurationVar(&p.wait, "wait", 0, "how long to follow the agents until they run it or refuse it (default not at all)")
+	cmd.Flags().BoolVar(&p.force, "force", false, "publish it although live agents would refuse it")
 }
 
 // configOutcome is a change that was made, as -o json prints it.
@@ -78,6 +77,7 @@ type configOutcome struct {
 	Revision int64    `json:"revision,omitempty"`
 	Replaces int64    `json:"replaces"`
 	Restores int64    `json:"restores,omitempty"`
+	Deleted  bool     `json:"deleted,omitempty"`
 	Changed  bool     `json:"changed"`
 	DryRun   bool     `json:"dry_run,omitempty"`
 	Review   *review  `json:"review,omitempty"`
@@ -108,20 +108,20 @@ func (p *configPublish) approve(ctx context.Context, client *clientv3.Client, sc
 	return r, fmt.Errorf("%s was not published: %w: correct it, or publish it all the same with --force", scope, refused)
 }
 
-// conclude tells of what was published, and waits for the agents if asked.
-func (p *configPublish) conclude(cmd *cobra.Command, done configOutcome) error {
+// conclude tells of what was done, and waits for the agents if asked.
+func (c *configChange) conclude(cmd *cobra.Command, client *clientv3.Client, done configOutcome) error {
 	progress := cmd.OutOrStdout()
-	if p.output.json() {
+	if c.output.json() {
 		progress = cmd.ErrOrStderr()
 	} else if _, err := fmt.Fprintln(progress, done); err != nil {
 		return err
 	}
 	var unsettled error
-	if p.wait > 0 && done.Changed && !done.DryRun {
-		o, err := p.await(cmd.Context(), done.Scope, done.Revision, p.wait, progress)
+	if c.wait > 0 && done.Changed && !done.DryRun {
+		o, err := c.await(cmd.Context(), client, awaited{scope: done.Scope, revision: done.Revision, deleted: done.Deleted}, c.wait, progress)
 		done.Outcome, unsettled = &o, err
 	}
-	if p.output.json() {
+	if c.output.json() {
 		return errors.Join(printJSON(cmd.OutOrStdout(), done), unsettled)
 	}
 	return unsettled
@@ -134,6 +134,8 @@ func (p configOutcome) String() string {
 		over = "where there was no document"
 	}
 	switch {
+	case p.Deleted:
+		return fmt.Sprintf("deleted %s, which was revision %d; bring it back with agentd config rollback --to %[2]d %[1]s", p.Scope, p.Replaces)
 	case !p.Changed:
 		return fmt.Sprintf("%s is unchanged: revision %d has the same text", p.Scope, p.Replaces)
 	case p.DryRun:

@@ -57,6 +57,7 @@ func (c *configFlags) review(ctx context.Context, client *clientv3.Client, scope
 	if len(agents) == 0 {
 		r.Notes = append(r.Notes, "no live agent is concerned: only the form was checked")
 	}
+	r.Notes = append(r.Notes, othersAtFault(agents, scope)...)
 	bySchema := map[string][]configAgent{}
 	for _, a := range agents {
 		bySchema[a.schema] = append(bySchema[a.schema], a)
@@ -80,6 +81,24 @@ func (c *configFlags) review(ctx context.Context, client *clientv3.Client, scope
 		}
 	}
 	return r, nil
+}
+
+// othersAtFault tells of agents that refuse what they are to run because of
+// another layer, and so will not take this one either.
+func othersAtFault(agents []configAgent, scope string) []string {
+	byKey := map[string][]configAgent{}
+	for _, a := range agents {
+		if a.status != nil && a.status.Config != nil && isRefusing(a.status.Config) && !isDocument(a.status.Config.LastFailed.Key, scope) {
+			key := a.status.Config.LastFailed.Key
+			byKey[key] = append(byKey[key], a)
+		}
+	}
+	var notes []string
+	for _, key := range slices.Sorted(maps.Keys(byKey)) {
+		of := byKey[key]
+		notes = append(notes, fmt.Sprintf("%s will not take it before %s is put right: %s", named(of), dash(key), of[0].status.Config.LastFailed.Reason))
+	}
+	return notes
 }
 
 // errUnusable is wrapped where a schema is not there or is damaged.

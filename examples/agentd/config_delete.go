@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -17,7 +16,7 @@ func newConfigDeleteCommand() *cobra.Command {
 		Short: "Delete a configuration document",
 		Long: `delete takes the document of SCOPE (global, group/GROUP or agent/ID) away; the
 other layers and the defaults apply then. The history keeps it: config rollback
-brings it back.`,
+brings it back. With --wait it follows the agents until none runs it.`,
 		Example: "  agentd config delete --etcd http://127.0.0.1:2379 --message 'test is over' agent/a1",
 		Args:    ofScope(takes("SCOPE")),
 	}
@@ -33,18 +32,13 @@ func (c *configChange) remove(cmd *cobra.Command, client *clientv3.Client, scope
 	if err != nil {
 		return err
 	}
-	done := configOutcome{Scope: scope, Replaces: change.Replaces, Changed: true}
+	done := configOutcome{Scope: scope, Replaces: change.Replaces, Deleted: true, Changed: true}
 	err = c.etcd.ask(cmd.Context(), func(ctx context.Context) error {
 		done.Revision, err = config.Delete(ctx, client, c.root(), change)
 		return err
 	})
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case c.output.json():
-		return printJSON(cmd.OutOrStdout(), done)
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "deleted %s, which was revision %d; bring it back with agentd config rollback --to %d %s\n",
-		scope, done.Replaces, done.Replaces, scope)
-	return err
+	return c.conclude(cmd, client, done)
 }

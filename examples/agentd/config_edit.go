@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -59,7 +60,7 @@ func (p *configPublish) edit(cmd *cobra.Command, client *clientv3.Client, scope 
 	if !done.Changed {
 		done.Revision = done.Replaces
 	}
-	return p.conclude(cmd, done)
+	return p.conclude(cmd, client, done)
 }
 
 // refine has the draft edited until nothing speaks against it. It stays
@@ -117,11 +118,11 @@ const explanation = "#! "
 // open runs the editor and reads what it left. An interrupt is the editor's: it
 // gets it as well, and may have something to save.
 func (d *edition) open(cmd *cobra.Command) error {
-	words := strings.Fields(editor())
-	run := exec.CommandContext(context.WithoutCancel(cmd.Context()), words[0], append(words[1:], d.path)...) //nolint:gosec // the user's own choice
+	name, args := editor()
+	run := exec.CommandContext(context.WithoutCancel(cmd.Context()), args[0], append(args[1:], d.path)...) //nolint:gosec // the user's own choice
 	run.Stdin, run.Stdout, run.Stderr = cmd.InOrStdin(), os.Stdout, cmd.ErrOrStderr()
 	if err := run.Run(); err != nil {
-		return fmt.Errorf("want an editor to end well, found %q: %w: set EDITOR or VISUAL to another", words[0], err)
+		return fmt.Errorf("want an editor to end well, found %q: %w: set EDITOR or VISUAL to another", name, err)
 	}
 	text, err := readFile(d.path)
 	if err != nil {
@@ -134,13 +135,19 @@ func (d *edition) open(cmd *cobra.Command) error {
 	return nil
 }
 
-func editor() string {
-	for _, name := range []string{"VISUAL", "EDITOR"} {
-		if value := strings.TrimSpace(os.Getenv(name)); value != "" {
-			return value
+// editor is the user's, and how it is started. The shell takes it apart, as git
+// has it do: it may have arguments, and quotes around a path with spaces.
+func editor() (name string, args []string) {
+	name = "vi"
+	for _, variable := range []string{"EDITOR", "VISUAL"} {
+		if value := strings.TrimSpace(os.Getenv(variable)); value != "" {
+			name = value
 		}
 	}
-	return "vi"
+	if runtime.GOOS == "windows" {
+		return name, strings.Fields(name)
+	}
+	return name, []string{"sh", "-c", name + ` "$@"`, "sh"}
 }
 
 // refuse explains at the top of the file what is wrong. Lines are counted

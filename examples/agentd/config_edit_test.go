@@ -107,6 +107,22 @@ func TestEditThatChangesNothingPublishesNothing(t *testing.T) {
 	fresh.holds("a: 1\n")
 }
 
+// TestEditorMayHaveArgumentsAndAPathWithSpaces as shells take them apart.
+func TestEditorMayHaveArgumentsAndAPathWithSpaces(t *testing.T) {
+	e := newEditing(t, "a: 1\n")
+	dir := filepath.Join(t.TempDir(), "my editor")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "ed"), []byte("#!/bin/sh\necho \"b: $1\" >>\"$2\"\n"), 0o700); err != nil { //nolint:gosec // it is to be executed
+		t.Fatal(err)
+	}
+	command(t, []string{"VISUAL='" + dir + "/ed' 'two words'", "EDITOR=false", "TMPDIR=" + e.dir}, "config", "edit", "--etcd", e.etcd.URL(), "global").ok(t)
+	e.holds("a: 1\nb: two words\n")
+	command(t, []string{"VISUAL=", "EDITOR=no-such-editor", "TMPDIR=" + e.dir}, "config", "edit", "--etcd", e.etcd.URL(), "global").fails(t, 1, "no-such-editor", "set EDITOR")
+	e.nothingLeft()
+}
+
 // TestInvalidEditIsOpenedAgain with the reason in it, and kept when its author
 // gives up: a long edit must not be lost for a typing error.
 func TestInvalidEditIsOpenedAgain(t *testing.T) {

@@ -51,7 +51,7 @@ func (p *configPublish) put(cmd *cobra.Command, client *clientv3.Client, scope s
 	done := configOutcome{Scope: scope, Replaces: change.Replaces, Changed: change.Replaces == 0 || !bytes.Equal(now.Data, document), DryRun: dryRun}
 	if !done.Changed {
 		done.Revision = change.Replaces
-		return p.conclude(cmd, done)
+		return p.conclude(cmd, client, done)
 	}
 	r, err := p.approve(ctx, client, scope, document, cmd.ErrOrStderr())
 	if err != nil {
@@ -64,7 +64,7 @@ func (p *configPublish) put(cmd *cobra.Command, client *clientv3.Client, scope s
 	if done.Revision, err = p.publish(ctx, client, document, change); err != nil {
 		return err
 	}
-	return p.conclude(cmd, done)
+	return p.conclude(cmd, client, done)
 }
 
 func (p *configPublish) publish(ctx context.Context, client *clientv3.Client, document []byte, change config.Change) (revision int64, err error) {
@@ -90,5 +90,5 @@ func (p *configPublish) preview(cmd *cobra.Command, client *clientv3.Client, now
 			return err
 		}
 	}
-	return p.conclude(cmd, done)
+	return p.conclude(cmd, client, done)
 }

@@ -100,7 +100,12 @@ func TestDocumentThatAgentsWouldRefuseIsNotPublished(t *testing.T) {
 
 	// What the schema cannot know the agents say.
 	run("put", "--wait", "1m", "group/web", writeFile(t, "http: {read_timeout: 1ms}")).fails(t, 1, "want 1s to 10m", "line 1, column 8")
-	run("delete", "group/web").ok(t)
+	if r := run("put", "--dry-run", "global", writeFile(t, "log: {level: warn}\n")).ok(t); !strings.Contains(r.stderr, "will not take it before") || !strings.Contains(r.stderr, "config/group/web") {
+		t.Errorf("that another layer is bad is not told: %q", r.stderr)
+	}
+	if r := run("delete", "--wait", "1m", "group/web").ok(t); !strings.Contains(r.stdout, "1 of 1 agents run it") {
+		t.Errorf("printed %q", r.stdout)
+	}
 	if v := printed[effectiveView](t, run("get", "--effective", "--agent", "a1", "-o", "json")); v.Groups[0] != "web" || v.Revision != first.Revision ||
 		fieldOf(v, "log.level") != "debug from global" || fieldOf(v, "http.read_timeout") != "30s from default" {
 		t.Errorf("effective: %+v", v)

@@ -67,5 +67,5 @@ func (p *configPublish) rollBack(cmd *cobra.Command, client *clientv3.Client, sc
 	if err != nil {
 		return err
 	}
-	return p.conclude(cmd, done)
+	return p.conclude(cmd, client, done)
 }

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -173,15 +174,27 @@ func restored(b *bench, name string, restore func()) {
 	})
 }
 
-// TestWipedEtcdGetsTheRegistrationAgain: nothing is there, and revisions begin again.
-func TestWipedEtcdGetsTheRegistrationAgain(t *testing.T) {
+// TestWipedEtcdGetsTheRegistrationAgainAndTakesNoConfiguration: nothing is
+// there, and revisions begin again. The agent keeps its configuration until
+// somebody publishes one.
+func TestWipedEtcdGetsTheRegistrationAgainAndTakesNoConfiguration(t *testing.T) {
 	t.Parallel()
 	s := etcdtest.Start(t)
 	b := newBench(t, s.ClientConfig(), place{})
 	f := b.breaks("etcd's data wiped and restarted empty", func() {})
-	f.mends(verdict{}, func() {
-		f.stop()
-		b.writer.forget()
-		s.Wipe()
-	})
+	f.stop()
+	f.right()
+	before, err := f.ask()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.writer.forget()
+	s.Wipe()
+	waittest.Nil(t, "the registration is there again", func() error { return b.registered(b.ctx()) })
+	f.says("configuration", "holds none of this agent's documents")
+	if now, err := f.ask(); err != nil || now.Revision != before.Revision || !maps.Equal(now.Values, before.Values) {
+		t.Errorf("it ran %v and runs %v (%v)", before.Values, now.Values, err)
+	}
+	f.stop = func() int { return 0 }
+	f.mends(verdict{}, b.writer.writeAll)
 }

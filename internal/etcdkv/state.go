@@ -142,7 +142,7 @@ func (s *state) waiting() int {
 // or errGrown if it would be too large.
 func (s *state) take() (View, error) {
 	s.mu.Lock()
-	view := View{Revision: slices.Min(s.reached), Values: s.values, Folded: s.received - len(s.pending)}
+	view := View{Revision: slices.Min(s.reached), Cluster: s.cluster, Values: s.values, Folded: s.received - len(s.pending)}
 	if len(s.pending) > 0 {
 		view.Waited = time.Since(s.oldest)
 	}
@@ -201,7 +201,7 @@ func (s *state) sizeWith(pending map[string]pendingValue) (keys, size int) {
 // since is the view of a listing, with what differs from what was told last;
 // a nil last has told nothing. Neither state is followed any more or yet.
 func (s *state) since(last *state) View {
-	view := View{Revision: s.listed, Values: s.values}
+	view := View{Revision: s.listed, Cluster: s.cluster, Reset: s.resets(last), Values: s.values}
 	told := map[string]Value{}
 	if last != nil {
 		told = last.values
@@ -218,6 +218,19 @@ func (s *state) since(last *state) View {
 	}
 	slices.Sort(view.Changed)
 	return view
+}
+
+// resets reports whether s, a listing, is of another store than last, which is
+// nil or no longer followed.
+func (s *state) resets(last *state) bool {
+	return last != nil && (s.cluster != last.cluster || s.listed < last.latest())
+}
+
+// latest is the highest revision that was heard of.
+func (s *state) latest() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Max(append([]int64{s.listed}, s.reached...))
 }
 
 // equal compares bytes, too: a restored store can hold others at the same

@@ -91,6 +91,13 @@ type View struct {
 	// Revision is the store's revision up to which the view holds every
 	// change. It may hold later ones.
 	Revision int64
+	// Cluster is the id of the cluster that this is from. One that was emptied
+	// and started with the same members and token has the same.
+	Cluster uint64
+	// Reset: the store is not the one that the view before was of. It is
+	// another cluster, or it went back in time, as after a restored backup or
+	// a loss of its data.
+	Reset bool
 	// Values holds the keys that exist. It is the watch's own: read it before
 	// OnChange returns, do not modify it. The Data in it may be kept, but not
 	// modified.
@@ -286,9 +293,9 @@ func (w *Watch) noteReset(last, next *state) {
 	case last.cluster != next.cluster:
 		w.cfg.Logger.Warn("etcd is another cluster now: its content replaces the view",
 			"cluster_was", fmt.Sprintf("%x", last.cluster), "cluster", fmt.Sprintf("%x", next.cluster))
-	case next.listed < last.listed:
+	case next.resets(last):
 		w.cfg.Logger.Warn("etcd went back in time, as after a restored backup: its content replaces the view",
-			"revision_was", last.listed, "revision", next.listed)
+			"revision_was", last.latest(), "revision", next.listed)
 	}
 }
 
