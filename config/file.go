@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"time"
 
@@ -59,17 +58,10 @@ func readFile(path string, keys []string, maxBytes, files int) (g lastGood, err 
 	}
 	// Base64 takes 4/3, and there is little else in it.
 	limit := int64(len(keys)+files)*int64(maxBytes)*3/2 + 1<<16
-	info, err := os.Stat(path)
+	data, err := readLocal(path, int(limit))
 	if errors.Is(err, fs.ErrNotExist) {
 		return g, fmt.Errorf("%s does not exist", path)
 	} else if err != nil {
-		return g, err
-	}
-	if info.Size() > limit {
-		return g, fmt.Errorf("%s has %d bytes: want at most %d", path, info.Size(), limit)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
 		return g, err
 	}
 	if err := json.Unmarshal(data, &g); err != nil {
