@@ -28,7 +28,7 @@ func sections() []section {
 		{"latency", "p99 of requests in the second around a swap, against steady time", measureLatency},
 		{"rollback", "death of a successor on probation until the incumbent answers", measureRollback},
 		{"supervisor", "memory of the process that stays while agentd is replaced", measureSupervisor},
-		{"config", "a changed document until OnChange, against a raw etcd watch", measureConfig},
+		{"config", "a changed document until a subscriber has it, against a raw etcd watch", measureConfig},
 		{"fanout", "one write of 1 KiB until 1,000 followers have it, against raw etcd watches", measureFanout},
 		{"configread", "reading the configuration in force, against a bare atomic pointer", measureConfigRead},
 		{"oneagent", "memory and processor time of a lease, a watch and their client, against bare clientv3", measureOneAgent},
