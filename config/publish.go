@@ -84,14 +84,19 @@ type Change struct {
 // revision. What it replaces goes to the history, of which the newest
 // HistorySize are kept.
 //
-// Only the form is checked here (ErrInvalid): the agents know the type. With
+// Only the form is checked here, and that nothing in it stands for a value that
+// was not shown (ErrInvalid): the agents know the type. With
 // an error that is neither ErrInvalid nor ErrConflict, such as a timeout, it
 // may have been published all the same.
 func Publish(ctx context.Context, client *clientv3.Client, root string, document []byte, c Change) (revision int64, err error) {
 	if err := c.check(); err != nil {
 		return 0, err
 	}
-	if _, err := parse(document, DefaultMaxBytes); err != nil {
+	t, err := parse(document, DefaultMaxBytes)
+	if err == nil {
+		err = t.notShown()
+	}
+	if err != nil {
 		return 0, fmt.Errorf("%w: %s: %w", ErrInvalid, c.Scope, err)
 	}
 	return c.apply(ctx, client, root, func(key string) clientv3.Op { return clientv3.OpPut(key, string(document)) })
