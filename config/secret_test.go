@@ -171,7 +171,7 @@ func TestValidateIsFoundWhereverItIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := panics.Check([]byte("{}")); err == nil || !strings.Contains(err.Error(), "panicked") {
+	if _, err := panics.Check([]byte("{}")); err == nil || !strings.Contains(err.Error(), "it panicked in github.com/perennial-go/perennial/config_test.") || !strings.Contains(err.Error(), ", secret_test.go:") {
 		t.Errorf("a Validate that panics: %v", err)
 	}
 }

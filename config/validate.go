@@ -2,7 +2,10 @@ package config
 
 import (
 	"fmt"
+	"path/filepath"
 	"reflect"
+	"runtime"
+	"strings"
 )
 
 // Validator is what a type in a configuration may have, on its value or its
@@ -84,13 +87,32 @@ func validateBelow(v reflect.Value, path string) error {
 func guard(call func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = &panicked{value: r}
+			err = &panicked{value: r, where: panicOrigin()}
 		}
 	}()
 	return call()
 }
 
 // panicked is the error that guard makes.
-type panicked struct{ value any }
+type panicked struct {
+	value any
+	where string
+}
 
-func (p *panicked) Error() string { return fmt.Sprintf("it panicked: %v", p.value) }
+func (p *panicked) Error() string { return fmt.Sprintf("it panicked%s: %v", p.where, p.value) }
+
+// panicOrigin tells the deferred function that recovers where the panic began.
+func panicOrigin() string {
+	callers := make([]uintptr, 32)
+	frames := runtime.CallersFrames(callers[:runtime.Callers(2, callers)])
+	for panicking := false; ; {
+		frame, more := frames.Next()
+		inRuntime := strings.HasPrefix(frame.Function, "runtime.")
+		if panicking && !inRuntime {
+			return fmt.Sprintf(" in %s, %s:%d", frame.Function, filepath.Base(frame.File), frame.Line)
+		}
+		if panicking = panicking || frame.Function == "runtime.gopanic"; !more {
+			return ""
+		}
+	}
+}
