@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/perennial-go/perennial/internal/waittest"
@@ -39,29 +38,11 @@ func (c *crowd) hostile() {
 	}
 }
 
-// log collects what is logged.
-type log struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *log) count(what string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), what)
-}
-
 func TestHostileKeysAndValuesAreToldOnceAndHideNoAgent(t *testing.T) {
 	t.Parallel()
 	c := newCrowd(t)
 	c.hostile()
-	l := &log{}
+	l := &waittest.Log{}
 	x := c.index(IndexConfig{Logger: slog.New(slog.NewTextHandler(l, nil))})
 	c.ready(x)
 	s := x.Snapshot()
@@ -103,10 +84,10 @@ func TestHostileKeysAndValuesAreToldOnceAndHideNoAgent(t *testing.T) {
 		c.put("status/newer", fmt.Sprintf(`{"schema":%d}`, i+3))
 		c.sees(x, "the change", func(s *Snapshot) bool { return strings.Contains(s.Get("newer").Error, fmt.Sprintf("schema %d", i+3)) })
 	}
-	if n := l.count("agent=newer"); n != 1 {
+	if n := l.Count("agent=newer"); n != 1 {
 		t.Errorf("an agent that cannot be read was told %d times", n)
 	}
-	if n := l.count("belong to none"); n != 1 {
+	if n := l.Count("belong to none"); n != 1 {
 		t.Errorf("strays were told %d times", n)
 	}
 	c.remove("status/ghost")

@@ -1,13 +1,11 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -168,30 +166,12 @@ func TestBeatThatIsAnsweredDoesNotHideARegistrationThatCannotBeWritten(t *testin
 	waittest.Until(t, "it says that it is registered", func() bool { return said() == "" })
 }
 
-// spoken is a log.
-type spoken struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (s *spoken) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(p)
-}
-
-func (s *spoken) count(text string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return strings.Count(s.text.String(), text)
-}
-
 // TestSilenceIsNoticedWithinTheTTL, also where a heartbeat is on its way for
 // as long as etcd hangs, and is told once, and once that it is over.
 func TestSilenceIsNoticedWithinTheTTL(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t)
-	var lines spoken
+	var lines waittest.Log
 	p := presentAs(t, server.URL(), func(cfg *Config) {
 		cfg.TTL, cfg.Logger = 7*time.Second, slog.New(slog.NewTextHandler(&lines, nil))
 	})
@@ -206,13 +186,13 @@ func TestSilenceIsNoticedWithinTheTTL(t *testing.T) {
 	}
 	server.Resume()
 	waittest.Until(t, "it is ready again", ready)
-	waittest.Until(t, "it says so", func() bool { return lines.count("etcd answers again") == 1 })
+	waittest.Until(t, "it says so", func() bool { return lines.Count("etcd answers again") == 1 })
 	for _, text := range []string{"etcd does not answer", "not ready: the registration is thought lost"} {
-		if n := lines.count(text); n > 1 {
+		if n := lines.Count(text); n > 1 {
 			t.Errorf("%q is logged %d times", text, n)
 		}
 	}
-	if lines.count("not ready: the registration is thought lost") != 1 {
+	if lines.Count("not ready: the registration is thought lost") != 1 {
 		t.Error("the log does not say that it is not ready")
 	}
 }

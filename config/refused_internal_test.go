@@ -6,38 +6,18 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/perennial-go/perennial/internal/backoff"
+	"github.com/perennial-go/perennial/internal/waittest"
 )
 
-// recorder keeps what is logged.
-type recorder struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (r *recorder) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.text.Write(p)
-}
-
-func (r *recorder) logger() *slog.Logger { return slog.New(slog.NewTextHandler(r, nil)) }
-
-func (r *recorder) count(message string) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return strings.Count(r.text.String(), message)
-}
-
 // newRunner is what Run has, without etcd.
-func newRunner(t *testing.T, log *recorder) *runner[parts] {
+func newRunner(t *testing.T, log *waittest.Log) *runner[parts] {
 	t.Helper()
-	s, err := New(Config[parts]{Logger: log.logger()})
+	s, err := New(Config[parts]{Logger: slog.New(slog.NewTextHandler(log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +31,7 @@ func global(revision int64, text string) view {
 // TestTheSameBadDocumentIsReportedOnce however often it is heard, as after
 // each reconnect.
 func TestTheSameBadDocumentIsReportedOnce(t *testing.T) {
-	log := &recorder{}
+	log := &waittest.Log{}
 	r := newRunner(t, log)
 	huge := global(7, strings.Repeat("x", DefaultMaxBytes+1))
 	var first time.Time
@@ -68,7 +48,7 @@ func TestTheSameBadDocumentIsReportedOnce(t *testing.T) {
 			t.Errorf("last failed %+v", f)
 		}
 	}
-	if n := log.count("configuration refused"); n != 1 {
+	if n := log.Count("configuration refused"); n != 1 {
 		t.Errorf("logged %d times", n)
 	}
 	r.heard(global(8, "a: 1"))
@@ -76,7 +56,7 @@ func TestTheSameBadDocumentIsReportedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.heard(huge) // as after a restored backup
-	if err := r.apply(t.Context()); err == nil || log.count("configuration refused") != 2 {
+	if err := r.apply(t.Context()); err == nil || log.Count("configuration refused") != 2 {
 		t.Errorf("a document that is bad again is not reported again: %v", err)
 	}
 }
@@ -85,7 +65,7 @@ func TestTheSameBadDocumentIsReportedOnce(t *testing.T) {
 // tried meanwhile, and nobody was called for it.
 func TestAConfigurationOutlastsASubscriberThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRunner(t, &recorder{})
+		r := newRunner(t, &waittest.Log{})
 		var told []int
 		if _, err := Sub(r.Store, "other", a, func(_ context.Context, _, n int) error {
 			told = append(told, n)
@@ -130,7 +110,7 @@ func TestAConfigurationOutlastsASubscriberThatHangs(t *testing.T) {
 // TestARefusedConfigurationIsNotTriedForEver, nor in bursts.
 func TestARefusedConfigurationIsNotTriedForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRunner(t, &recorder{})
+		r := newRunner(t, &waittest.Log{})
 		var calls []time.Duration
 		began := time.Now()
 		_, err := Sub(r.Store, "all", a, func(_ context.Context, _, n int) error {

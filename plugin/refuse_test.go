@@ -148,7 +148,7 @@ func TestUnusableFilesAreRefusedWithOneSentence(t *testing.T) {
 	t.Run("file name", func(t *testing.T) {
 		dir := t.TempDir()
 		write(t, dir, "P Q.plugin.yaml", good, 0o644)
-		var log lockedBuffer
+		var log waittest.Log
 		h := startHost(t, dir, func(c *plugin.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 		waittest.Until(t, "the log names the file", func() bool { return strings.Contains(log.String(), "P Q.plugin.yaml") })
 		if all := h.List(); len(all) != 0 {
@@ -157,25 +157,8 @@ func TestUnusableFilesAreRefusedWithOneSentence(t *testing.T) {
 	})
 }
 
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 func TestPluginsLogReachesTheHostWithItsLevel(t *testing.T) {
-	var log lockedBuffer
+	var log waittest.Log
 	startProbe(t, func(c *plugin.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	waittest.Until(t, "the log holds what the plugin said", func() bool {
 		return strings.Contains(log.String(), `level=WARN msg="plugin says" plugin=probe version=1.0.0 text="hello from the plugin" fields=map[version:1.0.0]`)

@@ -1,36 +1,16 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/perennial-go/perennial/internal/waittest"
 )
-
-// said collects what a process writes while it runs.
-type said struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (s *said) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(p)
-}
-
-func (s *said) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()
-}
 
 // terminal opens a pseudo-terminal.
 func terminal(t *testing.T) (master, slave *os.File) {
@@ -60,7 +40,7 @@ func terminal(t *testing.T) (master, slave *os.File) {
 func typed(t *testing.T, answers []string, args ...string) (code int, stderr string) {
 	t.Helper()
 	master, slave := terminal(t)
-	var out said
+	var out waittest.Log
 	cmd := exec.CommandContext(t.Context(), binary(t, "1.0.0"), args...)
 	cmd.Stdin, cmd.Stderr = slave, &out
 	if err := cmd.Start(); err != nil {

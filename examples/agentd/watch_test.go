@@ -1,37 +1,17 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/perennial-go/perennial/internal/waittest"
 )
-
-// transcript is what was told.
-type transcript struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (t *transcript) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.text.Write(p)
-}
-
-func (t *transcript) says(text string) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return strings.Contains(t.text.String(), text)
-}
 
 // halting is a source whose file gives a few bytes and then none.
 type halting struct{}
@@ -51,7 +31,7 @@ func (halting) Open(ctx context.Context, _ string, _ int64) (io.ReadCloser, int6
 func TestReadingThatStallsIsToldOf(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	var told transcript
+	var told waittest.Log
 	h := &watch{w: &told, step: 10 * time.Millisecond, source: "SERVER"}
 	end := h.begin(ctx)
 	body, _, err := watched{halting{}, h}.Open(ctx, "blobs/x", 0)
@@ -63,7 +43,7 @@ func TestReadingThatStallsIsToldOf(t *testing.T) {
 		_, err := io.Copy(io.Discard, body)
 		done <- err
 	}()
-	waittest.Until(t, "the silence is told", func() bool { return told.says("no bytes for 0 s from SERVER (blobs/x)") })
+	waittest.Until(t, "the silence is told", func() bool { return told.Has("no bytes for 0 s from SERVER (blobs/x)") })
 	cancel()
 	if err := <-done; err == nil {
 		t.Error("the reading ended without an error")

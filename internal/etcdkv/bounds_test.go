@@ -1,7 +1,6 @@
 package etcdkv_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -30,24 +29,6 @@ func fill(t *testing.T, c *clientv3.Client, prefix string, n int, value string) 
 			t.Fatal(err)
 		}
 	}
-}
-
-// lines is a log that a test reads while it is written.
-type lines struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *lines) count(what string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.buf.String(), what)
 }
 
 // TestHundredThousandKeysAreListed: what somebody put under a prefix by
@@ -249,7 +230,7 @@ func TestSlowReceiverIsTold(t *testing.T) {
 	c := etcdtest.Start(t).Client(t)
 	const writes = 20
 	var (
-		log     lines
+		log     waittest.Log
 		views   = make(chan etcdkv.View, 100)
 		entered = make(chan struct{}, 100)
 		release = make(chan struct{})
@@ -285,7 +266,7 @@ func TestSlowReceiverIsTold(t *testing.T) {
 	if v.Folded != 0 {
 		t.Errorf("want nothing folded, got %d", v.Folded)
 	}
-	if n := log.count("is slow"); n != 1 {
+	if n := log.Count("is slow"); n != 1 {
 		t.Errorf("want one line in the log, got %d", n)
 	}
 	if s := w.Stats(); s.Folded != writes-1 || s.Views != 3 {

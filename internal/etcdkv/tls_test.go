@@ -1,7 +1,6 @@
 package etcdkv_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -10,7 +9,6 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -99,7 +97,7 @@ func TestEveryCertificateIsReplacedWhileTheClientLives(t *testing.T) {
 	servers, clients := certtest.New(t, "servers"), certtest.New(t, "clients")
 	server := etcdtest.StartWith(t, etcdtest.Options{Authority: servers, ClientAuthority: clients})
 	f := newFiles(t, servers, clients)
-	metrics, log := etcdkv.NewMetrics(), &safeBuffer{}
+	metrics, log := etcdkv.NewMetrics(), &waittest.Log{}
 	c := dial(t, etcdkv.ClientConfig{
 		Endpoints: []string{server.URL()}, Files: f.Paths, Metrics: metrics,
 		Logger: slog.New(slog.NewTextHandler(log, nil)),
@@ -142,7 +140,7 @@ func TestTheEndOfAClientCertificateIsToldBeforeItIsThere(t *testing.T) {
 	t.Parallel()
 	authority := certtest.New(t, "all")
 	f := newFiles(t, authority, authority)
-	log := &safeBuffer{}
+	log := &waittest.Log{}
 	c := dial(t, etcdkv.ClientConfig{
 		Endpoints: []string{"https://127.0.0.1:1"}, Files: f.Paths, Logger: slog.New(slog.NewTextHandler(log, nil)),
 	})
@@ -281,23 +279,6 @@ func shown(t *testing.T, l net.Listener) string {
 		t.Fatal(err)
 	}
 	return server.ConnectionState().PeerCertificates[0].Subject.CommonName
-}
-
-type safeBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 func trusting(a *certtest.Authority) *tls.Config {

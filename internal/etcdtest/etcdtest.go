@@ -18,6 +18,7 @@ import (
 	"github.com/perennial-go/perennial/internal/backoff"
 	"github.com/perennial-go/perennial/internal/certtest"
 	"github.com/perennial-go/perennial/internal/etcdkv"
+	"github.com/perennial-go/perennial/internal/waittest"
 )
 
 // startTimeout bounds one start of the process; a fast one takes 0.1 s.
@@ -36,7 +37,7 @@ type Server struct {
 	member  *member // of a cluster; nil = single
 
 	process *process
-	log     *syncBuffer
+	log     *waittest.Log
 }
 
 // Start runs an etcd on a free port with empty data until the test ends.
@@ -61,7 +62,7 @@ func newServer(tb testing.TB, o Options) *Server {
 	dir := tb.TempDir()
 	s := &Server{
 		tb: tb, binary: build(tb), dir: filepath.Join(dir, "etcd"), addr: "127.0.0.1:0",
-		options: o, log: &syncBuffer{},
+		options: o, log: &waittest.Log{},
 	}
 	s.flags, s.secrets = o.flags(tb, dir)
 	tb.Cleanup(func() {
