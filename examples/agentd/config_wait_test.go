@@ -43,7 +43,11 @@ func TestAnAgentThatTriesAgainHasNotRefused(t *testing.T) {
 		"refuses what is left":       {gone, refusing("", 1), "0 of 1 agents run it, 1 try again"},
 		"has not said":               {put, nil, "0 of 1 agents run it"},
 	} {
-		o := outcomeOf([]configAgent{{id: "a1", version: "1.0.0", status: &agent.Status{Config: c.status}}}, c.awaited)
+		a := configAgent{id: "a1", version: "1.0.0"}
+		if c.status != nil {
+			a.status = &agent.Status{Config: c.status}
+		}
+		o := outcomeOf([]configAgent{a}, c.awaited)
 		if o.String() != c.want {
 			t.Errorf("%s: %q, want %q", name, o, c.want)
 		}
