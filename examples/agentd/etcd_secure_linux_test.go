@@ -94,7 +94,7 @@ func TestAgentStartsWithTheWrongAuthorityAndJoinsWhenItIsPutRight(t *testing.T) 
 	e.write(e.ca, e.servers.PEM())
 	p := s.start(e.flags()...)
 	agentd(t, append([]string{"config", "put", "global", writeFile(t, "log: {level: debug}")}, e.flags()...)...).ok(t)
-	waittest.Until(t, "the configuration is in force", func() bool { return s.mustInfo().ConfigOrigin == "etcd" })
+	waittest.Until(t, "the configuration is in force", func() bool { i := s.mustInfo(); return i.ConfigOrigin == "etcd" && i.ConfigRevision > 0 })
 	metrics := page(t, s.url(s.admin, "/metrics"))
 	for _, m := range []string{
 		`perennial_etcd_requests_total{code="OK",method="KV/Txn"}`, "perennial_etcd_request_duration_seconds_bucket",
