@@ -117,7 +117,7 @@ func (t *transport) explainRefusal(err error) error {
 		// This side gave up: mostly because nothing came.
 		return fmt.Errorf("etcd said nothing on a connection until it was given up (%w): it may be stopped or overloaded, or refuse %s", err, t.shown())
 	case t.certs == nil:
-		return fmt.Errorf("etcd closed the connection before it said anything (%w): does that port serve https? Then use https endpoints", err)
+		return fmt.Errorf("etcd, or something on the way to it, closed the connection before it said anything (%w): if that port serves https, use https endpoints", err)
 	case t.certs.shows() == nil:
 		return fmt.Errorf("%w: etcd wants a client certificate, and none is given: give one (CertFile and KeyFile, --etcd-cert and --etcd-key)", err)
 	}

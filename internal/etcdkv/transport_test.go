@@ -16,7 +16,7 @@ func TestServerThatHangsIsNotTakenForOneOfHTTPS(t *testing.T) {
 	if err := plain.explainRefusal(gaveUp); !strings.Contains(err.Error(), "stopped or overloaded") || !errors.Is(err, net.ErrClosed) {
 		t.Errorf("this side gave up: %v", err)
 	}
-	if err := plain.explainRefusal(io.EOF); !strings.Contains(err.Error(), "does that port serve https?") {
+	if err := plain.explainRefusal(io.EOF); !strings.Contains(err.Error(), "if that port serves https, use https endpoints") {
 		t.Errorf("the server closed: %v", err)
 	}
 }
