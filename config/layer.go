@@ -78,9 +78,9 @@ func revisionOf(docs []document) int64 {
 // newest returns the key of the document that changed last, so far as their
 // revisions tell; empty = none.
 func newest(docs []document) string {
-	key := ""
+	key, revision := "", revisionOf(docs)
 	for _, d := range docs {
-		if d.Revision == revisionOf(docs) {
+		if d.Revision == revision {
 			key = d.Key
 		}
 	}
