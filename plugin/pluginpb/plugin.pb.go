@@ -117,6 +117,96 @@ func (x *InfoResponse) GetCapabilities() []string {
 	return nil
 }
 
+type AttachRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The host's SemVer version, for the plugin's log.
+	HostVersion   string `protobuf:"bytes,1,opt,name=host_version,json=hostVersion,proto3" json:"host_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AttachRequest) Reset() {
+	*x = AttachRequest{}
+	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttachRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttachRequest) ProtoMessage() {}
+
+func (x *AttachRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttachRequest.ProtoReflect.Descriptor instead.
+func (*AttachRequest) Descriptor() ([]byte, []int) {
+	return file_perennial_plugin_v1_plugin_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *AttachRequest) GetHostVersion() string {
+	if x != nil {
+		return x.HostVersion
+	}
+	return ""
+}
+
+type AttachResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether Start has succeeded already: this is not the first host.
+	Started       bool `protobuf:"varint,1,opt,name=started,proto3" json:"started,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AttachResponse) Reset() {
+	*x = AttachResponse{}
+	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttachResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttachResponse) ProtoMessage() {}
+
+func (x *AttachResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttachResponse.ProtoReflect.Descriptor instead.
+func (*AttachResponse) Descriptor() ([]byte, []int) {
+	return file_perennial_plugin_v1_plugin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *AttachResponse) GetStarted() bool {
+	if x != nil {
+		return x.Started
+	}
+	return false
+}
+
 type StartRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The manifest's settings as a JSON object; empty when it has none.
@@ -127,7 +217,7 @@ type StartRequest struct {
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[2]
+	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -139,7 +229,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[2]
+	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -152,7 +242,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_perennial_plugin_v1_plugin_proto_rawDescGZIP(), []int{2}
+	return file_perennial_plugin_v1_plugin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *StartRequest) GetSettings() []byte {
@@ -170,7 +260,7 @@ type StartResponse struct {
 
 func (x *StartResponse) Reset() {
 	*x = StartResponse{}
-	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[3]
+	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -182,7 +272,7 @@ func (x *StartResponse) String() string {
 func (*StartResponse) ProtoMessage() {}
 
 func (x *StartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[3]
+	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -195,7 +285,7 @@ func (x *StartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResponse.ProtoReflect.Descriptor instead.
 func (*StartResponse) Descriptor() ([]byte, []int) {
-	return file_perennial_plugin_v1_plugin_proto_rawDescGZIP(), []int{3}
+	return file_perennial_plugin_v1_plugin_proto_rawDescGZIP(), []int{5}
 }
 
 type Task struct {
@@ -206,14 +296,19 @@ type Task struct {
 	Payload    []byte `protobuf:"bytes,3,opt,name=payload,proto3" json:"payload,omitempty"`
 	// Where to resume: the cursor of the last result that the host has made
 	// durable, exactly as the plugin sent it; empty to begin.
-	Cursor        string `protobuf:"bytes,4,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Cursor string `protobuf:"bytes,4,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// How often the task has been begun before; 0 the first time.
+	Attempt uint32 `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// The same for every attempt at the same piece of work, however often it was
+	// submitted; empty when whoever submitted it gave none.
+	IdempotencyKey string `protobuf:"bytes,6,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[4]
+	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -225,7 +320,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[4]
+	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -238,7 +333,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_perennial_plugin_v1_plugin_proto_rawDescGZIP(), []int{4}
+	return file_perennial_plugin_v1_plugin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Task) GetId() string {
@@ -269,6 +364,20 @@ func (x *Task) GetCursor() string {
 	return ""
 }
 
+func (x *Task) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *Task) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
 type Result struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Payload []byte                 `protobuf:"bytes,1,opt,name=payload,proto3" json:"payload,omitempty"`
@@ -280,7 +389,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[5]
+	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -292,7 +401,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[5]
+	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -305,7 +414,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_perennial_plugin_v1_plugin_proto_rawDescGZIP(), []int{5}
+	return file_perennial_plugin_v1_plugin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Result) GetPayload() []byte {
@@ -330,7 +439,7 @@ type HealthRequest struct {
 
 func (x *HealthRequest) Reset() {
 	*x = HealthRequest{}
-	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[6]
+	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -342,7 +451,7 @@ func (x *HealthRequest) String() string {
 func (*HealthRequest) ProtoMessage() {}
 
 func (x *HealthRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[6]
+	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -355,7 +464,7 @@ func (x *HealthRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthRequest.ProtoReflect.Descriptor instead.
 func (*HealthRequest) Descriptor() ([]byte, []int) {
-	return file_perennial_plugin_v1_plugin_proto_rawDescGZIP(), []int{6}
+	return file_perennial_plugin_v1_plugin_proto_rawDescGZIP(), []int{8}
 }
 
 type HealthResponse struct {
@@ -368,7 +477,7 @@ type HealthResponse struct {
 
 func (x *HealthResponse) Reset() {
 	*x = HealthResponse{}
-	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[7]
+	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -380,7 +489,7 @@ func (x *HealthResponse) String() string {
 func (*HealthResponse) ProtoMessage() {}
 
 func (x *HealthResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[7]
+	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -393,7 +502,7 @@ func (x *HealthResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthResponse.ProtoReflect.Descriptor instead.
 func (*HealthResponse) Descriptor() ([]byte, []int) {
-	return file_perennial_plugin_v1_plugin_proto_rawDescGZIP(), []int{7}
+	return file_perennial_plugin_v1_plugin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *HealthResponse) GetProblem() string {
@@ -411,7 +520,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[8]
+	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -423,7 +532,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[8]
+	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -436,7 +545,7 @@ func (x *StopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRequest.ProtoReflect.Descriptor instead.
 func (*StopRequest) Descriptor() ([]byte, []int) {
-	return file_perennial_plugin_v1_plugin_proto_rawDescGZIP(), []int{8}
+	return file_perennial_plugin_v1_plugin_proto_rawDescGZIP(), []int{10}
 }
 
 type StopResponse struct {
@@ -447,7 +556,7 @@ type StopResponse struct {
 
 func (x *StopResponse) Reset() {
 	*x = StopResponse{}
-	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[9]
+	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -459,7 +568,7 @@ func (x *StopResponse) String() string {
 func (*StopResponse) ProtoMessage() {}
 
 func (x *StopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[9]
+	mi := &file_perennial_plugin_v1_plugin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -472,7 +581,7 @@ func (x *StopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopResponse.ProtoReflect.Descriptor instead.
 func (*StopResponse) Descriptor() ([]byte, []int) {
-	return file_perennial_plugin_v1_plugin_proto_rawDescGZIP(), []int{9}
+	return file_perennial_plugin_v1_plugin_proto_rawDescGZIP(), []int{11}
 }
 
 var File_perennial_plugin_v1_plugin_proto protoreflect.FileDescriptor
@@ -484,17 +593,23 @@ const file_perennial_plugin_v1_plugin_proto_rawDesc = "" +
 	"\fInfoResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\"\n" +
-	"\fcapabilities\x18\x03 \x03(\tR\fcapabilities\"*\n" +
+	"\fcapabilities\x18\x03 \x03(\tR\fcapabilities\"2\n" +
+	"\rAttachRequest\x12!\n" +
+	"\fhost_version\x18\x01 \x01(\tR\vhostVersion\"*\n" +
+	"\x0eAttachResponse\x12\x18\n" +
+	"\astarted\x18\x01 \x01(\bR\astarted\"*\n" +
 	"\fStartRequest\x12\x1a\n" +
 	"\bsettings\x18\x01 \x01(\fR\bsettings\"\x0f\n" +
-	"\rStartResponse\"h\n" +
+	"\rStartResponse\"\xab\x01\n" +
 	"\x04Task\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
 	"capability\x18\x02 \x01(\tR\n" +
 	"capability\x12\x18\n" +
 	"\apayload\x18\x03 \x01(\fR\apayload\x12\x16\n" +
-	"\x06cursor\x18\x04 \x01(\tR\x06cursor\":\n" +
+	"\x06cursor\x18\x04 \x01(\tR\x06cursor\x12\x18\n" +
+	"\aattempt\x18\x05 \x01(\rR\aattempt\x12'\n" +
+	"\x0fidempotency_key\x18\x06 \x01(\tR\x0eidempotencyKey\":\n" +
 	"\x06Result\x12\x18\n" +
 	"\apayload\x18\x01 \x01(\fR\apayload\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\tR\x06cursor\"\x0f\n" +
@@ -502,9 +617,10 @@ const file_perennial_plugin_v1_plugin_proto_rawDesc = "" +
 	"\x0eHealthResponse\x12\x18\n" +
 	"\aproblem\x18\x01 \x01(\tR\aproblem\"\r\n" +
 	"\vStopRequest\"\x0e\n" +
-	"\fStopResponse2\x8a\x03\n" +
+	"\fStopResponse2\xdf\x03\n" +
 	"\x06Plugin\x12K\n" +
-	"\x04Info\x12 .perennial.plugin.v1.InfoRequest\x1a!.perennial.plugin.v1.InfoResponse\x12N\n" +
+	"\x04Info\x12 .perennial.plugin.v1.InfoRequest\x1a!.perennial.plugin.v1.InfoResponse\x12S\n" +
+	"\x06Attach\x12\".perennial.plugin.v1.AttachRequest\x1a#.perennial.plugin.v1.AttachResponse0\x01\x12N\n" +
 	"\x05Start\x12!.perennial.plugin.v1.StartRequest\x1a\".perennial.plugin.v1.StartResponse\x12C\n" +
 	"\aExecute\x12\x19.perennial.plugin.v1.Task\x1a\x1b.perennial.plugin.v1.Result0\x01\x12Q\n" +
 	"\x06Health\x12\".perennial.plugin.v1.HealthRequest\x1a#.perennial.plugin.v1.HealthResponse\x12K\n" +
@@ -522,35 +638,39 @@ func file_perennial_plugin_v1_plugin_proto_rawDescGZIP() []byte {
 	return file_perennial_plugin_v1_plugin_proto_rawDescData
 }
 
-var file_perennial_plugin_v1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_perennial_plugin_v1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_perennial_plugin_v1_plugin_proto_goTypes = []any{
 	(*InfoRequest)(nil),    // 0: perennial.plugin.v1.InfoRequest
 	(*InfoResponse)(nil),   // 1: perennial.plugin.v1.InfoResponse
-	(*StartRequest)(nil),   // 2: perennial.plugin.v1.StartRequest
-	(*StartResponse)(nil),  // 3: perennial.plugin.v1.StartResponse
-	(*Task)(nil),           // 4: perennial.plugin.v1.Task
-	(*Result)(nil),         // 5: perennial.plugin.v1.Result
-	(*HealthRequest)(nil),  // 6: perennial.plugin.v1.HealthRequest
-	(*HealthResponse)(nil), // 7: perennial.plugin.v1.HealthResponse
-	(*StopRequest)(nil),    // 8: perennial.plugin.v1.StopRequest
-	(*StopResponse)(nil),   // 9: perennial.plugin.v1.StopResponse
+	(*AttachRequest)(nil),  // 2: perennial.plugin.v1.AttachRequest
+	(*AttachResponse)(nil), // 3: perennial.plugin.v1.AttachResponse
+	(*StartRequest)(nil),   // 4: perennial.plugin.v1.StartRequest
+	(*StartResponse)(nil),  // 5: perennial.plugin.v1.StartResponse
+	(*Task)(nil),           // 6: perennial.plugin.v1.Task
+	(*Result)(nil),         // 7: perennial.plugin.v1.Result
+	(*HealthRequest)(nil),  // 8: perennial.plugin.v1.HealthRequest
+	(*HealthResponse)(nil), // 9: perennial.plugin.v1.HealthResponse
+	(*StopRequest)(nil),    // 10: perennial.plugin.v1.StopRequest
+	(*StopResponse)(nil),   // 11: perennial.plugin.v1.StopResponse
 }
 var file_perennial_plugin_v1_plugin_proto_depIdxs = []int32{
-	0, // 0: perennial.plugin.v1.Plugin.Info:input_type -> perennial.plugin.v1.InfoRequest
-	2, // 1: perennial.plugin.v1.Plugin.Start:input_type -> perennial.plugin.v1.StartRequest
-	4, // 2: perennial.plugin.v1.Plugin.Execute:input_type -> perennial.plugin.v1.Task
-	6, // 3: perennial.plugin.v1.Plugin.Health:input_type -> perennial.plugin.v1.HealthRequest
-	8, // 4: perennial.plugin.v1.Plugin.Stop:input_type -> perennial.plugin.v1.StopRequest
-	1, // 5: perennial.plugin.v1.Plugin.Info:output_type -> perennial.plugin.v1.InfoResponse
-	3, // 6: perennial.plugin.v1.Plugin.Start:output_type -> perennial.plugin.v1.StartResponse
-	5, // 7: perennial.plugin.v1.Plugin.Execute:output_type -> perennial.plugin.v1.Result
-	7, // 8: perennial.plugin.v1.Plugin.Health:output_type -> perennial.plugin.v1.HealthResponse
-	9, // 9: perennial.plugin.v1.Plugin.Stop:output_type -> perennial.plugin.v1.StopResponse
-	5, // [5:10] is the sub-list for method output_type
-	0, // [0:5] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	0,  // 0: perennial.plugin.v1.Plugin.Info:input_type -> perennial.plugin.v1.InfoRequest
+	2,  // 1: perennial.plugin.v1.Plugin.Attach:input_type -> perennial.plugin.v1.AttachRequest
+	4,  // 2: perennial.plugin.v1.Plugin.Start:input_type -> perennial.plugin.v1.StartRequest
+	6,  // 3: perennial.plugin.v1.Plugin.Execute:input_type -> perennial.plugin.v1.Task
+	8,  // 4: perennial.plugin.v1.Plugin.Health:input_type -> perennial.plugin.v1.HealthRequest
+	10, // 5: perennial.plugin.v1.Plugin.Stop:input_type -> perennial.plugin.v1.StopRequest
+	1,  // 6: perennial.plugin.v1.Plugin.Info:output_type -> perennial.plugin.v1.InfoResponse
+	3,  // 7: perennial.plugin.v1.Plugin.Attach:output_type -> perennial.plugin.v1.AttachResponse
+	5,  // 8: perennial.plugin.v1.Plugin.Start:output_type -> perennial.plugin.v1.StartResponse
+	7,  // 9: perennial.plugin.v1.Plugin.Execute:output_type -> perennial.plugin.v1.Result
+	9,  // 10: perennial.plugin.v1.Plugin.Health:output_type -> perennial.plugin.v1.HealthResponse
+	11, // 11: perennial.plugin.v1.Plugin.Stop:output_type -> perennial.plugin.v1.StopResponse
+	6,  // [6:12] is the sub-list for method output_type
+	0,  // [0:6] is the sub-list for method input_type
+	0,  // [0:0] is the sub-list for extension type_name
+	0,  // [0:0] is the sub-list for extension extendee
+	0,  // [0:0] is the sub-list for field type_name
 }
 
 func init() { file_perennial_plugin_v1_plugin_proto_init() }
@@ -564,7 +684,7 @@ func file_perennial_plugin_v1_plugin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_perennial_plugin_v1_plugin_proto_rawDesc), len(file_perennial_plugin_v1_plugin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -18,6 +18,11 @@ const (
 	CookieKey = "PERENNIAL_PLUGIN"
 	// CookieValue is its value.
 	CookieValue = "5f1d6a43-perennial-plugin"
+	// OrphanKey is the environment variable that tells a plugin for how many
+	// seconds, a decimal number, it goes on without a host.
+	OrphanKey = "PERENNIAL_PLUGIN_ORPHAN_SECONDS"
+	// OrphanSeconds is the default.
+	OrphanSeconds = 60
 	// MaxMessageBytes bounds one Task and one Result, encoded.
 	MaxMessageBytes = 16 << 20
 )
