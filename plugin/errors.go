@@ -13,6 +13,9 @@ var (
 	// stopped or died before the task was complete. What was delivered before
 	// is valid: execute again from the last cursor.
 	ErrInterrupted = errors.New("task was interrupted")
+	// ErrPermanent means that the plugin failed a task and says that no other
+	// attempt, here or elsewhere, can succeed.
+	ErrPermanent = errors.New("no other attempt can succeed")
 	// ErrIncompatible means that a plugin's constraint excludes a host version.
 	ErrIncompatible = errors.New("plugin does not fit the host's version")
 	// ErrManifest means that a manifest cannot be used.
