@@ -73,6 +73,9 @@ func (r *record) check() error {
 		}
 		last = s.From
 	}
+	if err := r.Last.check(); err != nil {
+		return err
+	}
 	return r.Resume.check()
 }
 

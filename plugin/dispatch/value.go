@@ -65,6 +65,8 @@ type record struct {
 	// before that lie.
 	Resume   resume    `json:"resume,omitzero"`
 	Segments []segment `json:"segments,omitempty"`
+	// Last counts the results of a task that is finished.
+	Last resume `json:"last,omitzero"`
 	// Total and Created count the runs of a task for all agents.
 	Total   int   `json:"total,omitempty"`
 	Created int   `json:"created,omitempty"`
