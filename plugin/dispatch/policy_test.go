@@ -82,10 +82,7 @@ func TestRendezvousKeepsKeysTogetherWhenAgentsComeAndGo(t *testing.T) {
 	agents := map[string]*agent{}
 	add := func(id string) {
 		agents[id] = r.agent(id, newHost(map[string]work{"do": nothing}))
-		waittest.Until(t, id+" takes tasks", func() bool {
-			workers, err := r.queue.Workers(t.Context())
-			return err == nil && len(workers) == len(agents)
-		})
+		r.becomes(r.submit(dispatch.Task{Selector: ".id=" + id}), dispatch.Succeeded) // the dispatcher knows it
 	}
 	const keys = 40
 	place := func() map[string]string {

@@ -352,7 +352,7 @@ func TestAnotherDispatcherReplacesOneThatDied(t *testing.T) {
 func TestDispatcherThatWasReplacedWritesNothing(t *testing.T) {
 	r := newRig(t)
 	r.agent("a", newHost(map[string]work{"do": nothing}))
-	r.dispatcher("d", func(c *dispatch.DispatcherConfig) { c.TTL = time.Minute })
+	r.dispatcher("d", func(c *dispatch.DispatcherConfig) { c.TTL = 10 * time.Second })
 	r.becomes(r.submit(dispatch.Task{}), dispatch.Succeeded)
 	// Somebody else is elected while it believes that it still is.
 	got, err := r.client.Get(t.Context(), "/agents/tasks/leader")
