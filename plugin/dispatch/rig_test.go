@@ -91,6 +91,7 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
+	t.Parallel()
 	s := etcdtest.Start(t)
 	r := &rig{T: t, server: s, client: s.Client(t), log: &waittest.Log{}}
 	r.logger = slog.New(slog.NewTextHandler(r.log, nil))
