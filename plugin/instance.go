@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"os/exec"
 	"slices"
 	"sync"
@@ -41,7 +42,8 @@ type instance struct {
 	client *goplugin.Client
 	rpc    pluginpb.PluginClient
 	room   room
-	said   *logWriter
+	log    *slog.Logger
+	said   *output
 
 	shookHands bool // go-plugin knows the process's address
 
@@ -60,21 +62,26 @@ type launcher struct {
 	cfg   *Config
 	depot *depot
 	rooms *rooms
+	logs  *logs
 }
 
 // launch starts a process of b and returns once it has said that it is
 // healthy. It takes at most Config.StartTimeout; on failure nothing is left.
 func (l *launcher) launch(ctx context.Context, b *bundle, log *slog.Logger, started func(pid int)) (*instance, error) {
-	if err := l.depot.check(b.manifest.SHA256); err != nil {
+	exe, err := l.depot.open(b.manifest.SHA256)
+	if err != nil {
 		if err := l.depot.deposit(b.source, b.manifest.SHA256); err != nil {
 			return nil, err
 		}
+		if exe, err = l.depot.open(b.manifest.SHA256); err != nil {
+			return nil, err
+		}
 	}
-	i := &instance{bundle: b, said: &logWriter{log: log}, idle: make(chan struct{})}
+	i := &instance{bundle: b, log: log, idle: make(chan struct{})}
 	i.ctx, i.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	limited, cancel := context.WithTimeout(ctx, l.cfg.StartTimeout)
 	defer cancel()
-	err := l.bringUp(limited, i, started)
+	err = l.bringUp(limited, i, exe, started)
 	if err == nil {
 		return i, nil
 	}
@@ -97,7 +104,7 @@ func (i *instance) brokeOff(err error) bool {
 	if i.proc == nil || i.proc.ID() == "" || i.shookHands && status.Code(err) != codes.Unavailable {
 		return false
 	}
-	wait := time.NewTimer(pipeGrace)
+	wait := time.NewTimer(strayGrace)
 	defer wait.Stop()
 	select {
 	case <-i.proc.exited:
@@ -107,15 +114,16 @@ func (i *instance) brokeOff(err error) bool {
 	}
 }
 
-func (l *launcher) bringUp(ctx context.Context, i *instance, started func(pid int)) error {
+func (l *launcher) bringUp(ctx context.Context, i *instance, exe *os.File, started func(pid int)) error {
+	name := i.bundle.manifest.Name
 	var err error
-	if i.room, err = l.rooms.open(i.bundle.manifest.Name); err != nil {
-		return err
+	if i.room, err = l.rooms.open(name); err != nil {
+		return errors.Join(err, exe.Close())
 	}
-	i.proc, err = newProcess(l.depot.path(i.bundle.manifest.SHA256), i.room.dir)
-	if err != nil {
-		return err
+	if i.said, err = createOutput(i.room.dir, l.logs.file(name), i.log); err != nil {
+		return errors.Join(err, exe.Close())
 	}
+	i.proc = newProcess(processConfig{exe: exe, name: name, dir: i.room.dir, out: i.said})
 	// Nothing in go-plugin has a deadline that holds on a stopped process;
 	// the death of the process is what ends every wait.
 	release := context.AfterFunc(ctx, i.proc.kill)
@@ -226,7 +234,7 @@ func (i *instance) drain(timeout time.Duration) {
 	release := context.AfterFunc(ctx, i.proc.kill)
 	defer release()
 	if _, err := i.rpc.Stop(ctx, &pluginpb.StopRequest{}); err != nil {
-		i.said.log.Warn("plugin did not stop in order", "error", plain(err))
+		i.log.Warn("plugin did not stop in order", "error", plain(err))
 	}
 	select {
 	case <-i.idle:
@@ -250,6 +258,7 @@ func (i *instance) discard() {
 		if i.proc.ID() != "" {
 			<-i.proc.exited
 		}
+		<-i.said.done
 	}
 	i.room.close()
 }
@@ -267,20 +276,18 @@ func (l *launcher) clientConfig(i *instance, started func(pid int)) *goplugin.Cl
 		},
 		VersionedPlugins: map[int]goplugin.PluginSet{pluginpb.ProtocolVersion: set},
 		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
-		AutoMTLS:         true,
 		SkipHostEnv:      true,
 		StartTimeout:     l.cfg.StartTimeout,
 		UnixSocketConfig: &goplugin.UnixSocketConfig{TempDir: i.room.dir},
-		Stderr:           i.said,
-		SyncStdout:       i.said,
-		SyncStderr:       i.said,
+		SyncStdout:       i.said.said,
+		SyncStderr:       i.said.said,
 		Logger:           hclog.New(&hclog.LoggerOptions{Level: hclog.Off, Output: io.Discard}),
 		GRPCDialOptions: []grpc.DialOption{grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(pluginpb.MaxMessageBytes),
 			grpc.MaxCallSendMsgSize(pluginpb.MaxMessageBytes),
 		)},
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
-			i.proc.cmd.Env = append(i.proc.cmd.Env, cmd.Env...)
+			i.proc.addEnv(cmd.Env)
 			return &announced{process: i.proc, started: func(pid int) {
 				i.room.occupy(pid)
 				started(pid)

@@ -29,7 +29,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -126,12 +125,6 @@ func Serve(cfg Config, impl Plugin) error {
 	// in the middle of Stop.
 	signal.Ignore(syscall.SIGPIPE)
 	s := newServer(cfg, impl)
-	// Reading blocks until the host closes its end, which its kernel does
-	// even on kill -9. The goroutine ends with the process.
-	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		s.abandon()
-	}()
 	goplugin.Serve(&goplugin.ServeConfig{
 		HandshakeConfig: goplugin.HandshakeConfig{
 			ProtocolVersion:  pluginpb.ProtocolVersion,
