@@ -9,12 +9,6 @@ import (
 	"sync"
 )
 
-// Defaults of the plugins' log files.
-const (
-	logBytes = 4 << 20 // of one file
-	logFiles = 4       // of one plugin
-)
-
 // logs are the files that keep what plugins write, NAME.log and, older,
 // NAME.log.1 and so on. They outlive the host: its successor goes on in them.
 type logs struct {
@@ -60,7 +54,7 @@ func (s *logs) paths(name string) []string {
 	l := logFile{set: s, path: filepath.Join(s.dir, name+".log")}
 	var found []string
 	for n := range s.files {
-		if _, err := os.Lstat(l.numbered(n)); err == nil {
+		if fi, err := os.Lstat(l.numbered(n)); err == nil && fi.Mode().IsRegular() {
 			found = append(found, l.numbered(n))
 		}
 	}
