@@ -63,6 +63,8 @@ type launcher struct {
 	depot *depot
 	rooms *rooms
 	logs  *logs
+	// groups is nil where there are no cgroups.
+	groups *cgroups
 }
 
 // launch starts a process of b and returns once it has said that it is
@@ -123,7 +125,10 @@ func (l *launcher) bringUp(ctx context.Context, i *instance, exe *os.File, start
 	if i.said, err = createOutput(i.room.dir, l.logs.file(name), i.log); err != nil {
 		return errors.Join(err, exe.Close())
 	}
-	i.proc = newProcess(processConfig{exe: exe, name: name, dir: i.room.dir, out: i.said})
+	i.proc = newProcess(processConfig{
+		exe: exe, name: name, dir: i.room.dir, limits: i.bundle.manifest.Limits,
+		groups: l.groups, out: i.said, log: i.log,
+	})
 	// Nothing in go-plugin has a deadline that holds on a stopped process;
 	// the death of the process is what ends every wait.
 	release := context.AfterFunc(ctx, i.proc.kill)

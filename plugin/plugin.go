@@ -259,7 +259,13 @@ func (m *Manager) prepare() error {
 			return err
 		}
 	}
+	groups, err := findCgroups(m.rooms.dir, m.cfg.Logger)
+	if err != nil {
+		m.cfg.Logger.Debug("plugins have no cgroups; limits fall back to rlimits", "reason", err)
+	}
+	m.launcher.groups, m.rooms.groups = groups, groups
 	m.rooms.sweep()
+	groups.sweep()
 	return nil
 }
 

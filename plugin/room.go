@@ -22,8 +22,9 @@ const tenantFile = "tenant.json"
 // scratch files, with a record of who lives there: a host that was killed
 // cannot clean up, and the next one does.
 type rooms struct {
-	dir string
-	log *slog.Logger
+	dir    string
+	log    *slog.Logger
+	groups *cgroups
 }
 
 // room is one of them.
@@ -163,6 +164,8 @@ func (r *rooms) evict(dir string, t *tenant) {
 	if t.Dir != "" && filepath.Dir(t.Dir) == filepath.Clean(os.TempDir()) {
 		left.dir = t.Dir
 	}
+	r.groups.clear(left.dir)
+	endStrays(left.dir)
 	left.close()
 }
 
