@@ -28,3 +28,6 @@ var (
 
 // errRefused marks a failure that trying again cannot cure.
 var errRefused = errors.New("refused")
+
+// errPeer means that a socket is not the plugin's.
+var errPeer = errors.New("not the plugin's socket")

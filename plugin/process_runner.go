@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,6 +53,9 @@ func (p *process) addEnv(env []string) { p.cfg.env = slices.Concat(p.cfg.env, en
 // PluginToHost accepts the address in the handshake if it is a socket in the
 // room: a host that dials what it is told could be sent anywhere.
 func (p *process) PluginToHost(network, addr string) (string, string, error) {
+	if network != "unix" && runtime.GOOS == "windows" {
+		return network, addr, nil // a TCP port, and certificates
+	}
 	if network != "unix" || !strings.HasPrefix(filepath.Clean(addr), p.cfg.dir+string(filepath.Separator)) {
 		return "", "", fmt.Errorf("want the address of a unix socket in %s, found %q %q", p.cfg.dir, network, addr)
 	}
