@@ -53,6 +53,7 @@ func (m *Manager) adoptAll(ctx context.Context) []adopted {
 		keep[a.instance.room.note] = true
 	}
 	m.rooms.sweep(keep)
+	m.launcher.groups.sweep()
 	return all
 }
 
@@ -89,13 +90,21 @@ func (l *launcher) adopt(ctx context.Context, i *instance, r *record) (problem s
 		endStrays(i.room.dir) // it could not write for ever
 		return "", err
 	}
-	if i.proc, err = adoptProcess(r.PID, r.Started, i.room.dir, i.said); err != nil {
+	b, unusable := l.recorded(r)
+	cfg := processConfig{name: r.Name, dir: i.room.dir, groups: l.groups, out: i.said, log: i.log}
+	if i.bundle = b; b != nil {
+		cfg.limits = b.manifest.Limits
+	}
+	if i.proc, err = adoptProcess(r.PID, r.Started, cfg); err != nil {
 		i.said.finish()
 		return "", err
 	}
 	release := context.AfterFunc(ctx, i.proc.kill)
 	defer release()
-	if problem, err = l.resume(ctx, i, r); err != nil {
+	if err = unusable; err == nil {
+		problem, err = l.resume(ctx, i, r)
+	}
+	if err != nil {
 		i.discard()
 		return "", fmt.Errorf("it was killed: %w", err)
 	}
@@ -124,9 +133,6 @@ func (l *launcher) owns(r *record) error {
 
 // resume checks the rest of r and connects i.
 func (l *launcher) resume(ctx context.Context, i *instance, r *record) (problem string, err error) {
-	if i.bundle, err = l.recorded(r); err != nil {
-		return "", err
-	}
 	// The depot's copy is what a restart would run.
 	if err := l.depot.check(r.Digest); err != nil {
 		return "", err

@@ -24,6 +24,8 @@ type launcher struct {
 	logs  *logs
 	// records says what this host's successors can go on with.
 	records *records
+	// groups is nil where there are no cgroups.
+	groups *cgroups
 }
 
 // launch starts a process of b and returns once it has said that it is
@@ -84,7 +86,8 @@ func (l *launcher) bringUp(ctx context.Context, i *instance, exe *os.File, start
 		return errors.Join(err, exe.Close())
 	}
 	i.proc = newProcess(processConfig{
-		exe: exe, name: name, dir: i.room.dir, out: i.said,
+		exe: exe, name: name, dir: i.room.dir, out: i.said, log: i.log,
+		limits: i.bundle.manifest.Limits, groups: l.groups,
 		env: []string{pluginpb.OrphanKey + "=" + strconv.Itoa(orphanSeconds(l.cfg.OrphanAfter))},
 	})
 	// Nothing in go-plugin has a deadline that holds on a stopped process;

@@ -30,6 +30,7 @@ const shortPrefix = "plugin-"
 type rooms struct {
 	dir    string
 	charge string
+	groups *cgroups
 	log    *slog.Logger
 }
 
@@ -177,10 +178,13 @@ func (r *rooms) evict(dir string, t *tenant) {
 	left := room{dir: dir, note: dir, log: r.log}
 	// A copy of a state directory says nothing about what lives elsewhere, and
 	// only a directory of the form that open makes is removed there.
-	if t.Charge == r.charge && strings.HasPrefix(filepath.Base(t.Dir), shortPrefix) {
-		left.dir = t.Dir
+	if t.Charge == r.charge {
+		if strings.HasPrefix(filepath.Base(t.Dir), shortPrefix) {
+			left.dir = t.Dir
+		}
+		r.groups.clear(left.dir)
+		endStrays(left.dir)
 	}
-	endStrays(left.dir)
 	left.close()
 }
 

@@ -276,7 +276,7 @@ func (w *worker) swap(t *trial, i *instance) {
 	if promoted {
 		w.note = "" // it was about this one
 	}
-	w.status.PID, w.status.Usage = i.proc.pid(), usage
+	w.status.PID, w.status.Usage, w.status.Limits = i.proc.pid(), usage, i.proc.limits()
 	w.accept(t.bundle)
 	w.mu.Unlock()
 	w.pin()
