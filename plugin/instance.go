@@ -17,7 +17,10 @@ type bundle struct {
 	settings []byte
 	source   string // the executable in the plugins directory
 	identity string // digest of both files
-	print    string // stat of both files when they were read
+	print    string // stat of the files when they were read
+	// signed is the id of the key that signed the manifest, "" if none did.
+	signed    string
+	signature []byte
 }
 
 func (b *bundle) String() string {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strconv"
 	"time"
@@ -20,6 +21,7 @@ type launcher struct {
 	cfg   *Config
 	depot *depot
 	rooms *rooms
+	turns chan struct{}
 }
 
 // launch starts a process of b and returns once it has said that it is
@@ -149,3 +151,19 @@ func (i *instance) identify(ctx context.Context) error {
 func orphanSeconds(d time.Duration) int {
 	return int(max(d.Round(time.Second), time.Second) / time.Second)
 }
+
+// launchInTurn is launch once it is this one's turn: a start takes processor
+// time here and in the plugin, and many at once would all be late.
+func (l *launcher) launchInTurn(ctx context.Context, b *bundle, log *slog.Logger, started func(pid int)) (*instance, error) {
+	select {
+	case l.turns <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-l.turns }()
+	return l.launch(ctx, b, log, started)
+}
+
+// maxStarts is how many plugins start at the same time. A start mostly waits,
+// and one that hangs is not to hold the others up.
+func maxStarts() int { return max(8, 2*runtime.GOMAXPROCS(0)) }

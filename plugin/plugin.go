@@ -108,7 +108,8 @@ func New(cfg Config) (*Manager, error) {
 	m := &Manager{cfg: cfg, changed: make(chan struct{}, 1), workers: map[string]*worker{}}
 	m.disabled = &disabled{path: filepath.Join(cfg.StateDir, "disabled.json"), log: cfg.Logger}
 	m.rooms = &rooms{dir: filepath.Join(cfg.StateDir, "room"), log: cfg.Logger}
-	m.launcher = launcher{cfg: &m.cfg, depot: &depot{dir: filepath.Join(cfg.StateDir, "run")}, rooms: m.rooms}
+	m.launcher = launcher{cfg: &m.cfg, depot: &depot{dir: filepath.Join(cfg.StateDir, "run")}, rooms: m.rooms,
+		turns: make(chan struct{}, maxStarts())}
 	return m, nil
 }
 
