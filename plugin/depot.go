@@ -102,6 +102,15 @@ func (d *depot) open(sum string) (*os.File, error) {
 	return f, nil
 }
 
+// check reports whether there is a sound copy.
+func (d *depot) check(sum string) error {
+	f, err := d.open(sum)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
 // collect deletes copies that are not in keep. One that still runs goes on
 // running.
 func (d *depot) collect(keep map[string]bool) error {
@@ -132,14 +141,17 @@ func digestError(path, want, got string) error {
 
 // checkContent reads f, which path names, to its end.
 func checkContent(f *os.File, path, want string) error {
+	got, err := digestOf(f)
+	if err == nil && got != want {
+		err = digestError(path, want, got)
+	}
+	return err
+}
+
+func digestOf(f *os.File) (string, error) {
 	h := sha256.New()
-	if _, err := io.Copy(h, io.LimitReader(f, maxExecutableBytes)); err != nil {
-		return err
-	}
-	if got := hex.EncodeToString(h.Sum(nil)); got != want {
-		return digestError(path, want, got)
-	}
-	return nil
+	_, err := io.Copy(h, io.LimitReader(f, maxExecutableBytes))
+	return hex.EncodeToString(h.Sum(nil)), err
 }
 
 // copyHashed copies src into a new temporary file in dir and returns its path

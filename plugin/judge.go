@@ -1,7 +1,6 @@
 package plugin
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,58 +17,58 @@ const maxSignatureBytes = 16 << 10
 
 // judge checks the files of one plugin and puts its executable into the depot.
 // The order is that of trust: nothing of the manifest is read before its
-// signature, nothing of the executable before the manifest.
+// signature, nothing of the executable before the manifest. With an error, the
+// bundle has no more than the manifest's text.
 func (m *Manager) judge(d *directory, name string) (*bundle, error) {
 	file := name + ManifestSuffix
 	text, err := d.read(file, maxManifestBytes)
+	read := &bundle{text: text}
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no %s beside the executable; put one there, or remove the executable", file)
+		return read, fmt.Errorf("there is no %s beside the executable; put one there, or remove the executable", file)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
+		return read, fmt.Errorf("%w: %w", ErrManifest, err)
 	}
-	b := &bundle{text: text, source: filepath.Join(d.path, ExecutableName(name))}
-	if err := m.authenticate(d, file, b); err != nil {
-		return nil, err
+	signature, key, err := m.authenticate(d, file, text)
+	if err != nil {
+		return read, err
 	}
-	if b.manifest, err = ParseManifest(text); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+	b, err := newBundle(text, filepath.Join(d.path, ExecutableName(name)))
+	if err != nil {
+		return read, fmt.Errorf("%s: %w", file, err)
 	}
+	b.signature, b.signed = signature, key
 	if b.manifest.Name != name {
-		return nil, fmt.Errorf("%s: %w: name: want %q, as the file is called, found %q; rename one of them", file, ErrManifest, name, b.manifest.Name)
+		return read, fmt.Errorf("%s: %w: name: want %q, as the file is called, found %q; rename one of them", file, ErrManifest, name, b.manifest.Name)
 	}
 	if err := b.manifest.fits(m.cfg.HostVersion); err != nil {
-		return nil, err
-	}
-	if b.settings, err = b.manifest.settingsJSON(); err != nil {
-		return nil, err
+		return read, err
 	}
 	if err := m.launcher.admit(d, b); err != nil {
-		return nil, err
+		return read, err
 	}
-	b.identity = fmt.Sprintf("%x/%s", sha256.Sum256(text), b.manifest.SHA256)
 	return b, nil
 }
 
-// authenticate checks the signature of a manifest whose text is read.
-func (m *Manager) authenticate(d *directory, file string, b *bundle) error {
+// authenticate checks the signature of a manifest, if there is one, and returns
+// it with the id of its key.
+func (m *Manager) authenticate(d *directory, file string, text []byte) (signature []byte, key string, err error) {
 	if m.cfg.Verify == nil {
-		return nil
+		return nil, "", nil
 	}
-	signature, err := d.read(file+SignatureSuffix, maxSignatureBytes)
+	signature, err = d.read(file+SignatureSuffix, maxSignatureBytes)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && m.cfg.RequireSigned:
-		return fmt.Errorf("%w: there is no %s, and this host wants signed plugins; sign the manifest with minisign -H and a release key", ErrUntrusted, file+SignatureSuffix)
+		return nil, "", fmt.Errorf("%w: there is no %s, and this host wants signed plugins; sign the manifest with minisign -H and a release key", ErrUntrusted, file+SignatureSuffix)
 	case errors.Is(err, fs.ErrNotExist):
-		return nil
+		return nil, "", nil
 	case err != nil:
-		return fmt.Errorf("%w: %w", ErrUntrusted, err)
+		return nil, "", fmt.Errorf("%w: %w", ErrUntrusted, err)
 	}
-	b.signature = signature
-	if b.signed, err = m.cfg.Verify(b.text, signature); err != nil {
-		return &signatureError{file, err}
+	if key, err = m.cfg.Verify(text, signature); err != nil {
+		return nil, "", &signatureError{file, err}
 	}
-	return nil
+	return signature, key, nil
 }
 
 // signatureError is a verdict that may change while the files do not.

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -55,10 +56,14 @@ type scanner struct {
 	failure string // why the directory cannot be read, said once
 }
 
-// scanLoop looks at the directory until ctx ends, then joins the workers.
-func (m *Manager) scanLoop(ctx context.Context) {
+// scanLoop looks at the directory until ctx ends, then joins the workers. It
+// gives charge up as soon as none of them looks after a plugin any more.
+func (m *Manager) scanLoop(ctx context.Context, charge *charge) {
 	s := &scanner{Manager: m, views: map[string]*view{}, odd: map[string]bool{}}
 	defer s.running.Wait()
+	defer charge.release()
+	defer m.charges.Wait()
+	s.inherit(ctx)
 	w := newWatch(m.cfg.Dir, m.cfg.Logger)
 	defer w.close()
 	timer := time.NewTimer(0)
@@ -77,6 +82,17 @@ func (m *Manager) scanLoop(ctx context.Context) {
 		}
 		timer.Reset(s.once(ctx, w, c, first))
 		first = false
+	}
+}
+
+// inherit goes on with what an earlier host has left. There is no finding about
+// it yet: the first look judges its files, or finds that they are gone.
+func (s *scanner) inherit(ctx context.Context) {
+	for _, a := range s.adoptAll(ctx) {
+		s.views[a.record.Name] = &view{bundle: a.instance.bundle}
+		s.mu.Lock()
+		s.employ(ctx, a.record.Name, &s.running, func(w *worker) { w.inherit(a) })
+		s.mu.Unlock()
 	}
 }
 
@@ -229,11 +245,15 @@ func (s *scanner) look(ctx context.Context, d *directory, name string, v *view) 
 	}
 	began := time.Now()
 	b, err := s.judge(d, name)
-	if b != nil {
-		b.print = print
-		v.bundle = b
+	b.print = print
+	f := finding{bundle: b, problem: err}
+	if err != nil {
+		f.bundle, f.pending = nil, !v.settled(print, s.cfg.Settle)
 	}
-	f := finding{bundle: b, problem: err, pending: err != nil && !v.settled(print, s.cfg.Settle)}
+	if v.bundle != nil && bytes.Equal(v.bundle.text, b.text) && errors.Is(err, ErrUntrusted) && !f.pending {
+		// The very manifest that runs.
+		v.bundle, f.withdrawn = nil, true
+	}
 	_, unproved := errors.AsType[*signatureError](err)
 	got := looked{changed: true}
 	switch {
@@ -245,7 +265,7 @@ func (s *scanner) look(ctx context.Context, d *directory, name string, v *view) 
 		v.judged = print
 	}
 	if err == nil {
-		v.doubt = ""
+		v.doubt, v.bundle = "", b
 	}
 	w.offer(f)
 	return got
@@ -314,8 +334,16 @@ func (m *Manager) worker(ctx context.Context, name string, running *sync.WaitGro
 	if ctx.Err() != nil {
 		return nil
 	}
-	w := newWorker(name, &m.launcher, m.disabled, m.notify)
+	return m.employ(ctx, name, running, func(*worker) {})
+}
+
+// employ begins a worker for name; m.mu is held.
+func (m *Manager) employ(ctx context.Context, name string, running *sync.WaitGroup, prepare func(*worker)) *worker {
+	m.charges.Add(1)
+	h := newHandover(func() bool { return ctx.Err() != nil && m.detached.Load() }, m.charges.Done)
+	w := newWorker(name, &m.launcher, m.disabled, h, m.notify)
 	w.ctx, w.stop = context.WithCancel(ctx)
+	prepare(w)
 	m.workers[name] = w
 	running.Go(func() {
 		defer w.stop()

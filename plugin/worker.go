@@ -24,6 +24,7 @@ type worker struct {
 	woken    chan struct{}   // the set of disabled plugins has changed
 	ctx      context.Context // ends run
 	stop     context.CancelFunc
+	handover
 
 	base   *trial // what runs or is to run
 	next   *trial // what is to replace it while base runs; else nil
@@ -59,9 +60,10 @@ type landing struct {
 	err      error
 }
 
-func newWorker(name string, l *launcher, d *disabled, notify func()) *worker {
+func newWorker(name string, l *launcher, d *disabled, h handover, notify func()) *worker {
 	w := &worker{
-		name: name, cfg: l.cfg, launcher: l, notify: notify, disabled: d,
+		handover: h,
+		name:     name, cfg: l.cfg, launcher: l, notify: notify, disabled: d,
 		log:      l.cfg.Logger.With("plugin", name),
 		findings: make(chan finding, 1),
 		orders:   make(chan order),
@@ -193,7 +195,7 @@ func (w *worker) land(ctx context.Context, r landing) {
 	switch {
 	case l.stale:
 		if r.instance != nil {
-			w.retire(ctx, r.instance, 0)
+			w.retire(r.instance, 0)
 		}
 		w.start(ctx)
 		if w.launch != nil {
@@ -204,7 +206,7 @@ func (w *worker) land(ctx context.Context, r landing) {
 	case r.err != nil:
 		w.failed(ctx, l.trial, r.err)
 	default:
-		w.swap(ctx, l.trial, r.instance)
+		w.swap(l.trial, r.instance)
 	}
 	for _, o := range l.orders {
 		o.done <- w.outcome(r.err)
@@ -212,7 +214,7 @@ func (w *worker) land(ctx context.Context, r landing) {
 }
 
 // swap makes i the instance that takes tasks and drains the one before.
-func (w *worker) swap(ctx context.Context, t *trial, i *instance) {
+func (w *worker) swap(t *trial, i *instance) {
 	old := w.current
 	promoted := w.next == t
 	if promoted {
@@ -232,14 +234,15 @@ func (w *worker) swap(ctx context.Context, t *trial, i *instance) {
 		t.counted = true
 		w.status.Generation++
 	}
-	w.status.PID, w.status.Usage = i.proc.pid(), usage
+	w.status.PID, w.status.Usage, w.status.Limits = i.proc.pid(), usage, i.proc.limits()
 	w.accept(t.bundle)
 	w.mu.Unlock()
 	w.pin()
 	w.notify()
 	w.log.Info("plugin is running", "version", t.bundle.manifest.Version, "pid", i.proc.pid())
+	w.launcher.keep(i, w.snapshot())
 	if old != nil {
-		w.retire(ctx, old, w.cfg.DrainTimeout)
+		w.retire(old, w.cfg.DrainTimeout)
 	}
 }
 
@@ -248,12 +251,12 @@ func (w *worker) swap(ctx context.Context, t *trial, i *instance) {
 func (w *worker) pause() time.Duration { return backoff.Jitter(w.cfg.HealthEvery, 0.1) }
 
 // retire drains an instance that is not in charge any more.
-func (w *worker) retire(ctx context.Context, i *instance, patience time.Duration) {
+func (w *worker) retire(i *instance, patience time.Duration) {
 	w.mu.Lock()
 	w.draining[i] = true
 	w.mu.Unlock()
 	w.work.Go(func() {
-		i.drain(ctx, patience, w.cfg.StopTimeout)
+		i.drain(w.patient, patience, w.cfg.StopTimeout)
 		w.mu.Lock()
 		delete(w.draining, i)
 		w.mu.Unlock()
@@ -261,24 +264,46 @@ func (w *worker) retire(ctx context.Context, i *instance, patience time.Duration
 	})
 }
 
-// end stops what runs; the files or the host are gone.
+// end stops what runs, because the files or the host are gone, or leaves it to
+// another host.
 func (w *worker) end() {
-	if l := w.launch; l != nil {
-		l.cancel()
-		w.work.Go(func() {
-			if r := <-l.landed; r.instance != nil {
-				r.instance.drain(w.ctx, 0, w.cfg.StopTimeout)
-			}
-		})
-		for _, o := range l.orders {
-			o.done <- fmt.Errorf("%w: %s is being stopped", ErrNotRunning, w.name)
-		}
+	defer w.left()
+	leaving := w.leaving()
+	if !leaving {
+		w.rush()
 	}
-	if i := w.current; i != nil {
+	if w.launch != nil {
+		w.dismiss(w.launch)
+	}
+	i := w.current
+	handed := leaving && i != nil && i.proc.adoptable()
+	switch {
+	case handed:
+		w.leave(i)
+	case i != nil:
 		w.set(Draining, "")
-		i.drain(w.ctx, 0, w.cfg.StopTimeout)
+		i.drain(w.patient, 0, w.cfg.StopTimeout)
 		w.vacate()
 	}
+	if leaving {
+		w.left()
+	}
 	w.work.Wait()
-	w.set(Stopped, "")
+	w.rush()
+	if !handed {
+		w.set(Stopped, "")
+	}
+}
+
+// dismiss ends a start under way at the end of the worker.
+func (w *worker) dismiss(l *launch) {
+	l.cancel()
+	w.work.Go(func() {
+		if r := <-l.landed; r.instance != nil {
+			r.instance.drain(w.patient, 0, w.cfg.StopTimeout)
+		}
+	})
+	for _, o := range l.orders {
+		o.done <- fmt.Errorf("%w: %s is being stopped", ErrNotRunning, w.name)
+	}
 }

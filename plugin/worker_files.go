@@ -113,7 +113,7 @@ func (w *worker) withdraw(ctx context.Context, problem error) {
 	if i := w.current; i != nil {
 		w.count(problem.Error())
 		w.vacate()
-		w.retire(ctx, i, w.cfg.DrainTimeout)
+		w.retire(i, w.cfg.DrainTimeout)
 	}
 	w.set(Refused, problem.Error())
 }

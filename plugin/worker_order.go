@@ -52,7 +52,7 @@ func (w *worker) toggle(ctx context.Context) {
 	w.retry.Stop()
 	if i := w.current; i != nil {
 		w.vacate()
-		w.retire(ctx, i, w.cfg.DrainTimeout)
+		w.retire(i, w.cfg.DrainTimeout)
 	}
 	w.set(Disabled, a.String())
 }
