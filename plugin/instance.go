@@ -24,20 +24,14 @@ type bundle struct {
 	signature []byte
 }
 
-// newBundle is the bundle of a manifest's text and the executable source.
-func newBundle(text []byte, source string) (*bundle, error) {
-	m, err := ParseManifest(text)
-	if err != nil {
-		return nil, err
+// parse fills in what follows from the text.
+func (b *bundle) parse() (err error) {
+	if b.manifest, err = ParseManifest(b.text); err != nil {
+		return err
 	}
-	settings, err := m.settingsJSON()
-	if err != nil {
-		return nil, err
-	}
-	return &bundle{
-		manifest: m, text: text, settings: settings, source: source,
-		identity: fmt.Sprintf("%x/%s", sha256.Sum256(text), m.SHA256),
-	}, nil
+	b.identity = fmt.Sprintf("%x/%s", sha256.Sum256(b.text), b.manifest.SHA256)
+	b.settings, err = b.manifest.settingsJSON()
+	return err
 }
 
 func (b *bundle) String() string {

@@ -33,16 +33,15 @@ func (m *Manager) judge(d *directory, name string) (*bundle, error) {
 	if err != nil {
 		return read, err
 	}
-	b, err := newBundle(text, filepath.Join(d.path, ExecutableName(name)))
-	if err != nil {
-		return read, fmt.Errorf("%s: %w", file, err)
+	if err := b.parse(); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	b.signature, b.signed = signature, key
 	if b.manifest.Name != name {
 		return read, fmt.Errorf("%s: %w: name: want %q, as the file is called, found %q; rename one of them", file, ErrManifest, name, b.manifest.Name)
 	}
 	if err := b.manifest.fits(m.cfg.HostVersion); err != nil {
-		return read, err
+		return nil, err
 	}
 	if err := m.launcher.admit(d, b); err != nil {
 		return read, err

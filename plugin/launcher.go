@@ -23,11 +23,11 @@ type launcher struct {
 	depot *depot
 	rooms *rooms
 	logs  *logs
-	turns chan struct{}
 	// records says what this host's successors can go on with.
 	records *records
 	// groups is nil where there are no cgroups.
 	groups *cgroups
+	turns  chan struct{}
 }
 
 // launch starts a process of b and returns once it has said that it is

@@ -22,6 +22,7 @@ type Manager struct {
 	rooms    *rooms
 	disabled *disabled
 	changed  chan struct{}
+
 	detached atomic.Bool
 	charges  sync.WaitGroup // workers that look after a plugin
 
@@ -69,11 +70,11 @@ func (m *Manager) Run(ctx context.Context) error {
 		return nil
 	}
 	c, err := m.prepare(ctx)
-	if ctx.Err() != nil {
-		return nil
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("plugin: state directory %s: %w", m.cfg.StateDir, err)
 	}
 	if err != nil {
-		return fmt.Errorf("plugin: state directory %s: %w", m.cfg.StateDir, err)
+		return nil //nolint:nilerr // its end was asked for while it waited
 	}
 	var told sync.WaitGroup
 	quit := make(chan struct{})

@@ -56,14 +56,22 @@ type scanner struct {
 	failure string // why the directory cannot be read, said once
 }
 
-// scanLoop looks at the directory until ctx ends, then joins the workers. It
-// gives charge up as soon as none of them looks after a plugin any more.
-func (m *Manager) scanLoop(ctx context.Context, charge *charge) {
+// scanLoop goes on with what an earlier host has left and looks at the
+// directory until ctx ends, then joins the workers. It gives c up as soon as
+// none of them looks after a plugin any more.
+func (m *Manager) scanLoop(ctx context.Context, c *charge) {
 	s := &scanner{Manager: m, views: map[string]*view{}, odd: map[string]bool{}}
 	defer s.running.Wait()
-	defer charge.release()
+	defer c.release()
 	defer m.charges.Wait()
-	s.inherit(ctx)
+	for _, a := range m.adoptAll(ctx) {
+		// Not judged yet: the first look tells whether its files are newer, or
+		// gone.
+		s.views[a.record.Name] = &view{bundle: a.instance.bundle}
+		m.mu.Lock()
+		m.employ(ctx, a.record.Name, &s.running, func(w *worker) { w.inherit(a) })
+		m.mu.Unlock()
+	}
 	w := newWatch(m.cfg.Dir, m.cfg.Logger)
 	defer w.close()
 	timer := time.NewTimer(0)
@@ -340,8 +348,8 @@ func (m *Manager) worker(ctx context.Context, name string, running *sync.WaitGro
 // employ begins a worker for name; m.mu is held.
 func (m *Manager) employ(ctx context.Context, name string, running *sync.WaitGroup, prepare func(*worker)) *worker {
 	m.charges.Add(1)
-	h := newHandover(func() bool { return ctx.Err() != nil && m.detached.Load() }, m.charges.Done)
-	w := newWorker(name, &m.launcher, m.disabled, h, m.notify)
+	w := newWorker(name, &m.launcher, m.disabled, m.notify)
+	w.handover = newHandover(func() bool { return ctx.Err() != nil && m.detached.Load() }, m.charges.Done)
 	w.ctx, w.stop = context.WithCancel(ctx)
 	prepare(w)
 	m.workers[name] = w
