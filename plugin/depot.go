@@ -102,15 +102,6 @@ func (d *depot) open(sum string) (*os.File, error) {
 	return f, nil
 }
 
-// check reports whether there is a sound copy.
-func (d *depot) check(sum string) error {
-	f, err := d.open(sum)
-	if err != nil {
-		return err
-	}
-	return f.Close()
-}
-
 // collect deletes copies that are not in keep. One that still runs goes on
 // running.
 func (d *depot) collect(keep map[string]bool) error {

@@ -17,57 +17,55 @@ const maxSignatureBytes = 16 << 10
 
 // judge checks the files of one plugin and puts its executable into the depot.
 // The order is that of trust: nothing of the manifest is read before its
-// signature, nothing of the executable before the manifest. With an error, the
-// bundle has no more than the manifest's text.
+// signature, nothing of the executable before the manifest. With an error, no
+// more of the bundle can be relied on than the manifest's text.
 func (m *Manager) judge(d *directory, name string) (*bundle, error) {
 	file := name + ManifestSuffix
 	text, err := d.read(file, maxManifestBytes)
-	read := &bundle{text: text}
+	b := &bundle{text: text, source: filepath.Join(d.path, ExecutableName(name))}
 	if errors.Is(err, fs.ErrNotExist) {
-		return read, fmt.Errorf("there is no %s beside the executable; put one there, or remove the executable", file)
+		return b, fmt.Errorf("there is no %s beside the executable; put one there, or remove the executable", file)
 	}
 	if err != nil {
-		return read, fmt.Errorf("%w: %w", ErrManifest, err)
+		return b, fmt.Errorf("%w: %w", ErrManifest, err)
 	}
-	signature, key, err := m.authenticate(d, file, text)
-	if err != nil {
-		return read, err
+	if err := m.authenticate(d, file, b); err != nil {
+		return b, err
 	}
 	if err := b.parse(); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return b, fmt.Errorf("%s: %w", file, err)
 	}
-	b.signature, b.signed = signature, key
 	if b.manifest.Name != name {
-		return read, fmt.Errorf("%s: %w: name: want %q, as the file is called, found %q; rename one of them", file, ErrManifest, name, b.manifest.Name)
+		return b, fmt.Errorf("%s: %w: name: want %q, as the file is called, found %q; rename one of them", file, ErrManifest, name, b.manifest.Name)
 	}
 	if err := b.manifest.fits(m.cfg.HostVersion); err != nil {
-		return nil, err
+		return b, err
 	}
 	if err := m.launcher.admit(d, b); err != nil {
-		return read, err
+		return b, err
 	}
 	return b, nil
 }
 
-// authenticate checks the signature of a manifest, if there is one, and returns
-// it with the id of its key.
-func (m *Manager) authenticate(d *directory, file string, text []byte) (signature []byte, key string, err error) {
+// authenticate checks the signature of a manifest whose text is read.
+func (m *Manager) authenticate(d *directory, file string, b *bundle) error {
 	if m.cfg.Verify == nil {
-		return nil, "", nil
+		return nil
 	}
-	signature, err = d.read(file+SignatureSuffix, maxSignatureBytes)
+	signature, err := d.read(file+SignatureSuffix, maxSignatureBytes)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && m.cfg.RequireSigned:
-		return nil, "", fmt.Errorf("%w: there is no %s, and this host wants signed plugins; sign the manifest with minisign -H and a release key", ErrUntrusted, file+SignatureSuffix)
+		return fmt.Errorf("%w: there is no %s, and this host wants signed plugins; sign the manifest with minisign -H and a release key", ErrUntrusted, file+SignatureSuffix)
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, "", nil
+		return nil
 	case err != nil:
-		return nil, "", fmt.Errorf("%w: %w", ErrUntrusted, err)
+		return fmt.Errorf("%w: %w", ErrUntrusted, err)
 	}
-	if key, err = m.cfg.Verify(text, signature); err != nil {
-		return nil, "", &signatureError{file, err}
+	b.signature = signature
+	if b.signed, err = m.cfg.Verify(b.text, signature); err != nil {
+		return &signatureError{file, err}
 	}
-	return signature, key, nil
+	return nil
 }
 
 // signatureError is a verdict that may change while the files do not.

@@ -93,17 +93,6 @@ func (m *Manager) scanLoop(ctx context.Context, c *charge) {
 	}
 }
 
-// inherit goes on with what an earlier host has left. There is no finding about
-// it yet: the first look judges its files, or finds that they are gone.
-func (s *scanner) inherit(ctx context.Context) {
-	for _, a := range s.adoptAll(ctx) {
-		s.views[a.record.Name] = &view{bundle: a.instance.bundle}
-		s.mu.Lock()
-		s.employ(ctx, a.record.Name, &s.running, func(w *worker) { w.inherit(a) })
-		s.mu.Unlock()
-	}
-}
-
 // once looks at the directory and returns the time until the next look.
 func (s *scanner) once(ctx context.Context, w *watch, c changes, first bool) time.Duration {
 	result, err := s.scan(ctx, w, c)
@@ -259,8 +248,7 @@ func (s *scanner) look(ctx context.Context, d *directory, name string, v *view) 
 		f.bundle, f.pending = nil, !v.settled(print, s.cfg.Settle)
 	}
 	if v.bundle != nil && bytes.Equal(v.bundle.text, b.text) && errors.Is(err, ErrUntrusted) && !f.pending {
-		// The very manifest that runs.
-		v.bundle, f.withdrawn = nil, true
+		v.bundle, f.withdrawn = nil, true // the very manifest by which it runs
 	}
 	_, unproved := errors.AsType[*signatureError](err)
 	got := looked{changed: true}
