@@ -274,16 +274,8 @@ func (w *worker) end() {
 	if !leaving {
 		w.rush()
 	}
-	if l := w.launch; l != nil {
-		l.cancel()
-		w.work.Go(func() {
-			if r := <-l.landed; r.instance != nil {
-				r.instance.drain(w.ctx, 0, w.cfg.StopTimeout)
-			}
-		})
-		for _, o := range l.orders {
-			o.done <- fmt.Errorf("%w: %s is being stopped", ErrNotRunning, w.name)
-		}
+	if w.launch != nil {
+		w.dismiss(w.launch)
 	}
 	i := w.current
 	handed := leaving && i != nil && i.proc.adoptable()
@@ -302,5 +294,18 @@ func (w *worker) end() {
 	w.rush()
 	if !handed {
 		w.set(Stopped, "")
+	}
+}
+
+// dismiss ends a start under way at the end of the worker.
+func (w *worker) dismiss(l *launch) {
+	l.cancel()
+	w.work.Go(func() {
+		if r := <-l.landed; r.instance != nil {
+			r.instance.drain(w.patient, 0, w.cfg.StopTimeout)
+		}
+	})
+	for _, o := range l.orders {
+		o.done <- fmt.Errorf("%w: %s is being stopped", ErrNotRunning, w.name)
 	}
 }
