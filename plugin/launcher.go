@@ -22,6 +22,8 @@ type launcher struct {
 	depot *depot
 	rooms *rooms
 	logs  *logs
+	// records says what this host's successors can go on with.
+	records *records
 	// groups is nil where there are no cgroups.
 	groups *cgroups
 }
@@ -38,7 +40,7 @@ func (l *launcher) launch(ctx context.Context, b *bundle, log *slog.Logger, star
 			return nil, err
 		}
 	}
-	i := newInstance(ctx, b, log)
+	i := l.instance(ctx, b, log)
 	limited, cancel := context.WithTimeout(ctx, l.cfg.StartTimeout)
 	defer cancel()
 	err = l.bringUp(limited, i, exe, started)
@@ -92,10 +94,7 @@ func (l *launcher) bringUp(ctx context.Context, i *instance, exe *os.File, start
 	// the death of the process is what ends every wait.
 	release := context.AfterFunc(ctx, i.proc.kill)
 	defer release()
-	i.link, err = l.link(ctx, i, &announced{hold: newHold(i.proc), started: func(pid int) {
-		i.room.occupy(pid)
-		started(pid)
-	}})
+	i.link, err = l.link(ctx, i, &announced{hold: newHold(i.proc), started: started})
 	if err != nil {
 		return err
 	}
