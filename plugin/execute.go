@@ -33,18 +33,18 @@ func (m *Manager) Execute(ctx context.Context, name string, task Task, deliver f
 	if w == nil {
 		return fmt.Errorf("%w: %q; List names those that there are", ErrNotFound, name)
 	}
-	i := w.acquire()
+	i := w.acquire(task.Resumable)
 	if i == nil {
 		s := w.snapshot()
 		return fmt.Errorf("%w: %s is %s: %s", ErrNotRunning, name, s.State, s.Reason)
 	}
-	defer i.leave()
+	defer i.leave(task.Resumable)
 	if has := i.bundle.manifest.Capabilities; !slices.Contains(has, task.Capability) {
 		return fmt.Errorf("plugin %s %s: capability: wanted %q, found %q", name, i.bundle.manifest.Version, task.Capability, has)
 	}
 	err := i.execute(ctx, task, deliver)
 	if _, own := errors.AsType[*taskError](err); own {
-		w.count()
+		w.count(err.Error())
 	}
 	return err
 }
@@ -64,8 +64,12 @@ func (e *taskError) Unwrap() error { return e.err }
 func (i *instance) execute(ctx context.Context, task Task, deliver func(Result) error) error {
 	call, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(i.ctx, cancel)()
-	stream, err := i.rpc.Execute(call, &pluginpb.Task{
+	until := i.ctx
+	if task.Resumable {
+		until = i.brief
+	}
+	defer context.AfterFunc(until, cancel)()
+	stream, err := i.link.rpc.Execute(call, &pluginpb.Task{
 		Id: task.ID, Capability: task.Capability, Payload: task.Payload, Cursor: task.Cursor,
 		Attempt: uint32(min(max(task.Attempt, 0), math.MaxInt32)), IdempotencyKey: task.IdempotencyKey,
 	})
@@ -92,7 +96,7 @@ func (i *instance) failed(ctx context.Context, task Task, err error) error {
 	switch code := status.Code(err); {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case code == codes.Aborted, i.ctx.Err() != nil:
+	case code == codes.Aborted, i.ctx.Err() != nil, task.Resumable && i.brief.Err() != nil:
 		return fmt.Errorf("%w: plugin %s %s was replaced or stopped", ErrInterrupted, name, i.bundle.manifest.Version)
 	case code == codes.Unavailable, code == codes.Canceled:
 		// The connection broke; that the process has ended may not have been

@@ -4,19 +4,18 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"syscall"
 )
 
 func isolate(*exec.Cmd) {}
 
-// killGroup ends the process alone: what it started stays.
-func killGroup(p *os.Process) { _ = p.Kill() }
+// resume stands for a signal that there is not here.
+const resume = syscall.SIGTERM
+
+// signalGroup ends the process alone, whatever the signal: what it started
+// stays.
+func signalGroup(p *os.Process, _ syscall.Signal) { _ = p.Kill() }
 
 func textBusy(error) bool { return false }
 
 func killProcess(int) error { return errors.ErrUnsupported }
-
-// writableByAll knows nothing of access control lists.
-func writableByAll(os.FileInfo) bool { return false }
-
-// inode has no counterpart in what os.Stat returns here.
-func inode(os.FileInfo) string { return "" }
