@@ -125,6 +125,7 @@ type Agent struct {
 
 	host       hostWork
 	exceptions int64 // of plugins, as told last
+	pluginBook pluginBook
 }
 
 // New checks cfg and starts nothing.
@@ -232,7 +233,9 @@ func (a *Agent) pluginConfig() plugin.Config {
 			told(s)
 		}
 		a.observePlugins(s)
-		a.touchSoon()
+		if a.pluginBook.due(s, time.Now()) {
+			a.touchSoon()
+		}
 	}
 	return c
 }
