@@ -9,6 +9,8 @@ var (
 	// ErrNotRunning means that the plugin exists and has no running process
 	// now; it may have one later.
 	ErrNotRunning = errors.New("plugin is not running")
+	// ErrDisabled means that an operator has disabled the plugin.
+	ErrDisabled = errors.New("plugin is disabled")
 	// ErrInterrupted means that the process that ran the task was replaced,
 	// stopped or died before the task was complete. What was delivered before
 	// is valid: execute again from the last cursor.
