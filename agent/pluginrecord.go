@@ -97,14 +97,15 @@ func (b *pluginBook) stale(s plugin.Status, now time.Time) bool {
 
 // factsOf is s without its figures, for comparing.
 func factsOf(s plugin.Status) string {
-	s.Usage, s.Exceptions = plugin.Usage{}, 0
+	s.Usage, s.OpenTasks = plugin.Usage{}, 0
+	s.Exceptions, s.LastError, s.LastErrorAt = 0, "", time.Time{}
 	data, _ := json.Marshal(s) // a Status always encodes
 	return string(data)
 }
 
 // bounded is s with what its plugin and its author can make long cut off.
 func bounded(s plugin.Status) plugin.Status {
-	s.Reason = clipped(s.Reason)
+	s.Reason, s.LastError = clipped(s.Reason), clipped(s.LastError)
 	s.Capabilities = s.Capabilities[:min(len(s.Capabilities), recordCapabilities)]
 	return s
 }
