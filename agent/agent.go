@@ -71,6 +71,8 @@ type Config struct {
 	// Plugins says where plugins lie; without Dir there are none. StateDir,
 	// HostVersion and Logger are filled in.
 	Plugins plugin.Config
+	// Tasks says what the agent does about the tasks of its fleet.
+	Tasks Tasks
 	// Health adds checks and rules. A rule that alerts while the release that
 	// runs is withdrawn is added unless there is one, or none are wanted.
 	Health health.Config
@@ -115,6 +117,7 @@ type Agent struct {
 	health    *health.Monitor
 	service   *serviceManager
 	plugins   *plugin.Manager // nil without a directory
+	tasking   *tasking
 	schema    *configSchema
 	started   time.Time
 	ran       atomic.Bool
@@ -136,7 +139,7 @@ func New(cfg Config) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, log: cfg.Logger, etcd: etcdkv.NewMetrics(), started: time.Now().UTC(), publisher: newPublisher(),
 	}
-	a.presence = newPresence(a)
+	a.presence, a.tasking = newPresence(a), newTasking(a)
 	a.lifecycle = newLifecycle(a.touchSoon)
 	a.service = newServiceManager(cfg.Logger)
 	a.schema = newConfigSchema(cfg.Settings, cfg.Logger, a.presence.section())
@@ -192,6 +195,9 @@ func check(cfg *Config) error {
 	case cfg.Start == nil:
 		return errors.New("Start is missing: it opens the program's listeners")
 	}
+	if err := cfg.Tasks.check(); err != nil {
+		return err
+	}
 	if cfg.Name == "" {
 		cfg.Name = "agent"
 	}
@@ -233,6 +239,7 @@ func (a *Agent) pluginConfig() plugin.Config {
 			told(s)
 		}
 		a.observePlugins(s)
+		a.tasking.changed()
 		if a.pluginBook.due(s, time.Now()) {
 			a.touchSoon()
 		}

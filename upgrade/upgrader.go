@@ -237,6 +237,10 @@ func (u *Upgrader) inCharge() bool {
 // there is none.
 func (u *Upgrader) Successor() int { return int(u.successor.Load()) }
 
+// Predecessor is closed once Run has seen that the process before this one has
+// ended; where there was none, soon after Run has begun.
+func (u *Upgrader) Predecessor() <-chan struct{} { return u.predecessor }
+
 // Running is the release that this process executes.
 func (u *Upgrader) Running() Ref { return u.running.Ref }
 
