@@ -69,7 +69,8 @@ type Config struct {
 	// upgrade.Supervise. Default: where the process is pid 1.
 	Supervise upgrade.Supervision
 	// Plugins says where plugins lie; without Dir there are none. StateDir,
-	// HostVersion and Logger are filled in.
+	// HostVersion and Logger are filled in, and so is Verify where Upgrade.Trust
+	// has keys: signatures count by those that sign releases.
 	Plugins plugin.Config
 	// Tasks says what the agent does about the tasks of its fleet.
 	Tasks Tasks
@@ -232,6 +233,9 @@ func (a *Agent) pluginConfig() plugin.Config {
 	c.HostVersion, c.Logger = a.cfg.Version, a.log
 	if c.StateDir == "" {
 		c.StateDir = filepath.Join(a.cfg.StateDir, "plugins")
+	}
+	if t := a.cfg.Upgrade.Trust; c.Verify == nil && len(t.Keys)+len(t.Roots) > 0 {
+		c.Verify = a.upgrader.VerifyDocument
 	}
 	told := c.OnChange
 	c.OnChange = func(s []plugin.Status) {

@@ -51,6 +51,7 @@ func newRoot() *cobra.Command {
 		newKeysCommand(),
 		newReleaseCommand(),
 		newConfigCommand(),
+		newPluginCommand(),
 		newStatusCommand(),
 	)
 	describeFlags(root)
