@@ -52,6 +52,7 @@ func newRoot() *cobra.Command {
 		newReleaseCommand(),
 		newConfigCommand(),
 		newPluginCommand(),
+		newTaskCommand(),
 		newStatusCommand(),
 	)
 	describeFlags(root)
