@@ -221,7 +221,7 @@ func (m *Manager) read(name string) (*bundle, error) {
 	}
 	sum := sha256.Sum256(data)
 	return &bundle{
-		manifest: manifest, settings: settings, source: exe,
+		manifest: manifest, text: data, settings: settings, source: exe,
 		identity: fmt.Sprintf("%x/%s", sum, manifest.SHA256),
 	}, nil
 }

@@ -208,7 +208,7 @@ func (w *worker) start(ctx context.Context) {
 		}
 		return
 	}
-	w.swap(t, i)
+	w.swap(ctx, t, i)
 }
 
 // toggle acts on a change of whether the plugin is disabled.
@@ -224,7 +224,7 @@ func (w *worker) toggle(ctx context.Context) {
 	if i := w.current; i != nil {
 		w.set(Draining, a.String())
 		w.vacate()
-		w.drains.Go(func() { i.drain(w.cfg.StopTimeout) })
+		w.drains.Go(func() { i.drain(ctx, w.cfg.DrainTimeout, w.cfg.StopTimeout) })
 	}
 	w.retry.Stop()
 	w.set(Disabled, a.String())
@@ -249,7 +249,7 @@ func (w *worker) restart(ctx context.Context) error {
 		return err
 	}
 	w.base = t
-	w.swap(t, i)
+	w.swap(ctx, t, i)
 	return nil
 }
 
@@ -259,7 +259,7 @@ func (w *worker) fresh(b *bundle) *trial {
 }
 
 // swap makes i the instance that takes tasks and drains the one before.
-func (w *worker) swap(t *trial, i *instance) {
+func (w *worker) swap(ctx context.Context, t *trial, i *instance) {
 	old := w.current
 	promoted := w.next == t
 	if promoted {
@@ -281,7 +281,7 @@ func (w *worker) swap(t *trial, i *instance) {
 	w.notify()
 	w.log.Info("plugin is running", "version", t.bundle.manifest.Version, "pid", i.proc.pid())
 	if old != nil {
-		w.drains.Go(func() { old.drain(w.cfg.StopTimeout) })
+		w.drains.Go(func() { old.drain(ctx, w.cfg.DrainTimeout, w.cfg.StopTimeout) })
 	}
 }
 
@@ -416,7 +416,7 @@ func (w *worker) checkHealth(ctx context.Context) {
 func (w *worker) end() {
 	if i := w.current; i != nil {
 		w.set(Draining, "")
-		i.drain(w.cfg.StopTimeout)
+		i.drain(w.ctx, 0, w.cfg.StopTimeout)
 		w.vacate()
 	}
 	w.drains.Wait()
