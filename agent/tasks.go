@@ -98,6 +98,7 @@ var errTasks = errors.New("Config.Tasks")
 // again calls f until ctx ends: tasks are no reason for an agent to end.
 func (t *tasking) again(ctx context.Context, failing string, f func(context.Context) error) error {
 	retry := backoff.Backoff{Max: time.Minute}
+	said := ""
 	for ctx.Err() == nil {
 		err := f(ctx)
 		if ctx.Err() != nil {
@@ -106,7 +107,10 @@ func (t *tasking) again(ctx context.Context, failing string, f func(context.Cont
 		if errors.Is(err, errTasks) {
 			return err
 		}
-		t.log.Error(failing, "error", err)
+		if now := fmt.Sprint(err); now != said {
+			said = now
+			t.log.Error(failing, "error", err)
+		}
 		_ = retry.Wait(ctx) // the loop sees ctx's end
 	}
 	return nil
