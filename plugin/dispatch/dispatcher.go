@@ -1,10 +1,10 @@
 package dispatch
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -44,8 +44,9 @@ type DispatcherConfig struct {
 
 // Dispatcher assigns tasks while it is elected.
 type Dispatcher struct {
-	cfg  DispatcherConfig
-	keys keys
+	cfg     DispatcherConfig
+	keys    keys
+	started atomic.Bool
 }
 
 // NewDispatcher checks cfg and starts nothing.
@@ -81,9 +82,3 @@ func NewDispatcher(cfg DispatcherConfig) (*Dispatcher, error) {
 	}
 	return &Dispatcher{cfg: cfg, keys: k}, nil
 }
-
-// Run stands for election, and assigns tasks while elected, until ctx ends,
-// whose error it returns. It resigns when it ends. Who may not write the
-// election's key is told so in the log, once, and only waits. It can be called
-// once.
-func (d *Dispatcher) Run(ctx context.Context) error { return errUnfinished }

@@ -1,7 +1,6 @@
 package dispatch
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -85,59 +84,3 @@ type Filter struct {
 	// Limit bounds how many are returned; default 1000, negative = all.
 	Limit int
 }
-
-var errUnfinished = errors.New("not built yet")
-
-// Submit puts a task into the queue. Once it returns nil the task is durable.
-//
-// Errors: ErrInvalid; ErrQueueFull; ErrNoAgent, of policy All; ErrConflict,
-// where another task has its id or idempotency key; anything else is etcd's,
-// and then the task may be in the queue all the same: with an ID or an
-// IdempotencyKey it can be submitted again without harm.
-func (q *Queue) Submit(ctx context.Context, t Task) (Submitted, error) {
-	return Submitted{}, errUnfinished
-}
-
-// Get returns a task with its payload. Errors: ErrNotFound.
-func (q *Queue) Get(ctx context.Context, id string) (Info, error) { return Info{}, errUnfinished }
-
-// List returns tasks in the order of their ids, without payloads. It reads page
-// by page, so that what changes meanwhile may show in one page and not in
-// another.
-func (q *Queue) List(ctx context.Context, f Filter) ([]Info, error) { return nil, errUnfinished }
-
-// Cancel asks for the end of a task, on behalf of by: at once where it is
-// queued, else as soon as its agent hears. The runs of a task for all agents are
-// cancelled with it. Errors: ErrNotFound, ErrFinished.
-func (q *Queue) Cancel(ctx context.Context, id, by string) error { return errUnfinished }
-
-// Retry puts a dead or cancelled task back into the queue with all its tries. It
-// goes on from its last cursor. Errors: ErrNotFound; ErrFinished where it has
-// succeeded or its deadline has passed; ErrNotFinished; ErrInvalid of a task for
-// all agents: retry its runs.
-func (q *Queue) Retry(ctx context.Context, id string) error { return errUnfinished }
-
-// Forget has a finished task and its results collected now instead of after
-// their TTL. Errors: ErrNotFound, ErrNotFinished.
-func (q *Queue) Forget(ctx context.Context, id string) error { return errUnfinished }
-
-// Results returns up to limit (default 100, at most 1000) results of a task
-// whose number is greater than after, in their order. Those of a run that is
-// repeated may be deleted and come again with the same numbers. Errors:
-// ErrNotFound.
-func (q *Queue) Results(ctx context.Context, id string, after int64, limit int) ([]Result, error) {
-	return nil, errUnfinished
-}
-
-// Follow hands the results of a task after the number to deliver, as they come,
-// and returns the task once it is finished and all are delivered. Errors:
-// ErrNotFound; deliver's, unchanged; ctx's.
-func (q *Queue) Follow(ctx context.Context, id string, after int64, deliver func(Result) error) (Info, error) {
-	return Info{}, errUnfinished
-}
-
-// Workers returns the agents that take tasks now, sorted.
-func (q *Queue) Workers(ctx context.Context) ([]WorkerInfo, error) { return nil, errUnfinished }
-
-// Leader returns the id of the dispatcher that assigns tasks; "" = none does.
-func (q *Queue) Leader(ctx context.Context) (string, error) { return "", errUnfinished }

@@ -21,14 +21,17 @@ func selectorFields() selector.Fields {
 	}
 }
 
+// subject shows a worker to a selector.
+type subject struct{ *WorkerInfo }
+
 // Label implements selector.Subject.
-func (w *WorkerInfo) Label(key string) (string, bool) {
+func (w subject) Label(key string) (string, bool) {
 	value, ok := w.Labels[key]
 	return value, ok
 }
 
 // Field implements selector.Subject.
-func (w *WorkerInfo) Field(name string) []string {
+func (w subject) Field(name string) []string {
 	var values []string
 	switch name {
 	case "id":

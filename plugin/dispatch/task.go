@@ -107,7 +107,8 @@ type Task struct {
 	Resumable bool `json:"resumable,omitempty"`
 	// IdempotencyKey makes a second Submit of the same task one of the task
 	// that is there already, until that one is collected, and reaches the
-	// plugin with every run.
+	// plugin with every run. Tasks are the same if they differ in nothing but
+	// ID, SubmittedBy, NotBefore and Deadline.
 	IdempotencyKey string `json:"idempotency_key,omitempty"`
 	// ResultTTL is how long the finished task and its results are kept; default
 	// 24 h, and 7 days on the dead-letter list.
@@ -273,9 +274,10 @@ func parseConstraint(text string) (*semver.Constraints, error) {
 	return c, nil
 }
 
-// digest is the same for tasks that ask for the same.
+// digest is the same for tasks that ask for the same. When, and for whom, is no
+// part of it: who submits again may well say "in an hour" again.
 func (t Task) digest() (string, error) {
-	t.ID, t.SubmittedBy = "", ""
+	t.ID, t.SubmittedBy, t.NotBefore, t.Deadline = "", "", time.Time{}, time.Time{}
 	data, err := json.Marshal(t)
 	if err != nil {
 		return "", err

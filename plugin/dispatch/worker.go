@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -101,8 +103,20 @@ type WorkerPlugin struct {
 // Worker runs what is assigned to one agent. Its methods may be called
 // concurrently.
 type Worker struct {
-	cfg  WorkerConfig
-	keys keys
+	cfg     WorkerConfig
+	keys    keys
+	pool    *pool
+	started atomic.Bool
+	bell    chan struct{} // something is to be begun
+	changed chan struct{} // the worker's key may be out of date
+	over    chan struct{} // no other process of the agent lives
+
+	mu      sync.Mutex
+	entries map[string]*entry // by task
+	runs    map[string]*run
+	dead    map[string]bool // instances that do not live any more
+	theirs  bool            // the worker's key is another process's
+	missing bool            // it is not there
 }
 
 // NewWorker checks cfg and starts nothing.
@@ -115,7 +129,11 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
 	cfg.setDefaults()
-	return &Worker{cfg: cfg, keys: k}, nil
+	return &Worker{
+		cfg: cfg, keys: k, pool: newPool(cfg.Client),
+		bell: make(chan struct{}, 1), changed: make(chan struct{}, 1), over: make(chan struct{}, 1),
+		entries: map[string]*entry{}, runs: map[string]*run{}, dead: map[string]bool{},
+	}, nil
 }
 
 func (cfg *WorkerConfig) check() error {
@@ -176,19 +194,3 @@ func (cfg *WorkerConfig) setDefaults() {
 	}
 	cfg.Labels, cfg.Groups = maps.Clone(cfg.Labels), slices.Clone(cfg.Groups)
 }
-
-// Run takes and runs tasks until ctx ends, then drains, and returns ctx's error.
-// It can be called once. It does not end the lease.
-func (w *Worker) Run(ctx context.Context) error { return errUnfinished }
-
-// Changed tells that the plugins, or the lease, are others now. It does not
-// block. They are looked at every second anyhow.
-func (w *Worker) Changed() {}
-
-// TakeOver tells that no other process of this agent lives: what others have
-// begun and not ended is begun again from its last cursor. The end of
-// Predecessor does the same; it is for a process whose successor has failed.
-func (w *Worker) TakeOver() {}
-
-// Running returns how many tasks this process runs.
-func (w *Worker) Running() int { return 0 }
