@@ -49,7 +49,7 @@ func InstallSigned(dir, executable string, m Manifest, sign func(manifest []byte
 		return m, err
 	}
 	defer func() { _ = src.Close() }()
-	tmp, sum, err := copyHashed(src, dir, 0o755)
+	tmp, sum, err := copyHashed(src, dir, 0o755, true)
 	if err != nil {
 		return m, err
 	}
