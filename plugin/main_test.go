@@ -186,7 +186,7 @@ func serveHost() error {
 	dir, state, _ := strings.Cut(os.Getenv(hostEnv), "|")
 	printed := false
 	m, err := plugin.New(plugin.Config{
-		Dir: dir, StateDir: state, ScanEvery: 50 * time.Millisecond,
+		Dir: dir, StateDir: state, ScanEvery: 50 * time.Millisecond, OrphanAfter: time.Second,
 		OnChange: func(all []plugin.Status) {
 			for _, s := range all {
 				if s.State == plugin.Running && !printed {
@@ -241,7 +241,8 @@ func startHost(tb testing.TB, dir string, adjust func(*plugin.Config)) *host {
 	cfg := plugin.Config{
 		Dir: dir, StateDir: h.state, HostVersion: "1.4.0",
 		ScanEvery: 100 * time.Millisecond, StartTimeout: 20 * time.Second, StopTimeout: 3 * time.Second,
-		HealthEvery: 200 * time.Millisecond, HealthTimeout: 2 * time.Second,
+		DrainTimeout: 300 * time.Millisecond,
+		HealthEvery:  200 * time.Millisecond, HealthTimeout: 2 * time.Second,
 		BackoffMin: 20 * time.Millisecond, BackoffMax: 100 * time.Millisecond,
 	}
 	if adjust != nil {

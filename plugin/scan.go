@@ -151,7 +151,7 @@ func (m *Manager) worker(ctx context.Context, name string, running *sync.WaitGro
 	if ctx.Err() != nil {
 		return nil
 	}
-	w := newWorker(name, &m.launcher, m.notify)
+	w := newWorker(name, &m.launcher, m.disabled, m.notify)
 	w.ctx, w.stop = context.WithCancel(ctx)
 	m.workers[name] = w
 	running.Go(func() {
@@ -221,7 +221,7 @@ func (m *Manager) read(name string) (*bundle, error) {
 	}
 	sum := sha256.Sum256(data)
 	return &bundle{
-		manifest: manifest, settings: settings, source: exe,
+		manifest: manifest, text: data, settings: settings, source: exe,
 		identity: fmt.Sprintf("%x/%s", sum, manifest.SHA256),
 	}, nil
 }

@@ -40,7 +40,10 @@ type worker struct {
 	launcher *launcher
 	log      *slog.Logger
 	notify   func()
-	findings chan finding    // the newest only
+	disabled *disabled
+	findings chan finding // the newest only
+	orders   chan order
+	woken    chan struct{}   // the set of disabled plugins has changed
 	ctx      context.Context // ends run
 	stop     context.CancelFunc
 
@@ -58,11 +61,14 @@ type worker struct {
 	accepted *bundle // what status is about; nil if there is none
 }
 
-func newWorker(name string, l *launcher, notify func()) *worker {
+func newWorker(name string, l *launcher, d *disabled, notify func()) *worker {
 	w := &worker{
 		name: name, cfg: l.cfg, launcher: l, notify: notify,
 		log:      l.cfg.Logger.With("plugin", name),
+		disabled: d,
 		findings: make(chan finding, 1),
+		orders:   make(chan order),
+		woken:    make(chan struct{}, 1),
 		retry:    time.NewTimer(time.Hour),
 	}
 	w.retry.Stop()
@@ -80,6 +86,14 @@ func (w *worker) offer(f finding) {
 	w.findings <- f
 }
 
+// wake makes the worker look whether its plugin is disabled.
+func (w *worker) wake() {
+	select {
+	case w.woken <- struct{}{}:
+	default:
+	}
+}
+
 func (w *worker) run(ctx context.Context) {
 	defer w.retry.Stop()
 	health := time.NewTicker(w.cfg.HealthEvery)
@@ -95,6 +109,10 @@ func (w *worker) run(ctx context.Context) {
 			w.died(ctx, "")
 		case f := <-w.findings:
 			w.consider(ctx, f)
+		case o := <-w.orders:
+			o.done <- w.restart(ctx)
+		case <-w.woken:
+			w.toggle(ctx)
 		case <-w.retry.C:
 			w.start(ctx)
 		case <-health.C:
@@ -140,7 +158,7 @@ func (w *worker) candidate() *trial {
 
 // adopt takes up a new bundle and starts it.
 func (w *worker) adopt(ctx context.Context, b *bundle) {
-	t := &trial{bundle: b, backoff: backoff.Backoff{Min: w.cfg.BackoffMin, Max: w.cfg.BackoffMax}}
+	t := w.fresh(b)
 	if w.current != nil {
 		w.next = t
 	} else {
@@ -155,6 +173,10 @@ func (w *worker) adopt(ctx context.Context, b *bundle) {
 // one that runs, or in its place.
 func (w *worker) start(ctx context.Context) {
 	w.retry.Stop()
+	if a, off := w.disabled.get(w.name); off {
+		w.set(Disabled, a.String())
+		return
+	}
 	t := w.candidate()
 	if w.current == nil && w.next != nil && w.next.verdict != "" {
 		t = w.base
@@ -186,11 +208,58 @@ func (w *worker) start(ctx context.Context) {
 		}
 		return
 	}
-	w.swap(t, i)
+	w.swap(ctx, t, i)
+}
+
+// toggle acts on a change of whether the plugin is disabled.
+func (w *worker) toggle(ctx context.Context) {
+	a, off := w.disabled.get(w.name)
+	if !off {
+		if w.current == nil && w.base != nil {
+			w.base = w.fresh(w.base.bundle)
+			w.start(ctx)
+		}
+		return
+	}
+	if i := w.current; i != nil {
+		w.set(Draining, a.String())
+		w.vacate()
+		w.drains.Go(func() { i.drain(ctx, w.cfg.DrainTimeout, w.cfg.StopTimeout) })
+	}
+	w.retry.Stop()
+	w.set(Disabled, a.String())
+}
+
+// restart puts a new generation of what is in charge in its place.
+func (w *worker) restart(ctx context.Context) error {
+	if w.base == nil {
+		return fmt.Errorf("%w: %s", ErrNotRunning, w.snapshot().Reason)
+	}
+	t := w.fresh(w.base.bundle)
+	if w.current == nil {
+		w.base = t
+		w.start(ctx)
+		if w.current == nil {
+			return fmt.Errorf("%w: %s", ErrNotRunning, w.snapshot().Reason)
+		}
+		return nil
+	}
+	i, err := w.launcher.launch(ctx, t.bundle, w.log, func(int) {})
+	if err != nil {
+		return err
+	}
+	w.base = t
+	w.swap(ctx, t, i)
+	return nil
+}
+
+// fresh is a trial of b without a past.
+func (w *worker) fresh(b *bundle) *trial {
+	return &trial{bundle: b, backoff: backoff.Backoff{Min: w.cfg.BackoffMin, Max: w.cfg.BackoffMax}}
 }
 
 // swap makes i the instance that takes tasks and drains the one before.
-func (w *worker) swap(t *trial, i *instance) {
+func (w *worker) swap(ctx context.Context, t *trial, i *instance) {
 	old := w.current
 	promoted := w.next == t
 	if promoted {
@@ -212,7 +281,7 @@ func (w *worker) swap(t *trial, i *instance) {
 	w.notify()
 	w.log.Info("plugin is running", "version", t.bundle.manifest.Version, "pid", i.proc.pid())
 	if old != nil {
-		w.drains.Go(func() { old.drain(w.cfg.StopTimeout) })
+		w.drains.Go(func() { old.drain(ctx, w.cfg.DrainTimeout, w.cfg.StopTimeout) })
 	}
 }
 
@@ -347,7 +416,7 @@ func (w *worker) checkHealth(ctx context.Context) {
 func (w *worker) end() {
 	if i := w.current; i != nil {
 		w.set(Draining, "")
-		i.drain(w.cfg.StopTimeout)
+		i.drain(w.ctx, 0, w.cfg.StopTimeout)
 		w.vacate()
 	}
 	w.drains.Wait()

@@ -16,7 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/perennial-go/perennial/examples/internal/plugintest"
+	"github.com/perennial-go/perennial/examples/internal/hosttest"
 	"github.com/perennial-go/perennial/plugin"
 	"github.com/perennial-go/perennial/plugin/sdk"
 )
@@ -95,7 +95,7 @@ func TestFaultThatBeginsLaterShowsInHealthAndOnceInTheLog(t *testing.T) {
 
 // TestBuiltPluginFeedsItsHost runs the built plugin under a Manager.
 func TestBuiltPluginFeedsItsHost(t *testing.T) {
-	host := plugintest.Start(t, map[string]any{"interval": "100ms"})
+	host := hosttest.Start(t, map[string]any{"interval": "100ms"})
 	samples := 0
 	host.Collect(func(r plugin.Result) error {
 		var s sample
@@ -106,7 +106,7 @@ func TestBuiltPluginFeedsItsHost(t *testing.T) {
 			t.Errorf("sample %d: %s", samples, r.Payload)
 		}
 		if samples++; samples == 3 {
-			return plugintest.ErrEnough
+			return hosttest.ErrEnough
 		}
 		return nil
 	})

@@ -1,0 +1,5 @@
+package plugin
+
+import "os"
+
+func terminateGroup(p *os.Process) { _ = p.Kill() }
