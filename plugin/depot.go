@@ -101,14 +101,17 @@ func checkFile(path, want string) error {
 }
 
 func checkContent(f *os.File, path, want string) error {
+	got, err := digestOf(f)
+	if err == nil && got != want {
+		err = digestError(path, want, got)
+	}
+	return err
+}
+
+func digestOf(f *os.File) (string, error) {
 	h := sha256.New()
-	if _, err := io.Copy(h, io.LimitReader(f, maxExecutableBytes)); err != nil {
-		return err
-	}
-	if got := hex.EncodeToString(h.Sum(nil)); got != want {
-		return digestError(path, want, got)
-	}
-	return nil
+	_, err := io.Copy(h, io.LimitReader(f, maxExecutableBytes))
+	return hex.EncodeToString(h.Sum(nil)), err
 }
 
 // copyHashed copies src into a new temporary file in dir and returns its path

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -20,6 +21,22 @@ type bundle struct {
 	print    string // stat of both files when they were read
 }
 
+// newBundle is the bundle of a manifest's text and the executable source.
+func newBundle(text []byte, source string) (*bundle, error) {
+	m, err := ParseManifest(text)
+	if err != nil {
+		return nil, err
+	}
+	settings, err := m.settingsJSON()
+	if err != nil {
+		return nil, err
+	}
+	return &bundle{
+		manifest: m, text: text, settings: settings, source: source,
+		identity: fmt.Sprintf("%x/%s", sha256.Sum256(text), m.SHA256),
+	}, nil
+}
+
 func (b *bundle) String() string {
 	return fmt.Sprintf("%s (sha256 %.12s)", b.manifest.Version, b.manifest.SHA256)
 }
@@ -32,6 +49,8 @@ type instance struct {
 	room   room
 	log    *slog.Logger
 	said   *output
+	// records holds what a successor needs to know of it.
+	records *records
 
 	// ctx ends when the calls in flight must end, brief when those that can be
 	// resumed must.
@@ -44,8 +63,8 @@ type instance struct {
 	idle     chan struct{} // closed once draining and nothing is in flight
 }
 
-func newInstance(ctx context.Context, b *bundle, log *slog.Logger) *instance {
-	i := &instance{bundle: b, log: log, idle: make(chan struct{})}
+func (l *launcher) instance(ctx context.Context, b *bundle, log *slog.Logger) *instance {
+	i := &instance{bundle: b, log: log, records: l.records, idle: make(chan struct{})}
 	i.ctx, i.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	i.brief, i.interrupt = context.WithCancel(i.ctx)
 	return i
@@ -171,5 +190,7 @@ func (i *instance) discard() {
 	if i.link != nil {
 		i.link.close()
 	}
+	// The record last: one of a process that has ended harms nobody.
 	i.room.close()
+	i.records.remove(i)
 }

@@ -22,6 +22,10 @@ type launcher struct {
 	depot *depot
 	rooms *rooms
 	logs  *logs
+	// records says what this host's successors can go on with.
+	records *records
+	// groups is nil where there are no cgroups.
+	groups *cgroups
 }
 
 // launch starts a process of b and returns once it has said that it is
@@ -36,7 +40,7 @@ func (l *launcher) launch(ctx context.Context, b *bundle, log *slog.Logger, star
 			return nil, err
 		}
 	}
-	i := newInstance(ctx, b, log)
+	i := l.instance(ctx, b, log)
 	limited, cancel := context.WithTimeout(ctx, l.cfg.StartTimeout)
 	defer cancel()
 	err = l.bringUp(limited, i, exe, started)
@@ -66,7 +70,7 @@ func (i *instance) brokeOff(err error) bool {
 	defer wait.Stop()
 	select {
 	case <-i.proc.exited:
-		return true
+		return i.proc.byItself() // go-plugin kills what it does not understand
 	case <-wait.C:
 		return false
 	}
@@ -82,17 +86,15 @@ func (l *launcher) bringUp(ctx context.Context, i *instance, exe *os.File, start
 		return errors.Join(err, exe.Close())
 	}
 	i.proc = newProcess(processConfig{
-		exe: exe, name: name, dir: i.room.dir, out: i.said,
+		exe: exe, name: name, dir: i.room.dir, out: i.said, log: i.log,
+		limits: i.bundle.manifest.Limits, groups: l.groups,
 		env: []string{pluginpb.OrphanKey + "=" + strconv.Itoa(orphanSeconds(l.cfg.OrphanAfter))},
 	})
 	// Nothing in go-plugin has a deadline that holds on a stopped process;
 	// the death of the process is what ends every wait.
 	release := context.AfterFunc(ctx, i.proc.kill)
 	defer release()
-	i.link, err = l.link(ctx, i, &announced{hold: newHold(i.proc), started: func(pid int) {
-		i.room.occupy(pid)
-		started(pid)
-	}})
+	i.link, err = l.link(ctx, i, &announced{hold: newHold(i.proc), started: started})
 	if err != nil {
 		return err
 	}

@@ -60,6 +60,8 @@ type spec struct {
 	IgnoreStop bool
 	// Outlive keeps the process when Serve has returned.
 	Outlive bool
+	// Misbehave is what it does that it should not.
+	Misbehave misbehaviour
 	// Problem is what Health reports while the file of that name exists.
 	Problem string
 }
@@ -69,6 +71,9 @@ func servePlugin() error {
 	var s spec
 	if err := reexec.Payload(&s); err != nil {
 		return err
+	}
+	if s.Misbehave != "" {
+		return misbehave(s)
 	}
 	if s.ExitEarly {
 		return errors.New("no configuration for the frobnicator")

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/Masterminds/semver/v3"
@@ -92,6 +93,8 @@ type Manager struct {
 	rooms    *rooms
 	disabled *disabled
 	changed  chan struct{}
+	detached atomic.Bool
+	charges  sync.WaitGroup // workers that look after a plugin
 
 	mu      sync.Mutex
 	ran     bool
@@ -109,7 +112,8 @@ func New(cfg Config) (*Manager, error) {
 	m.disabled = &disabled{path: filepath.Join(cfg.StateDir, "disabled.json"), log: cfg.Logger}
 	m.rooms = &rooms{dir: filepath.Join(cfg.StateDir, "room"), log: cfg.Logger}
 	m.launcher = launcher{cfg: &m.cfg, depot: &depot{dir: filepath.Join(cfg.StateDir, "run")}, rooms: m.rooms,
-		logs: &logs{dir: filepath.Join(cfg.StateDir, "log"), bytes: cfg.LogBytes, files: cfg.LogFiles}}
+		logs:    &logs{dir: filepath.Join(cfg.StateDir, "log"), bytes: cfg.LogBytes, files: cfg.LogFiles},
+		records: &records{dir: filepath.Join(cfg.StateDir, "plugins")}}
 	return m, nil
 }
 
@@ -224,8 +228,12 @@ func checkDir(dir string) error {
 }
 
 // Run looks after the plugins until ctx ends, and returns nil once all their
-// processes have ended. It can be called once. It fails only if StateDir
-// cannot be used.
+// processes have ended, or have been left as Detach says. It can be called
+// once. It first goes on with the plugins that the last Manager of StateDir has
+// left running, or that were left by its death.
+//
+// It fails if StateDir cannot be used, and if another Manager is in charge of
+// it and does not hand over or end within StopTimeout and a minute.
 func (m *Manager) Run(ctx context.Context) error {
 	m.mu.Lock()
 	again := m.ran
@@ -238,29 +246,43 @@ func (m *Manager) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	if err := m.prepare(); err != nil {
+	c, err := m.prepare(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("plugin: state directory %s: %w", m.cfg.StateDir, err)
 	}
 	var told sync.WaitGroup
 	quit := make(chan struct{})
 	told.Go(func() { m.tell(quit) })
-	m.scanLoop(ctx)
+	m.scanLoop(ctx, c)
 	close(quit)
 	told.Wait()
 	return nil
 }
 
-func (m *Manager) prepare() error {
-	for _, dir := range []string{m.cfg.StateDir, m.rooms.dir, m.launcher.depot.dir, m.launcher.logs.dir} {
+// prepare makes the directories and takes charge of them.
+func (m *Manager) prepare(ctx context.Context) (*charge, error) {
+	for _, dir := range []string{m.cfg.StateDir, m.rooms.dir, m.launcher.depot.dir, m.launcher.logs.dir, m.launcher.records.dir} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return err
+			return nil, err
 		}
 		if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a directory
-			return err
+			return nil, err
 		}
 	}
-	m.rooms.sweep()
-	return nil
+	c, err := takeCharge(ctx, m.cfg.StateDir, m.cfg.StopTimeout+chargePatience)
+	if err != nil {
+		return nil, err
+	}
+	m.rooms.charge = c.id
+	groups, err := findCgroups(m.rooms.dir, m.cfg.Logger)
+	if err != nil {
+		m.cfg.Logger.Debug("plugins have no cgroups; limits fall back to rlimits", "reason", err)
+	}
+	m.launcher.groups, m.rooms.groups = groups, groups
+	return c, nil
 }
 
 // tell calls OnChange, and once more at the end.

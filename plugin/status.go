@@ -67,8 +67,8 @@ type Status struct {
 	// Signed is the id of the key that signed the manifest, "" if none was
 	// asked for or found.
 	Signed string `json:"signed,omitempty"`
-	// Limits says what enforces the manifest's limits: "cgroup", "rlimit", a
-	// list of both, or "" for nothing.
+	// Limits says what enforces each of the manifest's limits: "memory by
+	// cgroup, cpu not held (why), files by rlimit"; "" if it has none.
 	Limits string `json:"limits,omitempty"`
 	Usage  Usage  `json:"usage"`
 }

@@ -46,6 +46,7 @@ type worker struct {
 	woken    chan struct{}   // the set of disabled plugins has changed
 	ctx      context.Context // ends run
 	stop     context.CancelFunc
+	handover
 
 	base   *trial // what runs or is to run
 	next   *trial // what is to replace it while base runs; else nil
@@ -61,9 +62,10 @@ type worker struct {
 	accepted *bundle // what status is about; nil if there is none
 }
 
-func newWorker(name string, l *launcher, d *disabled, notify func()) *worker {
+func newWorker(name string, l *launcher, d *disabled, h handover, notify func()) *worker {
 	w := &worker{
-		name: name, cfg: l.cfg, launcher: l, notify: notify,
+		handover: h,
+		name:     name, cfg: l.cfg, launcher: l, notify: notify,
 		log:      l.cfg.Logger.With("plugin", name),
 		disabled: d,
 		findings: make(chan finding, 1),
@@ -208,7 +210,7 @@ func (w *worker) start(ctx context.Context) {
 		}
 		return
 	}
-	w.swap(ctx, t, i)
+	w.swap(t, i)
 }
 
 // toggle acts on a change of whether the plugin is disabled.
@@ -224,7 +226,7 @@ func (w *worker) toggle(ctx context.Context) {
 	if i := w.current; i != nil {
 		w.set(Draining, a.String())
 		w.vacate()
-		w.drains.Go(func() { i.drain(ctx, w.cfg.DrainTimeout, w.cfg.StopTimeout) })
+		w.drains.Go(func() { i.drain(w.patient, w.cfg.DrainTimeout, w.cfg.StopTimeout) })
 	}
 	w.retry.Stop()
 	w.set(Disabled, a.String())
@@ -249,7 +251,7 @@ func (w *worker) restart(ctx context.Context) error {
 		return err
 	}
 	w.base = t
-	w.swap(ctx, t, i)
+	w.swap(t, i)
 	return nil
 }
 
@@ -259,7 +261,7 @@ func (w *worker) fresh(b *bundle) *trial {
 }
 
 // swap makes i the instance that takes tasks and drains the one before.
-func (w *worker) swap(ctx context.Context, t *trial, i *instance) {
+func (w *worker) swap(t *trial, i *instance) {
 	old := w.current
 	promoted := w.next == t
 	if promoted {
@@ -274,14 +276,15 @@ func (w *worker) swap(ctx context.Context, t *trial, i *instance) {
 	if promoted {
 		w.note = "" // it was about this one
 	}
-	w.status.PID, w.status.Usage = i.proc.pid(), usage
+	w.status.PID, w.status.Usage, w.status.Limits = i.proc.pid(), usage, i.proc.limits()
 	w.accept(t.bundle)
 	w.mu.Unlock()
 	w.pin()
 	w.notify()
 	w.log.Info("plugin is running", "version", t.bundle.manifest.Version, "pid", i.proc.pid())
+	w.launcher.keep(i, w.snapshot())
 	if old != nil {
-		w.drains.Go(func() { old.drain(ctx, w.cfg.DrainTimeout, w.cfg.StopTimeout) })
+		w.drains.Go(func() { old.drain(w.patient, w.cfg.DrainTimeout, w.cfg.StopTimeout) })
 	}
 }
 
@@ -412,13 +415,30 @@ func (w *worker) checkHealth(ctx context.Context) {
 	}
 }
 
-// end stops what runs; the files or the host are gone.
+// end stops what runs, because the files or the host are gone, or leaves it to
+// another host.
 func (w *worker) end() {
-	if i := w.current; i != nil {
+	defer w.left()
+	leaving := w.leaving()
+	if !leaving {
+		w.rush()
+	}
+	i := w.current
+	handed := leaving && i != nil && i.proc.adoptable()
+	switch {
+	case handed:
+		w.leave(i)
+	case i != nil:
 		w.set(Draining, "")
-		i.drain(w.ctx, 0, w.cfg.StopTimeout)
+		i.drain(w.patient, 0, w.cfg.StopTimeout)
 		w.vacate()
 	}
+	if leaving {
+		w.left()
+	}
 	w.drains.Wait()
-	w.set(Stopped, "")
+	w.rush()
+	if !handed {
+		w.set(Stopped, "")
+	}
 }
