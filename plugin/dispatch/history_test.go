@@ -1,11 +1,14 @@
 package dispatch_test
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin/dispatch"
 	"github.com/perennial-go/perennial/plugin/dispatch/dispatchtest"
 )
@@ -88,4 +91,23 @@ func TestHistoryThatBreaksARuleIsFound(t *testing.T) {
 			}
 		})
 	}
+}
+
+// finished waits until every task is.
+func (r *rig) finished() {
+	r.Helper()
+	waittest.Nil(r.T, "all has ended", func() error {
+		prefix := dispatch.Prefix("") + "state/"
+		left, err := r.client.Get(r.Context(), prefix, clientv3.WithPrefix(), clientv3.WithLimit(5))
+		if err != nil || left.Count == 0 {
+			return err
+		}
+		why := fmt.Sprintf("%d are left:", left.Count)
+		for _, kv := range left.Kvs {
+			info, err := r.queue.Get(r.Context(), strings.TrimPrefix(string(kv.Key), prefix))
+			info.Payload = nil
+			why += fmt.Sprintf("\n%s %s at %q since %s, attempt %d, cancelled by %q: %s, %v", info.ID, info.State, info.Agent, info.Since, info.Attempt, info.CancelledBy, info.Waiting, err)
+		}
+		return errors.New(why)
+	})
 }

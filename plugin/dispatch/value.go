@@ -108,7 +108,7 @@ type assignment struct {
 	Payload        []byte        `json:"payload,omitempty"`
 	Resume         resume        `json:"resume,omitzero"`
 	Deadline       time.Time     `json:"deadline,omitzero"`
-	Timeout        time.Duration `json:"timeout,omitempty"`
+	Timeout        time.Duration `json:"timeout_ns,omitempty"`
 	Resumable      bool          `json:"resumable,omitempty"`
 	IdempotencyKey string        `json:"idempotency_key,omitempty"`
 }

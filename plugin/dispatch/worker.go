@@ -115,7 +115,8 @@ type Worker struct {
 	entries map[string]*entry // by task
 	runs    map[string]*run
 	dead    map[string]bool // instances that do not live any more
-	theirs  bool            // the worker's key is another process's
+	key     int64           // revision of the worker's key as this process wrote it; 0 = it has not
+	theirs  bool            // the key is another process's
 	missing bool            // it is not there
 }
 
