@@ -235,8 +235,9 @@ func (r *running) takeCharge() {
 		return r.schema.publish(ctx, r.presence.client, r.presence.registry.keys.root, r.log)
 	})
 	r.start(r.host, "orders", r.orders.run)
+	r.tasking.begin(r)
 	if r.plugins != nil {
-		r.start(r.host, "plugins", r.plugins.Run)
+		r.start(r.tasking.pluginsUntil(r), "plugins", r.plugins.Run)
 	}
 }
 

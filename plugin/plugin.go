@@ -79,6 +79,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	var told sync.WaitGroup
 	quit := make(chan struct{})
 	told.Go(func() { m.tell(quit) })
+	told.Go(func() { m.attend(ctx) })
 	m.scanLoop(ctx, c)
 	close(quit)
 	told.Wait()

@@ -75,7 +75,7 @@ func (d *Dispatcher) permitted(ctx context.Context) error {
 		// Nothing has a negative revision: etcd looks at permissions only.
 		_, err := d.cfg.Client.Txn(limited).
 			If(clientv3.Compare(clientv3.CreateRevision(d.keys.leader()), "<", 0)).
-			Then(clientv3.OpPut(d.keys.leader(), ""), clientv3.OpDelete(Prefix(d.cfg.Root), clientv3.WithPrefix())).Commit()
+			Then(clientv3.OpDelete(Prefix(d.cfg.Root), clientv3.WithPrefix())).Commit()
 		cancel()
 		if !errors.Is(err, rpctypes.ErrPermissionDenied) {
 			return ctx.Err() // of other trouble the rest tells

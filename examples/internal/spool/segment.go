@@ -3,10 +3,8 @@ package spool
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/perennial-go/perennial/examples/internal/durable"
 )
@@ -23,27 +21,17 @@ type segment struct {
 	sync   func(*os.File) error
 }
 
-// createSegment makes a file that did not exist. n counts the files of this
-// process; a name that is taken (a pid that came back within the second, as
-// pid 1 does in a container) is passed over.
-func createSegment(dir string, n int, sync func(*os.File) error) (*segment, error) {
-	for {
-		name := fmt.Sprintf("%s-%d-%06d%s", time.Now().UTC().Format("20060102T150405Z"), os.Getpid(), n, Extension)
-		path := filepath.Join(dir, name)
-		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if errors.Is(err, fs.ErrExist) {
-			n++
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		// Without its directory entry a synced file is lost in a power cut.
-		if err := durable.SyncDir(dir); err != nil {
-			return nil, errors.Join(err, f.Close(), os.Remove(path))
-		}
-		return &segment{path: path, f: f, sync: sync}, nil
+// createSegment makes a file that did not exist.
+func createSegment(path string, sync func(*os.File) error) (*segment, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
 	}
+	// Without its directory entry a synced file is lost in a power cut.
+	if err := durable.SyncDir(filepath.Dir(path)); err != nil {
+		return nil, errors.Join(err, f.Close(), os.Remove(path))
+	}
+	return &segment{path: path, f: f, sync: sync}, nil
 }
 
 // append writes data behind the durable bytes and syncs it. On failure the

@@ -15,17 +15,20 @@
 //
 // Not guaranteed: that the records of a failed Append are absent. If neither
 // the write nor the cut succeeds, complete lines may stay; a caller that
-// retries stores them twice.
+// retries stores them twice. A Stream does guarantee it, to a writer who can
+// begin again from a mark.
 package spool
 
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/perennial-go/perennial/examples/internal/durable"
 )
@@ -60,10 +63,11 @@ type Spool struct {
 
 	commit sync.Mutex // held by the one group that writes
 	file   *segment   // nil until the first append and after a rotation
-	files  int        // created by this Spool
-	closed bool
 
-	sync func(*os.File) error
+	closed atomic.Bool
+	files  atomic.Int64 // named by this Spool
+	sync   func(*os.File) error
+	step   func(name string) // where tests kill the process
 }
 
 // group is a set of appends that one write and one fsync make durable.
@@ -90,7 +94,7 @@ func New(cfg Config) (*Spool, error) {
 	if err := durable.MakeDir(dir); err != nil {
 		return nil, fmt.Errorf("spool: the directory %s cannot be made: %w", dir, err)
 	}
-	s := &Spool{dir: dir, sync: (*os.File).Sync}
+	s := &Spool{dir: dir, sync: (*os.File).Sync, step: func(string) {}}
 	s.SetMaxFileBytes(cfg.MaxFileBytes)
 	return s, nil
 }
@@ -150,15 +154,15 @@ func (s *Spool) join(b Batch) (g *group, leader bool) {
 
 // write makes data durable. The caller holds commit.
 func (s *Spool) write(data []byte) error {
-	if s.closed {
+	if s.closed.Load() {
 		return ErrClosed
 	}
-	if s.file == nil {
-		f, err := createSegment(s.dir, s.files, s.sync)
-		if err != nil {
+	for s.file == nil {
+		f, err := createSegment(filepath.Join(s.dir, s.name(Extension)), s.sync)
+		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return s.failure(data, err)
 		}
-		s.file, s.files = f, s.files+1
+		s.file = f
 	}
 	if err := s.file.append(data); err != nil {
 		if s.file.broken {
@@ -176,6 +180,13 @@ func (s *Spool) write(data []byte) error {
 		s.file = nil
 	}
 	return nil
+}
+
+// name returns the name of a new file. One that is taken, by a pid that came
+// back within the second, as pid 1 does in a container, is passed over by
+// asking again.
+func (s *Spool) name(end string) string {
+	return fmt.Sprintf("%s-%d-%06d%s", time.Now().UTC().Format("20060102T150405Z"), os.Getpid(), s.files.Add(1)-1, end)
 }
 
 func (s *Spool) failure(data []byte, err error) error {
@@ -216,12 +227,12 @@ func (s *Spool) release() {
 const probeBytes = 64 << 10
 
 // Close waits for the appends in progress and closes the current file, which
-// it deletes if it is empty. Later appends return ErrClosed; a second Close
-// does nothing.
+// it deletes if it is empty. Later appends, also those of its streams, return
+// ErrClosed; a second Close does nothing.
 func (s *Spool) Close() error {
 	s.commit.Lock()
 	defer s.commit.Unlock()
-	s.closed = true
+	s.closed.Store(true)
 	if s.file == nil {
 		return nil
 	}

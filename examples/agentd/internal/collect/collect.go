@@ -2,10 +2,10 @@
 // "collect", and stores what it yields.
 //
 // The payload of a result is newline-delimited JSON, as POST /v1/records
-// takes it. A payload is stored first and its cursor after it, so that a
-// crash in between repeats records and never loses one. The task's own
-// payload is the plugin's part of agentd's configuration, a JSON object, or
-// empty.
+// takes it. Payload and cursor are stored together, both or neither: a plugin
+// that resumes exactly at its cursor has every record stored once, whichever
+// of plugin, agent and machine crashes. The task's own payload is the plugin's
+// part of agentd's configuration, a JSON object, or empty.
 package collect
 
 import (
@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -39,8 +40,9 @@ type Plugins interface {
 type Config struct {
 	Plugins Plugins
 	Spool   *spool.Spool
-	// Dir keeps the cursors, one file a plugin. New creates it. One process
-	// at a time collects with it: Run waits for the one before.
+	// Dir keeps the cursors, the state of a spool.Stream for each plugin. New
+	// creates it. One process at a time collects with it: Run waits for the one
+	// before.
 	Dir string
 	// Settings returns the payload of a plugin's task and whether to collect
 	// through it at all. It is asked once a second; a changed payload starts
@@ -90,6 +92,7 @@ func (c *Collector) Run(ctx context.Context) error {
 		return fmt.Errorf("collect: %w", err)
 	}
 	defer unlock()
+	c.sweep()
 	running := map[string]*task{}
 	var all sync.WaitGroup
 	defer all.Wait() // before unlock
@@ -102,6 +105,17 @@ func (c *Collector) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
+	}
+}
+
+// sweep removes what a process left that was killed while it saved a cursor.
+func (c *Collector) sweep() {
+	left, err := filepath.Glob(filepath.Join(c.Dir, ".tmp-*"))
+	for _, path := range left {
+		err = errors.Join(err, os.Remove(path))
+	}
+	if err != nil {
+		c.Logger.Warn("unfinished cursor files were left", "dir", c.Dir, "error", err)
 	}
 }
 
@@ -147,9 +161,22 @@ func (c *Collector) reconcile(ctx context.Context, running map[string]*task, all
 
 // keep executes the plugin's task again whenever it ends.
 func (c *Collector) keep(ctx context.Context, name string, payload []byte) {
+	var to *spool.Stream
+	defer func() { c.close(name, to) }()
 	delay := retry{min: c.minDelay, max: c.maxDelay}
 	for {
-		stored, err := c.once(ctx, name, payload)
+		var stored bool
+		var err error
+		if to == nil {
+			to, err = c.open(name)
+		}
+		if err == nil {
+			stored, err = c.once(ctx, name, payload, to)
+		}
+		if _, failed := errors.AsType[*storeError](err); failed {
+			c.close(name, to)
+			to = nil
+		}
 		if ctx.Err() != nil {
 			return
 		}
@@ -166,5 +193,27 @@ func (c *Collector) keep(ctx context.Context, name string, payload []byte) {
 		if sleep.For(ctx, wait) != nil {
 			return
 		}
+	}
+}
+
+// open opens the stream of a plugin. One that cannot be used is an error and
+// no fresh start, which would collect everything once more.
+func (c *Collector) open(name string) (*spool.Stream, error) {
+	to, err := c.Spool.OpenStream(filepath.Join(c.Dir, name+".json"))
+	if err != nil {
+		return nil, fmt.Errorf("the cursor of plugin %s: %w", name, err)
+	}
+	if lost := to.Lost(); lost > 0 {
+		c.Logger.Error("stored records are missing from the end of a file: something else has shortened it", "plugin", name, "dir", c.Dir, "bytes", lost)
+	}
+	return to, nil
+}
+
+func (c *Collector) close(name string, to *spool.Stream) {
+	if to == nil {
+		return
+	}
+	if err := to.Close(); err != nil {
+		c.Logger.Warn("a file of the spool could not be closed; what was stored is stored", "plugin", name, "error", err)
 	}
 }

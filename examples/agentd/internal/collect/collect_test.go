@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -253,17 +255,58 @@ func TestResultThatIsNoRecordDoesNotBlockTheRest(t *testing.T) {
 }
 
 func TestUnusableCursorIsNoFreshStart(t *testing.T) {
-	for name, content := range map[string]string{"damaged": "{", "newer": `{"schema":2,"cursor":"4"}`} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			if err := os.WriteFile(filepath.Join(dir, "p.json"), []byte(content), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			if cursor, err := loadCursor(dir, "p"); err == nil {
-				t.Errorf("loadCursor = %q, want an error", cursor)
-			}
-		})
+	dir := t.TempDir()
+	state := filepath.Join(dir, "cursors", "p.json")
+	if err := errors.Join(os.Mkdir(filepath.Dir(state), 0o700), os.WriteFile(state, []byte(`{"schema":2,"mark":"4"}`), 0o600)); err != nil {
+		t.Fatal(err)
 	}
+	var log waittest.Log
+	p := &counter{statuses: collects("p"), each: 3}
+	b := start(t, dir, p, func(cfg *Config) { cfg.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	waittest.Until(t, "it says so", func() bool { return log.Count("p.json: want schema 1, found 2") > 3 })
+	b.stop()
+	if n := len(p.executed()); n != 0 {
+		t.Errorf("the plugin was asked %d times", n)
+	}
+}
+
+func TestUnfinishedCursorFilesAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	left := filepath.Join(dir, "cursors", ".tmp-p.json-1")
+	if err := errors.Join(os.Mkdir(filepath.Dir(left), 0o700), os.WriteFile(left, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	start(t, dir, &counter{}, nil)
+	waittest.Until(t, "it is gone", func() bool {
+		_, err := os.Stat(left)
+		return errors.Is(err, fs.ErrNotExist)
+	})
+}
+
+// TestRecordsWithoutTheirCursorAreCutOff: the process was killed after it had
+// stored records and before their cursor, which the plugin therefore yields
+// again.
+func TestRecordsWithoutTheirCursorAreCutOff(t *testing.T) {
+	dir := t.TempDir()
+	b := start(t, dir, &counter{statuses: collects("p"), each: 5}, nil)
+	waittest.Until(t, "five records", func() bool { return len(b.numbers(t)) == 5 })
+	b.stop()
+	files, err := filepath.Glob(filepath.Join(b.spool, "*-p.ndjson"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("want one file of the plugin, found %q, %v", files, err)
+	}
+	f, err := os.OpenFile(files[0], os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteString("{\"n\":5}\n{\"n\":6}\n{\"n\"")
+	if err = errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	b = start(t, dir, &counter{statuses: collects("p"), each: 5}, nil)
+	waittest.Until(t, "five more", func() bool { return len(b.numbers(t)) == 10 })
+	b.stop()
+	exactlyOnce(t, b.numbers(t), 10)
 }
 
 func TestRetryGrowsToItsBoundAndResets(t *testing.T) {

@@ -17,13 +17,9 @@ const pending = 64
 // pendingBytes bounds the payloads that are stored together.
 const pendingBytes = 4 << 20
 
-// once runs the plugin's task from its cursor until it ends, and says
-// whether it stored anything.
-func (c *Collector) once(ctx context.Context, name string, payload []byte) (stored bool, err error) {
-	cursor, err := loadCursor(c.Dir, name)
-	if err != nil {
-		return false, err
-	}
+// once runs the plugin's task from the stream's mark until it ends, and says
+// whether it stored anything. An error of the stream is a *storeError.
+func (c *Collector) once(ctx context.Context, name string, payload []byte, to *spool.Stream) (stored bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	results := make(chan plugin.Result, pending)
 	var executed error
@@ -34,7 +30,7 @@ func (c *Collector) once(ctx context.Context, name string, payload []byte) (stor
 			ID:         fmt.Sprintf("collect-%s-%d", name, time.Now().UnixNano()),
 			Capability: Capability,
 			Payload:    payload,
-			Cursor:     cursor,
+			Cursor:     to.Mark(),
 		}
 		executed = c.Plugins.Execute(ctx, name, task, func(r plugin.Result) error {
 			select {
@@ -46,7 +42,7 @@ func (c *Collector) once(ctx context.Context, name string, payload []byte) (stor
 		})
 	})
 	for first := range results {
-		if err = c.store(name, gather(first, results)); err != nil {
+		if err = c.store(name, to, gather(first, results)); err != nil {
 			break
 		}
 		stored = true
@@ -62,6 +58,12 @@ func (c *Collector) once(ctx context.Context, name string, payload []byte) (stor
 	}
 	return stored, err
 }
+
+// storeError is a failure to store, after which a stream is opened anew.
+type storeError struct{ err error }
+
+func (e *storeError) Error() string { return e.err.Error() }
+func (e *storeError) Unwrap() error { return e.err }
 
 // gather adds to first what waits behind it.
 func gather(first plugin.Result, more <-chan plugin.Result) []plugin.Result {
@@ -80,10 +82,12 @@ func gather(first plugin.Result, more <-chan plugin.Result) []plugin.Result {
 	return group
 }
 
-// store makes the payloads durable and then the last cursor.
-func (c *Collector) store(name string, group []plugin.Result) error {
+// store makes the payloads and the last cursor durable, together. Payloads
+// that no cursor follows are stored with the one before: the plugin may yield
+// them again.
+func (c *Collector) store(name string, to *spool.Stream, group []plugin.Result) error {
 	var all spool.Batch
-	cursor := ""
+	cursor := to.Mark()
 	for _, r := range group {
 		batch, err := spool.Parse(r.Payload)
 		if err != nil {
@@ -96,11 +100,11 @@ func (c *Collector) store(name string, group []plugin.Result) error {
 			cursor = r.Cursor
 		}
 	}
-	if err := c.Spool.Append(all); err != nil {
-		return err
-	}
-	if cursor == "" {
+	if all.Len() == 0 && cursor == to.Mark() {
 		return nil
 	}
-	return saveCursor(c.Dir, name, cursor)
+	if err := to.Append(all, cursor); err != nil {
+		return &storeError{err}
+	}
+	return nil
 }

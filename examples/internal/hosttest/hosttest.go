@@ -1,6 +1,6 @@
-// Package plugintest builds the example plugins and runs them under a host,
+// Package hosttest builds the example plugins and runs them under a host,
 // for their own tests and agentd's.
-package plugintest
+package hosttest
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package health
+package memory
 
 import (
 	"bufio"
@@ -14,49 +14,47 @@ import (
 	"strings"
 )
 
-func readMemory() (memory, error) { return memoryAt("/") }
-
-// memoryAt measures with root in front of every path. The base is the
-// smallest limit of the process's cgroup and those above it, and the usage is
-// that of the group which sets it; without a limit below the host's memory,
-// the base is the host.
-func memoryAt(root string) (memory, error) {
+// UsedBy measures the memory of process, "self" or a pid, with root in front of
+// every path. The base is the smallest limit of the process's cgroup and those
+// above it, and the usage is that of the group which sets it; without a limit
+// below the host's memory, the base is the host.
+func UsedBy(root, process string) (Used, error) {
 	host, err := hostMemory(filepath.Join(root, "proc/meminfo"))
 	if err != nil {
-		return memory{}, err
+		return Used{}, err
 	}
-	g, err := findGroup(root)
+	g, err := findGroup(root, process)
 	if errors.Is(err, fs.ErrNotExist) {
 		return host, nil // no cgroups here
 	}
 	if err != nil {
-		return memory{}, err
+		return Used{}, err
 	}
 	limited, err := g.limit(root)
 	if err != nil {
-		return memory{}, err
+		return Used{}, err
 	}
-	if limited.limit < host.limit {
+	if limited.Limit < host.Limit {
 		return limited, nil
 	}
 	return host, nil
 }
 
-func hostMemory(name string) (memory, error) {
+func hostMemory(name string) (Used, error) {
 	data, err := os.ReadFile(name)
 	if err != nil {
-		return memory{}, err
+		return Used{}, err
 	}
-	total, ok := field(data, "MemTotal:")
-	available, ok2 := field(data, "MemAvailable:")
+	total, ok := value(data, "MemTotal:")
+	available, ok2 := value(data, "MemAvailable:")
 	if !ok || !ok2 || total == 0 || total > math.MaxUint64/1024 {
-		return memory{}, fmt.Errorf("%s: want MemTotal and MemAvailable in kB", name)
+		return Used{}, fmt.Errorf("%s: want MemTotal and MemAvailable in kB", name)
 	}
-	return memory{used: 1024 * (total - min(available, total)), limit: 1024 * total, source: "host"}, nil
+	return Used{Bytes: 1024 * (total - min(available, total)), Limit: 1024 * total, Source: "host"}, nil
 }
 
-// field returns the number after key in lines of "key number …".
-func field(data []byte, key string) (uint64, bool) {
+// value returns the number after key in lines of "key number …".
+func value(data []byte, key string) (uint64, bool) {
 	s := bufio.NewScanner(bytes.NewReader(data))
 	for s.Scan() {
 		words := strings.Fields(s.Text())
@@ -68,19 +66,19 @@ func field(data []byte, key string) (uint64, bool) {
 	return 0, false
 }
 
-// group is the directory of this process's memory cgroup.
+// group is the directory of a process's memory cgroup.
 type group struct {
 	v2         bool
 	mount, dir string // dir is mount or below it
 }
 
 // findGroup returns an error that is fs.ErrNotExist if there is none.
-func findGroup(root string) (group, error) {
-	own, err := os.ReadFile(filepath.Join(root, "proc/self/cgroup"))
+func findGroup(root, process string) (group, error) {
+	own, err := os.ReadFile(filepath.Join(root, "proc", process, "cgroup"))
 	if err != nil {
 		return group{}, err
 	}
-	mounts, err := os.ReadFile(filepath.Join(root, "proc/self/mountinfo"))
+	mounts, err := os.ReadFile(filepath.Join(root, "proc", process, "mountinfo"))
 	if err != nil {
 		return group{}, err
 	}
@@ -162,34 +160,34 @@ func unescape(s string) string {
 
 // limit returns the tightest limit from dir up to the mount with the usage
 // there; limit is MaxUint64 if there is none.
-func (g group) limit(root string) (memory, error) {
+func (g group) limit(root string) (Used, error) {
 	version, usageFile, cacheKey := "v1", "memory.usage_in_bytes", "total_inactive_file"
 	if g.v2 {
 		version, usageFile, cacheKey = "v2", "memory.current", "inactive_file"
 	}
 	tight, at, err := g.tightest(root)
 	if err != nil {
-		return memory{}, err
+		return Used{}, err
 	}
 	if tight == math.MaxUint64 {
-		return memory{limit: tight}, nil
+		return Used{Limit: tight}, nil
 	}
 	if tight == 0 {
-		return memory{}, fmt.Errorf("the memory limit of %s is 0: no percentage of nothing", at)
+		return Used{}, fmt.Errorf("the memory limit of %s is 0: no percentage of nothing", at)
 	}
-	used, err := number(filepath.Join(root, at, usageFile))
+	used, err := count(filepath.Join(root, at, usageFile))
 	if err != nil {
-		return memory{}, err
+		return Used{}, err
 	}
 	stat, err := os.ReadFile(filepath.Join(root, at, "memory.stat"))
 	if err != nil {
-		return memory{}, err
+		return Used{}, err
 	}
-	cache, ok := field(stat, cacheKey)
+	cache, ok := value(stat, cacheKey)
 	if !ok {
-		return memory{}, fmt.Errorf("%s/memory.stat: want a number for %s", at, cacheKey)
+		return Used{}, fmt.Errorf("%s/memory.stat: want a number for %s", at, cacheKey)
 	}
-	return memory{used: used - min(cache, used), limit: tight, source: "cgroup " + version + " " + at}, nil
+	return Used{Bytes: used - min(cache, used), Limit: tight, Source: "cgroup " + version + " " + at}, nil
 }
 
 // tightest returns the smallest limit, MaxUint64 for none, and whose it is.
@@ -200,7 +198,7 @@ func (g group) tightest(root string) (limit uint64, at string, err error) {
 	}
 	limit = math.MaxUint64
 	for dir := g.dir; ; dir = path.Dir(dir) {
-		n, err := number(filepath.Join(root, dir, name))
+		n, err := count(filepath.Join(root, dir, name))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return 0, "", err
 		}
@@ -215,7 +213,7 @@ func (g group) tightest(root string) (limit uint64, at string, err error) {
 	if !g.v2 {
 		// Version 1 tells the limit of groups that a namespace hides.
 		if stat, err := os.ReadFile(filepath.Join(root, g.mount, "memory.stat")); err == nil {
-			if n, ok := field(stat, "hierarchical_memory_limit"); ok && n <= limit {
+			if n, ok := value(stat, "hierarchical_memory_limit"); ok && n <= limit {
 				limit, at = n, g.mount
 			}
 		}
@@ -223,8 +221,8 @@ func (g group) tightest(root string) (limit uint64, at string, err error) {
 	return limit, at, nil
 }
 
-// number reads a file of one number or "max".
-func number(name string) (uint64, error) {
+// count reads a file of one number or "max".
+func count(name string) (uint64, error) {
 	data, err := os.ReadFile(name)
 	if err != nil {
 		return 0, err

@@ -1,8 +1,7 @@
-package health
+package memory
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -138,12 +137,12 @@ func TestMemoryIsMeasuredAgainstWhatLimitsIt(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m, err := memoryAt(tree(t, tc.files))
+			m, err := UsedBy(tree(t, tc.files), "self")
 			if err != nil {
 				t.Fatal(err)
 			}
-			if math.Abs(m.percent()-tc.percent) > 0.01 || m.basis() != tc.basis {
-				t.Errorf("%.2f %% of %q, want %.2f %% of %q", m.percent(), m.basis(), tc.percent, tc.basis)
+			if math.Abs(m.Percent()-tc.percent) > 0.01 || m.Basis() != tc.basis {
+				t.Errorf("%.2f %% of %q, want %.2f %% of %q", m.Percent(), m.Basis(), tc.percent, tc.basis)
 			}
 		})
 	}
@@ -162,28 +161,14 @@ func TestMemoryThatCannotBeReadIsNotGuessed(t *testing.T) {
 		"no inactive_file":       merge(group, v2(cg, "1000", 1, 0), map[string]string{cg + "/memory.stat": "anon 1\n"}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if m, err := memoryAt(tree(t, files)); err == nil {
+			if m, err := UsedBy(tree(t, files), "self"); err == nil {
 				t.Errorf("got %+v, want an error", m)
 			}
 		})
 	}
 }
 
-func TestUnmeasuredMemoryIsUnknownAndSaysWhy(t *testing.T) {
-	m, err := New(Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.measure = func() (memory, error) { return memory{}, errors.ErrUnsupported }
-	m.sampleMemory()
-	for _, i := range m.Report().Indicators {
-		if i.Name == MemoryPercent && (i.State != Unknown || !strings.HasPrefix(i.Basis, "not measured: ")) {
-			t.Errorf("%+v", i)
-		}
-	}
-}
-
-const joinCgroup = "HEALTH_TEST_JOIN_CGROUP"
+const joinCgroup = "MEMORY_TEST_JOIN_CGROUP"
 
 // TestMemoryInARealCgroup runs this test binary again inside of a group with a
 // limit of its own.
@@ -193,21 +178,21 @@ func TestMemoryInARealCgroup(t *testing.T) {
 			t.Fatal(err)
 		}
 		ballast := bytes.Repeat([]byte{1}, 32<<20)
-		m, err := readMemory()
+		m, err := UsedBy("/", "self")
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Printf("measured %d %d %s\n", m.used, m.limit, m.source)
+		fmt.Printf("measured %d %d %s\n", m.Bytes, m.Limit, m.Source)
 		if len(ballast) == 0 {
 			t.Fatal("unreachable: keeps the ballast")
 		}
 		return
 	}
-	g, err := findGroup("/")
+	g, err := findGroup("/", "self")
 	if err != nil {
 		t.Skip("no cgroup:", err)
 	}
-	dir := filepath.Join(g.mount, fmt.Sprintf("perennial-health-test-%d", os.Getpid()))
+	dir := filepath.Join(g.mount, fmt.Sprintf("perennial-memory-test-%d", os.Getpid()))
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Skip("no right to make a cgroup:", err)
 	}
@@ -251,7 +236,7 @@ func FuzzCgroupFiles(f *testing.F) {
 				t.Errorf("group %q is outside of its mount %q", g.dir, g.mount)
 			}
 		}
-		field([]byte(stat), "inactive_file")
-		field([]byte(limit), "MemTotal:")
+		value([]byte(stat), "inactive_file")
+		value([]byte(limit), "MemTotal:")
 	})
 }
