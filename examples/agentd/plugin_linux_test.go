@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/perennial-go/perennial/examples/internal/plugintest"
+	"github.com/perennial-go/perennial/examples/internal/hosttest"
 	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin"
 )
@@ -46,7 +46,7 @@ func TestOperatorStopsAPluginThatHurtsAndBringsItBack(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	dir := s.plugins()
-	plugintest.Install(t, dir, "../plugins/hostmetrics", "1.0.0", map[string]any{"interval": "100ms"})
+	hosttest.Install(t, dir, "../plugins/hostmetrics", "1.0.0", map[string]any{"interval": "100ms"})
 	here, there := []string{"--state-dir", s.state}, []string{"--etcd", s.etcd.URL(), "-l", ".plugin=hostmetrics"}
 	change := func(command string, more ...string) result {
 		t.Helper()
@@ -100,7 +100,7 @@ func TestLogOfAPluginIsFollowedThroughItsRestart(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	dir := s.plugins()
-	plugintest.Install(t, dir, "../plugins/hostmetrics", "1.0.0", map[string]any{"interval": "100ms"})
+	hosttest.Install(t, dir, "../plugins/hostmetrics", "1.0.0", map[string]any{"interval": "100ms"})
 	agentd(t, "plugin", "logs", "--state-dir", s.state, "hostmetrics").fails(t, 1, "no log")
 	s.start("--plugins", dir)
 	out, err := os.Create(filepath.Join(s.dir, "followed"))

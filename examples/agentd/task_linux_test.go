@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/perennial-go/perennial/examples/internal/plugintest"
+	"github.com/perennial-go/perennial/examples/internal/hosttest"
 	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin/dispatch"
 )
@@ -30,7 +30,7 @@ func newCrew(t *testing.T, args ...string) *crew {
 	t.Helper()
 	c := &crew{site: newSite(t)}
 	dir := c.plugins()
-	plugintest.Install(t, dir, "testdata/jobs", "1.0.0", nil)
+	hosttest.Install(t, dir, "testdata/jobs", "1.0.0", nil)
 	c.as = []string{"--etcd", c.etcd.URL()}
 	c.args = append([]string{"--plugins", dir}, args...)
 	return c
