@@ -77,6 +77,13 @@ func known(m plugin.Manifest) Config {
 }
 
 func TestPluginWithoutSDKPasses(t *testing.T) {
+	t.Parallel()
 	path, m := executable(t, build{Name: "raw"})
+	known(m).Run(t, path)
+}
+
+func TestPluginOfTheSDKPasses(t *testing.T) {
+	t.Parallel()
+	path, m := executable(t, build{Name: "sdk", SDK: true})
 	known(m).Run(t, path)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +17,13 @@ import (
 // clockTicks is USER_HZ, which is 100 on every architecture of Linux that Go
 // supports.
 const clockTicks = 100
+
+// locate has cmd execute exe through its descriptor, whatever its path names by
+// then; an interpreter opens it by that path.
+func locate(cmd *exec.Cmd, exe *os.File) {
+	cmd.ExtraFiles = []*os.File{exe}
+	cmd.Path = "/proc/self/fd/3"
+}
 
 // awaitExit blocks until pid, a child, has exited, and leaves it unreaped, so
 // that neither its id nor its group's can be another's.
