@@ -30,8 +30,8 @@ type instance struct {
 	proc   *process
 	link   *link
 	room   room
-	said   *logWriter
 	log    *slog.Logger
+	said   *output
 
 	// ctx ends when the calls in flight must end, brief when those that can be
 	// resumed must.
@@ -45,7 +45,7 @@ type instance struct {
 }
 
 func newInstance(ctx context.Context, b *bundle, log *slog.Logger) *instance {
-	i := &instance{bundle: b, log: log, said: &logWriter{log: log}, idle: make(chan struct{})}
+	i := &instance{bundle: b, log: log, idle: make(chan struct{})}
 	i.ctx, i.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	i.brief, i.interrupt = context.WithCancel(i.ctx)
 	return i
@@ -166,6 +166,7 @@ func (i *instance) discard() {
 		if i.proc.ID() != "" {
 			<-i.proc.exited
 		}
+		<-i.said.done
 	}
 	if i.link != nil {
 		i.link.close()

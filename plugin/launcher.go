@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -20,20 +21,25 @@ type launcher struct {
 	cfg   *Config
 	depot *depot
 	rooms *rooms
+	logs  *logs
 }
 
 // launch starts a process of b and returns once it has said that it is
 // healthy. It takes at most Config.StartTimeout; on failure nothing is left.
 func (l *launcher) launch(ctx context.Context, b *bundle, log *slog.Logger, started func(pid int)) (*instance, error) {
-	if err := l.depot.check(b.manifest.SHA256); err != nil {
+	exe, err := l.depot.open(b.manifest.SHA256)
+	if err != nil {
 		if err := l.depot.deposit(b.source, b.manifest.SHA256); err != nil {
+			return nil, err
+		}
+		if exe, err = l.depot.open(b.manifest.SHA256); err != nil {
 			return nil, err
 		}
 	}
 	i := newInstance(ctx, b, log)
 	limited, cancel := context.WithTimeout(ctx, l.cfg.StartTimeout)
 	defer cancel()
-	err := l.bringUp(limited, i, started)
+	err = l.bringUp(limited, i, exe, started)
 	if err == nil {
 		return i, nil
 	}
@@ -56,7 +62,7 @@ func (i *instance) brokeOff(err error) bool {
 	if i.proc == nil || i.proc.ID() == "" || i.link != nil && status.Code(err) != codes.Unavailable {
 		return false
 	}
-	wait := time.NewTimer(pipeGrace)
+	wait := time.NewTimer(strayGrace)
 	defer wait.Stop()
 	select {
 	case <-i.proc.exited:
@@ -66,16 +72,19 @@ func (i *instance) brokeOff(err error) bool {
 	}
 }
 
-func (l *launcher) bringUp(ctx context.Context, i *instance, started func(pid int)) error {
+func (l *launcher) bringUp(ctx context.Context, i *instance, exe *os.File, started func(pid int)) error {
+	name := i.bundle.manifest.Name
 	var err error
-	if i.room, err = l.rooms.open(i.bundle.manifest.Name); err != nil {
-		return err
+	if i.room, err = l.rooms.open(name); err != nil {
+		return errors.Join(err, exe.Close())
 	}
-	i.proc, err = newProcess(l.depot.path(i.bundle.manifest.SHA256), i.room.dir)
-	if err != nil {
-		return err
+	if i.said, err = createOutput(i.room.dir, l.logs.file(name), i.log); err != nil {
+		return errors.Join(err, exe.Close())
 	}
-	i.proc.cmd.Env = append(i.proc.cmd.Env, pluginpb.OrphanKey+"="+strconv.Itoa(orphanSeconds(l.cfg.OrphanAfter)))
+	i.proc = newProcess(processConfig{
+		exe: exe, name: name, dir: i.room.dir, out: i.said,
+		env: []string{pluginpb.OrphanKey + "=" + strconv.Itoa(orphanSeconds(l.cfg.OrphanAfter))},
+	})
 	// Nothing in go-plugin has a deadline that holds on a stopped process;
 	// the death of the process is what ends every wait.
 	release := context.AfterFunc(ctx, i.proc.kill)

@@ -3,11 +3,9 @@ package plugin
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -71,23 +69,25 @@ func (l *launcher) link(ctx context.Context, i *instance, r *announced) (*link, 
 	cfg := k.clientConfig()
 	cfg.StartTimeout = l.cfg.StartTimeout
 	cfg.UnixSocketConfig = &goplugin.UnixSocketConfig{TempDir: i.room.dir}
-	cfg.Stderr = i.said
 	cfg.RunnerFunc = func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
-		i.proc.cmd.Env = append(i.proc.cmd.Env, cmd.Env...)
+		i.proc.addEnv(cmd.Env)
 		return r, nil
 	}
-	return k.open(ctx, goplugin.NewClient(cfg), i.room.dir)
+	return k.open(ctx, goplugin.NewClient(cfg))
 }
 
-// relink connects to a process that runs, at its socket in dir.
-func relink(ctx context.Context, h *hold, socket, dir string) (*link, error) {
-	k := newLink(h)
+// relink connects to a process that runs, at its socket.
+func relink(ctx context.Context, p *process, socket string) (*link, error) {
+	if _, _, err := p.PluginToHost("unix", socket); err != nil {
+		return nil, err
+	}
+	k := newLink(newHold(p))
 	cfg := k.clientConfig()
 	cfg.Reattach = &goplugin.ReattachConfig{
 		Protocol: goplugin.ProtocolGRPC, Addr: &net.UnixAddr{Net: "unix", Name: socket},
-		ReattachFunc: func() (runner.AttachedRunner, error) { return h, nil },
+		ReattachFunc: func() (runner.AttachedRunner, error) { return k.proc, nil },
 	}
-	return k.open(ctx, goplugin.NewClient(cfg), dir)
+	return k.open(ctx, goplugin.NewClient(cfg))
 }
 
 func newLink(h *hold) *link {
@@ -97,8 +97,8 @@ func newLink(h *hold) *link {
 }
 
 // open completes k, or closes it.
-func (k *link) open(ctx context.Context, client *goplugin.Client, dir string) (*link, error) {
-	err := k.fill(client, dir)
+func (k *link) open(ctx context.Context, client *goplugin.Client) (*link, error) {
+	err := k.fill(client)
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -109,11 +109,8 @@ func (k *link) open(ctx context.Context, client *goplugin.Client, dir string) (*
 	return k, nil
 }
 
-func (k *link) fill(client *goplugin.Client, dir string) (err error) {
+func (k *link) fill(client *goplugin.Client) (err error) {
 	if k.addr, err = client.Start(); err != nil {
-		return err
-	}
-	if err := within(dir, k.addr); err != nil {
 		return err
 	}
 	protocol, err := client.Client()
@@ -122,21 +119,6 @@ func (k *link) fill(client *goplugin.Client, dir string) (err error) {
 	}
 	_, err = protocol.Dispense(dispensed) // calls GRPCClient below
 	return err
-}
-
-// within refuses a socket outside the plugin's room, where it could be
-// somebody else's.
-func within(dir string, addr net.Addr) error {
-	if addr.Network() != "unix" {
-		if runtime.GOOS == "windows" {
-			return nil
-		}
-		return fmt.Errorf("want a Unix socket in its directory, found %s %s", addr.Network(), addr)
-	}
-	if path := addr.String(); !strings.HasPrefix(filepath.Clean(path), filepath.Clean(dir)+string(filepath.Separator)) {
-		return fmt.Errorf("want a socket in its directory %s, found %s", dir, path)
-	}
-	return nil
 }
 
 // close ends everything of the connection, and nothing of the process.

@@ -3,9 +3,6 @@ package plugin
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -105,22 +102,7 @@ func (m *Manager) LogFiles(name string) []string {
 	if !ValidName(name) || m.cfg.StateDir == "" {
 		return nil
 	}
-	base := m.logFile(name)
-	var found []string
-	for n := range m.cfg.LogFiles {
-		path := base
-		if n > 0 {
-			path += "." + strconv.Itoa(n)
-		}
-		if fi, err := os.Stat(path); err == nil && fi.Mode().IsRegular() {
-			found = append(found, path)
-		}
-	}
-	return found
-}
-
-func (m *Manager) logFile(name string) string {
-	return filepath.Join(m.cfg.StateDir, "log", name+".log")
+	return m.launcher.logs.paths(name)
 }
 
 // orderKind is what an operator asks of a worker.

@@ -108,7 +108,8 @@ func New(cfg Config) (*Manager, error) {
 	m := &Manager{cfg: cfg, changed: make(chan struct{}, 1), workers: map[string]*worker{}}
 	m.disabled = &disabled{path: filepath.Join(cfg.StateDir, "disabled.json"), log: cfg.Logger}
 	m.rooms = &rooms{dir: filepath.Join(cfg.StateDir, "room"), log: cfg.Logger}
-	m.launcher = launcher{cfg: &m.cfg, depot: &depot{dir: filepath.Join(cfg.StateDir, "run")}, rooms: m.rooms}
+	m.launcher = launcher{cfg: &m.cfg, depot: &depot{dir: filepath.Join(cfg.StateDir, "run")}, rooms: m.rooms,
+		logs: &logs{dir: filepath.Join(cfg.StateDir, "log"), bytes: cfg.LogBytes, files: cfg.LogFiles}}
 	return m, nil
 }
 
@@ -250,7 +251,7 @@ func (m *Manager) Run(ctx context.Context) error {
 }
 
 func (m *Manager) prepare() error {
-	for _, dir := range []string{m.cfg.StateDir, m.rooms.dir, m.launcher.depot.dir} {
+	for _, dir := range []string{m.cfg.StateDir, m.rooms.dir, m.launcher.depot.dir, m.launcher.logs.dir} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}

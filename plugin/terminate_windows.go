@@ -1,5 +1,0 @@
-package plugin
-
-import "os"
-
-func terminateGroup(p *os.Process) { _ = p.Kill() }
