@@ -223,16 +223,21 @@ func (p *subject) firstLine(tb testing.TB) string {
 		if !ok {
 			tb.Fatal("standard output cannot be read")
 		}
-		return line
-	case <-p.exited:
-		if line := <-p.lines; line != "" {
-			return line
+		if line == "" && p.hasEnded() {
+			tb.Fatalf("the process ended before the handshake: %s", p.cmd.ProcessState)
 		}
-		tb.Fatalf("the process ended before the handshake: %s", p.cmd.ProcessState)
+		return line
 	case <-late.C:
 		tb.Fatalf("no handshake within %s: a line on standard output, flushed", p.suite.limits.start)
 	}
 	return ""
+}
+
+// hasEnded tells whether the first line may be that of wait.
+func (p *subject) hasEnded() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.reaped
 }
 
 // mustLive fails the check if the process has ended.
