@@ -36,7 +36,7 @@ func (counter) Execute(ctx context.Context, task sdk.Task, send func(sdk.Result)
 	case "large":
 		return send(sdk.Result{Payload: make([]byte, pluginpb.MaxMessageBytes-16)})
 	case "loud":
-		_, err := os.Stderr.WriteString(strings.Repeat("hear me out\n", 100_000))
+		_, err := os.Stderr.WriteString(strings.Repeat(strings.Repeat("hear me out ", 80)+"\n", 1200))
 		return err
 	case "hopeless":
 		return sdk.Permanent(errors.New("nobody can do that"))
