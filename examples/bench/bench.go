@@ -38,6 +38,7 @@ func sections() []section {
 		{"delta", "bytes moved from one agentd to the next, against zstd of the whole", measureDelta},
 		{"cachecheck", "looks at what a cache has kept, without network, on one core", measureCacheCheck},
 		{"plugin", "round trip of a plugin's Execute, against plain gRPC", measurePlugin},
+		{"pluginstart", "start of a plugin until its first call, against a bare gRPC server's process", measurePluginStart},
 	}
 }
 
