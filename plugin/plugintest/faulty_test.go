@@ -207,9 +207,9 @@ func (f *faulty) Attach(in *pluginpb.AttachRequest, stream grpc.ServerStreamingS
 	f.mu.Unlock()
 	switch f.fault {
 	case "says it has started":
-		return errors.Join(stream.Send(&pluginpb.AttachResponse{Started: true}), wait(stream.Context()))
+		return f.raw.Attach(in, liar{ServerStreamingServer: stream, started: true})
 	case "forgets that it has started":
-		return errors.Join(stream.Send(&pluginpb.AttachResponse{}), wait(stream.Context()))
+		return f.raw.Attach(in, liar{ServerStreamingServer: stream})
 	case "tells the host late":
 		if !started {
 			return wait(stream.Context())
@@ -226,6 +226,17 @@ func (f *faulty) Attach(in *pluginpb.AttachRequest, stream grpc.ServerStreamingS
 		defer f.abandonAfter(time.Second)
 	}
 	return f.raw.Attach(in, stream)
+}
+
+// liar sends what it likes.
+type liar struct {
+	grpc.ServerStreamingServer[pluginpb.AttachResponse]
+
+	started bool
+}
+
+func (l liar) Send(*pluginpb.AttachResponse) error {
+	return l.ServerStreamingServer.Send(&pluginpb.AttachResponse{Started: l.started})
 }
 
 // abandonAfter ends the process whatever hosts there are then.
