@@ -223,7 +223,7 @@ func (f *faulty) Attach(in *pluginpb.AttachRequest, stream grpc.ServerStreamingS
 	case "leaves with the first host":
 		defer os.Exit(0)
 	case "counts one host only", "counts on":
-		defer f.abandonAfter(time.Second)
+		defer f.abandonAfter(700 * time.Millisecond)
 	}
 	return f.raw.Attach(in, stream)
 }

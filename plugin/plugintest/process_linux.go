@@ -1,22 +1,16 @@
 package plugintest
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
-	"strconv"
-	"strings"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// clockTicks is USER_HZ, which is 100 on every architecture of Linux that Go
-// supports.
-const clockTicks = 100
 
 // locate has cmd execute exe through its descriptor, whatever its path names by
 // then; an interpreter opens it by that path.
@@ -36,24 +30,33 @@ func awaitExit(pid int) {
 	}
 }
 
-// usage is what the process pid uses.
+// usage is what the process pid uses. Its processor time includes that which
+// it wanted and had to wait for, so that a busy machine does not make a process
+// look idle.
 func usage(pid int) (processor time.Duration, resident int64, err error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil || len(threads) == 0 {
+		return 0, 0, errors.Join(err, errors.ErrUnsupported)
+	}
+	for _, path := range threads {
+		var ran, waited time.Duration
+		data, err := os.ReadFile(path)
+		if err == nil {
+			_, err = fmt.Sscan(string(data), &ran, &waited)
+		}
+		if err == nil { // else the thread has ended
+			processor += ran + waited
+		}
+	}
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {
 		return 0, 0, err
 	}
-	// The command's name may hold blanks and parentheses.
-	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
-	if len(fields) < 22 {
-		return 0, 0, fmt.Errorf("/proc/%d/stat: want 24 fields and more, found %q", pid, data)
+	var size, pages int64
+	if _, err := fmt.Sscan(string(data), &size, &pages); err != nil {
+		return 0, 0, fmt.Errorf("/proc/%d/statm: %q: %w", pid, data, err)
 	}
-	var n [3]int64
-	for i, at := range []int{11, 12, 21} { // utime, stime, rss, counted from the state on
-		if n[i], err = strconv.ParseInt(fields[at], 10, 64); err != nil {
-			return 0, 0, err
-		}
-	}
-	return time.Duration(n[0]+n[1]) * time.Second / clockTicks, n[2] * int64(os.Getpagesize()), nil
+	return processor, pages * int64(os.Getpagesize()), nil
 }
 
 // peer is the process that listens where conn leads.
