@@ -40,7 +40,7 @@ func Install(dir, executable string, m Manifest) (Manifest, error) {
 		return m, err
 	}
 	defer func() { _ = src.Close() }()
-	tmp, sum, err := copyHashed(src, dir, 0o755)
+	tmp, sum, err := copyHashed(src, dir, 0o755, true)
 	if err != nil {
 		return m, err
 	}

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -17,7 +18,20 @@ type bundle struct {
 	settings []byte
 	source   string // the executable in the plugins directory
 	identity string // digest of both files
-	print    string // stat of both files when they were read
+	print    string // stat of the files when they were read
+	// signed is the id of the key that signed the manifest, "" if none did.
+	signed    string
+	signature []byte
+}
+
+// parse fills in what follows from the text.
+func (b *bundle) parse() (err error) {
+	if b.manifest, err = ParseManifest(b.text); err != nil {
+		return err
+	}
+	b.identity = fmt.Sprintf("%x/%s", sha256.Sum256(b.text), b.manifest.SHA256)
+	b.settings, err = b.manifest.settingsJSON()
+	return err
 }
 
 func (b *bundle) String() string {
@@ -32,6 +46,8 @@ type instance struct {
 	room   room
 	log    *slog.Logger
 	said   *output
+	// records holds what a successor needs to know of it.
+	records *records
 
 	// ctx ends when the calls in flight must end, brief when those that can be
 	// resumed must.
@@ -44,8 +60,8 @@ type instance struct {
 	idle     chan struct{} // closed once draining and nothing is in flight
 }
 
-func newInstance(ctx context.Context, b *bundle, log *slog.Logger) *instance {
-	i := &instance{bundle: b, log: log, idle: make(chan struct{})}
+func (l *launcher) instance(ctx context.Context, b *bundle, log *slog.Logger) *instance {
+	i := &instance{bundle: b, log: log, records: l.records, idle: make(chan struct{})}
 	i.ctx, i.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	i.brief, i.interrupt = context.WithCancel(i.ctx)
 	return i
@@ -171,5 +187,7 @@ func (i *instance) discard() {
 	if i.link != nil {
 		i.link.close()
 	}
+	// The record last: one of a process that has ended harms nobody.
 	i.room.close()
+	i.records.remove(i)
 }

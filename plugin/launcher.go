@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"time"
@@ -22,21 +23,21 @@ type launcher struct {
 	depot *depot
 	rooms *rooms
 	logs  *logs
+	// records says what this host's successors can go on with.
+	records *records
+	// groups is nil where there are no cgroups.
+	groups *cgroups
+	turns  chan struct{}
 }
 
 // launch starts a process of b and returns once it has said that it is
 // healthy. It takes at most Config.StartTimeout; on failure nothing is left.
 func (l *launcher) launch(ctx context.Context, b *bundle, log *slog.Logger, started func(pid int)) (*instance, error) {
-	exe, err := l.depot.open(b.manifest.SHA256)
+	exe, err := l.executable(b)
 	if err != nil {
-		if err := l.depot.deposit(b.source, b.manifest.SHA256); err != nil {
-			return nil, err
-		}
-		if exe, err = l.depot.open(b.manifest.SHA256); err != nil {
-			return nil, err
-		}
+		return nil, err
 	}
-	i := newInstance(ctx, b, log)
+	i := l.instance(ctx, b, log)
 	limited, cancel := context.WithTimeout(ctx, l.cfg.StartTimeout)
 	defer cancel()
 	err = l.bringUp(limited, i, exe, started)
@@ -82,17 +83,15 @@ func (l *launcher) bringUp(ctx context.Context, i *instance, exe *os.File, start
 		return errors.Join(err, exe.Close())
 	}
 	i.proc = newProcess(processConfig{
-		exe: exe, name: name, dir: i.room.dir, out: i.said,
+		exe: exe, name: name, dir: i.room.dir, out: i.said, log: i.log,
+		limits: i.bundle.manifest.Limits, groups: l.groups,
 		env: []string{pluginpb.OrphanKey + "=" + strconv.Itoa(orphanSeconds(l.cfg.OrphanAfter))},
 	})
 	// Nothing in go-plugin has a deadline that holds on a stopped process;
 	// the death of the process is what ends every wait.
 	release := context.AfterFunc(ctx, i.proc.kill)
 	defer release()
-	i.link, err = l.link(ctx, i, &announced{hold: newHold(i.proc), started: func(pid int) {
-		i.room.occupy(pid)
-		started(pid)
-	}})
+	i.link, err = l.link(ctx, i, &announced{hold: newHold(i.proc), started: started})
 	if err != nil {
 		return err
 	}
@@ -158,3 +157,19 @@ func (i *instance) identify(ctx context.Context) error {
 func orphanSeconds(d time.Duration) int {
 	return int(max(d.Round(time.Second), time.Second) / time.Second)
 }
+
+// launchInTurn is launch once it is this one's turn: a start takes processor
+// time here and in the plugin, and many at once would all be late.
+func (l *launcher) launchInTurn(ctx context.Context, b *bundle, log *slog.Logger, started func(pid int)) (*instance, error) {
+	select {
+	case l.turns <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-l.turns }()
+	return l.launch(ctx, b, log, started)
+}
+
+// maxStarts is how many plugins start at the same time. A start mostly waits,
+// and one that hangs is not to hold the others up.
+func maxStarts() int { return max(8, 2*runtime.GOMAXPROCS(0)) }

@@ -30,11 +30,14 @@ const dispensed = "plugin"
 // it, and looks after nothing else: its own end of a process has no deadline
 // that holds on a stopped one, and would end what is to outlive the host.
 type link struct {
-	rpc    pluginpb.PluginClient
-	addr   net.Addr
-	proc   *hold
-	conn   *grpc.ClientConn
-	broker *goplugin.GRPCBroker
+	rpc  pluginpb.PluginClient
+	addr net.Addr
+	proc *hold
+	// protocol is the negotiated version, which go-plugin knows of a process
+	// that it has started only.
+	protocol int
+	conn     *grpc.ClientConn
+	broker   *goplugin.GRPCBroker
 
 	// life ends what holds the plugin; holding joins it.
 	life    context.Context
@@ -76,15 +79,16 @@ func (l *launcher) link(ctx context.Context, i *instance, r *announced) (*link, 
 	return k.open(ctx, goplugin.NewClient(cfg))
 }
 
-// relink connects to a process that runs, at its socket.
-func relink(ctx context.Context, p *process, socket string) (*link, error) {
-	if _, _, err := p.PluginToHost("unix", socket); err != nil {
+// relink connects to the process p, which r is about.
+func relink(ctx context.Context, p *process, r *record) (*link, error) {
+	if _, _, err := p.PluginToHost("unix", r.Socket); err != nil {
 		return nil, err
 	}
 	k := newLink(newHold(p))
+	k.protocol = r.Protocol
 	cfg := k.clientConfig()
 	cfg.Reattach = &goplugin.ReattachConfig{
-		Protocol: goplugin.ProtocolGRPC, Addr: &net.UnixAddr{Net: "unix", Name: socket},
+		Protocol: goplugin.ProtocolGRPC, Addr: &net.UnixAddr{Net: "unix", Name: r.Socket},
 		ReattachFunc: func() (runner.AttachedRunner, error) { return k.proc, nil },
 	}
 	return k.open(ctx, goplugin.NewClient(cfg))
@@ -112,6 +116,9 @@ func (k *link) open(ctx context.Context, client *goplugin.Client) (*link, error)
 func (k *link) fill(client *goplugin.Client) (err error) {
 	if k.addr, err = client.Start(); err != nil {
 		return err
+	}
+	if v := client.NegotiatedVersion(); v != 0 {
+		k.protocol = v
 	}
 	protocol, err := client.Client()
 	if err != nil {

@@ -4,14 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"log/slog"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -37,7 +32,9 @@ type processConfig struct {
 	dir    string   // the room, its working directory
 	env    []string // besides what is inherited
 	limits Limits
+	groups *cgroups // nil where there are none
 	out    *output
+	log    *slog.Logger
 }
 
 // process is one operating-system process of a plugin, in a process group of
@@ -54,6 +51,9 @@ type process struct {
 	handle   *handle   // nil where there are none
 	leader   int       // process id, 0 before Start
 	begun    string    // what tells it from a later process of that id, "" if unknown
+	group    *group    // nil where there are none
+	held     holdings
+	exceeded string // which limits it broke, for people
 	killed   bool
 	reaped   bool // the id is no longer its own
 	detached bool
@@ -73,8 +73,9 @@ func newProcess(cfg processConfig) *process {
 }
 
 // adoptProcess takes charge of a running process that is not a child of this
-// one, if pid still is what begun says. It takes over out if it succeeds.
-func adoptProcess(pid int, begun, dir string, out *output) (*process, error) {
+// one, if pid still is what begun says. It takes over cfg.out if it succeeds;
+// cfg.exe and cfg.env have no meaning.
+func adoptProcess(pid int, begun string, cfg processConfig) (*process, error) {
 	h, err := openHandle(pid)
 	if err != nil {
 		return nil, fmt.Errorf("process %d: %w", pid, err)
@@ -89,9 +90,11 @@ func adoptProcess(pid int, begun, dir string, out *output) (*process, error) {
 		return nil, fmt.Errorf("process %d: %w", pid, err)
 	}
 	p := &process{
-		cfg: processConfig{dir: dir, out: out}, exited: make(chan struct{}),
-		handle: h, leader: pid, begun: begun,
+		cfg: cfg, exited: make(chan struct{}),
+		handle: h, leader: pid, begun: begun, group: cfg.groups.find(pid, cfg.dir, cfg.limits),
 	}
+	p.held = p.group.holds(cfg.limits)
+	cfg.limits.hold(pid, &p.held)
 	go p.wait()
 	return p, nil
 }
@@ -104,9 +107,14 @@ func (p *process) Start(ctx context.Context) error {
 		return context.Canceled
 	}
 	defer func() { _ = p.cfg.exe.Close() }()
+	var err error
+	if p.group, err = p.cfg.groups.open(p.cfg.dir, p.cfg.limits, &p.held); err != nil {
+		p.cfg.log.Warn("no cgroup for the plugin", "error", err)
+	}
 	if err := p.exec(ctx); err != nil {
 		p.killed = true
 		p.cfg.out.finish()
+		p.group.remove(p.cfg.log)
 		return fmt.Errorf("%s cannot be executed: %w; is it built for this platform?", p.cfg.exe.Name(), err)
 	}
 	p.cfg.out.closeChild()
@@ -114,6 +122,10 @@ func (p *process) Start(ctx context.Context) error {
 	// Without a handle or an identity it runs, but no other host can adopt it.
 	p.handle, _ = openHandle(p.leader)
 	p.begun, _ = identify(p.leader)
+	p.cfg.limits.hold(p.leader, &p.held)
+	if !p.held.all() {
+		p.cfg.log.Warn("not all limits of the plugin can be held", "limits", p.held.String())
+	}
 	go p.wait()
 	return nil
 }
@@ -124,15 +136,7 @@ func (p *process) exec(ctx context.Context) error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for range 200 {
-		cmd := &exec.Cmd{Args: []string{p.cfg.name}, Dir: p.cfg.dir, Env: p.cfg.env}
-		cmd.Stdout, cmd.Stderr = p.cfg.out.child[0], p.cfg.out.child[1]
-		isolate(cmd)
-		done, err := locate(cmd, p.cfg.exe)
-		if err != nil {
-			return err
-		}
-		err = cmd.Start()
-		done()
+		cmd, err := p.begin()
 		if !textBusy(err) {
 			p.cmd = cmd
 			return err
@@ -144,6 +148,42 @@ func (p *process) exec(ctx context.Context) error {
 		}
 	}
 	return errors.New("text file busy for a second")
+}
+
+// begin starts the command once, in its group if that can be.
+func (p *process) begin() (*exec.Cmd, error) {
+	cmd, err := p.beginIn(p.group)
+	if err == nil || p.group == nil || textBusy(err) {
+		return cmd, err
+	}
+	// Old kernels, and filters of system calls, know no start in a group.
+	cmd, err = p.beginIn(nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.group.admit(cmd.Process.Pid); err != nil {
+		p.cfg.log.Warn("the plugin is not in its cgroup", "error", err)
+		p.group.remove(p.cfg.log)
+		p.group, p.held = nil, nil
+	}
+	return cmd, nil
+}
+
+func (p *process) beginIn(g *group) (*exec.Cmd, error) {
+	cmd := &exec.Cmd{Args: []string{p.cfg.name}, Dir: p.cfg.dir, Env: p.cfg.env}
+	cmd.Stdout, cmd.Stderr = p.cfg.out.child[0], p.cfg.out.child[1]
+	isolate(cmd)
+	located, err := locate(cmd, p.cfg.exe)
+	if err != nil {
+		return nil, err
+	}
+	defer located()
+	entered, err := g.enter(cmd.SysProcAttr)
+	if err != nil {
+		return nil, err
+	}
+	defer entered()
+	return cmd, cmd.Start()
 }
 
 // wait reaps the process and takes everything that it started with it.
@@ -172,10 +212,21 @@ func (p *process) wait() {
 	p.mu.Unlock()
 	p.handle.close()
 	if !detached {
-		endStrays(p.cfg.dir)
+		p.clear()
 		p.cfg.out.finish()
 	}
 	close(p.exited)
+}
+
+// clear ends what the process has left behind.
+func (p *process) clear() {
+	if p.group.kill() != nil {
+		endStrays(p.cfg.dir)
+	}
+	p.mu.Lock()
+	p.exceeded = p.group.exceeded()
+	p.mu.Unlock()
+	p.group.remove(p.cfg.log)
 }
 
 // signal sends to the process and its group; p.mu is held.
@@ -207,6 +258,9 @@ func (p *process) kill() {
 	}
 	p.killed = true
 	p.signal(syscall.SIGKILL)
+	if p.leader != 0 && !p.reaped {
+		_ = p.group.kill()
+	}
 }
 
 // terminate asks the process and its group to end.
@@ -289,61 +343,16 @@ func (p *process) identity() string {
 func (p *process) outcome() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.err == nil {
-		return "exit status 0"
+	how := "exit status 0"
+	if p.err != nil {
+		how = p.err.Error()
 	}
-	return p.err.Error()
+	return how + p.exceeded
 }
 
-// What follows completes runner.Runner.
-
-// Wait blocks until the process has been reaped.
-func (p *process) Wait(context.Context) error {
-	<-p.exited
+// limits says what enforces which of the limits; "" without any.
+func (p *process) limits() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.err
-}
-
-// Kill ends the process group.
-func (p *process) Kill(context.Context) error { p.kill(); return nil }
-
-// Diagnose has nothing to add to what the plugin wrote to standard error.
-func (p *process) Diagnose(context.Context) string { return "" }
-
-// Stdout carries the handshake and nothing else.
-func (p *process) Stdout() io.ReadCloser { return p.cfg.out.greeting }
-
-// Stderr is empty: the output is read elsewhere.
-func (p *process) Stderr() io.ReadCloser { return io.NopCloser(strings.NewReader("")) }
-
-// Name is the plugin's.
-func (p *process) Name() string { return p.cfg.name }
-
-// ID is the process id, "" before Start.
-func (p *process) ID() string {
-	if pid := p.pid(); pid != 0 {
-		return strconv.Itoa(pid)
-	}
-	return ""
-}
-
-// addEnv adds to the environment of a process that is yet to be started.
-func (p *process) addEnv(env []string) { p.cfg.env = slices.Concat(p.cfg.env, env) }
-
-// PluginToHost accepts the address in the handshake if it is a socket in the
-// room: a host that dials what it is told could be sent anywhere.
-func (p *process) PluginToHost(network, addr string) (string, string, error) {
-	if network != "unix" && runtime.GOOS == "windows" {
-		return network, addr, nil // a TCP port, and certificates
-	}
-	if network != "unix" || !strings.HasPrefix(filepath.Clean(addr), p.cfg.dir+string(filepath.Separator)) {
-		return "", "", fmt.Errorf("want the address of a unix socket in %s, found %q %q", p.cfg.dir, network, addr)
-	}
-	return network, addr, nil
-}
-
-// HostToPlugin leaves addresses as they are: both sides see one file system.
-func (p *process) HostToPlugin(network, addr string) (string, string, error) {
-	return network, addr, nil
+	return p.held.String()
 }
