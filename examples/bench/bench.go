@@ -39,6 +39,7 @@ func sections() []section {
 		{"cachecheck", "looks at what a cache has kept, without network, on one core", measureCacheCheck},
 		{"plugin", "round trip of a plugin's Execute, against plain gRPC", measurePlugin},
 		{"pluginstart", "start of a plugin until its first call, against a bare gRPC server's process", measurePluginStart},
+		{"plugins200", "200 plugins on one host: their start, and its memory and processor time", measureManyPlugins},
 	}
 }
 
