@@ -69,8 +69,11 @@ type Config struct {
 	// upgrade.Supervise. Default: where the process is pid 1.
 	Supervise upgrade.Supervision
 	// Plugins says where plugins lie; without Dir there are none. StateDir,
-	// HostVersion and Logger are filled in.
+	// HostVersion and Logger are filled in, and so is Verify where Upgrade.Trust
+	// has keys: signatures count by those that sign releases.
 	Plugins plugin.Config
+	// Tasks says what the agent does about the tasks of its fleet.
+	Tasks Tasks
 	// Health adds checks and rules. A rule that alerts while the release that
 	// runs is withdrawn is added unless there is one, or none are wanted.
 	Health health.Config
@@ -115,6 +118,7 @@ type Agent struct {
 	health    *health.Monitor
 	service   *serviceManager
 	plugins   *plugin.Manager // nil without a directory
+	tasking   *tasking
 	schema    *configSchema
 	started   time.Time
 	ran       atomic.Bool
@@ -125,6 +129,7 @@ type Agent struct {
 
 	host       hostWork
 	exceptions int64 // of plugins, as told last
+	pluginBook pluginBook
 }
 
 // New checks cfg and starts nothing.
@@ -135,7 +140,7 @@ func New(cfg Config) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, log: cfg.Logger, etcd: etcdkv.NewMetrics(), started: time.Now().UTC(), publisher: newPublisher(),
 	}
-	a.presence = newPresence(a)
+	a.presence, a.tasking = newPresence(a), newTasking(a)
 	a.lifecycle = newLifecycle(a.touchSoon)
 	a.service = newServiceManager(cfg.Logger)
 	a.schema = newConfigSchema(cfg.Settings, cfg.Logger, a.presence.section())
@@ -191,6 +196,9 @@ func check(cfg *Config) error {
 	case cfg.Start == nil:
 		return errors.New("Start is missing: it opens the program's listeners")
 	}
+	if err := cfg.Tasks.check(); err != nil {
+		return err
+	}
 	if cfg.Name == "" {
 		cfg.Name = "agent"
 	}
@@ -226,13 +234,19 @@ func (a *Agent) pluginConfig() plugin.Config {
 	if c.StateDir == "" {
 		c.StateDir = filepath.Join(a.cfg.StateDir, "plugins")
 	}
+	if t := a.cfg.Upgrade.Trust; c.Verify == nil && len(t.Keys)+len(t.Roots) > 0 {
+		c.Verify = a.upgrader.VerifyDocument
+	}
 	told := c.OnChange
 	c.OnChange = func(s []plugin.Status) {
 		if told != nil {
 			told(s)
 		}
 		a.observePlugins(s)
-		a.touchSoon()
+		a.tasking.changed()
+		if a.pluginBook.due(s, time.Now()) {
+			a.touchSoon()
+		}
 	}
 	return c
 }

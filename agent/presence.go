@@ -131,6 +131,7 @@ func (p *presence) enlisted(err error) error {
 	p.health.Set(conditionRegistration, nil)
 	p.enroll.Do(func() { close(p.registered) })
 	p.schema.registered()
+	p.tasking.changed()
 	p.touchSoon()
 	return nil
 }

@@ -120,9 +120,5 @@ func (a *Agent) pluginRecords() []PluginRecord {
 	if a.plugins == nil {
 		return nil
 	}
-	var records []PluginRecord
-	for _, p := range a.plugins.List() {
-		records = append(records, PluginRecord{Schema: schema, Status: p})
-	}
-	return records
+	return a.pluginBook.records(a.plugins.List(), time.Now())
 }

@@ -5,7 +5,6 @@ import (
 
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/health"
-	"github.com/perennial-go/perennial/plugin"
 	"github.com/perennial-go/perennial/upgrade"
 )
 
@@ -99,12 +98,6 @@ type Restored struct {
 	// Key is one of them, Keys how many there were.
 	Key  string `json:"key"`
 	Keys int    `json:"keys"`
-}
-
-// PluginRecord is the value of plugins/<id>/<plugin>.
-type PluginRecord struct {
-	Schema int `json:"schema"`
-	plugin.Status
 }
 
 // Order is the value of order/<id>: what one host is asked to do.

@@ -235,8 +235,9 @@ func (r *running) takeCharge() {
 		return r.schema.publish(ctx, r.presence.client, r.presence.registry.keys.root, r.log)
 	})
 	r.start(r.host, "orders", r.orders.run)
+	r.tasking.begin(r)
 	if r.plugins != nil {
-		r.start(r.host, "plugins", r.plugins.Run)
+		r.start(r.tasking.pluginsUntil(r), "plugins", r.plugins.Run)
 		check := health.Check{Name: conditionPlugins, Func: func(context.Context) error { return r.plugins.Ready() }}
 		if err := r.health.AddCheck(check); err != nil {
 			r.log.Warn("required plugins do not count for readiness", "error", err)

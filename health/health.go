@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/perennial-go/perennial/internal/memory"
 )
 
 // ErrStarted is what a second call of Run returns.
@@ -47,7 +49,7 @@ type Monitor struct {
 	log         *slog.Logger
 	onChange    func(Report)
 	registry    *prometheus.Registry
-	measure     func() (memory, error)
+	measure     func() (memory.Used, error)
 	memoryEvery time.Duration
 
 	started atomic.Bool
@@ -68,7 +70,7 @@ func New(cfg Config) (*Monitor, error) {
 	m := &Monitor{
 		log:         cfg.Logger,
 		onChange:    cfg.OnChange,
-		measure:     readMemory,
+		measure:     func() (memory.Used, error) { return memory.UsedBy("/", "self") },
 		memoryEvery: cfg.MemoryEvery,
 		wake:        make(chan struct{}, 1),
 		changed:     make(chan struct{}, 1),

@@ -95,7 +95,7 @@ func (m *Monitor) judge(j *judge, now time.Time) {
 func (m *Monitor) sampleMemory() {
 	mem, err := m.measure()
 	if err == nil {
-		m.observe(MemoryPercent, mem.percent(), mem.basis())
+		m.observe(MemoryPercent, mem.Percent(), mem.Basis())
 		return
 	}
 	m.mu.Lock()

@@ -52,6 +52,19 @@ func (d *depot) path(sum string) string { return filepath.Join(d.dir, Executable
 // check hashes the copy again: a damaged disk must not run either.
 func (d *depot) check(sum string) error { return checkFile(d.path(sum), sum) }
 
+// open returns the copy, hashed through the very descriptor.
+func (d *depot) open(sum string) (*os.File, error) {
+	path := d.path(sum)
+	f, err := openRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkContent(f, path, sum); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
 // collect deletes copies that are not in keep. One that still runs goes on
 // running.
 func (d *depot) collect(keep map[string]bool) error {
@@ -84,14 +97,21 @@ func checkFile(path, want string) error {
 		return err
 	}
 	defer func() { _ = f.Close() }()
+	return checkContent(f, path, want)
+}
+
+func checkContent(f *os.File, path, want string) error {
+	got, err := digestOf(f)
+	if err == nil && got != want {
+		err = digestError(path, want, got)
+	}
+	return err
+}
+
+func digestOf(f *os.File) (string, error) {
 	h := sha256.New()
-	if _, err := io.Copy(h, io.LimitReader(f, maxExecutableBytes)); err != nil {
-		return err
-	}
-	if got := hex.EncodeToString(h.Sum(nil)); got != want {
-		return digestError(path, want, got)
-	}
-	return nil
+	_, err := io.Copy(h, io.LimitReader(f, maxExecutableBytes))
+	return hex.EncodeToString(h.Sum(nil)), err
 }
 
 // copyHashed copies src into a new temporary file in dir and returns its path

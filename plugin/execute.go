@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 
 	"google.golang.org/grpc/codes"
@@ -19,8 +20,9 @@ import (
 //
 // Errors: ErrNotFound; ErrNotRunning, when there is no process at the moment;
 // ErrInterrupted, when the process was replaced, stopped or died, after which
-// the caller executes again from its last cursor; ctx's error; deliver's
-// error, unchanged; anything else is the plugin's own.
+// the caller executes again from its last cursor; ctx's error, whose deadline
+// the plugin knows; deliver's error, unchanged; ErrPermanent, when the plugin
+// says so; anything else is the plugin's own.
 //
 // Delivery is at least once: a result that was delivered and whose cursor was
 // not kept comes again.
@@ -62,8 +64,15 @@ func (e *taskError) Unwrap() error { return e.err }
 func (i *instance) execute(ctx context.Context, task Task, deliver func(Result) error) error {
 	call, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(i.ctx, cancel)()
-	stream, err := i.rpc.Execute(call, &pluginpb.Task{Id: task.ID, Capability: task.Capability, Payload: task.Payload, Cursor: task.Cursor})
+	until := i.ctx
+	if task.Resumable {
+		until = i.brief
+	}
+	defer context.AfterFunc(until, cancel)()
+	stream, err := i.link.rpc.Execute(call, &pluginpb.Task{
+		Id: task.ID, Capability: task.Capability, Payload: task.Payload, Cursor: task.Cursor,
+		Attempt: uint32(min(max(task.Attempt, 0), math.MaxInt32)), IdempotencyKey: task.IdempotencyKey,
+	})
 	if err != nil {
 		return i.failed(ctx, task, err)
 	}
@@ -87,12 +96,16 @@ func (i *instance) failed(ctx context.Context, task Task, err error) error {
 	switch code := status.Code(err); {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case code == codes.Aborted, i.ctx.Err() != nil:
+	case code == codes.Aborted, i.ctx.Err() != nil, task.Resumable && i.brief.Err() != nil:
 		return fmt.Errorf("%w: plugin %s %s was replaced or stopped", ErrInterrupted, name, i.bundle.manifest.Version)
 	case code == codes.Unavailable, code == codes.Canceled:
 		// The connection broke; that the process has ended may not have been
 		// noticed yet.
 		return fmt.Errorf("%w: plugin %s %s ended: %v", ErrInterrupted, name, i.bundle.manifest.Version, plain(err)) //nolint:errorlint // gRPC's error is no part of the interface
 	}
-	return &taskError{plugin: name, task: task.ID, err: plain(err)}
+	told := plain(err)
+	if status.Code(err) == codes.InvalidArgument {
+		told = fmt.Errorf("%w: %w", told, ErrPermanent)
+	}
+	return &taskError{plugin: name, task: task.ID, err: told}
 }

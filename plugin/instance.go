@@ -2,21 +2,11 @@ package plugin
 
 import (
 	"context"
-	"errors"
+	"crypto/sha256"
 	"fmt"
-	"io"
 	"log/slog"
-	"os/exec"
-	"slices"
 	"sync"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
-	goplugin "github.com/hashicorp/go-plugin"
-	"github.com/hashicorp/go-plugin/runner"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/perennial-go/perennial/plugin/pluginpb"
 )
@@ -24,10 +14,27 @@ import (
 // bundle is one verified pair of manifest and executable.
 type bundle struct {
 	manifest Manifest
+	text     []byte // of the manifest
 	settings []byte
 	source   string // the executable in the plugins directory
 	identity string // digest of both files
 	print    string // stat of both files when they were read
+}
+
+// newBundle is the bundle of a manifest's text and the executable source.
+func newBundle(text []byte, source string) (*bundle, error) {
+	m, err := ParseManifest(text)
+	if err != nil {
+		return nil, err
+	}
+	settings, err := m.settingsJSON()
+	if err != nil {
+		return nil, err
+	}
+	return &bundle{
+		manifest: m, text: text, settings: settings, source: source,
+		identity: fmt.Sprintf("%x/%s", sha256.Sum256(text), m.SHA256),
+	}, nil
 }
 
 func (b *bundle) String() string {
@@ -38,16 +45,17 @@ func (b *bundle) String() string {
 type instance struct {
 	bundle *bundle
 	proc   *process
-	client *goplugin.Client
-	rpc    pluginpb.PluginClient
+	link   *link
 	room   room
-	said   *logWriter
+	log    *slog.Logger
+	said   *output
+	// records holds what a successor needs to know of it.
+	records *records
 
-	shookHands bool // go-plugin knows the process's address
-
-	// ctx ends when the calls in flight must end.
-	ctx    context.Context
-	cancel context.CancelFunc
+	// ctx ends when the calls in flight must end, brief when those that can be
+	// resumed must.
+	ctx, brief        context.Context
+	cancel, interrupt context.CancelFunc
 
 	mu       sync.Mutex
 	inflight int
@@ -55,127 +63,17 @@ type instance struct {
 	idle     chan struct{} // closed once draining and nothing is in flight
 }
 
-// launcher starts instances.
-type launcher struct {
-	cfg   *Config
-	depot *depot
-	rooms *rooms
-}
-
-// launch starts a process of b and returns once it has said that it is
-// healthy. It takes at most Config.StartTimeout; on failure nothing is left.
-func (l *launcher) launch(ctx context.Context, b *bundle, log *slog.Logger, started func(pid int)) (*instance, error) {
-	if err := l.depot.check(b.manifest.SHA256); err != nil {
-		if err := l.depot.deposit(b.source, b.manifest.SHA256); err != nil {
-			return nil, err
-		}
-	}
-	i := &instance{bundle: b, said: &logWriter{log: log}, idle: make(chan struct{})}
+func (l *launcher) instance(ctx context.Context, b *bundle, log *slog.Logger) *instance {
+	i := &instance{bundle: b, log: log, records: l.records, idle: make(chan struct{})}
 	i.ctx, i.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	limited, cancel := context.WithTimeout(ctx, l.cfg.StartTimeout)
-	defer cancel()
-	err := l.bringUp(limited, i, started)
-	if err == nil {
-		return i, nil
-	}
-	ended := ctx.Err() == nil && i.brokeOff(err)
-	late := ctx.Err() == nil && limited.Err() != nil
-	i.discard() // joins the reader of the log
-	switch {
-	case errors.Is(err, errRefused):
-	case late:
-		err = fmt.Errorf("it was not ready within %s%s: %w", l.cfg.StartTimeout, i.said.lastWords(), err)
-	case ended:
-		err = fmt.Errorf("it ended before it was ready (%s%s)", i.proc.outcome(), i.said.lastWords())
-	}
-	return nil, err
-}
-
-// brokeOff reports whether err comes from the end of the process, which shows
-// on its pipes and connection a moment before it can be reaped.
-func (i *instance) brokeOff(err error) bool {
-	if i.proc == nil || i.proc.ID() == "" || i.shookHands && status.Code(err) != codes.Unavailable {
-		return false
-	}
-	wait := time.NewTimer(pipeGrace)
-	defer wait.Stop()
-	select {
-	case <-i.proc.exited:
-		return true
-	case <-wait.C:
-		return false
-	}
-}
-
-func (l *launcher) bringUp(ctx context.Context, i *instance, started func(pid int)) error {
-	var err error
-	if i.room, err = l.rooms.open(i.bundle.manifest.Name); err != nil {
-		return err
-	}
-	i.proc, err = newProcess(l.depot.path(i.bundle.manifest.SHA256), i.room.dir)
-	if err != nil {
-		return err
-	}
-	// Nothing in go-plugin has a deadline that holds on a stopped process;
-	// the death of the process is what ends every wait.
-	release := context.AfterFunc(ctx, i.proc.kill)
-	defer release()
-	i.client = goplugin.NewClient(l.clientConfig(i, started))
-	if _, err := i.client.Start(); err != nil {
-		return err
-	}
-	i.shookHands = true
-	if i.hasExited() {
-		return errors.New("it ended right after the handshake")
-	}
-	conn, err := i.client.Client()
-	if err != nil {
-		return err
-	}
-	raw, err := conn.Dispense(dispensed)
-	if err != nil {
-		return err
-	}
-	rpc, ok := raw.(pluginpb.PluginClient)
-	if !ok {
-		return fmt.Errorf("dispensed %T", raw)
-	}
-	i.rpc = rpc
-	return i.introduce(ctx)
-}
-
-// introduce checks that the process is what the manifest says and starts it.
-func (i *instance) introduce(ctx context.Context) error {
-	m := &i.bundle.manifest
-	info, err := i.rpc.Info(ctx, &pluginpb.InfoRequest{})
-	if err != nil {
-		return fmt.Errorf("info: %w", plain(err))
-	}
-	if info.GetName() != m.Name || info.GetVersion() != m.Version {
-		return fmt.Errorf("%w: the manifest says %s %s, the executable says %q %q; correct the manifest or rebuild the executable", errRefused, m.Name, m.Version, info.GetName(), info.GetVersion())
-	}
-	for _, c := range m.Capabilities {
-		if !slices.Contains(info.GetCapabilities(), c) {
-			return fmt.Errorf("%w: the manifest promises the capability %q, the executable has %q", errRefused, c, info.GetCapabilities())
-		}
-	}
-	if _, err := i.rpc.Start(ctx, &pluginpb.StartRequest{Settings: i.bundle.settings}); err != nil {
-		return fmt.Errorf("start: %w", plain(err))
-	}
-	problem, err := i.health(ctx)
-	if err != nil {
-		return err
-	}
-	if problem != "" {
-		return fmt.Errorf("it is not healthy after its start: %s", problem)
-	}
-	return nil
+	i.brief, i.interrupt = context.WithCancel(i.ctx)
+	return i
 }
 
 // health returns the problem that the plugin reports, or an error if it does
 // not answer.
 func (i *instance) health(ctx context.Context) (problem string, err error) {
-	answer, err := i.rpc.Health(ctx, &pluginpb.HealthRequest{})
+	answer, err := i.link.rpc.Health(ctx, &pluginpb.HealthRequest{})
 	if err != nil {
 		return "", fmt.Errorf("health: %w", plain(err))
 	}
@@ -202,6 +100,13 @@ func (i *instance) leave() {
 	}
 }
 
+// open is how many calls are in flight.
+func (i *instance) open() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.inflight
+}
+
 func (i *instance) hasExited() bool {
 	select {
 	case <-i.proc.exited:
@@ -211,128 +116,81 @@ func (i *instance) hasExited() bool {
 	}
 }
 
-// drain ends the instance: its tasks first, so that what they have produced
-// arrives, then the process. It returns within timeout and the moment that a
-// kill takes.
-func (i *instance) drain(timeout time.Duration) {
+// bar admits no more calls and interrupts those that their callers resume
+// elsewhere. It may be called again.
+func (i *instance) bar() {
 	i.mu.Lock()
-	i.draining = true
-	if i.inflight == 0 {
-		close(i.idle)
+	if !i.draining {
+		i.draining = true
+		if i.inflight == 0 {
+			close(i.idle)
+		}
 	}
 	i.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(i.ctx), timeout)
+	i.interrupt()
+}
+
+// settled waits until nothing is in flight, for limit at most and until ctx
+// ends.
+func (i *instance) settled(ctx context.Context, limit time.Duration) {
+	patience := time.NewTimer(limit)
+	defer patience.Stop()
+	select {
+	case <-i.idle:
+	case <-i.proc.exited:
+	case <-ctx.Done():
+	case <-patience.C:
+	}
+}
+
+// stopRPCTimeout is what the plugin gets of StopTimeout to do what Stop asks.
+const stopRPCTimeout = 2 * time.Second
+
+// drain ends the instance. Calls that are not resumed elsewhere may finish
+// first, for calls at most and until hurry ends; then the plugin is asked to stop, sent SIGTERM, and
+// killed, all that within stop and the moment that a kill takes.
+func (i *instance) drain(hurry context.Context, calls, stop time.Duration) {
+	i.bar()
+	i.settled(hurry, calls)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(i.ctx), stop)
 	defer cancel()
 	release := context.AfterFunc(ctx, i.proc.kill)
 	defer release()
-	if _, err := i.rpc.Stop(ctx, &pluginpb.StopRequest{}); err != nil {
-		i.said.log.Warn("plugin did not stop in order", "error", plain(err))
+	// Half of it where it is short: SIGTERM is to have its chance.
+	asked, cancelAsked := context.WithTimeout(ctx, min(stopRPCTimeout, stop/2))
+	defer cancelAsked()
+	if _, err := i.link.rpc.Stop(asked, &pluginpb.StopRequest{}); err != nil && !i.hasExited() {
+		i.log.Warn("plugin did not stop in order", "error", plain(err))
 	}
 	select {
-	case <-i.idle:
-	case <-ctx.Done():
+	case <-i.idle: // what the calls had produced has arrived
+	case <-asked.Done():
+	}
+	i.proc.terminate()
+	for _, end := range []<-chan struct{}{i.proc.exited, i.idle} {
+		select {
+		case <-end:
+		case <-ctx.Done():
+		}
 	}
 	i.discard()
 }
 
-// discard ends what is left of the instance and returns once its process has
-// been reaped. A process still alive is asked by go-plugin to shut down for 2 s
-// at most, then killed.
+// discard ends at once what is left of the instance and returns when its
+// process has been reaped.
 func (i *instance) discard() {
 	i.cancel()
-	// Between handshake and connection go-plugin's Kill would make a
-	// connection only to close it, and leak it if the process has died.
-	if i.client != nil && (i.rpc != nil || !i.shookHands) {
-		i.client.Kill()
-	}
 	if i.proc != nil {
 		i.proc.kill()
 		if i.proc.ID() != "" {
 			<-i.proc.exited
 		}
+		<-i.said.done
 	}
+	if i.link != nil {
+		i.link.close()
+	}
+	// The record last: one of a process that has ended harms nobody.
 	i.room.close()
-}
-
-// dispensed is the only name in go-plugin's plugin set.
-const dispensed = "plugin"
-
-func (l *launcher) clientConfig(i *instance, started func(pid int)) *goplugin.ClientConfig {
-	set := goplugin.PluginSet{dispensed: clientSide{}}
-	return &goplugin.ClientConfig{
-		HandshakeConfig: goplugin.HandshakeConfig{
-			ProtocolVersion:  pluginpb.ProtocolVersion,
-			MagicCookieKey:   pluginpb.CookieKey,
-			MagicCookieValue: pluginpb.CookieValue,
-		},
-		VersionedPlugins: map[int]goplugin.PluginSet{pluginpb.ProtocolVersion: set},
-		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
-		AutoMTLS:         true,
-		SkipHostEnv:      true,
-		StartTimeout:     l.cfg.StartTimeout,
-		UnixSocketConfig: &goplugin.UnixSocketConfig{TempDir: i.room.dir},
-		Stderr:           i.said,
-		SyncStdout:       i.said,
-		SyncStderr:       i.said,
-		Logger:           hclog.New(&hclog.LoggerOptions{Level: hclog.Off, Output: io.Discard}),
-		GRPCDialOptions: []grpc.DialOption{grpc.WithDefaultCallOptions(
-			grpc.MaxCallRecvMsgSize(pluginpb.MaxMessageBytes),
-			grpc.MaxCallSendMsgSize(pluginpb.MaxMessageBytes),
-		)},
-		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
-			i.proc.cmd.Env = append(i.proc.cmd.Env, cmd.Env...)
-			return &announced{process: i.proc, started: func(pid int) {
-				i.room.occupy(pid)
-				started(pid)
-			}}, nil
-		},
-	}
-}
-
-// announced tells of the process as soon as there is one.
-type announced struct {
-	*process
-	started func(pid int)
-}
-
-// Start implements runner.Runner.
-func (a *announced) Start(ctx context.Context) error {
-	if err := a.process.Start(ctx); err != nil {
-		return err
-	}
-	a.started(a.pid())
-	return nil
-}
-
-// clientSide makes the gRPC client.
-type clientSide struct {
-	goplugin.NetRPCUnsupportedPlugin
-}
-
-// GRPCServer implements go-plugin's GRPCPlugin; a host serves nothing.
-func (clientSide) GRPCServer(*goplugin.GRPCBroker, *grpc.Server) error {
-	return errors.ErrUnsupported
-}
-
-// GRPCClient implements go-plugin's GRPCPlugin.
-func (clientSide) GRPCClient(_ context.Context, _ *goplugin.GRPCBroker, conn *grpc.ClientConn) (any, error) {
-	return pluginpb.NewPluginClient(conn), nil
-}
-
-// plain strips gRPC's wording from an error that the plugin itself returned.
-func plain(err error) error {
-	s, ok := status.FromError(err)
-	if !ok {
-		return err
-	}
-	switch s.Code() {
-	case codes.Unknown, codes.FailedPrecondition, codes.Internal, codes.Unimplemented, codes.Aborted:
-		return errors.New(s.Message())
-	case codes.DeadlineExceeded:
-		return context.DeadlineExceeded
-	case codes.Canceled:
-		return context.Canceled
-	default:
-		return err
-	}
+	i.records.remove(i)
 }

@@ -22,34 +22,26 @@ type logWriter struct {
 	log *slog.Logger
 
 	mu    sync.Mutex
-	line  []byte
 	tail  []string
 	fatal string // the first line of a Go panic; its stack would push it out
 }
 
 // Write implements io.Writer; it never fails.
 func (w *logWriter) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, b := range p {
-		if b != '\n' && len(w.line) < maxLineBytes {
-			w.line = append(w.line, b)
-			continue
-		}
-		w.emit()
-		if b != '\n' {
-			w.line = append(w.line, b)
-		}
+	for line := range strings.Lines(string(p)) {
+		w.emit(line)
 	}
 	return len(p), nil
 }
 
-func (w *logWriter) emit() {
-	line := strings.TrimSpace(string(w.line))
-	w.line = w.line[:0]
+// emit takes one line.
+func (w *logWriter) emit(line string) {
+	line = strings.TrimSpace(line)
 	if line == "" {
 		return
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	level, msg, attrs := parseLine(line)
 	if w.fatal == "" && (strings.HasPrefix(msg, "panic: ") || strings.HasPrefix(msg, "fatal error: ")) {
 		w.fatal = msg[:min(len(msg), tailLineBytes)]

@@ -60,6 +60,8 @@ type spec struct {
 	IgnoreStop bool
 	// Outlive keeps the process when Serve has returned.
 	Outlive bool
+	// Misbehave is what it does that it should not.
+	Misbehave misbehaviour
 	// Problem is what Health reports while the file of that name exists.
 	Problem string
 }
@@ -69,6 +71,9 @@ func servePlugin() error {
 	var s spec
 	if err := reexec.Payload(&s); err != nil {
 		return err
+	}
+	if s.Misbehave != "" {
+		return misbehave(s)
 	}
 	if s.ExitEarly {
 		return errors.New("no configuration for the frobnicator")
@@ -186,7 +191,7 @@ func serveHost() error {
 	dir, state, _ := strings.Cut(os.Getenv(hostEnv), "|")
 	printed := false
 	m, err := plugin.New(plugin.Config{
-		Dir: dir, StateDir: state, ScanEvery: 50 * time.Millisecond,
+		Dir: dir, StateDir: state, ScanEvery: 50 * time.Millisecond, OrphanAfter: time.Second,
 		OnChange: func(all []plugin.Status) {
 			for _, s := range all {
 				if s.State == plugin.Running && !printed {
@@ -241,7 +246,8 @@ func startHost(tb testing.TB, dir string, adjust func(*plugin.Config)) *host {
 	cfg := plugin.Config{
 		Dir: dir, StateDir: h.state, HostVersion: "1.4.0",
 		ScanEvery: 100 * time.Millisecond, StartTimeout: 20 * time.Second, StopTimeout: 3 * time.Second,
-		HealthEvery: 200 * time.Millisecond, HealthTimeout: 2 * time.Second,
+		DrainTimeout: 300 * time.Millisecond,
+		HealthEvery:  200 * time.Millisecond, HealthTimeout: 2 * time.Second,
 		BackoffMin: 20 * time.Millisecond, BackoffMax: 100 * time.Millisecond,
 	}
 	if adjust != nil {

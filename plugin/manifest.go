@@ -53,8 +53,8 @@ type Manifest struct {
 	Required bool `yaml:"required,omitempty"`
 	// Settings are handed to the plugin's Start as a JSON object.
 	Settings map[string]any `yaml:"settings,omitempty"`
-	// Limits is reserved and must be empty: nothing enforces limits yet.
-	Limits map[string]any `yaml:"limits,omitempty"`
+	// Limits bound what the plugin may use.
+	Limits Limits `yaml:"limits,omitempty"`
 }
 
 // ValidName reports whether name can be a plugin's.
@@ -168,8 +168,8 @@ func (m *Manifest) validate(complete bool) error {
 			return fmt.Errorf("host: want a SemVer constraint such as \">=1.2.0 <2.0.0\", found %q: %w", m.Host, err)
 		}
 	}
-	if len(m.Limits) > 0 {
-		return errors.New("limits: this version enforces none, and a limit that is not enforced would mislead; remove them")
+	if err := m.Limits.validate(); err != nil {
+		return err
 	}
 	_, err := m.settingsJSON()
 	return err

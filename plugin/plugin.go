@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/Masterminds/semver/v3"
@@ -39,6 +40,14 @@ type Config struct {
 	// must not block for long: Run waits for it.
 	OnChange func([]Status)
 
+	// Verify checks a manifest's signature, the content of a file
+	// NAME.plugin.yaml.minisig, before anything in the manifest is looked at,
+	// and returns the id of the key. nil means that signatures are not looked
+	// at. It is called from several goroutines.
+	Verify func(manifest, signature []byte) (keyID string, err error)
+	// RequireSigned refuses a plugin without a signature; it needs Verify.
+	RequireSigned bool
+
 	// ScanEvery is the time between two looks at Dir; default 2 s.
 	ScanEvery time.Duration
 	// StartTimeout bounds a start until the plugin is healthy; default 10 s.
@@ -46,16 +55,32 @@ type Config struct {
 	// StopTimeout bounds the orderly end of a process, after which its group
 	// is killed; default 5 s.
 	StopTimeout time.Duration
+	// DrainTimeout is what calls that are not Resumable get to finish on a
+	// generation that is replaced, before it is stopped; default 30 s.
+	DrainTimeout time.Duration
+	// DetachTimeout is what calls in flight get to finish when Run ends after
+	// Detach; default 30 s.
+	DetachTimeout time.Duration
+	// OrphanAfter is how long a plugin lives without a host; default 60 s.
+	OrphanAfter time.Duration
+	// LogBytes is the size at which a plugin's log file is rotated, and
+	// LogFiles how many are kept, the current one included; defaults 10 MiB
+	// and 3.
+	LogBytes int64
+	LogFiles int
 	// HealthEvery is the time between two health checks; default 10 s.
 	HealthEvery time.Duration
 	// HealthTimeout bounds one. Two in a row without an answer get the plugin
 	// killed and restarted; default 5 s.
 	HealthTimeout time.Duration
-	// BackoffMin and BackoffMax bound the wait before a restart; defaults
-	// 500 ms and 30 s.
+	// BackoffMin and BackoffMax bound the wait before a restart, which doubles
+	// and is jittered; defaults 1 s and 2 min.
 	BackoffMin, BackoffMax time.Duration
+	// WellAfter is how long a plugin must run for the next wait to be a first
+	// one again; default 5 min.
+	WellAfter time.Duration
 	// CrashLimit deaths or failed starts within CrashWindow put a plugin into
-	// quarantine; defaults 5 and 2 min.
+	// quarantine; defaults 5 and 10 min.
 	CrashLimit  int
 	CrashWindow time.Duration
 }
@@ -66,7 +91,10 @@ type Manager struct {
 	cfg      Config
 	launcher launcher
 	rooms    *rooms
+	disabled *disabled
 	changed  chan struct{}
+	detached atomic.Bool
+	charges  sync.WaitGroup // workers that look after a plugin
 
 	mu      sync.Mutex
 	ran     bool
@@ -81,8 +109,11 @@ func New(cfg Config) (*Manager, error) {
 		return nil, fmt.Errorf("plugin: %w", err)
 	}
 	m := &Manager{cfg: cfg, changed: make(chan struct{}, 1), workers: map[string]*worker{}}
+	m.disabled = &disabled{path: filepath.Join(cfg.StateDir, "disabled.json"), log: cfg.Logger}
 	m.rooms = &rooms{dir: filepath.Join(cfg.StateDir, "room"), log: cfg.Logger}
-	m.launcher = launcher{cfg: &m.cfg, depot: &depot{dir: filepath.Join(cfg.StateDir, "run")}, rooms: m.rooms}
+	m.launcher = launcher{cfg: &m.cfg, depot: &depot{dir: filepath.Join(cfg.StateDir, "run")}, rooms: m.rooms,
+		logs:    &logs{dir: filepath.Join(cfg.StateDir, "log"), bytes: cfg.LogBytes, files: cfg.LogFiles},
+		records: &records{dir: filepath.Join(cfg.StateDir, "plugins")}}
 	return m, nil
 }
 
@@ -97,6 +128,12 @@ func (c *Config) setDefaults() {
 	}
 	if c.CrashLimit == 0 {
 		c.CrashLimit = 5
+	}
+	if c.LogBytes == 0 {
+		c.LogBytes = 10 << 20
+	}
+	if c.LogFiles == 0 {
+		c.LogFiles = 3
 	}
 }
 
@@ -114,9 +151,13 @@ func (c *Config) durations() []duration {
 		{"StopTimeout", &c.StopTimeout, 5 * time.Second},
 		{"HealthEvery", &c.HealthEvery, 10 * time.Second},
 		{"HealthTimeout", &c.HealthTimeout, 5 * time.Second},
-		{"BackoffMin", &c.BackoffMin, 500 * time.Millisecond},
-		{"BackoffMax", &c.BackoffMax, 30 * time.Second},
-		{"CrashWindow", &c.CrashWindow, 2 * time.Minute},
+		{"DrainTimeout", &c.DrainTimeout, 30 * time.Second},
+		{"DetachTimeout", &c.DetachTimeout, 30 * time.Second},
+		{"OrphanAfter", &c.OrphanAfter, time.Minute},
+		{"BackoffMin", &c.BackoffMin, time.Second},
+		{"BackoffMax", &c.BackoffMax, 2 * time.Minute},
+		{"WellAfter", &c.WellAfter, 5 * time.Minute},
+		{"CrashWindow", &c.CrashWindow, 10 * time.Minute},
 	}
 }
 
@@ -131,6 +172,12 @@ func (c *Config) validate() error {
 	}
 	if c.CrashLimit < 0 {
 		return fmt.Errorf("Config.CrashLimit: want a positive number, found %d", c.CrashLimit)
+	}
+	if c.LogBytes < 0 || c.LogFiles < 0 {
+		return fmt.Errorf("Config.LogBytes and LogFiles: want positive numbers, found %d and %d", c.LogBytes, c.LogFiles)
+	}
+	if c.RequireSigned && c.Verify == nil {
+		return errors.New("Config.RequireSigned needs Config.Verify, or every plugin would be refused")
 	}
 	if c.HostVersion != "" {
 		if _, err := semver.StrictNewVersion(c.HostVersion); err != nil {
@@ -181,8 +228,12 @@ func checkDir(dir string) error {
 }
 
 // Run looks after the plugins until ctx ends, and returns nil once all their
-// processes have ended. It can be called once. It fails only if StateDir
-// cannot be used.
+// processes have ended, or have been left as Detach says. It can be called
+// once. It first goes on with the plugins that the last Manager of StateDir has
+// left running, or that were left by its death.
+//
+// It fails if StateDir cannot be used, and if another Manager is in charge of
+// it and does not hand over or end within StopTimeout and a minute.
 func (m *Manager) Run(ctx context.Context) error {
 	m.mu.Lock()
 	again := m.ran
@@ -195,29 +246,44 @@ func (m *Manager) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	if err := m.prepare(); err != nil {
+	c, err := m.prepare(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("plugin: state directory %s: %w", m.cfg.StateDir, err)
 	}
 	var told sync.WaitGroup
 	quit := make(chan struct{})
 	told.Go(func() { m.tell(quit) })
-	m.scanLoop(ctx)
+	told.Go(func() { m.attend(ctx) })
+	m.scanLoop(ctx, c)
 	close(quit)
 	told.Wait()
 	return nil
 }
 
-func (m *Manager) prepare() error {
-	for _, dir := range []string{m.cfg.StateDir, m.rooms.dir, m.launcher.depot.dir} {
+// prepare makes the directories and takes charge of them.
+func (m *Manager) prepare(ctx context.Context) (*charge, error) {
+	for _, dir := range []string{m.cfg.StateDir, m.rooms.dir, m.launcher.depot.dir, m.launcher.logs.dir, m.launcher.records.dir} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return err
+			return nil, err
 		}
 		if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a directory
-			return err
+			return nil, err
 		}
 	}
-	m.rooms.sweep()
-	return nil
+	c, err := takeCharge(ctx, m.cfg.StateDir, m.cfg.StopTimeout+chargePatience)
+	if err != nil {
+		return nil, err
+	}
+	m.rooms.charge = c.id
+	groups, err := findCgroups(m.rooms.dir, m.cfg.Logger)
+	if err != nil {
+		m.cfg.Logger.Debug("plugins have no cgroups; limits fall back to rlimits", "reason", err)
+	}
+	m.launcher.groups, m.rooms.groups = groups, groups
+	return c, nil
 }
 
 // tell calls OnChange, and once more at the end.

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 
@@ -15,14 +17,42 @@ import (
 // supports.
 const clockTicks = 100
 
-// awaitExit blocks until pid, a child, has exited, and leaves it unreaped.
-func awaitExit(pid int) bool {
-	for {
-		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-		if !errors.Is(err, unix.EINTR) {
-			return err == nil
-		}
+const elfMagic = "\x7fELF"
+
+// locate has cmd execute exe through its descriptor. done must be called once
+// cmd has been started.
+func locate(cmd *exec.Cmd, exe *os.File) (done func(), err error) {
+	if _, err := os.Stat("/proc/self/fd"); err != nil {
+		cmd.Path = exe.Name()
+		return func() {}, nil
 	}
+	magic := make([]byte, len(elfMagic))
+	if _, err := exe.ReadAt(magic, 0); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	if string(magic) != elfMagic {
+		// An interpreter opens it by this path, so it has to stay open.
+		cmd.ExtraFiles = []*os.File{exe}
+		cmd.Path = "/proc/self/fd/3"
+		return func() {}, nil
+	}
+	// A binary needs the descriptor until its exec only, which closes it. The
+	// runtime moves a descriptor of its own, in the child, to the number after
+	// the highest that it passes on: that must not be exe's.
+	fd := exe.Fd()
+	null, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(null) }()
+	high, err := unix.FcntlInt(uintptr(null), unix.F_DUPFD_CLOEXEC, int(fd)+1)
+	if err != nil {
+		return nil, err
+	}
+	stdin := os.NewFile(uintptr(high), os.DevNull)
+	cmd.Stdin = stdin
+	cmd.Path = fmt.Sprintf("/proc/self/fd/%d", fd)
+	return func() { _ = stdin.Close() }, nil
 }
 
 // procStat returns the fields of /proc/PID/stat from the state on (field 3).

@@ -5,10 +5,16 @@ package plugin
 import (
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
 )
 
-// awaitExit cannot wait without reaping here.
-func awaitExit(int) bool { return false }
+// locate has cmd execute exe by its path: there is no way through the
+// descriptor.
+func locate(cmd *exec.Cmd, exe *os.File) (done func(), err error) {
+	cmd.Path = exe.Name()
+	return func() {}, nil
+}
 
 func identify(int) (string, error) {
 	return "", fmt.Errorf("the start time of a process: %w", errors.ErrUnsupported)

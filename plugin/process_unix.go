@@ -12,10 +12,12 @@ import (
 
 func isolate(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
-func killGroup(p *os.Process) {
-	// The group may be gone but for the leader, or not exist yet.
-	_ = syscall.Kill(-p.Pid, syscall.SIGKILL)
-	_ = p.Kill()
+// resume has a stopped process go on.
+const resume = syscall.SIGCONT
+
+// signalGroup sends to the group that p leads.
+func signalGroup(p *os.Process, sig syscall.Signal) {
+	_ = syscall.Kill(-p.Pid, sig)
 }
 
 func textBusy(err error) bool { return errors.Is(err, syscall.ETXTBSY) }

@@ -4,12 +4,17 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"syscall"
 )
 
 func isolate(*exec.Cmd) {}
 
-// killGroup ends the process alone: what it started stays.
-func killGroup(p *os.Process) { _ = p.Kill() }
+// resume stands for a signal that there is not here.
+const resume = syscall.SIGTERM
+
+// signalGroup ends the process alone, whatever the signal: what it started
+// stays.
+func signalGroup(p *os.Process, _ syscall.Signal) { _ = p.Kill() }
 
 func textBusy(error) bool { return false }
 

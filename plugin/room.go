@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,8 +9,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
+	"github.com/perennial-go/perennial/internal/strictjson"
 )
 
 // maxSocketPath is what a socket's address may hold on every unix, less the
@@ -18,12 +21,17 @@ const maxSocketPath = 104 - len("/plugin-dir0123456789/plugin0123456789")
 
 const tenantFile = "tenant.json"
 
+// shortPrefix begins the name of a room that had to be elsewhere.
+const shortPrefix = "plugin-"
+
 // rooms gives every process a private directory for its socket and its
 // scratch files, with a record of who lives there: a host that was killed
 // cannot clean up, and the next one does.
 type rooms struct {
-	dir string
-	log *slog.Logger
+	dir    string
+	charge string
+	groups *cgroups
+	log    *slog.Logger
 }
 
 // room is one of them.
@@ -35,12 +43,14 @@ type room struct {
 
 // tenant is the record. Hosts of other versions read it: schema 1.
 type tenant struct {
-	Schema int    `json:"schema"`
-	Plugin int    `json:"plugin_pid"`
-	Begun  string `json:"plugin_started"`
-	Host   int    `json:"host_pid"`
-	Since  string `json:"host_started"`
-	// Dir is the room when it had to be elsewhere.
+	Schema int `json:"schema"`
+	// Host is who looks after the room, Since when that process began, ""
+	// where that cannot be told.
+	Host  int    `json:"host_pid"`
+	Since string `json:"host_started,omitempty"`
+	// Charge is that of the state directory: a copy of it has another.
+	Charge string `json:"charge,omitempty"`
+	// Dir is where the process lives if that had to be elsewhere.
 	Dir string `json:"dir,omitempty"`
 }
 
@@ -50,11 +60,14 @@ func (r *rooms) open(name string) (room, error) {
 		return room{}, err
 	}
 	got := room{dir: note, note: note, log: r.log}
-	if len(note) <= maxSocketPath {
-		return got, nil
+	if len(note) > maxSocketPath {
+		if got.dir, err = shortDir(note); err != nil {
+			return room{}, errors.Join(err, os.Remove(note))
+		}
 	}
-	if got.dir, err = shortDir(note); err != nil {
-		return room{}, errors.Join(err, os.Remove(note))
+	if err := got.occupy(r.charge); err != nil {
+		got.close()
+		return room{}, err
 	}
 	return got, nil
 }
@@ -63,7 +76,7 @@ func (r *rooms) open(name string) (room, error) {
 // socket, for what would have been tooLong.
 func shortDir(tooLong string) (string, error) {
 	for _, base := range []string{os.TempDir(), "/tmp"} {
-		dir, err := os.MkdirTemp(base, "plugin-")
+		dir, err := os.MkdirTemp(base, shortPrefix+"*")
 		if err != nil {
 			continue
 		}
@@ -78,26 +91,22 @@ func shortDir(tooLong string) (string, error) {
 		maxSocketPath, tooLong, len(tooLong), os.TempDir())
 }
 
-// occupy records the process. Without a record (a full disk, or a system that
-// does not tell start times) the plugin still ends with the host's pipe.
-func (r room) occupy(pid int) {
-	t := tenant{Schema: 1, Plugin: pid, Host: os.Getpid()}
+// occupy says that this host looks after the room. It comes before there is a
+// process: whatever then is killed, the next host knows what to do with it.
+func (r room) occupy(charge string) error {
+	t := tenant{Schema: 1, Host: os.Getpid(), Charge: charge}
 	if r.dir != r.note {
 		t.Dir = r.dir
 	}
-	var err, herr error
-	t.Begun, err = identify(pid)
-	t.Since, herr = identify(t.Host)
-	if err = errors.Join(err, herr); errors.Is(err, errors.ErrUnsupported) || errors.Is(err, os.ErrProcessDone) {
-		return
+	var err error
+	if t.Since, err = identify(t.Host); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return err
 	}
-	data, merr := json.Marshal(t)
-	if err = errors.Join(err, merr); err == nil {
-		err = atomicfile.Write(filepath.Join(r.note, tenantFile), data, 0o600)
-	}
+	data, err := json.Marshal(t)
 	if err != nil {
-		r.log.Warn("plugin process could not be recorded", "pid", pid, "error", err)
+		return err
 	}
+	return atomicfile.Write(filepath.Join(r.note, tenantFile), data, 0o600)
 }
 
 func (r room) close() {
@@ -109,9 +118,10 @@ func (r room) close() {
 	}
 }
 
-// sweep ends the plugins that a dead host left and clears their rooms. Those
-// of a host that lives, as the incumbent of a swap does, are left alone.
-func (r *rooms) sweep() {
+// sweep clears the rooms that dead hosts have left, but for those in keep, and
+// ends what still lives there. Those of a host that lives, as the predecessor
+// in a swap that still drains, are left alone.
+func (r *rooms) sweep(keep map[string]bool) {
 	entries, err := os.ReadDir(r.dir)
 	if err != nil {
 		r.log.Warn("plugin directories could not be listed", "error", err)
@@ -119,17 +129,16 @@ func (r *rooms) sweep() {
 	}
 	for _, e := range entries {
 		dir := filepath.Join(r.dir, e.Name())
-		t, err := readTenant(dir)
-		if errors.Is(err, fs.ErrNotExist) {
-			// Nothing was started, or it cannot be told what: with no host's
-			// name on it the directory may be in use. One without a socket
-			// inside is not.
-			err = os.Remove(dir)
+		if keep[dir] {
+			continue
 		}
+		t, err := readTenant(dir)
 		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			room{dir: dir, note: dir, log: r.log}.close() // nothing was started yet
 		case err != nil:
 			r.log.Warn("plugin directory of an earlier host is left", "dir", dir, "error", err)
-		case t != nil && !alive(t.Host, t.Since):
+		case !alive(t.Host, t.Since):
 			r.evict(dir, t)
 		}
 	}
@@ -138,6 +147,9 @@ func (r *rooms) sweep() {
 func readTenant(dir string) (*tenant, error) {
 	data, err := readBounded(filepath.Join(dir, tenantFile), 64<<10)
 	if err != nil {
+		return nil, err
+	}
+	if err := strictjson.Check(data, 2); err != nil {
 		return nil, err
 	}
 	var t tenant
@@ -150,18 +162,28 @@ func readTenant(dir string) (*tenant, error) {
 	return &t, nil
 }
 
-func (r *rooms) evict(dir string, t *tenant) {
-	if t.Plugin > 1 && alive(t.Plugin, t.Begun) {
-		r.log.Warn("killing a plugin that outlived its host", "pid", t.Plugin)
-		if err := killProcess(t.Plugin); err != nil {
-			r.log.Warn("plugin of an earlier host could not be killed", "pid", t.Plugin, "error", err)
-			return
-		}
+// tenanted checks that the process of the room at note lives in home.
+func (r *rooms) tenanted(note, home string) error {
+	t, err := readTenant(note)
+	if err != nil {
+		return err
 	}
+	if want := cmp.Or(t.Dir, note); want != home || t.Charge != r.charge {
+		return fmt.Errorf("want a process in %s under charge %s, found one in %s under %s", want, t.Charge, home, r.charge)
+	}
+	return nil
+}
+
+func (r *rooms) evict(dir string, t *tenant) {
 	left := room{dir: dir, note: dir, log: r.log}
-	// Only a directory of the form that open makes is removed elsewhere.
-	if t.Dir != "" && filepath.Dir(t.Dir) == filepath.Clean(os.TempDir()) {
-		left.dir = t.Dir
+	// A copy of a state directory says nothing about what lives elsewhere, and
+	// only a directory of the form that open makes is removed there.
+	if t.Charge == r.charge {
+		if strings.HasPrefix(filepath.Base(t.Dir), shortPrefix) {
+			left.dir = t.Dir
+		}
+		r.groups.clear(left.dir)
+		endStrays(left.dir)
 	}
 	left.close()
 }

@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,11 +25,22 @@ type view struct {
 	sha    string // of the bundle offered last
 }
 
-// scanLoop looks at the directory until ctx ends, then joins the workers.
-func (m *Manager) scanLoop(ctx context.Context) {
+// scanLoop looks at the directory until ctx ends, then joins the workers. It
+// gives c up as soon as none of them looks after a plugin any more.
+func (m *Manager) scanLoop(ctx context.Context, c *charge) {
 	var running sync.WaitGroup
 	defer running.Wait()
+	defer c.release()
+	defer m.charges.Wait()
 	views := map[string]*view{}
+	for _, a := range m.adoptAll(ctx) {
+		// Without a finding yet: the first scan judges its files, or finds
+		// that they are gone.
+		views[a.record.Name] = &view{sha: a.record.Digest}
+		m.mu.Lock()
+		m.employ(ctx, a.record.Name, &running, func(w *worker) { w.inherit(a) })
+		m.mu.Unlock()
+	}
 	tick := time.NewTicker(m.cfg.ScanEvery)
 	defer tick.Stop()
 	for first := true; ; first = false {
@@ -151,8 +161,16 @@ func (m *Manager) worker(ctx context.Context, name string, running *sync.WaitGro
 	if ctx.Err() != nil {
 		return nil
 	}
-	w := newWorker(name, &m.launcher, m.notify)
+	return m.employ(ctx, name, running, func(*worker) {})
+}
+
+// employ begins a worker for name; m.mu is held.
+func (m *Manager) employ(ctx context.Context, name string, running *sync.WaitGroup, prepare func(*worker)) *worker {
+	m.charges.Add(1)
+	h := newHandover(func() bool { return ctx.Err() != nil && m.detached.Load() }, m.charges.Done)
+	w := newWorker(name, &m.launcher, m.disabled, h, m.notify)
 	w.ctx, w.stop = context.WithCancel(ctx)
+	prepare(w)
 	m.workers[name] = w
 	running.Go(func() {
 		defer w.stop()
@@ -198,32 +216,25 @@ func (m *Manager) read(name string) (*bundle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
 	}
-	manifest, err := ParseManifest(data)
+	exe := m.executablePath(name)
+	b, err := newBundle(data, exe)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	manifest := &b.manifest
 	if manifest.Name != name {
 		return nil, fmt.Errorf("%s: %w: name: want %q, as the file is called, found %q; rename one of them", path, ErrManifest, name, manifest.Name)
 	}
 	if err := manifest.fits(m.cfg.HostVersion); err != nil {
 		return nil, err
 	}
-	settings, err := manifest.settingsJSON()
-	if err != nil {
-		return nil, err
-	}
-	exe := m.executablePath(name)
 	if err := m.launcher.depot.admit(exe, manifest.SHA256); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("%s: wanted the executable of %s %s there, found nothing; copy it beside its manifest", exe, name, manifest.Version)
 		}
 		return nil, err
 	}
-	sum := sha256.Sum256(data)
-	return &bundle{
-		manifest: manifest, settings: settings, source: exe,
-		identity: fmt.Sprintf("%x/%s", sum, manifest.SHA256),
-	}, nil
+	return b, nil
 }
 
 func (m *Manager) manifestPath(name string) string {

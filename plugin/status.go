@@ -23,6 +23,8 @@ const (
 	Refused State = "refused"
 	// Draining: it is being stopped and takes no more tasks.
 	Draining State = "draining"
+	// Disabled: an operator wants it not to run; see Manager.Disable.
+	Disabled State = "disabled"
 	// Stopped: it has no process, because its files or the host are gone.
 	Stopped State = "stopped"
 )
@@ -39,17 +41,36 @@ type Status struct {
 	// the directory are newer and cannot be used.
 	Reason string `json:"reason,omitempty"`
 	PID    int    `json:"pid,omitempty"`
+	// Generation counts what was put in charge under this name: new files and
+	// restarts on demand, not restarts after a crash. It begins with 1, and 0
+	// means that nothing has run yet. It survives a re-attach.
+	Generation int64 `json:"generation,omitempty"`
+	// Protocol is the protocol version spoken with the process.
+	Protocol int `json:"protocol,omitempty"`
+	// OpenTasks counts calls of Execute in flight, those of a generation that
+	// drains included.
+	OpenTasks int `json:"open_tasks,omitempty"`
 	// Restarts counts processes started to replace one that failed.
 	Restarts int64 `json:"restarts"`
 	// Exceptions counts deaths, failed starts, failed health checks and tasks
 	// that the plugin ended with an error.
 	Exceptions int64 `json:"exceptions"`
+	// LastError is the newest of the exceptions, and LastErrorAt its time. Both
+	// outlive the recovery.
+	LastError   string    `json:"last_error,omitempty"`
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
 	// Since is when State was entered.
 	Since        time.Time `json:"since"`
 	Capabilities []string  `json:"capabilities,omitempty"`
 	// Required repeats the manifest's or the host's demand for it.
-	Required bool  `json:"required,omitempty"`
-	Usage    Usage `json:"usage"`
+	Required bool `json:"required,omitempty"`
+	// Signed is the id of the key that signed the manifest, "" if none was
+	// asked for or found.
+	Signed string `json:"signed,omitempty"`
+	// Limits says what enforces each of the manifest's limits: "memory by
+	// cgroup, cpu not held (why), files by rlimit"; "" if it has none.
+	Limits string `json:"limits,omitempty"`
+	Usage  Usage  `json:"usage"`
 }
 
 // Usage is what the plugin's process uses, measured when it became ready and
@@ -75,6 +96,14 @@ type Task struct {
 	// Cursor is the resume point of the last result that the caller made
 	// durable, "" to begin.
 	Cursor string
+	// Resumable says that the caller keeps cursors and executes again after
+	// ErrInterrupted: such a call is interrupted at once when its process is to
+	// be replaced. Others get Config.DrainTimeout to finish.
+	Resumable bool
+	// Attempt counts the attempts at this task, from 1; 0 means not known.
+	Attempt int
+	// IdempotencyKey is the same for every attempt; "" for none.
+	IdempotencyKey string
 }
 
 // Result is one piece of what a task yields.

@@ -5,6 +5,7 @@ package plugin_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,22 +29,27 @@ func atoi(t *testing.T, s string) int {
 }
 
 func TestPluginSeesNothingOfTheHostsEnvironmentAndDescriptors(t *testing.T) {
-	t.Setenv("TABLEFLIP_HAS_PARENT_7DIU3", "yes")
-	t.Setenv("NOTIFY_SOCKET", "/run/systemd/notify")
-	t.Setenv("LISTEN_FDS", "1")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	for _, key := range []string{
+		"TABLEFLIP_HAS_PARENT_7DIU3", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "WATCHDOG_USEC",
+		"INVOCATION_ID", "CREDENTIALS_DIRECTORY", "PERENNIAL_TOKEN", "AWS_SECRET_ACCESS_KEY", "LD_PRELOAD",
+	} {
+		t.Setenv(key, "1")
+	}
 	t.Setenv("TZ", "Europe/Berlin")
-	h, _ := startProbe(t, nil)
+	h, s := startProbe(t, nil)
 	env, err := h.ask(t, "probe", plugin.Task{Capability: "environ"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for line := range strings.SplitSeq(env, "\n") {
 		key, _, _ := strings.Cut(line, "=")
-		for _, bad := range []string{"TABLEFLIP", "NOTIFY_SOCKET", "LISTEN_", "AWS_"} {
-			if strings.HasPrefix(key, bad) {
-				t.Errorf("the plugin sees %s", key)
-			}
+		switch key {
+		case "PATH", "HOME", "TZ", "LANG", "LC_ALL", "TMPDIR": // of the host
+		case "PWD": // of os/exec
+		case "PERENNIAL_PLUGIN", "PERENNIAL_PLUGIN_ROOM", "PERENNIAL_PLUGIN_ORPHAN_SECONDS":
+		case "PLUGIN_MIN_PORT", "PLUGIN_MAX_PORT", "PLUGIN_PROTOCOL_VERSIONS", "PLUGIN_UNIX_SOCKET_DIR": // of go-plugin
+		default:
+			t.Errorf("the plugin sees %s", key)
 		}
 	}
 	if !strings.Contains(env, "TZ=Europe/Berlin") {
@@ -53,11 +59,18 @@ func TestPluginSeesNothingOfTheHostsEnvironmentAndDescriptors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mine, _ := os.Readlink("/proc/self/fd/0")
-	for line := range strings.SplitSeq(fds, "\n") {
-		if strings.HasPrefix(line, "0 ") && strings.HasSuffix(line, " "+mine) {
-			t.Errorf("the plugin shares the host's standard input: %s", line)
+	want := map[string]string{"0": "/dev/null", "1": "/stdout", "2": "/stderr"}
+	for line := range strings.SplitSeq(strings.TrimSpace(fds), "\n") {
+		fd, target, _ := strings.Cut(line, " ")
+		if end, ok := want[fd]; ok && !strings.HasSuffix(target, end) {
+			t.Errorf("descriptor %s: want %s, found %s", fd, end, target)
 		}
+		if strings.HasPrefix(target, h.state) && want[fd] == "" {
+			t.Errorf("the plugin holds a file of the host's: %s", line)
+		}
+	}
+	if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", s.PID)); err != nil || string(args) != "probe\x00" {
+		t.Errorf("the process is listed as %q, %v", args, err)
 	}
 }
 

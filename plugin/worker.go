@@ -40,9 +40,13 @@ type worker struct {
 	launcher *launcher
 	log      *slog.Logger
 	notify   func()
-	findings chan finding    // the newest only
+	disabled *disabled
+	findings chan finding // the newest only
+	orders   chan order
+	woken    chan struct{}   // the set of disabled plugins has changed
 	ctx      context.Context // ends run
 	stop     context.CancelFunc
+	handover
 
 	base   *trial // what runs or is to run
 	next   *trial // what is to replace it while base runs; else nil
@@ -58,11 +62,15 @@ type worker struct {
 	accepted *bundle // what status is about; nil if there is none
 }
 
-func newWorker(name string, l *launcher, notify func()) *worker {
+func newWorker(name string, l *launcher, d *disabled, h handover, notify func()) *worker {
 	w := &worker{
-		name: name, cfg: l.cfg, launcher: l, notify: notify,
+		handover: h,
+		name:     name, cfg: l.cfg, launcher: l, notify: notify,
 		log:      l.cfg.Logger.With("plugin", name),
+		disabled: d,
 		findings: make(chan finding, 1),
+		orders:   make(chan order),
+		woken:    make(chan struct{}, 1),
 		retry:    time.NewTimer(time.Hour),
 	}
 	w.retry.Stop()
@@ -80,6 +88,14 @@ func (w *worker) offer(f finding) {
 	w.findings <- f
 }
 
+// wake makes the worker look whether its plugin is disabled.
+func (w *worker) wake() {
+	select {
+	case w.woken <- struct{}{}:
+	default:
+	}
+}
+
 func (w *worker) run(ctx context.Context) {
 	defer w.retry.Stop()
 	health := time.NewTicker(w.cfg.HealthEvery)
@@ -95,6 +111,10 @@ func (w *worker) run(ctx context.Context) {
 			w.died(ctx, "")
 		case f := <-w.findings:
 			w.consider(ctx, f)
+		case o := <-w.orders:
+			o.done <- w.restart(ctx)
+		case <-w.woken:
+			w.toggle(ctx)
 		case <-w.retry.C:
 			w.start(ctx)
 		case <-health.C:
@@ -140,7 +160,7 @@ func (w *worker) candidate() *trial {
 
 // adopt takes up a new bundle and starts it.
 func (w *worker) adopt(ctx context.Context, b *bundle) {
-	t := &trial{bundle: b, backoff: backoff.Backoff{Min: w.cfg.BackoffMin, Max: w.cfg.BackoffMax}}
+	t := w.fresh(b)
 	if w.current != nil {
 		w.next = t
 	} else {
@@ -155,6 +175,10 @@ func (w *worker) adopt(ctx context.Context, b *bundle) {
 // one that runs, or in its place.
 func (w *worker) start(ctx context.Context) {
 	w.retry.Stop()
+	if a, off := w.disabled.get(w.name); off {
+		w.set(Disabled, a.String())
+		return
+	}
 	t := w.candidate()
 	if w.current == nil && w.next != nil && w.next.verdict != "" {
 		t = w.base
@@ -189,6 +213,53 @@ func (w *worker) start(ctx context.Context) {
 	w.swap(t, i)
 }
 
+// toggle acts on a change of whether the plugin is disabled.
+func (w *worker) toggle(ctx context.Context) {
+	a, off := w.disabled.get(w.name)
+	if !off {
+		if w.current == nil && w.base != nil {
+			w.base = w.fresh(w.base.bundle)
+			w.start(ctx)
+		}
+		return
+	}
+	if i := w.current; i != nil {
+		w.set(Draining, a.String())
+		w.vacate()
+		w.drains.Go(func() { i.drain(w.patient, w.cfg.DrainTimeout, w.cfg.StopTimeout) })
+	}
+	w.retry.Stop()
+	w.set(Disabled, a.String())
+}
+
+// restart puts a new generation of what is in charge in its place.
+func (w *worker) restart(ctx context.Context) error {
+	if w.base == nil {
+		return fmt.Errorf("%w: %s", ErrNotRunning, w.snapshot().Reason)
+	}
+	t := w.fresh(w.base.bundle)
+	if w.current == nil {
+		w.base = t
+		w.start(ctx)
+		if w.current == nil {
+			return fmt.Errorf("%w: %s", ErrNotRunning, w.snapshot().Reason)
+		}
+		return nil
+	}
+	i, err := w.launcher.launch(ctx, t.bundle, w.log, func(int) {})
+	if err != nil {
+		return err
+	}
+	w.base = t
+	w.swap(t, i)
+	return nil
+}
+
+// fresh is a trial of b without a past.
+func (w *worker) fresh(b *bundle) *trial {
+	return &trial{bundle: b, backoff: backoff.Backoff{Min: w.cfg.BackoffMin, Max: w.cfg.BackoffMax}}
+}
+
 // swap makes i the instance that takes tasks and drains the one before.
 func (w *worker) swap(t *trial, i *instance) {
 	old := w.current
@@ -205,14 +276,15 @@ func (w *worker) swap(t *trial, i *instance) {
 	if promoted {
 		w.note = "" // it was about this one
 	}
-	w.status.PID, w.status.Usage = i.proc.pid(), usage
+	w.status.PID, w.status.Usage, w.status.Limits = i.proc.pid(), usage, i.proc.limits()
 	w.accept(t.bundle)
 	w.mu.Unlock()
 	w.pin()
 	w.notify()
 	w.log.Info("plugin is running", "version", t.bundle.manifest.Version, "pid", i.proc.pid())
+	w.launcher.keep(i, w.snapshot())
 	if old != nil {
-		w.drains.Go(func() { old.drain(w.cfg.StopTimeout) })
+		w.drains.Go(func() { old.drain(w.patient, w.cfg.DrainTimeout, w.cfg.StopTimeout) })
 	}
 }
 
@@ -343,13 +415,30 @@ func (w *worker) checkHealth(ctx context.Context) {
 	}
 }
 
-// end stops what runs; the files or the host are gone.
+// end stops what runs, because the files or the host are gone, or leaves it to
+// another host.
 func (w *worker) end() {
-	if i := w.current; i != nil {
+	defer w.left()
+	leaving := w.leaving()
+	if !leaving {
+		w.rush()
+	}
+	i := w.current
+	handed := leaving && i != nil && i.proc.adoptable()
+	switch {
+	case handed:
+		w.leave(i)
+	case i != nil:
 		w.set(Draining, "")
-		i.drain(w.cfg.StopTimeout)
+		i.drain(w.patient, 0, w.cfg.StopTimeout)
 		w.vacate()
 	}
+	if leaving {
+		w.left()
+	}
 	w.drains.Wait()
-	w.set(Stopped, "")
+	w.rush()
+	if !handed {
+		w.set(Stopped, "")
+	}
 }

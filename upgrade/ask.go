@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/internal/failpoint"
+	"github.com/perennial-go/perennial/internal/ownership"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 
@@ -51,7 +52,7 @@ func Ask(stateDir string, r Request) (Request, error) {
 	if _, err := (slots{stateDir}).current(); err != nil {
 		return Request{}, fmt.Errorf("no agent has run on %s yet, so that nobody would answer: %w", stateDir, err)
 	}
-	if err := ownedByCaller(stateDir); err != nil {
+	if err := ownership.Check(stateDir); err != nil {
 		return Request{}, err
 	}
 	lock, err := lockAsked(stateDir)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"time"
+
+	"github.com/perennial-go/perennial/internal/ownership"
 )
 
 const (
@@ -26,7 +28,7 @@ type Hold struct {
 // SetHold holds the host of a state directory, also while its agent runs,
 // which sees it within its HealthEvery. Schema and Since are filled in.
 func SetHold(stateDir string, h Hold) error {
-	if err := ownedByCaller(stateDir); err != nil {
+	if err := ownership.Check(stateDir); err != nil {
 		return err
 	}
 	h.Schema, h.Since = holdSchema, time.Now().UTC()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/internal/failpoint"
+	"github.com/perennial-go/perennial/internal/ownership"
 )
 
 // RollBack makes the retained release that r.Pin names current while no agent
@@ -27,7 +28,7 @@ func RollBack(stateDir string, r Request) (Attempt, error) {
 	if err := r.Validate(); err != nil {
 		return Attempt{}, err
 	}
-	if err := ownedByCaller(stateDir); err != nil {
+	if err := ownership.Check(stateDir); err != nil {
 		return Attempt{}, err
 	}
 	lock, err := lockState(stateDir)

@@ -4,7 +4,6 @@ package upgrade
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"syscall"
@@ -38,19 +37,6 @@ func socketPair() (incumbent, successor *os.File, err error) {
 // environment. It returns only on failure.
 func execute(path string) error {
 	return syscall.Exec(path, os.Args, os.Environ())
-}
-
-// ownedByCaller refuses a directory of another user: the agent, which runs as
-// that one, could not read what this process writes there.
-func ownedByCaller(dir string) error {
-	info, err := os.Stat(dir)
-	if err != nil {
-		return err
-	}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() {
-		return fmt.Errorf("%s belongs to the user with id %d, this process runs as %d, whose files the agent could not read: run it as that user", dir, st.Uid, os.Geteuid())
-	}
-	return nil
 }
 
 // errTextBusy is what exec answers for a file that is open for writing.

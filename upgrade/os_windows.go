@@ -15,9 +15,6 @@ func execute(path string) error {
 	return fmt.Errorf("exec %s: %w", path, ErrNotSupported)
 }
 
-// ownedByCaller has nothing to say here: files inherit the directory's rights.
-func ownedByCaller(string) error { return nil }
-
 var errTextBusy = windows.ERROR_SHARING_VIOLATION
 
 var errReadOnly = windows.ERROR_WRITE_PROTECT

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/perennial-go/perennial/internal/ownership"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 
@@ -167,7 +168,7 @@ func (q quarantine) clear(pin release.Pin) (cleared []Quarantined, err error) {
 // what it cleared, and may be called while an agent runs on stateDir. The
 // error wraps ErrNotFound if pin names none.
 func ClearQuarantine(stateDir string, pin release.Pin) ([]Quarantined, error) {
-	if err := ownedByCaller(stateDir); err != nil {
+	if err := ownership.Check(stateDir); err != nil {
 		return nil, err
 	}
 	if err := (Request{Action: ActionClear, Pin: pin}).Validate(); err != nil {

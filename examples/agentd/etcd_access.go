@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
@@ -21,6 +20,7 @@ type accessFlags struct {
 	passwords    string
 	certificates bool
 	dryRun       bool
+	dispatch     bool // the agents that are named
 	output       *format
 }
 
@@ -30,13 +30,14 @@ func (a *accessFlags) add(cmd *cobra.Command) {
 	f.StringVar(&a.passwords, "passwords", "", "`directory` for the passwords, one file for each user, mode 0600; made if it is missing")
 	f.BoolVar(&a.certificates, "certificates", false, "make users that log in by the common name of their certificate and have no password, but for root; etcd must run with --client-cert-auth")
 	f.BoolVar(&a.dryRun, "dry-run", false, "print what would be done and do nothing")
+	f.BoolVar(&a.dispatch, "dispatch", false, "let these agents assign tasks as well, by the role dispatcher: each of them can then have every agent run what its plugins can do; one or three hosts that are better guarded are enough")
 	a.output = formatFlag(cmd)
 	require(cmd, "passwords", "/root/etcd-passwords")
 }
 
 const accessHelp = `
-An agent's user is called agent-ID, and may use that agent's keys only. Names
-of another --etcd-root than the default begin with it. What exists already is
+An agent's user is called agent-ID, and may use that agent's keys only, its own
+tasks among them; with --dispatch it may also assign those of all. Names of another --etcd-root than the default begin with it. What exists already is
 left, or corrected where it differs; running it again changes nothing.`
 
 func newEtcdBootstrapCommand() *cobra.Command {
@@ -44,14 +45,15 @@ func newEtcdBootstrapCommand() *cobra.Command {
 		a                             accessFlags
 		agents                        []string
 		operators, controllers, reads []string
+		dispatchers                   []string
 		prepare, lockOut              bool
 	)
 	cmd := &cobra.Command{
 		Use:   "bootstrap",
 		Short: "Create the roles and users of a fleet in etcd, and turn authentication on",
-		Long: `bootstrap makes the roles agent, operator, controller and reader, a user for
-each agent and each name given, and root, and turns authentication on. Once
-that is on, call it as root: with root's certificate, or --etcd-user root and
+		Long: `bootstrap makes the roles agent, operator, controller, dispatcher and reader, a
+user for each agent and each name given, and root, and turns authentication on.
+Once that is on, call it as root: with root's certificate, or --etcd-user root and
 the password file that it wrote the first time.
 ` + accessHelp,
 		Example: `  agentd etcd bootstrap --etcd https://etcd1:2379 --etcd-ca ca.pem --etcd-cert root.pem --etcd-key root.pem \
@@ -71,7 +73,7 @@ the password file that it wrote the first time.
 			for _, r := range []struct {
 				role  string
 				names []string
-			}{{access.Operator, operators}, {access.Controller, controllers}, {access.Reader, reads}} {
+			}{{access.Operator, operators}, {access.Controller, controllers}, {access.Dispatcher, dispatchers}, {access.Reader, reads}} {
 				for _, n := range r.names {
 					if err := access.CheckPerson(n); err != nil {
 						return usagef("--%s: %w", r.role, err)
@@ -95,6 +97,7 @@ the password file that it wrote the first time.
 	f.StringSliceVar(&agents, "agent", nil, "`id` of an agent; may be repeated")
 	f.StringSliceVar(&operators, "operator", []string{access.Operator}, "`name` of a user who operates the fleet; may be repeated")
 	f.StringSliceVar(&controllers, "controller", []string{access.Controller}, "`name` of a user that advances rollouts; may be repeated")
+	f.StringSliceVar(&dispatchers, "dispatcher", []string{access.Dispatcher}, "`name` of a user that assigns tasks, for agentd task dispatcher; may be repeated")
 	f.StringSliceVar(&reads, "reader", []string{access.Reader}, "`name` of a user who reads the registry, but no configuration; may be repeated")
 	f.BoolVar(&prepare, "prepare", false, "do everything but turn authentication on")
 	f.BoolVar(&lockOut, "lock-out", false, "turn authentication on although agents are registered that have no user")
@@ -178,7 +181,7 @@ func (a *accessFlags) wanted(fleet access.Fleet, agents []string) (access.Wanted
 		if err := access.CheckName(id); err != nil {
 			return w, usagef("agent id: %w", err)
 		}
-		role, user := fleet.Agent(id)
+		role, user := fleet.Agent(id, a.dispatch)
 		w.Roles, w.Users = append(w.Roles, role), append(w.Users, user)
 	}
 	return w, nil
@@ -325,72 +328,4 @@ goes on until its connection ends. Call it as root.`,
 	}
 	etcd.addTimeout(cmd)
 	return cmd
-}
-
-func newEtcdRotateCommand() *cobra.Command {
-	var (
-		etcd      etcdFlags
-		passwords string
-	)
-	cmd := &cobra.Command{
-		Use:   "rotate-password USER...",
-		Short: "Give users of etcd another password",
-		Long: `rotate-password changes the passwords of users and writes them to --passwords.
-Bring each file to its host right after: an agent reads its file again for
-each login, and until then it keeps its connection, but cannot log in anew.
-A user who logs in by certificate has no password, and is refused.
-Call it as root. If it is interrupted, run it again; if that was root's own and
-the old password no longer logs in, the new one is in the file root.next.`,
-		Example: "  agentd etcd rotate-password --etcd http://127.0.0.1:2379 --etcd-user root --etcd-password-file /root/etcd-passwords/root \\\n" +
-			"    --passwords /root/etcd-passwords agent-a1",
-		Args: takesSome("USER"),
-		RunE: func(cmd *cobra.Command, users []string) error {
-			for _, user := range users {
-				if err := access.CheckUser(user); err != nil {
-					return usagef("%w", err)
-				}
-			}
-			if _, err := os.Stat(passwords); err != nil {
-				return fmt.Errorf("--passwords: %w", err)
-			}
-			client, err := etcd.client()
-			if err != nil {
-				return err
-			}
-			defer func() { _ = client.Close() }()
-			for _, user := range users {
-				if err := etcd.ask(cmd.Context(), func(ctx context.Context) error { return hasPassword(ctx, client, user) }); err != nil {
-					return err
-				}
-				err := access.Passwords(passwords).Rotate(user, func(password string) error {
-					return etcd.ask(cmd.Context(), func(ctx context.Context) error {
-						_, err := client.UserChangePassword(ctx, user, password)
-						return err
-					})
-				})
-				if err != nil {
-					return fmt.Errorf("password of %s: %w", user, err)
-				}
-				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "changed the password of %s\n", user); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
-	}
-	etcd.addTimeout(cmd)
-	cmd.Flags().StringVar(&passwords, "passwords", "", "`directory` with the password files")
-	require(cmd, "passwords", "/root/etcd-passwords")
-	return cmd
-}
-
-// hasPassword refuses a user who logs in by certificate alone: etcd would take
-// another password for it and never let anybody in with it. etcd does not tell
-// how a user logs in, except by how it refuses a password.
-func hasPassword(ctx context.Context, client *clientv3.Client, user string) error {
-	_, err := client.Authenticate(ctx, user, "-")
-	if err != nil && strings.Contains(err.Error(), "no password user") {
-		return fmt.Errorf("%s has no password, it logs in by certificate: renew that (agentd etcd certs renew)", user)
-	}
-	return ctx.Err()
 }

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/perennial-go/perennial/agent"
-	"github.com/perennial-go/perennial/examples/internal/plugintest"
+	"github.com/perennial-go/perennial/examples/internal/hosttest"
 	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin"
 )
@@ -52,8 +52,8 @@ func TestPluginsFeedTheSpoolThroughUpgradeReloadAndRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	follow := map[string]any{"paths": []string{file}, "interval": "20ms"}
-	plugintest.Install(t, plugins, "../plugins/logtail", "1.0.0", follow)
-	plugintest.Install(t, plugins, "../plugins/hostmetrics", "1.0.0", map[string]any{"interval": "100ms"})
+	hosttest.Install(t, plugins, "../plugins/logtail", "1.0.0", follow)
+	hosttest.Install(t, plugins, "../plugins/hostmetrics", "1.0.0", map[string]any{"interval": "100ms"})
 	p := s.start("--plugins", plugins)
 	var lines []string
 	write := func(step string) {
@@ -77,7 +77,7 @@ func TestPluginsFeedTheSpoolThroughUpgradeReloadAndRestart(t *testing.T) {
 		return slices.ContainsFunc(s.fleet().Plugins, func(p agent.PluginRecord) bool { return p.Name == "logtail" && p.State == plugin.Running })
 	})
 	write("before the reload")
-	plugintest.Install(t, plugins, "../plugins/logtail", "1.0.1", follow)
+	hosttest.Install(t, plugins, "../plugins/logtail", "1.0.1", follow)
 	write("after the reload")
 	waittest.Until(t, "the new plugin is registered", func() bool {
 		return slices.ContainsFunc(s.fleet().Plugins, func(p agent.PluginRecord) bool { return p.Name == "logtail" && p.Version == "1.0.1" })
@@ -112,7 +112,7 @@ func TestPluginWhoseDigestDiffersIsRefusedAndTheAgentServes(t *testing.T) {
 		t.Fatal(err)
 	}
 	appendLine(t, file, "never collected")
-	plugintest.Install(t, plugins, "../plugins/logtail", "1.0.0", map[string]any{"paths": []string{file}})
+	hosttest.Install(t, plugins, "../plugins/logtail", "1.0.0", map[string]any{"paths": []string{file}})
 	spoil(t, filepath.Join(plugins, plugin.ExecutableName("logtail")), "1.0.0", "6.6.6")
 	s.start("--plugins", plugins)
 	waittest.Until(t, "the refusal is in the registry", func() bool {
@@ -138,7 +138,7 @@ func TestDisabledPluginIsNotCollected(t *testing.T) {
 		t.Fatal(err)
 	}
 	agentd(t, "config", "put", "--etcd", s.etcd.URL(), "global", writeFile(t, "plugins: {logtail: {enabled: false}}")).ok(t)
-	plugintest.Install(t, plugins, "../plugins/logtail", "1.0.0", map[string]any{"paths": []string{file}, "interval": "20ms"})
+	hosttest.Install(t, plugins, "../plugins/logtail", "1.0.0", map[string]any{"paths": []string{file}, "interval": "20ms"})
 	appendLine(t, file, "one")
 	s.start("--plugins", plugins)
 	waittest.Until(t, "the plugin runs", func() bool {

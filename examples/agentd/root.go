@@ -51,6 +51,8 @@ func newRoot() *cobra.Command {
 		newKeysCommand(),
 		newReleaseCommand(),
 		newConfigCommand(),
+		newPluginCommand(),
+		newTaskCommand(),
 		newStatusCommand(),
 	)
 	describeFlags(root)

@@ -21,11 +21,13 @@ type runFlags struct {
 	etcd      etcdFlags
 	releases  reader
 	logs      logFlags
+	tasks     taskFlags
 	id        string
 	stateDir  string
 	listen    string
 	admin     string
 	plugins   string
+	signed    bool
 	settings  []string
 	labels    []string
 	groups    []string
@@ -68,6 +70,7 @@ upgrade, with exit code 0.`,
 	r.etcd.add(cmd)
 	r.releases.add(cmd)
 	r.logs.add(cmd)
+	r.tasks.add(cmd)
 	f := cmd.Flags()
 	f.StringVar(&r.id, "id", "", "`id` of the agent, unique in the fleet")
 	f.StringVar(&r.stateDir, "state-dir", "", "state `directory`, of this agent alone")
@@ -75,6 +78,7 @@ upgrade, with exit code 0.`,
 	f.StringVar(&r.admin, "admin", "127.0.0.1:7071", "`address` for health and metrics")
 	f.StringSliceVar(&r.settings, "settings", nil, "`file` with settings of this host, below those in etcd, YAML or JSON; may be repeated, the later one wins. Variables that begin with "+settingsPrefix+" come over it, such as "+settingsPrefix+"HTTP_READ_TIMEOUT")
 	f.StringVar(&r.plugins, "plugins", "", "plugins `directory`; none without it")
+	f.BoolVar(&r.signed, "require-signed-plugins", false, "refuse plugins that are not signed by a key that signs releases (agentd plugin install --key); needs --trust or --trust-roots. A signature that is there counts in any case")
 	f.StringSliceVar(&r.labels, "label", nil, "label `key=value`; may be repeated")
 	f.StringSliceVar(&r.groups, "group", nil, "configuration `group`; may be repeated, the later one wins")
 	f.DurationVar(&r.probation, "probation", 30*time.Second, "how long a new release serves before it is trusted")
@@ -138,7 +142,10 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 	if cfg.Labels, err = parseLabels(r.labels); err != nil {
 		return cfg, err
 	}
-	cfg.Plugins.Dir = r.plugins
+	cfg.Plugins.Dir, cfg.Plugins.RequireSigned = r.plugins, r.signed
+	if cfg.Tasks, err = r.tasks.config(); err != nil {
+		return cfg, err
+	}
 	cfg.Health.Checks = append([]health.Check{{Name: "spool", Every: 2 * time.Second, Func: s.checkSpool}}, faults(s.started)...)
 	cfg.Upgrade = upgrade.Config{Policy: r.policy, RemoteRollback: upgrade.RemoteRollback(r.remote), Probation: r.probation, Retention: r.retention, RetentionBytes: r.keepBytes, BusyLimit: r.busyLimit, CheckEvery: r.check, PluginAPI: pluginAPI, ConfigSchema: configSchema}
 	if r.busyFile != "" {
@@ -154,6 +161,9 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 	}
 	if (r.releases.location == "") == r.releases.trust.given() {
 		return cfg, usagef("--repo and --trust (or --trust-roots) belong together: give both, or none to refuse upgrades")
+	}
+	if r.signed && !r.releases.trust.given() {
+		return cfg, usagef("--require-signed-plugins says that signatures are needed, and nothing says whose: give --trust or --trust-roots")
 	}
 	if r.releases.location != "" {
 		if cfg.Upgrade.Source, cfg.Upgrade.Trust, err = r.releases.open(cfg.Logger); err != nil {

@@ -2,7 +2,16 @@
 
 package memory
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"runtime"
+)
 
 // Now returns errors.ErrUnsupported: this system is not asked.
 func Now() (Free, error) { return Free{}, errors.ErrUnsupported }
+
+// UsedBy returns an error that wraps errors.ErrUnsupported.
+func UsedBy(string, string) (Used, error) {
+	return Used{}, fmt.Errorf("memory on %s: %w: only Linux is measured", runtime.GOOS, errors.ErrUnsupported)
+}

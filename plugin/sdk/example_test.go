@@ -9,21 +9,15 @@ import (
 	"github.com/perennial-go/perennial/plugin/sdk"
 )
 
-// ticker yields a number every second and resumes after the one that its
-// host kept last.
-type ticker struct{}
-
-func (ticker) Start(context.Context, []byte) error { return nil }
-func (ticker) Health(context.Context) error        { return nil }
-func (ticker) Stop(context.Context) error          { return nil }
-
-func (ticker) Execute(ctx context.Context, task sdk.Task, send func(sdk.Result) error) error {
+// tick yields a number every second and resumes after the one that its host
+// kept last.
+func tick(ctx context.Context, task sdk.Task, send func(sdk.Result) error) error {
 	n, _ := strconv.Atoi(task.Cursor)
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
+	every := time.NewTicker(time.Second)
+	defer every.Stop()
 	for {
 		select {
-		case <-tick.C:
+		case <-every.C:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -35,9 +29,10 @@ func (ticker) Execute(ctx context.Context, task sdk.Task, send func(sdk.Result) 
 	}
 }
 
-// This is a whole plugin. Started by hand it says that it is one.
+// This and the function tick are a whole plugin. Started by hand it says that
+// it is one.
 func Example() {
-	err := sdk.Serve(sdk.Config{Name: "ticker", Version: "1.0.0", Capabilities: []string{"collect"}}, ticker{})
+	err := sdk.Serve(sdk.Config{Name: "ticker", Version: "1.0.0", Capabilities: []string{"collect"}}, sdk.Func(tick))
 	if err != nil {
 		fmt.Println(err)
 	}

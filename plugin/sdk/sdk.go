@@ -1,5 +1,5 @@
-// Package sdk is what the author of a plugin imports: implement Plugin, call
-// Serve from main.
+// Package sdk is what the author of a plugin imports: implement Plugin, or
+// write one function and make it a Func, and call Serve from main.
 //
 // # What a plugin can rely on
 //
@@ -8,6 +8,18 @@
 // plugin is stopped or replaced, the context of every Execute ends first;
 // what Execute has sent by then, and what it sends before it returns, still
 // reaches the host.
+//
+// # Outliving the host
+//
+// The plugin runs on while its host is upgraded, is rolled back, or was killed
+// and is started again: the next host takes it over as it is, and Start is not
+// called again. Tasks of the host that ended have their contexts ended, and
+// come again with the cursors that it kept. Where no host comes within the time
+// that the last one set (60 s by default), the plugin is stopped in order and
+// Serve returns ErrHostGone. On Linux the kernel kills it 5 s after that, even
+// if it is stopped or deadlocked; it does the same to a plugin whose process is
+// stopped (SIGSTOP) for that long under a host, which asks the plugin for its
+// health and would kill it before.
 //
 // # Losing nothing over restarts
 //
@@ -20,21 +32,18 @@
 //
 // The process runs in a directory of its own that is deleted afterwards, with
 // an environment of PATH, HOME, TZ, LANG and little else. What it writes to
-// standard error reaches the host's log; Logger writes there in a form that
-// keeps levels and attributes. Standard input is the life line: when the host
-// is gone it ends, and Serve returns.
+// standard error and standard output reaches the host's log; Logger writes
+// there in a form that keeps levels and attributes. Serve handles SIGTERM,
+// SIGINT, SIGHUP and SIGPIPE: the first stops the plugin in order, the others
+// do nothing.
 package sdk
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 	goplugin "github.com/hashicorp/go-plugin"
@@ -47,12 +56,10 @@ import (
 var (
 	// ErrNotHosted means that the program was not started by a host.
 	ErrNotHosted = errors.New("this program is a plugin: put it into the plugins directory of an agent, which starts it")
-	// ErrHostGone means that the host ended without stopping the plugin.
+	// ErrHostGone means that the host ended without stopping the plugin, and
+	// that no other took its place in time.
 	ErrHostGone = errors.New("the host is gone")
 )
-
-// orphanStopTimeout bounds Stop after the host has gone.
-const orphanStopTimeout = 3 * time.Second
 
 // Plugin is what an author implements. All methods must be safe for
 // concurrent use.
@@ -63,9 +70,11 @@ type Plugin interface {
 	Start(ctx context.Context, settings []byte) error
 
 	// Execute runs one task: it calls send for every result, from one
-	// goroutine at a time, and returns when the task is done or ctx has ended.
-	// send blocks while the host is slower; after an error of send Execute
-	// should return it. An error is shown to whoever asked for the task.
+	// goroutine at a time, and returns when the task is done or ctx has ended,
+	// which carries the task's deadline if it has one. send blocks while the
+	// host is slower; after an error of send Execute should return it. An error
+	// is shown to whoever asked for the task, and the task may be tried again:
+	// one that no attempt can cure is to be made Permanent.
 	Execute(ctx context.Context, task Task, send func(Result) error) error
 
 	// Health returns nil when all is well. An error marks the plugin as
@@ -78,6 +87,24 @@ type Plugin interface {
 	Stop(ctx context.Context) error
 }
 
+// Func is a Plugin that consists of Execute alone: it needs no settings, is
+// well as long as it answers, and has nothing to release.
+type Func func(ctx context.Context, task Task, send func(Result) error) error
+
+// Start implements Plugin.
+func (f Func) Start(context.Context, []byte) error { return nil }
+
+// Execute implements Plugin.
+func (f Func) Execute(ctx context.Context, task Task, send func(Result) error) error {
+	return f(ctx, task, send)
+}
+
+// Health implements Plugin.
+func (f Func) Health(context.Context) error { return nil }
+
+// Stop implements Plugin.
+func (f Func) Stop(context.Context) error { return nil }
+
 // Task is one piece of work.
 type Task struct {
 	// ID identifies the task in logs.
@@ -89,6 +116,11 @@ type Task struct {
 	// Cursor is the resume point of the last result that the host made
 	// durable, "" to begin.
 	Cursor string
+	// Attempt says how often the task has been begun before; 0 the first time.
+	Attempt int
+	// IdempotencyKey is the same for every attempt at the same piece of work,
+	// however often it was submitted; "" when whoever submitted it gave none.
+	IdempotencyKey string
 }
 
 // Result is one piece of what a task yields. Encoded it must stay below 16 MiB.
@@ -99,6 +131,19 @@ type Result struct {
 	// Cursor is where to resume after this result, "" if that is unknown.
 	Cursor string
 }
+
+// Permanent marks an error of Execute as one that no other attempt can cure,
+// here or elsewhere, such as input that makes no sense. nil stays nil.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &permanentError{err}
+}
+
+type permanentError struct{ error }
+
+func (e *permanentError) Unwrap() error { return e.error }
 
 // Config says what the plugin is.
 type Config struct {
@@ -112,9 +157,9 @@ type Config struct {
 }
 
 // Serve runs impl until the host stops it. It must be the last thing that
-// main does: nil means stopped by the host, ErrHostGone that the host died,
-// ErrNotHosted that a user started the program by hand. It replaces
-// os.Stdout and os.Stderr by pipes that the host reads.
+// main does: nil means stopped by the host, ErrHostGone that there is none any
+// more, ErrNotHosted that a user started the program by hand. Nothing may be
+// written to standard output before.
 func Serve(cfg Config, impl Plugin) error {
 	if cfg.Name == "" || cfg.Version == "" || impl == nil {
 		return fmt.Errorf("plugin: Config.Name %q and Config.Version %q must be set, and the implementation must not be nil", cfg.Name, cfg.Version)
@@ -122,17 +167,11 @@ func Serve(cfg Config, impl Plugin) error {
 	if os.Getenv(pluginpb.CookieKey) != pluginpb.CookieValue {
 		return ErrNotHosted
 	}
-	// A write to a log pipe whose reader died must fail, not kill the process
-	// in the middle of Stop.
-	signal.Ignore(syscall.SIGPIPE)
 	s := newServer(cfg, impl)
-	// Reading blocks until the host closes its end, which its kernel does
-	// even on kill -9. The goroutine ends with the process.
-	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		s.abandon()
-	}()
-	goplugin.Serve(&goplugin.ServeConfig{
+	s.hosts = awaitHosts(orphanLimit(os.Getenv(pluginpb.OrphanKey)), s.abandon)
+	defer s.hosts.close()
+	defer handleSignals(s)()
+	serve(&goplugin.ServeConfig{
 		HandshakeConfig: goplugin.HandshakeConfig{
 			ProtocolVersion:  pluginpb.ProtocolVersion,
 			MagicCookieKey:   pluginpb.CookieKey,

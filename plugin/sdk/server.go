@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 
@@ -16,8 +17,9 @@ import (
 type server struct {
 	pluginpb.UnimplementedPluginServer
 
-	cfg  Config
-	impl Plugin
+	cfg   Config
+	impl  Plugin
+	hosts *hosts
 
 	mu      sync.Mutex
 	running map[int]context.CancelFunc
@@ -25,7 +27,9 @@ type server struct {
 	stopped bool
 	idle    chan struct{} // closed once stopped and nothing runs
 	grpc    *grpc.Server
-	orphan  bool
+	ended   bool // the server is to serve no longer
+	orphan  bool // because there is no host
+	begun   bool // Start has succeeded
 	once    sync.Once
 	stopErr error
 }
@@ -42,8 +46,8 @@ func (s *server) grpcServer(opts []grpc.ServerOption) *grpc.Server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.grpc = g
-	if s.orphan {
-		g.Stop() // the host died before there was a server: Serve returns at once
+	if s.ended {
+		g.Stop() // before there was a server: Serve returns at once
 	}
 	return g
 }
@@ -62,7 +66,26 @@ func (s *server) Start(ctx context.Context, in *pluginpb.StartRequest) (*pluginp
 	if err := s.impl.Start(ctx, settings); err != nil {
 		return nil, status.Error(codes.FailedPrecondition, err.Error())
 	}
+	s.mu.Lock()
+	s.begun = true
+	s.mu.Unlock()
 	return &pluginpb.StartResponse{}, nil
+}
+
+// Attach implements pluginpb.PluginServer.
+func (s *server) Attach(_ *pluginpb.AttachRequest, stream grpc.ServerStreamingServer[pluginpb.AttachResponse]) error {
+	if !s.hosts.attach() {
+		return status.Error(codes.Unavailable, "the plugin ends, no host was attached for too long")
+	}
+	defer s.hosts.detach()
+	s.mu.Lock()
+	begun := s.begun
+	s.mu.Unlock()
+	if err := stream.Send(&pluginpb.AttachResponse{Started: begun}); err != nil {
+		return err
+	}
+	<-stream.Context().Done()
+	return nil
 }
 
 // Health implements pluginpb.PluginServer.
@@ -85,7 +108,10 @@ func (s *server) Execute(in *pluginpb.Task, stream grpc.ServerStreamingServer[pl
 		return status.Error(codes.Aborted, "the plugin is stopping")
 	}
 	defer s.leave(id)
-	task := Task{ID: in.GetId(), Capability: in.GetCapability(), Payload: in.GetPayload(), Cursor: in.GetCursor()}
+	task := Task{
+		ID: in.GetId(), Capability: in.GetCapability(), Payload: in.GetPayload(), Cursor: in.GetCursor(),
+		Attempt: int(in.GetAttempt()), IdempotencyKey: in.GetIdempotencyKey(),
+	}
 	err := s.impl.Execute(ctx, task, func(r Result) error {
 		return stream.Send(&pluginpb.Result{Payload: r.Payload, Cursor: r.Cursor})
 	})
@@ -97,7 +123,11 @@ func (s *server) Execute(in *pluginpb.Task, stream grpc.ServerStreamingServer[pl
 	case stream.Context().Err() != nil:
 		return status.FromContextError(stream.Context().Err()).Err()
 	case err != nil:
-		return status.Error(codes.Unknown, err.Error())
+		code := codes.Unknown
+		if _, permanent := errors.AsType[*permanentError](err); permanent {
+			code = codes.InvalidArgument
+		}
+		return status.Error(code, err.Error())
 	}
 	return nil
 }
@@ -131,10 +161,18 @@ func (s *server) stop(ctx context.Context) error {
 	return s.stopErr
 }
 
-// abandon is what happens when the host has gone: stop, bounded, then end the
-// server, which lets Serve return. An error of stop has no reader left.
+// abandon is what happens when there is no host any more.
 func (s *server) abandon() {
-	ctx, cancel := context.WithTimeout(context.Background(), orphanStopTimeout)
+	s.mu.Lock()
+	s.orphan = true
+	s.mu.Unlock()
+	s.end()
+}
+
+// end stops, bounded, and ends the server, which lets Serve return. An error
+// of stop has no reader.
+func (s *server) end() {
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
 	done := make(chan struct{})
 	go func() {
@@ -146,7 +184,7 @@ func (s *server) abandon() {
 	case <-ctx.Done():
 	}
 	s.mu.Lock()
-	s.orphan = true
+	s.ended = true
 	g := s.grpc
 	s.mu.Unlock()
 	if g != nil {

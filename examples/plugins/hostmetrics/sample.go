@@ -1,96 +1,90 @@
 package main
 
-import "time"
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"time"
+)
+
+// Bounds on what goes into a sample besides its metrics.
+const (
+	maxProblems   = 50
+	maxErrorBytes = 300
+	maxLabelBytes = 2048
+)
 
 // sample is one record.
 type sample struct {
-	Time        time.Time      `json:"time"`
-	Source      string         `json:"source"`
-	Host        string         `json:"host"`
-	CPU         cpu            `json:"cpu"`
-	Memory      memory         `json:"memory"`
-	Disks       []disk         `json:"disks"`
-	Filesystems []filesystem   `json:"filesystems"`
-	Network     []netInterface `json:"network"`
+	Time     time.Time `json:"time"`
+	Source   string    `json:"source"`
+	Host     string    `json:"host"`
+	Metrics  []metric  `json:"metrics"`
+	Problems []problem `json:"problems,omitempty"`
+	// Dropped counts values and problems beyond the limits.
+	Dropped int `json:"dropped,omitempty"`
+
+	limit int
 }
 
-// cpu counts seconds since boot, over all processors.
-type cpu struct {
-	Processors  int     `json:"processors"`
-	UserSeconds float64 `json:"user_seconds"`
-	SysSeconds  float64 `json:"system_seconds"`
-	IdleSeconds float64 `json:"idle_seconds"`
-	WaitSeconds float64 `json:"iowait_seconds"`
-	// Busy is the share of time not idle since the sample before, 0 to 1; it
-	// is absent from a task's first sample.
-	Busy *float64 `json:"busy,omitempty"`
-
-	total float64
+// metric is one value.
+type metric struct {
+	Name   string            `json:"name"`
+	Labels map[string]string `json:"labels,omitempty"`
+	Value  float64           `json:"value"`
 }
 
-type memory struct {
-	TotalBytes     int64 `json:"total_bytes"`
-	AvailableBytes int64 `json:"available_bytes"`
-	CachedBytes    int64 `json:"cached_bytes"`
-	SwapTotalBytes int64 `json:"swap_total_bytes"`
-	SwapFreeBytes  int64 `json:"swap_free_bytes"`
+// problem is what kept a source, or a part of it, from being sampled.
+type problem struct {
+	Of    string `json:"of"`
+	Error string `json:"error"`
+
+	absent bool // nothing is wrong, it is not there
 }
 
-// disk counts since boot.
-type disk struct {
-	Device     string `json:"device"`
-	Reads      int64  `json:"reads"`
-	ReadBytes  int64  `json:"read_bytes"`
-	Writes     int64  `json:"writes"`
-	WriteBytes int64  `json:"write_bytes"`
-}
-
-type filesystem struct {
-	Mount      string `json:"mount"`
-	TotalBytes uint64 `json:"total_bytes"`
-	FreeBytes  uint64 `json:"free_bytes"` // for unprivileged users
-}
-
-// netInterface counts since the interface came up.
-type netInterface struct {
-	Name      string `json:"name"`
-	RxBytes   int64  `json:"rx_bytes"`
-	RxPackets int64  `json:"rx_packets"`
-	RxErrors  int64  `json:"rx_errors"`
-	TxBytes   int64  `json:"tx_bytes"`
-	TxPackets int64  `json:"tx_packets"`
-	TxErrors  int64  `json:"tx_errors"`
-}
-
-// sample reads everything once.
-func (h *sampler) sample(before *sample) (*sample, error) {
-	s := &sample{Time: time.Now().UTC(), Source: "hostmetrics", Host: h.host}
-	var err error
-	if s.CPU, err = h.proc.cpu(); err != nil {
-		return nil, err
+// add takes a value; labels are pairs of name and value.
+func (s *sample) add(name string, value float64, labels ...string) {
+	if len(s.Metrics) >= s.limit || math.IsNaN(value) || math.IsInf(value, 0) {
+		s.Dropped++
+		return
 	}
-	if before != nil {
-		if total := s.CPU.total - before.CPU.total; total > 0 {
-			idle := s.CPU.IdleSeconds + s.CPU.WaitSeconds - before.CPU.IdleSeconds - before.CPU.WaitSeconds
-			busy := min(max(1-idle/total, 0), 1)
-			s.CPU.Busy = &busy
+	m := metric{Name: name, Value: value}
+	if len(labels) > 0 {
+		m.Labels = make(map[string]string, len(labels)/2)
+	}
+	for i := 0; i+1 < len(labels); i += 2 {
+		m.Labels[labels[i]] = short(labels[i+1], maxLabelBytes)
+	}
+	s.Metrics = append(s.Metrics, m)
+}
+
+// fail takes err, if there is one, as a problem.
+func (s *sample) fail(of string, err error) {
+	if err == nil {
+		return
+	}
+	if len(s.Problems) >= maxProblems {
+		s.Dropped++
+		return
+	}
+	absent := errors.Is(err, fs.ErrNotExist)
+	s.Problems = append(s.Problems, problem{Of: of, Error: short(err.Error(), maxErrorBytes), absent: absent})
+}
+
+// fault is the first problem with something that is there.
+func (s *sample) fault() error {
+	for _, p := range s.Problems {
+		if !p.absent {
+			return fmt.Errorf("%s: %s", p.Of, p.Error)
 		}
 	}
-	if s.Memory, err = h.proc.memory(); err != nil {
-		return nil, err
+	return nil
+}
+
+func short(s string, limit int) string {
+	if len(s) <= limit {
+		return s
 	}
-	if s.Disks, err = h.proc.disks(); err != nil {
-		return nil, err
-	}
-	if s.Network, err = h.proc.network(); err != nil {
-		return nil, err
-	}
-	for _, m := range h.mounts {
-		fs, err := statfs(m)
-		if err != nil {
-			return nil, err
-		}
-		s.Filesystems = append(s.Filesystems, fs)
-	}
-	return s, nil
+	return s[:limit] + "…"
 }

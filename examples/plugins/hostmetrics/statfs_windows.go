@@ -1,10 +1,5 @@
 package main
 
-import (
-	"errors"
-	"fmt"
-)
+import "errors"
 
-func statfs(mount string) (filesystem, error) {
-	return filesystem{}, fmt.Errorf("file system %s: %w", mount, errors.ErrUnsupported)
-}
+func statfs(string) (usage, error) { return usage{}, errors.ErrUnsupported }

@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/perennial-go/perennial/examples/internal/plugintest"
+	"github.com/perennial-go/perennial/examples/internal/hosttest"
 	"github.com/perennial-go/perennial/plugin"
 )
 
@@ -15,7 +15,7 @@ import (
 // and kills it in the middle of its work.
 func TestKilledPluginResumesThroughTheHost(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "app.log")
-	host := plugintest.Start(t, map[string]any{"paths": []string{path}, "interval": "10ms"})
+	host := hosttest.Start(t, map[string]any{"paths": []string{path}, "interval": "10ms"})
 	write(t, path, "1\n2\n")
 	var texts []string
 	host.Collect(func(r plugin.Result) error {
@@ -33,7 +33,7 @@ func TestKilledPluginResumesThroughTheHost(t *testing.T) {
 			write(t, path, "3\n4\n")
 		}
 		if len(texts) == 4 {
-			return plugintest.ErrEnough
+			return hosttest.ErrEnough
 		}
 		return nil
 	}, plugin.ErrInterrupted)

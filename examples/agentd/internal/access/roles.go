@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/perennial-go/perennial/plugin/dispatch"
 )
 
 // DefaultRoot is the prefix of a fleet's keys unless another is set.
@@ -104,6 +106,9 @@ const (
 	Operator   = "operator"
 	Controller = "controller"
 	Reader     = "reader"
+	// Dispatcher assigns tasks, and so can have every agent run what its plugins
+	// can do.
+	Dispatcher = "dispatcher"
 )
 
 func (f Fleet) reads(keys ...string) []Permission { return f.permissions(false, keys) }
@@ -127,19 +132,30 @@ func (f Fleet) Roles() []Role {
 		// readers check; an agent writes it if it is not there.
 		{f.Name(Agent), append(f.reads("config/global", "config/group/", "plan/", "pin/"), f.writes("config-schema/")...)},
 		// An operator also reads what agents say of themselves.
-		{f.Name(Operator), append(f.reads(""), f.writes("config/", "config-history/", "config-record/", "order/", "plan/", "pin/")...)},
+		{f.Name(Operator), append(f.reads(""), f.writes("config/", "config-history/", "config-record/", "order/", "plan/", "pin/", "tasks/")...)},
+		{f.Name(Dispatcher), f.writes("tasks/")},
 		{f.Name(Controller), append(f.reads(""), f.writes("plan/", "rollout/")...)},
-		// Configuration may hold secrets, and orders name who gave them.
+		// Configuration and tasks may hold secrets, and orders name who gave them.
 		{f.Name(Reader), f.reads("registry/", "status/", "plugins/", "plan/", "rollout/", "pin/", "config-schema/")},
 	}
 }
 
 // Agent is the role and the user of one agent: nobody else's keys, and of the
-// configuration for single agents only its own.
-func (f Fleet) Agent(id string) (Role, User) {
+// configuration for single agents only its own. One that dispatches bears the
+// role for that as well.
+func (f Fleet) Agent(id string, dispatches bool) (Role, User) {
 	user := f.AgentName(id)
 	own := append(f.writes("registry/"+id, "status/"+id, "plugins/"+id+"/", "order/"+id), f.reads("config/agent/"+id)...)
-	return Role{user, own}, User{user, []string{f.Name(Agent), user}}
+	key, prefixes := dispatch.AgentKeys(f.root, id)
+	own = append(own, Permission{Key: key, Write: true})
+	for _, prefix := range prefixes {
+		own = append(own, Permission{Key: prefix, Prefix: true, Write: true})
+	}
+	roles := []string{f.Name(Agent), user}
+	if dispatches {
+		roles = append(roles, f.Name(Dispatcher))
+	}
+	return Role{user, own}, User{user, roles}
 }
 
 // name is what ids of agents and names of users look like.

@@ -1,0 +1,2 @@
+// Package ownership tells whose a directory is.
+package ownership

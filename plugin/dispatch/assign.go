@@ -1,0 +1,282 @@
+package dispatch
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/perennial-go/perennial/internal/failpoint"
+)
+
+// assignStep is how many tasks are assigned before what has changed is looked
+// at again.
+const assignStep = 2000
+
+// supply are the agents that can take tasks with the same demand.
+type supply struct {
+	key    string
+	agents []*agent // sorted
+	full   bool     // none has room, in this step
+}
+
+// assign gives queued tasks to agents that have room.
+func (t *term) assign(ctx context.Context) error {
+	m := t.model
+	room := 0
+	for _, a := range m.working() {
+		room += max(a.room(), 0)
+	}
+	if room == 0 || len(m.queued) == 0 {
+		return nil
+	}
+	for _, s := range m.demands {
+		s.full = false
+	}
+	var chosen []assigned
+	for _, k := range m.due(time.Now()) {
+		if len(chosen) == min(room, assignStep) {
+			ring(t.bell)
+			break
+		}
+		if a := m.choose(k); a != nil {
+			a.tasks[k.id] = k // its room is taken
+			chosen = append(chosen, assigned{k, a})
+		}
+	}
+	err := t.give(ctx, chosen)
+	for _, c := range chosen {
+		if c.task.record.State != Assigned || c.task.record.Agent != c.agent.id {
+			delete(c.agent.tasks, c.task.id) // it was not written
+		}
+	}
+	return err
+}
+
+// assigned is a task and the agent that is to run it.
+type assigned struct {
+	task  *task
+	agent *agent
+}
+
+// give writes assignments.
+func (t *term) give(ctx context.Context, chosen []assigned) error {
+	payloads, err := t.payloads(ctx, chosen)
+	if err != nil {
+		return err
+	}
+	var moves []move
+	for _, c := range chosen {
+		k := c.task
+		payload, there := k.spec.Payload, true
+		if k.spec.PayloadBytes > 0 {
+			payload, there = payloads[k.spec.PayloadOf]
+		}
+		if !there {
+			m, err := t.moveTo(k, k.record.end(k.spec, Dead, "its payload has been collected with the task "+k.spec.PayloadOf))
+			if err != nil {
+				return err
+			}
+			moves = append(moves, m)
+			continue
+		}
+		next := k.record.assign(c.agent.id)
+		m, err := t.moveTo(k, next)
+		if err != nil {
+			return err
+		}
+		value, err := encode(assignment{
+			Schema: schema, Attempt: next.Attempt, Plugin: k.spec.Plugin, Capability: k.spec.Capability, Version: k.spec.Version,
+			Payload: payload, Resume: next.Resume, Deadline: k.spec.Deadline, Timeout: k.spec.Timeout,
+			Resumable: k.spec.Resumable, IdempotencyKey: k.spec.IdempotencyKey,
+		})
+		if err != nil {
+			return err
+		}
+		key := t.keys.inbox(c.agent.id, k.id)
+		m.compare = append(m.compare, clientv3.Compare(clientv3.CreateRevision(t.keys.worker(c.agent.id)), "=", c.agent.created))
+		m.absent(key)
+		m.put(key, value)
+		moves = append(moves, m)
+	}
+	if err := t.perform(ctx, moves); err != nil || len(moves) == 0 {
+		return err
+	}
+	return failpoint.Hit("dispatch-assigned")
+}
+
+// payloads reads those that do not lie in their tasks; one that is not there is
+// missing.
+func (t *term) payloads(ctx context.Context, chosen []assigned) (map[string][]byte, error) {
+	payloads := map[string][]byte{}
+	for _, c := range chosen {
+		s := c.task.spec
+		if s.PayloadBytes == 0 || payloads[s.PayloadOf] != nil {
+			continue
+		}
+		switch payload, err := readPayload(ctx, t.client, t.keys, s.PayloadOf); {
+		case err == nil:
+			payloads[s.PayloadOf] = payload
+		case !errors.Is(err, ErrNotFound):
+			return nil, err
+		}
+	}
+	return payloads, nil
+}
+
+// due returns the queued tasks that may begin, in the order in which they are
+// to be assigned.
+func (m *model) due(at time.Time) []*task {
+	due := make([]*task, 0, len(m.queued))
+	for _, t := range m.queued {
+		if !t.record.Next.After(at) && !t.spec.NotBefore.After(at) && !t.spec.late() {
+			due = append(due, t)
+		}
+	}
+	slices.SortFunc(due, func(a, b *task) int {
+		return cmp.Or(cmp.Compare(b.spec.Priority, a.spec.Priority), cmp.Compare(a.created, b.created), cmp.Compare(a.id, b.id))
+	})
+	return due
+}
+
+// supply returns the agents that can take t.
+func (m *model) supply(t *task) *supply {
+	agents := m.working()
+	key := demandKey(t.spec)
+	if s := m.demands[key]; s != nil {
+		return s
+	}
+	s := &supply{key: key}
+	m.demands[key] = s
+	wanted, err := newDemand(t.spec)
+	if err != nil {
+		return s
+	}
+	for _, a := range agents {
+		if wanted.takes(a.info) {
+			s.agents = append(s.agents, a)
+		}
+	}
+	return s
+}
+
+// choose returns the agent that is to run t; nil = none can now.
+func (m *model) choose(t *task) *agent {
+	s := m.supply(t)
+	if s.full || len(s.agents) == 0 {
+		return nil
+	}
+	if t.spec.Policy == Rendezvous {
+		if t.home.of != s {
+			t.home.of, t.home.agent = s, rendezvous(t.spec.Key, s.agents)
+		}
+		if t.home.agent.room() > 0 {
+			return t.home.agent
+		}
+		return nil
+	}
+	var chosen *agent
+	switch t.spec.Policy {
+	case LeastLoaded:
+		chosen = leastLoaded(s.agents, t.failedAt())
+	case RoundRobin:
+		if chosen = inTurn(s.agents, m.turns[s.key]); chosen != nil {
+			if len(m.turns) > maxTurns {
+				clear(m.turns)
+			}
+			m.turns[s.key] = chosen.id
+		}
+	default:
+		chosen = anyOf(s.agents, t.failedAt())
+	}
+	s.full = chosen == nil
+	return chosen
+}
+
+// maxTurns bounds the demands whose turns are remembered.
+const maxTurns = 10_000
+
+// failedAt is the agent where the last run failed, which is avoided if another
+// one has room; "" = none.
+func (t *task) failedAt() string {
+	if n := len(t.record.Attempts); n > 0 && t.record.Attempts[n-1].Ended == endFailed {
+		return t.record.Attempts[n-1].Agent
+	}
+	return ""
+}
+
+// anyOf returns an agent with room; not avoid, if there is another.
+func anyOf(agents []*agent, avoid string) (found *agent) {
+	first := rand.IntN(len(agents)) //nolint:gosec // any will do
+	for i := range agents {
+		a := agents[(first+i)%len(agents)]
+		if a.room() <= 0 {
+			continue
+		}
+		if found = a; a.id != avoid {
+			return a
+		}
+	}
+	return found
+}
+
+// inTurn returns the first agent with room after last, and then from the
+// beginning.
+func inTurn(agents []*agent, last string) *agent {
+	first, _ := slices.BinarySearchFunc(agents, last+"\x00", func(a *agent, id string) int { return cmp.Compare(a.id, id) })
+	for i := range agents {
+		if a := agents[(first+i)%len(agents)]; a.room() > 0 {
+			return a
+		}
+	}
+	return nil
+}
+
+// leastLoaded returns the agent with room that has the least for what it runs
+// at once; not avoid, if there is another.
+func leastLoaded(agents []*agent, avoid string) *agent {
+	var best, second *agent
+	for _, a := range agents {
+		switch {
+		case a.room() <= 0:
+		case a.id == avoid:
+			second = a
+		case best == nil || len(a.tasks)*best.info.Concurrency < len(best.tasks)*a.info.Concurrency:
+			best = a
+		}
+	}
+	if best == nil {
+		return second
+	}
+	return best
+}
+
+// rendezvous returns the agent with the highest score for a key: where one goes,
+// only its own keys move, and where one comes, only those that it gains.
+func rendezvous(key string, agents []*agent) *agent {
+	var best *agent
+	var most uint64
+	for _, a := range agents {
+		if score := score(key, a.id); best == nil || score > most {
+			best, most = a, score
+		}
+	}
+	return best
+}
+
+// score is FNV-1a over key and agent, mixed so that each bit counts.
+func score(key, agent string) uint64 {
+	h := uint64(14695981039346656037)
+	for _, part := range []string{key, "\x00", agent} {
+		for i := range len(part) {
+			h = (h ^ uint64(part[i])) * 1099511628211
+		}
+	}
+	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
+	h = (h ^ h>>27) * 0x94d049bb133111eb
+	return h ^ h>>31
+}

@@ -1,0 +1,84 @@
+package dispatch
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/perennial-go/perennial/internal/etcdkv"
+)
+
+// Defaults of a Dispatcher.
+const (
+	DefaultLeaderTTL    = 10 * time.Second
+	DefaultGrace        = 3 * time.Second
+	DefaultCollectEvery = time.Minute
+)
+
+// DispatcherConfig says where tasks are assigned.
+type DispatcherConfig struct {
+	// Client is used, never closed. Required.
+	Client *clientv3.Client
+	// Root is the prefix of all keys; default /agents/.
+	Root string
+	// ID names the candidate, for people: an agent's id. Required.
+	ID string
+	// TTL is how long the election outlives a dispatcher that died; default
+	// 10 s, at least 1 s. The one that is elected has a lease of its own: that
+	// of its agent outlives the process in a hot swap.
+	TTL time.Duration
+	// Grace is how long an agent's worker may be away from etcd before its
+	// tasks are given to others; default 3 s, negative = not at all. It covers
+	// an agent that exchanges its lease.
+	Grace time.Duration
+	// CollectEvery is the pause between two looks for finished tasks whose TTL
+	// has ended; default 1 min.
+	CollectEvery time.Duration
+	// Logger receives elections and what goes wrong; nil discards it.
+	Logger *slog.Logger
+}
+
+// Dispatcher assigns tasks while it is elected.
+type Dispatcher struct {
+	cfg     DispatcherConfig
+	keys    keys
+	started atomic.Bool
+}
+
+// NewDispatcher checks cfg and starts nothing.
+func NewDispatcher(cfg DispatcherConfig) (*Dispatcher, error) {
+	k, err := newKeys(cfg.Root)
+	if err != nil {
+		return nil, fmt.Errorf("dispatcher: %w", err)
+	}
+	switch {
+	case cfg.Client == nil:
+		return nil, errors.New("dispatcher: DispatcherConfig.Client is nil")
+	case etcdkv.ValidID(cfg.ID) != nil:
+		return nil, fmt.Errorf("dispatcher: ID: %w", etcdkv.ValidID(cfg.ID))
+	case cfg.TTL != 0 && cfg.TTL < time.Second:
+		return nil, fmt.Errorf("dispatcher: TTL %s: want at least 1s, which is etcd's least", cfg.TTL)
+	case cfg.CollectEvery < 0:
+		return nil, fmt.Errorf("dispatcher: CollectEvery %s: want a positive time, or 0 for %s", cfg.CollectEvery, DefaultCollectEvery)
+	}
+	if cfg.TTL == 0 {
+		cfg.TTL = DefaultLeaderTTL
+	}
+	switch {
+	case cfg.Grace == 0:
+		cfg.Grace = DefaultGrace
+	case cfg.Grace < 0:
+		cfg.Grace = 0
+	}
+	if cfg.CollectEvery == 0 {
+		cfg.CollectEvery = DefaultCollectEvery
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Dispatcher{cfg: cfg, keys: k}, nil
+}

@@ -1,0 +1,365 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/perennial-go/perennial/internal/backoff"
+	"github.com/perennial-go/perennial/internal/failpoint"
+	"github.com/perennial-go/perennial/plugin"
+)
+
+// Why a run is cut off.
+var (
+	errCancelled = errors.New("cancelled")
+	errWithdrawn = errors.New("given to another agent")
+	errReleased  = errors.New("its agent's process was to end")
+	errLate      = errors.New("its deadline passed while it ran")
+	errTimeout   = errors.New("it took longer than its timeout")
+)
+
+const (
+	// patience is how long a run waits for a plugin that is not running now.
+	patience = 30 * time.Second
+	// maxInterruptions is how often in a row a plugin may end under a run that
+	// has made no progress.
+	maxInterruptions = 3
+)
+
+// run is one assignment on its way.
+type run struct {
+	worker   *Worker
+	id       string
+	revision int64  // of the assignment
+	data     []byte // of the assignment
+	before   int64  // revision of a dead process's claim; 0 = none
+
+	assignment assignment
+	claimed    int64 // revision of the own claim
+	started    time.Time
+	last       resume // of what was written
+	from       resume // where another run can go on
+
+	ctx context.Context // of the plugin's work
+	end context.CancelCauseFunc
+}
+
+func newRun(w *Worker, e *entry) *run {
+	r := &run{worker: w, id: e.id, revision: e.revision, data: e.data, before: e.claimed}
+	r.ctx, r.end = context.WithCancelCause(context.Background())
+	if e.cancelled {
+		r.end(errCancelled)
+	}
+	return r
+}
+
+// cut ends the plugin's work; the first reason counts.
+func (r *run) cut(why error) { r.end(why) }
+
+// drain gives back at once what goes on elsewhere. It is called with the
+// worker's lock.
+func (r *run) drain() {
+	var a assignment
+	if decode(r.id, r.data, &a) == nil && a.Resumable {
+		r.cut(errReleased)
+	}
+}
+
+// perform claims, runs and acknowledges. It reports whether to look at the
+// assignment again. ctx ends when nothing more can be written.
+func (r *run) perform(ctx context.Context) (again bool) {
+	defer r.end(nil)
+	defer context.AfterFunc(ctx, func() { r.end(ctx.Err()) })()
+	log := r.worker.cfg.Logger.With("task", r.id)
+	unreadable := decode(r.worker.keys.inbox(r.worker.cfg.AgentID, r.id), r.data, &r.assignment)
+	if err := r.claim(ctx); err != nil {
+		if errors.Is(err, errRefused) {
+			settled, err := r.settled(ctx)
+			return err != nil || !settled
+		}
+		log.Debug("task not claimed", "error", err)
+		return true
+	}
+	if failpoint.Hit("dispatch-claimed") != nil {
+		return true
+	}
+	r.last, r.from = r.assignment.Resume, r.assignment.Resume
+	ended, err := endFailed, unreadable
+	if unreadable == nil {
+		ended, err = r.execute(ctx)
+	}
+	if ended == "" {
+		log.Info("a task was withdrawn while it ran", "reason", err)
+		return false
+	}
+	if err := failpoint.Hit("dispatch-run"); err != nil {
+		return true
+	}
+	return r.acknowledge(ctx, ended, err)
+}
+
+// fence compares that the assignment is still this process's.
+func (r *run) fence() (c change) {
+	w := r.worker
+	c.unchanged(w.keys.inbox(w.cfg.AgentID, r.id), r.revision)
+	c.unchanged(w.keys.claim(w.cfg.AgentID, r.id), r.claimed)
+	return c
+}
+
+// claim makes the assignment this process's, if its agent lives as etcd sees it.
+func (r *run) claim(ctx context.Context) error {
+	w := r.worker
+	agent, lease := w.cfg.AgentID, w.cfg.Lease()
+	if lease == 0 {
+		return errRefused
+	}
+	r.started = now()
+	value, err := encode(claim{schema, w.cfg.Instance, r.started})
+	if err != nil {
+		return err
+	}
+	var c change
+	c.unchanged(w.keys.inbox(agent, r.id), r.revision)
+	c.unchanged(w.keys.claim(agent, r.id), r.before)
+	c.absent(w.keys.outcome(agent, r.id))
+	c.compare = append(c.compare, clientv3.Compare(clientv3.LeaseValue(w.keys.worker(agent)), "=", lease))
+	c.put(w.keys.claim(agent, r.id), value)
+	r.claimed, err = w.pool.do(ctx, c)
+	if err == nil || errors.Is(err, errRefused) {
+		return err
+	}
+	// Perhaps it was done, and nobody else can do it then.
+	return r.reclaim(ctx, value, err)
+}
+
+// reclaim finds out what became of a claim that was not answered.
+func (r *run) reclaim(ctx context.Context, value string, unanswered error) error {
+	w := r.worker
+	limited, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	found, err := w.cfg.Client.Get(limited, w.keys.claim(w.cfg.AgentID, r.id))
+	if err != nil {
+		return errors.Join(unanswered, err)
+	}
+	for _, kv := range found.Kvs {
+		if string(kv.Value) == value {
+			r.claimed = kv.ModRevision
+			return nil
+		}
+	}
+	return unanswered
+}
+
+// settled reports whether the assignment has ended.
+func (r *run) settled(ctx context.Context) (bool, error) {
+	w := r.worker
+	limited, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	agent := w.cfg.AgentID
+	got, err := w.cfg.Client.Txn(limited).Then(
+		clientv3.OpGet(w.keys.inbox(agent, r.id), clientv3.WithKeysOnly()),
+		clientv3.OpGet(w.keys.outcome(agent, r.id), clientv3.WithKeysOnly())).Commit()
+	if err != nil {
+		return false, err
+	}
+	inbox, end := got.Responses[0].GetResponseRange().GetKvs(), got.Responses[1].GetResponseRange().GetKvs()
+	return len(inbox) == 0 || inbox[0].ModRevision != r.revision || len(end) > 0, nil
+}
+
+// acknowledge writes how the run ended, until that is known to be done, or to
+// be of no use any more.
+func (r *run) acknowledge(ctx context.Context, ended string, why error) (again bool) {
+	w := r.worker
+	o := outcome{
+		Schema: schema, Attempt: r.assignment.Attempt, Instance: w.cfg.Instance, Ended: ended,
+		Started: r.started, Finished: now(), Last: r.last, Resume: r.from,
+	}
+	if why != nil {
+		o.Error = clip(why.Error(), maxError)
+	}
+	value, err := encode(o)
+	if err != nil {
+		return false
+	}
+	c := r.fence()
+	c.absent(w.keys.outcome(w.cfg.AgentID, r.id))
+	c.put(w.keys.outcome(w.cfg.AgentID, r.id), value)
+	retry := backoff.Backoff{Max: 2 * time.Second}
+	for {
+		switch _, err := w.pool.do(ctx, c); {
+		case err == nil:
+			_ = failpoint.Hit("dispatch-acknowledged") // nothing follows
+			return false
+		case errors.Is(err, errRefused):
+			// It was withdrawn, or an answer was lost.
+			return false
+		case retry.Wait(ctx) != nil:
+			return false
+		}
+	}
+}
+
+// execute has plugins work until the run has ended, and says how: "" is that
+// nothing is to be said about it.
+func (r *run) execute(ctx context.Context) (ended string, why error) {
+	work := r.ctx
+	if !r.assignment.Deadline.IsZero() {
+		var cancel context.CancelFunc
+		work, cancel = context.WithDeadlineCause(work, r.assignment.Deadline, errLate)
+		defer cancel()
+	}
+	if r.assignment.Timeout > 0 {
+		var cancel context.CancelFunc
+		work, cancel = context.WithTimeoutCause(work, r.assignment.Timeout, errTimeout)
+		defer cancel()
+	}
+	retry := backoff.Backoff{Max: 2 * time.Second}
+	absent, interruptions := time.Time{}, 0
+	for {
+		at := r.from
+		err := r.call(ctx, work)
+		switch {
+		case err == nil:
+			return endSucceeded, nil
+		case work.Err() != nil:
+			return ending(context.Cause(work))
+		case errors.Is(err, errRefused):
+			return "", errWithdrawn
+		case errors.Is(err, plugin.ErrPermanent):
+			return endPermanent, err
+		case errors.Is(err, plugin.ErrInterrupted):
+			absent = time.Time{}
+			if interruptions++; r.from != at {
+				interruptions = 1
+			}
+			if interruptions > maxInterruptions {
+				return endFailed, fmt.Errorf("it was interrupted %d times in a row: %w", interruptions, err)
+			}
+			if err := r.rewind(ctx); err != nil {
+				return "", err
+			}
+		case errors.Is(err, plugin.ErrNotRunning), errors.Is(err, plugin.ErrNotFound):
+			if absent.IsZero() {
+				absent = time.Now()
+			}
+			if time.Since(absent) > patience {
+				return endReleased, err
+			}
+		default:
+			return endFailed, err
+		}
+		_ = retry.Wait(work) // the next call sees its end
+	}
+}
+
+// ending says what is said of a run that was cut off.
+func ending(why error) (string, error) {
+	switch {
+	case errors.Is(why, errCancelled):
+		return endCancelled, why
+	case errors.Is(why, errLate):
+		return endExpired, why
+	case errors.Is(why, errTimeout):
+		return endFailed, why
+	case errors.Is(why, errReleased):
+		return endReleased, why
+	}
+	return "", why
+}
+
+// call has the plugin work from the last point on.
+func (r *run) call(ctx, work context.Context) error {
+	if err := work.Err(); err != nil {
+		return err
+	}
+	a := &r.assignment
+	constraint, err := parseConstraint(a.Version)
+	if err != nil {
+		return err
+	}
+	wanted := demand{plugin: a.Plugin, capability: a.Capability, version: a.Version, constraint: constraint}
+	p := wanted.among(r.worker.info().Plugins)
+	if p == nil {
+		return fmt.Errorf("%w: no plugin here can take it", plugin.ErrNotRunning)
+	}
+	capability := a.Capability
+	if capability == "" {
+		capability = p.Capabilities[0]
+	}
+	return r.worker.cfg.Plugins.Execute(work, p.Name, plugin.Task{
+		ID: r.id, Capability: capability, Payload: a.Payload, Cursor: r.from.Cursor,
+		Attempt: a.Attempt, IdempotencyKey: a.IdempotencyKey, Resumable: a.Resumable,
+	}, func(result plugin.Result) error { return r.keep(ctx, work, result) })
+}
+
+// keep makes a result durable before the plugin goes on.
+func (r *run) keep(ctx, work context.Context, result plugin.Result) error {
+	cfg := &r.worker.cfg
+	if len(result.Cursor) > MaxCursor {
+		return fmt.Errorf("%w: result with a cursor of %d bytes, at most %d", plugin.ErrPermanent, len(result.Cursor), MaxCursor)
+	}
+	v := resultValue{Schema: schema, Attempt: r.assignment.Attempt, Payload: result.Payload, Cursor: result.Cursor, At: now()}
+	next := r.last
+	if n := len(v.Payload); n > cfg.ResultBytes {
+		v.Payload, v.Bytes, next.Cut = v.Payload[:cfg.ResultBytes], int64(n), true
+	}
+	if next.Number >= MaxResults || next.Bytes+int64(len(v.Payload)) > cfg.ResultsBytes {
+		// The task goes on without them.
+		r.last.Cut, r.from.Cut = true, true
+		if result.Cursor != "" {
+			r.from.Cursor = result.Cursor
+			r.from.Number, r.from.Bytes = r.last.Number, r.last.Bytes
+		}
+		return nil
+	}
+	next.Number++
+	next.Bytes += int64(len(v.Payload))
+	from := r.from
+	if result.Cursor != "" {
+		next.Cursor = result.Cursor
+		from = next
+	}
+	v.Resume = from
+	value, err := encode(v)
+	if err != nil {
+		return err
+	}
+	c := r.fence()
+	c.put(r.worker.keys.result(cfg.AgentID, r.id, next.Number), value)
+	retry := backoff.Backoff{Max: 2 * time.Second}
+	for {
+		_, err := r.worker.pool.do(ctx, c)
+		if err == nil {
+			r.last, r.from = next, from
+			return failpoint.Hit("dispatch-result")
+		}
+		if errors.Is(err, errRefused) || retry.Wait(work) != nil {
+			return err
+		}
+	}
+}
+
+// rewind deletes the results that come again.
+func (r *run) rewind(ctx context.Context) error {
+	if r.last.Number > r.from.Number {
+		w := r.worker
+		c := r.fence()
+		c.remove(w.keys.result(w.cfg.AgentID, r.id, r.from.Number+1), clientv3.WithRange(clientv3.GetPrefixRangeEnd(w.keys.results(w.cfg.AgentID, r.id))))
+		retry := backoff.Backoff{Max: 2 * time.Second}
+		for {
+			_, err := w.pool.do(ctx, c)
+			if err == nil {
+				break
+			}
+			if errors.Is(err, errRefused) || retry.Wait(ctx) != nil {
+				return err
+			}
+		}
+	}
+	r.last = r.from
+	return nil
+}

@@ -1,0 +1,252 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/perennial-go/perennial/internal/backoff"
+	"github.com/perennial-go/perennial/internal/etcdkv"
+)
+
+const (
+	// coalesce is the least distance between two looks at what has changed.
+	coalesce = 20 * time.Millisecond
+	// lookEvery is the most between two looks.
+	lookEvery = 10 * time.Second
+	// answerWithin is how long an agent may take beyond a deadline to say that
+	// a task was cut off.
+	answerWithin = 30 * time.Second
+)
+
+// term is the time for which a dispatcher is elected. All but the events is of
+// the goroutine of run.
+type term struct {
+	*Dispatcher
+	committer
+	revision int64 // of the election
+	model    *model
+
+	bell   chan struct{}
+	mu     sync.Mutex
+	events []event
+	seen   int64 // revision up to which every change is in events
+	reset  bool
+
+	collected time.Time // when finished tasks were last looked at
+	collectAt time.Time
+}
+
+// event is what a key has become.
+type event struct {
+	key   string
+	value *etcdkv.Value // nil = deleted
+	seen  int64
+}
+
+func newTerm(d *Dispatcher, revision int64) *term {
+	return &term{
+		Dispatcher: d,
+		committer: committer{client: d.cfg.Client, guard: []clientv3.Cmp{
+			clientv3.Compare(clientv3.CreateRevision(d.keys.leader()), "=", revision),
+		}},
+		revision: revision,
+		model:    newModel(d.keys, d.cfg.Logger),
+		bell:     make(chan struct{}, 1),
+	}
+}
+
+// run assigns tasks until ctx ends, or etcd is another or an older one.
+func (t *term) run(ctx context.Context) error {
+	k := t.keys
+	w, err := etcdkv.NewWatch(etcdkv.WatchConfig{
+		Client: t.cfg.Client, Prefixes: []string{k.specs(), k.states(), k.workers(), k.outcomes()},
+		Coalesce: coalesce, Logger: t.cfg.Logger, OnChange: t.receive,
+		OnError: func(err error) {
+			if err != nil {
+				t.cfg.Logger.Warn("the dispatcher does not see its tasks", "error", err)
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	watched := make(chan error, 1)
+	go func() { watched <- w.Run(ctx) }()
+	defer func() { <-watched }()
+	defer cancel()
+	retry := backoff.Backoff{Max: 2 * time.Second}
+	wake := time.NewTimer(lookEvery)
+	defer wake.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-t.bell:
+		case <-wake.C:
+		}
+		began := time.Now()
+		next, err := t.look(ctx)
+		switch {
+		case ctx.Err() != nil:
+		case errors.Is(err, errDeposed), errors.Is(err, errReset):
+			return err
+		case err != nil:
+			t.cfg.Logger.Warn("tasks could not be assigned", "error", err)
+			next = retry.Next()
+		default:
+			retry.Reset()
+		}
+		wake.Reset(next)
+		_ = backoff.Sleep(ctx, time.Until(began.Add(coalesce))) // the loop sees ctx's end
+	}
+}
+
+// errReset ends a term whose view of etcd is worth nothing any more.
+var errReset = errors.New("etcd is another, or went back in time")
+
+// receive takes over what has changed.
+func (t *term) receive(v etcdkv.View) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.reset = t.reset || v.Reset
+	t.seen = v.Revision
+	for _, key := range v.Changed {
+		e := event{key: key, seen: v.Revision}
+		if value, ok := v.Values[key]; ok {
+			e.value = &value
+		}
+		t.events = append(t.events, e)
+	}
+	ring(t.bell)
+}
+
+// look takes in what has changed and does what there is to do. It returns when
+// to look again at the latest.
+func (t *term) look(ctx context.Context) (time.Duration, error) {
+	t.mu.Lock()
+	events, seen, reset := t.events, t.seen, t.reset
+	t.events = nil
+	t.mu.Unlock()
+	switch {
+	case reset:
+		return 0, errReset
+	case seen == 0:
+		return lookEvery, nil // nothing is known yet
+	}
+	m := t.model
+	for _, e := range events {
+		m.apply(e)
+	}
+	m.forget(seen)
+	at := time.Now()
+	m.presence(at, t.cfg.Grace)
+	steps := []func(context.Context) error{t.fold, t.withdraw, t.end, t.spread, t.assign, t.collect}
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return 0, err
+		}
+	}
+	return t.model.wait(time.Now(), t.cfg.Grace, t.collectAt), nil
+}
+
+// move is what is to become of a task.
+type move struct {
+	task *task
+	next *record
+	change
+	folds *told // the outcome that this takes over; nil = none
+}
+
+// moveTo begins the move of a task to a record.
+func (t *term) moveTo(k *task, next *record) (move, error) {
+	c, err := t.keys.move(k.id, k.record, next, k.revision)
+	return move{task: k, next: next, change: c}, err
+}
+
+// clear has the move delete what the task has at its agent. What a task that is
+// finished has yielded stays.
+func (t *term) clear(m *move) {
+	agent, id := m.task.record.Agent, m.task.id
+	m.remove(t.keys.inbox(agent, id))
+	m.remove(t.keys.claim(agent, id))
+	if m.task.record.Cancel != nil {
+		m.remove(t.keys.inbox(agent, id) + cancelSuffix)
+	}
+	if !m.next.State.Finished() {
+		m.dropTail(t.keys, id, m.next)
+	}
+}
+
+// perform writes moves, and brings the model up to date with what became of
+// them. What was refused is read anew.
+func (t *term) perform(ctx context.Context, moves []move) error {
+	changes := make([]change, len(moves))
+	for i := range moves {
+		changes[i] = moves[i].change
+	}
+	var refused []string
+	var failed error
+	for i, v := range t.commit(ctx, changes) {
+		m := moves[i]
+		switch {
+		case v.err == nil:
+			t.model.set(m.task, m.next, v.revision)
+			if m.folds != nil {
+				delete(t.model.outcomes, m.folds.agent+"/"+m.folds.id)
+			}
+			if m.next.State.Finished() {
+				t.collectBy(m.next.Expires)
+			}
+		case errors.Is(v.err, errRefused):
+			refused = append(refused, m.task.id)
+		default:
+			failed = v.err
+		}
+	}
+	if err := t.refresh(ctx, refused); err != nil {
+		return err
+	}
+	return failed
+}
+
+// refresh reads tasks again, and that the office is held.
+func (t *term) refresh(ctx context.Context, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	for len(ids) > 0 {
+		n := min(len(ids), maxOps/2-1)
+		ops := []clientv3.Op{clientv3.OpGet(t.keys.leader())}
+		for _, id := range ids[:n] {
+			ops = append(ops, clientv3.OpGet(t.keys.state(id)), clientv3.OpGet(t.keys.spec(id)))
+		}
+		limited, cancel := context.WithTimeout(ctx, callTimeout)
+		r, err := t.client.Txn(limited).Then(ops...).Commit()
+		cancel()
+		if err != nil {
+			return fmt.Errorf("read tasks: %w", err)
+		}
+		leader := r.Responses[0].GetResponseRange().GetKvs()
+		if len(leader) == 0 || leader[0].CreateRevision != t.revision {
+			return errDeposed
+		}
+		for i, id := range ids[:n] {
+			for j, key := range []string{t.keys.state(id), t.keys.spec(id)} {
+				e := event{key: key, seen: r.Header.Revision}
+				for _, kv := range r.Responses[1+2*i+j].GetResponseRange().GetKvs() {
+					e.value = &etcdkv.Value{Data: kv.Value, ModRevision: kv.ModRevision, CreateRevision: kv.CreateRevision, Lease: kv.Lease}
+				}
+				t.model.apply(e)
+			}
+		}
+		ids = ids[n:]
+	}
+	ring(t.bell)
+	return nil
+}

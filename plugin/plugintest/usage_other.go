@@ -1,0 +1,18 @@
+//go:build !linux
+
+package plugintest
+
+import (
+	"errors"
+	"net"
+	"time"
+)
+
+// awaitExit cannot look without reaping.
+func awaitExit(int) {}
+
+func usage(int) (processor time.Duration, resident int64, err error) {
+	return 0, 0, errors.ErrUnsupported
+}
+
+func peer(net.Conn) (int, error) { return 0, errors.ErrUnsupported }
