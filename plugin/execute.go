@@ -44,7 +44,7 @@ func (m *Manager) Execute(ctx context.Context, name string, task Task, deliver f
 	}
 	err := i.execute(ctx, task, deliver)
 	if _, own := errors.AsType[*taskError](err); own {
-		w.count()
+		w.count(err.Error())
 	}
 	return err
 }

@@ -25,11 +25,12 @@ func newHandover(leaving func() bool, left func()) handover {
 // inherit puts what an earlier host has left in charge, before run.
 func (w *worker) inherit(a adopted) {
 	i := a.instance
-	w.base = w.fresh(i.bundle)
+	t := w.cfg.fresh(i.bundle)
+	t.counted = true
 	w.mu.Lock()
 	w.status.Generation, w.status.Restarts, w.status.Exceptions = a.record.Generation, a.record.Restarts, a.record.Exceptions
 	w.mu.Unlock()
-	w.swap(w.base, i)
+	w.swap(t, i)
 	if a.problem != "" {
 		w.set(Degraded, a.problem)
 	}

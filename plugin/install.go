@@ -32,8 +32,8 @@ func Install(dir, executable string, m Manifest) (Manifest, error) {
 }
 
 // InstallSigned is Install with a signature of the manifest, which sign makes of
-// its bytes, in NAME.plugin.yaml.minisig. nil leaves the plugin unsigned: a
-// signature that is there is removed.
+// its bytes, in NAME.plugin.yaml.minisig, written last. nil leaves the plugin
+// unsigned: a signature that is there is removed.
 func InstallSigned(dir, executable string, m Manifest, sign func(manifest []byte) (signature []byte, err error)) (Manifest, error) {
 	if m.Schema == 0 {
 		m.Schema = manifestSchema
@@ -49,7 +49,7 @@ func InstallSigned(dir, executable string, m Manifest, sign func(manifest []byte
 		return m, err
 	}
 	defer func() { _ = src.Close() }()
-	tmp, sum, err := copyHashed(src, dir, 0o755)
+	tmp, sum, err := copyHashed(src, dir, 0o755, true)
 	if err != nil {
 		return m, err
 	}
@@ -69,21 +69,20 @@ func InstallSigned(dir, executable string, m Manifest, sign func(manifest []byte
 		_ = os.Remove(tmp)
 		return m, err
 	}
-	// The manifest comes last: it is what makes the other two the plugin's.
+	// The signature comes last: beside the manifest by which a plugin runs, one
+	// that does not match would have it stopped.
 	path := filepath.Join(dir, m.Name+ManifestSuffix)
-	if sign != nil {
-		err = atomicfile.Write(path+SignatureSuffix, signature, 0o644)
-	} else if err = os.Remove(path + SignatureSuffix); errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	if err != nil {
+	if err := atomicfile.Write(path, data, 0o644); err != nil {
 		return m, err
 	}
-	return m, atomicfile.Write(path, data, 0o644)
+	if sign != nil {
+		return m, atomicfile.Write(path+SignatureSuffix, signature, 0o644)
+	}
+	if err := os.Remove(path + SignatureSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return m, err
+	}
+	return m, atomicfile.SyncDir(dir)
 }
-
-// SignatureSuffix follows the name of a manifest in that of its signature.
-const SignatureSuffix = ".minisig"
 
 // readBounded reads a regular file of at most limit bytes.
 func readBounded(path string, limit int64) ([]byte, error) {

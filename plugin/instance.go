@@ -18,23 +18,20 @@ type bundle struct {
 	settings []byte
 	source   string // the executable in the plugins directory
 	identity string // digest of both files
-	print    string // stat of both files when they were read
+	print    string // stat of the files when they were read
+	// signed is the id of the key that signed the manifest, "" if none did.
+	signed    string
+	signature []byte
 }
 
-// newBundle is the bundle of a manifest's text and the executable source.
-func newBundle(text []byte, source string) (*bundle, error) {
-	m, err := ParseManifest(text)
-	if err != nil {
-		return nil, err
+// parse fills in what follows from the text.
+func (b *bundle) parse() (err error) {
+	if b.manifest, err = ParseManifest(b.text); err != nil {
+		return err
 	}
-	settings, err := m.settingsJSON()
-	if err != nil {
-		return nil, err
-	}
-	return &bundle{
-		manifest: m, text: text, settings: settings, source: source,
-		identity: fmt.Sprintf("%x/%s", sha256.Sum256(text), m.SHA256),
-	}, nil
+	b.identity = fmt.Sprintf("%x/%s", sha256.Sum256(b.text), b.manifest.SHA256)
+	b.settings, err = b.manifest.settingsJSON()
+	return err
 }
 
 func (b *bundle) String() string {

@@ -191,7 +191,7 @@ func serveHost() error {
 	dir, state, _ := strings.Cut(os.Getenv(hostEnv), "|")
 	printed := false
 	m, err := plugin.New(plugin.Config{
-		Dir: dir, StateDir: state, ScanEvery: 50 * time.Millisecond, OrphanAfter: time.Second,
+		Dir: dir, StateDir: state, Settle: 50 * time.Millisecond, OrphanAfter: time.Second,
 		OnChange: func(all []plugin.Status) {
 			for _, s := range all {
 				if s.State == plugin.Running && !printed {
@@ -245,7 +245,7 @@ func startHost(tb testing.TB, dir string, adjust func(*plugin.Config)) *host {
 	h := &host{dir: dir, state: filepath.Join(tb.TempDir(), "state")}
 	cfg := plugin.Config{
 		Dir: dir, StateDir: h.state, HostVersion: "1.4.0",
-		ScanEvery: 100 * time.Millisecond, StartTimeout: 20 * time.Second, StopTimeout: 3 * time.Second,
+		ScanEvery: time.Hour, Settle: 100 * time.Millisecond, StartTimeout: 20 * time.Second, StopTimeout: 3 * time.Second,
 		DrainTimeout: 300 * time.Millisecond,
 		HealthEvery:  200 * time.Millisecond, HealthTimeout: 2 * time.Second,
 		BackoffMin: 20 * time.Millisecond, BackoffMax: 100 * time.Millisecond,

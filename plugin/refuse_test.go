@@ -207,7 +207,7 @@ func TestConfigThatCannotWorkIsRefused(t *testing.T) {
 	}{
 		"no such directory":         {plugin.Config{Dir: filepath.Join(dir, "x"), StateDir: dir}, "does not exist; create it"},
 		"a file":                    {plugin.Config{Dir: file, StateDir: dir}, "want a directory"},
-		"everybody can write to it": {plugin.Config{Dir: open, StateDir: dir}, "chmod o-w it"},
+		"everybody can write to it": {plugin.Config{Dir: open, StateDir: dir}, "chmod go-w it"},
 		"no state directory":        {plugin.Config{Dir: dir}, "StateDir is not set"},
 		"required, no directory":    {plugin.Config{Required: []string{"p"}}, "Config.Dir is not set"},
 		"required, no name":         {plugin.Config{Dir: dir, StateDir: dir, Required: []string{"../p"}}, "cannot be a plugin's name"},

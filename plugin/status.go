@@ -1,6 +1,10 @@
 package plugin
 
-import "time"
+import (
+	"strings"
+	"time"
+	"unicode"
+)
 
 // State says what a plugin is doing.
 type State string
@@ -113,4 +117,25 @@ type Result struct {
 	// Cursor is where a later task resumes after this result. Keep it only
 	// once the payload is durable. "" means that there is no such point.
 	Cursor string
+}
+
+// maxSentenceBytes bounds what is told of a plugin, which may quote it: it goes
+// to logs, terminals and the registry.
+const maxSentenceBytes = 1024
+
+// sentence makes s one line of bounded length.
+func sentence(s string) string {
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t':
+			return ' '
+		case unicode.IsControl(r):
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s[:min(len(s), 4*maxSentenceBytes)])
+	if len(s) <= maxSentenceBytes {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxSentenceBytes-len("…")], "") + "…"
 }

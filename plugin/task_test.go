@@ -157,33 +157,6 @@ func TestHostsDeathLeavesNoPlugin(t *testing.T) {
 	}
 }
 
-func TestPluginThatOutlivesItsHostIsKilledByTheNext(t *testing.T) {
-	dir, state := t.TempDir(), filepath.Join(t.TempDir(), "state")
-	install(t, dir, spec{Name: "probe", Version: "1.0.0", Outlive: true})
-	cmd, pid := spawnHost(t, dir, state)
-	// A second host beside the living first one must not touch its plugin.
-	other := startHost(t, dir, func(c *plugin.Config) { c.StateDir = state })
-	other.awaitState(t, "probe", plugin.Running)
-	if processGone(pid) {
-		t.Fatal("the plugin of a living host was killed")
-	}
-	other.end()
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait()
-	if processGone(pid) {
-		t.Fatal("the plugin is gone already: nothing is tested")
-	}
-	next := startHost(t, dir, func(c *plugin.Config) { c.StateDir = state })
-	next.awaitState(t, "probe", plugin.Running)
-	awaitGone(t, pid)
-	next.end()
-	if left, _ := os.ReadDir(filepath.Join(state, "room")); len(left) != 0 {
-		t.Errorf("rooms of dead hosts are left: %v", left)
-	}
-}
-
 func spawnHost(t *testing.T, dir, state string) (*exec.Cmd, int) {
 	t.Helper()
 	self, err := os.Executable()

@@ -223,19 +223,23 @@ func TestNobodyReachesBeyondTheirRole(t *testing.T) {
 	g := newGuarded(t, "/agents/", "a1", "a2", "a11")
 	ctx := g.context()
 	admin := g.client("root")
-	own := []string{"registry/a1", "status/a1", "plugins/a1/p", "order/a1"}
+	work := []string{"tasks/worker/a1", "tasks/inbox/a1/t", "tasks/claim/a1/t", "tasks/outcome/a1/t", "tasks/result/a1/t/1"}
+	tasks := append([]string{"tasks/worker/a2", "tasks/worker/a11", "tasks/inbox/a2/t", "tasks/inbox/a11/t", "tasks/claim/a2/t", "tasks/outcome/a2/t", "tasks/result/a2/t/1",
+		"tasks/leader", "tasks/spec/t", "tasks/state/t", "tasks/payload/t"}, work...)
+	own := append([]string{"registry/a1", "status/a1", "plugins/a1/p", "order/a1"}, work...)
 	for _, key := range append([]string{"registry/a2", "status/a2", "plugins/a2/p", "order/a2", "config/global", "config/group/g", "config/agent/a1",
 		"config/agent/a2", "config-history/global/1", "plan/p", "rollout/p/state", "pin/test", "config-schema/x"}, own...) {
 		if _, err := admin.Put(ctx, "/agents/"+key, "by root"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	all := []string{"registry/a1", "registry/a2", "registry/a11", "status/a2", "plugins/a2/p", "plugins/a11/p", "plugins/a1", "order/a2", "config/global", "config/group/g",
-		"config/agent/a1", "config/agent/a2", "config-history/global/1", "plan/p", "rollout/p/state", "pin/test", "config-schema/x", "other"}
+	all := append([]string{"registry/a1", "registry/a2", "registry/a11", "status/a2", "plugins/a2/p", "plugins/a11/p", "plugins/a1", "order/a2", "config/global", "config/group/g",
+		"config/agent/a1", "config/agent/a2", "config-history/global/1", "plan/p", "rollout/p/state", "pin/test", "config-schema/x", "other"}, tasks...)
 	for user, may := range map[string]struct{ write, read []string }{
 		"agent-a1": {append(own, "config-schema/x"), append(own, "config-schema/x", "config/global", "config/group/g", "config/agent/a1", "plan/p", "pin/test")},
-		"operator": {[]string{"config/global", "config/group/g", "config/agent/a1", "config/agent/a2", "config-history/global/1", "order/a1", "order/a2", "plan/p", "pin/test"},
+		"operator": {append([]string{"config/global", "config/group/g", "config/agent/a1", "config/agent/a2", "config-history/global/1", "order/a1", "order/a2", "plan/p", "pin/test"}, tasks...),
 			slices.Concat(all, own)},
+		"dispatcher": {tasks, tasks},
 		"controller": {[]string{"plan/p", "rollout/p/state"}, slices.Concat(all, own)},
 		"reader": {nil, []string{"registry/a1", "registry/a2", "registry/a11", "status/a1", "status/a2", "plugins/a1", "plugins/a1/p", "plugins/a2/p", "plugins/a11/p",
 			"plan/p", "rollout/p/state", "pin/test", "config-schema/x"}},
@@ -304,7 +308,7 @@ func TestAgentdRunsWithItsOwnRoleAndStaysBelowItsRoot(t *testing.T) {
 	}
 	user := fleet.AgentName("a1")
 	s.release("1.0.0", "1.1.0")
-	p := s.start(append(g.as(user), "--group", "web", "--log-level", "debug")...)
+	p := s.start(append(g.as(user), "--group", "web", "--log-level", "debug", "--no-dispatch")...)
 	operator := g.as(fleet.Name("operator"))
 	call := func(args ...string) result { return agentd(t, append(args, operator...)...) }
 

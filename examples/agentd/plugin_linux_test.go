@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/perennial-go/perennial/examples/internal/plugintest"
+	"github.com/perennial-go/perennial/examples/internal/hosttest"
 	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin"
 )
@@ -46,7 +46,7 @@ func TestOperatorStopsAPluginThatHurtsAndBringsItBack(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	dir := s.plugins()
-	plugintest.Install(t, dir, "../plugins/hostmetrics", "1.0.0", map[string]any{"interval": "100ms"})
+	hosttest.Install(t, dir, "../plugins/hostmetrics", "1.0.0", map[string]any{"interval": "100ms"})
 	here, there := []string{"--state-dir", s.state}, []string{"--etcd", s.etcd.URL(), "-l", ".plugin=hostmetrics"}
 	change := func(command string, more ...string) result {
 		t.Helper()
@@ -94,20 +94,20 @@ func TestOperatorStopsAPluginThatHurtsAndBringsItBack(t *testing.T) {
 	agentd(t, append([]string{"plugin", "restart", "../x"}, here...)...).fails(t, 2, "../x")
 }
 
-// TestLogOfAPluginIsFollowedThroughAnUpgrade: the operator who watches a plugin
+// TestLogOfAPluginIsFollowedThroughItsRestart: the operator who watches a plugin
 // does so when something changes.
 func TestLogOfAPluginIsFollowedThroughItsRestart(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	dir := s.plugins()
-	plugintest.Install(t, dir, "../plugins/hostmetrics", "1.0.0", map[string]any{"interval": "100ms"})
-	agentd(t, "plugin", "logs", "--state-dir", s.state, "hostmetrics").fails(t, 1, "no log")
+	installJobs(t, dir)
+	agentd(t, "plugin", "logs", "--state-dir", s.state, "jobs").fails(t, 1, "no log")
 	s.start("--plugins", dir)
 	out, err := os.Create(filepath.Join(s.dir, "followed"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	follow := exec.Command(binary(t, "1.0.0"), "plugin", "logs", "--state-dir", s.state, "-f", "hostmetrics")
+	follow := exec.Command(binary(t, "1.0.0"), "plugin", "logs", "--state-dir", s.state, "-f", "jobs")
 	follow.Stdout, follow.Stderr = out, out
 	if err := follow.Start(); err != nil {
 		t.Fatal(err)
@@ -121,9 +121,9 @@ func TestLogOfAPluginIsFollowedThroughItsRestart(t *testing.T) {
 	}
 	waittest.Until(t, "its first lines are there", func() bool { return strings.Contains(lines(), "\n") })
 	before := strings.Count(lines(), "\n")
-	agentd(t, "plugin", "restart", "--state-dir", s.state, "hostmetrics").ok(t)
+	agentd(t, "plugin", "restart", "--state-dir", s.state, "jobs").ok(t)
 	waittest.Until(t, "those of the next process follow", func() bool { return strings.Count(lines(), "\n") > before })
-	if r := agentd(t, "plugin", "logs", "--state-dir", s.state, "-n", "1", "hostmetrics").ok(t); strings.Count(r.stdout, "\n") != 1 || !strings.Contains(lines(), r.stdout) {
+	if r := agentd(t, "plugin", "logs", "--state-dir", s.state, "-n", "1", "jobs").ok(t); strings.Count(r.stdout, "\n") != 1 || !strings.Contains(lines(), r.stdout) {
 		t.Errorf("the last line is %q, followed were\n%s", r.stdout, lines())
 	}
 	if err := follow.Process.Signal(syscall.SIGINT); err != nil {

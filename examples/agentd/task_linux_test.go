@@ -9,12 +9,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/perennial-go/perennial/examples/internal/plugintest"
 	"github.com/perennial-go/perennial/internal/waittest"
+	"github.com/perennial-go/perennial/plugin"
 	"github.com/perennial-go/perennial/plugin/dispatch"
 )
 
@@ -30,11 +31,34 @@ func newCrew(t *testing.T, args ...string) *crew {
 	t.Helper()
 	c := &crew{site: newSite(t)}
 	dir := c.plugins()
-	plugintest.Install(t, dir, "testdata/jobs", "1.0.0", nil)
+	installJobs(t, dir)
 	c.as = []string{"--etcd", c.etcd.URL()}
 	c.args = append([]string{"--plugins", dir}, args...)
 	return c
 }
+
+// installJobs puts the plugin jobs into a directory; it is built once.
+func installJobs(t testing.TB, dir string) {
+	t.Helper()
+	executable, err := jobsExecutable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := plugin.Install(dir, executable, plugin.Manifest{Name: "jobs", Version: "1.0.0", Capabilities: []string{"run"}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+//nolint:gochecknoglobals // a build is shared by all tests
+var jobsExecutable = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(builds.dir, "jobs")
+	cmd := exec.Command("go", "build", "-race=false", "-ldflags", "-X main.version=1.0.0", "-o", path, ".")
+	cmd.Dir = filepath.Join("testdata", "jobs")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%v: %w\n%s", cmd, err, out)
+	}
+	return path, nil
+})
 
 // task runs agentd task.
 func (c *crew) task(args ...string) result {

@@ -42,6 +42,9 @@ func (a *advert) keep(ctx context.Context, ending <-chan struct{}) {
 		case err == nil:
 			retry.Reset()
 			a.failing = false
+			if a.revision == 0 {
+				wait = advertEvery / 20 // the agent is about to have a lease
+			}
 		case errors.Is(err, rpctypes.ErrLeaseNotFound):
 			a.value = "" // the agent will have another
 		default:

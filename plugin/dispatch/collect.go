@@ -115,6 +115,10 @@ func (t *term) collectThese(ctx context.Context, over []stored, ops []clientv3.O
 func (k keys) collection(s *spec, r *record, revision int64) change {
 	var c change
 	c.unchanged(k.done(s.ID), revision)
+	if s.Parent != "" {
+		// Its task may yet have to be told what became of it.
+		c.absent(k.state(s.Parent))
+	}
 	c.remove(k.done(s.ID))
 	c.remove(k.spec(s.ID))
 	if s.PayloadBytes > 0 && s.PayloadOf == s.ID {

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -21,6 +22,7 @@ type model struct {
 	agents   map[string]*agent
 	children map[string]map[string]*task // unfinished runs by parent
 	outcomes map[string]*told            // by agent/id
+	strange  map[string]bool             // tasks whose specs are to be read
 	gone     map[string]int64            // finished by this dispatcher at a revision
 	demands  map[string]*supply
 	turns    map[string]string // of round-robin: who had the last, by demand
@@ -67,7 +69,7 @@ type told struct {
 func newModel(k keys, log *slog.Logger) *model {
 	return &model{
 		keys: k, log: log, tasks: map[string]*task{}, queued: map[string]*task{}, agents: map[string]*agent{},
-		children: map[string]map[string]*task{}, outcomes: map[string]*told{}, gone: map[string]int64{},
+		children: map[string]map[string]*task{}, outcomes: map[string]*told{}, gone: map[string]int64{}, strange: map[string]bool{},
 		demands: map[string]*supply{}, turns: map[string]string{},
 	}
 }
@@ -80,7 +82,7 @@ func (m *model) apply(e event) {
 		if id, ok := below(k.states(), e.key); ok {
 			m.applyState(id, e)
 		}
-	case strings.HasPrefix(e.key, k.specs()):
+	case strings.HasPrefix(e.key, k.specs()): // only of refresh
 		if id, ok := below(k.specs(), e.key); ok {
 			m.applySpec(id, e)
 		}
@@ -114,14 +116,14 @@ func (m *model) applyState(id string, e event) {
 	t = m.task(id)
 	t.created = e.value.CreateRevision
 	m.set(t, r, e.value.ModRevision)
+	if t.spec == nil {
+		m.strange[id] = true
+	}
 }
 
 func (m *model) applySpec(id string, e event) {
 	t := m.tasks[id]
-	switch {
-	case e.value == nil:
-		return // its state goes with it
-	case e.value.ModRevision <= m.gone[id], t != nil && t.spec != nil:
+	if t == nil || t.spec != nil || e.value == nil {
 		return
 	}
 	s := &spec{}
@@ -129,9 +131,15 @@ func (m *model) applySpec(id string, e event) {
 		m.log.Warn("a task cannot be read and is left alone", "task", id, "error", err)
 		return
 	}
-	t = m.task(id)
 	t.spec = s
 	m.set(t, t.record, t.revision)
+}
+
+// strangers returns the tasks whose specs are to be read, once each.
+func (m *model) strangers() []string {
+	ids := slices.Collect(maps.Keys(m.strange))
+	clear(m.strange)
+	return ids
 }
 
 // task returns the task called id, which may be new.
@@ -154,8 +162,8 @@ func (m *model) set(t *task, r *record, revision int64) {
 	if r == nil && t.record != nil || r != nil && r.State.Finished() {
 		m.gone[t.id] = revision
 		delete(m.tasks, t.id)
-		if t.spec != nil && t.spec.Parent != "" {
-			delete(m.children[t.spec.Parent], t.id)
+		if parent, _, is := strings.Cut(t.id, "."); is {
+			delete(m.children[parent], t.id)
 		}
 		delete(m.children, t.id)
 		return
@@ -165,14 +173,14 @@ func (m *model) set(t *task, r *record, revision int64) {
 	}
 	t.record, t.revision = r, revision
 	m.tasks[t.id] = t
+	if parent, _, is := strings.Cut(t.id, "."); is {
+		if m.children[parent] == nil {
+			m.children[parent] = map[string]*task{}
+		}
+		m.children[parent][t.id] = t
+	}
 	if !t.whole() {
 		return
-	}
-	if p := t.spec.Parent; p != "" {
-		if m.children[p] == nil {
-			m.children[p] = map[string]*task{}
-		}
-		m.children[p][t.id] = t
 	}
 	switch r.State {
 	case Queued:

@@ -115,7 +115,7 @@ func (t *term) finish(ctx context.Context, k *task, next *record) error {
 func (t *term) cancelRuns(ctx context.Context, parent *task) error {
 	var moves []move
 	for _, k := range t.model.children[parent.id] {
-		if k.record.Cancel != nil {
+		if !k.whole() || k.record.Cancel != nil {
 			continue
 		}
 		next := *k.record

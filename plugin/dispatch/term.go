@@ -34,7 +34,7 @@ type term struct {
 	bell   chan struct{}
 	mu     sync.Mutex
 	events []event
-	seen   int64 // revision up to which every change is in events
+	views  map[string]int64 // revisions up to which all is in events, by prefix
 	reset  bool
 
 	collected time.Time // when finished tasks were last looked at
@@ -57,29 +57,36 @@ func newTerm(d *Dispatcher, revision int64) *term {
 		revision: revision,
 		model:    newModel(d.keys, d.cfg.Logger),
 		bell:     make(chan struct{}, 1),
+		views:    map[string]int64{},
 	}
 }
 
 // run assigns tasks until ctx ends, or etcd is another or an older one.
+//
+// What tasks ask for is read when they show up, not watched: it never changes,
+// and would be in memory long after its task has finished.
 func (t *term) run(ctx context.Context) error {
-	k := t.keys
-	w, err := etcdkv.NewWatch(etcdkv.WatchConfig{
-		Client: t.cfg.Client, Prefixes: []string{k.specs(), k.states(), k.workers(), k.outcomes()},
-		Coalesce: coalesce, Logger: t.cfg.Logger, OnChange: t.receive,
-		OnError: func(err error) {
-			if err != nil {
-				t.cfg.Logger.Warn("the dispatcher does not see its tasks", "error", err)
-			}
-		},
-	})
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithCancel(ctx)
-	watched := make(chan error, 1)
-	go func() { watched <- w.Run(ctx) }()
-	defer func() { <-watched }()
+	var watches sync.WaitGroup
+	defer watches.Wait()
 	defer cancel()
+	prefixes := []string{t.keys.states(), t.keys.workers(), t.keys.outcomes()}
+	for _, prefix := range prefixes {
+		// One each: only then does a view say up to where it is complete.
+		w, err := etcdkv.NewWatch(etcdkv.WatchConfig{
+			Client: t.cfg.Client, Prefixes: []string{prefix}, Coalesce: coalesce, Logger: t.cfg.Logger,
+			OnChange: func(v etcdkv.View) { t.receive(prefix, v) },
+			OnError: func(err error) {
+				if err != nil {
+					t.cfg.Logger.Warn("the dispatcher does not see its tasks", "error", err)
+				}
+			},
+		})
+		if err != nil {
+			return err
+		}
+		watches.Go(func() { _ = w.Run(ctx) }) // its error is ctx's
+	}
 	retry := backoff.Backoff{Max: 2 * time.Second}
 	wake := time.NewTimer(lookEvery)
 	defer wake.Stop()
@@ -110,12 +117,12 @@ func (t *term) run(ctx context.Context) error {
 // errReset ends a term whose view of etcd is worth nothing any more.
 var errReset = errors.New("etcd is another, or went back in time")
 
-// receive takes over what has changed.
-func (t *term) receive(v etcdkv.View) {
+// receive takes over what has changed below a prefix.
+func (t *term) receive(prefix string, v etcdkv.View) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.reset = t.reset || v.Reset
-	t.seen = v.Revision
+	t.views[prefix] = v.Revision
 	for _, key := range v.Changed {
 		e := event{key: key, seen: v.Revision}
 		if value, ok := v.Values[key]; ok {
@@ -130,20 +137,26 @@ func (t *term) receive(v etcdkv.View) {
 // to look again at the latest.
 func (t *term) look(ctx context.Context) (time.Duration, error) {
 	t.mu.Lock()
-	events, seen, reset := t.events, t.seen, t.reset
-	t.events = nil
+	reset, complete, seen := t.reset, len(t.views) == 3, t.views[t.keys.states()]
+	var events []event
+	if complete {
+		events, t.events = t.events, nil
+	}
 	t.mu.Unlock()
 	switch {
 	case reset:
 		return 0, errReset
-	case seen == 0:
-		return lookEvery, nil // nothing is known yet
+	case !complete:
+		return lookEvery, nil
 	}
 	m := t.model
 	for _, e := range events {
 		m.apply(e)
 	}
 	m.forget(seen)
+	if err := t.refresh(ctx, m.strangers()); err != nil {
+		return 0, err
+	}
 	at := time.Now()
 	m.presence(at, t.cfg.Grace)
 	steps := []func(context.Context) error{t.fold, t.withdraw, t.end, t.spread, t.assign, t.collect}

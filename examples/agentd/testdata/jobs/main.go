@@ -1,4 +1,4 @@
-// Command jobs is a plugin for agentd's tests: it does what a task's payload
+// Command jobs is a plugin for the tests of agentd: it does what a task's payload
 // says.
 package main
 
@@ -29,7 +29,11 @@ type job struct {
 
 type jobs struct{}
 
-func (jobs) Start(context.Context, []byte) error { return nil }
+func (jobs) Start(context.Context, []byte) error {
+	fmt.Fprintln(os.Stderr, "jobs starts")
+	return nil
+}
+
 func (jobs) Health(context.Context) error        { return nil }
 func (jobs) Stop(context.Context) error          { return nil }
 

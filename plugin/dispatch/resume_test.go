@@ -1,0 +1,375 @@
+package dispatch_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/perennial-go/perennial/internal/waittest"
+	"github.com/perennial-go/perennial/plugin"
+	"github.com/perennial-go/perennial/plugin/dispatch"
+)
+
+// count yields numbers from its cursor to n; every third has a cursor. What
+// before returns an error for is not yielded.
+func count(n int, before func(ctx context.Context, t plugin.Task, i int) error) work {
+	return func(ctx context.Context, t plugin.Task, deliver func(plugin.Result) error) error {
+		from, _ := strconv.Atoi(t.Cursor)
+		for i := from + 1; i <= n; i++ {
+			if err := before(ctx, t, i); err != nil {
+				return err
+			}
+			r := plugin.Result{Payload: []byte(strconv.Itoa(i))}
+			if i%3 == 0 {
+				r.Cursor = strconv.Itoa(i)
+			}
+			if err := deliver(r); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// counted says what is wrong with the results of count.
+func (r *rig) counted(id string, n int) {
+	r.Helper()
+	results, err := r.queue.Results(r.Context(), id, 0, 1000)
+	if err != nil {
+		r.Fatal(err)
+	}
+	var got []string
+	for i, one := range results {
+		got = append(got, string(one.Payload))
+		if one.Number != int64(i+1) || string(one.Payload) != strconv.Itoa(i+1) {
+			r.Errorf("result %d has number %d and says %s", i+1, one.Number, one.Payload)
+		}
+	}
+	if len(results) != n {
+		r.Errorf("want 1 to %d, got %v", n, got)
+	}
+}
+
+func TestRepeatedRunGoesOnFromItsCursorAndDoublesNoResult(t *testing.T) {
+	r := newRig(t)
+	r.dispatcher("d")
+	fails := func(_ context.Context, task plugin.Task, i int) error {
+		if i == 5*task.Attempt {
+			return fmt.Errorf("fails at %d", i)
+		}
+		return nil
+	}
+	interrupted := map[int]bool{}
+	breaks := func(_ context.Context, _ plugin.Task, i int) error {
+		if i%5 == 0 && !interrupted[i] {
+			interrupted[i] = true
+			return fmt.Errorf("%w: replaced", plugin.ErrInterrupted)
+		}
+		return nil
+	}
+	for _, id := range []string{"a", "b"} {
+		r.agent(id, newHost(map[string]work{"fails": count(20, fails)}))
+	}
+	r.agent("c", newHost(map[string]work{"breaks": count(20, breaks)}))
+	failing := r.submit(dispatch.Task{Capability: "fails", Retry: dispatch.Retry{Max: 5, MinBackoff: time.Millisecond}})
+	broken := r.submit(dispatch.Task{Capability: "breaks"})
+	if info := r.becomes(failing, dispatch.Succeeded); info.Attempt != 5 || info.Results != 20 || info.Attempts[0].Agent == info.Attempts[1].Agent {
+		t.Errorf("got %+v", info)
+	}
+	if info := r.becomes(broken, dispatch.Succeeded); info.Attempt != 1 || info.Results != 20 {
+		t.Errorf("got %+v", info)
+	}
+	r.counted(failing, 20)
+	r.counted(broken, 20)
+}
+
+func TestPluginThatEndsUnderATaskAgainAndAgainFailsIt(t *testing.T) {
+	r := newRig(t)
+	r.dispatcher("d")
+	a := r.agent("a", newHost(map[string]work{"do": func(context.Context, plugin.Task, func(plugin.Result) error) error {
+		return fmt.Errorf("%w: it died", plugin.ErrInterrupted)
+	}}))
+	id := r.submit(dispatch.Task{Retry: dispatch.Retry{Max: 1, MinBackoff: time.Millisecond}})
+	if info := r.becomes(id, dispatch.Dead); info.Failures != 2 || !strings.Contains(info.Error, "interrupted 4 times") {
+		t.Errorf("got %+v", info)
+	}
+	if n := a.host.runs(id); n != 8 {
+		t.Errorf("the plugin was killed %d times, want 8", n)
+	}
+}
+
+func TestResultsAreBoundedAndThatIsTold(t *testing.T) {
+	r := newRig(t)
+	r.dispatcher("d")
+	r.agent("a", newHost(map[string]work{"do": func(_ context.Context, _ plugin.Task, deliver func(plugin.Result) error) error {
+		for range 10 {
+			if err := deliver(plugin.Result{Payload: make([]byte, 300)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}), func(c *dispatch.WorkerConfig) { c.ResultBytes, c.ResultsBytes = 100, 550 })
+	id := r.submit(dispatch.Task{})
+	if info := r.becomes(id, dispatch.Succeeded); info.Results != 5 || info.ResultBytes != 500 || !info.Cut {
+		t.Errorf("got %+v", info)
+	}
+	results, err := r.queue.Results(t.Context(), id, 3, 10)
+	if err != nil || len(results) != 2 || len(results[0].Payload) != 100 || results[0].Bytes != 300 || results[0].Number != 4 {
+		t.Errorf("got %+v, %v", results, err)
+	}
+}
+
+func TestResultsAreFollowedWhileTheyCome(t *testing.T) {
+	r := newRig(t)
+	r.dispatcher("d")
+	next := make(chan struct{})
+	r.agent("a", newHost(map[string]work{"do": count(5, func(ctx context.Context, _ plugin.Task, _ int) error {
+		select {
+		case <-next:
+		case <-ctx.Done():
+		}
+		return nil
+	})}))
+	id := r.submit(dispatch.Task{})
+	results := make(chan dispatch.Result, 10)
+	type end struct {
+		info dispatch.Info
+		err  error
+	}
+	ended := make(chan end, 1)
+	go func() {
+		info, err := r.queue.Follow(t.Context(), id, 0, func(r dispatch.Result) error {
+			results <- r
+			return nil
+		})
+		ended <- end{info, err}
+	}()
+	for i := range 5 {
+		next <- struct{}{}
+		if got := waittest.Next(t, "the next result", results); string(got.Payload) != strconv.Itoa(i+1) {
+			t.Errorf("got %s, want %d", got.Payload, i+1)
+		}
+	}
+	if e := waittest.Next(t, "the end", ended); e.err != nil || e.info.State != dispatch.Succeeded {
+		t.Errorf("got %+v", e)
+	}
+	want := errors.New("enough")
+	if _, err := r.queue.Follow(t.Context(), id, 0, func(dispatch.Result) error { return want }); !errors.Is(err, want) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAgentThatIsLostGivesItsTasksBack(t *testing.T) {
+	r := newRig(t)
+	r.dispatcher("d")
+	stuck := make(chan struct{})
+	proxy := r.server.Proxy(t)
+	lost := proxy.Client(t)
+	ghost := make(chan error, 1)
+	h := newHost(map[string]work{"do": count(7, func(_ context.Context, _ plugin.Task, i int) error {
+		if i == 5 {
+			stuck <- struct{}{}
+			<-stuck
+		}
+		return nil
+	})})
+	a := r.agent("a", h, func(c *dispatch.WorkerConfig) { c.Client, c.Concurrency = lost, 1 })
+	id := r.submit(dispatch.Task{})
+	waiting := r.submit(dispatch.Task{}) // in the inbox
+	waittest.Next(t, "it has yielded four", stuck)
+	r.becomes(waiting, dispatch.Assigned)
+	proxy.Freeze()
+	a.die() // as etcd sees it; the worker does not know
+	r.agent("b", newHost(map[string]work{"do": count(7, func(context.Context, plugin.Task, int) error { return nil })}))
+	info := r.becomes(id, dispatch.Succeeded)
+	if info.Agent != "b" || info.Losses != 1 || info.Attempts[0].Ended != "lost" {
+		t.Errorf("got %+v", info)
+	}
+	if info := r.becomes(waiting, dispatch.Succeeded); info.Losses != 0 || info.Attempts[0].Ended != "withdrawn" {
+		t.Errorf("got %+v", info)
+	}
+	proxy.Heal()
+	close(stuck) // what it yields now is not written, and nor is its end
+	waittest.Until(t, "the one that was cut off has given up", func() bool { return a.worker.Running() == 0 })
+	r.counted(id, 7)
+	if again := r.becomes(id, dispatch.Succeeded); again.Agent != "b" || again.Attempt != 2 {
+		t.Errorf("got %+v", again)
+	}
+	close(ghost)
+	r.clean("a", "b")
+}
+
+func TestSwapOfTheAgentsProcessLosesAndDoublesNothing(t *testing.T) {
+	r := newRig(t)
+	r.dispatcher("d")
+	runs := make(chan string, 100)
+	release := make(chan struct{})
+	h := newHost(map[string]work{
+		"short": count(6, func(ctx context.Context, task plugin.Task, i int) error {
+			if i == 1 {
+				runs <- task.ID
+			}
+			if i == 5 {
+				select {
+				case <-release:
+				case <-ctx.Done():
+				}
+			}
+			return ctx.Err()
+		}),
+		"endless": func(ctx context.Context, task plugin.Task, deliver func(plugin.Result) error) error {
+			runs <- task.ID + " from " + task.Cursor
+			if err := deliver(plugin.Result{Cursor: "c" + task.Cursor}); err != nil {
+				return err
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		},
+	})
+	a := r.agent("a", h, func(c *dispatch.WorkerConfig) { c.Concurrency, c.Backlog, c.DrainTimeout = 2, 1, time.Minute })
+	short := r.submit(dispatch.Task{Capability: "short"})
+	endless := r.submit(dispatch.Task{Capability: "endless", Resumable: true})
+	for range 2 {
+		waittest.Next(t, "both run", runs)
+	}
+	predecessor := make(chan struct{})
+	old, stopOld := a.worker, a.stop
+	a.start("2", func(c *dispatch.WorkerConfig) { c.Concurrency, c.Backlog, c.Predecessor = 2, 1, predecessor })
+	waittest.Until(t, "the successor has the key", func() bool {
+		workers, err := r.queue.Workers(t.Context())
+		return err == nil && len(workers) == 1 && workers[0].Instance == "a-2"
+	})
+	if a.worker.Running() != 0 {
+		t.Error("the successor runs what its predecessor does")
+	}
+	drained := make(chan struct{})
+	go func() {
+		stopOld()
+		close(drained)
+	}()
+	if got := waittest.Next(t, "what is resumable goes on", runs); got != endless+" from c" {
+		t.Errorf("it began %s", got)
+	}
+	if info := r.get(short); info.State != dispatch.Running || info.Attempt != 1 || old.Running() != 1 {
+		t.Errorf("the predecessor drains: got %+v", info)
+	}
+	close(release)
+	waittest.Next(t, "the predecessor ends", drained)
+	close(predecessor)
+	if info := r.becomes(short, dispatch.Succeeded); info.Attempt != 1 {
+		t.Errorf("got %+v", info)
+	}
+	r.counted(short, 6)
+	if n := h.runs(short); n != 1 {
+		t.Errorf("it ran %d times", n)
+	}
+	info := r.get(endless)
+	if info.Failures != 0 || info.Losses != 0 || info.Attempts[0].Ended != "released" {
+		t.Errorf("got %+v", info)
+	}
+	if workers, err := r.queue.Workers(t.Context()); err != nil || len(workers) != 1 {
+		t.Errorf("the predecessor took the successor's key: %v, %v", workers, err)
+	}
+}
+
+func TestWhatADeadPredecessorRanIsTakenOverAtOnceAndOnlyThen(t *testing.T) {
+	r := newRig(t)
+	r.dispatcher("d")
+	first := make(chan string, 10)
+	done := make(chan struct{})
+	h := newHost(map[string]work{"do": count(7, func(ctx context.Context, task plugin.Task, i int) error {
+		if i == 5 {
+			select {
+			case first <- task.ID:
+				<-done // of a process that is stopped
+				return errors.New("woken")
+			default:
+			}
+		}
+		return nil
+	})})
+	first = make(chan string)
+	proxy := r.server.Proxy(t)
+	client := proxy.Client(t)
+	a := r.agent("a", h, func(c *dispatch.WorkerConfig) { c.Client, c.DrainTimeout = client, -1 })
+	id := r.submit(dispatch.Task{})
+	waittest.Next(t, "it runs", first)
+	proxy.Freeze()
+	predecessor := make(chan struct{})
+	a.start("2", func(c *dispatch.WorkerConfig) { c.Predecessor = predecessor })
+	waittest.Until(t, "the successor has the key", func() bool {
+		workers, err := r.queue.Workers(t.Context())
+		return err == nil && len(workers) == 1 && workers[0].Instance == "a-2"
+	})
+	r.becomes(r.submit(dispatch.Task{}), dispatch.Succeeded) // it works
+	if info := r.get(id); info.State != dispatch.Running || h.runs(id) != 1 {
+		t.Errorf("what the predecessor runs was begun again: %+v", info)
+	}
+	close(predecessor)
+	if info := r.becomes(id, dispatch.Succeeded); info.Attempt != 1 {
+		t.Errorf("got %+v", info)
+	}
+	r.counted(id, 7)
+	proxy.Heal()
+	close(done)
+	r.counted(id, 7)
+}
+
+func TestAnotherDispatcherReplacesOneThatDied(t *testing.T) {
+	r := newRig(t)
+	r.agent("a", newHost(map[string]work{"do": nothing}))
+	proxy := r.server.Proxy(t)
+	lost := proxy.Client(t)
+	r.dispatcher("d1", func(c *dispatch.DispatcherConfig) { c.Client = lost })
+	waittest.Until(t, "the first is elected", func() bool {
+		id, err := r.queue.Leader(t.Context())
+		return err == nil && id == "d1"
+	})
+	r.becomes(r.submit(dispatch.Task{}), dispatch.Succeeded)
+	r.dispatcher("d2")
+	proxy.Freeze()
+	ids := r.submitAll(5, dispatch.Task{})
+	r.where(ids)
+	if id, err := r.queue.Leader(t.Context()); err != nil || id != "d2" {
+		t.Errorf("leader %s, %v", id, err)
+	}
+	proxy.Heal()
+	ids = r.submitAll(5, dispatch.Task{})
+	r.where(ids)
+	for _, id := range ids {
+		if info := r.get(id); info.Attempt != 1 {
+			t.Errorf("two dispatchers assign: %+v", info)
+		}
+	}
+}
+
+func TestDispatcherThatWasReplacedWritesNothing(t *testing.T) {
+	r := newRig(t)
+	r.agent("a", newHost(map[string]work{"do": nothing}))
+	r.dispatcher("d", func(c *dispatch.DispatcherConfig) { c.TTL = 10 * time.Second })
+	r.becomes(r.submit(dispatch.Task{}), dispatch.Succeeded)
+	// Somebody else is elected while it believes that it still is.
+	got, err := r.client.Get(t.Context(), "/agents/tasks/leader")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.client.Delete(t.Context(), "/agents/tasks/leader"); err != nil {
+		t.Fatal(err)
+	}
+	put, err := r.client.Txn(t.Context()).If(clientv3.Compare(clientv3.CreateRevision("/agents/tasks/leader"), "=", 0)).
+		Then(clientv3.OpPut("/agents/tasks/leader", string(got.Kvs[0].Value))).Commit()
+	if err != nil || !put.Succeeded {
+		t.Fatalf("the test came too late: %v", err)
+	}
+	id := r.submit(dispatch.Task{})
+	waittest.Until(t, "it has noticed", func() bool { return r.log.Has("this dispatcher's term has ended") })
+	if info := r.get(id); info.Attempt != 0 {
+		t.Errorf("it assigns all the same: %+v", info)
+	}
+}
