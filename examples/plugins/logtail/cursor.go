@@ -2,16 +2,21 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
-	"os"
+	"path/filepath"
 )
 
-// headBytes of a file tell it from a later one with the same inode, and show
-// that it was truncated and has grown past the old place since.
-const headBytes = 256
+const (
+	cursorSchema = 1
+	// maxCursor bounds a cursor: maxFiles places whose paths are as long as
+	// paths can be.
+	maxCursor = 8 << 20
+	// printBytes is how much of a file's beginning, and of what lies before
+	// the offset, tells it from another.
+	printBytes = 256
+)
 
 // cursor is where every file has been read up to.
 type cursor struct {
@@ -21,30 +26,59 @@ type cursor struct {
 
 // place is a position in one file.
 type place struct {
+	// Path is where the file was found first: it may have been renamed since.
 	Path   string `json:"path"`
 	Dev    uint64 `json:"dev"`
 	Inode  uint64 `json:"inode"`
 	Offset int64  `json:"offset"`
-	// Head is the CRC-32 of the first HeadLen bytes.
+	// Modified is when the file had been written last, as far as it was seen,
+	// in nanoseconds since 1970.
+	Modified int64 `json:"modified"`
+	fingerprint
+}
+
+// fingerprint tells a file that has grown since from one that was truncated, from
+// another with the same inode, and a copy from a file that only begins alike:
+// it is the CRC-32 of the first HeadLen bytes and of the TailLen bytes before
+// the offset.
+type fingerprint struct {
 	Head    uint32 `json:"head"`
 	HeadLen int64  `json:"head_len"`
+	Tail    uint32 `json:"tail"`
+	TailLen int64  `json:"tail_len"`
 }
+
+// id is what stays the same when a file is renamed.
+type id struct{ dev, inode uint64 }
+
+func (p *place) id() id { return id{p.Dev, p.Inode} }
 
 func parseCursor(s string) (*cursor, error) {
 	if s == "" {
 		return nil, nil //nolint:nilnil // no cursor is not an error
 	}
+	if len(s) > maxCursor {
+		return nil, fmt.Errorf("cursor: want at most %d bytes, found %d; forget it to begin anew", maxCursor, len(s))
+	}
 	var c cursor
 	if err := json.Unmarshal([]byte(s), &c); err != nil {
 		return nil, fmt.Errorf("cursor: want what this plugin sent with a result, found %.80q: %w; forget it to begin anew", s, err)
 	}
-	if c.Schema != 1 {
-		return nil, fmt.Errorf("cursor: schema: want 1, found %d; it is of another version of this plugin", c.Schema)
+	if c.Schema != cursorSchema {
+		return nil, fmt.Errorf("cursor: schema: want %d, found %d; it is of another version of this plugin", cursorSchema, c.Schema)
 	}
+	if len(c.Files) > mostFiles {
+		return nil, fmt.Errorf("cursor: want at most %d files, found %d; forget the cursor to begin anew", mostFiles, len(c.Files))
+	}
+	seen := map[id]bool{}
 	for _, p := range c.Files {
-		if p.Offset < 0 || p.HeadLen < 0 || p.HeadLen > headBytes {
-			return nil, fmt.Errorf("cursor: %q: offset %d and head_len %d cannot be; forget the cursor to begin anew", p.Path, p.Offset, p.HeadLen)
+		switch {
+		case !filepath.IsAbs(p.Path), p.Offset < 0, p.HeadLen != min(p.Offset, printBytes), p.TailLen != p.HeadLen:
+			return nil, fmt.Errorf("cursor: %q: offset %d, head_len %d and tail_len %d cannot be; forget the cursor to begin anew", p.Path, p.Offset, p.HeadLen, p.TailLen)
+		case seen[p.id()]:
+			return nil, fmt.Errorf("cursor: %q is there twice; forget the cursor to begin anew", p.Path)
 		}
+		seen[p.id()] = true
 	}
 	return &c, nil
 }
@@ -54,19 +88,37 @@ func (c *cursor) String() (string, error) {
 	return string(data), err
 }
 
-// same reports whether f is the file that p was taken in, grown or unchanged.
-func (p *place) same(f *os.File, size int64) (bool, error) {
-	if size < p.Offset || size < p.HeadLen {
+// in reports whether f holds what p was taken in, grown or unchanged.
+func (p *place) in(f io.ReaderAt, size int64) (bool, error) {
+	if size < p.Offset {
 		return false, nil
 	}
-	sum, err := head(f, p.HeadLen)
-	return err == nil && sum == p.Head, err
+	for _, part := range []struct {
+		at, n int64
+		sum   uint32
+	}{{0, p.HeadLen, p.Head}, {p.Offset - p.TailLen, p.TailLen, p.Tail}} {
+		buf := make([]byte, part.n)
+		// Zeros for what is not there any more give another sum.
+		if _, err := f.ReadAt(buf, part.at); err != nil && err != io.EOF { //nolint:errorlint // as io.ReaderAt says
+			return false, err
+		}
+		if crc32.ChecksumIEEE(buf) != part.sum {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
-func head(f *os.File, n int64) (uint32, error) {
-	buf := make([]byte, n)
-	if _, err := f.ReadAt(buf, 0); err != nil && !errors.Is(err, io.EOF) {
-		return 0, err
+// move makes offset the place; before are the bytes that lie before it, at
+// least printBytes of them or all that there are.
+func (p *place) move(offset int64, before []byte) {
+	if p.HeadLen < printBytes { // then before is all that there is
+		p.HeadLen = min(offset, printBytes)
+		p.Head = crc32.ChecksumIEEE(before[:p.HeadLen])
 	}
-	return crc32.ChecksumIEEE(buf), nil
+	p.Offset, p.TailLen = offset, min(offset, printBytes)
+	p.Tail = crc32.ChecksumIEEE(before[int64(len(before))-p.TailLen:])
 }
+
+// begin makes the beginning of the file the place.
+func (p *place) begin() { p.Offset, p.fingerprint = 0, fingerprint{} }

@@ -3,140 +3,130 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
 	"time"
 )
 
-// file is one file that is being followed. It stays open across renaming.
+// file is one file that is being followed. It stays open across renaming, so
+// that its inode cannot become another's.
 type file struct {
 	place
-	f    *os.File
-	seen bool      // a pattern led to it at the last look
-	left time.Time // since when nothing has led to it and it has not grown
+	f *os.File
+
+	name    string // a path that led to it at the last look, "" if none did
+	matched bool   // that path is one that a pattern leads to
+	size    int64
+	dirty   bool // it has changed and was not read since
+	held    int  // bytes at the end that are no complete record yet
+	told    bool // that a line was too long
+	deleted bool
+	// quiet is since when it has not been modified, as far as was seen.
+	quiet time.Time
 }
 
-// line is one record's worth.
-type line struct {
-	offset int64
-	text   []byte
-	cut    bool // longer than allowed: more of the same line follows
-}
+var (
+	errIrregular = errors.New("not a regular file")
+	errReplaced  = errors.New("another file has come to its path")
+)
 
-// openFile opens what path names, and stands at its beginning.
-func openFile(path string) (*file, error) {
-	fi, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !fi.Mode().IsRegular() {
+// open opens what path names, and stands at its beginning. It must be what
+// was seen there.
+func open(path string, seen fs.FileInfo) (*file, error) {
+	if !seen.Mode().IsRegular() {
 		return nil, errIrregular // a pipe would block
 	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	fi, err = f.Stat()
+	fi, err := f.Stat()
+	if err == nil && identity(path, fi) != identity(path, seen) {
+		err = errReplaced
+	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	dev, inode := identity(path, fi)
-	return &file{place: place{Path: path, Dev: dev, Inode: inode}, f: f}, nil
+	was := identity(path, fi)
+	t := &file{f: f, name: path, dirty: true, quiet: time.Now()}
+	t.place = place{Path: path, Dev: was.dev, Inode: was.inode, Modified: fi.ModTime().UnixNano()}
+	t.size = fi.Size()
+	return t, nil
 }
 
-var errIrregular = errors.New("not a regular file")
+// moved reports whether a file was not where it had been seen.
+func moved(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, errReplaced)
+}
 
-// read hands over the complete lines after the offset, each after having
-// moved the offset past it, until there are no more. With last, an unfinished
-// line at the end of the file counts as complete: nobody will finish it.
-func (t *file) read(maxLine int, last bool, take func(line) error) error {
-	fi, err := t.f.Stat()
-	if err != nil {
-		return err
-	}
-	same, err := t.same(t.f, fi.Size())
-	if err != nil {
-		return err
-	}
-	if !same {
-		t.Offset, t.Head, t.HeadLen = 0, 0, 0 // truncated: another text begins
-	}
-	buf := make([]byte, 0, maxLine+1)
-	for {
-		n, err := t.f.ReadAt(buf[:cap(buf)], t.Offset)
-		if err != nil && !errors.Is(err, io.EOF) {
-			return err
-		}
-		if n == 0 {
-			return nil
-		}
-		rest := buf[:n]
-		for len(rest) > 0 {
-			l, used := cutLine(rest, maxLine)
-			if used == 0 {
-				break // the line goes on beyond what was read
-			}
-			if err := t.advance(l, used, take); err != nil {
-				return err
-			}
-			rest = rest[used:]
-		}
-		if len(rest) == n { // not one line
-			if !last || !errors.Is(err, io.EOF) {
-				return nil
-			}
-			return t.advance(line{text: rest}, len(rest), take)
-		}
+// saw notes what a look has found of the file.
+func (t *file) saw(fi fs.FileInfo, now time.Time) {
+	t.deleted = unlinked(fi)
+	if modified := fi.ModTime().UnixNano(); modified != t.Modified || fi.Size() != t.size {
+		t.Modified, t.size, t.dirty, t.quiet = modified, fi.Size(), true, now
 	}
 }
 
-// cutLine takes the first line off, or a part of one that is too long.
-func cutLine(b []byte, maxLine int) (line, int) {
-	if i := bytes.IndexByte(b, '\n'); i >= 0 && i <= maxLine {
-		return line{text: bytes.TrimSuffix(b[:i], []byte("\r"))}, i + 1
+// astray reports whether the file is not where it was found.
+func (t *file) astray() bool { return t.name != t.Path }
+
+// expected is what may still come, by how long nothing has.
+func (t *file) expected(now time.Time, s *settings) more {
+	still := now.Sub(t.quiet)
+	switch {
+	case t.astray() && still >= s.linger:
+		return moreNone
+	case s.Multiline != nil && still >= s.wait:
+		return moreLate
 	}
-	if len(b) > maxLine {
-		return line{text: b[:maxLine], cut: true}, maxLine
-	}
-	return line{}, 0
+	return moreSoon
 }
 
-// skip moves to the end, which is at size.
-func (t *file) skip(size int64) error {
-	n := min(size, headBytes)
-	sum, err := head(t.f, n)
+// done reports whether there is nothing left to read, now.
+func (t *file) done() bool { return !t.dirty && t.held == 0 }
+
+// skip moves to the end, but not into the middle of a line that is being
+// written, unless that is longer than maxBytes.
+func (t *file) skip(maxBytes int) error {
+	from := max(0, t.size-int64(maxBytes))
+	buf, err := t.bytes(from, t.size)
 	if err != nil {
 		return err
 	}
-	t.Offset, t.Head, t.HeadLen = size, sum, n
+	end := int64(bytes.LastIndexByte(buf, '\n') + 1)
+	if end == 0 && from > 0 {
+		end = t.size
+	}
+	return t.seek(from + end)
+}
+
+// seek moves to offset, which the file must reach.
+func (t *file) seek(offset int64) error {
+	n := min(offset, printBytes)
+	head, err := t.bytes(0, n)
+	if err != nil {
+		return err
+	}
+	tail, err := t.bytes(offset-n, offset)
+	if err != nil {
+		return err
+	}
+	t.Offset = offset
+	t.fingerprint = fingerprint{
+		Head: crc32.ChecksumIEEE(head), HeadLen: n,
+		Tail: crc32.ChecksumIEEE(tail), TailLen: n,
+	}
 	return nil
 }
 
-// gone reports whether no path leads to the file any more, as far as can be
-// told: a directory that cannot be read tells nothing.
-func (t *file) gone() bool {
-	if t.seen {
-		return false
+// bytes are those from one offset to another.
+func (t *file) bytes(from, to int64) ([]byte, error) {
+	buf := make([]byte, to-from)
+	if _, err := io.ReadFull(io.NewSectionReader(t.f, from, to-from), buf); err != nil {
+		return nil, fmt.Errorf("%s: bytes %d to %d cannot be read: %w", t.Path, from, to, err)
 	}
-	fi, err := os.Stat(t.Path)
-	if err != nil {
-		return errors.Is(err, fs.ErrNotExist)
-	}
-	dev, inode := identity(t.Path, fi)
-	return dev != t.Dev || inode != t.Inode
-}
-
-func (t *file) advance(l line, used int, take func(line) error) error {
-	l.offset = t.Offset
-	t.Offset += int64(used)
-	if t.HeadLen < headBytes {
-		n := min(t.Offset, headBytes)
-		sum, err := head(t.f, n)
-		if err != nil {
-			return err
-		}
-		t.Head, t.HeadLen = sum, n
-	}
-	return take(l)
+	return buf, nil
 }

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"encoding/json"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -20,11 +19,13 @@ func TestKilledPluginResumesThroughTheHost(t *testing.T) {
 	write(t, path, "1\n2\n")
 	var texts []string
 	host.Collect(func(r plugin.Result) error {
-		var rec record
-		if err := json.Unmarshal(r.Payload, &rec); err != nil {
+		recs, err := records(r.Payload)
+		if err != nil {
 			return err
 		}
-		texts = append(texts, rec.Text)
+		for _, rec := range recs {
+			texts = append(texts, rec.Text)
+		}
 		if len(texts) == 2 {
 			if err := syscall.Kill(host.List()[0].PID, syscall.SIGKILL); err != nil {
 				return err

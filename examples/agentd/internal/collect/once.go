@@ -31,6 +31,7 @@ func (c *Collector) once(ctx context.Context, name string, payload []byte, to *s
 			Capability: Capability,
 			Payload:    payload,
 			Cursor:     to.Mark(),
+			Resumable:  true,
 		}
 		executed = c.Plugins.Execute(ctx, name, task, func(r plugin.Result) error {
 			select {
