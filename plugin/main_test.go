@@ -87,7 +87,7 @@ func servePlugin() error {
 
 // capabilities are those of testPlugin.
 func capabilities() []string {
-	return []string{"count", "environ", "fds", "crash", "fail", "settings", "offspring", "flood"}
+	return []string{"count", "environ", "fds", "crash", "fail", "settings", "offspring", "flood", "rant"}
 }
 
 type testPlugin struct {
@@ -138,6 +138,8 @@ func (p *testPlugin) Execute(ctx context.Context, task sdk.Task, send func(sdk.R
 		os.Exit(7)
 	case "fail":
 		return errors.New("no such table")
+	case "rant":
+		return errors.New("first line\nsecond line \x1b[31m" + strings.Repeat("and more ", 1000))
 	case "flood":
 		return send(sdk.Result{Payload: make([]byte, pluginpb.MaxMessageBytes+1)})
 	case "offspring":
