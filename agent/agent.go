@@ -230,6 +230,9 @@ func (a *Agent) pluginConfig() plugin.Config {
 	if t := a.cfg.Upgrade.Trust; c.Verify == nil && len(t.Keys)+len(t.Roots) > 0 {
 		c.Verify = a.verifyPlugin
 	}
+	if c.DetachTimeout == 0 {
+		c.DetachTimeout = a.cfg.Drain.WithDefaults().Timeout
+	}
 	told := c.OnChange
 	c.OnChange = func(s []plugin.Status) {
 		if told != nil {

@@ -147,7 +147,7 @@ func TestHostsDeathLeavesNoPlugin(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			install(t, dir, spec{Name: "probe", Version: "1.0.0"})
-			cmd, pid := spawnHost(t, dir, filepath.Join(t.TempDir(), "state"))
+			cmd, pid := spawnHost(t, dir, filepath.Join(t.TempDir(), "state"), time.Second)
 			if err := cmd.Process.Signal(sig); err != nil {
 				t.Fatal(err)
 			}
@@ -157,14 +157,16 @@ func TestHostsDeathLeavesNoPlugin(t *testing.T) {
 	}
 }
 
-func spawnHost(t *testing.T, dir, state string) (*exec.Cmd, int) {
+// spawnHost starts a host process and returns it and the process of its plugin,
+// which goes on for orphan without one.
+func spawnHost(t *testing.T, dir, state string, orphan time.Duration) (*exec.Cmd, int) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), hostEnv+"="+dir+"|"+state)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%q %q %d", hostEnv, dir, state, orphan))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
