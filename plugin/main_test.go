@@ -92,7 +92,7 @@ func servePlugin() error {
 
 // capabilities are those of testPlugin.
 func capabilities() []string {
-	return []string{"count", "environ", "fds", "crash", "fail", "settings", "offspring", "flood", "rant", "until", "say"}
+	return []string{"count", "environ", "fds", "crash", "fail", "settings", "offspring", "flood", "rant", "until", "say", "sense", "task"}
 }
 
 type testPlugin struct {
@@ -161,6 +161,11 @@ func (p *testPlugin) Execute(ctx context.Context, task sdk.Task, send func(sdk.R
 			case <-time.After(5 * time.Millisecond):
 			}
 		}
+	case "sense":
+		return sdk.Permanent(errors.New("it makes no sense"))
+	case "task":
+		deadline, limited := ctx.Deadline()
+		return text(fmt.Sprintln(task.ID, task.Attempt, task.IdempotencyKey, limited, time.Until(deadline) > 0))
 	case "say":
 		fmt.Println("out: " + string(task.Payload))
 		fmt.Fprintln(os.Stderr, "err: "+string(task.Payload))
