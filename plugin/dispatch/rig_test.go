@@ -10,7 +10,6 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/goleak"
 
 	"github.com/perennial-go/perennial/internal/etcdkv"
 	"github.com/perennial-go/perennial/internal/etcdtest"
@@ -18,8 +17,6 @@ import (
 	"github.com/perennial-go/perennial/plugin"
 	"github.com/perennial-go/perennial/plugin/dispatch"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // work is what a plugin of a test does with a task.
 type work func(ctx context.Context, t plugin.Task, deliver func(plugin.Result) error) error
