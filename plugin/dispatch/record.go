@@ -37,9 +37,6 @@ func (r record) assign(agent string) *record {
 	return &r
 }
 
-// crowded reports whether the results lie with as many agents as they may.
-func (r *record) crowded() bool { return len(r.Segments) >= maxSegments }
-
 // ended is r after a run that its agent told the outcome of.
 func (r record) ended(s *spec, o *outcome) *record {
 	r.note(o.Ended, o.Error, o.Started)
@@ -105,8 +102,9 @@ func (r record) again(s *spec, why string) *record {
 		return r.end(s, Cancelled, "cancelled")
 	case s.late():
 		return r.end(s, Expired, "its deadline passed: "+why)
-	case r.crowded():
-		return r.end(s, Dead, fmt.Sprintf("it was moved between agents %d times", len(r.Segments)))
+	case len(r.Segments) >= maxSegments:
+		// The oldest results go, and that is told.
+		r.Segments, r.Resume.Cut = slices.Clone(r.Segments[1:]), true
 	}
 	r.State, r.Since, r.Error, r.Last = Queued, now(), clip(why, maxError), resume{}
 	return &r
