@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -45,9 +46,9 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	watched := make(chan error, 1)
-	go func() { watched <- w.Run(ctx) }()
-	defer func() { <-watched }()
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watching.Go(func() { _ = w.Run(ctx) }) // its error is ctx's
 	retry := backoff.Backoff{Max: d.cfg.TTL}
 	for {
 		// One who was elected and died between two views shows in neither.
@@ -93,7 +94,7 @@ func (d *Dispatcher) permitted(ctx context.Context) error {
 		}
 		if !told {
 			told = true
-			d.cfg.Logger.Info("no dispatcher of tasks here: it needs permission to write below "+d.keys.root, "error", err)
+			d.cfg.Logger.Info("no dispatcher of tasks here: it may not write what it needs to", "prefix", d.keys.root, "error", err)
 		}
 		if backoff.Sleep(ctx, backoff.Jitter(askAgain, 0.2)) != nil {
 			return ctx.Err()

@@ -209,9 +209,9 @@ func (t *term) perform(ctx context.Context, moves []move) error {
 	}
 	var refused []string
 	var failed error
-	for i, v := range t.commit(ctx, changes) {
-		m := moves[i]
-		switch {
+	verdicts := t.commit(ctx, changes)
+	for i, m := range moves {
+		switch v := verdicts[i]; {
 		case v.err == nil:
 			t.model.set(m.task, m.next, v.revision)
 			if m.folds != nil {
