@@ -22,9 +22,9 @@ const (
 	// taskTTL is how long a dead agent keeps its tasks, less than by default:
 	// what is measured is not the wait.
 	taskTTL = 5 * time.Second
-	// agentLives is how long an agent lives on average, dispatcherLives how
+	// agentLife0 is how long an agent lives on average, dispatcherLives how
 	// long until one of the dispatchers is killed.
-	agentLives      = 30 * time.Second
+	agentLife0      = 30 * time.Second
 	dispatcherLives = 10 * time.Second
 	// taskLook is the pause between two looks at how many are done.
 	taskLook = 100 * time.Millisecond
@@ -294,7 +294,7 @@ func (t *taskFleet) work(ctx context.Context, c *clientv3.Client, n int) error {
 			return err
 		}
 	}
-	pause := agentLives / time.Duration(len(t.agents))
+	pause := agentLife0 / time.Duration(len(t.agents))
 	kill, unseat := time.Now().Add(pause), time.Now().Add(dispatcherLives)
 	return awaitTasks(ctx, c, n, func() error {
 		now := time.Now()
