@@ -22,9 +22,9 @@ const (
 	// taskTTL is how long a dead agent keeps its tasks, less than by default:
 	// what is measured is not the wait.
 	taskTTL = 5 * time.Second
-	// agentLife0 is how long an agent lives on average, dispatcherLives how
+	// taskAgentLives is how long an agent lives on average, dispatcherLives how
 	// long until one of the dispatchers is killed.
-	agentLife0      = 30 * time.Second
+	taskAgentLives  = 30 * time.Second
 	dispatcherLives = 10 * time.Second
 	// taskLook is the pause between two looks at how many are done.
 	taskLook = 100 * time.Millisecond
@@ -294,8 +294,8 @@ func (t *taskFleet) work(ctx context.Context, c *clientv3.Client, n int) error {
 			return err
 		}
 	}
-	pause := agentLife0 / time.Duration(len(t.agents))
-	kill, unseat := time.Now().Add(pause), time.Now().Add(dispatcherLives)
+	pause := taskAgentLives / time.Duration(len(t.agents))
+	kill, unseat := time.Now(), time.Now().Add(dispatcherLives)
 	return awaitTasks(ctx, c, n, func() error {
 		now := time.Now()
 		if now.After(unseat) {
