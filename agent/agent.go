@@ -226,6 +226,9 @@ func (a *Agent) pluginConfig() plugin.Config {
 	if c.StateDir == "" {
 		c.StateDir = filepath.Join(a.cfg.StateDir, "plugins")
 	}
+	if c.DetachTimeout == 0 {
+		c.DetachTimeout = a.cfg.Drain.WithDefaults().Timeout
+	}
 	told := c.OnChange
 	c.OnChange = func(s []plugin.Status) {
 		if told != nil {

@@ -33,12 +33,12 @@ func (m *Manager) Execute(ctx context.Context, name string, task Task, deliver f
 	if w == nil {
 		return fmt.Errorf("%w: %q; List names those that there are", ErrNotFound, name)
 	}
-	i := w.acquire()
+	i := w.acquire(task.Resumable)
 	if i == nil {
 		s := w.snapshot()
 		return fmt.Errorf("%w: %s is %s: %s", ErrNotRunning, name, s.State, s.Reason)
 	}
-	defer i.leave()
+	defer i.leave(task.Resumable)
 	if has := i.bundle.manifest.Capabilities; !slices.Contains(has, task.Capability) {
 		return fmt.Errorf("plugin %s %s: capability: wanted %q, found %q", name, i.bundle.manifest.Version, task.Capability, has)
 	}

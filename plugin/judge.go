@@ -17,31 +17,32 @@ const maxSignatureBytes = 16 << 10
 
 // judge checks the files of one plugin and puts its executable into the depot.
 // The order is that of trust: nothing of the manifest is read before its
-// signature, nothing of the executable before the manifest.
+// signature, nothing of the executable before the manifest. With an error, no
+// more of the bundle can be relied on than the manifest's text.
 func (m *Manager) judge(d *directory, name string) (*bundle, error) {
 	file := name + ManifestSuffix
 	text, err := d.read(file, maxManifestBytes)
+	b := &bundle{text: text, source: filepath.Join(d.path, ExecutableName(name))}
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no %s beside the executable; put one there, or remove the executable", file)
+		return b, fmt.Errorf("there is no %s beside the executable; put one there, or remove the executable", file)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
+		return b, fmt.Errorf("%w: %w", ErrManifest, err)
 	}
-	b := &bundle{text: text, source: filepath.Join(d.path, ExecutableName(name))}
 	if err := m.authenticate(d, file, b); err != nil {
-		return nil, err
+		return b, err
 	}
 	if err := b.parse(); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return b, fmt.Errorf("%s: %w", file, err)
 	}
 	if b.manifest.Name != name {
-		return nil, fmt.Errorf("%s: %w: name: want %q, as the file is called, found %q; rename one of them", file, ErrManifest, name, b.manifest.Name)
+		return b, fmt.Errorf("%s: %w: name: want %q, as the file is called, found %q; rename one of them", file, ErrManifest, name, b.manifest.Name)
 	}
 	if err := b.manifest.fits(m.cfg.HostVersion); err != nil {
-		return nil, err
+		return b, err
 	}
 	if err := m.launcher.admit(d, b); err != nil {
-		return nil, err
+		return b, err
 	}
 	return b, nil
 }

@@ -67,7 +67,7 @@ func (i *instance) brokeOff(err error) bool {
 	defer wait.Stop()
 	select {
 	case <-i.proc.exited:
-		return true
+		return i.proc.byItself() // go-plugin kills what it does not understand
 	case <-wait.C:
 		return false
 	}

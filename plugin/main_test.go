@@ -60,6 +60,8 @@ type spec struct {
 	IgnoreStop bool
 	// Outlive keeps the process when Serve has returned.
 	Outlive bool
+	// Misbehave is what it does that it should not.
+	Misbehave misbehaviour
 	// Problem is what Health reports while the file of that name exists.
 	Problem string
 }
@@ -69,6 +71,9 @@ func servePlugin() error {
 	var s spec
 	if err := reexec.Payload(&s); err != nil {
 		return err
+	}
+	if s.Misbehave != "" {
+		return misbehave(s)
 	}
 	if s.ExitEarly {
 		return errors.New("no configuration for the frobnicator")
@@ -87,7 +92,7 @@ func servePlugin() error {
 
 // capabilities are those of testPlugin.
 func capabilities() []string {
-	return []string{"count", "environ", "fds", "crash", "fail", "settings", "offspring", "flood"}
+	return []string{"count", "environ", "fds", "crash", "fail", "settings", "offspring", "flood", "until", "say", "sense", "task"}
 }
 
 type testPlugin struct {
@@ -140,6 +145,29 @@ func (p *testPlugin) Execute(ctx context.Context, task sdk.Task, send func(sdk.R
 		return errors.New("no such table")
 	case "flood":
 		return send(sdk.Result{Payload: make([]byte, pluginpb.MaxMessageBytes+1)})
+	case "until": // the file that the payload names is there
+		if err := text("begun"); err != nil {
+			return err
+		}
+		for {
+			if _, err := os.Stat(string(task.Payload)); err == nil {
+				return text("done")
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	case "sense":
+		return sdk.Permanent(errors.New("it makes no sense"))
+	case "task":
+		deadline, limited := ctx.Deadline()
+		return text(fmt.Sprintln(task.ID, task.Attempt, task.IdempotencyKey, limited, time.Until(deadline) > 0))
+	case "say":
+		fmt.Println("out: " + string(task.Payload))
+		fmt.Fprintln(os.Stderr, "err: "+string(task.Payload))
+		return nil
 	case "offspring":
 		cmd := exec.Command("sleep", "600")
 		cmd.Stdout, cmd.Stderr = os.NewFile(1, "stdout"), os.NewFile(2, "stderr")
@@ -183,10 +211,14 @@ func openFiles() string {
 // directory that its environment names and prints the process id of the first
 // that runs.
 func serveHost() error {
-	dir, state, _ := strings.Cut(os.Getenv(hostEnv), "|")
+	var dir, state string
+	var orphan time.Duration
+	if _, err := fmt.Sscanf(os.Getenv(hostEnv), "%q %q %d", &dir, &state, &orphan); err != nil {
+		return err
+	}
 	printed := false
 	m, err := plugin.New(plugin.Config{
-		Dir: dir, StateDir: state, Settle: 50 * time.Millisecond, OrphanAfter: time.Second,
+		Dir: dir, StateDir: state, Settle: 50 * time.Millisecond, OrphanAfter: orphan,
 		OnChange: func(all []plugin.Status) {
 			for _, s := range all {
 				if s.State == plugin.Running && !printed {

@@ -131,8 +131,9 @@ func (o *output) read(s *stream) {
 		n, err := s.r.Read(buf)
 		lines := o.take(s, buf[:n])
 		if err != nil {
-			if !errors.Is(err, os.ErrDeadlineExceeded) {
-				o.flush(s) // the end of the stream; whoever released it keeps the rest
+			// At the end of the stream; whoever released it keeps the rest.
+			if len(s.line) > 0 && !errors.Is(err, os.ErrDeadlineExceeded) {
+				o.flush(s)
 			}
 			return
 		}

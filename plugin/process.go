@@ -55,6 +55,7 @@ type process struct {
 	held     holdings
 	exceeded string // which limits it broke, for people
 	killed   bool
+	slain    bool // it lived when it was killed
 	reaped   bool // the id is no longer its own
 	detached bool
 	err      error
@@ -257,10 +258,28 @@ func (p *process) kill() {
 		p.cfg.out.finish()
 	}
 	p.killed = true
-	p.signal(syscall.SIGKILL)
-	if p.leader != 0 && !p.reaped {
-		_ = p.group.kill()
+	if p.leader == 0 || p.reaped {
+		return
 	}
+	p.slain = p.slain || !p.handle.gone()
+	p.signal(syscall.SIGKILL)
+	_ = p.group.kill()
+}
+
+// byItself reports whether the process ended for other reasons than kill; only
+// after exited is closed.
+func (p *process) byItself() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.slain || p.exceeded != "" {
+		return true
+	}
+	if p.cmd == nil {
+		return false
+	}
+	// Its output ends a moment before it does: it may have been killed then.
+	status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return ok && !(status.Signaled() && status.Signal() == syscall.SIGKILL)
 }
 
 // terminate asks the process and its group to end.

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -241,11 +242,14 @@ func (s *scanner) look(ctx context.Context, d *directory, name string, v *view) 
 	}
 	began := time.Now()
 	b, err := s.judge(d, name)
-	if b != nil {
-		b.print = print
-		v.bundle = b
+	b.print = print
+	f := finding{bundle: b, problem: err}
+	if err != nil {
+		f.bundle, f.pending = nil, !v.settled(print, s.cfg.Settle)
 	}
-	f := finding{bundle: b, problem: err, pending: err != nil && !v.settled(print, s.cfg.Settle)}
+	if v.bundle != nil && bytes.Equal(v.bundle.text, b.text) && errors.Is(err, ErrUntrusted) && !f.pending {
+		v.bundle, f.withdrawn = nil, true // the very manifest by which it runs
+	}
 	_, unproved := errors.AsType[*signatureError](err)
 	got := looked{changed: true}
 	switch {
@@ -257,7 +261,7 @@ func (s *scanner) look(ctx context.Context, d *directory, name string, v *view) 
 		v.judged = print
 	}
 	if err == nil {
-		v.doubt = ""
+		v.doubt, v.bundle = "", b
 	}
 	w.offer(f)
 	return got

@@ -222,6 +222,12 @@ func (w *worker) swap(t *trial, i *instance) {
 	w.base, w.silent, w.since = t, 0, time.Now()
 	w.health.Reset(w.pause())
 	usage := i.proc.usage()
+	// Whoever sees it run may count on it that the next host finds it.
+	counts := w.snapshot()
+	if !t.counted {
+		counts.Generation++
+	}
+	w.launcher.keep(i, counts)
 	w.mu.Lock()
 	w.current = i
 	w.status.State, w.status.Since = Running, w.since
@@ -229,17 +235,14 @@ func (w *worker) swap(t *trial, i *instance) {
 	if promoted {
 		w.note = "" // it was about this one
 	}
-	if !t.counted {
-		t.counted = true
-		w.status.Generation++
-	}
+	t.counted = true
+	w.status.Generation = counts.Generation
 	w.status.PID, w.status.Usage, w.status.Limits = i.proc.pid(), usage, i.proc.limits()
 	w.accept(t.bundle)
 	w.mu.Unlock()
 	w.pin()
 	w.notify()
 	w.log.Info("plugin is running", "version", t.bundle.manifest.Version, "pid", i.proc.pid())
-	w.launcher.keep(i, w.snapshot())
 	if old != nil {
 		w.retire(old, w.cfg.DrainTimeout)
 	}
@@ -271,16 +274,8 @@ func (w *worker) end() {
 	if !leaving {
 		w.rush()
 	}
-	if l := w.launch; l != nil {
-		l.cancel()
-		w.work.Go(func() {
-			if r := <-l.landed; r.instance != nil {
-				r.instance.drain(w.ctx, 0, w.cfg.StopTimeout)
-			}
-		})
-		for _, o := range l.orders {
-			o.done <- fmt.Errorf("%w: %s is being stopped", ErrNotRunning, w.name)
-		}
+	if w.launch != nil {
+		w.dismiss(w.launch)
 	}
 	i := w.current
 	handed := leaving && i != nil && i.proc.adoptable()
@@ -299,5 +294,18 @@ func (w *worker) end() {
 	w.rush()
 	if !handed {
 		w.set(Stopped, "")
+	}
+}
+
+// dismiss ends a start under way at the end of the worker.
+func (w *worker) dismiss(l *launch) {
+	l.cancel()
+	w.work.Go(func() {
+		if r := <-l.landed; r.instance != nil {
+			r.instance.drain(w.patient, 0, w.cfg.StopTimeout)
+		}
+	})
+	for _, o := range l.orders {
+		o.done <- fmt.Errorf("%w: %s is being stopped", ErrNotRunning, w.name)
 	}
 }

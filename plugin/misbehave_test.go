@@ -1,0 +1,362 @@
+//go:build linux
+
+package plugin_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/perennial-go/perennial/internal/waittest"
+	"github.com/perennial-go/perennial/plugin"
+	"github.com/perennial-go/perennial/plugin/pluginpb"
+	"github.com/perennial-go/perennial/plugin/sdk"
+)
+
+// misbehaviour is what a plugin does that it should not.
+type misbehaviour string
+
+const (
+	writesGarbage   misbehaviour = "garbage"   // instead of a handshake
+	namesForeign    misbehaviour = "foreign"   // an address, in the handshake
+	diesGreeting    misbehaviour = "half"      // in the middle of the handshake
+	closesAll       misbehaviour = "silent"    // its output, before the handshake
+	closesOutput    misbehaviour = "mute"      // after it
+	hangsEverywhere misbehaviour = "hangs"     // once it runs
+	sendsHuge       misbehaviour = "huge"      // messages of 100 MB
+	ignoresTerm     misbehaviour = "deaf"      // SIGTERM, and Stop
+	floodsLog       misbehaviour = "floods"    // for ever
+	leavesGroup     misbehaviour = "offspring" // with its descendants
+)
+
+const hugeBytes = 100 << 20
+
+// misbehave is the main of a plugin that does what it should not.
+func misbehave(s spec) error {
+	switch s.Misbehave {
+	case writesGarbage:
+		_, _ = os.Stdout.Write(bytes.Repeat([]byte("\xff\x00|"), 1<<20))
+		select {}
+	case namesForeign:
+		fmt.Println("1|1|tcp|127.0.0.1:9|grpc|")
+		select {}
+	case diesGreeting:
+		fmt.Print("1|1|uni")
+		os.Exit(3)
+	case closesAll:
+		_, _ = os.Stdout.Close(), os.Stderr.Close()
+		select {}
+	case hangsEverywhere, sendsHuge:
+		return serveRaw(s)
+	}
+	return sdk.Serve(sdk.Config{Name: s.Name, Version: s.Version, Capabilities: capabilities()},
+		&badPlugin{testPlugin: &testPlugin{spec: s}})
+}
+
+// badPlugin misbehaves once it runs.
+type badPlugin struct{ *testPlugin }
+
+func (p *badPlugin) Start(context.Context, []byte) error {
+	switch p.spec.Misbehave {
+	case closesOutput:
+		_, _ = os.Stdout.Close(), os.Stderr.Close()
+	case ignoresTerm:
+		signal.Ignore(syscall.SIGTERM)
+	case floodsLog:
+		line := []byte(strings.Repeat("all is well ", 20) + "\n")
+		go func() {
+			for {
+				_, _ = os.Stderr.Write(line)
+			}
+		}()
+	}
+	return nil
+}
+
+func (p *badPlugin) Stop(context.Context) error {
+	if p.spec.Misbehave == ignoresTerm {
+		select {}
+	}
+	return nil
+}
+
+// Execute starts a descendant that leaves group and session, and whose parent
+// exits, and yields its process id.
+func (p *badPlugin) Execute(ctx context.Context, task sdk.Task, send func(sdk.Result) error) error {
+	if task.Capability != "offspring" {
+		return p.testPlugin.Execute(ctx, task, send)
+	}
+	pid, err := exec.CommandContext(ctx, "setsid", "sh", "-c", "sleep 600 >/dev/null 2>&1 & echo $!").Output()
+	if err != nil {
+		return err
+	}
+	return send(sdk.Result{Payload: bytes.TrimSpace(pid)})
+}
+
+// serveRaw serves without the sdk, which would not let it.
+func serveRaw(s spec) error {
+	lis, err := (&net.ListenConfig{}).Listen(context.Background(), "unix", filepath.Join(os.Getenv("PLUGIN_UNIX_SOCKET_DIR"), "raw"))
+	if err != nil {
+		return err
+	}
+	fmt.Printf("1|%d|unix|%s|grpc|\n", pluginpb.ProtocolVersion, lis.Addr())
+	g := grpc.NewServer()
+	pluginpb.RegisterPluginServer(g, &rawPlugin{spec: s})
+	return g.Serve(lis)
+}
+
+type rawPlugin struct {
+	pluginpb.UnimplementedPluginServer
+
+	spec  spec
+	ready atomic.Bool
+}
+
+// act is called by everything but what a plugin must do to run.
+func (p *rawPlugin) act() {
+	if p.spec.Misbehave == hangsEverywhere {
+		select {}
+	}
+}
+
+func (p *rawPlugin) Info(context.Context, *pluginpb.InfoRequest) (*pluginpb.InfoResponse, error) {
+	return &pluginpb.InfoResponse{Name: p.spec.Name, Version: p.spec.Version, Capabilities: capabilities()}, nil
+}
+
+func (p *rawPlugin) Attach(_ *pluginpb.AttachRequest, stream grpc.ServerStreamingServer[pluginpb.AttachResponse]) error {
+	if err := stream.Send(&pluginpb.AttachResponse{}); err != nil {
+		return err
+	}
+	<-stream.Context().Done()
+	return nil
+}
+
+func (p *rawPlugin) Start(context.Context, *pluginpb.StartRequest) (*pluginpb.StartResponse, error) {
+	return &pluginpb.StartResponse{}, nil
+}
+
+func (p *rawPlugin) Health(context.Context, *pluginpb.HealthRequest) (*pluginpb.HealthResponse, error) {
+	if p.ready.Swap(true) {
+		p.act()
+	}
+	return &pluginpb.HealthResponse{}, nil
+}
+
+func (p *rawPlugin) Execute(_ *pluginpb.Task, stream grpc.ServerStreamingServer[pluginpb.Result]) error {
+	p.act()
+	return stream.Send(&pluginpb.Result{Payload: make([]byte, hugeBytes)})
+}
+
+func (p *rawPlugin) Stop(context.Context, *pluginpb.StopRequest) (*pluginpb.StopResponse, error) {
+	p.act()
+	return &pluginpb.StopResponse{}, nil
+}
+
+// descriptors are those open in this process, but for the runtime's own.
+func descriptors(t *testing.T) []string {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var open []string
+	for _, e := range entries {
+		target, err := os.Readlink("/proc/self/fd/" + e.Name())
+		if err == nil && !strings.HasPrefix(target, "anon_inode:[event") && !strings.HasPrefix(target, "/proc/") {
+			open = append(open, target)
+		}
+	}
+	return open
+}
+
+// zombies are the children of this process that nobody has reaped.
+func zombies(t *testing.T) []string {
+	t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, path := range stats {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+		if len(fields) > 1 && fields[0] == "Z" && fields[1] == strconv.Itoa(os.Getpid()) {
+			found = append(found, string(data))
+		}
+	}
+	return found
+}
+
+// All of them run in one host, beside one that is as it should be.
+func TestNoPluginHurtsItsHostOrItsNeighbours(t *testing.T) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	opened := descriptors(t)
+	dir := t.TempDir()
+	install(t, dir, spec{Name: "good", Version: "1.0.0"})
+	install(t, dir, spec{Name: "stopped", Version: "1.0.0"})
+	for _, m := range []misbehaviour{
+		writesGarbage, namesForeign, diesGreeting, closesAll, closesOutput,
+		hangsEverywhere, sendsHuge, ignoresTerm, floodsLog, leavesGroup,
+	} {
+		install(t, dir, spec{Name: string(m), Version: "1.0.0", Misbehave: m})
+	}
+	h := startHost(t, dir, func(c *plugin.Config) {
+		c.StopTimeout = time.Second
+		c.CrashLimit = 2
+		c.LogBytes, c.LogFiles = 64<<10, 2
+		c.HealthTimeout = 3 * time.Second
+		c.Required = []string{"good"}
+	})
+	good := h.awaitState(t, "good", plugin.Running)
+	works := func(name string) {
+		t.Helper()
+		if got, err := h.ask(t, name, plugin.Task{Capability: "count", Payload: []byte("3")}); err != nil || got != "1.0.0 11.0.0 21.0.0 3" {
+			t.Errorf("%s answers %q, %v", name, got, err)
+		}
+	}
+
+	stopped := h.awaitState(t, "stopped", plugin.Running)
+	if err := syscall.Kill(stopped.PID, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for m, says := range map[misbehaviour]string{
+		writesGarbage: "error parsing core protocol version",
+		namesForeign:  "want the address of a unix socket in",
+		diesGreeting:  "exit status 3",
+		closesAll:     "Failed to read any lines",
+	} {
+		if s := h.awaitState(t, string(m), plugin.Quarantined); !strings.Contains(s.Reason, says) || len(s.Reason) > 2000 {
+			t.Errorf("%s: want a short reason with %q, found %s", m, says, s.Reason)
+		}
+		works("good")
+	}
+	for _, m := range []misbehaviour{closesOutput, floodsLog, ignoresTerm} {
+		h.awaitState(t, string(m), plugin.Running)
+		works(string(m))
+	}
+	huge := h.awaitState(t, string(sendsHuge), plugin.Running)
+	if _, err := h.ask(t, string(sendsHuge), plugin.Task{Capability: "count"}); err == nil || !strings.Contains(err.Error(), "larger than max") {
+		t.Errorf("a message of %d bytes: found %v", hugeBytes, err)
+	}
+	if s := h.status(string(sendsHuge)); s.PID != huge.PID {
+		t.Errorf("the plugin did not survive it: %+v", s)
+	}
+	h.awaitState(t, string(leavesGroup), plugin.Running)
+	stray, err := h.ask(t, string(leavesGroup), plugin.Task{Capability: "offspring"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if processGone(atoi(t, stray)) {
+		t.Fatal("the descendant does not run")
+	}
+	h.await(t, string(hangsEverywhere), "killed for its silence", func(s plugin.Status) bool {
+		return strings.Contains(s.LastError+s.Reason, "health check") && s.Exceptions > 1
+	})
+	h.awaitAnother(t, "stopped", stopped)
+	works("good")
+	if err := h.Ready(); err != nil {
+		t.Errorf("Ready: %v", err)
+	}
+	if s := h.status("good"); s.PID != good.PID || s.Exceptions != 0 {
+		t.Errorf("the good one suffered: %+v", s)
+	}
+	if files := h.LogFiles(string(floodsLog)); len(files) != 2 || size(t, files) > 2*64<<10 {
+		t.Errorf("the flood's log files %q have %d bytes", files, size(t, files))
+	}
+
+	var pids []int
+	for _, s := range h.List() {
+		if s.PID != 0 {
+			pids = append(pids, s.PID)
+		}
+	}
+	h.end()
+	for _, pid := range append(pids, atoi(t, stray), stopped.PID) {
+		if !processGone(pid) {
+			t.Errorf("process %d is left", pid)
+		}
+	}
+	if found := zombies(t); len(found) != 0 {
+		t.Errorf("zombies: %q", found)
+	}
+	if left := descriptors(t); len(left) > len(opened) {
+		t.Errorf("descriptors before: %q\nafter: %q", opened, left)
+	}
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.Sys) - int64(before.Sys); grown > hugeBytes/2 { //nolint:gosec // sizes
+		t.Errorf("the host took %d bytes more from the system", grown)
+	}
+}
+
+func size(t *testing.T, files []string) int64 {
+	t.Helper()
+	var sum int64
+	for _, f := range files {
+		fi, err := os.Stat(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += fi.Size()
+	}
+	return sum
+}
+
+// The flood waits for its host, not the host for the flood.
+func TestFloodOfOutputCostsItsHostLittle(t *testing.T) {
+	dir := t.TempDir()
+	install(t, dir, spec{Name: "probe", Version: "1.0.0", Misbehave: floodsLog})
+	h := startHost(t, dir, func(c *plugin.Config) { c.LogBytes, c.LogFiles = 16<<10, 2 })
+	h.awaitState(t, "probe", plugin.Running)
+	waittest.Until(t, "the log is rotated", func() bool { return len(h.LogFiles("probe")) == 2 })
+	// The burst is over once a rotation takes its time: 16 KiB at the pace.
+	newest := func() int64 {
+		fi, err := os.Stat(h.LogFiles("probe")[0])
+		if err != nil {
+			return 0
+		}
+		return fi.ModTime().UnixNano()
+	}
+	used, begin := cpuTime(t), time.Now()
+	changes, last := 0, newest()
+	waittest.Until(t, "two seconds of the flood", func() bool {
+		if now := newest(); now != last {
+			changes, last = changes+1, now
+		}
+		return time.Since(begin) > 2*time.Second
+	})
+	spent := cpuTime(t) - used
+	if changes == 0 {
+		t.Error("nothing was written in that time")
+	}
+	if spent > time.Since(begin)/2 {
+		t.Errorf("the host used %s in %s", spent, time.Since(begin))
+	}
+}
+
+// cpuTime is what this process has used.
+func cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
