@@ -26,10 +26,14 @@ func (s *site) plugins() string {
 	return dir
 }
 
-// listed is what agentd plugin list tells of the plugin name.
+// listed is what agentd plugin list tells of the plugin name; nothing where it
+// fails.
 func (s *site) listed(name string, where ...string) listedPlugin {
 	s.t.Helper()
-	r := agentd(s.t, append([]string{"plugin", "list", "-o", "json"}, where...)...).ok(s.t)
+	r := agentd(s.t, append([]string{"plugin", "list", "-o", "json"}, where...)...)
+	if r.code != 0 {
+		return listedPlugin{}
+	}
 	var all []listedPlugin
 	if err := json.Unmarshal([]byte(r.stdout), &all); err != nil {
 		s.t.Fatal(err)
@@ -132,4 +136,49 @@ func TestLogOfAPluginIsFollowedThroughItsRestart(t *testing.T) {
 	if err := errors.Join(follow.Wait(), out.Close()); err != nil {
 		t.Errorf("an interrupt: %v", err)
 	}
+}
+
+// TestPluginOfTheReleaseKeyRunsWhereSignaturesAreRequired, and what somebody put
+// there without it, or changed after it was signed, does not.
+func TestPluginOfTheReleaseKeyRunsWhereSignaturesAreRequired(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	dir := s.plugins()
+	executable, err := jobsExecutable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	install := func(settings string, more ...string) result {
+		t.Helper()
+		manifest := writeFile(t, "schema: 1\nname: jobs\nversion: 0.0.0\nprotocol: [1]\ncapabilities: [run]\nsettings: "+settings+"\n")
+		args := override([]string{"install", "--manifest", manifest, "--plugin-version", "1.0.0", "--dir", dir}, more)
+		return agentd(t, slices.Concat([]string{"plugin"}, args, []string{executable})...)
+	}
+	here := []string{"--state-dir", s.state}
+	install("{}", "--key", s.key).ok(t)
+	s.start("--plugins", dir, "--require-signed-plugins=true")
+	var first listedPlugin
+	waittest.Until(t, "the signed plugin runs", func() bool {
+		first = s.listed("jobs", here...)
+		return first.State == plugin.Running
+	})
+	public, err := os.ReadFile(s.trust)
+	if err != nil || first.Signed == "" || !strings.Contains(string(public), first.Signed) {
+		t.Errorf("it is said to be signed by %q, the key is %s (%v)", first.Signed, public, err)
+	}
+	install("{more: 1}").ok(t)
+	waittest.Until(t, "the unsigned one is refused", func() bool {
+		now := s.listed("jobs", here...)
+		return now.PID == first.PID && strings.Contains(now.Reason, "signed")
+	})
+	var done installedPlugin
+	if err := json.Unmarshal([]byte(install("{more: 2}", "--key", s.key, "-o", "json").ok(t).stdout), &done); err != nil || done.Signed != first.Signed || done.Digest != first.Digest {
+		t.Errorf("%+v, %v", done, err)
+	}
+	waittest.Until(t, "the next one that is signed runs", func() bool {
+		now := s.listed("jobs", here...)
+		return now.State == plugin.Running && now.PID != first.PID && now.Generation == 2
+	})
+	install("{}", "--key", s.key, "--plugin-version", "1.0").fails(t, 2, "--plugin-version")
+	install("{}", "--key", s.trust).fails(t, 1, "key")
 }

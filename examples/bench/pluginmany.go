@@ -61,7 +61,7 @@ func measureManyPlugins(ctx context.Context, b *bench) (f figure, err error) {
 		return figure{}, err
 	}
 	u := newUsage("the host", s)
-	settle, window := time.Duration(b.times(15, 2))*time.Second, time.Duration(b.times(60, 12))*time.Second
+	settle, window := time.Duration(b.times(15, 1))*time.Second, time.Duration(b.times(60, 3))*time.Second
 	if err := watchAll(ctx, []*usage{u}, settle, window); err != nil {
 		return figure{}, err
 	}
