@@ -146,7 +146,6 @@ func TestDeathAtAnyStepLosesAndDoublesNothing(t *testing.T) {
 		"dispatch-assigned": "", "dispatch-fold": "", "dispatch-folded": "", "dispatch-spread": "",
 	} {
 		t.Run(step, func(t *testing.T) {
-			t.Parallel()
 			f := &fleet{rig: newRig(t)}
 			ends := f.submitCounts(20)
 			dies := f.start(agent, step+"=kill")

@@ -180,7 +180,7 @@ func (r *run) acknowledge(ctx context.Context, ended string, why error) (again b
 		Started: r.started, Finished: now(), Last: r.last, Resume: r.from,
 	}
 	if why != nil {
-		o.Error = clip(why.Error(), maxError)
+		o.Error = clip(why.Error())
 	}
 	value, err := encode(o)
 	if err != nil {

@@ -158,7 +158,7 @@ func (t Task) normal() (Task, error) {
 	return t, nil
 }
 
-func (t *Task) check() error {
+func (t Task) check() error {
 	if t.ID != "" && !validID(t.ID) {
 		return fmt.Errorf("id %.80q: want a letter or digit, then up to %d letters, digits, underscores or hyphens", t.ID, MaxID-1)
 	}
@@ -188,7 +188,7 @@ func (t *Task) check() error {
 	return t.checkNumbers()
 }
 
-func (t *Task) checkPolicy() error {
+func (t Task) checkPolicy() error {
 	switch t.Policy {
 	case Any, All, RoundRobin, LeastLoaded:
 		if t.Key != "" {
@@ -204,7 +204,7 @@ func (t *Task) checkPolicy() error {
 	return nil
 }
 
-func (t *Task) checkNumbers() error {
+func (t Task) checkNumbers() error {
 	switch r := t.Retry; {
 	case len(t.Payload) > MaxPayload:
 		return fmt.Errorf("payload of %d bytes: want at most %d; put it elsewhere and pass its name", len(t.Payload), MaxPayload)

@@ -230,13 +230,13 @@ func decode(key string, data []byte, into checker) error {
 	return nil
 }
 
-// clip bounds a text that came from a plugin or an error.
-func clip(text string, most int) string {
+// clip bounds an error's text, which a plugin may have made.
+func clip(text string) string {
 	text = strings.ToValidUTF8(text, "\uFFFD")
-	if len(text) <= most {
+	if len(text) <= maxError {
 		return text
 	}
-	cut := most - len("…")
+	cut := maxError - len("…")
 	for cut > 0 && !utf8.RuneStart(text[cut]) {
 		cut--
 	}
