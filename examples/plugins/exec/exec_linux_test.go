@@ -8,7 +8,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,9 +25,6 @@ import (
 func TestMain(m *testing.M) {
 	if isKeeper(os.Args) {
 		syscall.Exit(keep()) // not os.Exit, which the race detector delays by a second
-	}
-	if runtime.GOOS != "linux" {
-		os.Exit(0) // nothing is run elsewhere
 	}
 	goleak.VerifyTestMain(m)
 }
