@@ -1,0 +1,53 @@
+package killtest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// builds are the executables that run: agentd-<version>, and those of plugins.
+var builds struct {
+	dir string
+	err error
+}
+
+func TestMain(m *testing.M) {
+	builds.dir, builds.err = build()
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if err := os.RemoveAll(builds.dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		os.Exit(code)
+	}))
+}
+
+// Versions of what is replaced by itself, back and forth.
+const (
+	oldVersion = "1.0.0"
+	newVersion = "1.1.0"
+)
+
+// build makes the executables as a user would, without the race detector.
+func build() (dir string, err error) {
+	if dir, err = os.MkdirTemp("", "killtest-"); err != nil {
+		return "", err
+	}
+	for _, source := range []string{"agentd", "plugins/logtail", "plugins/exec"} {
+		for _, version := range []string{oldVersion, newVersion} {
+			out := filepath.Join(dir, filepath.Base(source)+"-"+version)
+			cmd := exec.Command("go", "build", "-race=false", "-ldflags", "-X main.version="+version, "-o", out, ".")
+			cmd.Dir = filepath.Join("..", filepath.FromSlash(source))
+			if text, err := cmd.CombinedOutput(); err != nil {
+				return dir, fmt.Errorf("%v: %w\n%s", cmd, err, text)
+			}
+		}
+	}
+	return dir, nil
+}
+
+func built(name, version string) string { return filepath.Join(builds.dir, name+"-"+version) }
