@@ -235,7 +235,10 @@ func (a *Agent) pluginConfig() plugin.Config {
 		c.StateDir = filepath.Join(a.cfg.StateDir, "plugins")
 	}
 	if t := a.cfg.Upgrade.Trust; c.Verify == nil && len(t.Keys)+len(t.Roots) > 0 {
-		c.Verify = a.upgrader.VerifyDocument
+		c.Verify = a.verifyPlugin
+	}
+	if c.DetachTimeout == 0 {
+		c.DetachTimeout = a.cfg.Drain.WithDefaults().Timeout
 	}
 	told := c.OnChange
 	c.OnChange = func(s []plugin.Status) {

@@ -23,6 +23,9 @@ const (
 	hostGroup = "perennial-host"
 	// pluginGroup begins the name of a plugin's group.
 	pluginGroup = "perennial-plugin-"
+	// staleGroup is the age at which an empty group cannot be one that is about
+	// to be used.
+	staleGroup = time.Hour
 	// emptyTimeout bounds the wait for the killed processes of a group.
 	emptyTimeout = 2 * time.Second
 	// cpuPeriod is that of cpu.max, in microseconds.
@@ -173,8 +176,9 @@ func (c *cgroups) clear(room string) {
 	g.remove(c.log)
 }
 
-// sweep removes the empty groups of this state directory, which a host that was
-// killed has left. Nobody else may be starting plugins of it meanwhile.
+// sweep removes the empty groups that hosts that were killed have left: those
+// of this state directory, of which nobody else may be starting plugins, and
+// those of others, which may be gone for good, once they are old.
 func (c *cgroups) sweep() {
 	if c == nil {
 		return
@@ -184,7 +188,11 @@ func (c *cgroups) sweep() {
 		return
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), pluginGroup+c.tag+"-") {
+		fi, err := e.Info()
+		if err != nil || !strings.HasPrefix(e.Name(), pluginGroup) {
+			continue
+		}
+		if strings.HasPrefix(e.Name(), pluginGroup+c.tag+"-") || time.Since(fi.ModTime()) > staleGroup {
 			_ = removeGroups(filepath.Join(c.home, e.Name())) // fails if it is not empty
 		}
 	}

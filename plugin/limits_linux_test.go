@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -251,14 +252,18 @@ func TestGroupsThatAKilledHostLeftAreRemoved(t *testing.T) {
 	home := testGroup(t, "home")
 	c := &cgroups{home: home, tag: "mine", log: slog.New(slog.DiscardHandler)}
 	foreign := &cgroups{home: home, tag: "other", log: c.log}
-	for _, dir := range []string{c.path("empty"), filepath.Join(c.path("empty"), "below"), c.path("lives"), foreign.path("empty")} {
+	for _, dir := range []string{c.path("empty"), filepath.Join(c.path("empty"), "below"), c.path("lives"), foreign.path("empty"), foreign.path("old")} {
 		if err := os.Mkdir(dir, 0o755); err != nil { //nolint:gosec // as all in this file system
 			t.Fatal(err)
 		}
 	}
 	stray := sleeper(t, c.path("lives"))
+	old := time.Now().Add(-2 * staleGroup)
+	if err := os.Chtimes(foreign.path("old"), old, old); err != nil {
+		t.Fatal(err)
+	}
 	c.sweep()
-	for dir, want := range map[string]bool{c.path("empty"): false, c.path("lives"): true, foreign.path("empty"): true} {
+	for dir, want := range map[string]bool{c.path("empty"): false, c.path("lives"): true, foreign.path("empty"): true, foreign.path("old"): false} {
 		if _, err := os.Stat(dir); (err == nil) != want {
 			t.Errorf("%s: there: %t, want %t", dir, err == nil, want)
 		}

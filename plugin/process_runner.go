@@ -51,13 +51,20 @@ func (p *process) ID() string {
 func (p *process) addEnv(env []string) { p.cfg.env = slices.Concat(p.cfg.env, env) }
 
 // PluginToHost accepts the address in the handshake if it is a socket in the
-// room: a host that dials what it is told could be sent anywhere.
+// room: a host that dials what it is told could be sent anywhere. Limits are
+// set again: a Go program raises that of its files as it starts, and as root
+// beyond what it was given meanwhile.
 func (p *process) PluginToHost(network, addr string) (string, string, error) {
 	if network != "unix" && runtime.GOOS == "windows" {
 		return network, addr, nil // a TCP port, and certificates
 	}
 	if network != "unix" || !strings.HasPrefix(filepath.Clean(addr), p.cfg.dir+string(filepath.Separator)) {
 		return "", "", fmt.Errorf("want the address of a unix socket in %s, found %q %q", p.cfg.dir, network, addr)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.leader != 0 && !p.reaped {
+		p.cfg.limits.hold(p.leader, &p.held)
 	}
 	return network, addr, nil
 }

@@ -20,9 +20,10 @@ const strayTimeout = 2 * time.Second
 // has gone, until there are none.
 func endStrays(room string) {
 	mark := []byte(roomKey + "=" + room)
-	for begin := time.Now(); time.Since(begin) < strayTimeout; {
-		if killMarked(mark) == 0 {
-			return
+	passes := 1
+	for begin := time.Now(); passes > 0 && time.Since(begin) < strayTimeout; passes-- {
+		if killMarked(mark) > 0 {
+			passes = 4 // where there was one, another may have been missed while it forked
 		}
 	}
 }

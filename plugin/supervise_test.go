@@ -5,6 +5,7 @@ package plugin_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,6 +39,30 @@ func TestPluginRunsAndReportsWhatItIsAndUses(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(filepath.Join(h.state, "room")); len(left) != 0 {
 		t.Errorf("sockets or scratch directories are left: %v", left)
+	}
+}
+
+func TestLimitsOfTheManifestReachThePluginAndItsStatus(t *testing.T) {
+	dir := t.TempDir()
+	s := spec{Name: "probe", Version: "1.0.0"}
+	m := manifest(s)
+	m.Limits = plugin.Limits{Files: 123}
+	if _, err := plugin.Install(dir, build(t, s), m); err != nil {
+		t.Fatal(err)
+	}
+	h := startHost(t, dir, nil)
+	running := h.awaitState(t, "probe", plugin.Running)
+	if running.Limits != "files by rlimit" {
+		t.Errorf("Status.Limits: %q", running.Limits)
+	}
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", running.PID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(limits)) {
+		if rest, ok := strings.CutPrefix(line, "Max open files"); ok && strings.Join(strings.Fields(rest), " ") != "123 123 files" {
+			t.Errorf("open files: %s", rest)
+		}
 	}
 }
 

@@ -222,6 +222,12 @@ func (w *worker) swap(t *trial, i *instance) {
 	w.base, w.silent, w.since = t, 0, time.Now()
 	w.health.Reset(w.pause())
 	usage := i.proc.usage()
+	// Whoever sees it run may count on it that the next host finds it.
+	counts := w.snapshot()
+	if !t.counted {
+		counts.Generation++
+	}
+	w.launcher.keep(i, counts)
 	w.mu.Lock()
 	w.current = i
 	w.status.State, w.status.Since = Running, w.since
@@ -229,17 +235,14 @@ func (w *worker) swap(t *trial, i *instance) {
 	if promoted {
 		w.note = "" // it was about this one
 	}
-	if !t.counted {
-		t.counted = true
-		w.status.Generation++
-	}
+	t.counted = true
+	w.status.Generation = counts.Generation
 	w.status.PID, w.status.Usage, w.status.Limits = i.proc.pid(), usage, i.proc.limits()
 	w.accept(t.bundle)
 	w.mu.Unlock()
 	w.pin()
 	w.notify()
 	w.log.Info("plugin is running", "version", t.bundle.manifest.Version, "pid", i.proc.pid())
-	w.launcher.keep(i, w.snapshot())
 	if old != nil {
 		w.retire(old, w.cfg.DrainTimeout)
 	}

@@ -105,10 +105,10 @@ func (w *worker) snapshot() Status {
 }
 
 // acquire returns the instance that takes tasks, entered, or nil.
-func (w *worker) acquire() *instance {
+func (w *worker) acquire(resumable bool) *instance {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.current == nil || !w.current.enter() {
+	if w.current == nil || !w.current.enter(resumable) {
 		return nil
 	}
 	return w.current

@@ -26,10 +26,14 @@ func (s *site) plugins() string {
 	return dir
 }
 
-// listed is what agentd plugin list tells of the plugin name.
+// listed is what agentd plugin list tells of the plugin name; nothing where it
+// fails.
 func (s *site) listed(name string, where ...string) listedPlugin {
 	s.t.Helper()
-	r := agentd(s.t, append([]string{"plugin", "list", "-o", "json"}, where...)...).ok(s.t)
+	r := agentd(s.t, append([]string{"plugin", "list", "-o", "json"}, where...)...)
+	if r.code != 0 {
+		return listedPlugin{}
+	}
 	var all []listedPlugin
 	if err := json.Unmarshal([]byte(r.stdout), &all); err != nil {
 		s.t.Fatal(err)
@@ -132,4 +136,48 @@ func TestLogOfAPluginIsFollowedThroughItsRestart(t *testing.T) {
 	if err := errors.Join(follow.Wait(), out.Close()); err != nil {
 		t.Errorf("an interrupt: %v", err)
 	}
+}
+
+// TestPluginOfTheReleaseKeyRunsWhereSignaturesAreRequired, and what somebody put
+// there without it, or changed after it was signed, does not.
+func TestPluginOfTheReleaseKeyRunsWhereSignaturesAreRequired(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	dir := s.plugins()
+	executable, err := jobsExecutable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest := writeFile(t, "schema: 1\nname: jobs\nversion: 0.0.0\nprotocol: [1]\ncapabilities: [run]\n")
+	install := func(version string, more ...string) result {
+		t.Helper()
+		return agentd(t, append([]string{"plugin", "install", "--manifest", manifest, "--plugin-version", version, "--dir", dir, executable}, more...)...)
+	}
+	here := []string{"--state-dir", s.state}
+	install("1.0.0", "--key", s.key).ok(t)
+	s.start("--plugins", dir, "--require-signed-plugins=true")
+	var first listedPlugin
+	waittest.Until(t, "the signed plugin runs", func() bool {
+		first = s.listed("jobs", here...)
+		return first.State == plugin.Running
+	})
+	public, err := os.ReadFile(s.trust)
+	if err != nil || first.Signed == "" || !strings.Contains(string(public), first.Signed) {
+		t.Errorf("it is said to be signed by %q, the key is %s (%v)", first.Signed, public, err)
+	}
+	install("1.0.1").ok(t)
+	waittest.Until(t, "the unsigned one is refused", func() bool {
+		now := s.listed("jobs", here...)
+		return now.PID == first.PID && now.Version == "1.0.0" && strings.Contains(now.Reason, "signed")
+	})
+	var done installedPlugin
+	if err := json.Unmarshal([]byte(install("1.0.2", "--key", s.key, "-o", "json").ok(t).stdout), &done); err != nil || done.Signed != first.Signed || done.Version != "1.0.2" {
+		t.Errorf("%+v, %v", done, err)
+	}
+	waittest.Until(t, "the next one that is signed runs", func() bool {
+		now := s.listed("jobs", here...)
+		return now.State == plugin.Running && now.Version == "1.0.2" && now.Generation == 2
+	})
+	install("1.0", "--key", s.key).fails(t, 2, "--plugin-version")
+	install("1.0.3", "--key", s.trust).fails(t, 1, "key")
 }

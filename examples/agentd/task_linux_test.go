@@ -276,6 +276,32 @@ func TestTaskThatRunsIsDoneOnceThroughAnUpgrade(t *testing.T) {
 	}
 }
 
+// TestTaskThatRunsIsFinishedBeforeItsAgentStops: the plugin outlives the order
+// to stop by as long as its tasks need, within the drain.
+func TestTaskThatRunsIsFinishedBeforeItsAgentStops(t *testing.T) {
+	t.Parallel()
+	c := newCrew(t)
+	p := c.start(c.args...)
+	mark, until := filepath.Join(c.dir, "mark"), filepath.Join(c.dir, "go")
+	id := c.submit(map[string]any{"mark": mark, "until": until, "say": []string{"done"}})
+	waittest.Until(t, "the task runs", func() bool { return marks(t, mark)[0] != "" })
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	waittest.Until(t, "the agent drains", func() bool { return strings.Contains(p.logged(), "draining") })
+	if err := os.WriteFile(until, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-p.done; err != nil {
+		t.Errorf("the agent ends with %v", err)
+	}
+	p.done <- nil
+	c.start(c.args...)
+	if info := c.reaches(id, dispatch.Succeeded); info.Attempt != 1 || len(marks(t, mark)) != 1 {
+		t.Errorf("begun %q: %+v", marks(t, mark), info)
+	}
+}
+
 // TestTaskOfAnAgentThatIsKilledIsRunAgain by the agent that takes its place.
 func TestTaskOfAnAgentThatIsKilledIsRunAgain(t *testing.T) {
 	t.Parallel()

@@ -38,6 +38,9 @@ func sections() []section {
 		{"delta", "bytes moved from one agentd to the next, against zstd of the whole", measureDelta},
 		{"cachecheck", "looks at what a cache has kept, without network, on one core", measureCacheCheck},
 		{"plugin", "round trip of a plugin's Execute, against plain gRPC", measurePlugin},
+		{"pluginstart", "start of a plugin until its first call, against a bare gRPC server's process", measurePluginStart},
+		{"plugins200", "200 plugins on one host: their start, and its memory and processor time", measureManyPlugins},
+		{"tasks", "10,000 tasks for 100 agents that are killed at random, against raw etcd transactions", measureTasks},
 	}
 }
 

@@ -45,9 +45,9 @@ func usagef(format string, args ...any) error {
 const help = `bench measures Perennial beside the bare mechanism that it is built on, in one
 run and in turns. It builds what it needs into a temporary directory, starts
 an etcd of its own, takes free ports, and leaves nothing behind. Progress goes
-to standard error, the figures to standard output. The whole takes about half an
-hour on two cores, --quick about five minutes. rest and outage want 11,000 file
-descriptors (ulimit -n) and 8 GiB of memory.
+to standard error, the figures to standard output. The whole takes about 40
+minutes on two cores, --quick about six. rest and outage want 11,000 file
+descriptors (ulimit -n) and 8 GiB of memory, plugins200 wants 5 GB of disk.
 
 A figure beyond its target is a result, not a failure. Exit codes: 0 measured,
 1 something could not be measured, 2 wrong usage.

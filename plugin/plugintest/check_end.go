@@ -59,19 +59,16 @@ func checkReattach(tb testing.TB, s *suite) {
 	if s.Long.Capability != "" {
 		h.execute(tb, s.Long).next(tb, "the first result")
 	}
-	// More than once: what counts down must also be stopped again.
-	for range 2 {
-		h.die()
-		h = p.connect(tb)
-		h.info(tb)
-		attached := h.attach(tb)
-		if !attached.started {
-			tb.Fatal("Attach of a host that came back: want started true, found false")
-		}
-		h.mustBeWell(tb, "after a host has come back")
-		p.mustStay(tb, s.limits.orphan*3/2, "a host had come back in time")
-		attached.mustHold(tb, "after the host had come back")
+	h.die()
+	h = p.connect(tb)
+	h.info(tb)
+	attached := h.attach(tb)
+	if !attached.started {
+		tb.Fatal("Attach of a host that came back: want started true, found false")
 	}
+	h.mustBeWell(tb, "after a host has come back")
+	p.mustStay(tb, s.limits.orphan*2, "a host had come back in time")
+	attached.mustHold(tb, "after the host had come back")
 	if s.Long.Capability != "" {
 		h.execute(tb, s.Long).next(tb, "the first result after the host has come back")
 	}

@@ -18,10 +18,10 @@ import (
 
 // Sizes of the load.
 const (
-	callers   = 8
-	calls     = 20
+	callers    = 8
+	calls      = 20
 	concurrent = 4
-	cancels   = 20
+	cancels    = 20
 )
 
 // nobodys is a capability that no plugin has.
@@ -118,27 +118,26 @@ func checkLargeMessages(tb testing.TB, s *suite) {
 	}
 }
 
-// settled is how long a figure is watched, and how often before the suite gives
-// up.
+// How long a process is watched at a time, how often it must be calm in a row,
+// and how often it is looked at before the suite gives up.
 const (
 	settleTime  = 250 * time.Millisecond
-	settleTries = 20
+	settleCalm  = 2
+	settleTries = 40
 )
 
-// Bounds on a process that does nothing.
+// Bounds on a process that does next to nothing: in a look, and in all.
 const (
-	maxBuffered  = 64 << 20
-	maxStill     = 1 << 20
-	maxProcessor = settleTime / 2
+	calmProcessor = 0.3 // of the time
+	calmGrowth    = 1 << 20
+	maxGrowth     = 64 << 20
 )
 
 // settles waits until what the process uses stays as it is, as far as the
 // system tells.
 func (p *subject) settles(tb testing.TB) error {
-	tick := time.NewTicker(settleTime)
-	defer tick.Stop()
 	processor, resident, err := usage(p.cmd.Process.Pid)
-	begun := resident
+	begun, seen, calm := resident, time.Now(), 0
 	for range settleTries {
 		if errors.Is(err, errors.ErrUnsupported) {
 			return nil
@@ -146,21 +145,27 @@ func (p *subject) settles(tb testing.TB) error {
 		if err != nil {
 			return err
 		}
+		look := time.NewTimer(settleTime)
 		select {
-		case <-tick.C:
+		case <-look.C:
 		case <-tb.Context().Done():
+			look.Stop()
 			return tb.Context().Err()
 		}
-		var nowProcessor time.Duration
-		var nowResident int64
-		nowProcessor, nowResident, err = usage(p.cmd.Process.Pid)
-		used, grown := nowProcessor-processor, nowResident-resident
-		processor, resident = nowProcessor, nowResident
+		var used time.Duration
+		var now int64
+		used, now, err = usage(p.cmd.Process.Pid)
+		busy := float64(used-processor) / float64(time.Since(seen))
+		grown := now - resident
+		processor, resident, seen = used, now, time.Now()
+		calm++
 		switch {
 		case err != nil:
-		case resident-begun > maxBuffered:
+		case resident-begun > maxGrowth:
 			return fmt.Errorf("it has taken %d MiB more memory", (resident-begun)>>20)
-		case used < maxProcessor && grown < maxStill:
+		case busy > calmProcessor || grown > calmGrowth:
+			calm = 0
+		case calm == settleCalm:
 			return nil
 		}
 	}

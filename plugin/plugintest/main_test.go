@@ -3,6 +3,7 @@
 package plugintest
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,6 +34,12 @@ func TestMain(m *testing.M) {
 	}
 	var b build
 	if reexec.Payload(&b) != nil {
+		// Most of the time the tests wait for a process to do nothing.
+		flag.Parse()
+		if err := flag.Set("test.parallel", "8"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 		goleak.VerifyTestMain(m)
 		return
 	}
@@ -77,6 +84,13 @@ func known(m plugin.Manifest) Config {
 }
 
 func TestPluginWithoutSDKPasses(t *testing.T) {
+	t.Parallel()
 	path, m := executable(t, build{Name: "raw"})
+	known(m).Run(t, path)
+}
+
+func TestPluginOfTheSDKPasses(t *testing.T) {
+	t.Parallel()
+	path, m := executable(t, build{Name: "sdk", SDK: true})
 	known(m).Run(t, path)
 }

@@ -138,7 +138,7 @@ func (r *raw) Execute(task *pluginpb.Task, stream grpc.ServerStreamingServer[plu
 	case "large":
 		return stream.Send(&pluginpb.Result{Payload: make([]byte, pluginpb.MaxMessageBytes-16)})
 	case "loud":
-		_, err := os.Stderr.WriteString(strings.Repeat("hear me out\n", 100_000))
+		_, err := os.Stderr.WriteString(strings.Repeat(strings.Repeat("hear me out ", 80)+"\n", 1200))
 		return err
 	case "hopeless":
 		return status.Error(codes.InvalidArgument, "nobody can do that")

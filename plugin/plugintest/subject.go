@@ -66,13 +66,7 @@ func (s *suite) start(tb testing.TB, c conditions) *subject {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(p.out.close)
-	p.cmd = exec.Command(s.binary) //nolint:noctx // Cleanup ends it with its group
-	p.cmd.Args = []string{s.Manifest.Name}
-	p.cmd.Dir = room
-	p.cmd.Env = p.environment(c)
-	p.cmd.Stdout, p.cmd.Stderr = p.out.stdout.child, p.out.stderr.child
-	isolate(p.cmd)
-	if err := p.begin(); err != nil {
+	if err := p.begin(p.environment(c)); err != nil {
 		tb.Fatalf("%s cannot be executed: %v", s.binary, err)
 	}
 	tb.Cleanup(func() {
@@ -126,20 +120,25 @@ func (p *subject) kill() {
 
 // begin starts the command, again for as long as another thread's fork holds
 // a writable descriptor of a file just written (golang/go#22315).
-func (p *subject) begin() error {
+func (p *subject) begin(env []string) error {
+	exe, err := os.Open(p.suite.binary)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = exe.Close() }()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for range 200 {
-		again := &exec.Cmd{Path: p.cmd.Path, Args: p.cmd.Args, Dir: p.cmd.Dir, Env: p.cmd.Env,
-			Stdout: p.cmd.Stdout, Stderr: p.cmd.Stderr, SysProcAttr: p.cmd.SysProcAttr, Err: p.cmd.Err}
-		err := again.Start()
-		if err == nil || !errors.Is(err, syscall.ETXTBSY) {
-			p.cmd = again
+		p.cmd = &exec.Cmd{Args: []string{p.suite.Manifest.Name}, Dir: p.room, Env: env}
+		p.cmd.Stdout, p.cmd.Stderr = p.out.stdout.child, p.out.stderr.child
+		locate(p.cmd, exe)
+		isolate(p.cmd)
+		if err = p.cmd.Start(); err == nil || !errors.Is(err, syscall.ETXTBSY) {
 			return err
 		}
 		<-tick.C
 	}
-	return syscall.ETXTBSY
+	return err
 }
 
 // listen hands on the first line and reads the rest of what the process
@@ -181,6 +180,7 @@ func (p *subject) environment(c conditions) []string {
 		c.orphan = time.Minute
 	}
 	return append(env,
+		"PERENNIAL_PLUGIN_ROOM="+p.room,
 		pluginpb.OrphanKey+"="+strconv.Itoa(int(c.orphan.Seconds())),
 		"PLUGIN_MIN_PORT=0", "PLUGIN_MAX_PORT=0",
 		"PLUGIN_PROTOCOL_VERSIONS="+strconv.Itoa(pluginpb.ProtocolVersion),
@@ -223,16 +223,21 @@ func (p *subject) firstLine(tb testing.TB) string {
 		if !ok {
 			tb.Fatal("standard output cannot be read")
 		}
-		return line
-	case <-p.exited:
-		if line := <-p.lines; line != "" {
-			return line
+		if line == "" && p.hasEnded() {
+			tb.Fatalf("the process ended before the handshake: %s", p.cmd.ProcessState)
 		}
-		tb.Fatalf("the process ended before the handshake: %s", p.cmd.ProcessState)
+		return line
 	case <-late.C:
 		tb.Fatalf("no handshake within %s: a line on standard output, flushed", p.suite.limits.start)
 	}
 	return ""
+}
+
+// hasEnded tells whether the first line may be that of wait.
+func (p *subject) hasEnded() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.reaped
 }
 
 // mustLive fails the check if the process has ended.
@@ -334,12 +339,12 @@ func (p *pipe) drain(r io.Reader) { _, _ = io.Copy(&p.tail, r) }
 
 // fill leaves no room for another byte.
 func (p *pipe) fill() error {
-	if err := p.ours.SetWriteDeadline(time.Now().Add(fullAfter)); err != nil {
-		return err
-	}
 	junk := []byte(strings.Repeat("nobody reads this line\n", 100))
 	for _, piece := range [][]byte{junk, junk[len(junk)-1:]} {
 		for {
+			if err := p.ours.SetWriteDeadline(time.Now().Add(fullAfter)); err != nil {
+				return err
+			}
 			_, err := p.ours.Write(piece)
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				break

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"google.golang.org/grpc"
@@ -31,7 +32,8 @@ func main() {
 
 func run(socket string) error {
 	if socket == "" {
-		return sdk.Serve(sdk.Config{Name: "echo", Version: "1.0.0", Capabilities: []string{"echo"}}, echo{})
+		// A host starts it by the plugin's name, of which there may be many.
+		return sdk.Serve(sdk.Config{Name: filepath.Base(os.Args[0]), Version: "1.0.0", Capabilities: []string{"echo"}}, echo{})
 	}
 	listener, err := net.Listen("unix", socket)
 	if err != nil {

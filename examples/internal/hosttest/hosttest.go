@@ -65,7 +65,7 @@ func Start(tb testing.TB, settings map[string]any) *Host {
 	Install(tb, dir, source, "1.0.0", settings)
 	m, err := plugin.New(plugin.Config{
 		Dir: dir, StateDir: filepath.Join(tb.TempDir(), "state"),
-		ScanEvery: 50 * time.Millisecond, BackoffMin: 10 * time.Millisecond,
+		ScanEvery: 50 * time.Millisecond, BackoffMin: 10 * time.Millisecond, DrainTimeout: time.Second,
 	})
 	if err != nil {
 		tb.Fatal(err)

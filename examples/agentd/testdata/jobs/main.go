@@ -34,8 +34,8 @@ func (jobs) Start(context.Context, []byte) error {
 	return nil
 }
 
-func (jobs) Health(context.Context) error        { return nil }
-func (jobs) Stop(context.Context) error          { return nil }
+func (jobs) Health(context.Context) error { return nil }
+func (jobs) Stop(context.Context) error   { return nil }
 
 func (jobs) Execute(ctx context.Context, task sdk.Task, send func(sdk.Result) error) error {
 	var j job

@@ -5,8 +5,12 @@ package plugintest
 import (
 	"errors"
 	"net"
+	"os"
+	"os/exec"
 	"time"
 )
+
+func locate(cmd *exec.Cmd, exe *os.File) { cmd.Path = exe.Name() }
 
 // awaitExit cannot look without reaping.
 func awaitExit(int) {}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/perennial-go/perennial/plugin"
+)
+
+const (
+	manyTarget     = 20.0 // s
+	manyIdleTarget = 2.0  // percent of a core
+)
+
+// measureManyPlugins starts many plugins on a host of their own, twice, and
+// leaves them alone.
+func measureManyPlugins(ctx context.Context, b *bench) (f figure, err error) {
+	if statFields("/proc/self/stat") == nil {
+		return figure{Skipped: "memory and processor time are read from /proc, which is not there"}, nil
+	}
+	n := b.times(200, 10)
+	echo, err := b.buildWith(ctx, "bench/echo", "", "-s -w")
+	if err != nil {
+		return figure{}, err
+	}
+	host, err := b.build(ctx, "bench/pluginhost", "")
+	if err != nil {
+		return figure{}, err
+	}
+	b.say("plugins: %d executables are made", n)
+	dir, executables, err := b.installMany(echo, n)
+	if err != nil {
+		return figure{}, err
+	}
+	state, err := b.path("state")
+	if err != nil {
+		return figure{}, err
+	}
+	bare, err := startManyPlain(ctx, b, executables)
+	if err != nil {
+		return figure{}, err
+	}
+	args := []string{"--dir", dir, "--state", state, "--count", strconv.Itoa(n)}
+	first, s, err := b.launchHost(ctx, host, args)
+	if err != nil {
+		return figure{}, err
+	}
+	if err := s.stop(); err != nil {
+		return figure{}, err
+	}
+	again, s, err := b.launchHost(ctx, host, args)
+	if err != nil {
+		return figure{}, err
+	}
+	u := newUsage("the host", s)
+	settle, window := time.Duration(b.times(15, 1))*time.Second, time.Duration(b.times(60, 3))*time.Second
+	if err := watchAll(ctx, []*usage{u}, settle, window); err != nil {
+		return figure{}, err
+	}
+	percent := u.processor()
+	children, err := residentOfChildren(s.cmd.Process.Pid)
+	if err != nil {
+		return figure{}, err
+	}
+	if len(children.samples) != n {
+		return figure{}, fmt.Errorf("want %d plugins still running after %v, found %d; the log: %s", n, window, len(children.samples), s.written(0))
+	}
+	return figure{
+		Measures: measures(u.resident, u.private, children),
+		Verdicts: []verdict{
+			within(fmt.Sprintf("scan and start of %d plugins that are new to the host", n), "s", first.Seconds(), manyTarget),
+			within(fmt.Sprintf("scan and start of %d plugins that it has had before", n), "s", again.Seconds(), manyTarget),
+			{What: fmt.Sprintf("start of %d plain gRPC servers, a task each", n), Unit: "s", Value: bare.Seconds()},
+			within("the host, processor time", "% of a core", percent, manyIdleTarget),
+		},
+		Notes: []string{
+			"each plugin is an executable of its own, which the host copies and hashes when it is new, and hashes when it is not",
+			fmt.Sprintf("sampled every second for %v, %v after all plugins ran; in it the host asks each for its health and measures what it uses every 10 s", window, settle),
+		},
+	}, s.stop()
+}
+
+// installMany makes a directory of n plugins, each with an executable of its
+// own.
+func (b *bench) installMany(echo string, n int) (dir string, executables []string, err error) {
+	if dir, err = b.path("plugins"); err != nil {
+		return "", nil, err
+	}
+	data, err := os.ReadFile(echo)
+	if err != nil {
+		return "", nil, err
+	}
+	made := filepath.Join(b.dir, "one-of-many")
+	for i := range n {
+		name := fmt.Sprintf("echo-%03d", i)
+		// What follows the last section of an executable changes its digest
+		// and nothing else.
+		if err := os.WriteFile(made, append(data, name...), 0o755); err != nil { //nolint:gosec // an executable
+			return "", nil, err
+		}
+		if _, err := plugin.Install(dir, made, plugin.Manifest{Name: name, Version: "1.0.0", Capabilities: []string{"echo"}}); err != nil {
+			return "", nil, err
+		}
+		executables = append(executables, filepath.Join(dir, plugin.ExecutableName(name)))
+	}
+	return dir, executables, os.Remove(made)
+}
+
+// startManyPlain starts each executable as a plain server until it has done a
+// task, as many at once as there are processors.
+func startManyPlain(ctx context.Context, b *bench, executables []string) (time.Duration, error) {
+	sockets, err := b.path("grpc")
+	if err != nil {
+		return 0, err
+	}
+	next := make(chan string)
+	failed := make([]error, runtime.NumCPU())
+	var wg sync.WaitGroup
+	began := time.Now()
+	for i := range failed {
+		wg.Go(func() {
+			for path := range next {
+				_, err := startPlain(ctx, path, filepath.Join(sockets, filepath.Base(path)))
+				failed[i] = errors.Join(failed[i], err)
+			}
+		})
+	}
+	for _, path := range executables {
+		next <- path
+	}
+	close(next)
+	wg.Wait()
+	return time.Since(began), errors.Join(failed...)
+}
+
+// launchHost starts a host and returns how long its plugins took to run.
+func (b *bench) launchHost(ctx context.Context, host string, args []string) (time.Duration, *server, error) {
+	s, err := b.launch(ctx, "runs them after ", host, args...)
+	if err != nil {
+		return 0, nil, err
+	}
+	text, restarts, _ := strings.Cut(s.url, " with restarts: ")
+	took, err := time.ParseDuration(text)
+	if err == nil && restarts != "0" {
+		err = fmt.Errorf("want no restarts, found %s; the log: %s", restarts, s.written(0))
+	}
+	return took, s, err
+}
+
+// residentOfChildren is what each child of the process pid has in memory.
+func residentOfChildren(pid int) (*series, error) {
+	all, err := filepath.Glob("/proc/[0-9]*/status")
+	if err != nil {
+		return nil, err
+	}
+	s := &series{what: "a plugin: resident memory (VmRSS)", unit: "MiB"}
+	for _, path := range all {
+		status := readText(path)
+		if procValue(status, "PPid") != strconv.Itoa(pid) {
+			continue
+		}
+		kilobytes, _, _ := strings.Cut(procValue(status, "VmRSS"), " ")
+		n, err := strconv.Atoi(kilobytes)
+		if err != nil {
+			continue // it has just ended
+		}
+		s.add(float64(n) / 1024)
+	}
+	return s, nil
+}
