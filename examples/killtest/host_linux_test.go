@@ -2,6 +2,7 @@ package killtest
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,16 +30,16 @@ func newHost(s *site, id string) (*host, error) {
 		}
 	}
 	for _, name := range []string{"logtail", "exec"} {
-		if err := h.install(name, oldVersion, false); err != nil {
+		if err := h.install(name, oldVersion, 1); err != nil {
 			return nil, err
 		}
 	}
 	return h, nil
 }
 
-// install puts a plugin into the directory; changed settings make another
-// generation of the same version.
-func (h *host) install(name, version string, changed bool) error {
+// install puts a plugin into the directory; another patience, a setting that
+// does not matter here, makes another generation of the same version.
+func (h *host) install(name, version string, patience int) error {
 	template, err := os.ReadFile(filepath.Join("..", "plugins", name, name+plugin.ManifestSuffix))
 	if err != nil {
 		return err
@@ -48,28 +49,23 @@ func (h *host) install(name, version string, changed bool) error {
 		return err
 	}
 	manifest.Version = version
-	manifest.Settings = h.settings(name, changed)
+	manifest.Settings = h.settings(name, patience)
 	_, err = plugin.Install(h.plugins, built(name, version), manifest)
 	return err
 }
 
-func (h *host) settings(name string, changed bool) map[string]any {
+func (h *host) settings(name string, patience int) map[string]any {
 	if name == "logtail" {
-		interval := "20ms"
-		if changed {
-			interval = "30ms"
-		}
 		// The one is rotated by renaming, and its rotated names are not known;
 		// the other by copying and truncating, under a pattern that leads to
 		// the copies.
-		return map[string]any{"paths": []string{h.log("renamed"), h.log("copied") + "*"}, "interval": interval, "linger": "1s"}
-	}
-	timeout := "1m"
-	if changed {
-		timeout = "2m"
+		return map[string]any{
+			"paths": []string{h.log("renamed"), h.log("copied") + "*"}, "interval": "20ms", "linger": "1s",
+			"max_files": 1024, "max_line_bytes": 1000 + patience,
+		}
 	}
 	return map[string]any{"concurrency": 16, "commands": map[string]any{"work": map[string]any{
-		"path": "/bin/sh", "timeout": timeout, "grace": "200ms",
+		"path": "/bin/sh", "timeout": fmt.Sprintf("%dm", patience), "grace": "200ms",
 		"args":   []string{"-c", `echo "$PERENNIAL_TASK_KEY $PERENNIAL_TASK_ATTEMPT $(date +%s%N)" >>"$1" && sleep "$2" && echo done`, "work", h.ledger(), "${seconds}"},
 		"params": map[string]any{"seconds": map[string]any{"pattern": "[0-9.]+"}},
 	}}}
@@ -100,7 +96,7 @@ func (h *host) plugged() (list []process) {
 // keep starts the agent whenever no process of it is there, until ctx ends.
 func (h *host) keep(ctx context.Context) error {
 	d := newDice(h.seed, "keep "+h.id)
-	for wait(ctx, 50*time.Millisecond) {
+	for wait(ctx, 200*time.Millisecond) {
 		if len(h.processes()) > 0 || !wait(ctx, d.between(0, time.Second)) || len(h.processes()) > 0 {
 			continue
 		}
@@ -187,7 +183,7 @@ func (h *host) reinstall(ctx context.Context) error {
 		if d.percent(50) {
 			version = newVersion
 		}
-		if err := h.install(name, version, d.percent(50)); err != nil {
+		if err := h.install(name, version, 2+d.IntN(50)); err != nil {
 			return err
 		}
 		h.tally.add("plugin replaced")

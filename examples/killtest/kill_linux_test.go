@@ -198,9 +198,18 @@ func (s *site) torture(length time.Duration) {
 	}
 }
 
-// settle waits until everything that was begun has come to its end.
+// settle waits until everything that was begun has come to its end. Plugins that
+// were killed too often rest for longer than a test may last: an operator who
+// installs them again has them start at once.
 func (s *site) settle() {
 	s.t.Helper()
+	for _, h := range s.hosts {
+		for _, name := range []string{"logtail", "exec"} {
+			if err := h.install(name, newVersion, 100); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+	}
 	waittest.Nil(s.t, "every task has ended", func() error {
 		ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Second)
 		defer cancel()

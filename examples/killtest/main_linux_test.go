@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sync/errgroup"
 )
 
 // builds are the executables that run: agentd-<version>, and those of plugins.
@@ -37,17 +38,22 @@ func build() (dir string, err error) {
 	if dir, err = os.MkdirTemp("", "killtest-"); err != nil {
 		return "", err
 	}
+	var all errgroup.Group
+	all.SetLimit(2)
 	for _, source := range []string{"agentd", "plugins/logtail", "plugins/exec"} {
 		for _, version := range []string{oldVersion, newVersion} {
-			out := filepath.Join(dir, filepath.Base(source)+"-"+version)
-			cmd := exec.Command("go", "build", "-race=false", "-ldflags", "-X main.version="+version, "-o", out, ".")
-			cmd.Dir = filepath.Join("..", filepath.FromSlash(source))
-			if text, err := cmd.CombinedOutput(); err != nil {
-				return dir, fmt.Errorf("%v: %w\n%s", cmd, err, text)
-			}
+			all.Go(func() error {
+				out := filepath.Join(dir, filepath.Base(source)+"-"+version)
+				cmd := exec.Command("go", "build", "-race=false", "-ldflags", "-X main.version="+version, "-o", out, ".")
+				cmd.Dir = filepath.Join("..", filepath.FromSlash(source))
+				if text, err := cmd.CombinedOutput(); err != nil {
+					return fmt.Errorf("%v: %w\n%s", cmd, err, text)
+				}
+				return nil
+			})
 		}
 	}
-	return dir, nil
+	return dir, all.Wait()
 }
 
 func built(name, version string) string { return filepath.Join(builds.dir, name+"-"+version) }

@@ -26,36 +26,49 @@ type process struct {
 // processes lists those of the system; each may have ended since.
 func processes() []process {
 	var list []process
-	entries, _ := os.ReadDir("/proc")
-	for _, e := range entries {
-		if pid, err := strconv.Atoi(e.Name()); err == nil {
-			if p, ok := look(pid); ok {
-				list = append(list, p)
-			}
+	for _, p := range states() {
+		if p, ok := p.look(); ok {
+			list = append(list, p)
 		}
 	}
 	return list
 }
 
-func look(pid int) (p process, ok bool) {
-	at := filepath.Join("/proc", strconv.Itoa(pid))
-	stat, err := os.ReadFile(filepath.Join(at, "stat"))
-	if err != nil {
-		return p, false
+// states lists them without what takes long to read.
+func states() (list []process) {
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		stat, err := os.ReadFile(filepath.Join("/proc", e.Name(), "stat"))
+		open, end := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')')
+		if err != nil || open < 0 || end < open {
+			continue
+		}
+		p := process{pid: pid, name: string(stat[open+1 : end])}
+		if fields := strings.Fields(string(stat[end+1:])); len(fields) > 1 {
+			p.zombie = fields[0] == "Z"
+			p.parent, _ = strconv.Atoi(fields[1])
+		}
+		list = append(list, p)
 	}
-	open, end := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')')
-	fields := strings.Fields(string(stat[end+1:]))
-	if open < 0 || len(fields) < 2 {
-		return p, false
+	return list
+}
+
+// look reads what is missing; not ok says that the process has ended.
+func (p process) look() (process, bool) {
+	if p.zombie {
+		return p, true
 	}
-	p = process{pid: pid, zombie: fields[0] == "Z", name: string(stat[open+1 : end])}
-	p.parent, _ = strconv.Atoi(fields[1])
-	args, _ := os.ReadFile(filepath.Join(at, "cmdline"))
+	at := filepath.Join("/proc", strconv.Itoa(p.pid))
+	args, err := os.ReadFile(filepath.Join(at, "cmdline"))
 	env, _ := os.ReadFile(filepath.Join(at, "environ"))
 	p.args, p.env = string(args), string(env)
 	p.dir, _ = os.Readlink(filepath.Join(at, "cwd"))
 	p.image, _ = os.Readlink(filepath.Join(at, "exe"))
-	return p, true
+	return p, err == nil
 }
 
 // of reports whether the process belongs to what lies below dir.
@@ -70,7 +83,7 @@ func (p process) signal(sig os.Signal) bool {
 		return false
 	}
 	defer func() { _ = handle.Release() }()
-	now, ok := look(p.pid)
+	now, ok := process{pid: p.pid}.look()
 	return ok && now.args == p.args && now.env == p.env && handle.Signal(sig) == nil
 }
 
@@ -118,9 +131,9 @@ func (n *nursery) output(cmd *exec.Cmd) (string, error) {
 // reap waits for adopted children until ctx ends. Theirs are the names that etcd
 // has not.
 func (n *nursery) reap(ctx context.Context) {
-	for wait(ctx, 20*time.Millisecond) {
+	for wait(ctx, 100*time.Millisecond) {
 		n.mu.Lock()
-		for _, p := range processes() {
+		for _, p := range states() {
 			if p.zombie && p.parent == os.Getpid() && !n.own[p.pid] && !strings.Contains(p.name, "etcd") {
 				_, _ = unix.Wait4(p.pid, nil, unix.WNOHANG, nil)
 			}

@@ -34,7 +34,7 @@ func newSubmitter(client *clientv3.Client, d dice) (*submitter, error) {
 }
 
 func (s *submitter) submit(ctx context.Context) error {
-	for n := 1; wait(ctx, s.d.between(50*time.Millisecond, 200*time.Millisecond)); n++ {
+	for n := 1; wait(ctx, s.d.between(10*time.Millisecond, 150*time.Millisecond)); n++ {
 		task := s.task(n)
 		s.keys = append(s.keys, task.IdempotencyKey)
 		// Also when the time is over: what has been asked for once may be there.
