@@ -11,6 +11,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/perennial-go/perennial/internal/etcdtest"
 	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin"
 	"github.com/perennial-go/perennial/plugin/dispatch"
@@ -371,5 +372,35 @@ func TestDispatcherThatWasReplacedWritesNothing(t *testing.T) {
 	waittest.Until(t, "it has noticed", func() bool { return r.log.Has("this dispatcher's term has ended") })
 	if info := r.get(id); info.Attempt != 0 {
 		t.Errorf("it assigns all the same: %+v", info)
+	}
+}
+
+// What a process has sent to etcd may arrive after its end, and after its
+// successor has looked at what it left.
+func TestClaimThatWasUnderWayWhenItsProcessWasReplacedIsRefused(t *testing.T) {
+	r := newRig(t)
+	r.dispatcher("d")
+	proxy := r.server.Proxy(t)
+	client := proxy.Client(t)
+	a := r.agent("a", newHost(map[string]work{"do": endless}), func(c *dispatch.WorkerConfig) { c.Client, c.Concurrency, c.DrainTimeout = client, 2, -1 })
+	waittest.Until(t, "it takes tasks", func() bool {
+		workers, err := r.queue.Workers(t.Context())
+		return err == nil && len(workers) == 1
+	})
+	proxy.FreezeWay(etcdtest.ToServer)
+	ids := r.submitAll(2, dispatch.Task{})
+	waittest.Until(t, "it is about to claim both", func() bool { return a.worker.Running() == 2 })
+	before := a.worker
+	release := make(chan struct{})
+	a.host = newHost(map[string]work{"do": held(release)})
+	a.start("2", func(c *dispatch.WorkerConfig) { c.Concurrency, c.Backlog = 1, 1 })
+	r.becomes(ids[0], dispatch.Running)
+	proxy.Heal()
+	waittest.Until(t, "the one before has given up", func() bool { return before.Running() == 0 })
+	close(release)
+	for _, id := range ids {
+		if info := r.becomes(id, dispatch.Succeeded); info.Attempt != 1 {
+			t.Errorf("got %+v", info)
+		}
 	}
 }
