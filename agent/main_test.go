@@ -36,6 +36,10 @@ type build struct {
 	// Shouts is a byte of which the release fills its log before it crashes
 	// in its probation.
 	Shouts []byte `json:"shouts,omitempty"`
+	// Plugin makes it a plugin of that name instead of an agent.
+	Plugin string `json:"plugin,omitempty"`
+	// Mute makes the release one that cannot talk to plugins.
+	Mute bool `json:"mute,omitempty"`
 }
 
 // agentEnv configures a test agent; it travels in an environment variable.
@@ -52,6 +56,7 @@ type agentEnv struct {
 	Supervise  upgrade.Supervision
 	Notes      string        // file of noteCalls; may be empty
 	CheckEvery time.Duration // default 1 h
+	Plugins    string        // directory; may be empty
 	// RemoteRollback is offered by default.
 	RemoteRollback upgrade.RemoteRollback
 }
@@ -66,7 +71,11 @@ func TestMain(m *testing.M) {
 			goleak.VerifyTestMain(m)
 		}
 	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case b.Plugin != "":
+		err = testPlugin(b)
+	default:
 		err = testAgent(b)
 	}
 	if err != nil {
@@ -138,11 +147,18 @@ func testAgent(b build) error {
 			})
 			mux.HandleFunc("/echo", echo)
 			mux.HandleFunc("POST /request", requested(a))
+			if a.Plugins() != nil {
+				mux.HandleFunc("/plugins", listPlugins(a))
+				a.Go("collect", func(ctx context.Context) error { return collect(ctx, a, env.StateDir+"/"+collectedFile) })
+			}
 			a.ServeHTTP(ln, &http.Server{Handler: mux})
 			return os.WriteFile(env.StateDir+"/address", []byte(ln.Addr().String()), 0o600)
 		},
 	}
 	cfg.Upgrade.Trust.Keys = append(cfg.Upgrade.Trust.Keys, key)
+	if cfg.Plugins.Dir = env.Plugins; b.Mute {
+		cfg.Plugins.HealthTimeout = time.Nanosecond
+	}
 	if b.Remembers {
 		cfg.State = &remembered
 	}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/config"
-	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/internal/failpoint"
 	"github.com/perennial-go/perennial/upgrade"
 )
@@ -142,6 +141,7 @@ func (r *running) up(ctx context.Context) error {
 	if err := r.startHost(ctx); err != nil {
 		return err
 	}
+	r.checkPlugins(successor)
 	if err := r.upgrader.Serving(); err != nil {
 		return err
 	}
@@ -237,10 +237,6 @@ func (r *running) takeCharge() {
 	r.start(r.host, "orders", r.orders.run)
 	if r.plugins != nil {
 		r.start(r.host, "plugins", r.plugins.Run)
-		check := health.Check{Name: conditionPlugins, Func: func(context.Context) error { return r.plugins.Ready() }}
-		if err := r.health.AddCheck(check); err != nil {
-			r.log.Warn("required plugins do not count for readiness", "error", err)
-		}
 	}
 }
 
@@ -258,6 +254,9 @@ func (r *running) down(ctx context.Context, cause error) error {
 	}
 	if superseded {
 		r.service.superseded(r.upgrader.Successor(), r.upgrader.Status().To.Version)
+	}
+	if superseded && r.plugins != nil {
+		r.plugins.Detach() // they go on under the successor
 	}
 	r.health.Set(conditionDraining, errors.New(r.lifecycle.get().Reason))
 	r.log.Info("draining", "reason", r.lifecycle.get().Reason)

@@ -134,9 +134,11 @@ func (l *launcher) owns(r *record) error {
 // resume checks the rest of r and connects i.
 func (l *launcher) resume(ctx context.Context, i *instance, r *record) (problem string, err error) {
 	// The depot's copy is what a restart would run.
-	if err := l.depot.check(r.Digest); err != nil {
+	f, err := l.depot.open(r.Digest)
+	if err != nil {
 		return "", err
 	}
+	_ = f.Close()
 	image, err := imageDigest(r.PID, l.depot.path(r.Digest), r.Digest)
 	if err == nil && image != r.Image {
 		err = fmt.Errorf("%w: what process %d executes: want sha256 %s, found %s", ErrDigest, r.PID, r.Image, image)
@@ -174,8 +176,14 @@ func (l *launcher) recorded(r *record) (*bundle, error) {
 	if r.Protocol != pluginpb.ProtocolVersion {
 		return nil, fmt.Errorf("protocol: want %d, found %d", pluginpb.ProtocolVersion, r.Protocol)
 	}
-	b, err := newBundle([]byte(r.Manifest), filepath.Join(l.cfg.Dir, ExecutableName(r.Name)))
-	if err != nil {
+	b := &bundle{text: []byte(r.Manifest), source: filepath.Join(l.cfg.Dir, ExecutableName(r.Name))}
+	if r.Signature != "" {
+		b.signature = []byte(r.Signature)
+	}
+	if err := l.cfg.authenticate(b); errors.Is(err, ErrUntrusted) {
+		return nil, fmt.Errorf("recorded manifest: %w", err)
+	}
+	if err := b.parse(); err != nil {
 		return nil, fmt.Errorf("recorded manifest: %w", err)
 	}
 	m := b.manifest
@@ -183,4 +191,16 @@ func (l *launcher) recorded(r *record) (*bundle, error) {
 		return nil, fmt.Errorf("the record says %s %s (sha256 %.12s), the manifest in it %s %s (sha256 %.12s)", r.Name, r.Version, r.Digest, m.Name, m.Version, m.SHA256)
 	}
 	return b, nil
+}
+
+// authenticate checks the signature of a manifest that is read.
+func (c *Config) authenticate(b *bundle) (err error) {
+	switch {
+	case c.Verify == nil:
+	case b.signature != nil:
+		b.signed, err = c.Verify(b.text, b.signature)
+	case c.RequireSigned:
+		err = fmt.Errorf("%w: it is not signed, and this host wants signed plugins", ErrUntrusted)
+	}
+	return err
 }

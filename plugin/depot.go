@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
 )
@@ -17,49 +18,85 @@ import (
 const maxExecutableBytes = 1 << 30
 
 // depot keeps private copies of executables, named by their sha256. What runs
-// is always such a copy: a file that is swapped or written to in the plugins
-// directory after the check has no effect on what was checked.
-type depot struct{ dir string }
+// is always such a copy, through the descriptor that was hashed: a file that is
+// swapped or written to in the plugins directory after the check has no effect
+// on what was checked.
+//
+// A power cut may tear a copy, for it is not synced: it is hashed before its
+// first use in each life of the host, and made anew if it does not hold.
+type depot struct {
+	dir string
+	// files keeps a copy that is being made from being collected.
+	files sync.RWMutex
 
-// admit makes sure of a sound copy of the executable at path, and that the
-// digest of both is want.
-func (d *depot) admit(path, want string) error {
-	if d.check(want) != nil {
-		return d.deposit(path, want)
-	}
-	return checkFile(path, want)
+	mu    sync.Mutex
+	sound map[string]string // the stamps of copies that this host has hashed
 }
 
-// deposit copies the executable at path in, if its digest is want.
-func (d *depot) deposit(path, want string) error {
-	src, err := openRegular(path)
+// admit makes sure of a sound copy of the executable src, read from its
+// beginning, and that the digest of both is want. path is what to call it.
+func (d *depot) admit(src *os.File, path, want string) error {
+	f, err := d.open(want)
 	if err != nil {
-		return err
+		return d.deposit(src, path, want)
 	}
-	defer func() { _ = src.Close() }()
-	tmp, got, err := copyHashed(src, d.dir, 0o500)
+	return errors.Join(checkContent(src, path, want), f.Close())
+}
+
+// deposit copies src in, if its digest is want.
+func (d *depot) deposit(src *os.File, path, want string) error {
+	d.files.RLock()
+	defer d.files.RUnlock()
+	tmp, got, err := copyHashed(src, d.dir, 0o500, false)
 	if err != nil {
 		return err
 	}
 	if got != want {
 		return errors.Join(digestError(path, want, got), os.Remove(tmp))
 	}
-	return atomicfile.Rename(tmp, d.path(want))
+	if err := os.Rename(tmp, d.path(want)); err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	fi, err := os.Stat(d.path(want))
+	if err != nil {
+		return err
+	}
+	d.remember(want, stamp(fi))
+	return nil
+}
+
+func (d *depot) remember(sum, stamp string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.sound == nil {
+		d.sound = map[string]string{}
+	}
+	d.sound[sum] = stamp
+}
+
+func (d *depot) remembers(sum, stamp string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.sound[sum] == stamp
 }
 
 func (d *depot) path(sum string) string { return filepath.Join(d.dir, ExecutableName(sum)) }
 
-// check hashes the copy again: a damaged disk must not run either.
-func (d *depot) check(sum string) error { return checkFile(d.path(sum), sum) }
-
-// open returns the copy, hashed through the very descriptor.
+// open returns the copy, hashed through the very descriptor unless this host
+// has hashed the same file before.
 func (d *depot) open(sum string) (*os.File, error) {
 	path := d.path(sum)
 	f, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkContent(f, path, sum); err != nil {
+	fi, err := f.Stat()
+	if err == nil && !d.remembers(sum, stamp(fi)) {
+		if err = checkContent(f, path, sum); err == nil {
+			d.remember(sum, stamp(fi))
+		}
+	}
+	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
@@ -68,16 +105,18 @@ func (d *depot) open(sum string) (*os.File, error) {
 // collect deletes copies that are not in keep. One that still runs goes on
 // running.
 func (d *depot) collect(keep map[string]bool) error {
+	d.files.Lock()
+	defer d.files.Unlock()
 	entries, err := os.ReadDir(d.dir)
 	if err != nil {
 		return err
 	}
+	names := map[string]bool{}
+	for sum := range keep {
+		names[ExecutableName(sum)] = true
+	}
 	for _, e := range entries {
-		known := false
-		for sum := range keep {
-			known = known || e.Name() == ExecutableName(sum)
-		}
-		if known {
+		if names[e.Name()] {
 			continue
 		}
 		if rerr := os.Remove(filepath.Join(d.dir, e.Name())); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
@@ -91,15 +130,7 @@ func digestError(path, want, got string) error {
 	return fmt.Errorf("%w: %s: wanted sha256 %s as its manifest says, found %s; copy the executable that belongs to the manifest, or correct the manifest's sha256", ErrDigest, path, want, got)
 }
 
-func checkFile(path, want string) error {
-	f, err := openRegular(path)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Close() }()
-	return checkContent(f, path, want)
-}
-
+// checkContent reads f, which path names, to its end.
 func checkContent(f *os.File, path, want string) error {
 	got, err := digestOf(f)
 	if err == nil && got != want {
@@ -115,8 +146,8 @@ func digestOf(f *os.File) (string, error) {
 }
 
 // copyHashed copies src into a new temporary file in dir and returns its path
-// and sha256. The file is synced and has permission perm.
-func copyHashed(src io.Reader, dir string, perm fs.FileMode) (path, sum string, err error) {
+// and sha256. The file has permission perm, and is synced if it is to last.
+func copyHashed(src io.Reader, dir string, perm fs.FileMode, lasting bool) (path, sum string, err error) {
 	f, err := os.CreateTemp(dir, atomicfile.TempPrefix+"*")
 	if err != nil {
 		return "", "", err
@@ -138,5 +169,8 @@ func copyHashed(src io.Reader, dir string, perm fs.FileMode) (path, sum string, 
 	if err := f.Chmod(perm); err != nil {
 		return "", "", err
 	}
-	return f.Name(), hex.EncodeToString(h.Sum(nil)), f.Sync()
+	if lasting {
+		err = f.Sync()
+	}
+	return f.Name(), hex.EncodeToString(h.Sum(nil)), err
 }

@@ -22,6 +22,9 @@ var (
 	ErrIncompatible = errors.New("plugin does not fit the host's version")
 	// ErrManifest means that a manifest cannot be used.
 	ErrManifest = errors.New("bad plugin manifest")
+	// ErrUntrusted means that a manifest's signature is missing where one is
+	// required, or does not count.
+	ErrUntrusted = errors.New("plugin is not trusted")
 	// ErrDigest means that an executable is not the one that its manifest names.
 	ErrDigest = errors.New("plugin digest differs")
 )

@@ -18,7 +18,8 @@ import (
 // order and from this goroutine; a slow deliver slows the plugin down. It
 // returns nil when the plugin says that the task is done.
 //
-// Errors: ErrNotFound; ErrNotRunning, when there is no process at the moment;
+// Errors: ErrNotFound; ErrNotRunning, when there is no process at the moment,
+// with ErrDisabled where an operator wants none;
 // ErrInterrupted, when the process was replaced, stopped or died, after which
 // the caller executes again from its last cursor; ctx's error, whose deadline
 // the plugin knows; deliver's error, unchanged; ErrPermanent, when the plugin
@@ -33,18 +34,21 @@ func (m *Manager) Execute(ctx context.Context, name string, task Task, deliver f
 	if w == nil {
 		return fmt.Errorf("%w: %q; List names those that there are", ErrNotFound, name)
 	}
-	i := w.acquire()
+	i := w.acquire(task.Resumable)
 	if i == nil {
 		s := w.snapshot()
+		if s.State == Disabled {
+			return fmt.Errorf("%w: %s: %w: %s", ErrNotRunning, name, ErrDisabled, s.Reason)
+		}
 		return fmt.Errorf("%w: %s is %s: %s", ErrNotRunning, name, s.State, s.Reason)
 	}
-	defer i.leave()
+	defer i.leave(task.Resumable)
 	if has := i.bundle.manifest.Capabilities; !slices.Contains(has, task.Capability) {
 		return fmt.Errorf("plugin %s %s: capability: wanted %q, found %q", name, i.bundle.manifest.Version, task.Capability, has)
 	}
 	err := i.execute(ctx, task, deliver)
 	if _, own := errors.AsType[*taskError](err); own {
-		w.count()
+		w.count(err.Error())
 	}
 	return err
 }

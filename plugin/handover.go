@@ -25,11 +25,12 @@ func newHandover(leaving func() bool, left func()) handover {
 // inherit puts what an earlier host has left in charge, before run.
 func (w *worker) inherit(a adopted) {
 	i := a.instance
-	w.base = w.fresh(i.bundle)
+	t := w.cfg.fresh(i.bundle)
+	t.counted = true
 	w.mu.Lock()
 	w.status.Generation, w.status.Restarts, w.status.Exceptions = a.record.Generation, a.record.Restarts, a.record.Exceptions
 	w.mu.Unlock()
-	w.swap(w.base, i)
+	w.swap(t, i)
 	if a.problem != "" {
 		w.set(Degraded, a.problem)
 	}
@@ -41,6 +42,8 @@ func (w *worker) inherit(a adopted) {
 // them there.
 func (w *worker) leave(i *instance) {
 	i.bar()
+	// What is resumed there has ended here, unless its caller is too slow.
+	i.await(context.Background(), i.yielded, w.cfg.StopTimeout)
 	w.launcher.keep(i, w.snapshot())
 	i.proc.detach()
 	w.vacate()
@@ -65,10 +68,12 @@ func (p *process) adoptable() bool {
 
 // Detach says that the plugins are to go on when Run's ctx ends, because
 // another Manager with the same Config.StateDir takes them over: the one of a
-// successor, or of this program started again. Run then returns as soon as the
-// calls in flight have finished or Config.DetachTimeout has passed; those that
-// are Resumable are interrupted at once. The other Manager's Run need not wait
-// for that. A plugin that nobody takes over ends after Config.OrphanAfter.
+// successor, or of this program started again. Calls that are Resumable are
+// interrupted at once, and have returned before the other Manager can begin
+// (unless that takes them more than Config.StopTimeout). The others may finish
+// while the other one is in charge; Run returns when they have, or when
+// Config.DetachTimeout has passed. A plugin that nobody takes over ends after
+// Config.OrphanAfter.
 //
 // A process that ends later, under the other Manager, is still reaped by this
 // one for as long as this program lives. Where processes cannot be handed over

@@ -18,23 +18,20 @@ type bundle struct {
 	settings []byte
 	source   string // the executable in the plugins directory
 	identity string // digest of both files
-	print    string // stat of both files when they were read
+	print    string // stat of the files when they were read
+	// signed is the id of the key that signed the manifest, "" if none did.
+	signed    string
+	signature []byte
 }
 
-// newBundle is the bundle of a manifest's text and the executable source.
-func newBundle(text []byte, source string) (*bundle, error) {
-	m, err := ParseManifest(text)
-	if err != nil {
-		return nil, err
+// parse fills in what follows from the text.
+func (b *bundle) parse() (err error) {
+	if b.manifest, err = ParseManifest(b.text); err != nil {
+		return err
 	}
-	settings, err := m.settingsJSON()
-	if err != nil {
-		return nil, err
-	}
-	return &bundle{
-		manifest: m, text: text, settings: settings, source: source,
-		identity: fmt.Sprintf("%x/%s", sha256.Sum256(text), m.SHA256),
-	}, nil
+	b.identity = fmt.Sprintf("%x/%s", sha256.Sum256(b.text), b.manifest.SHA256)
+	b.settings, err = b.manifest.settingsJSON()
+	return err
 }
 
 func (b *bundle) String() string {
@@ -59,12 +56,14 @@ type instance struct {
 
 	mu       sync.Mutex
 	inflight int
+	brisk    int // of these, calls that are interrupted at once
 	draining bool
 	idle     chan struct{} // closed once draining and nothing is in flight
+	yielded  chan struct{} // the same for the brisk ones
 }
 
 func (l *launcher) instance(ctx context.Context, b *bundle, log *slog.Logger) *instance {
-	i := &instance{bundle: b, log: log, records: l.records, idle: make(chan struct{})}
+	i := &instance{bundle: b, log: log, records: l.records, idle: make(chan struct{}), yielded: make(chan struct{})}
 	i.ctx, i.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	i.brief, i.interrupt = context.WithCancel(i.ctx)
 	return i
@@ -81,20 +80,29 @@ func (i *instance) health(ctx context.Context) (problem string, err error) {
 }
 
 // enter admits a call to the instance unless it drains.
-func (i *instance) enter() bool {
+func (i *instance) enter(resumable bool) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.draining {
 		return false
 	}
 	i.inflight++
+	if resumable {
+		i.brisk++
+	}
 	return true
 }
 
-func (i *instance) leave() {
+func (i *instance) leave(resumable bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.inflight--
+	if resumable {
+		i.brisk--
+		if i.draining && i.brisk == 0 {
+			close(i.yielded)
+		}
+	}
 	if i.draining && i.inflight == 0 {
 		close(i.idle)
 	}
@@ -125,6 +133,9 @@ func (i *instance) bar() {
 		if i.inflight == 0 {
 			close(i.idle)
 		}
+		if i.brisk == 0 {
+			close(i.yielded)
+		}
 	}
 	i.mu.Unlock()
 	i.interrupt()
@@ -133,10 +144,14 @@ func (i *instance) bar() {
 // settled waits until nothing is in flight, for limit at most and until ctx
 // ends.
 func (i *instance) settled(ctx context.Context, limit time.Duration) {
+	i.await(ctx, i.idle, limit)
+}
+
+func (i *instance) await(ctx context.Context, calls <-chan struct{}, limit time.Duration) {
 	patience := time.NewTimer(limit)
 	defer patience.Stop()
 	select {
-	case <-i.idle:
+	case <-calls:
 	case <-i.proc.exited:
 	case <-ctx.Done():
 	case <-patience.C:

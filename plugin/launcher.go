@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"time"
@@ -26,19 +27,15 @@ type launcher struct {
 	records *records
 	// groups is nil where there are no cgroups.
 	groups *cgroups
+	turns  chan struct{}
 }
 
 // launch starts a process of b and returns once it has said that it is
 // healthy. It takes at most Config.StartTimeout; on failure nothing is left.
 func (l *launcher) launch(ctx context.Context, b *bundle, log *slog.Logger, started func(pid int)) (*instance, error) {
-	exe, err := l.depot.open(b.manifest.SHA256)
+	exe, err := l.executable(b)
 	if err != nil {
-		if err := l.depot.deposit(b.source, b.manifest.SHA256); err != nil {
-			return nil, err
-		}
-		if exe, err = l.depot.open(b.manifest.SHA256); err != nil {
-			return nil, err
-		}
+		return nil, err
 	}
 	i := l.instance(ctx, b, log)
 	limited, cancel := context.WithTimeout(ctx, l.cfg.StartTimeout)
@@ -160,3 +157,19 @@ func (i *instance) identify(ctx context.Context) error {
 func orphanSeconds(d time.Duration) int {
 	return int(max(d.Round(time.Second), time.Second) / time.Second)
 }
+
+// launchInTurn is launch once it is this one's turn: a start takes processor
+// time here and in the plugin, and many at once would all be late.
+func (l *launcher) launchInTurn(ctx context.Context, b *bundle, log *slog.Logger, started func(pid int)) (*instance, error) {
+	select {
+	case l.turns <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-l.turns }()
+	return l.launch(ctx, b, log, started)
+}
+
+// maxStarts is how many plugins start at the same time. A start mostly waits,
+// and one that hangs is not to hold the others up.
+func maxStarts() int { return max(8, 2*runtime.GOMAXPROCS(0)) }

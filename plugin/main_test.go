@@ -92,7 +92,10 @@ func servePlugin() error {
 
 // capabilities are those of testPlugin.
 func capabilities() []string {
-	return []string{"count", "environ", "fds", "crash", "fail", "settings", "offspring", "flood"}
+	return []string{
+		"count", "environ", "fds", "crash", "fail", "settings", "offspring", "flood", "rant",
+		"until", "say", "sense", "task",
+	}
 }
 
 type testPlugin struct {
@@ -143,8 +146,33 @@ func (p *testPlugin) Execute(ctx context.Context, task sdk.Task, send func(sdk.R
 		os.Exit(7)
 	case "fail":
 		return errors.New("no such table")
+	case "rant":
+		return errors.New("first line\nsecond line \x1b[31m" + strings.Repeat("and more ", 1000))
 	case "flood":
 		return send(sdk.Result{Payload: make([]byte, pluginpb.MaxMessageBytes+1)})
+	case "until": // the file that the payload names is there
+		if err := text("begun"); err != nil {
+			return err
+		}
+		for {
+			if _, err := os.Stat(string(task.Payload)); err == nil {
+				return text("done")
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	case "sense":
+		return sdk.Permanent(errors.New("it makes no sense"))
+	case "task":
+		deadline, limited := ctx.Deadline()
+		return text(fmt.Sprintln(task.ID, task.Attempt, task.IdempotencyKey, limited, time.Until(deadline) > 0))
+	case "say":
+		fmt.Println("out: " + string(task.Payload))
+		fmt.Fprintln(os.Stderr, "err: "+string(task.Payload))
+		return nil
 	case "offspring":
 		cmd := exec.Command("sleep", "600")
 		cmd.Stdout, cmd.Stderr = os.NewFile(1, "stdout"), os.NewFile(2, "stderr")
@@ -188,10 +216,14 @@ func openFiles() string {
 // directory that its environment names and prints the process id of the first
 // that runs.
 func serveHost() error {
-	dir, state, _ := strings.Cut(os.Getenv(hostEnv), "|")
+	var dir, state string
+	var orphan time.Duration
+	if _, err := fmt.Sscanf(os.Getenv(hostEnv), "%q %q %d", &dir, &state, &orphan); err != nil {
+		return err
+	}
 	printed := false
 	m, err := plugin.New(plugin.Config{
-		Dir: dir, StateDir: state, ScanEvery: 50 * time.Millisecond, OrphanAfter: time.Second,
+		Dir: dir, StateDir: state, Settle: 50 * time.Millisecond, OrphanAfter: orphan,
 		OnChange: func(all []plugin.Status) {
 			for _, s := range all {
 				if s.State == plugin.Running && !printed {
@@ -245,7 +277,7 @@ func startHost(tb testing.TB, dir string, adjust func(*plugin.Config)) *host {
 	h := &host{dir: dir, state: filepath.Join(tb.TempDir(), "state")}
 	cfg := plugin.Config{
 		Dir: dir, StateDir: h.state, HostVersion: "1.4.0",
-		ScanEvery: 100 * time.Millisecond, StartTimeout: 20 * time.Second, StopTimeout: 3 * time.Second,
+		ScanEvery: time.Hour, Settle: 100 * time.Millisecond, StartTimeout: 20 * time.Second, StopTimeout: 3 * time.Second,
 		DrainTimeout: 300 * time.Millisecond,
 		HealthEvery:  200 * time.Millisecond, HealthTimeout: 2 * time.Second,
 		BackoffMin: 20 * time.Millisecond, BackoffMax: 100 * time.Millisecond,

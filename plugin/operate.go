@@ -20,7 +20,30 @@ const maxReasonBytes = 1024
 // Errors: ErrNotFound; ErrDisabled; ErrNotRunning while Run does not run;
 // ctx's; else what went wrong.
 func (m *Manager) Restart(ctx context.Context, name string) error {
-	return m.order(ctx, name, restart)
+	w, known := m.find(name)
+	if !known {
+		return fmt.Errorf("%w: %q; List names those that there are", ErrNotFound, name)
+	}
+	if a, off := m.disabled.get(name); off {
+		return fmt.Errorf("%w: %s, %s; enable it first", ErrDisabled, name, a)
+	}
+	if w == nil {
+		return fmt.Errorf("%w: %s", ErrNotRunning, name)
+	}
+	o := order{done: make(chan error, 1)}
+	select {
+	case w.orders <- o:
+	case <-w.ctx.Done():
+		return fmt.Errorf("%w: %s is being stopped", ErrNotRunning, name)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-o.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Disable stops the plugin name, after its calls have drained, and keeps it
@@ -68,34 +91,6 @@ func (m *Manager) find(name string) (*worker, bool) {
 	return w, w != nil || off
 }
 
-// order hands an order to the plugin's worker and waits for what comes of it.
-func (m *Manager) order(ctx context.Context, name string, what orderKind) error {
-	w, known := m.find(name)
-	if !known {
-		return fmt.Errorf("%w: %q; List names those that there are", ErrNotFound, name)
-	}
-	if a, off := m.disabled.get(name); off {
-		return fmt.Errorf("%w: %s is %s; enable it first", ErrDisabled, name, a)
-	}
-	if w == nil {
-		return fmt.Errorf("%w: %s", ErrNotRunning, name)
-	}
-	o := order{what: what, done: make(chan error, 1)}
-	select {
-	case w.orders <- o:
-	case <-w.ctx.Done():
-		return fmt.Errorf("%w: %s is being stopped", ErrNotRunning, name)
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	select {
-	case err := <-o.done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // LogFiles returns the files that hold what the plugin name wrote to its
 // standard output and error, the newest first; none if there are none yet.
 func (m *Manager) LogFiles(name string) []string {
@@ -103,15 +98,4 @@ func (m *Manager) LogFiles(name string) []string {
 		return nil
 	}
 	return m.launcher.logs.paths(name)
-}
-
-// orderKind is what an operator asks of a worker.
-type orderKind string
-
-const restart orderKind = "restart"
-
-// order is one request to a worker; done has room for its outcome.
-type order struct {
-	what orderKind
-	done chan error
 }

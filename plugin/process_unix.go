@@ -4,7 +4,6 @@ package plugin
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"syscall"
@@ -23,16 +22,3 @@ func signalGroup(p *os.Process, sig syscall.Signal) {
 func textBusy(err error) bool { return errors.Is(err, syscall.ETXTBSY) }
 
 func killProcess(pid int) error { return syscall.Kill(-pid, syscall.SIGKILL) }
-
-// writableByAll reports whether everybody may write to the file.
-func writableByAll(fi os.FileInfo) bool {
-	return fi.Mode().Perm()&0o002 != 0 && fi.Mode()&os.ModeSticky == 0
-}
-
-// inode tells a file from another of the same name.
-func inode(fi os.FileInfo) string {
-	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-		return fmt.Sprint(st.Dev, st.Ino)
-	}
-	return ""
-}

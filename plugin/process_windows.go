@@ -19,9 +19,3 @@ func signalGroup(p *os.Process, _ syscall.Signal) { _ = p.Kill() }
 func textBusy(error) bool { return false }
 
 func killProcess(int) error { return errors.ErrUnsupported }
-
-// writableByAll knows nothing of access control lists.
-func writableByAll(os.FileInfo) bool { return false }
-
-// inode has no counterpart in what os.Stat returns here.
-func inode(os.FileInfo) string { return "" }

@@ -32,8 +32,10 @@ type record struct {
 	Image  string `json:"image"`
 	// Manifest is the text that the process was started by.
 	Manifest string `json:"manifest"`
-	Protocol int    `json:"protocol"`
-	PID      int    `json:"pid"`
+	// Signature is the text of its signature file, if there was one.
+	Signature string `json:"signature,omitempty"`
+	Protocol  int    `json:"protocol"`
+	PID       int    `json:"pid"`
 	// Started tells the process from a later one with its id.
 	Started string `json:"started"`
 	// Room is the process's directory in the state directory, Dir where it
@@ -164,7 +166,7 @@ func (r *records) read(name string) (*record, error) {
 func (l *launcher) record(i *instance, s Status) (*record, error) {
 	r := &record{
 		Schema: 1, Name: i.bundle.manifest.Name, Version: i.bundle.manifest.Version,
-		Digest: i.bundle.manifest.SHA256, Manifest: string(i.bundle.text), Protocol: i.link.protocol,
+		Digest: i.bundle.manifest.SHA256, Manifest: string(i.bundle.text), Signature: string(i.bundle.signature), Protocol: i.link.protocol,
 		PID: i.proc.pid(), Started: i.proc.identity(), Room: i.room.note, Socket: i.link.addr.String(), Charge: l.rooms.charge,
 		Generation: s.Generation, Restarts: s.Restarts, Exceptions: s.Exceptions,
 	}

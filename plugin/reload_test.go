@@ -29,7 +29,7 @@ type collector struct {
 func (c *collector) run(ctx context.Context, h *host) error {
 	for {
 		c.mu.Lock()
-		task := plugin.Task{Capability: "count", Cursor: c.cursor}
+		task := plugin.Task{Capability: "count", Cursor: c.cursor, Resumable: true}
 		c.mu.Unlock()
 		err := h.Execute(ctx, "probe", task, func(r plugin.Result) error {
 			c.mu.Lock()

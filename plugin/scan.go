@@ -1,150 +1,319 @@
 package plugin
 
 import (
+	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/perennial-go/perennial/internal/atomicfile"
 )
 
-// freshFor is how long after a change a file's times cannot be trusted to
-// tell of the next one.
-const freshFor = time.Second
+// pollEvery is the time between two looks where changes are not told; freshFor
+// is how long after a change a file's times cannot be trusted to tell of the
+// next one there.
+const (
+	pollEvery = 2 * time.Second
+	freshFor  = time.Second
+)
 
 // view is what the scan remembers of one plugin's files.
 type view struct {
-	judged string // print of the files of the last finding that is final
-	doubt  string // print of the files that could not be used once
-	sha    string // of the bundle offered last
+	judged string    // print of the files of the last finding that is final
+	doubt  string    // print of the files when they could not be used first,
+	since  time.Time // and when that was
+	bundle *bundle
 }
 
-// scanLoop looks at the directory until ctx ends, then joins the workers. It
-// gives c up as soon as none of them looks after a plugin any more.
+// settled reports whether the files are in doubt with that print for long
+// enough: what is being copied, or replaced by deleting it first, changes.
+func (v *view) settled(print string, settle time.Duration) bool {
+	if v.doubt != print {
+		v.doubt, v.since, v.judged = print, time.Now(), ""
+		return false
+	}
+	return time.Since(v.since) >= settle
+}
+
+// missing stands for the print of a manifest that has vanished.
+const missing = "missing"
+
+// scanner looks at the directory. It has one goroutine, but for look, which
+// several run, each for another plugin.
+type scanner struct {
+	*Manager
+	views   map[string]*view
+	odd     map[string]bool // names that no plugin can have, told of once
+	running sync.WaitGroup
+	watched bool   // changes are told
+	failure string // why the directory cannot be read, said once
+}
+
+// scanLoop goes on with what an earlier host has left and looks at the
+// directory until ctx ends, then joins the workers. It gives c up as soon as
+// none of them looks after a plugin any more.
 func (m *Manager) scanLoop(ctx context.Context, c *charge) {
-	var running sync.WaitGroup
-	defer running.Wait()
+	s := &scanner{Manager: m, views: map[string]*view{}, odd: map[string]bool{}}
+	defer s.running.Wait()
 	defer c.release()
 	defer m.charges.Wait()
-	views := map[string]*view{}
 	for _, a := range m.adoptAll(ctx) {
-		// Without a finding yet: the first scan judges its files, or finds
-		// that they are gone.
-		views[a.record.Name] = &view{sha: a.record.Digest}
+		// Not judged yet: the first look tells whether its files are newer, or
+		// gone.
+		s.views[a.record.Name] = &view{bundle: a.instance.bundle}
 		m.mu.Lock()
-		m.employ(ctx, a.record.Name, &running, func(w *worker) { w.inherit(a) })
+		m.employ(ctx, a.record.Name, &s.running, func(w *worker) { w.inherit(a) })
 		m.mu.Unlock()
 	}
-	tick := time.NewTicker(m.cfg.ScanEvery)
-	defer tick.Stop()
-	for first := true; ; first = false {
-		changed, err := m.scan(ctx, views, &running)
-		if err != nil {
-			// An unreadable directory is no reason to stop what runs.
-			m.cfg.Logger.Warn("plugins directory cannot be read; what runs stays", "error", err)
-		} else if changed || first {
-			m.collect(views)
-		}
+	w := newWatch(m.cfg.Dir, m.cfg.Logger)
+	defer w.close()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for first := true; ; {
+		var c changes
 		select {
-		case <-tick.C:
+		case c = <-w.told:
+			if c.lost {
+				w.at = nil
+			}
+		case <-timer.C:
+			s.reverify()
 		case <-ctx.Done():
 			return
 		}
+		timer.Reset(s.once(ctx, w, c, first))
+		first = false
 	}
+}
+
+// once looks at the directory and returns the time until the next look.
+func (s *scanner) once(ctx context.Context, w *watch, c changes, first bool) time.Duration {
+	result, err := s.scan(ctx, w, c)
+	switch {
+	case err == nil:
+		s.failure = ""
+	case s.failure != err.Error():
+		// An unreadable directory is no reason to stop what runs.
+		s.failure = err.Error()
+		s.cfg.Logger.Warn("plugins directory cannot be read; what runs stays", "error", err)
+	}
+	if err == nil && (result.changed || first) {
+		s.collect()
+	}
+	every := s.cfg.ScanEvery
+	if !s.watched {
+		every = min(every, pollEvery)
+	}
+	if result.doubt {
+		every = min(every, s.cfg.Settle)
+	}
+	return every
+}
+
+// looked is what came of a look.
+type looked struct {
+	changed bool // a worker was told something
+	doubt   bool // it must be looked at again soon
+}
+
+func (l *looked) add(other looked) {
+	l.changed = l.changed || other.changed
+	l.doubt = l.doubt || other.doubt
 }
 
 // scan compares the directory with what is known and tells the workers.
-func (m *Manager) scan(ctx context.Context, views map[string]*view, running *sync.WaitGroup) (changed bool, err error) {
-	if err := checkDir(m.cfg.Dir); err != nil {
-		return false, err
-	}
-	entries, err := os.ReadDir(m.cfg.Dir)
+func (s *scanner) scan(ctx context.Context, w *watch, c changes) (looked, error) {
+	var all looked
+	s.watched = false
+	d, err := openDirectory(s.cfg.Dir)
 	if err != nil {
-		return false, err
+		return all, err
 	}
-	present := map[string]bool{}
+	defer func() { _ = d.close() }()
+	// First of all: a change after the listing must be told.
+	s.watched = w.follow(d.info)
+	names, err := s.names(d)
+	if err != nil {
+		return all, err
+	}
+	var mu sync.Mutex
+	var g errgroup.Group
+	g.SetLimit(max(runtime.GOMAXPROCS(0), 2)) // a look may hash, and waits for the disk
+	for _, name := range names {
+		v := s.views[name]
+		if v == nil {
+			v = &view{}
+			s.views[name] = v
+		}
+		if c.names[name] {
+			v.judged = ""
+		}
+		g.Go(func() error {
+			got := s.look(ctx, d, name, v)
+			mu.Lock()
+			defer mu.Unlock()
+			all.add(got)
+			return nil
+		})
+	}
+	_ = g.Wait() // no look fails
+	for name, v := range s.views {
+		if !slices.Contains(names, name) || v.doubt == missing {
+			all.add(s.gone(name, v))
+		}
+	}
+	return all, nil
+}
+
+// names returns the plugins of which the directory has a file: a manifest or
+// an executable.
+func (s *scanner) names(d *directory) ([]string, error) {
+	entries, err := d.entries()
+	if err != nil {
+		return nil, err
+	}
+	seen, linked := map[string]bool{}, map[string]bool{}
 	for _, e := range entries {
-		name, ok := strings.CutSuffix(e.Name(), ManifestSuffix)
-		if !ok || strings.HasPrefix(e.Name(), atomicfile.TempPrefix) {
+		if e.Type() == fs.ModeSymlink {
+			if target, err := d.root.Readlink(e.Name()); err == nil {
+				linked[target] = true
+			}
+		}
+	}
+	var names []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), atomicfile.TempPrefix) {
 			continue
 		}
-		present[name] = true
-		if m.look(ctx, name, views, running) {
-			changed = true
+		name, isManifest := strings.CutSuffix(e.Name(), ManifestSuffix)
+		if !isManifest {
+			if linked[e.Name()] || !d.executable(e) {
+				continue
+			}
+			name = pluginOf(e.Name())
 		}
-	}
-	for name := range views {
-		if !present[name] && m.gone(name, views) {
-			changed = true
+		switch {
+		case seen[name]:
+		case ValidName(name):
+			names = append(names, name)
+		case !s.odd[e.Name()]:
+			// No worker: what List names must be fit for a key or a path.
+			s.odd[e.Name()] = true
+			s.cfg.Logger.Error("plugin refused: its name wants 1 to 63 of a-z, 0-9 and inner hyphens; rename the file", "file", e.Name())
 		}
+		seen[name] = true
 	}
-	return changed, nil
+	return names, nil
+}
+
+// executable reports whether an entry looks like the executable of a plugin,
+// and not like something that merely lies there.
+func (d *directory) executable(e fs.DirEntry) bool {
+	if runtime.GOOS == "windows" {
+		return strings.HasSuffix(e.Name(), ".exe")
+	}
+	_, fi, err := d.resolve(e.Name())
+	if err != nil {
+		return e.Type() == fs.ModeSymlink && !errors.Is(err, fs.ErrNotExist)
+	}
+	return fi.Mode().IsRegular() && fi.Mode().Perm()&0o111 != 0
 }
 
 // look judges one plugin if its files have changed.
-func (m *Manager) look(ctx context.Context, name string, views map[string]*view, running *sync.WaitGroup) bool {
-	v := views[name]
-	if !ValidName(name) {
-		// No worker: what List names must be fit for a key or a path.
-		if v == nil {
-			views[name] = &view{}
-			m.cfg.Logger.Error("plugin refused: the file's name wants 1 to 63 of a-z, 0-9 and inner hyphens before the suffix; rename it", "file", name+ManifestSuffix)
-		}
-		return false
+func (s *scanner) look(ctx context.Context, d *directory, name string, v *view) looked {
+	print := d.print(name+ManifestSuffix, ExecutableName(name), name+ManifestSuffix+SignatureSuffix)
+	if strings.HasPrefix(print, "absent;") && v.bundle != nil {
+		v.settled(missing, s.cfg.Settle)
+		return looked{}
 	}
-	w := m.worker(ctx, name, running)
+	w := s.worker(ctx, name, &s.running)
 	if w == nil {
-		return false // still stopping; the next scan begins anew
+		return looked{doubt: ctx.Err() == nil} // still stopping; the next look begins anew
 	}
-	if v == nil {
-		v = &view{}
-		views[name] = v
-	}
-	print, fresh := m.print(name)
 	if print == v.judged {
-		return false
+		return looked{}
 	}
-	b, err := m.read(name)
-	if b != nil {
-		b.print = print
-		v.sha = b.manifest.SHA256
+	began := time.Now()
+	b, err := s.judge(d, name)
+	b.print = print
+	f := finding{bundle: b, problem: err}
+	if err != nil {
+		f.bundle, f.pending = nil, !v.settled(print, s.cfg.Settle)
 	}
-	f := finding{bundle: b, problem: err, pending: err != nil && v.doubt != print}
+	if v.bundle != nil && bytes.Equal(v.bundle.text, b.text) && errors.Is(err, ErrUntrusted) && !f.pending {
+		v.bundle, f.withdrawn = nil, true // the very manifest by which it runs
+	}
+	_, unproved := errors.AsType[*signatureError](err)
+	got := looked{changed: true}
 	switch {
 	case f.pending:
-		v.doubt, v.judged = print, ""
-	case fresh:
-		v.judged = ""
+		got.doubt = true
+	case unproved, !s.watched && d.fresh(name, began):
+		v.judged = "" // the next look may find otherwise
 	default:
 		v.judged = print
 	}
+	if err == nil {
+		v.doubt, v.bundle = "", b
+	}
 	w.offer(f)
-	return true
+	return got
 }
 
-// gone tells the worker of a plugin whose manifest has vanished, the second
-// time in a row: replacing a file by deleting it first is common.
-func (m *Manager) gone(name string, views map[string]*view) bool {
-	v := views[name]
-	const missing = "missing"
-	if v.doubt != missing {
-		v.doubt, v.judged = missing, ""
-		return false
+// fresh reports whether the files changed so shortly before began that a
+// further change might not show in their times.
+func (d *directory) fresh(name string, began time.Time) bool {
+	for _, file := range []string{name + ManifestSuffix, ExecutableName(name)} {
+		if _, fi, err := d.resolve(file); err == nil && began.Sub(fi.ModTime()).Abs() < freshFor {
+			return true
+		}
 	}
-	m.mu.Lock()
-	w := m.workers[name]
-	m.mu.Unlock()
-	delete(views, name)
+	return false
+}
+
+// gone stops the worker of a plugin whose manifest has vanished for good.
+func (s *scanner) gone(name string, v *view) looked {
+	if !v.settled(missing, s.cfg.Settle) {
+		return looked{doubt: true}
+	}
+	s.mu.Lock()
+	w := s.workers[name]
+	s.mu.Unlock()
+	delete(s.views, name)
 	if w != nil {
 		w.stop()
 	}
-	return true
+	return looked{changed: true, doubt: true}
+}
+
+// reverify looks whether the signatures by which plugins run still count.
+func (s *scanner) reverify() {
+	if s.cfg.Verify == nil {
+		return
+	}
+	for name, v := range s.views {
+		if v.bundle == nil || v.bundle.signature == nil {
+			continue
+		}
+		_, err := s.cfg.Verify(v.bundle.text, v.bundle.signature)
+		if !errors.Is(err, ErrUntrusted) {
+			continue
+		}
+		v.bundle, v.judged = nil, ""
+		s.mu.Lock()
+		w := s.workers[name]
+		s.mu.Unlock()
+		if w != nil {
+			w.offer(finding{problem: &signatureError{name + ManifestSuffix, err}, withdrawn: true})
+		}
+	}
 }
 
 // worker returns the one that looks after name, a new one if need be, or nil
@@ -167,8 +336,8 @@ func (m *Manager) worker(ctx context.Context, name string, running *sync.WaitGro
 // employ begins a worker for name; m.mu is held.
 func (m *Manager) employ(ctx context.Context, name string, running *sync.WaitGroup, prepare func(*worker)) *worker {
 	m.charges.Add(1)
-	h := newHandover(func() bool { return ctx.Err() != nil && m.detached.Load() }, m.charges.Done)
-	w := newWorker(name, &m.launcher, m.disabled, h, m.notify)
+	w := newWorker(name, &m.launcher, m.disabled, m.notify)
+	w.handover = newHandover(func() bool { return ctx.Err() != nil && m.detached.Load() }, m.charges.Done)
 	w.ctx, w.stop = context.WithCancel(ctx)
 	prepare(w)
 	m.workers[name] = w
@@ -185,82 +354,22 @@ func (m *Manager) employ(ctx context.Context, name string, running *sync.WaitGro
 	return w
 }
 
-// print describes both files as stat sees them, and reports whether one
-// changed so recently that a further change might not show.
-func (m *Manager) print(name string) (print string, fresh bool) {
-	var b strings.Builder
-	for _, path := range []string{m.manifestPath(name), m.executablePath(name)} {
-		fi, err := os.Stat(path)
-		if err != nil {
-			fmt.Fprintf(&b, "%v;", err)
-			continue
-		}
-		fmt.Fprintf(&b, "%d %d %s %s;", fi.Size(), fi.ModTime().UnixNano(), fi.Mode(), inode(fi))
-		age := time.Since(fi.ModTime())
-		fresh = fresh || age < freshFor && age > -freshFor
-	}
-	return b.String(), fresh
-}
-
-// read checks a pair and puts its executable into the depot.
-func (m *Manager) read(name string) (*bundle, error) {
-	path := m.manifestPath(name)
-	fi, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if writableByAll(fi) {
-		return nil, fmt.Errorf("%w: %s: everybody can write to it (mode %s); chmod o-w it", ErrManifest, path, fi.Mode())
-	}
-	data, err := readBounded(path, maxManifestBytes)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
-	}
-	exe := m.executablePath(name)
-	b, err := newBundle(data, exe)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	manifest := &b.manifest
-	if manifest.Name != name {
-		return nil, fmt.Errorf("%s: %w: name: want %q, as the file is called, found %q; rename one of them", path, ErrManifest, name, manifest.Name)
-	}
-	if err := manifest.fits(m.cfg.HostVersion); err != nil {
-		return nil, err
-	}
-	if err := m.launcher.depot.admit(exe, manifest.SHA256); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%s: wanted the executable of %s %s there, found nothing; copy it beside its manifest", exe, name, manifest.Version)
-		}
-		return nil, err
-	}
-	return b, nil
-}
-
-func (m *Manager) manifestPath(name string) string {
-	return filepath.Join(m.cfg.Dir, name+ManifestSuffix)
-}
-
-func (m *Manager) executablePath(name string) string {
-	return filepath.Join(m.cfg.Dir, ExecutableName(name))
-}
-
 // collect deletes copies of executables that nothing refers to.
-func (m *Manager) collect(views map[string]*view) {
+func (s *scanner) collect() {
 	keep := map[string]bool{}
-	for _, v := range views {
-		if v.sha != "" {
-			keep[v.sha] = true
+	for _, v := range s.views {
+		if v.bundle != nil {
+			keep[v.bundle.manifest.SHA256] = true
 		}
 	}
-	m.mu.Lock()
-	for _, w := range m.workers {
+	s.mu.Lock()
+	for _, w := range s.workers {
 		for _, sum := range w.keeps() {
 			keep[sum] = true
 		}
 	}
-	m.mu.Unlock()
-	if err := m.launcher.depot.collect(keep); err != nil {
-		m.cfg.Logger.Warn("old copies of plugins could not be removed", "error", err)
+	s.mu.Unlock()
+	if err := s.launcher.depot.collect(keep); err != nil {
+		s.cfg.Logger.Warn("old copies of plugins could not be removed", "error", err)
 	}
 }

@@ -1,6 +1,10 @@
 package plugin
 
-import "time"
+import (
+	"strings"
+	"time"
+	"unicode"
+)
 
 // State says what a plugin is doing.
 type State string
@@ -98,11 +102,13 @@ type Task struct {
 	Cursor string
 	// Resumable says that the caller keeps cursors and executes again after
 	// ErrInterrupted: such a call is interrupted at once when its process is to
-	// be replaced. Others get Config.DrainTimeout to finish.
+	// be replaced or handed to another host. Others get Config.DrainTimeout or
+	// DetachTimeout to finish.
 	Resumable bool
-	// Attempt counts the attempts at this task, from 1; 0 means not known.
+	// Attempt says how often the task has been begun before; 0 the first time.
 	Attempt int
-	// IdempotencyKey is the same for every attempt; "" for none.
+	// IdempotencyKey is the same for every attempt at the same piece of work,
+	// however often it was submitted; "" for none.
 	IdempotencyKey string
 }
 
@@ -113,4 +119,25 @@ type Result struct {
 	// Cursor is where a later task resumes after this result. Keep it only
 	// once the payload is durable. "" means that there is no such point.
 	Cursor string
+}
+
+// maxSentenceBytes bounds what is told of a plugin, which may quote it: it goes
+// to logs, terminals and the registry.
+const maxSentenceBytes = 1024
+
+// sentence makes s one line of bounded length.
+func sentence(s string) string {
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t':
+			return ' '
+		case unicode.IsControl(r):
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s[:min(len(s), 4*maxSentenceBytes)])
+	if len(s) <= maxSentenceBytes {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxSentenceBytes-len("…")], "") + "…"
 }

@@ -99,6 +99,20 @@ func TestSettingsReachThePluginAsJSON(t *testing.T) {
 	})
 }
 
+func TestPluginKnowsItsTask(t *testing.T) {
+	t.Parallel()
+	h, _ := startProbe(t, nil)
+	for want, task := range map[string]plugin.Task{
+		"t1 0  true true\n":   {ID: "t1"},
+		"t2 3 k1 true true\n": {ID: "t2", Attempt: 3, IdempotencyKey: "k1"},
+	} {
+		task.Capability = "task"
+		if got, err := h.ask(t, "probe", task); got != want || err != nil {
+			t.Errorf("want %q, found %q, %v", want, got, err)
+		}
+	}
+}
+
 func TestExecuteErrorsTellWhoseFaultItIs(t *testing.T) {
 	h, _ := startProbe(t, nil)
 	mine := errors.New("disk full")
@@ -113,6 +127,7 @@ func TestExecuteErrorsTellWhoseFaultItIs(t *testing.T) {
 		counts  int64
 	}{
 		"the plugin's own":  {task: plugin.Task{ID: "t1", Capability: "fail"}, says: `plugin probe: task "t1": no such table`, counts: 1},
+		"no attempt can":    {task: plugin.Task{ID: "t2", Capability: "sense"}, is: plugin.ErrPermanent, says: `plugin probe: task "t2": it makes no sense: no other attempt can succeed`, counts: 1},
 		"not its job":       {task: plugin.Task{Capability: "fly"}, says: `wanted "fly", found`},
 		"too large":         {task: plugin.Task{Capability: "flood"}, says: "larger than max", counts: 1},
 		"deliver's":         {task: plugin.Task{Capability: "count"}, deliver: func(plugin.Result) error { return mine }, is: mine},
@@ -147,7 +162,7 @@ func TestHostsDeathLeavesNoPlugin(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			install(t, dir, spec{Name: "probe", Version: "1.0.0"})
-			cmd, pid := spawnHost(t, dir, filepath.Join(t.TempDir(), "state"))
+			cmd, pid := spawnHost(t, dir, filepath.Join(t.TempDir(), "state"), time.Second)
 			if err := cmd.Process.Signal(sig); err != nil {
 				t.Fatal(err)
 			}
@@ -157,41 +172,16 @@ func TestHostsDeathLeavesNoPlugin(t *testing.T) {
 	}
 }
 
-func TestPluginThatOutlivesItsHostIsKilledByTheNext(t *testing.T) {
-	dir, state := t.TempDir(), filepath.Join(t.TempDir(), "state")
-	install(t, dir, spec{Name: "probe", Version: "1.0.0", Outlive: true})
-	cmd, pid := spawnHost(t, dir, state)
-	// A second host beside the living first one must not touch its plugin.
-	other := startHost(t, dir, func(c *plugin.Config) { c.StateDir = state })
-	other.awaitState(t, "probe", plugin.Running)
-	if processGone(pid) {
-		t.Fatal("the plugin of a living host was killed")
-	}
-	other.end()
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait()
-	if processGone(pid) {
-		t.Fatal("the plugin is gone already: nothing is tested")
-	}
-	next := startHost(t, dir, func(c *plugin.Config) { c.StateDir = state })
-	next.awaitState(t, "probe", plugin.Running)
-	awaitGone(t, pid)
-	next.end()
-	if left, _ := os.ReadDir(filepath.Join(state, "room")); len(left) != 0 {
-		t.Errorf("rooms of dead hosts are left: %v", left)
-	}
-}
-
-func spawnHost(t *testing.T, dir, state string) (*exec.Cmd, int) {
+// spawnHost starts a host process and returns it and the process of its plugin,
+// which goes on for orphan without one.
+func spawnHost(t *testing.T, dir, state string, orphan time.Duration) (*exec.Cmd, int) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), hostEnv+"="+dir+"|"+state)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%q %q %d", hostEnv, dir, state, orphan))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

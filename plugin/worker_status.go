@@ -5,10 +5,13 @@ import (
 	"log/slog"
 	"slices"
 	"time"
+
+	"github.com/perennial-go/perennial/plugin/pluginpb"
 )
 
 // set publishes a state and its reason, unless both are as before.
 func (w *worker) set(s State, reason string) {
+	reason = sentence(reason)
 	w.mu.Lock()
 	same := w.status.State == s && w.status.Reason == reason
 	if w.status.State != s {
@@ -35,6 +38,7 @@ func (w *worker) set(s State, reason string) {
 
 // remark publishes what is to be said about files that are not in force.
 func (w *worker) remark(note string) {
+	note = sentence(note)
 	w.mu.Lock()
 	same := w.note == note
 	w.note = note
@@ -55,7 +59,12 @@ func (w *worker) update(f func(*Status)) {
 }
 
 // count adds an exception.
-func (w *worker) count() { w.update(func(s *Status) { s.Exceptions++ }) }
+func (w *worker) count(what string) {
+	w.update(func(s *Status) {
+		s.Exceptions++
+		s.LastError, s.LastErrorAt = sentence(what), time.Now()
+	})
+}
 
 // accept makes b what the status is about; with mu held.
 func (w *worker) accept(b *bundle) {
@@ -77,6 +86,14 @@ func (w *worker) snapshot() Status {
 	if b := w.accepted; b != nil {
 		s.Version, s.Digest = b.manifest.Version, "sha256:"+b.manifest.SHA256
 		s.Capabilities = slices.Clone(b.manifest.Capabilities)
+		s.Signed = b.signed
+	}
+	if w.current != nil {
+		s.Protocol = pluginpb.ProtocolVersion
+		s.OpenTasks = w.current.open()
+	}
+	for i := range w.draining {
+		s.OpenTasks += i.open()
 	}
 	if w.note != "" {
 		if s.Reason != "" {
@@ -88,10 +105,10 @@ func (w *worker) snapshot() Status {
 }
 
 // acquire returns the instance that takes tasks, entered, or nil.
-func (w *worker) acquire() *instance {
+func (w *worker) acquire(resumable bool) *instance {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.current == nil || !w.current.enter() {
+	if w.current == nil || !w.current.enter(resumable) {
 		return nil
 	}
 	return w.current

@@ -136,6 +136,7 @@ func direct() map[string]string {
 		"github.com/Masterminds/semver/v3":     "versions and constraints",
 		"github.com/cloudflare/tableflip":      "passing sockets to a successor",
 		"github.com/coreos/go-systemd/v22":     "telling systemd",
+		"github.com/fsnotify/fsnotify":         "being told of changes in the plugins directory",
 		"github.com/go-viper/mapstructure/v2":  "strict decoding of configuration",
 		"github.com/hashicorp/go-hclog":        "go-plugin's logger",
 		"github.com/hashicorp/go-plugin":       "plugin processes",
