@@ -29,8 +29,8 @@ type change struct {
 	bytes   int // of what is put, roughly
 }
 
-func (c *change) put(key, value string, opts ...clientv3.OpOption) {
-	c.ops = append(c.ops, clientv3.OpPut(key, value, opts...))
+func (c *change) put(key, value string) {
+	c.ops = append(c.ops, clientv3.OpPut(key, value))
 	c.bytes += len(key) + len(value)
 }
 

@@ -32,7 +32,9 @@
 // idempotency key into the task, which reaches the plugin with every run.
 // Tasks of the same priority are assigned in the order of their submission, but
 // may overtake one another on their way. Deadlines are judged by the clocks of
-// the dispatcher and of the agents, which must not be far apart.
+// the dispatcher and of the agents, which must not be far apart. An etcd that is
+// restored from a backup has forgotten what was acknowledged since, and that is
+// run again.
 //
 // # Threats
 //

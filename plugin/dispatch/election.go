@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -15,6 +17,9 @@ import (
 
 // askAgain is how long a candidate waits that may not write what it must.
 const askAgain = 10 * time.Minute
+
+// vacancyTTLs is after how many TTLs without news a candidate looks anyhow.
+const vacancyTTLs = 10
 
 // Run stands for election, and assigns tasks while elected, until ctx ends,
 // whose error it returns. It resigns when it ends. Who may not write the
@@ -28,10 +33,12 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		return err
 	}
 	vacant := make(chan struct{}, 1)
+	var taken atomic.Bool
 	w, err := etcdkv.NewWatch(etcdkv.WatchConfig{
 		Client: d.cfg.Client, Keys: []string{d.keys.leader()}, Logger: d.cfg.Logger,
 		OnChange: func(v etcdkv.View) {
-			if _, taken := v.Values[d.keys.leader()]; !taken {
+			_, is := v.Values[d.keys.leader()]
+			if taken.Store(is); !is {
 				ring(vacant)
 			}
 		},
@@ -39,22 +46,27 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	watched := make(chan error, 1)
-	go func() { watched <- w.Run(ctx) }()
-	defer func() { <-watched }()
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watching.Go(func() { _ = w.Run(ctx) }) // its error is ctx's
 	retry := backoff.Backoff{Max: d.cfg.TTL}
 	for {
+		// One who was elected and died between two views shows in neither.
+		unseen := time.NewTimer(backoff.Jitter(vacancyTTLs*d.cfg.TTL, 0.2))
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
 		case <-vacant:
+		case <-unseen.C:
 		}
+		unseen.Stop()
 		// Of a fleet of candidates few are to ask for a lease.
 		if backoff.Sleep(ctx, backoff.Jitter(d.cfg.TTL/20, 1)) != nil {
 			return ctx.Err()
 		}
-		err := d.stand(ctx)
-		switch {
+		if taken.Load() {
+			continue
+		}
+		switch err := d.stand(ctx); {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, errTaken):
@@ -75,14 +87,14 @@ func (d *Dispatcher) permitted(ctx context.Context) error {
 		// Nothing has a negative revision: etcd looks at permissions only.
 		_, err := d.cfg.Client.Txn(limited).
 			If(clientv3.Compare(clientv3.CreateRevision(d.keys.leader()), "<", 0)).
-			Then(clientv3.OpPut(d.keys.leader(), ""), clientv3.OpDelete(Prefix(d.cfg.Root), clientv3.WithPrefix())).Commit()
+			Then(clientv3.OpPut(d.keys.leader(), ""), clientv3.OpDelete(d.keys.states(), clientv3.WithPrefix())).Commit()
 		cancel()
 		if !errors.Is(err, rpctypes.ErrPermissionDenied) {
 			return ctx.Err() // of other trouble the rest tells
 		}
 		if !told {
 			told = true
-			d.cfg.Logger.Info("no dispatcher of tasks here: it needs permission to write below "+d.keys.root, "error", err)
+			d.cfg.Logger.Info("no dispatcher of tasks here: it may not write what it needs to", "prefix", d.keys.root, "error", err)
 		}
 		if backoff.Sleep(ctx, backoff.Jitter(askAgain, 0.2)) != nil {
 			return ctx.Err()

@@ -1,11 +1,14 @@
 package dispatch_test
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin/dispatch"
 	"github.com/perennial-go/perennial/plugin/dispatch/dispatchtest"
 )
@@ -88,4 +91,50 @@ func TestHistoryThatBreaksARuleIsFound(t *testing.T) {
 			}
 		})
 	}
+}
+
+// finished waits until every task is, for as long as more and more are: on a
+// busy disk each write may take a second.
+func (r *rig) finished() {
+	r.Helper()
+	for left, done := int64(1), int64(-1); left > 0; {
+		waittest.Nil(r.T, "more have ended", func() error {
+			var err error
+			var now int64
+			left, now, err = r.left()
+			if err != nil || left > 0 && now <= done {
+				return errors.Join(err, r.describeLeft())
+			}
+			done = now
+			return nil
+		})
+	}
+}
+
+// left counts the tasks that are not finished, and those that are.
+func (r *rig) left() (left, done int64, err error) {
+	count := func(kind string) (n int64) {
+		got, failed := r.client.Get(r.Context(), dispatch.Prefix("")+kind, clientv3.WithPrefix(), clientv3.WithCountOnly())
+		if failed != nil {
+			err = failed
+			return 0
+		}
+		return got.Count
+	}
+	return count("state/"), count("done/"), err
+}
+
+func (r *rig) describeLeft() error {
+	prefix := dispatch.Prefix("") + "state/"
+	left, err := r.client.Get(r.Context(), prefix, clientv3.WithPrefix(), clientv3.WithLimit(5))
+	if err != nil {
+		return err
+	}
+	why := fmt.Sprintf("%d are left:", left.Count)
+	for _, kv := range left.Kvs {
+		info, err := r.queue.Get(r.Context(), strings.TrimPrefix(string(kv.Key), prefix))
+		why += fmt.Sprintf("\n%s %s at %q since %s, attempt %d, cancelled by %q: %s, %v",
+			info.ID, info.State, info.Agent, info.Since, info.Attempt, info.CancelledBy, info.Waiting, err)
+	}
+	return errors.New(why)
 }

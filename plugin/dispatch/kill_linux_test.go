@@ -128,10 +128,7 @@ func (f *fleet) submitCounts(n int) map[string]func(dispatch.State) bool {
 // settle waits until all has ended, and judges.
 func (f *fleet) settle(ends map[string]func(dispatch.State) bool) {
 	f.Helper()
-	waittest.Until(f.T, "all has ended", func() bool {
-		got, err := f.client.Get(f.Context(), "/agents/tasks/state/", clientv3.WithPrefix(), clientv3.WithCountOnly())
-		return err == nil && got.Count == 0
-	})
+	f.finished()
 	h := f.judge(ends)
 	f.Logf("%d tasks, %d acknowledged, %d withdrawn", len(h.Ends), h.Acknowledged, h.Withdrawn)
 	for id, state := range h.Ends {
@@ -149,7 +146,6 @@ func TestDeathAtAnyStepLosesAndDoublesNothing(t *testing.T) {
 		"dispatch-assigned": "", "dispatch-fold": "", "dispatch-folded": "", "dispatch-spread": "",
 	} {
 		t.Run(step, func(t *testing.T) {
-			t.Parallel()
 			f := &fleet{rig: newRig(t)}
 			ends := f.submitCounts(20)
 			dies := f.start(agent, step+"=kill")

@@ -44,14 +44,7 @@ func TestUrgentTasksAreAssignedFirst(t *testing.T) {
 func TestAssignedTaskIsNotStarvedByUrgentOnes(t *testing.T) {
 	r := newRig(t)
 	next := make(chan struct{})
-	hold := func(ctx context.Context, _ plugin.Task, _ func(plugin.Result) error) error {
-		select {
-		case <-next:
-		case <-ctx.Done():
-		}
-		return nil
-	}
-	a := r.agent("a", newHost(map[string]work{"do": hold}), func(c *dispatch.WorkerConfig) { c.Concurrency, c.Backlog = 1, 1 })
+	a := r.agent("a", newHost(map[string]work{"do": held(next)}), func(c *dispatch.WorkerConfig) { c.Concurrency, c.Backlog = 1, 1 })
 	r.dispatcher("d")
 	first := r.submit(dispatch.Task{})
 	r.becomes(first, dispatch.Running)

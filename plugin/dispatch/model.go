@@ -187,6 +187,7 @@ func (m *model) set(t *task, r *record, revision int64) {
 		m.queued[t.id] = t
 	case Assigned:
 		m.agent(r.Agent).tasks[t.id] = t
+	default: // it waits for its runs
 	}
 }
 
@@ -227,7 +228,7 @@ func (m *model) applyOutcome(agent, id string, e event) {
 	o := &outcome{}
 	if err := decode(e.key, e.value.Data, o); err != nil {
 		// The agent has said something, and will not say anything else.
-		o = &outcome{Schema: schema, Ended: endFailed, Error: clip(err.Error(), maxError), Started: now(), Finished: now()}
+		o = &outcome{Schema: schema, Ended: endFailed, Error: clip(err.Error()), Started: now(), Finished: now()}
 	}
 	m.outcomes[key] = &told{agent, id, o, e.value.ModRevision}
 }

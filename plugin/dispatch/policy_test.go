@@ -51,16 +51,9 @@ func TestRoundRobinGivesEachAgentItsTurn(t *testing.T) {
 func TestLeastLoadedGoesByWhatAnAgentCanDoAtOnce(t *testing.T) {
 	r := newRig(t)
 	release := make(chan struct{})
-	hold := func(ctx context.Context, _ plugin.Task, _ func(plugin.Result) error) error {
-		select {
-		case <-release:
-		case <-ctx.Done():
-		}
-		return nil
-	}
 	ids := r.submitAll(12, dispatch.Task{Policy: dispatch.LeastLoaded})
-	r.agent("small", newHost(map[string]work{"do": hold}), func(c *dispatch.WorkerConfig) { c.Concurrency = 4 })
-	r.agent("large", newHost(map[string]work{"do": hold}), func(c *dispatch.WorkerConfig) { c.Concurrency = 8 })
+	r.agent("small", newHost(map[string]work{"do": held(release)}), func(c *dispatch.WorkerConfig) { c.Concurrency = 4 })
+	r.agent("large", newHost(map[string]work{"do": held(release)}), func(c *dispatch.WorkerConfig) { c.Concurrency = 8 })
 	waittest.Until(t, "both take tasks", func() bool {
 		workers, err := r.queue.Workers(t.Context())
 		return err == nil && len(workers) == 2

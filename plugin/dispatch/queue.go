@@ -9,8 +9,13 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// DefaultMaxQueued is how many tasks may be unfinished at once.
-const DefaultMaxQueued = 100_000
+// Bounds of a queue.
+const (
+	// DefaultMaxQueued is how many tasks may be unfinished at once.
+	DefaultMaxQueued = 100_000
+	// maxQueued is the most that a dispatcher can keep in view.
+	maxQueued = 200_000
+)
 
 // QueueConfig says where tasks lie.
 type QueueConfig struct {
@@ -21,7 +26,8 @@ type QueueConfig struct {
 	// MaxQueued is how many tasks may be unfinished, runs of tasks for all
 	// agents included, before Submit refuses more; default 100,000. It is
 	// looked at before the write, at most a second before: those who submit at
-	// the same moment may exceed it a little.
+	// the same moment may exceed it a little, and the last task for all agents
+	// by its runs. At most 200,000.
 	MaxQueued int
 }
 
@@ -43,8 +49,8 @@ func NewQueue(cfg QueueConfig) (*Queue, error) {
 	if cfg.Client == nil {
 		return nil, errors.New("task queue: QueueConfig.Client is nil")
 	}
-	if cfg.MaxQueued < 0 {
-		return nil, fmt.Errorf("task queue: MaxQueued %d: want a positive number, or 0 for %d", cfg.MaxQueued, DefaultMaxQueued)
+	if cfg.MaxQueued < 0 || cfg.MaxQueued > maxQueued {
+		return nil, fmt.Errorf("task queue: MaxQueued %d: want 1 to %d, or 0 for %d", cfg.MaxQueued, maxQueued, DefaultMaxQueued)
 	}
 	if cfg.MaxQueued == 0 {
 		cfg.MaxQueued = DefaultMaxQueued

@@ -209,11 +209,7 @@ func TestBooksBalanceWhateverHappens(t *testing.T) {
 	for _, s := range everybody {
 		s.proxy.Heal()
 	}
-	within := 40 * time.Second
-	waittest.Within(t, within, "all has ended", func() bool {
-		got, err := c.client.Get(t.Context(), "/agents/tasks/state/", clientv3.WithPrefix(), clientv3.WithCountOnly())
-		return err == nil && got.Count == 0
-	})
+	c.finished()
 	h := c.judge(ends)
 	t.Logf("%d tasks, %d acknowledged, %d withdrawn", len(h.Ends), h.Acknowledged, h.Withdrawn)
 	for id := range counted {

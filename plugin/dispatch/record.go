@@ -11,9 +11,10 @@ import (
 // Each of these returns the record that follows r, which stays as it is.
 
 // end is r, finished.
-func (r record) end(s *spec, state State, why string) *record {
+func (r *record) end(s *spec, state State, why string) *record {
+	to := *r
 	at := now()
-	r.State, r.Since, r.Finished, r.Error, r.Next = state, at, at, clip(why, maxError), time.Time{}
+	to.State, to.Since, to.Finished, to.Error, to.Next = state, at, at, clip(why), time.Time{}
 	ttl := s.ResultTTL
 	switch {
 	case ttl == 0 && state == Dead:
@@ -21,52 +22,51 @@ func (r record) end(s *spec, state State, why string) *record {
 	case ttl == 0:
 		ttl = DefaultTTL
 	}
-	r.Expires = at.Add(ttl)
-	return &r
+	to.Expires = at.Add(ttl)
+	return &to
 }
 
 // assign is r, given to an agent.
-func (r record) assign(agent string) *record {
-	r.State, r.Since, r.Agent, r.Next = Assigned, now(), agent, time.Time{}
-	r.Attempt++
-	from := r.Resume.Number + 1
-	r.Segments = slices.DeleteFunc(slices.Clone(r.Segments), func(s segment) bool { return s.From >= from })
-	if n := len(r.Segments); n == 0 || r.Segments[n-1].Agent != agent {
-		r.Segments = append(r.Segments, segment{agent, from})
+func (r *record) assign(agent string) *record {
+	to := *r
+	to.State, to.Since, to.Agent, to.Next = Assigned, now(), agent, time.Time{}
+	to.Attempt++
+	from := to.Resume.Number + 1
+	to.Segments = slices.DeleteFunc(slices.Clone(to.Segments), func(s segment) bool { return s.From >= from })
+	if n := len(to.Segments); n == 0 || to.Segments[n-1].Agent != agent {
+		to.Segments = append(to.Segments, segment{agent, from})
 	}
-	return &r
+	return &to
 }
 
-// crowded reports whether the results lie with as many agents as they may.
-func (r *record) crowded() bool { return len(r.Segments) >= maxSegments }
-
 // ended is r after a run that its agent told the outcome of.
-func (r record) ended(s *spec, o *outcome) *record {
-	r.note(o.Ended, o.Error, o.Started)
-	r.Resume, r.Last = o.Resume, o.Last
+func (r *record) ended(s *spec, o *outcome) *record {
+	to := *r
+	to.note(o.Ended, o.Error, o.Started)
+	to.Resume, to.Last = o.Resume, o.Last
 	switch o.Ended {
 	case endSucceeded:
-		return r.end(s, Succeeded, "")
+		return to.end(s, Succeeded, "")
 	case endPermanent:
-		r.Failures++
-		return r.end(s, Dead, o.Error)
+		to.Failures++
+		return to.end(s, Dead, o.Error)
 	case endCancelled:
-		if r.Cancel != nil {
-			return r.end(s, Cancelled, o.Error)
+		if to.Cancel != nil {
+			return to.end(s, Cancelled, o.Error)
 		}
-		return r.again(s, o.Error)
+		return to.again(s, o.Error)
 	case endExpired:
-		return r.end(s, Expired, o.Error)
+		return to.end(s, Expired, o.Error)
 	case endReleased:
-		return r.again(s, o.Error)
+		return to.again(s, o.Error)
 	}
-	r.Failures++
-	if s.Retry.Max < 0 || r.Failures > s.Retry.Max {
-		return r.end(s, Dead, o.Error)
+	to.Failures++
+	if s.Retry.Max < 0 || to.Failures > s.Retry.Max {
+		return to.end(s, Dead, o.Error)
 	}
-	next := r.again(s, o.Error)
+	next := to.again(s, o.Error)
 	if next.State == Queued {
-		next.Next = now().Add(s.Retry.wait(r.Failures))
+		next.Next = now().Add(s.Retry.wait(to.Failures))
 	}
 	return next
 }
@@ -83,33 +83,36 @@ func (r Retry) wait(failures int) time.Duration {
 
 // withdrawn is r after its agent was lost, or gave no answer; begun tells
 // whether it had begun.
-func (r record) withdrawn(s *spec, begun bool, from resume, why string) *record {
+func (r *record) withdrawn(s *spec, begun bool, from resume, why string) *record {
+	to := *r
 	how := endWithdrawn
 	if begun {
 		how = endLost
-		r.Losses++
+		to.Losses++
 	}
-	r.note(how, why, time.Time{})
-	r.Resume, r.Last = from, from
-	if r.Losses > MaxLosses {
-		return r.end(s, Dead, fmt.Sprintf("its agents were lost %d times while they ran it, the last time: %s", r.Losses, why))
+	to.note(how, why, time.Time{})
+	to.Resume, to.Last = from, from
+	if to.Losses > MaxLosses {
+		return to.end(s, Dead, fmt.Sprintf("its agents were lost %d times while they ran it, the last time: %s", to.Losses, why))
 	}
-	return r.again(s, why)
+	return to.again(s, why)
 }
 
 // again is r, back in the queue, unless somebody has cancelled it or its time
 // is over.
-func (r record) again(s *spec, why string) *record {
+func (r *record) again(s *spec, why string) *record {
+	to := *r
 	switch {
-	case r.Cancel != nil:
-		return r.end(s, Cancelled, "cancelled")
+	case to.Cancel != nil:
+		return to.end(s, Cancelled, "cancelled")
 	case s.late():
-		return r.end(s, Expired, "its deadline passed: "+why)
-	case r.crowded():
-		return r.end(s, Dead, fmt.Sprintf("it was moved between agents %d times", len(r.Segments)))
+		return to.end(s, Expired, "its deadline passed: "+why)
+	case len(to.Segments) >= maxSegments:
+		// The oldest results go, and that is told.
+		to.Segments, to.Resume.Cut = slices.Clone(to.Segments[1:]), true
 	}
-	r.State, r.Since, r.Error, r.Last = Queued, now(), clip(why, maxError), resume{}
-	return &r
+	to.State, to.Since, to.Error, to.Last = Queued, now(), clip(why), resume{}
+	return &to
 }
 
 func (s *spec) late() bool { return !s.Deadline.IsZero() && !time.Now().Before(s.Deadline) }
@@ -117,7 +120,7 @@ func (s *spec) late() bool { return !s.Deadline.IsZero() && !time.Now().Before(s
 // note adds the run that ends to the history.
 func (r *record) note(how, why string, started time.Time) {
 	a := Attempt{
-		Number: r.Attempt, Agent: r.Agent, Ended: how, Error: clip(why, maxError),
+		Number: r.Attempt, Agent: r.Agent, Ended: how, Error: clip(why),
 		Assigned: r.Since, Started: started, Finished: now(),
 	}
 	first := max(len(r.Attempts)+1-maxAttempts, 0)

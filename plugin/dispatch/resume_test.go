@@ -11,6 +11,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/perennial-go/perennial/internal/etcdtest"
 	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin"
 	"github.com/perennial-go/perennial/plugin/dispatch"
@@ -22,8 +23,10 @@ func count(n int, before func(ctx context.Context, t plugin.Task, i int) error) 
 	return func(ctx context.Context, t plugin.Task, deliver func(plugin.Result) error) error {
 		from, _ := strconv.Atoi(t.Cursor)
 		for i := from + 1; i <= n; i++ {
-			if err := before(ctx, t, i); err != nil {
-				return err
+			if before != nil {
+				if err := before(ctx, t, i); err != nil {
+					return err
+				}
 			}
 			r := plugin.Result{Payload: []byte(strconv.Itoa(i))}
 			if i%3 == 0 {
@@ -171,7 +174,6 @@ func TestAgentThatIsLostGivesItsTasksBack(t *testing.T) {
 	stuck := make(chan struct{})
 	proxy := r.server.Proxy(t)
 	lost := proxy.Client(t)
-	ghost := make(chan error, 1)
 	h := newHost(map[string]work{"do": count(7, func(_ context.Context, _ plugin.Task, i int) error {
 		if i == 5 {
 			stuck <- struct{}{}
@@ -186,7 +188,7 @@ func TestAgentThatIsLostGivesItsTasksBack(t *testing.T) {
 	r.becomes(waiting, dispatch.Assigned)
 	proxy.Freeze()
 	a.die() // as etcd sees it; the worker does not know
-	r.agent("b", newHost(map[string]work{"do": count(7, func(context.Context, plugin.Task, int) error { return nil })}))
+	r.agent("b", newHost(map[string]work{"do": count(7, nil)}))
 	info := r.becomes(id, dispatch.Succeeded)
 	if info.Agent != "b" || info.Losses != 1 || info.Attempts[0].Ended != "lost" {
 		t.Errorf("got %+v", info)
@@ -201,8 +203,8 @@ func TestAgentThatIsLostGivesItsTasksBack(t *testing.T) {
 	if again := r.becomes(id, dispatch.Succeeded); again.Agent != "b" || again.Attempt != 2 {
 		t.Errorf("got %+v", again)
 	}
-	close(ghost)
 	r.clean("a", "b")
+	r.judge(nil)
 }
 
 func TestSwapOfTheAgentsProcessLosesAndDoublesNothing(t *testing.T) {
@@ -262,6 +264,10 @@ func TestSwapOfTheAgentsProcessLosesAndDoublesNothing(t *testing.T) {
 	close(release)
 	waittest.Next(t, "the predecessor ends", drained)
 	close(predecessor)
+	if err := r.queue.Cancel(t.Context(), endless, ""); err != nil {
+		t.Fatal(err)
+	}
+	r.becomes(endless, dispatch.Cancelled)
 	if info := r.becomes(short, dispatch.Succeeded); info.Attempt != 1 {
 		t.Errorf("got %+v", info)
 	}
@@ -301,7 +307,7 @@ func TestWhatADeadPredecessorRanIsTakenOverAtOnceAndOnlyThen(t *testing.T) {
 	id := r.submit(dispatch.Task{})
 	waittest.Next(t, "it runs", first)
 	proxy.Freeze()
-	predecessor := make(chan struct{})
+	predecessor, before := make(chan struct{}), a.worker
 	a.start("2", func(c *dispatch.WorkerConfig) { c.Predecessor = predecessor })
 	waittest.Until(t, "the successor has the key", func() bool {
 		workers, err := r.queue.Workers(t.Context())
@@ -318,7 +324,9 @@ func TestWhatADeadPredecessorRanIsTakenOverAtOnceAndOnlyThen(t *testing.T) {
 	r.counted(id, 7)
 	proxy.Heal()
 	close(done)
+	waittest.Until(t, "the one before has given up", func() bool { return before.Running() == 0 })
 	r.counted(id, 7)
+	r.judge(nil)
 }
 
 func TestAnotherDispatcherReplacesOneThatDied(t *testing.T) {
@@ -371,5 +379,35 @@ func TestDispatcherThatWasReplacedWritesNothing(t *testing.T) {
 	waittest.Until(t, "it has noticed", func() bool { return r.log.Has("this dispatcher's term has ended") })
 	if info := r.get(id); info.Attempt != 0 {
 		t.Errorf("it assigns all the same: %+v", info)
+	}
+}
+
+// What a process has sent to etcd may arrive after its end, and after its
+// successor has looked at what it left.
+func TestClaimThatWasUnderWayWhenItsProcessWasReplacedIsRefused(t *testing.T) {
+	r := newRig(t)
+	r.dispatcher("d")
+	proxy := r.server.Proxy(t)
+	client := proxy.Client(t)
+	a := r.agent("a", newHost(map[string]work{"do": endless}), func(c *dispatch.WorkerConfig) { c.Client, c.Concurrency, c.DrainTimeout = client, 2, -1 })
+	waittest.Until(t, "it takes tasks", func() bool {
+		workers, err := r.queue.Workers(t.Context())
+		return err == nil && len(workers) == 1
+	})
+	proxy.FreezeWay(etcdtest.ToServer)
+	ids := r.submitAll(2, dispatch.Task{})
+	waittest.Until(t, "it is about to claim both", func() bool { return a.worker.Running() == 2 })
+	before := a.worker
+	release := make(chan struct{})
+	a.host = newHost(map[string]work{"do": held(release)})
+	a.start("2", func(c *dispatch.WorkerConfig) { c.Concurrency, c.Backlog = 1, 1 })
+	r.becomes(ids[0], dispatch.Running)
+	proxy.Heal()
+	waittest.Until(t, "the one before has given up", func() bool { return before.Running() == 0 })
+	close(release)
+	for _, id := range ids {
+		if info := r.becomes(id, dispatch.Succeeded); info.Attempt != 1 {
+			t.Errorf("got %+v", info)
+		}
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/goleak"
 
 	"github.com/perennial-go/perennial/internal/etcdkv"
 	"github.com/perennial-go/perennial/internal/etcdtest"
@@ -18,8 +17,6 @@ import (
 	"github.com/perennial-go/perennial/plugin"
 	"github.com/perennial-go/perennial/plugin/dispatch"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // work is what a plugin of a test does with a task.
 type work func(ctx context.Context, t plugin.Task, deliver func(plugin.Result) error) error
@@ -79,6 +76,17 @@ func endless(ctx context.Context, _ plugin.Task, _ func(plugin.Result) error) er
 	return ctx.Err()
 }
 
+// held is done once release is closed.
+func held(release <-chan struct{}) work {
+	return func(ctx context.Context, _ plugin.Task, _ func(plugin.Result) error) error {
+		select {
+		case <-release:
+		case <-ctx.Done():
+		}
+		return nil
+	}
+}
+
 // rig is a queue in an etcd of its own.
 type rig struct {
 	*testing.T
@@ -91,7 +99,13 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	s := etcdtest.Start(t)
+	return newRigWith(t, etcdtest.Options{})
+}
+
+func newRigWith(t *testing.T, o etcdtest.Options) *rig {
+	t.Helper()
+	t.Parallel()
+	s := etcdtest.StartWith(t, o)
 	r := &rig{T: t, server: s, client: s.Client(t), log: &waittest.Log{}}
 	r.logger = slog.New(slog.NewTextHandler(r.log, nil))
 	var err error

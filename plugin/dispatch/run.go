@@ -110,13 +110,14 @@ func (r *run) fence() (c change) {
 	return c
 }
 
-// claim makes the assignment this process's, if its agent lives as etcd sees it.
+// claim makes the assignment this process's, if its agent lives as etcd sees it
+// and this is the process that works there.
 func (r *run) claim(ctx context.Context) error {
 	w := r.worker
-	agent, lease := w.cfg.AgentID, w.cfg.Lease()
-	if lease == 0 {
-		return errRefused
-	}
+	agent := w.cfg.AgentID
+	w.mu.Lock()
+	key := w.key
+	w.mu.Unlock()
 	r.started = now()
 	value, err := encode(claim{schema, w.cfg.Instance, r.started})
 	if err != nil {
@@ -126,7 +127,7 @@ func (r *run) claim(ctx context.Context) error {
 	c.unchanged(w.keys.inbox(agent, r.id), r.revision)
 	c.unchanged(w.keys.claim(agent, r.id), r.before)
 	c.absent(w.keys.outcome(agent, r.id))
-	c.compare = append(c.compare, clientv3.Compare(clientv3.LeaseValue(w.keys.worker(agent)), "=", lease))
+	c.unchanged(w.keys.worker(agent), key)
 	c.put(w.keys.claim(agent, r.id), value)
 	r.claimed, err = w.pool.do(ctx, c)
 	if err == nil || errors.Is(err, errRefused) {
@@ -179,7 +180,7 @@ func (r *run) acknowledge(ctx context.Context, ended string, why error) (again b
 		Started: r.started, Finished: now(), Last: r.last, Resume: r.from,
 	}
 	if why != nil {
-		o.Error = clip(why.Error(), maxError)
+		o.Error = clip(why.Error())
 	}
 	value, err := encode(o)
 	if err != nil {

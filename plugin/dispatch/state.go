@@ -64,7 +64,8 @@ const (
 	maxAttempts = 10
 	// maxError bounds an error's text, in bytes.
 	maxError = 1 << 10
-	// maxSegments bounds on how many agents results of one task lie.
+	// maxSegments bounds in how many places results of one task lie: where it
+	// is moved more often, the oldest are deleted.
 	maxSegments = 64
 )
 

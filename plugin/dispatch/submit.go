@@ -68,15 +68,17 @@ func unanswered(err error) bool {
 
 // submit writes the task, or finds the one that is there.
 func (q *Queue) submit(ctx context.Context, s *spec) (Submitted, error) {
-	if err := q.room(ctx); err != nil {
+	var c change
+	var runs int
+	err := q.room(ctx)
+	if err == nil {
+		c, runs, err = q.creation(ctx, s)
+	}
+	if err != nil {
 		// It may be there already.
 		if found, err := q.existing(ctx, s); err == nil {
 			return found, nil
 		}
-		return Submitted{}, err
-	}
-	c, runs, err := q.creation(ctx, s)
-	if err != nil {
 		return Submitted{}, err
 	}
 	limited, cancel := context.WithTimeout(ctx, callTimeout)

@@ -95,7 +95,7 @@ type Task struct {
 	Deadline time.Time `json:"deadline,omitzero"`
 	// Timeout is how long one run may take, in which case it has failed and may
 	// be retried; 0 = no limit.
-	Timeout time.Duration `json:"timeout,omitempty"`
+	Timeout time.Duration `json:"timeout_ns,omitempty"`
 	// Payload is the input, of a form that the capability defines; at most
 	// MaxPayload bytes.
 	Payload []byte `json:"payload,omitempty"`
@@ -112,7 +112,7 @@ type Task struct {
 	IdempotencyKey string `json:"idempotency_key,omitempty"`
 	// ResultTTL is how long the finished task and its results are kept; default
 	// 24 h, and 7 days on the dead-letter list.
-	ResultTTL time.Duration `json:"result_ttl,omitempty"`
+	ResultTTL time.Duration `json:"result_ttl_ns,omitempty"`
 	// SubmittedBy says who submitted it, for people.
 	SubmittedBy string `json:"submitted_by,omitempty"`
 }
@@ -126,8 +126,8 @@ type Retry struct {
 	Max int `json:"max,omitempty"`
 	// MinBackoff and MaxBackoff bound the wait before the next run, which
 	// doubles from one to the other and is jittered; default 1 s and 1 min.
-	MinBackoff time.Duration `json:"min_backoff,omitempty"`
-	MaxBackoff time.Duration `json:"max_backoff,omitempty"`
+	MinBackoff time.Duration `json:"min_backoff_ns,omitempty"`
+	MaxBackoff time.Duration `json:"max_backoff_ns,omitempty"`
 }
 
 // normal returns t with its defaults, or what is wrong with it.
@@ -158,7 +158,7 @@ func (t Task) normal() (Task, error) {
 	return t, nil
 }
 
-func (t *Task) check() error {
+func (t Task) check() error {
 	if t.ID != "" && !validID(t.ID) {
 		return fmt.Errorf("id %.80q: want a letter or digit, then up to %d letters, digits, underscores or hyphens", t.ID, MaxID-1)
 	}
@@ -188,7 +188,7 @@ func (t *Task) check() error {
 	return t.checkNumbers()
 }
 
-func (t *Task) checkPolicy() error {
+func (t Task) checkPolicy() error {
 	switch t.Policy {
 	case Any, All, RoundRobin, LeastLoaded:
 		if t.Key != "" {
@@ -204,7 +204,7 @@ func (t *Task) checkPolicy() error {
 	return nil
 }
 
-func (t *Task) checkNumbers() error {
+func (t Task) checkNumbers() error {
 	switch r := t.Retry; {
 	case len(t.Payload) > MaxPayload:
 		return fmt.Errorf("payload of %d bytes: want at most %d; put it elsewhere and pass its name", len(t.Payload), MaxPayload)

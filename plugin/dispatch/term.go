@@ -191,8 +191,12 @@ func (t *term) clear(m *move) {
 	if m.task.record.Cancel != nil {
 		m.remove(t.keys.inbox(agent, id) + cancelSuffix)
 	}
-	if !m.next.State.Finished() {
-		m.dropTail(t.keys, id, m.next)
+	if m.next.State.Finished() {
+		return
+	}
+	m.dropTail(t.keys, id, m.next)
+	if was := m.task.record.Segments; len(m.next.Segments) < len(was) && len(was) > 1 {
+		m.remove(t.keys.result(was[0].Agent, id, was[0].From), clientv3.WithRange(t.keys.result(was[0].Agent, id, was[1].From)))
 	}
 }
 
@@ -205,9 +209,9 @@ func (t *term) perform(ctx context.Context, moves []move) error {
 	}
 	var refused []string
 	var failed error
-	for i, v := range t.commit(ctx, changes) {
-		m := moves[i]
-		switch {
+	verdicts := t.commit(ctx, changes)
+	for i, m := range moves {
+		switch v := verdicts[i]; {
 		case v.err == nil:
 			t.model.set(m.task, m.next, v.revision)
 			if m.folds != nil {

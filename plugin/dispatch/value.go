@@ -108,7 +108,7 @@ type assignment struct {
 	Payload        []byte        `json:"payload,omitempty"`
 	Resume         resume        `json:"resume,omitzero"`
 	Deadline       time.Time     `json:"deadline,omitzero"`
-	Timeout        time.Duration `json:"timeout,omitempty"`
+	Timeout        time.Duration `json:"timeout_ns,omitempty"`
 	Resumable      bool          `json:"resumable,omitempty"`
 	IdempotencyKey string        `json:"idempotency_key,omitempty"`
 }
@@ -230,13 +230,13 @@ func decode(key string, data []byte, into checker) error {
 	return nil
 }
 
-// clip bounds a text that came from a plugin or an error.
-func clip(text string, most int) string {
+// clip bounds an error's text, which a plugin may have made.
+func clip(text string) string {
 	text = strings.ToValidUTF8(text, "\uFFFD")
-	if len(text) <= most {
+	if len(text) <= maxError {
 		return text
 	}
-	cut := most - len("…")
+	cut := maxError - len("…")
 	for cut > 0 && !utf8.RuneStart(text[cut]) {
 		cut--
 	}

@@ -61,8 +61,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer stop()
 	background.Go(func() { w.pool.run(inner) })
 	background.Go(func() { _ = watch.Run(inner) }) // its error is inner's
-	background.Go(func() { w.succeed(inner, ctx.Done()) })
 	advert := &advert{worker: w}
+	background.Go(func() { w.succeed(inner, ctx.Done(), advert) })
 	advertised := make(chan struct{})
 	go func() {
 		defer close(advertised)
@@ -114,14 +114,13 @@ func (w *Worker) receive(v etcdkv.View) {
 			}
 		}
 	}
-	if _, there := v.Values[w.keys.worker(w.cfg.AgentID)]; !there && !w.missing {
-		w.missing = true
-		ring(w.changed)
-	}
 	ring(w.bell)
 }
 
 func (w *Worker) receiveWorker(key string, value etcdkv.Value, there bool) {
+	if there && value.ModRevision < w.key {
+		return // of before this process wrote it
+	}
 	info, err := readWorker(w.keys.workers(), key, value.Data)
 	w.missing = !there
 	w.theirs = there && err == nil && info.Instance != w.cfg.Instance
@@ -189,6 +188,9 @@ func (w *Worker) tidy(e *entry) {
 func (w *Worker) begin(ctx context.Context, running *sync.WaitGroup) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.key == 0 || w.theirs || w.missing {
+		return // etcd would refuse
+	}
 	free := w.cfg.Concurrency - len(w.runs)
 	var next []*entry
 	for id, e := range w.entries {
@@ -235,7 +237,7 @@ func (w *Worker) ended(ctx context.Context, r *run, retry bool) {
 }
 
 // succeed learns which instances do not live any more.
-func (w *Worker) succeed(ctx context.Context, ending <-chan struct{}) {
+func (w *Worker) succeed(ctx context.Context, ending <-chan struct{}, a *advert) {
 	predecessor := w.cfg.Predecessor
 	for {
 		select {
@@ -247,43 +249,51 @@ func (w *Worker) succeed(ctx context.Context, ending <-chan struct{}) {
 			predecessor = nil
 		case <-w.over:
 		}
-		w.inherit(ctx, ending)
-		w.Changed()
+		told := false
+		for retry := (backoff.Backoff{Min: 50 * time.Millisecond, Max: 5 * time.Second}); ; {
+			err := w.inherit(ctx, a)
+			if err == nil {
+				break
+			}
+			if !told && !errors.Is(err, errRefused) && !errors.Is(err, errNoLease) {
+				told = true
+				w.cfg.Logger.Warn("the worker cannot see what was begun before it", "error", err)
+			}
+			select {
+			case <-ending:
+				return
+			default:
+			}
+			if retry.Wait(ctx) != nil {
+				return
+			}
+		}
 	}
 }
 
-// inherit takes for dead who has claimed anything up to now. What a successor
-// claims later is its own.
-func (w *Worker) inherit(ctx context.Context, ending <-chan struct{}) {
-	var retry backoff.Backoff
-	for {
-		limited, cancel := context.WithTimeout(ctx, callTimeout)
-		r, err := w.cfg.Client.Get(limited, w.keys.claims(w.cfg.AgentID), clientv3.WithPrefix())
-		cancel()
-		if err == nil {
-			w.mu.Lock()
-			for _, kv := range r.Kvs {
-				var c claim
-				if decode(string(kv.Key), kv.Value, &c) == nil && c.Instance != w.cfg.Instance {
-					w.dead[c.Instance] = true
-				}
-			}
-			w.missing = w.missing || w.theirs // it is to be written again
-			w.theirs = false
-			w.mu.Unlock()
-			ring(w.bell)
-			return
-		}
-		w.cfg.Logger.Warn("the worker cannot see what was begun before it", "error", err)
-		select {
-		case <-ending:
-			return
-		default:
-		}
-		if retry.Wait(ctx) != nil {
-			return
+// inherit takes for dead who has claimed anything up to now. Nobody of before
+// can claim more once the key is this process's; what a successor claims later
+// is its own.
+func (w *Worker) inherit(ctx context.Context, a *advert) error {
+	if err := a.write(ctx, true); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	r, err := w.cfg.Client.Get(ctx, w.keys.claims(w.cfg.AgentID), clientv3.WithPrefix())
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, kv := range r.Kvs {
+		var c claim
+		if decode(string(kv.Key), kv.Value, &c) == nil && c.Instance != w.cfg.Instance {
+			w.dead[c.Instance] = true
 		}
 	}
+	ring(w.bell)
+	return nil
 }
 
 // drain waits for what runs, gives back what does not end in time, and stops the

@@ -31,7 +31,10 @@ const (
 
 // Plugins are what runs tasks; *plugin.Manager is one.
 type Plugins interface {
+	// List returns the plugins; those that are running or degraded take tasks.
 	List() []plugin.Status
+	// Execute is as plugin.Manager's. It must return soon after ctx has ended:
+	// a Worker does not return before it has.
 	Execute(ctx context.Context, name string, task plugin.Task, deliver func(plugin.Result) error) error
 }
 
@@ -66,7 +69,9 @@ type WorkerConfig struct {
 	DrainTimeout time.Duration
 	// Predecessor is closed once every process of this agent that was before
 	// this one has ended. Until then what they run is left to them and counts
-	// as running. nil = they have ended.
+	// as running. nil = they have ended. From the moment on when this worker
+	// has told that it is there, those before it begin nothing any more: run it
+	// once this process is the one in charge.
 	Predecessor <-chan struct{}
 	// ResultBytes bounds one result's payload, which is cut there, and
 	// ResultsBytes all of a task's, after which more are left out; default
@@ -115,7 +120,8 @@ type Worker struct {
 	entries map[string]*entry // by task
 	runs    map[string]*run
 	dead    map[string]bool // instances that do not live any more
-	theirs  bool            // the worker's key is another process's
+	key     int64           // revision of the worker's key as this process wrote it; 0 = it has not
+	theirs  bool            // the key is another process's
 	missing bool            // it is not there
 }
 

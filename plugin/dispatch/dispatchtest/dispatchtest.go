@@ -92,8 +92,9 @@ func may(from, to dispatch.State) bool {
 		return to == dispatch.Spread || finished
 	case dispatch.Dead, dispatch.Cancelled:
 		return to == dispatch.Queued
+	default:
+		return false
 	}
-	return false
 }
 
 func (r *reader) transaction(prefix string, events []*clientv3.Event) {
