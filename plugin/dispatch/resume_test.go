@@ -204,6 +204,7 @@ func TestAgentThatIsLostGivesItsTasksBack(t *testing.T) {
 		t.Errorf("got %+v", again)
 	}
 	r.clean("a", "b")
+	r.judge(nil)
 }
 
 func TestSwapOfTheAgentsProcessLosesAndDoublesNothing(t *testing.T) {
@@ -263,6 +264,10 @@ func TestSwapOfTheAgentsProcessLosesAndDoublesNothing(t *testing.T) {
 	close(release)
 	waittest.Next(t, "the predecessor ends", drained)
 	close(predecessor)
+	if err := r.queue.Cancel(t.Context(), endless, ""); err != nil {
+		t.Fatal(err)
+	}
+	r.becomes(endless, dispatch.Cancelled)
 	if info := r.becomes(short, dispatch.Succeeded); info.Attempt != 1 {
 		t.Errorf("got %+v", info)
 	}
@@ -302,7 +307,7 @@ func TestWhatADeadPredecessorRanIsTakenOverAtOnceAndOnlyThen(t *testing.T) {
 	id := r.submit(dispatch.Task{})
 	waittest.Next(t, "it runs", first)
 	proxy.Freeze()
-	predecessor := make(chan struct{})
+	predecessor, before := make(chan struct{}), a.worker
 	a.start("2", func(c *dispatch.WorkerConfig) { c.Predecessor = predecessor })
 	waittest.Until(t, "the successor has the key", func() bool {
 		workers, err := r.queue.Workers(t.Context())
@@ -319,7 +324,9 @@ func TestWhatADeadPredecessorRanIsTakenOverAtOnceAndOnlyThen(t *testing.T) {
 	r.counted(id, 7)
 	proxy.Heal()
 	close(done)
+	waittest.Until(t, "the one before has given up", func() bool { return before.Running() == 0 })
 	r.counted(id, 7)
+	r.judge(nil)
 }
 
 func TestAnotherDispatcherReplacesOneThatDied(t *testing.T) {

@@ -99,6 +99,31 @@ func checkExecute(tb testing.TB, s *suite) {
 	h.mustBeWell(tb, "after its tasks")
 }
 
+func checkResume(tb testing.TB, s *suite) {
+	given(tb, s.Long, "Long")
+	if !s.Resumes {
+		tb.Skip("not checked: it needs Config.Resumes")
+	}
+	h := s.launch(tb).connect(tb)
+	h.adopt(tb)
+	var cursors [3]string
+	r := h.execute(tb, s.Long)
+	for i := range cursors {
+		if cursors[i] = r.next(tb, fmt.Sprintf("result %d", i+1)).GetCursor(); cursors[i] == "" {
+			tb.Fatalf("result %d of a task that resumes has no cursor", i+1)
+		}
+	}
+	r.cancel()
+	task := s.Long
+	task.Cursor = cursors[0]
+	r = h.execute(tb, task)
+	for i, want := range cursors[1:] {
+		if got := r.next(tb, "a result after the cursor").GetCursor(); got != want {
+			tb.Fatalf("begun with the cursor %q: want %q as the cursor of result %d, found %q", cursors[0], want, i+1, got)
+		}
+	}
+}
+
 func checkLargeMessages(tb testing.TB, s *suite) {
 	h := s.launch(tb).connect(tb)
 	h.adopt(tb)

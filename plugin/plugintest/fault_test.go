@@ -148,6 +148,8 @@ func faults() []spoilt {
 		{"Capability", "has a code of its own", "want the code Unimplemented, found InvalidArgument", false},
 		{"Execute", "fails", "no such table", false},
 		{"Execute", "hopes", "want the code InvalidArgument, found Unknown", false},
+		{"Resume", "begins anew", `want "2" as the cursor of result 1, found "1"`, false},
+		{"Resume", "has no cursors", "result 1 of a task that resumes has no cursor", false},
 		{"LargeMessages", "takes 4 MiB", "found ResourceExhausted", false},
 		{"LargeMessages", "yields little", "a result of 15 MiB (the largest so far has 1048", false},
 		{"BackPressure", "hoards results", "more memory", false},

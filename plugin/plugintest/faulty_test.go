@@ -276,6 +276,10 @@ func (f *faulty) Health(ctx context.Context, in *pluginpb.HealthRequest) (*plugi
 
 func (f *faulty) Execute(task *pluginpb.Task, stream grpc.ServerStreamingServer[pluginpb.Result]) error {
 	switch f.fault {
+	case "begins anew":
+		task.Cursor = ""
+	case "has no cursors":
+		return stream.Send(&pluginpb.Result{})
 	case "takes any task":
 		return nil
 	case "has a code of its own":

@@ -26,6 +26,9 @@ type Config struct {
 	// Long is a task that yields results, the first of them soon, and does not
 	// end by itself. Several of them run at once.
 	Long plugin.Task
+	// Resumes says that Long, begun twice from the same cursor, yields results
+	// with the same cursors.
+	Resumes bool
 	// Large is a task of which one result has at least 15 MiB.
 	Large plugin.Task
 	// Hopeless is a task that no attempt could do: its code is
@@ -94,6 +97,7 @@ func checks() []check {
 		{"Health", checkHealth},
 		{"Capability", checkCapability},
 		{"Execute", checkExecute},
+		{"Resume", checkResume},
 		{"LargeMessages", checkLargeMessages},
 		{"BackPressure", checkBackPressure},
 		{"Cancel", checkCancel},
