@@ -411,3 +411,59 @@ func TestClaimThatWasUnderWayWhenItsProcessWasReplacedIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestResultsOfARunThatIsRepeatedAreGone(t *testing.T) {
+	r := newRig(t)
+	r.dispatcher("d")
+	for name, err := range map[string]error{"fails": errors.New("once"), "breaks": fmt.Errorf("%w: once", plugin.ErrInterrupted)} {
+		n := 3
+		r.agent(name, newHost(map[string]work{name: func(_ context.Context, _ plugin.Task, deliver func(plugin.Result) error) error {
+			for range n {
+				if err := deliver(plugin.Result{Payload: []byte("1")}); err != nil {
+					return err
+				}
+			}
+			if n == 1 {
+				return nil
+			}
+			n = 1
+			return err
+		}}))
+		id := r.submit(dispatch.Task{Capability: name, Retry: dispatch.Retry{MinBackoff: time.Millisecond}})
+		r.becomes(id, dispatch.Succeeded)
+		r.counted(id, 1)
+	}
+}
+
+// The dispatcher may be away between an acknowledgement and the moment when it
+// is taken over.
+func TestRunThatWasAcknowledgedIsNotBegunAgainByTheNextProcess(t *testing.T) {
+	r := newRig(t)
+	stop := r.dispatcher("d")
+	release := make(chan struct{})
+	a := r.agent("a", newHost(map[string]work{"do": held(release)}))
+	id := r.submit(dispatch.Task{})
+	r.becomes(id, dispatch.Running)
+	stop()
+	close(release)
+	there := func(key string) func() bool {
+		return func() bool {
+			got, err := r.client.Get(t.Context(), dispatch.Prefix("")+key)
+			return err == nil && len(got.Kvs) == 1
+		}
+	}
+	waittest.Until(t, "it is acknowledged", there("outcome/a/"+id))
+	a.stop()
+	a.start("2", func(c *dispatch.WorkerConfig) { c.Concurrency = 1 })
+	// What comes after it shows that it was passed over.
+	if _, err := r.client.Put(t.Context(), dispatch.Prefix("")+"inbox/a/next", `{"schema":1,"attempt":1,"capability":"do"}`); err != nil {
+		t.Fatal(err)
+	}
+	waittest.Until(t, "the next one is done", there("outcome/a/next"))
+	r.dispatcher("d2")
+	r.becomes(id, dispatch.Succeeded)
+	if n := a.host.runs(id); n != 1 {
+		t.Errorf("it ran %d times", n)
+	}
+	r.judge(nil)
+}
