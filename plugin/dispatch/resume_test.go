@@ -360,7 +360,9 @@ func TestAnotherDispatcherReplacesOneThatDied(t *testing.T) {
 func TestDispatcherThatWasReplacedWritesNothing(t *testing.T) {
 	r := newRig(t)
 	r.agent("a", newHost(map[string]work{"do": nothing}))
-	r.dispatcher("d", func(c *dispatch.DispatcherConfig) { c.TTL = 10 * time.Second })
+	r.dispatcher("d", func(c *dispatch.DispatcherConfig) { c.TTL = 5 * time.Second })
+	// It knows all that it needs to assign this one.
+	id := r.submit(dispatch.Task{NotBefore: time.Now().Add(2 * time.Second)})
 	r.becomes(r.submit(dispatch.Task{}), dispatch.Succeeded)
 	// Somebody else is elected while it believes that it still is.
 	got, err := r.client.Get(t.Context(), "/agents/tasks/leader")
@@ -375,7 +377,6 @@ func TestDispatcherThatWasReplacedWritesNothing(t *testing.T) {
 	if err != nil || !put.Succeeded {
 		t.Fatalf("the test came too late: %v", err)
 	}
-	id := r.submit(dispatch.Task{})
 	waittest.Until(t, "it has noticed", func() bool { return r.log.Has("this dispatcher's term has ended") })
 	if info := r.get(id); info.Attempt != 0 {
 		t.Errorf("it assigns all the same: %+v", info)
