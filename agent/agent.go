@@ -69,7 +69,8 @@ type Config struct {
 	// upgrade.Supervise. Default: where the process is pid 1.
 	Supervise upgrade.Supervision
 	// Plugins says where plugins lie; without Dir there are none. StateDir,
-	// HostVersion and Logger are filled in.
+	// HostVersion and Logger are filled in, and so is Verify where Upgrade.Trust
+	// has keys: signatures count by those that sign releases.
 	Plugins plugin.Config
 	// Health adds checks and rules. A rule that alerts while the release that
 	// runs is withdrawn is added unless there is one, or none are wanted.
@@ -228,6 +229,9 @@ func (a *Agent) pluginConfig() plugin.Config {
 	}
 	if c.DetachTimeout == 0 {
 		c.DetachTimeout = a.cfg.Drain.WithDefaults().Timeout
+	}
+	if t := a.cfg.Upgrade.Trust; c.Verify == nil && len(t.Keys)+len(t.Roots) > 0 {
+		c.Verify = a.verifyPlugin
 	}
 	told := c.OnChange
 	c.OnChange = func(s []plugin.Status) {

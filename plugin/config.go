@@ -37,11 +37,11 @@ type Config struct {
 
 	// Verify checks a manifest's signature, the content of a file
 	// NAME.plugin.yaml.minisig, before anything in the manifest is looked at,
-	// and returns the id of the key. An error that wraps ErrUntrusted is a
-	// verdict, upon which a plugin that runs is stopped; another one keeps new
-	// files from being used, and leaves what runs alone. nil means that
-	// signatures are not looked at. It is called from several goroutines, and
-	// for every signed plugin every ScanEvery.
+	// and returns the id of the key. An error keeps the files from being used;
+	// one that wraps ErrUntrusted says that the key counts no more, upon which
+	// a plugin that runs by it is stopped, too. nil means that signatures are
+	// not looked at. It is called from several goroutines, and for every signed
+	// plugin every ScanEvery.
 	Verify func(manifest, signature []byte) (keyID string, err error)
 	// RequireSigned refuses a plugin without a signature; it needs Verify. A
 	// signature that does not count is refused without it, too.

@@ -37,7 +37,7 @@ type absence struct {
 }
 
 func (a absence) String() string {
-	return fmt.Sprintf("disabled since %s: %s", a.Since.UTC().Format(time.RFC3339), a.Reason)
+	return fmt.Sprintf("since %s: %s", a.Since.UTC().Format(time.RFC3339), a.Reason)
 }
 
 // disabledFile is the file's content.

@@ -23,9 +23,14 @@
 //     changes (a touch is enough).
 //   - A plugin that hangs is killed with its process group. Run returns within
 //     Config.StopTimeout and a second, whatever a plugin does.
-//   - When the host dies, even by kill -9, its plugins see the end of their
-//     standard input and exit. One that does not is killed by the next host
-//     that uses the same Config.StateDir (on Linux).
+//   - On Linux plugins go on when their host ends after Detach or dies, even by
+//     kill -9: the next host of the same Config.StateDir takes them over, with
+//     their process ids, and nothing of what they do is lost. What it finds is
+//     checked first, down to who owns the socket; a process that is not this
+//     directory's for certain is never killed.
+//   - Plugins that no host takes over end after Config.OrphanAfter, also those
+//     that are stopped or deadlocked: the kernel kills them 5 s later.
+//   - One Manager at a time looks after the plugins of a StateDir.
 //   - A plugin inherits no descriptor and no environment variable of the host
 //     but PATH, HOME, TZ, LANG, LC_ALL and TMPDIR.
 //
@@ -36,6 +41,14 @@
 // digest protects from damaged and half-copied files, not from someone who may
 // write to Config.Dir. Who may do that decides what runs, and so a directory
 // or manifest that everybody can write to is refused. Resource limits are
-// reserved in the manifest, not enforced. Plugins do not outlive their host
-// yet: a successor in a hot swap starts its own.
+// reserved in the manifest, not enforced.
+//
+// Where not Linux runs, plugins do not outlive their host: Run stops them at
+// its end, Detach or not, and after a kill -9 they end after
+// Config.OrphanAfter, besides those that the next host has started by then.
+//
+// The kernel's timer ends the plugin's own process: what a plugin has started
+// itself, and what outlives a plugin that was killed as an orphan, is ended by
+// the next host. Under systemd a host that was killed takes its plugins along
+// unless its unit has KillMode=process.
 package plugin

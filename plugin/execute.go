@@ -18,7 +18,8 @@ import (
 // order and from this goroutine; a slow deliver slows the plugin down. It
 // returns nil when the plugin says that the task is done.
 //
-// Errors: ErrNotFound; ErrNotRunning, when there is no process at the moment;
+// Errors: ErrNotFound; ErrNotRunning, when there is no process at the moment,
+// with ErrDisabled where an operator wants none;
 // ErrInterrupted, when the process was replaced, stopped or died, after which
 // the caller executes again from its last cursor; ctx's error, whose deadline
 // the plugin knows; deliver's error, unchanged; ErrPermanent, when the plugin
@@ -36,6 +37,9 @@ func (m *Manager) Execute(ctx context.Context, name string, task Task, deliver f
 	i := w.acquire(task.Resumable)
 	if i == nil {
 		s := w.snapshot()
+		if s.State == Disabled {
+			return fmt.Errorf("%w: %s: %w: %s", ErrNotRunning, name, ErrDisabled, s.Reason)
+		}
 		return fmt.Errorf("%w: %s is %s: %s", ErrNotRunning, name, s.State, s.Reason)
 	}
 	defer i.leave(task.Resumable)

@@ -1,8 +1,10 @@
 package plugin
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -26,6 +28,13 @@ func ExecutableName(name string) string {
 // old pair or the new, or refuses the mixture until the second rename. It
 // must not run twice at once for one name. It returns the manifest as written.
 func Install(dir, executable string, m Manifest) (Manifest, error) {
+	return InstallSigned(dir, executable, m, nil)
+}
+
+// InstallSigned is Install with a signature of the manifest, which sign makes of
+// its bytes, in NAME.plugin.yaml.minisig, written last. nil leaves the plugin
+// unsigned: a signature that is there is removed.
+func InstallSigned(dir, executable string, m Manifest, sign func(manifest []byte) (signature []byte, err error)) (Manifest, error) {
 	if m.Schema == 0 {
 		m.Schema = manifestSchema
 	}
@@ -49,6 +58,10 @@ func Install(dir, executable string, m Manifest) (Manifest, error) {
 	if err == nil {
 		_, err = ParseManifest(data)
 	}
+	var signature []byte
+	if err == nil && sign != nil {
+		signature, err = sign(data)
+	}
 	if err == nil {
 		err = atomicfile.Rename(tmp, filepath.Join(dir, ExecutableName(m.Name)))
 	}
@@ -56,7 +69,19 @@ func Install(dir, executable string, m Manifest) (Manifest, error) {
 		_ = os.Remove(tmp)
 		return m, err
 	}
-	return m, atomicfile.Write(filepath.Join(dir, m.Name+ManifestSuffix), data, 0o644)
+	// The signature comes last: beside the manifest by which a plugin runs, one
+	// that does not match would have it stopped.
+	path := filepath.Join(dir, m.Name+ManifestSuffix)
+	if err := atomicfile.Write(path, data, 0o644); err != nil {
+		return m, err
+	}
+	if sign != nil {
+		return m, atomicfile.Write(path+SignatureSuffix, signature, 0o644)
+	}
+	if err := os.Remove(path + SignatureSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return m, err
+	}
+	return m, atomicfile.SyncDir(dir)
 }
 
 // readBounded reads a regular file of at most limit bytes.

@@ -48,6 +48,22 @@ func TestLimitsWithoutCgroupsHoldWhatRlimitsCanAndSayWhatTheyCannot(t *testing.T
 	}
 }
 
+// A Go program raises the limit of its files as it starts, and root may raise
+// it beyond what the host has set meanwhile.
+func TestLimitsAreSetAgainAtTheHandshake(t *testing.T) {
+	b := newBench(t)
+	p := b.start(t, script(t, "echo started\nsleep 600\n"), Limits{})
+	greet(t, p)
+	p.cfg.limits.Files = 77 // none has been set so far: as if it had been raised
+	if _, _, err := p.PluginToHost("unix", filepath.Join(b.room, "socket")); err != nil {
+		t.Fatal(err)
+	}
+	var now unix.Rlimit
+	if err := unix.Prlimit(p.pid(), unix.RLIMIT_NOFILE, nil, &now); err != nil || now.Cur != 77 || now.Max != 77 {
+		t.Errorf("found %+v, %v", now, err)
+	}
+}
+
 func TestPluginWithoutLimitsHasNone(t *testing.T) {
 	b := newBench(t)
 	p := b.start(t, script(t, "echo started\n"), Limits{})
@@ -281,7 +297,7 @@ func TestGroupsThatAKilledHostLeftAreRemoved(t *testing.T) {
 // An adopted process is still bounded by its group, and ended with it.
 func TestGroupOfAnAdoptedProcessIsFound(t *testing.T) {
 	b := newBench(t).inGroups(t)
-	first := b.start(t, script(t, fmt.Sprintf(strayScript, "env -i PATH=\"$PATH\"")), Limits{})
+	first := b.start(t, script(t, fmt.Sprintf(strayScript, "env -i PATH=\"$PATH\" setsid")), Limits{})
 	greet(t, first)
 	first.detach()
 	out, err := openOutput(b.room, b.logs.file("probe"), slog.New(slog.DiscardHandler))

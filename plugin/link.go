@@ -264,7 +264,7 @@ func plain(err error) error {
 		return err
 	}
 	switch s.Code() {
-	case codes.Unknown, codes.FailedPrecondition, codes.Internal, codes.Unimplemented, codes.Aborted:
+	case codes.Unknown, codes.FailedPrecondition, codes.Internal, codes.Unimplemented, codes.Aborted, codes.InvalidArgument:
 		return errors.New(s.Message())
 	case codes.DeadlineExceeded:
 		return context.DeadlineExceeded

@@ -92,7 +92,10 @@ func servePlugin() error {
 
 // capabilities are those of testPlugin.
 func capabilities() []string {
-	return []string{"count", "environ", "fds", "crash", "fail", "settings", "offspring", "flood", "until", "say"}
+	return []string{
+		"count", "environ", "fds", "crash", "fail", "settings", "offspring", "flood", "rant",
+		"until", "say", "sense", "task",
+	}
 }
 
 type testPlugin struct {
@@ -143,6 +146,8 @@ func (p *testPlugin) Execute(ctx context.Context, task sdk.Task, send func(sdk.R
 		os.Exit(7)
 	case "fail":
 		return errors.New("no such table")
+	case "rant":
+		return errors.New("first line\nsecond line \x1b[31m" + strings.Repeat("and more ", 1000))
 	case "flood":
 		return send(sdk.Result{Payload: make([]byte, pluginpb.MaxMessageBytes+1)})
 	case "until": // the file that the payload names is there
@@ -159,6 +164,11 @@ func (p *testPlugin) Execute(ctx context.Context, task sdk.Task, send func(sdk.R
 			case <-time.After(5 * time.Millisecond):
 			}
 		}
+	case "sense":
+		return sdk.Permanent(errors.New("it makes no sense"))
+	case "task":
+		deadline, limited := ctx.Deadline()
+		return text(fmt.Sprintln(task.ID, task.Attempt, task.IdempotencyKey, limited, time.Until(deadline) > 0))
 	case "say":
 		fmt.Println("out: " + string(task.Payload))
 		fmt.Fprintln(os.Stderr, "err: "+string(task.Payload))

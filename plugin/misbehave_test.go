@@ -28,7 +28,7 @@ import (
 )
 
 // misbehaviour is what a plugin does that it should not.
-type misbehaviour string
+type misbehaviour = string
 
 const (
 	writesGarbage   misbehaviour = "garbage"   // instead of a handshake
@@ -216,7 +216,7 @@ func TestNoPluginHurtsItsHostOrItsNeighbours(t *testing.T) {
 		writesGarbage, namesForeign, diesGreeting, closesAll, closesOutput,
 		hangsEverywhere, sendsHuge, ignoresTerm, floodsLog, leavesGroup,
 	} {
-		install(t, dir, spec{Name: string(m), Version: "1.0.0", Misbehave: m})
+		install(t, dir, spec{Name: m, Version: "1.0.0", Misbehave: m})
 	}
 	h := startHost(t, dir, func(c *plugin.Config) {
 		c.StopTimeout = time.Second
@@ -243,31 +243,31 @@ func TestNoPluginHurtsItsHostOrItsNeighbours(t *testing.T) {
 		diesGreeting:  "exit status 3",
 		closesAll:     "Failed to read any lines",
 	} {
-		if s := h.awaitState(t, string(m), plugin.Quarantined); !strings.Contains(s.Reason, says) || len(s.Reason) > 2000 {
+		if s := h.awaitState(t, m, plugin.Quarantined); !strings.Contains(s.Reason, says) || len(s.Reason) > 2000 {
 			t.Errorf("%s: want a short reason with %q, found %s", m, says, s.Reason)
 		}
 		works("good")
 	}
 	for _, m := range []misbehaviour{closesOutput, floodsLog, ignoresTerm} {
-		h.awaitState(t, string(m), plugin.Running)
-		works(string(m))
+		h.awaitState(t, m, plugin.Running)
+		works(m)
 	}
-	huge := h.awaitState(t, string(sendsHuge), plugin.Running)
-	if _, err := h.ask(t, string(sendsHuge), plugin.Task{Capability: "count"}); err == nil || !strings.Contains(err.Error(), "larger than max") {
+	huge := h.awaitState(t, sendsHuge, plugin.Running)
+	if _, err := h.ask(t, sendsHuge, plugin.Task{Capability: "count"}); err == nil || !strings.Contains(err.Error(), "larger than max") {
 		t.Errorf("a message of %d bytes: found %v", hugeBytes, err)
 	}
-	if s := h.status(string(sendsHuge)); s.PID != huge.PID {
+	if s := h.status(sendsHuge); s.PID != huge.PID {
 		t.Errorf("the plugin did not survive it: %+v", s)
 	}
-	h.awaitState(t, string(leavesGroup), plugin.Running)
-	stray, err := h.ask(t, string(leavesGroup), plugin.Task{Capability: "offspring"})
+	h.awaitState(t, leavesGroup, plugin.Running)
+	stray, err := h.ask(t, leavesGroup, plugin.Task{Capability: "offspring"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if processGone(atoi(t, stray)) {
 		t.Fatal("the descendant does not run")
 	}
-	h.await(t, string(hangsEverywhere), "killed for its silence", func(s plugin.Status) bool {
+	h.await(t, hangsEverywhere, "killed for its silence", func(s plugin.Status) bool {
 		return strings.Contains(s.LastError+s.Reason, "health check") && s.Exceptions > 1
 	})
 	h.awaitAnother(t, "stopped", stopped)
@@ -278,7 +278,7 @@ func TestNoPluginHurtsItsHostOrItsNeighbours(t *testing.T) {
 	if s := h.status("good"); s.PID != good.PID || s.Exceptions != 0 {
 		t.Errorf("the good one suffered: %+v", s)
 	}
-	if files := h.LogFiles(string(floodsLog)); len(files) != 2 || size(t, files) > 2*64<<10 {
+	if files := h.LogFiles(floodsLog); len(files) != 2 || size(t, files) > 2*64<<10 {
 		t.Errorf("the flood's log files %q have %d bytes", files, size(t, files))
 	}
 

@@ -25,7 +25,7 @@ func (m *Manager) Restart(ctx context.Context, name string) error {
 		return fmt.Errorf("%w: %q; List names those that there are", ErrNotFound, name)
 	}
 	if a, off := m.disabled.get(name); off {
-		return fmt.Errorf("%w: %s is %s; enable it first", ErrDisabled, name, a)
+		return fmt.Errorf("%w: %s, %s; enable it first", ErrDisabled, name, a)
 	}
 	if w == nil {
 		return fmt.Errorf("%w: %s", ErrNotRunning, name)

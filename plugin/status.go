@@ -102,11 +102,13 @@ type Task struct {
 	Cursor string
 	// Resumable says that the caller keeps cursors and executes again after
 	// ErrInterrupted: such a call is interrupted at once when its process is to
-	// be replaced. Others get Config.DrainTimeout to finish.
+	// be replaced or handed to another host. Others get Config.DrainTimeout or
+	// DetachTimeout to finish.
 	Resumable bool
-	// Attempt counts the attempts at this task, from 1; 0 means not known.
+	// Attempt says how often the task has been begun before; 0 the first time.
 	Attempt int
-	// IdempotencyKey is the same for every attempt; "" for none.
+	// IdempotencyKey is the same for every attempt at the same piece of work,
+	// however often it was submitted; "" for none.
 	IdempotencyKey string
 }
 

@@ -99,6 +99,20 @@ func TestSettingsReachThePluginAsJSON(t *testing.T) {
 	})
 }
 
+func TestPluginKnowsItsTask(t *testing.T) {
+	t.Parallel()
+	h, _ := startProbe(t, nil)
+	for want, task := range map[string]plugin.Task{
+		"t1 0  true true\n":   {ID: "t1"},
+		"t2 3 k1 true true\n": {ID: "t2", Attempt: 3, IdempotencyKey: "k1"},
+	} {
+		task.Capability = "task"
+		if got, err := h.ask(t, "probe", task); got != want || err != nil {
+			t.Errorf("want %q, found %q, %v", want, got, err)
+		}
+	}
+}
+
 func TestExecuteErrorsTellWhoseFaultItIs(t *testing.T) {
 	h, _ := startProbe(t, nil)
 	mine := errors.New("disk full")
@@ -113,6 +127,7 @@ func TestExecuteErrorsTellWhoseFaultItIs(t *testing.T) {
 		counts  int64
 	}{
 		"the plugin's own":  {task: plugin.Task{ID: "t1", Capability: "fail"}, says: `plugin probe: task "t1": no such table`, counts: 1},
+		"no attempt can":    {task: plugin.Task{ID: "t2", Capability: "sense"}, is: plugin.ErrPermanent, says: `plugin probe: task "t2": it makes no sense: no other attempt can succeed`, counts: 1},
 		"not its job":       {task: plugin.Task{Capability: "fly"}, says: `wanted "fly", found`},
 		"too large":         {task: plugin.Task{Capability: "flood"}, says: "larger than max", counts: 1},
 		"deliver's":         {task: plugin.Task{Capability: "count"}, deliver: func(plugin.Result) error { return mine }, is: mine},

@@ -15,11 +15,12 @@ type finding struct {
 	withdrawn bool
 }
 
-// offer hands over a finding; an older one not yet looked at is dropped. It
-// has one caller, the scan.
+// offer hands over a finding; an older one not yet looked at is dropped, but
+// not that what runs must not run. It has one caller, the scan.
 func (w *worker) offer(f finding) {
 	select {
-	case <-w.findings:
+	case old := <-w.findings:
+		f.withdrawn = f.withdrawn || old.withdrawn && f.bundle == nil
 	default:
 	}
 	w.findings <- f

@@ -22,7 +22,7 @@ func (w *worker) restart(ctx context.Context, o order) {
 	a, off := w.disabled.get(w.name)
 	switch {
 	case off:
-		o.done <- fmt.Errorf("%w: %s is %s; enable it first", ErrDisabled, w.name, a)
+		o.done <- fmt.Errorf("%w: %s, %s; enable it first", ErrDisabled, w.name, a)
 		return
 	case w.base == nil:
 		o.done <- fmt.Errorf("%w: %s: %s", ErrNotRunning, w.name, w.snapshot().Reason)

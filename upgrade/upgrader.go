@@ -237,6 +237,14 @@ func (u *Upgrader) inCharge() bool {
 // there is none.
 func (u *Upgrader) Successor() int { return int(u.successor.Load()) }
 
+// VerifyDocument checks the signature of a document that is no release, such as
+// a plugin's manifest, by the keys that may sign releases for this host, and
+// returns the id of the key; see release.VerifyOnHost. It may be called
+// concurrently, also before Open.
+func (u *Upgrader) VerifyDocument(message, signature []byte) (keyID string, err error) {
+	return release.VerifyOnHost(filepath.Join(u.cfg.StateDir, trustFile), u.cfg.Trust, message, signature)
+}
+
 // Running is the release that this process executes.
 func (u *Upgrader) Running() Ref { return u.running.Ref }
 
