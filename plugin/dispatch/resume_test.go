@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -475,4 +476,41 @@ func TestRunThatWasAcknowledgedIsNotBegunAgainByTheNextProcess(t *testing.T) {
 		t.Errorf("it ran %d times", n)
 	}
 	r.judge(nil)
+}
+
+// etcd cannot change the TTL of a lease, so that an agent exchanges it.
+func TestExchangeOfTheAgentsLeaseTakesNoTaskAway(t *testing.T) {
+	r := newRig(t)
+	r.dispatcher("d", func(c *dispatch.DispatcherConfig) { c.Grace = 30 * time.Second })
+	var lease atomic.Int64
+	grant := func() clientv3.LeaseID {
+		t.Helper()
+		got, err := r.client.Grant(t.Context(), 60)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return clientv3.LeaseID(lease.Swap(int64(got.ID)))
+	}
+	grant()
+	release := make(chan struct{})
+	a := r.agent("a", newHost(map[string]work{"do": held(release)}), func(c *dispatch.WorkerConfig) {
+		c.Lease = func() clientv3.LeaseID { return clientv3.LeaseID(lease.Load()) }
+	})
+	id := r.submit(dispatch.Task{})
+	r.becomes(id, dispatch.Running)
+	old := grant()
+	if _, err := r.client.Revoke(t.Context(), old); err != nil { // at once, and the key is gone
+		t.Fatal(err)
+	}
+	a.worker.Changed()
+	waittest.Until(t, "the key is back, on the other lease", func() bool {
+		got, err := r.client.Get(t.Context(), dispatch.Prefix("")+"worker/a")
+		return err == nil && len(got.Kvs) == 1 && got.Kvs[0].Lease == lease.Load()
+	})
+	close(release)
+	for _, id := range []string{id, r.submit(dispatch.Task{})} {
+		if info := r.becomes(id, dispatch.Succeeded); info.Attempt != 1 {
+			t.Errorf("got %+v", info)
+		}
+	}
 }
