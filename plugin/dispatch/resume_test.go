@@ -514,3 +514,19 @@ func TestExchangeOfTheAgentsLeaseTakesNoTaskAway(t *testing.T) {
 		}
 	}
 }
+
+// The dispatcher hears of the task, and etcd does not answer when it asks what
+// the task is.
+func TestTaskThatCouldNotBeReadOnceIsNotForgotten(t *testing.T) {
+	r := newRig(t)
+	proxy := r.server.Proxy(t)
+	client := proxy.Client(t)
+	r.dispatcher("d", func(c *dispatch.DispatcherConfig) { c.Client, c.TTL = client, 20*time.Second })
+	r.agent("a", newHost(map[string]work{"do": nothing}))
+	r.becomes(r.submit(dispatch.Task{}), dispatch.Succeeded)
+	proxy.FreezeWay(etcdtest.ToServer)
+	id := r.submit(dispatch.Task{})
+	waittest.Until(t, "it cannot be read", func() bool { return r.log.Has("tasks could not be assigned") })
+	proxy.Heal()
+	r.becomes(id, dispatch.Succeeded)
+}
