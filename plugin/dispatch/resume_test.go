@@ -83,8 +83,14 @@ func TestRepeatedRunGoesOnFromItsCursorAndDoublesNoResult(t *testing.T) {
 	r.agent("c", newHost(map[string]work{"breaks": count(20, breaks)}))
 	failing := r.submit(dispatch.Task{Capability: "fails", Retry: dispatch.Retry{Max: 5, MinBackoff: time.Millisecond}})
 	broken := r.submit(dispatch.Task{Capability: "breaks"})
-	if info := r.becomes(failing, dispatch.Succeeded); info.Attempt != 5 || info.Results != 20 || info.Attempts[0].Agent == info.Attempts[1].Agent {
+	if info := r.becomes(failing, dispatch.Succeeded); info.Attempt != 5 || info.Results != 20 {
 		t.Errorf("got %+v", info)
+	} else {
+		for i, attempt := range info.Attempts[1:] {
+			if attempt.Agent == info.Attempts[i].Agent {
+				t.Errorf("attempt %d was made where the one before had failed", attempt.Number)
+			}
+		}
 	}
 	if info := r.becomes(broken, dispatch.Succeeded); info.Attempt != 1 || info.Results != 20 {
 		t.Errorf("got %+v", info)
@@ -529,4 +535,35 @@ func TestTaskThatCouldNotBeReadOnceIsNotForgotten(t *testing.T) {
 	waittest.Until(t, "it cannot be read", func() bool { return r.log.Has("tasks could not be assigned") })
 	proxy.Heal()
 	r.becomes(id, dispatch.Succeeded)
+}
+
+// A release that is rolled back leaves what its process had begun.
+func TestProcessWhoseSuccessorHasFailedTakesOver(t *testing.T) {
+	r := newRig(t)
+	r.dispatcher("d")
+	a := r.agent("a", newHost(map[string]work{"do": nothing}))
+	first := a.worker
+	r.becomes(r.submit(dispatch.Task{}), dispatch.Succeeded)
+	proxy := r.server.Proxy(t)
+	client := proxy.Client(t)
+	done := make(chan struct{})
+	a.host = newHost(map[string]work{"do": held(done)})
+	a.start("2", func(c *dispatch.WorkerConfig) { c.Client, c.DrainTimeout = client, -1 })
+	waittest.Until(t, "the successor works", func() bool {
+		workers, err := r.queue.Workers(t.Context())
+		return err == nil && len(workers) == 1 && workers[0].Instance == "a-2"
+	})
+	id := r.submit(dispatch.Task{})
+	r.becomes(id, dispatch.Running)
+	proxy.Freeze()
+	first.TakeOver()
+	for _, id := range []string{id, r.submit(dispatch.Task{})} {
+		if info := r.becomes(id, dispatch.Succeeded); info.Attempt != 1 {
+			t.Errorf("got %+v", info)
+		}
+	}
+	close(done)
+	proxy.Heal()
+	waittest.Until(t, "the successor has given up", func() bool { return a.worker.Running() == 0 })
+	r.judge(nil)
 }
