@@ -94,10 +94,7 @@ func servePlugin() error {
 
 // capabilities are those of testPlugin.
 func capabilities() []string {
-	return []string{
-		"count", "environ", "fds", "crash", "fail", "settings", "offspring", "flood", "rant",
-		"until", "say", "sense", "task",
-	}
+	return []string{"count", "environ", "fds", "crash", "fail", "settings", "offspring", "flood", "rant", "until", "say", "sense", "task"}
 }
 
 type testPlugin struct {
