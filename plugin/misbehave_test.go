@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -41,6 +42,7 @@ const (
 	ignoresTerm     misbehaviour = "deaf"      // SIGTERM, and Stop
 	floodsLog       misbehaviour = "floods"    // for ever
 	leavesGroup     misbehaviour = "offspring" // with its descendants
+	numbersLines    misbehaviour = "numbers"   // of its log, to both streams, for ever
 )
 
 const hugeBytes = 100 << 20
@@ -76,6 +78,16 @@ func (p *badPlugin) Start(context.Context, []byte) error {
 		_, _ = os.Stdout.Close(), os.Stderr.Close()
 	case ignoresTerm:
 		signal.Ignore(syscall.SIGTERM)
+	case numbersLines:
+		go func() {
+			for n := 1; ; n++ {
+				_, _ = fmt.Printf("out %d\n", n)
+				_, _ = fmt.Fprintf(os.Stderr, "err %d\n", n)
+				if n%20 == 0 {
+					<-time.After(10 * time.Millisecond) // within the pace
+				}
+			}
+		}()
 	case floodsLog:
 		line := []byte(strings.Repeat("all is well ", 20) + "\n")
 		go func() {
@@ -303,6 +315,41 @@ func TestNoPluginHurtsItsHostOrItsNeighbours(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	if grown := int64(after.Sys) - int64(before.Sys); grown > hugeBytes/2 { //nolint:gosec // sizes
 		t.Errorf("the host took %d bytes more from the system", grown)
+	}
+}
+
+// The log of a plugin goes on under the next host where it was.
+func TestNoLineOfALogIsLostWhenHostsChange(t *testing.T) {
+	dir := t.TempDir()
+	install(t, dir, spec{Name: "probe", Version: "1.0.0", Misbehave: numbersLines})
+	short := func(c *plugin.Config) { c.LogBytes, c.LogFiles = 16<<10, 100 }
+	h := startHost(t, dir, short)
+	first := h.awaitState(t, "probe", plugin.Running)
+	for range 3 {
+		have := size(t, h.LogFiles("probe"))
+		waittest.Until(t, "some lines more are kept", func() bool { return size(t, h.LogFiles("probe")) > have+2000 })
+		next, ended := h.handOver(t, short)
+		next.same(t, first)
+		<-ended
+		h = next
+	}
+	h.end()
+	next := map[string]int{}
+	for _, path := range slices.Backward(h.LogFiles("probe")) {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.SplitSeq(strings.TrimSuffix(string(data), "\n"), "\n") {
+			stream, number, _ := strings.Cut(line, " ")
+			next[stream]++
+			if number != strconv.Itoa(next[stream]) {
+				t.Fatalf("%s: line %d of %s is %q", path, next[stream], stream, line)
+			}
+		}
+	}
+	if len(next) != 2 || next["out"] < 300 {
+		t.Errorf("lines of each stream: %v", next)
 	}
 }
 
