@@ -99,7 +99,8 @@ type counting struct {
 	*crash
 }
 
-func startCounting(t *testing.T, id string) *counting {
+func newCounting(t *testing.T, id string) *counting {
+	t.Helper()
 	f := newFleet(t)
 	c := &counting{&crash{member: f.member(id), pins: map[string]release.Pin{}}}
 	c.env.Plugins = t.TempDir()
@@ -111,8 +112,6 @@ func startCounting(t *testing.T, id string) *counting {
 	if _, err := plugin.Install(c.env.Plugins, exe, m); err != nil {
 		t.Fatal(err)
 	}
-	c.start()
-	c.registered()
 	return c
 }
 
@@ -161,53 +160,83 @@ func (c *counting) goesOn(version string, before plugin.Status) {
 
 func TestPluginKeepsItsProcessAndItsStreamWhateverBecomesOfItsHost(t *testing.T) {
 	t.Parallel()
-	c := startCounting(t, "a1")
-	first := c.plugin("1.0.0")
+	for id, mode := range map[string]upgrade.Supervision{"alone": upgrade.SuperviseNever, "supervised": upgrade.SuperviseAlways} {
+		t.Run(id, func(t *testing.T) {
+			t.Parallel()
+			c := newCounting(t, id)
+			c.env.Supervise = mode
+			c.start()
+			first := c.plugin("1.0.0")
+			c.rollsBack(first)
+			c.changes(first)
+			if mode == upgrade.SuperviseNever {
+				c.dies(first)
+			}
+			c.stopsCounting(first)
+		})
+	}
+}
 
-	sick := c.member.order(build{Version: "1.1.1", Sick: true})
-	c.ends(sick, upgrade.RolledBack)
+// rollsBack offers two releases that are rolled back in probation.
+func (c *counting) rollsBack(first plugin.Status) {
+	c.Helper()
+	c.ends(c.member.order(build{Version: "1.1.1", Sick: true}), upgrade.RolledBack)
 	c.goesOn("1.0.0", first)
-
-	mute := c.member.order(build{Version: "1.1.2", Mute: true})
-	end, err := c.dir.Follow(c.ctx(), mute, c.id, func(upgrade.Status) {})
+	end, err := c.dir.Follow(c.ctx(), c.member.order(build{Version: "1.1.2", Mute: true}), c.id, func(upgrade.Status) {})
 	if err != nil || end.State != upgrade.RolledBack || !strings.Contains(end.Reason, "plugins: plugin counter runs, and this host could not go on with it") {
-		t.Errorf("a release that cannot talk to plugins: %s (%s), %v", end.State, end.Reason, err)
+		c.Errorf("a release that cannot talk to plugins: %s (%s), %v", end.State, end.Reason, err)
 	}
 	c.goesOn("1.0.0", first)
+}
 
+// changes upgrades the host and, as an operator does, takes that back.
+func (c *counting) changes(first plugin.Status) {
+	c.Helper()
 	c.ends(c.member.order(build{Version: "1.1.0"}), upgrade.Committed)
 	c.goesOn("1.1.0", first)
-
 	back, err := c.dir.Order(c.ctx(), c.id, upgrade.Request{Action: upgrade.ActionRollback, Pin: release.Pin{Version: "1.0.0"}, By: "test"})
 	if err != nil {
-		t.Fatal(err)
+		c.Fatal(err)
 	}
 	c.ends(back, upgrade.Committed)
 	c.goesOn("1.0.0", first)
+}
 
+// dies kills the host and starts it again.
+func (c *counting) dies(first plugin.Status) {
+	c.Helper()
 	c.endAll()
 	if err := syscall.Kill(first.PID, 0); err != nil {
-		t.Errorf("the plugin ended with its host: %v", err)
+		c.Errorf("the plugin ended with its host: %v", err)
 	}
 	c.launch(filepath.Join(c.state, "current", "agent"))
 	c.takesOver()
 	c.goesOn("1.0.0", first)
+}
 
+// stopsCounting stops the agent, which takes the plugin with it, and looks at
+// all that was collected.
+func (c *counting) stopsCounting(first plugin.Status) {
+	c.Helper()
 	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
+		c.Fatal(err)
 	}
-	waittest.Next(t, "the agent ends", c.done)
+	waittest.Next(c, "the agent ends", c.done)
 	if c.err != nil {
-		t.Errorf("the agent was told to stop and ended with %v", c.err)
+		c.Errorf("the agent was told to stop and ended with %v", c.err)
 	}
-	waittest.Until(t, "the plugin has ended", func() bool { return errors.Is(syscall.Kill(first.PID, 0), syscall.ESRCH) })
+	waittest.Until(c, "the plugin has ended", func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", first.PID))
+		// A supervisor reaps it. Without one that is up to whoever is init here.
+		return err != nil || c.env.Supervise == upgrade.SuperviseNever && bytes.Contains(stat, []byte(") Z "))
+	})
 	data, err := os.ReadFile(filepath.Join(c.state, collectedFile))
 	if err != nil {
-		t.Fatal(err)
+		c.Fatal(err)
 	}
 	for i, line := range strings.Fields(string(data)) {
 		if line != strconv.Itoa(i+1) {
-			t.Fatalf("line %d of what was collected is %s", i+1, line)
+			c.Fatalf("line %d of what was collected is %s", i+1, line)
 		}
 	}
 }

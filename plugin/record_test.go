@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func golden(tb testing.TB, name string) []byte {
+func goldenFile(tb testing.TB, name string) []byte {
 	tb.Helper()
 	data, err := os.ReadFile(filepath.Join("testdata", name))
 	if err != nil {
@@ -39,7 +39,7 @@ func TestFormatsOfWhatOutlivesTheHostStay(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("the paths are none there, and no plugin outlives its host")
 	}
-	data := golden(t, "record-1.json")
+	data := goldenFile(t, "record-1.json")
 	got, err := parseRecord(data)
 	if err != nil || !reflect.DeepEqual(got, goldenRecord()) {
 		t.Errorf("the record reads as %+v, %v", got, err)
@@ -57,20 +57,20 @@ func TestFormatsOfWhatOutlivesTheHostStay(t *testing.T) {
 	}
 
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, tenantFile), golden(t, "tenant-1.json"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, tenantFile), goldenFile(t, "tenant-1.json"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	want := &tenant{Schema: 1, Host: 4700, Since: "0e6bdc4a-1c6f-4d0b-9a0e-3f0f1a2b3c4d/123400", Charge: "64769 1311", Dir: "/tmp/plugin-987654321"}
 	if got, err := readTenant(dir); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("the tenant reads as %+v, %v", got, err)
 	}
-	if text, err := json.Marshal(want); err != nil || string(text)+"\n" != string(golden(t, "tenant-1.json")) {
+	if text, err := json.Marshal(want); err != nil || string(text)+"\n" != string(goldenFile(t, "tenant-1.json")) {
 		t.Errorf("written: %s, %v", text, err)
 	}
 }
 
 func FuzzParseRecord(f *testing.F) {
-	data := golden(f, "record-1.json")
+	data := goldenFile(f, "record-1.json")
 	f.Add(data)
 	f.Add(bytes.Replace(data, []byte("4711"), []byte("1"), 1))
 	f.Add(bytes.Replace(data, []byte("/var/lib"), []byte("../lib"), 1))
