@@ -148,13 +148,14 @@ func TestPluginOfTheReleaseKeyRunsWhereSignaturesAreRequired(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	manifest := writeFile(t, "schema: 1\nname: jobs\nversion: 0.0.0\nprotocol: [1]\ncapabilities: [run]\n")
-	install := func(version string, more ...string) result {
+	install := func(settings string, more ...string) result {
 		t.Helper()
-		return agentd(t, append([]string{"plugin", "install", "--manifest", manifest, "--plugin-version", version, "--dir", dir, executable}, more...)...)
+		manifest := writeFile(t, "schema: 1\nname: jobs\nversion: 0.0.0\nprotocol: [1]\ncapabilities: [run]\nsettings: "+settings+"\n")
+		args := override([]string{"install", "--manifest", manifest, "--plugin-version", "1.0.0", "--dir", dir}, more)
+		return agentd(t, slices.Concat([]string{"plugin"}, args, []string{executable})...)
 	}
 	here := []string{"--state-dir", s.state}
-	install("1.0.0", "--key", s.key).ok(t)
+	install("{}", "--key", s.key).ok(t)
 	s.start("--plugins", dir, "--require-signed-plugins=true")
 	var first listedPlugin
 	waittest.Until(t, "the signed plugin runs", func() bool {
@@ -165,19 +166,19 @@ func TestPluginOfTheReleaseKeyRunsWhereSignaturesAreRequired(t *testing.T) {
 	if err != nil || first.Signed == "" || !strings.Contains(string(public), first.Signed) {
 		t.Errorf("it is said to be signed by %q, the key is %s (%v)", first.Signed, public, err)
 	}
-	install("1.0.1").ok(t)
+	install("{more: 1}").ok(t)
 	waittest.Until(t, "the unsigned one is refused", func() bool {
 		now := s.listed("jobs", here...)
-		return now.PID == first.PID && now.Version == "1.0.0" && strings.Contains(now.Reason, "signed")
+		return now.PID == first.PID && strings.Contains(now.Reason, "signed")
 	})
 	var done installedPlugin
-	if err := json.Unmarshal([]byte(install("1.0.2", "--key", s.key, "-o", "json").ok(t).stdout), &done); err != nil || done.Signed != first.Signed || done.Version != "1.0.2" {
+	if err := json.Unmarshal([]byte(install("{more: 2}", "--key", s.key, "-o", "json").ok(t).stdout), &done); err != nil || done.Signed != first.Signed || done.Digest != first.Digest {
 		t.Errorf("%+v, %v", done, err)
 	}
 	waittest.Until(t, "the next one that is signed runs", func() bool {
 		now := s.listed("jobs", here...)
-		return now.State == plugin.Running && now.Version == "1.0.2" && now.Generation == 2
+		return now.State == plugin.Running && now.PID != first.PID && now.Generation == 2
 	})
-	install("1.0", "--key", s.key).fails(t, 2, "--plugin-version")
-	install("1.0.3", "--key", s.trust).fails(t, 1, "key")
+	install("{}", "--key", s.key, "--plugin-version", "1.0").fails(t, 2, "--plugin-version")
+	install("{}", "--key", s.trust).fails(t, 1, "key")
 }
