@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,14 +13,16 @@ import (
 )
 
 // shellLines are the commands in the page, with what << puts into them. The
-// first word tells them from what they print and from documents.
-func shellLines(page string) string {
+// first word tells them from what they print and from documents: those here,
+// and words.
+func shellLines(page string, words ...string) string {
+	words = append(words, "agentd", "cat", "echo")
 	var script strings.Builder
 	here := false
 	for line := range strings.Lines(page) {
 		code, indented := strings.CutPrefix(line, "    ")
 		word, _, _ := strings.Cut(code, " ")
-		command := indented && (word == "agentd" || word == "cat" || word == "echo" || strings.HasPrefix(word, "EDITOR="))
+		command := indented && (slices.Contains(words, word) || strings.HasPrefix(word, "EDITOR="))
 		if command || here {
 			script.WriteString(code)
 		}

@@ -132,7 +132,7 @@ func (c *command) run(ctx context.Context, in invocation, send func(sdk.Result) 
 
 // outcome says what an end means.
 func (c *command) outcome(ctx context.Context, e ending, lastWords string, sendErr error) error {
-	how := ""
+	var how string
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()

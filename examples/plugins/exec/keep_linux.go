@@ -52,7 +52,11 @@ func keep() int {
 	if err := k.run(orders); err != nil && k.report.Error == "" {
 		k.report.Error = err.Error()
 	}
-	if json.NewEncoder(out).Encode(k.report) != nil {
+	data, err := json.Marshal(k.report)
+	if err == nil {
+		_, err = out.Write(data)
+	}
+	if err != nil {
 		return 1
 	}
 	return 0
@@ -138,7 +142,7 @@ func (k *keeping) reap() {
 			return
 		case pid == k.main:
 			k.main = 0
-			if status.Signaled() {
+			if status.Signaled() { //nolint:misspell // as syscall spells it
 				k.report.Signal = unix.SignalName(status.Signal())
 			} else {
 				code := status.ExitStatus()
@@ -168,7 +172,7 @@ func (k *keeping) sweep(died <-chan os.Signal) error {
 		case <-died:
 		case <-again.C:
 		case <-late:
-			return fmt.Errorf("%d processes that it left do not end: %v", len(left), denied)
+			return errors.Join(fmt.Errorf("%d processes that it left do not end", len(left)), denied)
 		}
 	}
 	return nil

@@ -33,6 +33,7 @@ func hosted(t *testing.T, commands map[string]any) *hosttest.Host {
 // TestHostilePayloadIsRefusedForGood: whoever may submit tasks runs what the
 // settings name and nothing else, and what is refused is not tried again.
 func TestHostilePayloadIsRefusedForGood(t *testing.T) {
+	t.Parallel()
 	mark := filepath.Join(t.TempDir(), "mark")
 	touch := map[string]any{"path": "/usr/bin/touch", "dir": filepath.Dir(mark), "args": []string{"${file}", mark}, "params": map[string]any{
 		"file": map[string]any{"pattern": `[a-z/.-]*`},
@@ -88,6 +89,7 @@ func TestHostilePayloadIsRefusedForGood(t *testing.T) {
 }
 
 func TestFailureIsForGoodIfTheSettingsSaySo(t *testing.T) {
+	t.Parallel()
 	host := hosted(t, map[string]any{
 		"again": shell("exit 7"),
 		"never": with(shell("exit 7"), map[string]any{"failure": "permanent"}),
@@ -102,6 +104,7 @@ func TestFailureIsForGoodIfTheSettingsSaySo(t *testing.T) {
 
 // TestPluginThatEndsLeavesNoProcess, whether it is killed or stopped.
 func TestPluginThatEndsLeavesNoProcess(t *testing.T) {
+	t.Parallel()
 	// The last two have no mark by which the host could find them.
 	script := `trap "" TERM
 setsid sleep 1000 & echo $!
@@ -156,6 +159,7 @@ wait`
 
 // TestConformance runs the built plugin through the suite of every plugin.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	settings := map[string]any{"commands": map[string]any{
 		"short": map[string]any{"path": "/bin/true"},

@@ -5,15 +5,16 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -25,9 +26,6 @@ func TestMain(m *testing.M) {
 	if isKeeper(os.Args) {
 		syscall.Exit(keep()) // not os.Exit, which the race detector delays by a second
 	}
-	if runtime.GOOS != "linux" {
-		os.Exit(0) // nothing is run elsewhere
-	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -37,9 +35,7 @@ func shell(script string, args ...string) map[string]any {
 }
 
 func with(c map[string]any, more map[string]any) map[string]any {
-	for k, v := range more {
-		c[k] = v
-	}
+	maps.Copy(c, more)
 	return c
 }
 
@@ -65,6 +61,7 @@ func one(t testing.TB, c map[string]any) *executor {
 // outcome is what one task has yielded.
 type outcome struct {
 	stdout, stderr string
+	raw            int // bytes that did not come as text
 	end            *ending
 	err            error
 }
@@ -83,6 +80,7 @@ func (o *outcome) result(t testing.TB, r sdk.Result) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	o.raw += len(raw)
 	switch p.Stream {
 	case "stdout":
 		o.stdout += p.Text + string(raw)
@@ -159,16 +157,34 @@ func TestOutputComesWhileTheCommandRuns(t *testing.T) {
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	e := one(t, shell(`echo one; echo odd >&2; read line <"$1"; echo "$line"; exit 0`, fifo))
-	said, _, done := background(t, e, 1)
-	if got := waittest.Next(t, "the first line comes", said); got[0] != "one" {
-		t.Errorf("got %q", got)
+	e := one(t, shell(`echo odd >&2; echo begun; while read line <"$1" && [ "$line" != end ]; do echo "$line"; done`, fifo))
+	var o outcome
+	said, done := make(chan string, 10), make(chan error, 1)
+	go func() {
+		done <- e.Execute(t.Context(), sdk.Task{Payload: payload(nil)}, func(r sdk.Result) error {
+			before := o.stdout
+			if o.result(t, r); o.stdout != before {
+				said <- strings.TrimPrefix(o.stdout, before)
+			}
+			return nil
+		})
+	}()
+	for _, word := range []string{"begun", "one", "two", "end"} {
+		if word != "begun" {
+			if err := os.WriteFile(fifo, []byte(word+"\n"), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if word != "end" {
+			if got := waittest.Next(t, word+" comes", said); got != word+"\n" {
+				t.Errorf("got %q", got)
+			}
+		}
 	}
-	if err := os.WriteFile(fifo, []byte("two\n"), 0); err != nil {
-		t.Fatal(err)
+	if err := waittest.Next(t, "the command ends", done); err != nil {
+		t.Error(err)
 	}
-	o := waittest.Next(t, "the command ends", done)
-	if o.err != nil || o.stdout != "one\ntwo\n" || o.stderr != "odd\n" || o.end == nil || o.end.ExitCode == nil || *o.end.ExitCode != 0 || o.end.Stdout != 8 || o.end.Stderr != 4 {
+	if o.stderr != "odd\n" || o.end == nil || o.end.ExitCode == nil || *o.end.ExitCode != 0 || o.end.Stdout != 14 || o.end.Stderr != 4 {
 		t.Errorf("%+v, end %+v", o, o.end)
 	}
 }
@@ -190,6 +206,7 @@ func TestValueStaysOneArgumentWhateverItHolds(t *testing.T) {
 func TestEnvironmentIsWhatWasAllowedAndTheTask(t *testing.T) {
 	t.Setenv("PERENNIAL_PLUGIN", "a secret of the handshake")
 	t.Setenv("OTHER", "x")
+	t.Setenv("PERENNIAL_PLUGIN_ROOM", "/the/mark")
 	t.Setenv("TZ", "UTC")
 	e := one(t, map[string]any{"path": "/usr/bin/env", "env": map[string]string{"MODE": "is ${m}", "PATH": "/bin"},
 		"params": map[string]any{"m": map[string]any{"pattern": "[a-z]+", "default": "fast"}}})
@@ -203,7 +220,8 @@ func TestEnvironmentIsWhatWasAllowedAndTheTask(t *testing.T) {
 		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
 		got[name] = value
 	}
-	for name, want := range map[string]string{"MODE": "is fast", "PATH": "/bin", "TZ": "UTC", "PERENNIAL_TASK_ID": "t9", "PERENNIAL_TASK_ATTEMPT": "3", "PERENNIAL_TASK_KEY": "key 1"} {
+	for name, want := range map[string]string{"MODE": "is fast", "PATH": "/bin", "TZ": "UTC", "PERENNIAL_TASK_ID": "t9", "PERENNIAL_TASK_ATTEMPT": "3", "PERENNIAL_TASK_KEY": "key 1",
+		"PERENNIAL_PLUGIN_ROOM": "/the/mark"} {
 		if got[name] != want {
 			t.Errorf("%s is %q, want %q", name, got[name], want)
 		}
@@ -305,19 +323,33 @@ func TestCommandDiesWithItsKeeper(t *testing.T) {
 	})
 }
 
-func TestCommandThatRunsTooLongIsEnded(t *testing.T) {
-	e := one(t, with(shell(`trap "" TERM; echo $$; while :; do sleep 0.01; done`), map[string]any{"timeout": "300ms", "grace": "50ms"}))
-	o := do(t, e, nil)
-	if o.err == nil || !strings.Contains(o.err.Error(), "longer than 300ms") || o.end == nil || !o.end.TimedOut || o.end.Signal != "SIGKILL" {
-		t.Errorf("%v, %+v", o.err, o.end)
+// untilReady runs a command that says "ready" once its trap is set, with longer
+// timeouts until one is not over before that.
+func untilReady(t *testing.T, script string, more map[string]any) outcome {
+	t.Helper()
+	for timeout := 200 * time.Millisecond; ; timeout *= 2 {
+		o := do(t, one(t, with(with(shell(script), more), map[string]any{"timeout": timeout.String()})), nil)
+		if o.err == nil || !strings.Contains(o.err.Error(), "ran longer than "+timeout.String()) || o.end == nil || !o.end.TimedOut {
+			t.Fatalf("%v, %+v", o.err, o.end)
+		}
+		if strings.Contains(o.stdout, "ready") {
+			return o
+		}
 	}
-	ended(t, strings.Fields(o.stdout))
+}
+
+func TestCommandThatRunsTooLongIsEnded(t *testing.T) {
+	o := untilReady(t, `trap "" TERM; echo $$ ready; while :; do sleep 0.01; done`, map[string]any{"grace": "50ms"})
+	if o.end.Signal != "SIGKILL" {
+		t.Errorf("%+v", o.end)
+	}
+	ended(t, strings.Fields(o.stdout)[:1])
 }
 
 func TestTimeoutIsAFailureThoughTheCommandEndsWell(t *testing.T) {
-	o := do(t, one(t, with(shell(`trap "exit 0" TERM; while :; do sleep 0.01; done`), map[string]any{"timeout": "200ms"})), nil)
-	if o.err == nil || o.end.ExitCode == nil || *o.end.ExitCode != 0 || !o.end.TimedOut {
-		t.Errorf("%v, %+v", o.err, o.end)
+	o := untilReady(t, `trap "exit 0" TERM; echo ready; while :; do sleep 0.01; done`, map[string]any{"grace": "30s"})
+	if o.end.ExitCode == nil || *o.end.ExitCode != 0 {
+		t.Errorf("%+v", o.end)
 	}
 }
 
@@ -332,10 +364,13 @@ func TestOutputBeyondTheLimitIsCountedAndThrownAway(t *testing.T) {
 func TestOutputArrivesByteForByte(t *testing.T) {
 	// Characters of three bytes, of which the pieces' bounds cut some; then
 	// bytes that are no text.
-	script := `i=0; while [ $i -lt 3000 ]; do printf '€€€€€€€€€€'; i=$((i+1)); done; printf '\377\000\201'`
-	o := do(t, one(t, shell(script)), nil)
+	script := `i=0; while [ $i -lt 3000 ]; do printf '€€€€€€€€€€'; i=$((i+1)); done`
+	o := do(t, one(t, shell(script+`; printf '\377\000\201'`)), nil)
 	if want := strings.Repeat("€", 30_000) + "\xff\x00\x81"; o.err != nil || o.stdout != want {
 		t.Errorf("%v, %d bytes of %d", o.err, len(o.stdout), len(want))
+	}
+	if o = do(t, one(t, shell(script)), nil); o.err != nil || o.raw > 0 {
+		t.Errorf("%v; of text, %d bytes did not come as text", o.err, o.raw)
 	}
 }
 
