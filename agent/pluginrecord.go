@@ -1,7 +1,7 @@
 package agent
 
 import (
-	"encoding/json"
+	"reflect"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -45,7 +45,7 @@ type pluginBook struct {
 // toldPlugin is a record as it was told last.
 type toldPlugin struct {
 	PluginRecord
-	facts string // what is told as soon as it changes
+	facts plugin.Status // what is told as soon as it changes
 	at    time.Time
 }
 
@@ -85,7 +85,7 @@ func (b *pluginBook) records(all []plugin.Status, now time.Time) []PluginRecord 
 func (b *pluginBook) stale(s plugin.Status, now time.Time) bool {
 	t, known := b.told[s.Name]
 	switch {
-	case !known, t.facts != factsOf(s):
+	case !known, !reflect.DeepEqual(t.facts, factsOf(s)):
 		return true
 	case s.Exceptions != t.Exceptions && t.at.Add(exceptionsEvery).Before(now):
 		return true
@@ -96,11 +96,10 @@ func (b *pluginBook) stale(s plugin.Status, now time.Time) bool {
 }
 
 // factsOf is s without its figures, for comparing.
-func factsOf(s plugin.Status) string {
+func factsOf(s plugin.Status) plugin.Status {
 	s.Usage, s.OpenTasks = plugin.Usage{}, 0
 	s.Exceptions, s.LastError, s.LastErrorAt = 0, "", time.Time{}
-	data, _ := json.Marshal(s) // a Status always encodes
-	return string(data)
+	return s
 }
 
 // bounded is s with what its plugin and its author can make long cut off.

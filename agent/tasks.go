@@ -67,12 +67,12 @@ func (t *tasking) begin(r *running) {
 	} else {
 		t.Go("tasks", func(ctx context.Context) error {
 			defer close(t.ended)
-			return t.again(ctx, "tasks are not taken", t.work)
+			return t.again(ctx, "running tasks", t.work)
 		})
 	}
 	if t.cfg.Tasks.Dispatch {
 		r.start(r.host, "assignment of tasks", func(ctx context.Context) error {
-			return t.again(ctx, "tasks are not assigned from here", t.assign)
+			return t.again(ctx, "assigning tasks", t.assign)
 		})
 	}
 }
@@ -96,7 +96,7 @@ func (t *tasking) pluginsUntil(r *running) context.Context {
 var errTasks = errors.New("Config.Tasks")
 
 // again calls f until ctx ends: tasks are no reason for an agent to end.
-func (t *tasking) again(ctx context.Context, failing string, f func(context.Context) error) error {
+func (t *tasking) again(ctx context.Context, what string, f func(context.Context) error) error {
 	retry := backoff.Backoff{Max: time.Minute}
 	said := ""
 	for ctx.Err() == nil {
@@ -109,7 +109,7 @@ func (t *tasking) again(ctx context.Context, failing string, f func(context.Cont
 		}
 		if now := fmt.Sprint(err); now != said {
 			said = now
-			t.log.Error(failing, "error", err)
+			t.log.Error("no part in the tasks of the fleet for now", "what", what, "error", err)
 		}
 		_ = retry.Wait(ctx) // the loop sees ctx's end
 	}

@@ -159,8 +159,9 @@ func (a *attendant) perform(ctx context.Context, r Request) error {
 		return a.Disable(r.Plugin, r.Reason)
 	case ActionEnable:
 		return a.Enable(r.Plugin)
+	case ActionList: // which every answer has
 	}
-	return nil // a list, which every answer has
+	return nil
 }
 
 // answer leaves the answer and then removes the request.

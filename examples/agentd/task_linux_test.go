@@ -22,9 +22,8 @@ import (
 // crew is a site whose agent has the plugin jobs.
 type crew struct {
 	*site
-	agent *process
-	as    []string // the flags of whoever submits
-	args  []string // of the agent
+	as   []string // the flags of whoever submits
+	args []string // of the agent
 }
 
 func newCrew(t *testing.T, args ...string) *crew {
@@ -292,10 +291,9 @@ func TestTaskThatRunsIsFinishedBeforeItsAgentStops(t *testing.T) {
 	if err := os.WriteFile(until, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-p.done; err != nil {
+	if err := waittest.Next(t, "the agent ends", p.done); err != nil {
 		t.Errorf("the agent ends with %v", err)
 	}
-	p.done <- nil
 	c.start(c.args...)
 	if info := c.reaches(id, dispatch.Succeeded); info.Attempt != 1 || len(marks(t, mark)) != 1 {
 		t.Errorf("begun %q: %+v", marks(t, mark), info)
@@ -313,8 +311,9 @@ func TestTaskOfAnAgentThatIsKilledIsRunAgain(t *testing.T) {
 	if err := p.cmd.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	<-p.done
-	p.done <- nil
+	if err := waittest.Next(t, "the agent ends", p.done); err == nil {
+		t.Error("an agent that is killed ends well")
+	}
 	if err := os.WriteFile(until, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -150,11 +152,11 @@ func (q *queueFlags) workers(cmd *cobra.Command) error {
 	}
 	rows := [][]string{{"AGENT", "VERSION", "AT ONCE", "ROOM", "PLUGINS"}}
 	for _, w := range all {
-		plugins := ""
+		var plugins []string
 		for _, p := range w.Plugins {
-			plugins += fmt.Sprintf("%s %s %v ", p.Name, p.Version, p.Capabilities)
+			plugins = append(plugins, fmt.Sprintf("%s %s (%s)", p.Name, p.Version, strings.Join(p.Capabilities, ", ")))
 		}
-		rows = append(rows, []string{w.Agent, dash(w.Version), fmt.Sprint(w.Concurrency), fmt.Sprint(w.Room), dash(plugins)})
+		rows = append(rows, []string{w.Agent, dash(w.Version), strconv.Itoa(w.Concurrency), strconv.Itoa(w.Room), dash(strings.Join(plugins, "; "))})
 	}
 	return printTable(cmd.OutOrStdout(), rows)
 }

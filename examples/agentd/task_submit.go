@@ -51,7 +51,7 @@ func newTaskSubmitCommand() *cobra.Command {
   agentd task submit --etcd http://127.0.0.1:2379 --capability sample --policy all -l env=prod --deadline 10m
   agentd task submit --etcd http://127.0.0.1:2379 --plugin exec --plugin-version '>=1.2' --priority 10 --payload-file job.json`,
 		Args: between(0, "PAYLOAD"),
-		RunE: func(cmd *cobra.Command, args []string) error { return s.run(cmd, args) },
+		RunE: s.run,
 	}
 	s.queue.add(cmd)
 	s.add(cmd)

@@ -61,6 +61,7 @@ func one(t testing.TB, c map[string]any) *executor {
 // outcome is what one task has yielded.
 type outcome struct {
 	stdout, stderr string
+	raw            int // bytes that did not come as text
 	end            *ending
 	err            error
 }
@@ -79,6 +80,7 @@ func (o *outcome) result(t testing.TB, r sdk.Result) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	o.raw += len(raw)
 	switch p.Stream {
 	case "stdout":
 		o.stdout += p.Text + string(raw)
@@ -155,16 +157,34 @@ func TestOutputComesWhileTheCommandRuns(t *testing.T) {
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	e := one(t, shell(`echo one; echo odd >&2; read line <"$1"; echo "$line"; exit 0`, fifo))
-	said, _, done := background(t, e, 1)
-	if got := waittest.Next(t, "the first line comes", said); got[0] != "one" {
-		t.Errorf("got %q", got)
+	e := one(t, shell(`echo odd >&2; echo begun; while read line <"$1" && [ "$line" != end ]; do echo "$line"; done`, fifo))
+	var o outcome
+	said, done := make(chan string, 10), make(chan error, 1)
+	go func() {
+		done <- e.Execute(t.Context(), sdk.Task{Payload: payload(nil)}, func(r sdk.Result) error {
+			before := o.stdout
+			if o.result(t, r); o.stdout != before {
+				said <- strings.TrimPrefix(o.stdout, before)
+			}
+			return nil
+		})
+	}()
+	for _, word := range []string{"begun", "one", "two", "end"} {
+		if word != "begun" {
+			if err := os.WriteFile(fifo, []byte(word+"\n"), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if word != "end" {
+			if got := waittest.Next(t, word+" comes", said); got != word+"\n" {
+				t.Errorf("got %q", got)
+			}
+		}
 	}
-	if err := os.WriteFile(fifo, []byte("two\n"), 0); err != nil {
-		t.Fatal(err)
+	if err := waittest.Next(t, "the command ends", done); err != nil {
+		t.Error(err)
 	}
-	o := waittest.Next(t, "the command ends", done)
-	if o.err != nil || o.stdout != "one\ntwo\n" || o.stderr != "odd\n" || o.end == nil || o.end.ExitCode == nil || *o.end.ExitCode != 0 || o.end.Stdout != 8 || o.end.Stderr != 4 {
+	if o.stderr != "odd\n" || o.end == nil || o.end.ExitCode == nil || *o.end.ExitCode != 0 || o.end.Stdout != 14 || o.end.Stderr != 4 {
 		t.Errorf("%+v, end %+v", o, o.end)
 	}
 }
@@ -186,6 +206,7 @@ func TestValueStaysOneArgumentWhateverItHolds(t *testing.T) {
 func TestEnvironmentIsWhatWasAllowedAndTheTask(t *testing.T) {
 	t.Setenv("PERENNIAL_PLUGIN", "a secret of the handshake")
 	t.Setenv("OTHER", "x")
+	t.Setenv("PERENNIAL_PLUGIN_ROOM", "/the/mark")
 	t.Setenv("TZ", "UTC")
 	e := one(t, map[string]any{"path": "/usr/bin/env", "env": map[string]string{"MODE": "is ${m}", "PATH": "/bin"},
 		"params": map[string]any{"m": map[string]any{"pattern": "[a-z]+", "default": "fast"}}})
@@ -199,7 +220,8 @@ func TestEnvironmentIsWhatWasAllowedAndTheTask(t *testing.T) {
 		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
 		got[name] = value
 	}
-	for name, want := range map[string]string{"MODE": "is fast", "PATH": "/bin", "TZ": "UTC", "PERENNIAL_TASK_ID": "t9", "PERENNIAL_TASK_ATTEMPT": "3", "PERENNIAL_TASK_KEY": "key 1"} {
+	for name, want := range map[string]string{"MODE": "is fast", "PATH": "/bin", "TZ": "UTC", "PERENNIAL_TASK_ID": "t9", "PERENNIAL_TASK_ATTEMPT": "3", "PERENNIAL_TASK_KEY": "key 1",
+		"PERENNIAL_PLUGIN_ROOM": "/the/mark"} {
 		if got[name] != want {
 			t.Errorf("%s is %q, want %q", name, got[name], want)
 		}
@@ -342,10 +364,13 @@ func TestOutputBeyondTheLimitIsCountedAndThrownAway(t *testing.T) {
 func TestOutputArrivesByteForByte(t *testing.T) {
 	// Characters of three bytes, of which the pieces' bounds cut some; then
 	// bytes that are no text.
-	script := `i=0; while [ $i -lt 3000 ]; do printf '€€€€€€€€€€'; i=$((i+1)); done; printf '\377\000\201'`
-	o := do(t, one(t, shell(script)), nil)
+	script := `i=0; while [ $i -lt 3000 ]; do printf '€€€€€€€€€€'; i=$((i+1)); done`
+	o := do(t, one(t, shell(script+`; printf '\377\000\201'`)), nil)
 	if want := strings.Repeat("€", 30_000) + "\xff\x00\x81"; o.err != nil || o.stdout != want {
 		t.Errorf("%v, %d bytes of %d", o.err, len(o.stdout), len(want))
+	}
+	if o = do(t, one(t, shell(script)), nil); o.err != nil || o.raw > 0 {
+		t.Errorf("%v; of text, %d bytes did not come as text", o.err, o.raw)
 	}
 }
 

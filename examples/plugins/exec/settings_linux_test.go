@@ -2,9 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
 	"strings"
 	"testing"
 
+	"github.com/perennial-go/perennial/plugin"
 	"github.com/perennial-go/perennial/plugin/sdk"
 )
 
@@ -103,4 +107,38 @@ func FuzzTemplate(f *testing.F) {
 			t.Errorf("%q was read as %q", text, again.String())
 		}
 	})
+}
+
+// TestTemplateCanBeInstalledAsItIs on a host that has its commands.
+func TestTemplateCanBeInstalledAsItIs(t *testing.T) {
+	data, err := os.ReadFile("exec.plugin.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := plugin.ParseTemplate(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings, err := json.Marshal(m.Settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &executor{}
+	if err := e.Start(t.Context(), settings); errors.Is(err, fs.ErrNotExist) {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	for params, ok := range map[string]bool{
+		``:                                      true,
+		`,"params":{"path":"/var/log/a.d/b-c"}`: true,
+		`,"params":{"path":"/var/log/../../etc"}`: false,
+		`,"params":{"path":"/var/log/.ssh"}`:      false,
+		`,"params":{"path":"/etc"}`:               false,
+	} {
+		_, _, err := readRequest(sdk.Task{Payload: []byte(`{"command":"disk-usage"` + params + `}`)}, e.commands)
+		if (err == nil) != ok {
+			t.Errorf("%s: %v", params, err)
+		}
+	}
 }
