@@ -227,11 +227,11 @@ func (a *Agent) pluginConfig() plugin.Config {
 	if c.StateDir == "" {
 		c.StateDir = filepath.Join(a.cfg.StateDir, "plugins")
 	}
-	if c.DetachTimeout == 0 {
-		c.DetachTimeout = a.cfg.Drain.WithDefaults().Timeout
-	}
 	if t := a.cfg.Upgrade.Trust; c.Verify == nil && len(t.Keys)+len(t.Roots) > 0 {
 		c.Verify = a.verifyPlugin
+	}
+	if c.DetachTimeout == 0 {
+		c.DetachTimeout = a.cfg.Drain.WithDefaults().Timeout
 	}
 	told := c.OnChange
 	c.OnChange = func(s []plugin.Status) {

@@ -13,11 +13,11 @@ import (
 	"github.com/perennial-go/perennial/internal/waittest"
 )
 
-// golden is what the first version wrote.
-const golden = "testdata/disabled-1.json"
+// goldenDisabled is what the first version wrote.
+const goldenDisabled = "testdata/disabled-1.json"
 
 func TestDisabledPluginsOfEarlierVersionsStayDisabled(t *testing.T) {
-	d := &disabled{path: golden, log: slog.New(slog.DiscardHandler)}
+	d := &disabled{path: goldenDisabled, log: slog.New(slog.DiscardHandler)}
 	a, off := d.get("logtail")
 	if !off || a.Reason != "fills the disk" || !a.Since.Equal(time.Date(2026, 11, 26, 5, 0, 0, 0, time.UTC)) {
 		t.Errorf("found %+v, %t", a, off)
@@ -26,7 +26,7 @@ func TestDisabledPluginsOfEarlierVersionsStayDisabled(t *testing.T) {
 		t.Error("another plugin is off")
 	}
 	// And this version writes the same.
-	want, err := os.ReadFile(golden)
+	want, err := os.ReadFile(goldenDisabled)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestDamagedFileOfDisabledPluginsIsReportedAndKept(t *testing.T) {
 }
 
 func FuzzParseDisabled(f *testing.F) {
-	data, err := os.ReadFile(golden)
+	data, err := os.ReadFile(goldenDisabled)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -195,17 +195,24 @@ func TestHostMakesRoomInItsGroup(t *testing.T) {
 	if len(controllers) == 0 {
 		t.Skip("the unified hierarchy of this machine has no controller at all")
 	}
-	if err := top.enable(controllers[0]); err != nil {
+	for _, controller := range controllers {
+		t.Run(controller, func(t *testing.T) { makeRoom(t, top, controller) })
+	}
+}
+
+func makeRoom(t *testing.T, top *cgroups, controller string) {
+	t.Helper()
+	if err := top.enable(controller); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { // it fails while another test uses it
-		_ = writeControl(filepath.Join(top.home, "cgroup.subtree_control"), "-"+controllers[0])
+		_ = writeControl(filepath.Join(top.home, "cgroup.subtree_control"), "-"+controller)
 	})
 	home := testGroup(t, "home")
 	one, two := sleeper(t, home), sleeper(t, home)
 	c := &cgroups{home: home, tag: "x", log: slog.New(slog.DiscardHandler)}
 	for range 2 { // the second time there is nothing to do
-		if err := c.enable(controllers[0]); err != nil {
+		if err := c.enable(controller); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -221,7 +228,7 @@ func TestHostMakesRoomInItsGroup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := os.ReadFile(filepath.Join(g.dir, "cgroup.controllers")); err != nil || strings.TrimSpace(string(got)) != controllers[0] {
+	if got, err := os.ReadFile(filepath.Join(g.dir, "cgroup.controllers")); err != nil || strings.TrimSpace(string(got)) != controller {
 		t.Errorf("the group of a plugin has the controllers %q, %v", got, err)
 	}
 	plugin := sleeper(t, g.dir)

@@ -2,6 +2,9 @@ package plugin_test
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -86,6 +89,33 @@ func TestManifestThatCannotBeTrustedIsRefused(t *testing.T) {
 	}
 }
 
+// TestManifestsOfSchema1AreReadAndWrittenAsEver reads what the first version
+// wrote: plugins that are installed must not need another manifest.
+func TestManifestsOfSchema1AreReadAndWrittenAsEver(t *testing.T) {
+	const digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+	for file, want := range map[string]plugin.Manifest{
+		"manifest-1": {
+			Schema: 1, Name: "logtail", Version: "1.2.3-rc.1+build.7", SHA256: digest, Protocol: []int{1},
+			Capabilities: []string{"collect", "tail.once"}, Host: ">=1.0.0 <2.0.0", Required: true,
+			Settings: map[string]any{"paths": []any{"/var/log/*.log"}},
+			Limits:   plugin.Limits{MemoryBytes: 256 << 20, CPU: 0.5, Processes: 64, Files: 1024},
+		},
+		"manifest-1-least": {Schema: 1, Name: "exec", Version: "1.0.0", SHA256: digest, Protocol: []int{1}, Capabilities: []string{"run"}},
+	} {
+		data, err := os.ReadFile(filepath.Join("testdata", file+plugin.ManifestSuffix))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := plugin.ParseManifest(data)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: want %+v, found %+v, %v", file, want, got, err)
+		}
+		if again, err := yaml.Marshal(want); err != nil || string(again) != string(data) {
+			t.Errorf("%s: want it written as\n%s\nfound\n%s\n%v", file, data, again, err)
+		}
+	}
+}
+
 func TestTemplateNeedsNoDigestYet(t *testing.T) {
 	data := []byte(strings.Replace(goodManifest, "sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n", "", 1))
 	if m, err := plugin.ParseTemplate(data); err != nil || m.Name != "probe" {
@@ -100,6 +130,7 @@ func FuzzParseManifest(f *testing.F) {
 	f.Add([]byte(goodManifest))
 	f.Add([]byte("schema: 1\nname: [\n"))
 	f.Add([]byte("&a [*a]"))
+	f.Add([]byte(goodManifest + "limits: {memory: 256MiB, cpu: 0.5, processes: 64, files: 1024}\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := plugin.ParseManifest(data)
 		if err != nil {
@@ -115,8 +146,12 @@ func FuzzParseManifest(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := plugin.ParseManifest(again); err != nil {
+		same, err := plugin.ParseManifest(again)
+		if err != nil {
 			t.Fatalf("what was written cannot be read: %v\n%s", err, again)
+		}
+		if same.Limits != m.Limits {
+			t.Fatalf("limits %+v became %+v", m.Limits, same.Limits)
 		}
 	})
 }

@@ -38,6 +38,17 @@ func TestDirectoryThatIsReplacedIsWatchedAnew(t *testing.T) {
 	// The new one is watched, not the old one under its new name.
 	install(t, dir, spec{Name: "probe", Version: "1.2.0"})
 	h.awaitVersion(t, "probe", "1.2.0")
+	// A directory that comes back is the one that was watched, and is not any more.
+	if err := os.Rename(dir, next); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(next, dir); err != nil {
+		t.Fatal(err)
+	}
+	install(t, dir, spec{Name: "probe", Version: "1.3.0"})
+	h.awaitVersion(t, "probe", "1.3.0")
+	install(t, dir, spec{Name: "probe", Version: "1.4.0"})
+	h.awaitVersion(t, "probe", "1.4.0")
 }
 
 func TestChangeThatTheSystemDoesNotTellIsFoundByTheSlowLook(t *testing.T) {
