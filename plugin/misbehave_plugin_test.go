@@ -36,6 +36,7 @@ const (
 	ignoresTerm     misbehaviour = "deaf"      // SIGTERM, and Stop
 	floodsLog       misbehaviour = "floods"    // for ever
 	leavesGroup     misbehaviour = "offspring" // with its descendants
+	leaksMemory     misbehaviour = "leaks"     // until it has no more
 	numbersLines    misbehaviour = "numbers"   // of its log, to both streams, for ever
 )
 
@@ -64,7 +65,11 @@ func misbehave(s spec) error {
 }
 
 // badPlugin misbehaves once it runs.
-type badPlugin struct{ *testPlugin }
+type badPlugin struct {
+	*testPlugin
+
+	leak [][]byte
+}
 
 func (p *badPlugin) Start(context.Context, []byte) error {
 	switch p.spec.Misbehave {
@@ -72,6 +77,13 @@ func (p *badPlugin) Start(context.Context, []byte) error {
 		_, _ = os.Stdout.Close(), os.Stderr.Close()
 	case ignoresTerm:
 		signal.Ignore(syscall.SIGTERM)
+	case leaksMemory:
+		go func() {
+			for n := 1; ; n++ {
+				p.leak = append(p.leak, bytes.Repeat([]byte{1}, 1<<20))
+				<-time.After(time.Millisecond)
+			}
+		}()
 	case numbersLines:
 		go func() {
 			for n := 1; ; n++ {

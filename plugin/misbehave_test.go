@@ -158,6 +158,26 @@ func TestNoPluginHurtsItsHostOrItsNeighbours(t *testing.T) {
 	}
 }
 
+// A leak ends its plugin, and the reason tells of the memory.
+func TestLeakingPluginDiesOfItsLimit(t *testing.T) {
+	if raceDetector {
+		t.Skip("under the race detector a process has mapped more memory than any limit allows; run it without -race")
+	}
+	dir := t.TempDir()
+	s := spec{Name: "probe", Version: "1.0.0", Misbehave: leaksMemory}
+	m := manifest(s)
+	m.Limits = plugin.Limits{MemoryBytes: 192 << 20}
+	if _, err := plugin.Install(dir, build(t, s), m); err != nil {
+		t.Fatal(err)
+	}
+	h := startHost(t, dir, nil)
+	first := h.awaitState(t, "probe", plugin.Running)
+	h.awaitAnother(t, "probe", first)
+	if s := h.status("probe"); s.Restarts == 0 || !strings.Contains(s.LastError, "memory") {
+		t.Errorf("found %+v", s)
+	}
+}
+
 // The log of a plugin goes on under the next host where it was.
 func TestNoLineOfALogIsLostWhenHostsChange(t *testing.T) {
 	dir := t.TempDir()

@@ -331,3 +331,35 @@ func TestForkingFasterThanOneCanKillDoesNotHelp(t *testing.T) {
 		t.Errorf("the cgroup is left, and what hops in it: %v", err)
 	}
 }
+
+// The system may not let a process die, as in a call to a network file system
+// that is gone. The old freezer does the same.
+func TestStopIsBoundedWhenTheSystemLetsNoProcessDie(t *testing.T) {
+	freezer := filepath.Join("/sys/fs/cgroup/freezer", "perennial-"+filepath.Base(t.TempDir())+strconv.Itoa(os.Getpid()))
+	if err := os.Mkdir(freezer, 0o755); err != nil { //nolint:gosec // as all in this file system
+		t.Skipf("this machine cannot freeze a process: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := os.Remove(freezer); err != nil {
+			t.Error(err)
+		}
+	})
+	b := newBench(t)
+	p := b.start(t, script(t, "echo started\nexec sleep 600\n"), Limits{})
+	greet(t, p)
+	set := func(file, value string) {
+		if err := writeControl(filepath.Join(freezer, file), value); err != nil {
+			t.Error(err)
+		}
+	}
+	set("cgroup.procs", strconv.Itoa(p.pid()))
+	set("freezer.state", "FROZEN")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := p.end(ctx)
+	set("freezer.state", "THAWED")
+	if err == nil || !strings.Contains(err.Error(), "has not ended") {
+		t.Errorf("found %v", err)
+	}
+	<-p.exited
+}
