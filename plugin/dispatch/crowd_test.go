@@ -35,7 +35,7 @@ func (r *rig) appear(agents ...string) {
 func TestTaskForAllReachesEveryAgentOfALargeFleet(t *testing.T) {
 	r := newRig(t)
 	r.dispatcher("d")
-	const n = 1201
+	const n = 601
 	var agents []string
 	for i := range n {
 		agents = append(agents, fmt.Sprintf("agent-%04d", i))
