@@ -2,104 +2,30 @@ package agent
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/perennial-go/perennial/internal/reexec"
 	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin"
-	"github.com/perennial-go/perennial/plugin/sdk"
 	"github.com/perennial-go/perennial/upgrade"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
-
-// collectedFile holds what collect has kept, in the state directory.
-const collectedFile = "collected"
-
-// testPlugin is a plugin that counts on from its cursor.
-func testPlugin(b build) error {
-	count := func(ctx context.Context, task sdk.Task, send func(sdk.Result) error) error {
-		n, _ := strconv.Atoi(task.Cursor)
-		tick := time.NewTicker(time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-			n++
-			if err := send(sdk.Result{Payload: []byte(strconv.Itoa(n) + "\n"), Cursor: strconv.Itoa(n)}); err != nil {
-				return err
-			}
-		}
-	}
-	return sdk.Serve(sdk.Config{Name: b.Plugin, Version: b.Version, Capabilities: []string{"count"}}, sdk.Func(count))
-}
-
-// collect appends what the plugin counts to a file, and resumes after its last
-// line, in whichever process.
-func collect(ctx context.Context, a *Agent, path string) error {
-	select {
-	case <-a.Active():
-	case <-ctx.Done():
-		return nil
-	}
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Close() }()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		kept, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		cursor := ""
-		if lines := bytes.Fields(kept); len(lines) > 0 {
-			cursor = string(lines[len(lines)-1])
-		}
-		err = a.Plugins().Execute(ctx, "counter", plugin.Task{Capability: "count", Cursor: cursor, Resumable: true}, func(r plugin.Result) error {
-			_, err := f.Write(r.Payload)
-			return err
-		})
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, plugin.ErrInterrupted), errors.Is(err, plugin.ErrNotRunning), errors.Is(err, plugin.ErrNotFound):
-		default:
-			return fmt.Errorf("the task ended: %w", err)
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
-func listPlugins(a *Agent) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(a.Plugins().List()) }
-}
 
 // counting is a member with the plugin counter.
 type counting struct {
 	*crash
 }
 
-func startCounting(t *testing.T, id string) *counting {
+func newCounting(t *testing.T, id string) *counting {
+	t.Helper()
 	f := newFleet(t)
 	c := &counting{&crash{member: f.member(id), pins: map[string]release.Pin{}}}
 	c.env.Plugins = t.TempDir()
@@ -111,8 +37,6 @@ func startCounting(t *testing.T, id string) *counting {
 	if _, err := plugin.Install(c.env.Plugins, exe, m); err != nil {
 		t.Fatal(err)
 	}
-	c.start()
-	c.registered()
 	return c
 }
 
@@ -161,53 +85,83 @@ func (c *counting) goesOn(version string, before plugin.Status) {
 
 func TestPluginKeepsItsProcessAndItsStreamWhateverBecomesOfItsHost(t *testing.T) {
 	t.Parallel()
-	c := startCounting(t, "a1")
-	first := c.plugin("1.0.0")
+	for id, mode := range map[string]upgrade.Supervision{"alone": upgrade.SuperviseNever, "supervised": upgrade.SuperviseAlways} {
+		t.Run(id, func(t *testing.T) {
+			t.Parallel()
+			c := newCounting(t, id)
+			c.env.Supervise = mode
+			c.start()
+			first := c.plugin("1.0.0")
+			c.rollsBack(first)
+			c.changes(first)
+			if mode == upgrade.SuperviseNever {
+				c.dies(first)
+			}
+			c.stopsCounting(first)
+		})
+	}
+}
 
-	sick := c.member.order(build{Version: "1.1.1", Sick: true})
-	c.ends(sick, upgrade.RolledBack)
+// rollsBack offers two releases that are rolled back in probation.
+func (c *counting) rollsBack(first plugin.Status) {
+	c.Helper()
+	c.ends(c.member.order(build{Version: "1.1.1", Sick: true}), upgrade.RolledBack)
 	c.goesOn("1.0.0", first)
-
-	mute := c.member.order(build{Version: "1.1.2", Mute: true})
-	end, err := c.dir.Follow(c.ctx(), mute, c.id, func(upgrade.Status) {})
+	end, err := c.dir.Follow(c.ctx(), c.member.order(build{Version: "1.1.2", Mute: true}), c.id, func(upgrade.Status) {})
 	if err != nil || end.State != upgrade.RolledBack || !strings.Contains(end.Reason, "plugins: plugin counter runs, and this host could not go on with it") {
-		t.Errorf("a release that cannot talk to plugins: %s (%s), %v", end.State, end.Reason, err)
+		c.Errorf("a release that cannot talk to plugins: %s (%s), %v", end.State, end.Reason, err)
 	}
 	c.goesOn("1.0.0", first)
+}
 
+// changes upgrades the host and, as an operator does, takes that back.
+func (c *counting) changes(first plugin.Status) {
+	c.Helper()
 	c.ends(c.member.order(build{Version: "1.1.0"}), upgrade.Committed)
 	c.goesOn("1.1.0", first)
-
 	back, err := c.dir.Order(c.ctx(), c.id, upgrade.Request{Action: upgrade.ActionRollback, Pin: release.Pin{Version: "1.0.0"}, By: "test"})
 	if err != nil {
-		t.Fatal(err)
+		c.Fatal(err)
 	}
 	c.ends(back, upgrade.Committed)
 	c.goesOn("1.0.0", first)
+}
 
+// dies kills the host and starts it again.
+func (c *counting) dies(first plugin.Status) {
+	c.Helper()
 	c.endAll()
 	if err := syscall.Kill(first.PID, 0); err != nil {
-		t.Errorf("the plugin ended with its host: %v", err)
+		c.Errorf("the plugin ended with its host: %v", err)
 	}
 	c.launch(filepath.Join(c.state, "current", "agent"))
 	c.takesOver()
 	c.goesOn("1.0.0", first)
+}
 
+// stopsCounting stops the agent, which takes the plugin with it, and looks at
+// all that was collected.
+func (c *counting) stopsCounting(first plugin.Status) {
+	c.Helper()
 	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
+		c.Fatal(err)
 	}
-	waittest.Next(t, "the agent ends", c.done)
+	waittest.Next(c, "the agent ends", c.done)
 	if c.err != nil {
-		t.Errorf("the agent was told to stop and ended with %v", c.err)
+		c.Errorf("the agent was told to stop and ended with %v", c.err)
 	}
-	waittest.Until(t, "the plugin has ended", func() bool { return errors.Is(syscall.Kill(first.PID, 0), syscall.ESRCH) })
+	waittest.Until(c, "the plugin has ended", func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", first.PID))
+		// A supervisor reaps it. Without one that is up to whoever is init here.
+		return err != nil || c.env.Supervise == upgrade.SuperviseNever && bytes.Contains(stat, []byte(") Z "))
+	})
 	data, err := os.ReadFile(filepath.Join(c.state, collectedFile))
 	if err != nil {
-		t.Fatal(err)
+		c.Fatal(err)
 	}
 	for i, line := range strings.Fields(string(data)) {
 		if line != strconv.Itoa(i+1) {
-			t.Fatalf("line %d of what was collected is %s", i+1, line)
+			c.Fatalf("line %d of what was collected is %s", i+1, line)
 		}
 	}
 }

@@ -75,7 +75,7 @@ func cgroupOf(pid string) (string, error) {
 // what others do there.
 func delegated(mount, own string) (string, error) {
 	parent := filepath.Dir(own)
-	home := ""
+	var home string
 	switch {
 	case own == mount: // the root, or that of a container
 		home = own

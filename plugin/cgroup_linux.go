@@ -55,9 +55,6 @@ func (c *cgroups) path(room string) string {
 
 // open makes the group of a room, and appends to held what it enforces.
 func (c *cgroups) open(room string, l Limits, held *holdings) (*group, error) {
-	if c == nil {
-		return nil, nil
-	}
 	g := &group{dir: c.path(room), limits: l}
 	if err := os.Mkdir(g.dir, 0o755); err != nil { //nolint:gosec // as all in this file system
 		return nil, err
@@ -102,17 +99,22 @@ func (c *cgroups) enable(controller string) error {
 	if err != nil || slices.Contains(strings.Fields(string(enabled)), controller) {
 		return err
 	}
-	err = writeControl(control, "+"+controller)
-	if errors.Is(err, unix.EBUSY) {
-		if err = c.vacate(); err == nil {
-			err = writeControl(control, "+"+controller)
+	// The kernel refuses memory while there are processes in home, and takes
+	// cpu and pids, whereupon no process can be started in a group below. Only
+	// the root, which has no type, may have both.
+	if _, err := os.Stat(filepath.Join(c.home, "cgroup.type")); err == nil {
+		if err := c.vacate(); err != nil {
+			return err
 		}
 	}
-	return err
+	return writeControl(control, "+"+controller)
 }
 
 // vacate moves the processes in home, this one among them, to a group below.
 func (c *cgroups) vacate() error {
+	if pids, err := processes(c.home); err != nil || len(pids) == 0 {
+		return err
+	}
 	to := filepath.Join(c.home, hostGroup)
 	if err := os.Mkdir(to, 0o755); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // as all in this file system
 		return err

@@ -19,7 +19,7 @@ func findCgroups(string, *slog.Logger) (*cgroups, error) {
 	return nil, fmt.Errorf("cgroups: %w", errors.ErrUnsupported)
 }
 
-func (*cgroups) open(string, Limits, *holdings) (*group, error)  { return nil, nil }
+func (*cgroups) open(string, Limits, *holdings) (*group, error)  { return nil, errors.ErrUnsupported }
 func (*cgroups) find(int, string, Limits) *group                 { return nil }
 func (*cgroups) clear(string)                                    {}
 func (*cgroups) sweep()                                          {}

@@ -56,11 +56,11 @@ func (p pair) manifest(change func(string) string) {
 	p.write(plugin.ManifestSuffix, change(text), 0o644)
 }
 
-// replace puts what make makes in the place of one of the files.
-func (p pair) replace(suffix string, make func(path string) error) {
+// replace puts what with makes in the place of one of the files.
+func (p pair) replace(suffix string, with func(path string) error) {
 	p.Helper()
 	p.must(os.Remove(p.path(suffix)))
-	p.must(make(p.path(suffix)))
+	p.must(with(p.path(suffix)))
 }
 
 // TestUnusableFilesAreRefusedWithOneSentence lays all of them into one

@@ -76,8 +76,8 @@
 // its end, Detach or not, and after a kill -9 they end after
 // Config.OrphanAfter, besides those that the next host has started by then.
 //
-// The kernel's timer ends the plugin's own process: what a plugin has started
-// itself, and what outlives a plugin that was killed as an orphan, is ended by
-// the next host. Under systemd a host that was killed takes its plugins along
-// unless its unit has KillMode=process.
+// An orphan that ends in order sends SIGTERM to what it has started; what
+// ignores that, and what a plugin leaves that the kernel's timer ended, is
+// killed by the next host. Under systemd a host that was killed takes its
+// plugins along, unless its unit has KillMode=process.
 package plugin

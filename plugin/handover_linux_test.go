@@ -318,8 +318,10 @@ func TestNothingOfAPluginIsLeftOnceItsHostIsGoneForGood(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			c.spec.Name, c.spec.Version = "probe", "1.0.0"
+			c.spec.Offspring = filepath.Join(t.TempDir(), "offspring")
 			install(t, dir, c.spec)
-			cmd, pid := spawnHost(t, dir, filepath.Join(t.TempDir(), "state"), time.Second)
+			state := filepath.Join(t.TempDir(), "state")
+			cmd, pid := spawnHost(t, dir, state, time.Second)
 			if err := cmd.Process.Kill(); err != nil {
 				t.Fatal(err)
 			}
@@ -334,6 +336,15 @@ func TestNothingOfAPluginIsLeftOnceItsHostIsGoneForGood(t *testing.T) {
 				}
 			}
 			awaitGone(t, pid)
+			child, err := os.ReadFile(c.spec.Offspring)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if name == "stopped" {
+				// The kernel ends the plugin alone; the next host does the rest.
+				startHost(t, t.TempDir(), func(c *plugin.Config) { c.StateDir = state })
+			}
+			awaitGone(t, atoi(t, string(child)))
 		})
 	}
 }
@@ -391,3 +402,43 @@ func TestRehearsalTellsWhetherAHostCouldGoOn(t *testing.T) {
 }
 
 func noKey(_, _ []byte) (string, error) { return "", plugin.ErrUntrusted }
+
+// TestNextHostWaitsForCallsThatAreResumedThere: what such a call still keeps
+// under the first host would be done again under the next.
+func TestNextHostWaitsForCallsThatAreResumedThere(t *testing.T) {
+	t.Parallel()
+	const patience = time.Second
+	h, first := startProbe(t, func(c *plugin.Config) { c.StopTimeout = patience })
+	var once sync.Once
+	begun, keep := make(chan struct{}), make(chan struct{})
+	finished := make(chan error, 1)
+	go func() {
+		finished <- h.Execute(context.Background(), "probe", plugin.Task{Capability: "count", Resumable: true}, func(plugin.Result) error {
+			once.Do(func() { close(begun) })
+			<-keep
+			return nil
+		})
+	}()
+	waittest.Next(t, "a call", begun)
+	at := time.Now()
+	other, ended := h.handOver(t, nil)
+	other.same(t, first)
+	if took := time.Since(at); took < patience {
+		t.Errorf("the next host was in charge after %s, while a call that it is to resume was at work; want it to wait for %s", took, patience)
+	}
+	close(keep)
+	if err := waittest.Next(t, "the call", finished); !errors.Is(err, plugin.ErrInterrupted) {
+		t.Errorf("the call: want ErrInterrupted, found %v", err)
+	}
+	waittest.Next(t, "the end of the first host", ended)
+}
+
+func TestPluginWithAHostIsNoOrphan(t *testing.T) {
+	t.Parallel()
+	const orphan = time.Second
+	h, first := startProbe(t, func(c *plugin.Config) { c.OrphanAfter = orphan })
+	at := time.Now()
+	other, _ := h.handOver(t, func(c *plugin.Config) { c.OrphanAfter = orphan })
+	waittest.Until(t, "an orphan would have ended, and the kernel's timer gone off", func() bool { return time.Since(at) > orphan+6*time.Second })
+	other.same(t, first)
+}

@@ -36,19 +36,19 @@ func (h *holdings) add(limit, by string, err error) {
 }
 
 // holds reports whether something enforces limit.
-func (h holdings) holds(limit string) bool {
-	return slices.ContainsFunc(h, func(x holding) bool { return x.limit == limit && x.by != "" })
+func (h *holdings) holds(limit string) bool {
+	return slices.ContainsFunc(*h, func(x holding) bool { return x.limit == limit && x.by != "" })
 }
 
 // all reports whether every limit is enforced.
-func (h holdings) all() bool {
-	return !slices.ContainsFunc(h, func(x holding) bool { return x.by == "" })
+func (h *holdings) all() bool {
+	return !slices.ContainsFunc(*h, func(x holding) bool { return x.by == "" })
 }
 
 // String is "memory by cgroup, cpu not held (why)", "" without limits.
-func (h holdings) String() string {
-	parts := make([]string, len(h))
-	for i, x := range h {
+func (h *holdings) String() string {
+	parts := make([]string, len(*h))
+	for i, x := range *h {
 		parts[i] = x.limit + " by " + x.by
 		if x.by == "" {
 			parts[i] = x.limit + " not held (" + x.lack + ")"

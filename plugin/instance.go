@@ -181,27 +181,33 @@ func (i *instance) drain(hurry context.Context, calls, stop time.Duration) {
 	case <-i.idle: // what the calls had produced has arrived
 	case <-asked.Done():
 	}
-	i.proc.terminate()
-	for _, end := range []<-chan struct{}{i.proc.exited, i.idle} {
-		select {
-		case <-end:
-		case <-ctx.Done():
-		}
-	}
-	i.discard()
+	i.finish(ctx)
 }
 
 // discard ends at once what is left of the instance and returns when its
 // process has been reaped.
 func (i *instance) discard() {
 	i.cancel()
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	i.finish(now)
+}
+
+// finish sends SIGTERM, and once ctx ends SIGKILL. It returns when nothing is
+// left of the instance but a process that the system does not let die.
+func (i *instance) finish(ctx context.Context) {
 	if i.proc != nil {
-		i.proc.kill()
-		if i.proc.ID() != "" {
-			<-i.proc.exited
+		if err := i.proc.end(ctx); err != nil {
+			i.log.Error("the process of a plugin is left", "error", err)
+			i.said.release()
 		}
 		<-i.said.done
 	}
+	select {
+	case <-i.idle: // what the calls had produced has arrived
+	case <-ctx.Done():
+	}
+	i.cancel()
 	if i.link != nil {
 		i.link.close()
 	}

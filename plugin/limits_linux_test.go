@@ -48,6 +48,22 @@ func TestLimitsWithoutCgroupsHoldWhatRlimitsCanAndSayWhatTheyCannot(t *testing.T
 	}
 }
 
+// A Go program raises the limit of its files as it starts, and root may raise
+// it beyond what the host has set meanwhile.
+func TestLimitsAreSetAgainAtTheHandshake(t *testing.T) {
+	b := newBench(t)
+	p := b.start(t, script(t, "echo started\nsleep 600\n"), Limits{})
+	greet(t, p)
+	p.cfg.limits.Files = 77 // none has been set so far: as if it had been raised
+	if _, _, err := p.PluginToHost("unix", filepath.Join(b.room, "socket")); err != nil {
+		t.Fatal(err)
+	}
+	var now unix.Rlimit
+	if err := unix.Prlimit(p.pid(), unix.RLIMIT_NOFILE, nil, &now); err != nil || now.Cur != 77 || now.Max != 77 {
+		t.Errorf("found %+v, %v", now, err)
+	}
+}
+
 func TestPluginWithoutLimitsHasNone(t *testing.T) {
 	b := newBench(t)
 	p := b.start(t, script(t, "echo started\n"), Limits{})
@@ -179,17 +195,24 @@ func TestHostMakesRoomInItsGroup(t *testing.T) {
 	if len(controllers) == 0 {
 		t.Skip("the unified hierarchy of this machine has no controller at all")
 	}
-	if err := top.enable(controllers[0]); err != nil {
+	for _, controller := range controllers {
+		t.Run(controller, func(t *testing.T) { makeRoom(t, top, controller) })
+	}
+}
+
+func makeRoom(t *testing.T, top *cgroups, controller string) {
+	t.Helper()
+	if err := top.enable(controller); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { // it fails while another test uses it
-		_ = writeControl(filepath.Join(top.home, "cgroup.subtree_control"), "-"+controllers[0])
+		_ = writeControl(filepath.Join(top.home, "cgroup.subtree_control"), "-"+controller)
 	})
 	home := testGroup(t, "home")
 	one, two := sleeper(t, home), sleeper(t, home)
 	c := &cgroups{home: home, tag: "x", log: slog.New(slog.DiscardHandler)}
 	for range 2 { // the second time there is nothing to do
-		if err := c.enable(controllers[0]); err != nil {
+		if err := c.enable(controller); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -205,7 +228,7 @@ func TestHostMakesRoomInItsGroup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := os.ReadFile(filepath.Join(g.dir, "cgroup.controllers")); err != nil || strings.TrimSpace(string(got)) != controllers[0] {
+	if got, err := os.ReadFile(filepath.Join(g.dir, "cgroup.controllers")); err != nil || strings.TrimSpace(string(got)) != controller {
 		t.Errorf("the group of a plugin has the controllers %q, %v", got, err)
 	}
 	plugin := sleeper(t, g.dir)
@@ -281,7 +304,7 @@ func TestGroupsThatAKilledHostLeftAreRemoved(t *testing.T) {
 // An adopted process is still bounded by its group, and ended with it.
 func TestGroupOfAnAdoptedProcessIsFound(t *testing.T) {
 	b := newBench(t).inGroups(t)
-	first := b.start(t, script(t, fmt.Sprintf(strayScript, "env -i PATH=\"$PATH\"")), Limits{})
+	first := b.start(t, script(t, fmt.Sprintf(strayScript, "env -i PATH=\"$PATH\" setsid")), Limits{})
 	greet(t, first)
 	first.detach()
 	out, err := openOutput(b.room, b.logs.file("probe"), slog.New(slog.DiscardHandler))

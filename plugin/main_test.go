@@ -64,6 +64,8 @@ type spec struct {
 	Misbehave misbehaviour
 	// Problem is what Health reports while the file of that name exists.
 	Problem string
+	// Offspring is where it writes the process id of a child, if set.
+	Offspring string
 }
 
 // servePlugin is the plugin's main.
@@ -92,10 +94,7 @@ func servePlugin() error {
 
 // capabilities are those of testPlugin.
 func capabilities() []string {
-	return []string{
-		"count", "environ", "fds", "crash", "fail", "settings", "offspring", "flood", "rant",
-		"until", "say", "sense", "task",
-	}
+	return []string{"count", "environ", "fds", "crash", "fail", "settings", "offspring", "flood", "rant", "until", "say", "sense", "task"}
 }
 
 type testPlugin struct {
@@ -112,6 +111,15 @@ func (p *testPlugin) Start(ctx context.Context, settings []byte) error {
 		select {}
 	}
 	p.settings = settings
+	if p.spec.Offspring != "" {
+		cmd := exec.Command("sleep", "600")
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		if err := os.WriteFile(p.spec.Offspring, []byte(strconv.Itoa(cmd.Process.Pid)), 0o600); err != nil {
+			return err
+		}
+	}
 	sdk.Logger().Warn("hello from the plugin", "version", p.spec.Version)
 	return nil
 }

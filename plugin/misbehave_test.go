@@ -4,167 +4,19 @@ package plugin_test
 
 import (
 	"bytes"
-	"context"
-	"fmt"
-	"net"
 	"os"
-	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin"
-	"github.com/perennial-go/perennial/plugin/pluginpb"
-	"github.com/perennial-go/perennial/plugin/sdk"
 )
-
-// misbehaviour is what a plugin does that it should not.
-type misbehaviour string
-
-const (
-	writesGarbage   misbehaviour = "garbage"   // instead of a handshake
-	namesForeign    misbehaviour = "foreign"   // an address, in the handshake
-	diesGreeting    misbehaviour = "half"      // in the middle of the handshake
-	closesAll       misbehaviour = "silent"    // its output, before the handshake
-	closesOutput    misbehaviour = "mute"      // after it
-	hangsEverywhere misbehaviour = "hangs"     // once it runs
-	sendsHuge       misbehaviour = "huge"      // messages of 100 MB
-	ignoresTerm     misbehaviour = "deaf"      // SIGTERM, and Stop
-	floodsLog       misbehaviour = "floods"    // for ever
-	leavesGroup     misbehaviour = "offspring" // with its descendants
-)
-
-const hugeBytes = 100 << 20
-
-// misbehave is the main of a plugin that does what it should not.
-func misbehave(s spec) error {
-	switch s.Misbehave {
-	case writesGarbage:
-		_, _ = os.Stdout.Write(bytes.Repeat([]byte("\xff\x00|"), 1<<20))
-		select {}
-	case namesForeign:
-		fmt.Println("1|1|tcp|127.0.0.1:9|grpc|")
-		select {}
-	case diesGreeting:
-		fmt.Print("1|1|uni")
-		os.Exit(3)
-	case closesAll:
-		_, _ = os.Stdout.Close(), os.Stderr.Close()
-		select {}
-	case hangsEverywhere, sendsHuge:
-		return serveRaw(s)
-	}
-	return sdk.Serve(sdk.Config{Name: s.Name, Version: s.Version, Capabilities: capabilities()},
-		&badPlugin{testPlugin: &testPlugin{spec: s}})
-}
-
-// badPlugin misbehaves once it runs.
-type badPlugin struct{ *testPlugin }
-
-func (p *badPlugin) Start(context.Context, []byte) error {
-	switch p.spec.Misbehave {
-	case closesOutput:
-		_, _ = os.Stdout.Close(), os.Stderr.Close()
-	case ignoresTerm:
-		signal.Ignore(syscall.SIGTERM)
-	case floodsLog:
-		line := []byte(strings.Repeat("all is well ", 20) + "\n")
-		go func() {
-			for {
-				_, _ = os.Stderr.Write(line)
-			}
-		}()
-	}
-	return nil
-}
-
-func (p *badPlugin) Stop(context.Context) error {
-	if p.spec.Misbehave == ignoresTerm {
-		select {}
-	}
-	return nil
-}
-
-// Execute starts a descendant that leaves group and session, and whose parent
-// exits, and yields its process id.
-func (p *badPlugin) Execute(ctx context.Context, task sdk.Task, send func(sdk.Result) error) error {
-	if task.Capability != "offspring" {
-		return p.testPlugin.Execute(ctx, task, send)
-	}
-	pid, err := exec.CommandContext(ctx, "setsid", "sh", "-c", "sleep 600 >/dev/null 2>&1 & echo $!").Output()
-	if err != nil {
-		return err
-	}
-	return send(sdk.Result{Payload: bytes.TrimSpace(pid)})
-}
-
-// serveRaw serves without the sdk, which would not let it.
-func serveRaw(s spec) error {
-	lis, err := (&net.ListenConfig{}).Listen(context.Background(), "unix", filepath.Join(os.Getenv("PLUGIN_UNIX_SOCKET_DIR"), "raw"))
-	if err != nil {
-		return err
-	}
-	fmt.Printf("1|%d|unix|%s|grpc|\n", pluginpb.ProtocolVersion, lis.Addr())
-	g := grpc.NewServer()
-	pluginpb.RegisterPluginServer(g, &rawPlugin{spec: s})
-	return g.Serve(lis)
-}
-
-type rawPlugin struct {
-	pluginpb.UnimplementedPluginServer
-
-	spec  spec
-	ready atomic.Bool
-}
-
-// act is called by everything but what a plugin must do to run.
-func (p *rawPlugin) act() {
-	if p.spec.Misbehave == hangsEverywhere {
-		select {}
-	}
-}
-
-func (p *rawPlugin) Info(context.Context, *pluginpb.InfoRequest) (*pluginpb.InfoResponse, error) {
-	return &pluginpb.InfoResponse{Name: p.spec.Name, Version: p.spec.Version, Capabilities: capabilities()}, nil
-}
-
-func (p *rawPlugin) Attach(_ *pluginpb.AttachRequest, stream grpc.ServerStreamingServer[pluginpb.AttachResponse]) error {
-	if err := stream.Send(&pluginpb.AttachResponse{}); err != nil {
-		return err
-	}
-	<-stream.Context().Done()
-	return nil
-}
-
-func (p *rawPlugin) Start(context.Context, *pluginpb.StartRequest) (*pluginpb.StartResponse, error) {
-	return &pluginpb.StartResponse{}, nil
-}
-
-func (p *rawPlugin) Health(context.Context, *pluginpb.HealthRequest) (*pluginpb.HealthResponse, error) {
-	if p.ready.Swap(true) {
-		p.act()
-	}
-	return &pluginpb.HealthResponse{}, nil
-}
-
-func (p *rawPlugin) Execute(_ *pluginpb.Task, stream grpc.ServerStreamingServer[pluginpb.Result]) error {
-	p.act()
-	return stream.Send(&pluginpb.Result{Payload: make([]byte, hugeBytes)})
-}
-
-func (p *rawPlugin) Stop(context.Context, *pluginpb.StopRequest) (*pluginpb.StopResponse, error) {
-	p.act()
-	return &pluginpb.StopResponse{}, nil
-}
 
 // descriptors are those open in this process, but for the runtime's own.
 func descriptors(t *testing.T) []string {
@@ -216,7 +68,7 @@ func TestNoPluginHurtsItsHostOrItsNeighbours(t *testing.T) {
 		writesGarbage, namesForeign, diesGreeting, closesAll, closesOutput,
 		hangsEverywhere, sendsHuge, ignoresTerm, floodsLog, leavesGroup,
 	} {
-		install(t, dir, spec{Name: string(m), Version: "1.0.0", Misbehave: m})
+		install(t, dir, spec{Name: m, Version: "1.0.0", Misbehave: m})
 	}
 	h := startHost(t, dir, func(c *plugin.Config) {
 		c.StopTimeout = time.Second
@@ -243,31 +95,31 @@ func TestNoPluginHurtsItsHostOrItsNeighbours(t *testing.T) {
 		diesGreeting:  "exit status 3",
 		closesAll:     "Failed to read any lines",
 	} {
-		if s := h.awaitState(t, string(m), plugin.Quarantined); !strings.Contains(s.Reason, says) || len(s.Reason) > 2000 {
+		if s := h.awaitState(t, m, plugin.Quarantined); !strings.Contains(s.Reason, says) || len(s.Reason) > 2000 {
 			t.Errorf("%s: want a short reason with %q, found %s", m, says, s.Reason)
 		}
 		works("good")
 	}
 	for _, m := range []misbehaviour{closesOutput, floodsLog, ignoresTerm} {
-		h.awaitState(t, string(m), plugin.Running)
-		works(string(m))
+		h.awaitState(t, m, plugin.Running)
+		works(m)
 	}
-	huge := h.awaitState(t, string(sendsHuge), plugin.Running)
-	if _, err := h.ask(t, string(sendsHuge), plugin.Task{Capability: "count"}); err == nil || !strings.Contains(err.Error(), "larger than max") {
+	huge := h.awaitState(t, sendsHuge, plugin.Running)
+	if _, err := h.ask(t, sendsHuge, plugin.Task{Capability: "count"}); err == nil || !strings.Contains(err.Error(), "larger than max") {
 		t.Errorf("a message of %d bytes: found %v", hugeBytes, err)
 	}
-	if s := h.status(string(sendsHuge)); s.PID != huge.PID {
+	if s := h.status(sendsHuge); s.PID != huge.PID {
 		t.Errorf("the plugin did not survive it: %+v", s)
 	}
-	h.awaitState(t, string(leavesGroup), plugin.Running)
-	stray, err := h.ask(t, string(leavesGroup), plugin.Task{Capability: "offspring"})
+	h.awaitState(t, leavesGroup, plugin.Running)
+	stray, err := h.ask(t, leavesGroup, plugin.Task{Capability: "offspring"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if processGone(atoi(t, stray)) {
 		t.Fatal("the descendant does not run")
 	}
-	h.await(t, string(hangsEverywhere), "killed for its silence", func(s plugin.Status) bool {
+	h.await(t, hangsEverywhere, "killed for its silence", func(s plugin.Status) bool {
 		return strings.Contains(s.LastError+s.Reason, "health check") && s.Exceptions > 1
 	})
 	h.awaitAnother(t, "stopped", stopped)
@@ -278,7 +130,7 @@ func TestNoPluginHurtsItsHostOrItsNeighbours(t *testing.T) {
 	if s := h.status("good"); s.PID != good.PID || s.Exceptions != 0 {
 		t.Errorf("the good one suffered: %+v", s)
 	}
-	if files := h.LogFiles(string(floodsLog)); len(files) != 2 || size(t, files) > 2*64<<10 {
+	if files := h.LogFiles(floodsLog); len(files) != 2 || size(t, files) > 2*64<<10 {
 		t.Errorf("the flood's log files %q have %d bytes", files, size(t, files))
 	}
 
@@ -303,6 +155,61 @@ func TestNoPluginHurtsItsHostOrItsNeighbours(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	if grown := int64(after.Sys) - int64(before.Sys); grown > hugeBytes/2 { //nolint:gosec // sizes
 		t.Errorf("the host took %d bytes more from the system", grown)
+	}
+}
+
+// A leak ends its plugin, and the reason tells of the memory.
+func TestLeakingPluginDiesOfItsLimit(t *testing.T) {
+	if raceDetector {
+		t.Skip("under the race detector a process has mapped more memory than any limit allows; run it without -race")
+	}
+	dir := t.TempDir()
+	s := spec{Name: "probe", Version: "1.0.0", Misbehave: leaksMemory}
+	m := manifest(s)
+	m.Limits = plugin.Limits{MemoryBytes: 192 << 20}
+	if _, err := plugin.Install(dir, build(t, s), m); err != nil {
+		t.Fatal(err)
+	}
+	h := startHost(t, dir, nil)
+	first := h.awaitState(t, "probe", plugin.Running)
+	h.awaitAnother(t, "probe", first)
+	if s := h.status("probe"); s.Restarts == 0 || !strings.Contains(s.LastError, "memory") {
+		t.Errorf("found %+v", s)
+	}
+}
+
+// The log of a plugin goes on under the next host where it was.
+func TestNoLineOfALogIsLostWhenHostsChange(t *testing.T) {
+	dir := t.TempDir()
+	install(t, dir, spec{Name: "probe", Version: "1.0.0", Misbehave: numbersLines})
+	short := func(c *plugin.Config) { c.LogBytes, c.LogFiles = 16<<10, 100 }
+	h := startHost(t, dir, short)
+	first := h.awaitState(t, "probe", plugin.Running)
+	for range 3 {
+		have := size(t, h.LogFiles("probe"))
+		waittest.Until(t, "some lines more are kept", func() bool { return size(t, h.LogFiles("probe")) > have+2000 })
+		next, ended := h.handOver(t, short)
+		next.same(t, first)
+		<-ended
+		h = next
+	}
+	h.end()
+	next := map[string]int{}
+	for _, path := range slices.Backward(h.LogFiles("probe")) {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.SplitSeq(strings.TrimSuffix(string(data), "\n"), "\n") {
+			stream, number, _ := strings.Cut(line, " ")
+			next[stream]++
+			if number != strconv.Itoa(next[stream]) {
+				t.Fatalf("%s: line %d of %s is %q", path, next[stream], stream, line)
+			}
+		}
+	}
+	if len(next) != 2 || next["out"] < 300 {
+		t.Errorf("lines of each stream: %v", next)
 	}
 }
 

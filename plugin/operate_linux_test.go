@@ -50,8 +50,9 @@ func TestRestartMovesNewCallsAndLetsOldOnesFinish(t *testing.T) {
 	if old.Generation != 1 || old.Protocol != 1 || old.OpenTasks != 0 {
 		t.Errorf("the first generation: %+v", old)
 	}
-	const results = 1000
-	finishing := h.stream(t, plugin.Task{Capability: "count", Payload: []byte("1000")})
+	done := filepath.Join(t.TempDir(), "done")
+	finishing := h.stream(t, plugin.Task{Capability: "until", Payload: []byte(done)})
+	close(finishing.goOn)
 	moving := h.stream(t, plugin.Task{Capability: "count", Resumable: true})
 	if s := h.status("probe"); s.OpenTasks != 2 {
 		t.Errorf("want 2 open tasks, found %+v", s)
@@ -73,9 +74,11 @@ func TestRestartMovesNewCallsAndLetsOldOnesFinish(t *testing.T) {
 	if _, err := h.ask(t, "probe", plugin.Task{Capability: "count", Payload: []byte("1")}); err != nil {
 		t.Errorf("a new call beside the old one: %v", err)
 	}
-	close(finishing.goOn)
-	if err := waittest.Next(t, "the old call to finish", finishing.err); err != nil || finishing.got != results {
-		t.Errorf("a call in flight: want %d results, found %d, %v", results, finishing.got, err)
+	if err := os.WriteFile(done, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := waittest.Next(t, "the old call to finish", finishing.err); err != nil || finishing.got != 2 {
+		t.Errorf("a call in flight: want both results, found %d, %v", finishing.got, err)
 	}
 	awaitGone(t, old.PID)
 	h.await(t, "probe", "idle", func(s plugin.Status) bool { return s.OpenTasks == 0 })
@@ -161,7 +164,9 @@ func TestOrdersAboutWhatIsNotThereAreRefused(t *testing.T) {
 
 func TestDisabledPluginStaysOffUntilItIsEnabled(t *testing.T) {
 	h, first := startProbe(t, nil)
-	running := h.stream(t, plugin.Task{Capability: "count", Payload: []byte("100")})
+	done := filepath.Join(t.TempDir(), "done")
+	running := h.stream(t, plugin.Task{Capability: "until", Payload: []byte(done)})
+	close(running.goOn)
 	if err := h.Disable("probe", "it fills the disk"); err != nil {
 		t.Fatal(err)
 	}
@@ -177,8 +182,10 @@ func TestDisabledPluginStaysOffUntilItIsEnabled(t *testing.T) {
 			t.Errorf("%s: want ErrDisabled with the reason, found %v", what, err)
 		}
 	}
-	close(running.goOn)
-	if err := waittest.Next(t, "the call in flight", running.err); err != nil {
+	if err := os.WriteFile(done, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := waittest.Next(t, "the call in flight", running.err); err != nil || running.got != 2 {
 		t.Errorf("a call in flight was not drained: %v", err)
 	}
 	awaitGone(t, first.PID)

@@ -10,7 +10,11 @@ import (
 
 // checkPeer returns nil if the process pid listens at the other end of conn.
 func checkPeer(conn net.Conn, pid int) error {
-	raw, err := conn.(syscall.Conn).SyscallConn()
+	socket, ok := conn.(syscall.Conn)
+	if !ok {
+		return fmt.Errorf("%w: a %T has no owner", errPeer, conn)
+	}
+	raw, err := socket.SyscallConn()
 	if err != nil {
 		return err
 	}

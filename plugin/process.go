@@ -108,9 +108,11 @@ func (p *process) Start(ctx context.Context) error {
 		return context.Canceled
 	}
 	defer func() { _ = p.cfg.exe.Close() }()
-	var err error
-	if p.group, err = p.cfg.groups.open(p.cfg.dir, p.cfg.limits, &p.held); err != nil {
-		p.cfg.log.Warn("no cgroup for the plugin", "error", err)
+	if p.cfg.groups != nil {
+		var err error
+		if p.group, err = p.cfg.groups.open(p.cfg.dir, p.cfg.limits, &p.held); err != nil {
+			p.cfg.log.Warn("no cgroup for the plugin", "error", err)
+		}
 	}
 	if err := p.exec(ctx); err != nil {
 		p.killed = true
@@ -230,7 +232,8 @@ func (p *process) clear() {
 	p.group.remove(p.cfg.log)
 }
 
-// signal sends to the process and its group; p.mu is held.
+// signal sends to the process and its group; p.mu is held. Before Linux 6.9 it
+// reaches an adopted process alone; what it leaves is found by its mark.
 func (p *process) signal(sig syscall.Signal) {
 	if p.leader == 0 || p.reaped {
 		return
@@ -279,7 +282,7 @@ func (p *process) byItself() bool {
 	}
 	// Its output ends a moment before it does: it may have been killed then.
 	status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
-	return ok && !(status.Signaled() && status.Signal() == syscall.SIGKILL)
+	return ok && status.Signal() != syscall.SIGKILL
 }
 
 // terminate asks the process and its group to end.

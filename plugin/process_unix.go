@@ -20,5 +20,3 @@ func signalGroup(p *os.Process, sig syscall.Signal) {
 }
 
 func textBusy(err error) bool { return errors.Is(err, syscall.ETXTBSY) }
-
-func killProcess(pid int) error { return syscall.Kill(-pid, syscall.SIGKILL) }

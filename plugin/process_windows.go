@@ -1,7 +1,6 @@
 package plugin
 
 import (
-	"errors"
 	"os"
 	"os/exec"
 	"syscall"
@@ -17,5 +16,3 @@ const resume = syscall.SIGTERM
 func signalGroup(p *os.Process, _ syscall.Signal) { _ = p.Kill() }
 
 func textBusy(error) bool { return false }
-
-func killProcess(int) error { return errors.ErrUnsupported }

@@ -108,7 +108,7 @@ func (r *records) write(rec *record) error {
 		r.owners = map[string]int{}
 	}
 	r.owners[rec.Name] = rec.PID
-	return atomicfile.Write(r.path(rec.Name), append(data, '\n'), 0o600)
+	return atomicfile.Replace(r.path(rec.Name), append(data, '\n'), 0o600)
 }
 
 // remove deletes the record of i, unless another generation has taken its

@@ -56,7 +56,7 @@ func (l *launcher) rehearse(ctx context.Context, charge, name string) error {
 	}
 	now, gone := l.records.read(name)
 	if errors.Is(gone, fs.ErrNotExist) || r != nil && (gone != nil || now.PID != r.PID || !alive(r.PID, r.Started)) {
-		return nil // it ended, or was replaced
+		return nil //nolint:nilerr // it ended, or was replaced
 	}
 	return fmt.Errorf("plugin %s runs, and this host could not go on with it: %w", name, err)
 }

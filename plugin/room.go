@@ -106,7 +106,7 @@ func (r room) occupy(charge string) error {
 	if err != nil {
 		return err
 	}
-	return atomicfile.Write(filepath.Join(r.note, tenantFile), data, 0o600)
+	return atomicfile.Replace(filepath.Join(r.note, tenantFile), data, 0o600)
 }
 
 func (r room) close() {
@@ -148,6 +148,9 @@ func readTenant(dir string) (*tenant, error) {
 	data, err := readBounded(filepath.Join(dir, tenantFile), 64<<10)
 	if err != nil {
 		return nil, err
+	}
+	if len(data) == 0 {
+		return nil, fmt.Errorf("%s: %w: a power cut left it empty, and no process", dir, fs.ErrNotExist)
 	}
 	if err := strictjson.Check(data, 2); err != nil {
 		return nil, err

@@ -14,8 +14,8 @@ func trialConfig() *Config {
 
 func TestWaitsDoubleFromOneSecondToTwoMinutes(t *testing.T) {
 	trial := trialConfig().fresh(&bundle{})
-	for n, bound := range []time.Duration{1, 2, 4, 8, 16, 32, 64, 120, 120} {
-		bound *= time.Second
+	for n, seconds := range []int{1, 2, 4, 8, 16, 32, 64, 120, 120} {
+		bound := time.Duration(seconds) * time.Second
 		if wait := trial.backoff.Next(); wait < bound/2 || wait > bound {
 			t.Errorf("wait %d: want %s to %s, found %s", n+1, bound/2, bound, wait)
 		}

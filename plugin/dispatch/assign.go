@@ -99,7 +99,7 @@ func (t *term) give(ctx context.Context, chosen []assigned) error {
 		}
 		key := t.keys.inbox(c.agent.id, k.id)
 		m.compare = append(m.compare, clientv3.Compare(clientv3.CreateRevision(t.keys.worker(c.agent.id)), "=", c.agent.created))
-		m.absent(key)
+		// Whatever lies there, nobody but the agent itself can have put it.
 		m.put(key, value)
 		moves = append(moves, m)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/internal/failpoint"
@@ -107,13 +108,13 @@ func (t *term) withdraw(ctx context.Context) error {
 	return nil
 }
 
-// takeBack takes tasks back, and looks where their next runs can go on. A run
-// that claims, yields or ends meanwhile is looked at again.
+// takeBack takes tasks back, and looks where their next runs can go on. What an
+// agent writes meanwhile, other than an outcome, is deleted with the rest.
 func (t *term) takeBack(ctx context.Context, back []*task, reasons map[string]string) error {
 	var ops []clientv3.Op
 	for _, k := range back {
 		agent := k.record.Agent
-		ops = append(ops, clientv3.OpGet(t.keys.claim(agent, k.id)),
+		ops = append(ops, clientv3.OpGet(t.keys.claim(agent, k.id), clientv3.WithCountOnly()),
 			clientv3.OpGet(t.keys.results(agent, k.id), clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend), clientv3.WithLimit(1)))
 	}
 	limited, cancel := context.WithTimeout(ctx, callTimeout)
@@ -124,38 +125,38 @@ func (t *term) takeBack(ctx context.Context, back []*task, reasons map[string]st
 	}
 	var moves []move
 	for i, k := range back {
-		agent, from, last := k.record.Agent, k.record.Resume, k.record.Resume.Number
-		for _, kv := range r.Responses[2*i+1].GetResponseRange().GetKvs() {
-			one, err := readResult(t.keys.results(agent, k.id), agent, kv)
-			var v resultValue
-			if err == nil && one.Number > last {
-				last = one.Number
-				err = decode(string(kv.Key), kv.Value, &v)
-				from = v.Resume
-			}
-			if err != nil {
-				// Whatever it is, the run begins where this one did.
-				t.cfg.Logger.Warn("what an agent left of a task cannot be read", "task", k.id, "error", err)
-				from = k.record.Resume
-			}
-		}
-		claims := r.Responses[2*i].GetResponseRange().GetKvs()
-		m, err := t.moveTo(k, k.record.withdrawn(k.spec, len(claims) > 0, from, reasons[k.id]))
+		begun := r.Responses[2*i].GetResponseRange().GetCount() > 0
+		from := t.lastPoint(k, r.Responses[2*i+1].GetResponseRange().GetKvs())
+		m, err := t.moveTo(k, k.record.withdrawn(k.spec, begun, from, reasons[k.id]))
 		if err != nil {
 			return err
 		}
-		if len(claims) > 0 {
-			m.unchanged(t.keys.claim(agent, k.id), claims[0].ModRevision)
-		} else {
-			m.absent(t.keys.claim(agent, k.id))
-		}
-		m.absent(t.keys.outcome(agent, k.id))
-		m.absent(t.keys.result(agent, k.id, last+1))
+		m.absent(t.keys.outcome(k.record.Agent, k.id))
 		t.clear(&m)
 		moves = append(moves, m)
 		t.cfg.Logger.Info("a task is taken back", "task", k.id, "reason", reasons[k.id])
 	}
 	return t.perform(ctx, moves)
+}
+
+// lastPoint is where the run after the one that yielded last can go on. If that
+// cannot be read, it is where this one began.
+func (t *term) lastPoint(k *task, last []*mvccpb.KeyValue) resume {
+	for _, kv := range last {
+		one, err := readResult(t.keys.results(k.record.Agent, k.id), k.record.Agent, kv)
+		if err == nil && one.Number <= k.record.Resume.Number {
+			continue // of a run before
+		}
+		var v resultValue
+		if err == nil {
+			err = decode(string(kv.Key), kv.Value, &v)
+		}
+		if err == nil && v.Resume.Number <= one.Number {
+			return v.Resume
+		}
+		t.cfg.Logger.Warn("what an agent left of a task cannot be used", "task", k.id, "error", err)
+	}
+	return k.record.Resume
 }
 
 // end ends what is not to run: what is too late, and what was cancelled.

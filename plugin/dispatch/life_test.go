@@ -73,7 +73,7 @@ func TestTimesOfATaskAreKept(t *testing.T) {
 		t.Errorf("it waits because %q", info.Waiting)
 	}
 	late := r.submit(dispatch.Task{Deadline: time.Now().Add(500 * time.Millisecond), Selector: ".id=nobody"})
-	cut := r.submit(dispatch.Task{Capability: "endless", Deadline: time.Now().Add(500 * time.Millisecond)})
+	cut := r.submit(dispatch.Task{Capability: "endless", Deadline: time.Now().Add(2 * time.Second)})
 	slow := r.submit(dispatch.Task{Capability: "endless", Timeout: 100 * time.Millisecond, Retry: dispatch.Retry{Max: -1}})
 	if info := r.becomes(later, dispatch.Succeeded); info.Attempts[0].Assigned.Before(begin.Add(-time.Millisecond)) {
 		t.Errorf("assigned at %s, not before %s", info.Attempts[0].Assigned, begin)

@@ -22,7 +22,7 @@ type model struct {
 	agents   map[string]*agent
 	children map[string]map[string]*task // unfinished runs by parent
 	outcomes map[string]*told            // by agent/id
-	strange  map[string]bool             // tasks whose specs are to be read
+	strange  map[string]bool             // tasks that are to be read
 	gone     map[string]int64            // finished by this dispatcher at a revision
 	demands  map[string]*supply
 	turns    map[string]string // of round-robin: who had the last, by demand
@@ -36,6 +36,7 @@ type task struct {
 	record   *record
 	created  int64 // revision: the order of submission
 	revision int64 // of the record
+	checked  time.Time
 	// What was done about a request to cancel it.
 	withdrawTried, cancelTold bool
 	// Where rendezvous leads, among the agents of a supply.
@@ -135,12 +136,34 @@ func (m *model) applySpec(id string, e event) {
 	m.set(t, t.record, t.revision)
 }
 
-// strangers returns the tasks whose specs are to be read, once each.
-func (m *model) strangers() []string {
+// suspects returns the tasks to be read anew: those whose specs are not known,
+// those whose last write was not answered, and those that have been assigned for
+// long. Of these a watch says nothing if it was broken from their creation to
+// their end, and they would take their agents' room for ever.
+func (m *model) suspects(at time.Time) []string {
 	ids := slices.Collect(maps.Keys(m.strange))
-	clear(m.strange)
+	for _, a := range m.agents {
+		for _, t := range a.tasks {
+			if at.Sub(t.checked) > checkEvery && !m.strange[t.id] {
+				ids = append(ids, t.id)
+			}
+		}
+	}
 	return ids
 }
+
+// checkedAt is called when suspects have been read.
+func (m *model) checkedAt(ids []string, at time.Time) {
+	for _, id := range ids {
+		delete(m.strange, id)
+		if t := m.tasks[id]; t != nil {
+			t.checked = at
+		}
+	}
+}
+
+// checkEvery is how long an assigned task is believed to be that without a word.
+const checkEvery = 30 * time.Second
 
 // task returns the task called id, which may be new.
 func (m *model) task(id string) *task {
@@ -171,7 +194,7 @@ func (m *model) set(t *task, r *record, revision int64) {
 	if r != nil && r.State == Queued {
 		t.withdrawTried, t.cancelTold = false, false
 	}
-	t.record, t.revision = r, revision
+	t.record, t.revision, t.checked = r, revision, time.Now()
 	m.tasks[t.id] = t
 	if parent, _, is := strings.Cut(t.id, "."); is {
 		if m.children[parent] == nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -82,8 +83,14 @@ func TestRepeatedRunGoesOnFromItsCursorAndDoublesNoResult(t *testing.T) {
 	r.agent("c", newHost(map[string]work{"breaks": count(20, breaks)}))
 	failing := r.submit(dispatch.Task{Capability: "fails", Retry: dispatch.Retry{Max: 5, MinBackoff: time.Millisecond}})
 	broken := r.submit(dispatch.Task{Capability: "breaks"})
-	if info := r.becomes(failing, dispatch.Succeeded); info.Attempt != 5 || info.Results != 20 || info.Attempts[0].Agent == info.Attempts[1].Agent {
+	if info := r.becomes(failing, dispatch.Succeeded); info.Attempt != 5 || info.Results != 20 {
 		t.Errorf("got %+v", info)
+	} else {
+		for i, attempt := range info.Attempts[1:] {
+			if attempt.Agent == info.Attempts[i].Agent {
+				t.Errorf("attempt %d was made where the one before had failed", attempt.Number)
+			}
+		}
 	}
 	if info := r.becomes(broken, dispatch.Succeeded); info.Attempt != 1 || info.Results != 20 {
 		t.Errorf("got %+v", info)
@@ -204,6 +211,7 @@ func TestAgentThatIsLostGivesItsTasksBack(t *testing.T) {
 		t.Errorf("got %+v", again)
 	}
 	r.clean("a", "b")
+	r.judge(nil)
 }
 
 func TestSwapOfTheAgentsProcessLosesAndDoublesNothing(t *testing.T) {
@@ -249,6 +257,14 @@ func TestSwapOfTheAgentsProcessLosesAndDoublesNothing(t *testing.T) {
 	if a.worker.Running() != 0 {
 		t.Error("the successor runs what its predecessor does")
 	}
+	key := func() int64 {
+		got, err := r.client.Get(t.Context(), dispatch.Prefix("")+"worker/a")
+		if err != nil || len(got.Kvs) != 1 {
+			return 0
+		}
+		return got.Kvs[0].CreateRevision
+	}
+	created := key()
 	drained := make(chan struct{})
 	go func() {
 		stopOld()
@@ -263,6 +279,10 @@ func TestSwapOfTheAgentsProcessLosesAndDoublesNothing(t *testing.T) {
 	close(release)
 	waittest.Next(t, "the predecessor ends", drained)
 	close(predecessor)
+	if err := r.queue.Cancel(t.Context(), endless, ""); err != nil {
+		t.Fatal(err)
+	}
+	r.becomes(endless, dispatch.Cancelled)
 	if info := r.becomes(short, dispatch.Succeeded); info.Attempt != 1 {
 		t.Errorf("got %+v", info)
 	}
@@ -274,8 +294,8 @@ func TestSwapOfTheAgentsProcessLosesAndDoublesNothing(t *testing.T) {
 	if info.Failures != 0 || info.Losses != 0 || info.Attempts[0].Ended != "released" {
 		t.Errorf("got %+v", info)
 	}
-	if workers, err := r.queue.Workers(t.Context()); err != nil || len(workers) != 1 {
-		t.Errorf("the predecessor took the successor's key: %v, %v", workers, err)
+	if now := key(); now != created {
+		t.Errorf("the predecessor took the successor's key: created at %d, now %d", created, now)
 	}
 }
 
@@ -302,7 +322,7 @@ func TestWhatADeadPredecessorRanIsTakenOverAtOnceAndOnlyThen(t *testing.T) {
 	id := r.submit(dispatch.Task{})
 	waittest.Next(t, "it runs", first)
 	proxy.Freeze()
-	predecessor := make(chan struct{})
+	predecessor, before := make(chan struct{}), a.worker
 	a.start("2", func(c *dispatch.WorkerConfig) { c.Predecessor = predecessor })
 	waittest.Until(t, "the successor has the key", func() bool {
 		workers, err := r.queue.Workers(t.Context())
@@ -319,7 +339,9 @@ func TestWhatADeadPredecessorRanIsTakenOverAtOnceAndOnlyThen(t *testing.T) {
 	r.counted(id, 7)
 	proxy.Heal()
 	close(done)
+	waittest.Until(t, "the one before has given up", func() bool { return before.Running() == 0 })
 	r.counted(id, 7)
+	r.judge(nil)
 }
 
 func TestAnotherDispatcherReplacesOneThatDied(t *testing.T) {
@@ -353,7 +375,9 @@ func TestAnotherDispatcherReplacesOneThatDied(t *testing.T) {
 func TestDispatcherThatWasReplacedWritesNothing(t *testing.T) {
 	r := newRig(t)
 	r.agent("a", newHost(map[string]work{"do": nothing}))
-	r.dispatcher("d", func(c *dispatch.DispatcherConfig) { c.TTL = 10 * time.Second })
+	r.dispatcher("d", func(c *dispatch.DispatcherConfig) { c.TTL = 5 * time.Second })
+	// It knows all that it needs to assign this one.
+	id := r.submit(dispatch.Task{NotBefore: time.Now().Add(2 * time.Second)})
 	r.becomes(r.submit(dispatch.Task{}), dispatch.Succeeded)
 	// Somebody else is elected while it believes that it still is.
 	got, err := r.client.Get(t.Context(), "/agents/tasks/leader")
@@ -368,7 +392,6 @@ func TestDispatcherThatWasReplacedWritesNothing(t *testing.T) {
 	if err != nil || !put.Succeeded {
 		t.Fatalf("the test came too late: %v", err)
 	}
-	id := r.submit(dispatch.Task{})
 	waittest.Until(t, "it has noticed", func() bool { return r.log.Has("this dispatcher's term has ended") })
 	if info := r.get(id); info.Attempt != 0 {
 		t.Errorf("it assigns all the same: %+v", info)
@@ -403,4 +426,144 @@ func TestClaimThatWasUnderWayWhenItsProcessWasReplacedIsRefused(t *testing.T) {
 			t.Errorf("got %+v", info)
 		}
 	}
+}
+
+func TestResultsOfARunThatIsRepeatedAreGone(t *testing.T) {
+	r := newRig(t)
+	r.dispatcher("d")
+	for name, err := range map[string]error{"fails": errors.New("once"), "breaks": fmt.Errorf("%w: once", plugin.ErrInterrupted)} {
+		n := 3
+		r.agent(name, newHost(map[string]work{name: func(_ context.Context, _ plugin.Task, deliver func(plugin.Result) error) error {
+			for range n {
+				if err := deliver(plugin.Result{Payload: []byte("1")}); err != nil {
+					return err
+				}
+			}
+			if n == 1 {
+				return nil
+			}
+			n = 1
+			return err
+		}}))
+		id := r.submit(dispatch.Task{Capability: name, Retry: dispatch.Retry{MinBackoff: time.Millisecond}})
+		r.becomes(id, dispatch.Succeeded)
+		r.counted(id, 1)
+	}
+}
+
+// The dispatcher may be away between an acknowledgement and the moment when it
+// is taken over.
+func TestRunThatWasAcknowledgedIsNotBegunAgainByTheNextProcess(t *testing.T) {
+	r := newRig(t)
+	stop := r.dispatcher("d")
+	release := make(chan struct{})
+	a := r.agent("a", newHost(map[string]work{"do": held(release)}))
+	id := r.submit(dispatch.Task{})
+	r.becomes(id, dispatch.Running)
+	stop()
+	close(release)
+	there := func(key string) func() bool {
+		return func() bool {
+			got, err := r.client.Get(t.Context(), dispatch.Prefix("")+key)
+			return err == nil && len(got.Kvs) == 1
+		}
+	}
+	waittest.Until(t, "it is acknowledged", there("outcome/a/"+id))
+	a.stop()
+	a.start("2", func(c *dispatch.WorkerConfig) { c.Concurrency = 1 })
+	// What comes after it shows that it was passed over.
+	if _, err := r.client.Put(t.Context(), dispatch.Prefix("")+"inbox/a/next", `{"schema":1,"attempt":1,"capability":"do"}`); err != nil {
+		t.Fatal(err)
+	}
+	waittest.Until(t, "the next one is done", there("outcome/a/next"))
+	r.dispatcher("d2")
+	r.becomes(id, dispatch.Succeeded)
+	if n := a.host.runs(id); n != 1 {
+		t.Errorf("it ran %d times", n)
+	}
+	r.judge(nil)
+}
+
+// etcd cannot change the TTL of a lease, so that an agent exchanges it.
+func TestExchangeOfTheAgentsLeaseTakesNoTaskAway(t *testing.T) {
+	r := newRig(t)
+	r.dispatcher("d", func(c *dispatch.DispatcherConfig) { c.Grace = 30 * time.Second })
+	var lease atomic.Int64
+	grant := func() clientv3.LeaseID {
+		t.Helper()
+		got, err := r.client.Grant(t.Context(), 60)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return clientv3.LeaseID(lease.Swap(int64(got.ID)))
+	}
+	grant()
+	release := make(chan struct{})
+	a := r.agent("a", newHost(map[string]work{"do": held(release)}), func(c *dispatch.WorkerConfig) {
+		c.Lease = func() clientv3.LeaseID { return clientv3.LeaseID(lease.Load()) }
+	})
+	id := r.submit(dispatch.Task{})
+	r.becomes(id, dispatch.Running)
+	old := grant()
+	if _, err := r.client.Revoke(t.Context(), old); err != nil { // at once, and the key is gone
+		t.Fatal(err)
+	}
+	a.worker.Changed()
+	waittest.Until(t, "the key is back, on the other lease", func() bool {
+		got, err := r.client.Get(t.Context(), dispatch.Prefix("")+"worker/a")
+		return err == nil && len(got.Kvs) == 1 && got.Kvs[0].Lease == lease.Load()
+	})
+	close(release)
+	for _, id := range []string{id, r.submit(dispatch.Task{})} {
+		if info := r.becomes(id, dispatch.Succeeded); info.Attempt != 1 {
+			t.Errorf("got %+v", info)
+		}
+	}
+}
+
+// The dispatcher hears of the task, and etcd does not answer when it asks what
+// the task is.
+func TestTaskThatCouldNotBeReadOnceIsNotForgotten(t *testing.T) {
+	r := newRig(t)
+	proxy := r.server.Proxy(t)
+	client := proxy.Client(t)
+	r.dispatcher("d", func(c *dispatch.DispatcherConfig) { c.Client, c.TTL = client, 20*time.Second })
+	r.agent("a", newHost(map[string]work{"do": nothing}))
+	r.becomes(r.submit(dispatch.Task{}), dispatch.Succeeded)
+	proxy.FreezeWay(etcdtest.ToServer)
+	id := r.submit(dispatch.Task{})
+	waittest.Until(t, "it cannot be read", func() bool { return r.log.Has("tasks could not be assigned") })
+	proxy.Heal()
+	r.becomes(id, dispatch.Succeeded)
+}
+
+// A release that is rolled back leaves what its process had begun.
+func TestProcessWhoseSuccessorHasFailedTakesOver(t *testing.T) {
+	r := newRig(t)
+	r.dispatcher("d")
+	a := r.agent("a", newHost(map[string]work{"do": nothing}))
+	first := a.worker
+	r.becomes(r.submit(dispatch.Task{}), dispatch.Succeeded)
+	proxy := r.server.Proxy(t)
+	client := proxy.Client(t)
+	done := make(chan struct{})
+	a.host = newHost(map[string]work{"do": held(done)})
+	a.start("2", func(c *dispatch.WorkerConfig) { c.Client, c.DrainTimeout = client, -1 })
+	waittest.Until(t, "the successor works", func() bool {
+		workers, err := r.queue.Workers(t.Context())
+		return err == nil && len(workers) == 1 && workers[0].Instance == "a-2"
+	})
+	id := r.submit(dispatch.Task{})
+	r.becomes(id, dispatch.Running)
+	proxy.Freeze()
+	first.TakeOver()
+	for _, id := range []string{id, r.submit(dispatch.Task{})} {
+		if info := r.becomes(id, dispatch.Succeeded); info.Attempt != 1 {
+			t.Errorf("got %+v", info)
+		}
+	}
+	close(done)
+	proxy.Heal()
+	waittest.Until(t, "the successor has given up", func() bool { return a.worker.Running() == 0 })
+	r.judge(nil)
 }

@@ -126,12 +126,15 @@ func (r *rig) background(run func(context.Context) error) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- run(ctx) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := waittest.Next(r.T, "Run returns", done); !errors.Is(err, context.Canceled) {
-			r.Errorf("Run: want only the end of its context, got %v", err)
-		}
-	})
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			if err := waittest.Next(r.T, "Run returns", done); !errors.Is(err, context.Canceled) {
+				r.Errorf("Run: want only the end of its context, got %v", err)
+			}
+		})
+	}
 	r.Cleanup(stop)
 	return stop
 }

@@ -59,7 +59,7 @@ func unanswered(err error) bool {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return true
 	}
-	code := status.Code(errors.Unwrap(err))
+	code := status.Code(err)
 	if e, ok := errors.AsType[rpctypes.EtcdError](err); ok {
 		code = e.Code()
 	}

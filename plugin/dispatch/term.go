@@ -154,10 +154,12 @@ func (t *term) look(ctx context.Context) (time.Duration, error) {
 		m.apply(e)
 	}
 	m.forget(seen)
-	if err := t.refresh(ctx, m.strangers()); err != nil {
-		return 0, err
-	}
 	at := time.Now()
+	suspects := m.suspects(at)
+	if err := t.refresh(ctx, suspects); err != nil {
+		return 0, err // they remain
+	}
+	m.checkedAt(suspects, at)
 	m.presence(at, t.cfg.Grace)
 	steps := []func(context.Context) error{t.fold, t.withdraw, t.end, t.spread, t.assign, t.collect}
 	for _, step := range steps {
@@ -223,6 +225,7 @@ func (t *term) perform(ctx context.Context, moves []move) error {
 		case errors.Is(v.err, errRefused):
 			refused = append(refused, m.task.id)
 		default:
+			t.model.strange[m.task.id] = true // it may have been done
 			failed = v.err
 		}
 	}

@@ -44,7 +44,7 @@ func checkSecondHost(tb testing.TB, s *suite) {
 		kept.next(tb, "the second host's first result")
 	}
 	first.die()
-	p.mustStay(tb, s.limits.orphan*5/2, "the second host was attached when the first one left")
+	p.mustStay(tb, s.limits.orphan*3/2, "the second host was attached when the first one left")
 	attached.mustHold(tb, "after the first host had left")
 	second.mustBeWell(tb, "after the first host has left")
 	if kept != nil {
@@ -67,7 +67,7 @@ func checkReattach(tb testing.TB, s *suite) {
 		tb.Fatal("Attach of a host that came back: want started true, found false")
 	}
 	h.mustBeWell(tb, "after a host has come back")
-	p.mustStay(tb, s.limits.orphan*2, "a host had come back in time")
+	p.mustStay(tb, s.limits.orphan*3/2, "a host had come back in time")
 	attached.mustHold(tb, "after the host had come back")
 	if s.Long.Capability != "" {
 		h.execute(tb, s.Long).next(tb, "the first result after the host has come back")

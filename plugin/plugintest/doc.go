@@ -24,6 +24,7 @@
 //	Health           it answers while tasks run and nobody takes their results
 //	Capability       a task of a kind that it does not have is UNIMPLEMENTED
 //	Execute          tasks end as they should; hopeless ones are INVALID_ARGUMENT
+//	Resume           a task begun with a result's cursor goes on right after that result
 //	LargeMessages    a task of 16 MiB reaches it, and results of that size come back
 //	BackPressure     it produces no faster than the host takes
 //	Cancel           a cancelled task ends, and another can begin

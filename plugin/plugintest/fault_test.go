@@ -5,6 +5,7 @@ package plugintest
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -62,7 +63,7 @@ func (r *recorder) Skipf(format string, args ...any) {
 // putOn runs one check on tb's behalf.
 func putOn(tb testing.TB, s *suite, name string) *recorder {
 	r := &recorder{TB: tb}
-	for _, c := range checks() {
+	for _, c := range slices.Concat(checks(), patientChecks()) {
 		if c.name != name {
 			continue
 		}
@@ -101,9 +102,9 @@ func TestFaultIsFound(t *testing.T) {
 			t.Parallel()
 			path, m := executable(t, build{Name: "faulty", Fault: c.fault})
 			s := known(m).suite(t, path)
-			s.limits = limits{start: patience, answer: patience, end: patience, orphan: time.Second}
+			s.limits = limits{start: patience, answer: patience, end: patience, orphan: 2 * time.Second}
 			if c.late {
-				s.limits = limits{start: soon, answer: soon, end: soon, orphan: time.Second}
+				s.limits = limits{start: soon, answer: soon, end: soon, orphan: 2 * time.Second}
 			}
 			r := putOn(t, s, c.check)
 			if all := strings.Join(r.said, "\n"); !r.failed || !strings.Contains(all, c.says) {
@@ -111,7 +112,7 @@ func TestFaultIsFound(t *testing.T) {
 			}
 		})
 	}
-	for _, c := range checks() {
+	for _, c := range slices.Concat(checks(), patientChecks()) {
 		if !found[c.name] {
 			t.Errorf("no plugin is known that fails the check %s", c.name)
 		}
@@ -148,12 +149,15 @@ func faults() []spoilt {
 		{"Capability", "has a code of its own", "want the code Unimplemented, found InvalidArgument", false},
 		{"Execute", "fails", "no such table", false},
 		{"Execute", "hopes", "want the code InvalidArgument, found Unknown", false},
+		{"Resume", "begins anew", `want "2" as the cursor of result 1, found "1"`, false},
+		{"Resume", "has no cursors", "result 1 of a task that resumes has no cursor", false},
 		{"LargeMessages", "takes 4 MiB", "found ResourceExhausted", false},
 		{"LargeMessages", "yields little", "a result of 15 MiB (the largest so far has 1048", false},
 		{"BackPressure", "hoards results", "more memory", false},
 		{"Cancel", "goes on after a cancellation", "still at work", false},
 		{"Deadline", "knows no deadline", "has not ended", true},
 		{"Stop", "does not stop", "Stop without tasks", true},
+		{"Stop", "works on after Stop", "has not ended within", true},
 		{"Stop", "goes on after Stop", "has not ended within", true},
 		{"Stop", "is done when stopped", "want the code Aborted, found OK", false},
 		{"Stop", "breaks off when stopped", "want the code Aborted, found Unavailable", false},

@@ -70,18 +70,14 @@ func faultyBegins() map[string]func(*raw) error {
 			r.options = append(r.options, grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error { os.Exit(3); return nil }))
 			return nil
 		},
-		"takes 4 MiB":           func(r *raw) error { r.options = nil; return nil },
-		"knows no deadline":     knowsNoDeadline,
-		"shrugs off SIGTERM":    func(*raw) error { signal.Ignore(syscall.SIGTERM); return nil },
-		"takes one connection":  takesOneConnection,
-		"never is an orphan":    setenv(pluginpb.OrphanKey, "3600"),
-		"is an orphan at once":  setenv(pluginpb.OrphanKey, "0"),
-		"locks a file":          locksFile,
-		"dies of SIGTERM badly": diesBadly,
-		"is killed when orphaned": func(*raw) error {
-			time.AfterFunc(time.Second, func() { _ = syscall.Kill(os.Getpid(), syscall.SIGKILL) })
-			return nil
-		},
+		"takes 4 MiB":             func(r *raw) error { r.options = nil; return nil },
+		"knows no deadline":       knowsNoDeadline,
+		"shrugs off SIGTERM":      func(*raw) error { signal.Ignore(syscall.SIGTERM); return nil },
+		"takes one connection":    takesOneConnection,
+		"never is an orphan":      setenv(pluginpb.OrphanKey, "3600"),
+		"locks a file":            locksFile,
+		"dies of SIGTERM badly":   diesBadly,
+		"is killed when orphaned": isKilled,
 	}
 }
 
@@ -181,6 +177,13 @@ func locksFile(*raw) error {
 	return syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB)
 }
 
+// isKilled leaves its end to a signal, at a time when the check has long
+// waited.
+func isKilled(*raw) error {
+	time.AfterFunc(6*time.Second, func() { _ = syscall.Kill(os.Getpid(), syscall.SIGKILL) })
+	return os.Setenv(pluginpb.OrphanKey, "3600")
+}
+
 func diesBadly(*raw) error {
 	terms := make(chan os.Signal, 1)
 	signal.Notify(terms, syscall.SIGTERM)
@@ -276,6 +279,10 @@ func (f *faulty) Health(ctx context.Context, in *pluginpb.HealthRequest) (*plugi
 
 func (f *faulty) Execute(task *pluginpb.Task, stream grpc.ServerStreamingServer[pluginpb.Result]) error {
 	switch f.fault {
+	case "begins anew":
+		task.Cursor = ""
+	case "has no cursors":
+		return stream.Send(&pluginpb.Result{})
 	case "takes any task":
 		return nil
 	case "has a code of its own":

@@ -15,7 +15,7 @@ func TestHandshakeIsReadStrictly(t *testing.T) {
 		"1|1|unix|/run/a/plugin.sock|grpc||true": "found 7 fields",
 		"2|1|unix|/run/a/plugin.sock|grpc|":      "core protocol: want 1",
 		"1|2|unix|/run/a/plugin.sock|grpc|":      "protocol version: want 1",
-		" 1|1|unix|/run/a/plugin.sock|grpc|":     "core protocol: want 1",
+		"+1|1|unix|/run/a/plugin.sock|grpc|":     "core protocol: want 1",
 		"1|1|tcp|127.0.0.1:1234|grpc|":           "want unix",
 		"1|1|unix|plugin.sock|grpc|":             "absolute path",
 		"1|1|unix|/run/a/../plugin.sock|grpc|":   "clean absolute path",

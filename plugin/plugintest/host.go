@@ -76,6 +76,7 @@ func (h *host) soon(tb testing.TB) (context.Context, context.CancelFunc) {
 // adopt does what a host does with a new process: Info, Attach, Start, Health.
 func (h *host) adopt(tb testing.TB) *attachment {
 	tb.Helper()
+	h.info(tb)
 	a := h.attach(tb)
 	if err := h.start(tb, h.subject.suite.settings); err != nil {
 		tb.Fatalf("Start with the manifest's settings %s: %v", h.subject.suite.settings, err)
@@ -173,7 +174,10 @@ func (h *host) mustBeWell(tb testing.TB, when string) {
 }
 
 func message(task plugin.Task) *pluginpb.Task {
-	return &pluginpb.Task{Id: "plugintest", Capability: task.Capability, Payload: task.Payload, Cursor: task.Cursor}
+	return &pluginpb.Task{
+		Id: "plugintest", Capability: task.Capability, Payload: task.Payload, Cursor: task.Cursor,
+		Attempt: uint32(max(task.Attempt, 0)), IdempotencyKey: task.IdempotencyKey, //nolint:gosec // a small count
+	}
 }
 
 // given skips the check if the task that it needs is not known.

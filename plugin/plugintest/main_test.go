@@ -77,6 +77,7 @@ func known(m plugin.Manifest) Config {
 		BadSettings: []byte(`{"colour":"bad"}`),
 		Short:       plugin.Task{Capability: "count", Payload: []byte("100")},
 		Long:        plugin.Task{Capability: "count"},
+		Resumes:     true,
 		Large:       plugin.Task{Capability: "large"},
 		Hopeless:    plugin.Task{Capability: "hopeless"},
 		Loud:        plugin.Task{Capability: "loud"},

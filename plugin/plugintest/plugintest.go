@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,6 +27,9 @@ type Config struct {
 	// Long is a task that yields results, the first of them soon, and does not
 	// end by itself. Several of them run at once.
 	Long plugin.Task
+	// Resumes says that Long, begun twice from the same cursor, yields results
+	// with the same cursors.
+	Resumes bool
 	// Large is a task of which one result has at least 15 MiB.
 	Large plugin.Task
 	// Hopeless is a task that no attempt could do: its code is
@@ -47,7 +51,7 @@ type limits struct {
 // hostLimits are at least those of a host, and generous where a host is not:
 // a test may run on a slow machine.
 func hostLimits() limits {
-	return limits{start: 20 * time.Second, answer: 10 * time.Second, end: 10 * time.Second, orphan: time.Second}
+	return limits{start: 20 * time.Second, answer: 10 * time.Second, end: 10 * time.Second, orphan: 2 * time.Second}
 }
 
 // suite is one plugin under test.
@@ -62,17 +66,24 @@ type suite struct {
 // manifest beside it.
 func Run(t *testing.T, binary string) { Config{}.Run(t, binary) }
 
-// Run puts the plugin whose executable is binary through the suite. The checks
-// run one after another, some 10 s in all.
+// Run puts the plugin whose executable is binary through the suite. It takes
+// some 10 s.
 func (c Config) Run(t *testing.T, binary string) {
 	t.Helper()
 	if runtime.GOOS == "windows" {
 		t.Skip("the suite needs a system with Unix's sockets, signals and pipes")
 	}
 	s := c.suite(t, binary)
-	for _, check := range checks() {
-		t.Run(check.name, func(t *testing.T) { check.run(t, s) })
+	for _, c := range checks() {
+		t.Run(c.name, func(t *testing.T) { c.run(t, s) })
 	}
+	// These wait most of the time, and do so together; but not by t.Parallel,
+	// which a test that sets its environment may not have.
+	var waiting sync.WaitGroup
+	for _, c := range patientChecks() {
+		waiting.Go(func() { t.Run(c.name, func(t *testing.T) { c.run(t, s) }) })
+	}
+	waiting.Wait()
 }
 
 // check is one requirement.
@@ -94,17 +105,24 @@ func checks() []check {
 		{"Health", checkHealth},
 		{"Capability", checkCapability},
 		{"Execute", checkExecute},
+		{"Resume", checkResume},
 		{"LargeMessages", checkLargeMessages},
 		{"BackPressure", checkBackPressure},
 		{"Cancel", checkCancel},
 		{"Deadline", checkDeadline},
 		{"Stop", checkStop},
 		{"Terminate", checkTerminate},
+		{"Output", checkOutput},
+		{"Generations", checkGenerations},
+	}
+}
+
+// patientChecks give the plugin the time that it may be without a host.
+func patientChecks() []check {
+	return []check{
 		{"SecondHost", checkSecondHost},
 		{"Reattach", checkReattach},
 		{"Orphan", checkOrphan},
-		{"Output", checkOutput},
-		{"Generations", checkGenerations},
 	}
 }
 

@@ -21,11 +21,11 @@ func locate(cmd *exec.Cmd, exe *os.File) {
 
 // awaitExit blocks until pid, a child, has exited, and leaves it unreaped, so
 // that neither its id nor its group's can be another's.
-func awaitExit(pid int) {
+func awaitExit(pid int) bool {
 	for {
 		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
 		if !errors.Is(err, unix.EINTR) {
-			return
+			return err == nil
 		}
 	}
 }

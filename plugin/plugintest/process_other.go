@@ -13,7 +13,7 @@ import (
 func locate(cmd *exec.Cmd, exe *os.File) { cmd.Path = exe.Name() }
 
 // awaitExit cannot look without reaping.
-func awaitExit(int) {}
+func awaitExit(int) bool { return false }
 
 func usage(int) (processor time.Duration, resident int64, err error) {
 	return 0, 0, errors.ErrUnsupported

@@ -22,7 +22,7 @@ func terminate(p *os.Process) error { return syscall.Kill(-p.Pid, syscall.SIGTER
 
 // signalled tells by which signal the process was ended, 0 for none.
 func signalled(s *os.ProcessState) syscall.Signal {
-	if status, ok := s.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+	if status, ok := s.Sys().(syscall.WaitStatus); ok && status.Signaled() { //nolint:misspell // its name
 		return status.Signal()
 	}
 	return 0

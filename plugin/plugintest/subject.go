@@ -83,12 +83,16 @@ func (s *suite) start(tb testing.TB, c conditions) *subject {
 // wait reaps the process and ends what it leaves behind.
 func (p *subject) wait() {
 	defer close(p.exited)
-	awaitExit(p.cmd.Process.Pid)
-	p.mu.Lock()
+	if awaitExit(p.cmd.Process.Pid) {
+		p.mu.Lock()
+		killGroup(p.cmd.Process)
+		_ = p.cmd.Wait() // ProcessState tells
+	} else {
+		_ = p.cmd.Wait()
+		p.mu.Lock()
+	}
 	defer p.mu.Unlock()
 	p.reaped = true
-	killGroup(p.cmd.Process)
-	_ = p.cmd.Wait() // ProcessState tells
 	// The pipe has no end of file: this ends the wait for a line that does not
 	// come. If there is no room for it, there is one.
 	_ = p.out.stdout.ours.SetWriteDeadline(time.Now().Add(fullAfter))

@@ -28,7 +28,7 @@ func newAlarm() *alarm {
 	const sigevSignal = 0
 	a := &alarm{}
 	event := sigevent{signo: int32(unix.SIGKILL), notify: sigevSignal}
-	_, _, errno := unix.Syscall(unix.SYS_TIMER_CREATE, unix.CLOCK_MONOTONIC, uintptr(unsafe.Pointer(&event)), uintptr(unsafe.Pointer(&a.id)))
+	_, _, errno := unix.Syscall(unix.SYS_TIMER_CREATE, unix.CLOCK_MONOTONIC, uintptr(unsafe.Pointer(&event)), uintptr(unsafe.Pointer(&a.id))) //nolint:gosec // as unsafe.Pointer allows for system calls
 	if errno != 0 {
 		Logger().Warn("no timer for the case that this process hangs without a host", "error", errno)
 		return nil
@@ -43,5 +43,5 @@ func (a *alarm) set(d time.Duration) {
 	}
 	spec := itimerspec{value: unix.NsecToTimespec(d.Nanoseconds())}
 	// It cannot fail: the timer is this process's own and d is positive.
-	_, _, _ = unix.Syscall6(unix.SYS_TIMER_SETTIME, uintptr(a.id), 0, uintptr(unsafe.Pointer(&spec)), 0, 0, 0)
+	_, _, _ = unix.Syscall6(unix.SYS_TIMER_SETTIME, uintptr(a.id), 0, uintptr(unsafe.Pointer(&spec)), 0, 0, 0) //nolint:gosec // the same
 }

@@ -31,6 +31,7 @@ type server struct {
 	orphan  bool // because there is no host
 	begun   bool // Start has succeeded
 	once    sync.Once
+	family  sync.Once
 	stopErr error
 }
 
@@ -185,8 +186,11 @@ func (s *server) end() {
 	}
 	s.mu.Lock()
 	s.ended = true
-	g := s.grpc
+	g, orphan := s.grpc, s.orphan
 	s.mu.Unlock()
+	if orphan {
+		s.family.Do(endFamily)
+	}
 	if g != nil {
 		g.Stop()
 	}

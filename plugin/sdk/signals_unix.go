@@ -30,3 +30,11 @@ func handleSignals(s *server) (stop func()) {
 		<-done
 	}
 }
+
+// endFamily asks what the plugin has started to end, which its host would do:
+// a host has each plugin lead a process group.
+func endFamily() {
+	if pid := os.Getpid(); syscall.Getpgrp() == pid {
+		_ = syscall.Kill(-pid, syscall.SIGTERM)
+	}
+}

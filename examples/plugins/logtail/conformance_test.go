@@ -25,5 +25,6 @@ func TestFollowerKeepsTheProtocol(t *testing.T) {
 	plugintest.Config{
 		BadSettings: []byte(`{"paths":[]}`),
 		Long:        plugin.Task{Capability: "collect"},
+		Resumes:     true,
 	}.Run(t, filepath.Join(dir, "logtail"))
 }
