@@ -1,7 +1,7 @@
 // Package agent is where to start: an Agent registers itself in etcd, keeps
-// a heartbeat, follows its configuration, runs plugins, tells its health and
-// replaces its own executable under load. A Directory reads what agents have
-// registered and gives orders to them.
+// a heartbeat, follows its configuration, runs plugins and on them the tasks of
+// its fleet, tells its health and replaces its own executable under load. A
+// Directory reads what agents have registered and gives orders to them.
 //
 // # Guarantees
 //
