@@ -232,8 +232,15 @@ func TestRemovedPluginIsStoppedAndForgotten(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	waittest.Until(t, "it is not listed any more", func() bool { return len(h.List()) == 0 })
+	// An executable without a manifest is told, not passed over.
+	if s := h.awaitState(t, "probe", plugin.Refused); !strings.Contains(s.Reason, "there is no probe.plugin.yaml beside the executable") {
+		t.Errorf("found %+v", s)
+	}
 	awaitGone(t, s.PID)
+	if err := os.Remove(filepath.Join(h.dir, "probe")); err != nil {
+		t.Fatal(err)
+	}
+	waittest.Until(t, "it is not listed any more", func() bool { return len(h.List()) == 0 })
 	if _, err := h.ask(t, "probe", plugin.Task{Capability: "count"}); !errors.Is(err, plugin.ErrNotFound) {
 		t.Errorf("Execute: want ErrNotFound, found %v", err)
 	}
