@@ -3,6 +3,7 @@ package plugin
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"slices"
@@ -22,6 +23,9 @@ func (b *bench) logged(t *testing.T) []string {
 	var all []string
 	for _, path := range slices.Backward(b.logs.paths("probe")) {
 		data, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return b.logged(t) // rotated meanwhile
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
