@@ -159,7 +159,7 @@ func TestFailedTaskIsTriedAgainAndThenDead(t *testing.T) {
 		t.Errorf("got %+v", info)
 	}
 	info := r.becomes(id, dispatch.Dead)
-	if info.Failures != 3 || len(info.Attempts) != 3 || info.Error != "attempt 3 fails" {
+	if info.Failures != 3 || len(info.Attempts) != 3 || info.Error != "attempt 2 fails" {
 		t.Fatalf("got %+v", info)
 	}
 	for i, least := range []time.Duration{0, 100 * time.Millisecond, 200 * time.Millisecond} {

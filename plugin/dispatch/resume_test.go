@@ -60,7 +60,7 @@ func TestRepeatedRunGoesOnFromItsCursorAndDoublesNoResult(t *testing.T) {
 	r := newRig(t)
 	r.dispatcher("d")
 	fails := func(_ context.Context, task plugin.Task, i int) error {
-		if i == 5*task.Attempt {
+		if i == 5*(task.Attempt+1) {
 			return fmt.Errorf("fails at %d", i)
 		}
 		return nil
@@ -230,5 +230,28 @@ func TestResultsOfARunThatIsRepeatedAreGone(t *testing.T) {
 		id := r.submit(dispatch.Task{Capability: name, Retry: dispatch.Retry{MinBackoff: time.Millisecond}})
 		r.becomes(id, dispatch.Succeeded)
 		r.counted(id, 1)
+	}
+}
+
+// A plugin that is told 0 takes it that nothing of the task has been done.
+func TestPluginIsToldThatATaskIsNewTheFirstTimeOnly(t *testing.T) {
+	r := newRig(t)
+	r.dispatcher("d")
+	told := make(chan int, 10)
+	ends := []error{plugin.ErrInterrupted, errors.New("fails"), nil}
+	r.agent("a", newHost(map[string]work{"do": func(_ context.Context, task plugin.Task, _ func(plugin.Result) error) error {
+		told <- task.Attempt
+		err := ends[0]
+		ends = ends[1:]
+		return err
+	}}))
+	id := r.submit(dispatch.Task{Retry: dispatch.Retry{MinBackoff: time.Millisecond}})
+	if info := r.becomes(id, dispatch.Succeeded); info.Attempt != 2 {
+		t.Errorf("got %+v", info)
+	}
+	for _, want := range []int{0, 1, 1} {
+		if got := waittest.Next(t, "a run", told); got != want {
+			t.Errorf("it was told %d, want %d", got, want)
+		}
 	}
 }

@@ -46,10 +46,13 @@ type run struct {
 
 	ctx context.Context // of the plugin's work
 	end context.CancelCauseFunc
+
+	leaving chan struct{} // closed once its process is to end
+	broken  int           // calls of the plugin that were interrupted
 }
 
 func newRun(w *Worker, e *entry) *run {
-	r := &run{worker: w, id: e.id, revision: e.revision, data: e.data, before: e.claimed}
+	r := &run{worker: w, id: e.id, revision: e.revision, data: e.data, before: e.claimed, leaving: make(chan struct{})}
 	r.ctx, r.end = context.WithCancelCause(context.Background())
 	if e.cancelled {
 		r.end(errCancelled)
@@ -60,9 +63,11 @@ func newRun(w *Worker, e *entry) *run {
 // cut ends the plugin's work; the first reason counts.
 func (r *run) cut(why error) { r.end(why) }
 
-// drain gives back at once what goes on elsewhere. It is called with the
-// worker's lock.
+// drain gives back at once what goes on elsewhere, and has what is interrupted
+// from now on given back too: its plugin may be another process's by now. It is
+// called once, with the worker's lock.
 func (r *run) drain() {
+	close(r.leaving)
 	var a assignment
 	if decode(r.id, r.data, &a) == nil && a.Resumable {
 		r.cut(errReleased)
@@ -234,6 +239,7 @@ func (r *run) execute(ctx context.Context) (ended string, why error) {
 			return endPermanent, err
 		case errors.Is(err, plugin.ErrInterrupted):
 			absent = time.Time{}
+			r.broken++
 			if interruptions++; r.from != at {
 				interruptions = 1
 			}
@@ -253,7 +259,12 @@ func (r *run) execute(ctx context.Context) (ended string, why error) {
 		default:
 			return endFailed, err
 		}
-		_ = retry.Wait(work) // the next call sees its end
+		select {
+		case <-r.leaving:
+			return endReleased, err
+		case <-work.Done(): // the next call sees it
+		case <-time.After(retry.Next()):
+		}
 	}
 }
 
@@ -293,8 +304,19 @@ func (r *run) call(ctx, work context.Context) error {
 	}
 	return r.worker.cfg.Plugins.Execute(work, p.Name, plugin.Task{
 		ID: r.id, Capability: capability, Payload: a.Payload, Cursor: r.from.Cursor,
-		Attempt: a.Attempt, IdempotencyKey: a.IdempotencyKey, Resumable: a.Resumable,
+		Attempt: r.begun(), IdempotencyKey: a.IdempotencyKey, Resumable: a.Resumable,
 	}, func(result plugin.Result) error { return r.keep(ctx, work, result) })
+}
+
+// begun is how often the task may have been begun before, as a plugin is told.
+// It is more than the assignments before this one: under the same one a plugin
+// is called again after an interruption, or by the process after a dead one.
+func (r *run) begun() int {
+	n := r.assignment.Attempt - 1 + r.broken
+	if r.before != 0 {
+		n++
+	}
+	return n
 }
 
 // keep makes a result durable before the plugin goes on.

@@ -105,7 +105,11 @@ func TestWhatADeadPredecessorRanIsTakenOverAtOnceAndOnlyThen(t *testing.T) {
 	r.dispatcher("d")
 	first := make(chan string, 10)
 	done := make(chan struct{})
+	told := make(chan int, 10)
 	h := newHost(map[string]work{"do": count(7, func(ctx context.Context, task plugin.Task, i int) error {
+		if i == 4 {
+			told <- task.Attempt
+		}
 		if i == 5 {
 			select {
 			case first <- task.ID:
@@ -138,6 +142,9 @@ func TestWhatADeadPredecessorRanIsTakenOverAtOnceAndOnlyThen(t *testing.T) {
 		t.Errorf("got %+v", info)
 	}
 	r.counted(id, 7)
+	if a, b, c := <-told, <-told, <-told; a != 0 || b != 0 || c != 1 {
+		t.Errorf("the plugin was told %d at first, %d with the other task and %d when it went on, want 0, 0 and 1", a, b, c)
+	}
 	proxy.Heal()
 	close(done)
 	waittest.Until(t, "the one before has given up", func() bool { return before.Running() == 0 })
@@ -274,4 +281,53 @@ func TestProcessWhoseSuccessorHasFailedTakesOver(t *testing.T) {
 	proxy.Heal()
 	waittest.Until(t, "the successor has given up", func() bool { return a.worker.Running() == 0 })
 	r.judge(nil)
+}
+
+// A plugin that works on under the successor is called no more from here: to
+// wait for it would take the whole drain.
+func TestWhatIsInterruptedInASupersededProcessGoesOnInTheNextAtOnce(t *testing.T) {
+	r := newRig(t)
+	r.dispatcher("d")
+	begun, breaks := make(chan struct{}, 100), make(chan struct{})
+	a := r.agent("a", newHost(map[string]work{
+		"breaks": func(ctx context.Context, _ plugin.Task, _ func(plugin.Result) error) error {
+			begun <- struct{}{}
+			select {
+			case <-breaks:
+				return plugin.ErrInterrupted
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		},
+		"absent": func(context.Context, plugin.Task, func(plugin.Result) error) error {
+			begun <- struct{}{}
+			return plugin.ErrNotRunning
+		},
+	}), func(c *dispatch.WorkerConfig) { c.DrainTimeout = waittest.Patience })
+	broken := r.submit(dispatch.Task{Capability: "breaks"})
+	waittest.Next(t, "one runs", begun)
+	absent := r.submit(dispatch.Task{Capability: "absent"})
+	waittest.Next(t, "one waits for its plugin", begun)
+	predecessor, stopOld := make(chan struct{}), a.stop
+	a.host = newHost(map[string]work{"breaks": nothing, "absent": nothing})
+	a.start("2", func(c *dispatch.WorkerConfig) { c.Predecessor = predecessor })
+	stopped := make(chan struct{})
+	go func() {
+		stopOld()
+		close(stopped)
+	}()
+	released := func(id string) {
+		t.Helper()
+		if info := r.becomes(id, dispatch.Succeeded); info.Attempt != 2 || info.Attempts[0].Ended != "released" || info.Failures+info.Losses != 0 {
+			t.Errorf("got %+v", info)
+		}
+	}
+	released(absent)
+	if info := r.get(broken); info.State != dispatch.Running || info.Attempt != 1 {
+		t.Errorf("what is not interrupted may go on: %+v", info)
+	}
+	close(breaks)
+	released(broken)
+	waittest.Next(t, "the process before has drained", stopped)
+	close(predecessor)
 }
