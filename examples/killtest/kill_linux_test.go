@@ -84,18 +84,10 @@ func TestBooksBalanceAfterHostsPluginsAndEtcdWereKilledAtRandom(t *testing.T) {
 func newSite(t *testing.T, seed uint64) *site {
 	t.Helper()
 	// Not t.TempDir: sockets would not lie below it, so long is its name.
-	dir, err := os.MkdirTemp("", "kill-") //nolint:usetesting // see above
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	s := &site{t: t, seed: seed, dir: dir, etcd: etcdtest.Start(t)}
+	s := &site{t: t, seed: seed, dir: builds.dir, etcd: etcdtest.Start(t)}
 	s.url, s.client = s.etcd.URL(), s.etcd.Client(t)
 	s.repo, s.trust = filepath.Join(s.dir, "repo"), filepath.Join(s.dir, "keys", "release.pub")
+	var err error
 	if s.nursery, err = newNursery(); err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +95,7 @@ func newSite(t *testing.T, seed uint64) *site {
 	var reaper sync.WaitGroup
 	reaper.Go(func() { s.nursery.reap(ctx) })
 	t.Cleanup(func() {
-		s.killAll()
+		killAll(s.dir)
 		cancel()
 		reaper.Wait()
 		if t.Failed() {
@@ -332,22 +324,6 @@ func (s *site) summary() string {
 		lines += w.lines
 	}
 	return fmt.Sprintf("%d lines, %d tasks, %s", lines, len(s.submitter.keys), s.tally.String())
-}
-
-// killAll leaves nothing of a test that has failed.
-func (s *site) killAll() {
-	for range 50 {
-		left := false
-		for _, p := range processes() {
-			if !p.zombie && p.pid != os.Getpid() && p.of(s.dir) {
-				left = true
-				p.signal(syscall.SIGKILL)
-			}
-		}
-		if !left {
-			return
-		}
-	}
 }
 
 // tell is for whoever looks for the reason of a failure.
