@@ -260,10 +260,13 @@ func (s *site) noZombies() {
 func (s *site) stopHosts() {
 	s.t.Helper()
 	for _, h := range s.hosts {
+		asked := map[int]bool{} // a second time would be an order to end at once
 		waittest.Until(s.t, h.id+" has ended", func() bool {
 			list := h.processes()
 			for _, p := range list {
-				p.signal(syscall.SIGTERM)
+				if !asked[p.pid] {
+					asked[p.pid] = p.signal(syscall.SIGTERM)
+				}
 			}
 			return len(list) == 0
 		})
