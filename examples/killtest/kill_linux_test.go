@@ -207,11 +207,14 @@ func (s *site) settle() (told string) {
 			}
 		}
 	}
-	began := time.Now()
+	began, left := time.Now(), -1
 	waittest.Nil(s.t, "every task has ended", func() error {
 		ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Second)
 		defer cancel()
 		n, err := s.submitter.unfinished(ctx)
+		if err == nil && left < 0 {
+			left = n
+		}
 		if err == nil && n > 0 {
 			err = fmt.Errorf("%d have not", n)
 		}
@@ -219,7 +222,7 @@ func (s *site) settle() (told string) {
 	})
 	tasks := time.Since(began)
 	s.allStored()
-	return fmt.Sprintf("the tasks had ended %s and the lines were stored %s after the last fault", tasks.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
+	return fmt.Sprintf("the %d tasks that were left had ended %s and the lines were stored %s after the last fault", left, tasks.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
 }
 
 // stored counts the lines in the spools.
