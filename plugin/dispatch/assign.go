@@ -72,12 +72,12 @@ func (t *term) give(ctx context.Context, chosen []assigned) error {
 	var moves []move
 	for _, c := range chosen {
 		k := c.task
-		payload, there := k.spec.Payload, true
+		payload := found{data: k.spec.Payload}
 		if k.spec.PayloadBytes > 0 {
-			payload, there = payloads[k.spec.PayloadOf]
+			payload = payloads[k.spec.PayloadOf]
 		}
-		if !there {
-			m, err := t.moveTo(k, k.record.end(k.spec, Dead, "its payload has been collected with the task "+k.spec.PayloadOf))
+		if payload.err != nil {
+			m, err := t.moveTo(k, k.record.end(k.spec, Dead, payload.err.Error()))
 			if err != nil {
 				return err
 			}
@@ -91,7 +91,7 @@ func (t *term) give(ctx context.Context, chosen []assigned) error {
 		}
 		value, err := encode(assignment{
 			Schema: schema, Attempt: next.Attempt, Plugin: k.spec.Plugin, Capability: k.spec.Capability, Version: k.spec.Version,
-			Payload: payload, Resume: next.Resume, Deadline: k.spec.Deadline, Timeout: k.spec.Timeout,
+			Payload: payload.data, Resume: next.Resume, Deadline: k.spec.Deadline, Timeout: k.spec.Timeout,
 			Resumable: k.spec.Resumable, IdempotencyKey: k.spec.IdempotencyKey,
 		})
 		if err != nil {
@@ -109,21 +109,25 @@ func (t *term) give(ctx context.Context, chosen []assigned) error {
 	return failpoint.Hit("dispatch-assigned")
 }
 
-// payloads reads those that do not lie in their tasks; one that is not there is
-// missing.
-func (t *term) payloads(ctx context.Context, chosen []assigned) (map[string][]byte, error) {
-	payloads := map[string][]byte{}
+// found is a payload, or why it is none.
+type found struct {
+	data []byte
+	err  error
+}
+
+// payloads reads those that do not lie in their tasks.
+func (t *term) payloads(ctx context.Context, chosen []assigned) (map[string]found, error) {
+	payloads := map[string]found{}
 	for _, c := range chosen {
 		s := c.task.spec
-		if s.PayloadBytes == 0 || payloads[s.PayloadOf] != nil {
+		if _, known := payloads[s.PayloadOf]; known || s.PayloadBytes == 0 {
 			continue
 		}
-		switch payload, err := readPayload(ctx, t.client, t.keys, s.PayloadOf); {
-		case err == nil:
-			payloads[s.PayloadOf] = payload
-		case !errors.Is(err, ErrNotFound):
+		data, err := readPayload(ctx, t.client, t.keys, s.PayloadOf)
+		if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, errPayload) {
 			return nil, err
 		}
+		payloads[s.PayloadOf] = found{data, err}
 	}
 	return payloads, nil
 }

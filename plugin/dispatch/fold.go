@@ -75,7 +75,7 @@ func (t *term) discard(ctx context.Context, stale []*told) error {
 			return v.err
 		}
 	}
-	return t.refresh(ctx, refused)
+	return t.reread(ctx, refused)
 }
 
 // withdraw takes tasks back from agents that are lost, or that say nothing long
@@ -221,5 +221,5 @@ func (t *term) tellCancelled(ctx context.Context, tell []*task) error {
 			return v.err
 		}
 	}
-	return t.refresh(ctx, refused)
+	return t.reread(ctx, refused)
 }
