@@ -246,6 +246,7 @@ func (t *term) perform(ctx context.Context, moves []move) error {
 				t.collectBy(m.next.Expires)
 			}
 		case errors.Is(v.err, errRefused):
+			m.task.refused = m.task.revision
 			refused = append(refused, m.task.id)
 		default:
 			t.model.strange[m.task.id] = true // it may have been done

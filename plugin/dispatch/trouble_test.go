@@ -91,3 +91,23 @@ func TestPayloadThatCannotBeReadHoldsUpNoOtherTask(t *testing.T) {
 		t.Errorf("got %+v", info)
 	}
 }
+
+// The dispatcher wants to take the task back, and cannot know whether it has.
+func TestTaskWhoseCancellationWasNotAnsweredIsCancelledAllTheSame(t *testing.T) {
+	r := newRig(t)
+	proxy := r.server.Proxy(t)
+	client := proxy.Client(t)
+	r.dispatcher("d", func(c *dispatch.DispatcherConfig) { c.Client, c.TTL = client, 30*time.Second })
+	r.agent("a", newHost(map[string]work{"do": endless}), func(c *dispatch.WorkerConfig) { c.Concurrency, c.Backlog = 1, 1 })
+	r.becomes(r.submit(dispatch.Task{}), dispatch.Running)
+	id := r.submit(dispatch.Task{})
+	r.becomes(id, dispatch.Assigned)
+	proxy.FreezeWay(etcdtest.ToServer)
+	if err := r.queue.Cancel(t.Context(), id, "op"); err != nil {
+		t.Fatal(err)
+	}
+	waittest.Until(t, "it had no answer", func() bool { return r.log.Has("tasks could not be assigned") })
+	proxy.Cut() // and what was on its way is lost
+	proxy.Heal()
+	r.becomes(id, dispatch.Cancelled)
+}
