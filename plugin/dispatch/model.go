@@ -25,6 +25,9 @@ type model struct {
 	strange  map[string]bool             // tasks that are to be read
 	gone     map[string]int64            // finished by this dispatcher at a revision
 	demands  map[string]*supply
+	era      int               // counts what made demands obsolete
+	step     int               // of assigning
+	given    int               // assignments so far
 	turns    map[string]string // of round-robin: who had the last, by demand
 	ready    []*agent          // sorted by id; nil = to be made anew
 }
@@ -37,8 +40,9 @@ type task struct {
 	created    int64 // revision: the order of submission
 	revision   int64 // of the record
 	checked    time.Time
-	refused    int64 // revision of the record of which etcd refused a move
-	cancelTold bool  // its agent knows that it is to be cancelled
+	refused    int64   // revision of the record of which etcd refused a move
+	cancelTold bool    // its agent knows that it is to be cancelled
+	supply     *supply // of its demand, in an era
 	// Where rendezvous leads, among the agents of a supply.
 	home struct {
 		of    *supply
@@ -290,7 +294,7 @@ func (m *model) working() []*agent {
 			}
 		}
 		slices.SortFunc(m.ready, func(a, b *agent) int { return strings.Compare(a.id, b.id) })
-		clear(m.demands)
+		m.newEra()
 	}
 	return m.ready
 }
