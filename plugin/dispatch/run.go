@@ -92,9 +92,12 @@ func (r *run) perform(ctx context.Context) (again bool) {
 	if failpoint.Hit("dispatch-claimed") != nil {
 		return true
 	}
-	r.last, r.from = r.assignment.Resume, r.assignment.Resume
 	ended, err := endFailed, unreadable
 	if unreadable == nil {
+		if err := r.begin(ctx); err != nil {
+			log.Debug("task not begun", "error", err)
+			return true
+		}
 		ended, err = r.execute(ctx)
 	}
 	if ended == "" {
@@ -174,6 +177,28 @@ func (r *run) settled(ctx context.Context) (bool, error) {
 	}
 	inbox, end := got.Responses[0].GetResponseRange().GetKvs(), got.Responses[1].GetResponseRange().GetKvs()
 	return len(inbox) == 0 || inbox[0].ModRevision != r.revision || len(end) > 0, nil
+}
+
+// begin finds out where the run begins. What a dead process has begun goes on
+// from its last point, and the results that come again are deleted: there may
+// be fewer this time.
+func (r *run) begin(ctx context.Context) error {
+	r.last, r.from = r.assignment.Resume, r.assignment.Resume
+	if r.before == 0 {
+		return nil
+	}
+	w := r.worker
+	limited, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	prefix := w.keys.results(w.cfg.AgentID, r.id)
+	got, err := w.cfg.Client.Do(limited, lastResult(prefix))
+	if err != nil {
+		return err
+	}
+	if r.from, err = lastPoint(prefix, r.from, got.Get().Kvs); err != nil {
+		w.cfg.Logger.Warn("what was left of a task cannot be used", "task", r.id, "error", err)
+	}
+	return r.rewind(ctx)
 }
 
 // acknowledge writes how the run ended, until that is known to be done, or to
@@ -368,21 +393,18 @@ func (r *run) keep(ctx, work context.Context, result plugin.Result) error {
 
 // rewind deletes the results that come again.
 func (r *run) rewind(ctx context.Context) error {
-	if r.last.Number > r.from.Number {
-		w := r.worker
-		c := r.fence()
-		c.remove(w.keys.result(w.cfg.AgentID, r.id, r.from.Number+1), clientv3.WithRange(clientv3.GetPrefixRangeEnd(w.keys.results(w.cfg.AgentID, r.id))))
-		retry := backoff.Backoff{Max: 2 * time.Second}
-		for {
-			_, err := w.pool.do(ctx, c)
-			if err == nil {
-				break
-			}
-			if errors.Is(err, errRefused) || retry.Wait(ctx) != nil {
-				return err
-			}
+	w := r.worker
+	c := r.fence()
+	c.remove(w.keys.result(w.cfg.AgentID, r.id, r.from.Number+1), clientv3.WithRange(clientv3.GetPrefixRangeEnd(w.keys.results(w.cfg.AgentID, r.id))))
+	retry := backoff.Backoff{Max: 2 * time.Second}
+	for {
+		_, err := w.pool.do(ctx, c)
+		if err == nil {
+			r.last = r.from
+			return nil
+		}
+		if errors.Is(err, errRefused) || retry.Wait(ctx) != nil {
+			return err
 		}
 	}
-	r.last = r.from
-	return nil
 }

@@ -252,35 +252,69 @@ func TestExchangeOfTheAgentsLeaseTakesNoTaskAway(t *testing.T) {
 	}
 }
 
-// A release that is rolled back leaves what its process had begun.
-func TestProcessWhoseSuccessorHasFailedTakesOver(t *testing.T) {
+// replaced has a process die while it runs a task, as far as etcd can see, and
+// its successor take over what is left then.
+func (r *rig) replaced(h *host, running <-chan string, meanwhile func(id string)) (id string) {
+	r.Helper()
+	proxy := r.server.Proxy(r.T)
+	client := proxy.Client(r.T)
+	a := r.agent("a", h, func(c *dispatch.WorkerConfig) { c.Client, c.DrainTimeout = client, -1 })
+	id = r.submit(dispatch.Task{})
+	waittest.Next(r.T, "it runs", running)
+	proxy.Freeze()
+	meanwhile(id)
+	a.start("2")
+	return id
+}
+
+func TestRunThatIsTakenOverGoesOnFromItsCursorAndLeavesNoOtherResults(t *testing.T) {
 	r := newRig(t)
 	r.dispatcher("d")
-	a := r.agent("a", newHost(map[string]work{"do": nothing}))
-	first := a.worker
-	r.becomes(r.submit(dispatch.Task{}), dispatch.Succeeded)
-	proxy := r.server.Proxy(t)
-	client := proxy.Client(t)
-	done := make(chan struct{})
-	a.host = newHost(map[string]work{"do": held(done)})
-	a.start("2", func(c *dispatch.WorkerConfig) { c.Client, c.DrainTimeout = client, -1 })
-	waittest.Until(t, "the successor works", func() bool {
-		workers, err := r.queue.Workers(t.Context())
-		return err == nil && len(workers) == 1 && workers[0].Instance == "a-2"
-	})
-	id := r.submit(dispatch.Task{})
-	r.becomes(id, dispatch.Running)
-	proxy.Freeze()
-	first.TakeOver()
-	for _, id := range []string{id, r.submit(dispatch.Task{})} {
-		if info := r.becomes(id, dispatch.Succeeded); info.Attempt != 1 {
-			t.Errorf("got %+v", info)
+	running, cursors := make(chan string, 1), make(chan string, 2)
+	h := newHost(map[string]work{"do": func(ctx context.Context, task plugin.Task, deliver func(plugin.Result) error) error {
+		cursors <- task.Cursor
+		if task.Cursor != "" {
+			return deliver(plugin.Result{Payload: []byte("4")})
 		}
+		return count(6, func(ctx context.Context, task plugin.Task, i int) error {
+			if i == 6 {
+				running <- task.ID
+				<-ctx.Done()
+			}
+			return ctx.Err()
+		})(ctx, task, deliver)
+	}})
+	id := r.replaced(h, running, func(string) {})
+	r.becomes(id, dispatch.Succeeded)
+	waittest.Next(t, "the first run", cursors)
+	if got := waittest.Next(t, "the second run", cursors); got != "3" {
+		t.Errorf("it went on from %q, want 3", got)
 	}
-	close(done)
-	proxy.Heal()
-	waittest.Until(t, "the successor has given up", func() bool { return a.worker.Running() == 0 })
-	r.judge(nil)
+	r.counted(id, 4)
+}
+
+func TestRunThatWasCancelledIsNotBegunAgainByTheNextProcess(t *testing.T) {
+	r := newRig(t)
+	r.dispatcher("d")
+	running := make(chan string, 1)
+	h := newHost(map[string]work{"do": func(ctx context.Context, task plugin.Task, _ func(plugin.Result) error) error {
+		running <- task.ID
+		<-ctx.Done()
+		return ctx.Err()
+	}})
+	id := r.replaced(h, running, func(id string) {
+		if err := r.queue.Cancel(t.Context(), id, "op"); err != nil {
+			t.Fatal(err)
+		}
+		waittest.Until(t, "its agent is told", func() bool {
+			got, err := r.client.Get(t.Context(), dispatch.Prefix("")+"inbox/a/"+id+"/cancel")
+			return err == nil && len(got.Kvs) == 1
+		})
+	})
+	r.becomes(id, dispatch.Cancelled)
+	if n := h.runs(id); n != 1 {
+		t.Errorf("it ran %d times", n)
+	}
 }
 
 // A plugin that works on under the successor is called no more from here: to
