@@ -226,11 +226,8 @@ func TestUnhealthyPluginIsDegradedNotKilled(t *testing.T) {
 
 func TestRemovedPluginIsStoppedAndForgotten(t *testing.T) {
 	h, s := startProbe(t, nil)
-	// An executable that stays alone is listed as refused.
-	for _, file := range []string{"probe" + plugin.ManifestSuffix, "probe"} {
-		if err := os.Remove(filepath.Join(h.dir, file)); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.Remove(filepath.Join(h.dir, "probe"+plugin.ManifestSuffix)); err != nil {
+		t.Fatal(err)
 	}
 	// An executable without a manifest is told, not passed over.
 	if s := h.awaitState(t, "probe", plugin.Refused); !strings.Contains(s.Reason, "there is no probe.plugin.yaml beside the executable") {
