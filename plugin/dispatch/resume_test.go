@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin"
 	"github.com/perennial-go/perennial/plugin/dispatch"
@@ -129,6 +131,28 @@ func TestResultsAreBoundedAndThatIsTold(t *testing.T) {
 	if err != nil || len(results) != 2 || len(results[0].Payload) != 100 || results[0].Bytes != 300 || results[0].Number != 4 {
 		t.Errorf("got %+v, %v", results, err)
 	}
+}
+
+func TestResultsThatComeFastAreWrittenTogether(t *testing.T) {
+	r := newRig(t)
+	r.dispatcher("d")
+	const n = 1000
+	a := r.agent("a", newHost(map[string]work{"do": count(n, nil)}))
+	id := r.submit(dispatch.Task{})
+	r.becomes(id, dispatch.Succeeded)
+	r.counted(id, n)
+	got, err := r.client.Get(t.Context(), dispatch.Prefix("")+"result/"+a.id+"/"+id+"/", clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	if err != nil {
+		t.Fatal(err)
+	}
+	writes := map[int64]bool{}
+	for _, kv := range got.Kvs {
+		writes[kv.ModRevision] = true
+	}
+	if len(writes) > n/4 {
+		t.Errorf("%d results took %d transactions", n, len(writes))
+	}
+	t.Logf("%d results in %d transactions", n, len(writes))
 }
 
 func TestResultsAreFollowedWhileTheyCome(t *testing.T) {

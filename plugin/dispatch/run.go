@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -327,10 +328,20 @@ func (r *run) call(ctx, work context.Context) error {
 	if capability == "" {
 		capability = p.Capabilities[0]
 	}
-	return r.worker.cfg.Plugins.Execute(work, p.Name, plugin.Task{
+	out := newOutput(r, work)
+	var writing sync.WaitGroup
+	writing.Go(func() { out.write(ctx) })
+	err = r.worker.cfg.Plugins.Execute(work, p.Name, plugin.Task{
 		ID: r.id, Capability: capability, Payload: a.Payload, Cursor: r.from.Cursor,
 		Attempt: r.begun(), IdempotencyKey: a.IdempotencyKey, Resumable: a.Resumable,
-	}, func(result plugin.Result) error { return r.keep(ctx, work, result) })
+	}, out.take)
+	out.end()
+	writing.Wait()
+	if out.failed != nil {
+		return out.failed
+	}
+	r.from, r.last = out.from, out.last
+	return err
 }
 
 // begun is how often the task may have been begun before, as a plugin is told.
@@ -342,53 +353,6 @@ func (r *run) begun() int {
 		n++
 	}
 	return n
-}
-
-// keep makes a result durable before the plugin goes on.
-func (r *run) keep(ctx, work context.Context, result plugin.Result) error {
-	cfg := &r.worker.cfg
-	if len(result.Cursor) > MaxCursor {
-		return fmt.Errorf("%w: result with a cursor of %d bytes, at most %d", plugin.ErrPermanent, len(result.Cursor), MaxCursor)
-	}
-	v := resultValue{Schema: schema, Attempt: r.assignment.Attempt, Payload: result.Payload, Cursor: result.Cursor, At: now()}
-	next := r.last
-	if n := len(v.Payload); n > cfg.ResultBytes {
-		v.Payload, v.Bytes, next.Cut = v.Payload[:cfg.ResultBytes], int64(n), true
-	}
-	if next.Number >= MaxResults || next.Bytes+int64(len(v.Payload)) > cfg.ResultsBytes {
-		// The task goes on without them.
-		r.last.Cut, r.from.Cut = true, true
-		if result.Cursor != "" {
-			r.from.Cursor = result.Cursor
-			r.from.Number, r.from.Bytes = r.last.Number, r.last.Bytes
-		}
-		return nil
-	}
-	next.Number++
-	next.Bytes += int64(len(v.Payload))
-	from := r.from
-	if result.Cursor != "" {
-		next.Cursor = result.Cursor
-		from = next
-	}
-	v.Resume = from
-	value, err := encode(v)
-	if err != nil {
-		return err
-	}
-	c := r.fence()
-	c.put(r.worker.keys.result(cfg.AgentID, r.id, next.Number), value)
-	retry := backoff.Backoff{Max: 2 * time.Second}
-	for {
-		_, err := r.worker.pool.do(ctx, c)
-		if err == nil {
-			r.last, r.from = next, from
-			return failpoint.Hit("dispatch-result")
-		}
-		if errors.Is(err, errRefused) || retry.Wait(work) != nil {
-			return err
-		}
-	}
 }
 
 // rewind deletes the results that come again.

@@ -252,15 +252,19 @@ func TestExchangeOfTheAgentsLeaseTakesNoTaskAway(t *testing.T) {
 	}
 }
 
-// replaced has a process die while it runs a task, as far as etcd can see, and
-// its successor take over what is left then.
-func (r *rig) replaced(h *host, running <-chan string, meanwhile func(id string)) (id string) {
+// replaced has a process die while it runs a task that has yielded n results, as
+// far as etcd can see, and its successor take over what is left then.
+func (r *rig) replaced(h *host, running <-chan string, n int, meanwhile func(id string)) (id string) {
 	r.Helper()
 	proxy := r.server.Proxy(r.T)
 	client := proxy.Client(r.T)
 	a := r.agent("a", h, func(c *dispatch.WorkerConfig) { c.Client, c.DrainTimeout = client, -1 })
 	id = r.submit(dispatch.Task{})
 	waittest.Next(r.T, "it runs", running)
+	waittest.Until(r.T, "its results are written", func() bool {
+		results, err := r.queue.Results(r.Context(), id, 0, 0)
+		return err == nil && len(results) == n
+	})
 	proxy.Freeze()
 	meanwhile(id)
 	a.start("2")
@@ -284,7 +288,7 @@ func TestRunThatIsTakenOverGoesOnFromItsCursorAndLeavesNoOtherResults(t *testing
 			return ctx.Err()
 		})(ctx, task, deliver)
 	}})
-	id := r.replaced(h, running, func(string) {})
+	id := r.replaced(h, running, 5, func(string) {})
 	r.becomes(id, dispatch.Succeeded)
 	waittest.Next(t, "the first run", cursors)
 	if got := waittest.Next(t, "the second run", cursors); got != "3" {
@@ -302,7 +306,7 @@ func TestRunThatWasCancelledIsNotBegunAgainByTheNextProcess(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	}})
-	id := r.replaced(h, running, func(id string) {
+	id := r.replaced(h, running, 0, func(id string) {
 		if err := r.queue.Cancel(t.Context(), id, "op"); err != nil {
 			t.Fatal(err)
 		}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/internal/backoff"
@@ -106,7 +107,7 @@ func (t *term) run(ctx context.Context) error {
 		pause := time.Until(began.Add(coalesce))
 		switch {
 		case ctx.Err() != nil:
-		case errors.Is(err, errDeposed), errors.Is(err, errReset):
+		case errors.Is(err, errDeposed), errors.Is(err, errReset), errors.Is(err, rpctypes.ErrPermissionDenied):
 			return err
 		case err != nil:
 			// What fails is there to do again, whatever rings.
