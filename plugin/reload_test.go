@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -192,4 +193,22 @@ func TestOldGenerationThatDiesWhileTheNewOneFailsComesBack(t *testing.T) {
 	h.await(t, "probe", "back", func(s plugin.Status) bool {
 		return s.State == plugin.Running && s.Version == "1.0.0" && s.PID != old.PID && strings.Contains(s.Reason, "is quarantined")
 	})
+}
+
+// TestReplacementThatGoesWellIsNoWarning: whoever is woken by warnings would be
+// by every new version.
+func TestReplacementThatGoesWellIsNoWarning(t *testing.T) {
+	t.Parallel()
+	var log waittest.Log
+	h, _ := startProbe(t, func(c *plugin.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	install(t, h.dir, spec{Name: "probe", Version: "1.0.1"})
+	h.awaitVersion(t, "probe", "1.0.1")
+	if !log.Has("will replace") {
+		t.Errorf("it is not told: %s", &log)
+	}
+	for line := range strings.Lines(log.String()) {
+		if strings.Contains(line, "level=WARN") && strings.Contains(line, "will replace") {
+			t.Error(line)
+		}
+	}
 }

@@ -147,7 +147,7 @@ func (w *worker) begin(ctx context.Context, t *trial) {
 	case w.current == nil:
 		w.set(Starting, "")
 	case t == w.next:
-		w.remark(fmt.Sprintf("%s is starting and will replace %s", t.bundle, w.base.bundle))
+		w.remarkAt(slog.LevelInfo, fmt.Sprintf("%s is starting and will replace %s", t.bundle, w.base.bundle))
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	l := &launch{trial: t, cancel: cancel, landed: make(chan landing, 1)}
