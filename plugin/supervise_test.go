@@ -18,6 +18,7 @@ import (
 )
 
 func TestPluginRunsAndReportsWhatItIsAndUses(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	want := install(t, dir, spec{Name: "probe", Version: "1.0.0"})
 	h := startHost(t, dir, nil)
@@ -43,6 +44,7 @@ func TestPluginRunsAndReportsWhatItIsAndUses(t *testing.T) {
 }
 
 func TestLimitsOfTheManifestReachThePluginAndItsStatus(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := spec{Name: "probe", Version: "1.0.0"}
 	m := manifest(s)
@@ -67,6 +69,7 @@ func TestLimitsOfTheManifestReachThePluginAndItsStatus(t *testing.T) {
 }
 
 func TestKilledPluginIsRestartedWithBackoffAndCounted(t *testing.T) {
+	t.Parallel()
 	h, first := startProbe(t, nil)
 	if err := syscall.Kill(first.PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -81,6 +84,7 @@ func TestKilledPluginIsRestartedWithBackoffAndCounted(t *testing.T) {
 }
 
 func TestCrashLoopIsQuarantinedUntilAFileChanges(t *testing.T) {
+	t.Parallel()
 	for name, s := range map[string]spec{
 		"before the handshake": {Name: "probe", Version: "1.0.0", ExitEarly: true},
 		"in start":             {Name: "probe", Version: "1.0.0", ExitInStart: true},
@@ -113,6 +117,7 @@ func TestCrashLoopIsQuarantinedUntilAFileChanges(t *testing.T) {
 }
 
 func TestFrozenPluginIsKilledAndRestarted(t *testing.T) {
+	t.Parallel()
 	h, first := startProbe(t, func(c *plugin.Config) { c.HealthTimeout = 500 * time.Millisecond })
 	if err := syscall.Kill(first.PID, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -126,6 +131,7 @@ func TestFrozenPluginIsKilledAndRestarted(t *testing.T) {
 }
 
 func TestRunReturnsOnTimeWhateverAPluginDoes(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		spec  spec
 		state plugin.State
@@ -183,6 +189,7 @@ func TestRunReturnsOnTimeWhateverAPluginDoes(t *testing.T) {
 }
 
 func TestGrandchildrenEndWithTheirPlugin(t *testing.T) {
+	t.Parallel()
 	h, first := startProbe(t, nil)
 	child, err := h.ask(t, "probe", plugin.Task{Capability: "offspring"})
 	if err != nil {
@@ -198,6 +205,7 @@ func TestGrandchildrenEndWithTheirPlugin(t *testing.T) {
 }
 
 func TestUnhealthyPluginIsDegradedNotKilled(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	problem := filepath.Join(t.TempDir(), "problem")
 	install(t, dir, spec{Name: "probe", Version: "1.0.0", Problem: problem})
@@ -225,6 +233,7 @@ func TestUnhealthyPluginIsDegradedNotKilled(t *testing.T) {
 }
 
 func TestRemovedPluginIsStoppedAndForgotten(t *testing.T) {
+	t.Parallel()
 	h, s := startProbe(t, nil)
 	if err := os.Remove(filepath.Join(h.dir, "probe"+plugin.ManifestSuffix)); err != nil {
 		t.Fatal(err)
@@ -246,6 +255,7 @@ func TestRemovedPluginIsStoppedAndForgotten(t *testing.T) {
 }
 
 func TestRunTwiceIsRefused(t *testing.T) {
+	t.Parallel()
 	m, err := plugin.New(plugin.Config{})
 	if err != nil {
 		t.Fatal(err)
