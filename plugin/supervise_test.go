@@ -29,6 +29,9 @@ func TestPluginRunsAndReportsWhatItIsAndUses(t *testing.T) {
 	if s.Usage.RSSBytes == 0 || s.Usage.OpenFDs == 0 {
 		t.Errorf("usage %+v: nothing measured", s.Usage)
 	}
+	if comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", s.PID)); err != nil || string(comm) != "probe\n" {
+		t.Errorf("ps shows it as %q, %v", comm, err)
+	}
 	got, err := h.ask(t, "probe", plugin.Task{ID: "t", Capability: "count", Payload: []byte("3"), Cursor: "1"})
 	if err != nil || got != "1.0.0 21.0.0 3" {
 		t.Errorf("count: %q, %v", got, err)
