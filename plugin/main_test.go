@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 	case os.Getenv(hostEnv) == "":
 		// Most of the time the tests wait for a process to do nothing.
 		flag.Parse()
-		if err := flag.Set("test.parallel", "6"); err != nil {
+		if err := flag.Set("test.parallel", "4"); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -299,7 +299,7 @@ func startHost(tb testing.TB, dir string, adjust func(*plugin.Config)) *host {
 		Dir: dir, StateDir: h.state, HostVersion: "1.4.0",
 		ScanEvery: time.Hour, Settle: 100 * time.Millisecond, StartTimeout: 20 * time.Second, StopTimeout: 3 * time.Second,
 		DrainTimeout: 300 * time.Millisecond,
-		HealthEvery:  200 * time.Millisecond, HealthTimeout: 2 * time.Second,
+		HealthEvery:  200 * time.Millisecond, HealthTimeout: 10 * time.Second,
 		BackoffMin: 20 * time.Millisecond, BackoffMax: 100 * time.Millisecond,
 	}
 	if adjust != nil {

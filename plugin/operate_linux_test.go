@@ -47,7 +47,7 @@ func (h *host) restart(tb testing.TB) error {
 
 func TestRestartMovesNewCallsAndLetsOldOnesFinish(t *testing.T) {
 	t.Parallel()
-	h, old := startProbe(t, nil)
+	h, old := startProbe(t, func(c *plugin.Config) { c.DrainTimeout = waittest.Patience })
 	if old.Generation != 1 || old.Protocol != 1 || old.OpenTasks != 0 {
 		t.Errorf("the first generation: %+v", old)
 	}

@@ -167,7 +167,7 @@ func (h *host) hangUp(t *testing.T) {
 
 func TestPluginWhoseConnectionBreaksHasItsHostStill(t *testing.T) {
 	t.Parallel()
-	const orphan = time.Second
+	const orphan = 3 * time.Second
 	h, first := startProbe(t, func(c *plugin.Config) { c.OrphanAfter = orphan })
 	h.hangUp(t)
 	at := time.Now()
