@@ -380,7 +380,7 @@ func TestNextHostWaitsForCallsThatAreResumedThere(t *testing.T) {
 
 func TestPluginWithAHostIsNoOrphan(t *testing.T) {
 	t.Parallel()
-	const orphan = time.Second
+	const orphan = 3 * time.Second
 	h, first := startProbe(t, func(c *plugin.Config) { c.OrphanAfter = orphan })
 	at := time.Now()
 	other, _ := h.handOver(t, func(c *plugin.Config) { c.OrphanAfter = orphan })

@@ -58,6 +58,7 @@ func (c *collector) last() string {
 }
 
 func TestReloadUnderAStreamLosesNothing(t *testing.T) {
+	t.Parallel()
 	h, first := startProbe(t, nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	c, failed := &collector{}, make(chan error, 1)
@@ -96,6 +97,7 @@ func TestReloadUnderAStreamLosesNothing(t *testing.T) {
 }
 
 func TestHalfWrittenPairKeepsTheOldRunning(t *testing.T) {
+	t.Parallel()
 	h, old := startProbe(t, nil)
 
 	staging := t.TempDir()
@@ -151,6 +153,7 @@ func TestHalfWrittenPairKeepsTheOldRunning(t *testing.T) {
 }
 
 func TestNewGenerationThatFailsLeavesTheOldInCharge(t *testing.T) {
+	t.Parallel()
 	for name, bad := range map[string]spec{
 		"crashes before the handshake": {Name: "probe", Version: "2.0.0", ExitEarly: true},
 		"crashes in start":             {Name: "probe", Version: "2.0.0", ExitInStart: true},
@@ -182,6 +185,7 @@ func TestNewGenerationThatFailsLeavesTheOldInCharge(t *testing.T) {
 }
 
 func TestOldGenerationThatDiesWhileTheNewOneFailsComesBack(t *testing.T) {
+	t.Parallel()
 	h, old := startProbe(t, func(c *plugin.Config) {
 		c.CrashLimit, c.BackoffMin, c.BackoffMax = 4, 300*time.Millisecond, 300*time.Millisecond
 	})

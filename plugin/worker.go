@@ -278,11 +278,8 @@ func (w *worker) end() {
 		w.dismiss(w.launch)
 	}
 	i := w.current
-	handed := leaving && i != nil && i.proc.adoptable()
-	switch {
-	case handed:
-		w.leave(i)
-	case i != nil:
+	handed := leaving && i != nil && i.proc.adoptable() && w.leave(i)
+	if i != nil && !handed {
 		w.set(Draining, "")
 		i.drain(w.patient, 0, w.cfg.StopTimeout)
 		w.vacate()

@@ -168,6 +168,7 @@ func Serve(cfg Config, impl Plugin) error {
 	if os.Getenv(pluginpb.CookieKey) != pluginpb.CookieValue {
 		return ErrNotHosted
 	}
+	showName(cfg.Name)
 	s := newServer(cfg, impl)
 	s.hosts = awaitHosts(orphanLimit(os.Getenv(pluginpb.OrphanKey)), s.abandon)
 	defer s.hosts.close()
