@@ -77,7 +77,7 @@ func TestOperatorStopsAPluginThatHurtsAndBringsItBack(t *testing.T) {
 		t.Errorf("after the restart: %+v", second)
 	}
 	change("disable").fails(t, 2, "--reason")
-	if r := change("disable", "--reason", "eats the disk", "-o", "json").ok(t); !strings.Contains(r.stdout, `"hostmetrics"`) {
+	if r := change("disable", "--reason", "eats the disk").ok(t); !strings.Contains(r.stdout, "hostmetrics 1.0.0 is disabled") {
 		t.Errorf("disable prints\n%s", r.stdout)
 	}
 	waittest.Until(t, "the fleet sees that it is disabled", func() bool {
@@ -92,9 +92,11 @@ func TestOperatorStopsAPluginThatHurtsAndBringsItBack(t *testing.T) {
 	change("enable").fails(t, 1, "no agent runs")
 	s.start("--plugins", dir)
 	waittest.Until(t, "it is disabled still after a start", func() bool { return s.listed("hostmetrics", here...).State == plugin.Disabled })
-	change("enable").ok(t)
+	if r := change("enable").ok(t); strings.Contains(r.stdout, "disabled") {
+		t.Errorf("enable prints\n%s", r.stdout)
+	}
 	waittest.Until(t, "it runs again", func() bool { return s.listed("hostmetrics", here...).State == plugin.Running })
-	agentd(t, append([]string{"plugin", "restart", "nobody"}, here...)...).fails(t, 1, "nobody")
+	agentd(t, append([]string{"plugin", "restart", "nobody"}, here...)...).fails(t, 1, "nobody", "agentd plugin list")
 	agentd(t, append([]string{"plugin", "restart", "../x"}, here...)...).fails(t, 2, "../x")
 }
 
