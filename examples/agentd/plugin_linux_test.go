@@ -69,6 +69,9 @@ func TestOperatorStopsAPluginThatHurtsAndBringsItBack(t *testing.T) {
 	if r := agentd(t, "plugin", "list", "--etcd", s.etcd.URL(), "--agent", "a1").ok(t); !strings.Contains(r.stdout, "hostmetrics") || !strings.Contains(r.stdout, "MiB") {
 		t.Errorf("the list is\n%s", r.stdout)
 	}
+	if r := agentd(t, append([]string{"plugin", "list"}, here...)...).ok(t); !strings.Contains(r.stdout, " GEN ") || !strings.Contains(r.stdout, " TASKS ") {
+		t.Errorf("the list is\n%s", r.stdout)
+	}
 	agentd(t, "plugin", "list", "--etcd", s.etcd.URL(), "--agent", "a2").fails(t, 1, "no agent a2")
 
 	change("restart").ok(t)
@@ -183,4 +186,5 @@ func TestPluginOfTheReleaseKeyRunsWhereSignaturesAreRequired(t *testing.T) {
 	})
 	install("{}", "--key", s.key, "--plugin-version", "1.0").fails(t, 2, "--plugin-version")
 	install("{}", "--key", s.trust).fails(t, 1, "key")
+	install("{}", "--dir", filepath.Join(s.dir, "nowhere")).fails(t, 1, "--dir", "nowhere")
 }
