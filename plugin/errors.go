@@ -30,7 +30,7 @@ var (
 )
 
 // errRefused marks a failure that trying again cannot cure.
-var errRefused = errors.New("refused")
+var errRefused = errors.New("executable and manifest disagree")
 
 // errPeer means that a socket is not the plugin's.
 var errPeer = errors.New("not the plugin's socket")

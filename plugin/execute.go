@@ -32,7 +32,7 @@ func (m *Manager) Execute(ctx context.Context, name string, task Task, deliver f
 	w := m.workers[name]
 	m.mu.Unlock()
 	if w == nil {
-		return fmt.Errorf("%w: %q; List names those that there are", ErrNotFound, name)
+		return fmt.Errorf("%w: %q", ErrNotFound, name)
 	}
 	i := w.acquire(task.Resumable)
 	if i == nil {

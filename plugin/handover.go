@@ -34,7 +34,6 @@ func (w *worker) inherit(a adopted) {
 	if a.problem != "" {
 		w.set(Degraded, a.problem)
 	}
-	w.wake() // it may have been disabled while there was no host
 }
 
 // leave hands i to another host: from the call of left on that one may look

@@ -22,7 +22,7 @@ const maxReasonBytes = 1024
 func (m *Manager) Restart(ctx context.Context, name string) error {
 	w, known := m.find(name)
 	if !known {
-		return fmt.Errorf("%w: %q; List names those that there are", ErrNotFound, name)
+		return fmt.Errorf("%w: %q", ErrNotFound, name)
 	}
 	if a, off := m.disabled.get(name); off {
 		return fmt.Errorf("%w: %s, %s; enable it first", ErrDisabled, name, a)
@@ -49,8 +49,8 @@ func (m *Manager) Restart(ctx context.Context, name string) error {
 // Disable stops the plugin name, after its calls have drained, and keeps it
 // stopped, also when its files change and when the host is started again,
 // until Enable. The reason, at most 1 KiB of one line, is shown to whoever
-// asks why. It is on disk when Disable returns; the process may end later.
-// Disabling again replaces the reason.
+// asks why. It is on disk, and List says it, when Disable returns; the process
+// may end later. Disabling again replaces the reason.
 //
 // Errors: ErrNotFound; a reason that cannot be used; a disk that fails.
 func (m *Manager) Disable(name, reason string) error {
@@ -60,8 +60,8 @@ func (m *Manager) Disable(name, reason string) error {
 	return m.toggle(name, &absence{Reason: reason, Since: time.Now().UTC()})
 }
 
-// Enable undoes Disable: the plugin is started, its failures forgotten. It
-// does nothing to a plugin that is not disabled.
+// Enable undoes Disable: the plugin is being started when it returns, its
+// failures forgotten. It does nothing to a plugin that is not disabled.
 //
 // Errors: ErrNotFound; a disk that fails.
 func (m *Manager) Enable(name string) error { return m.toggle(name, nil) }
@@ -69,7 +69,7 @@ func (m *Manager) Enable(name string) error { return m.toggle(name, nil) }
 func (m *Manager) toggle(name string, a *absence) error {
 	w, known := m.find(name)
 	if !known {
-		return fmt.Errorf("%w: %q; List names those that there are", ErrNotFound, name)
+		return fmt.Errorf("%w: %q", ErrNotFound, name)
 	}
 	if err := m.disabled.put(name, a); err != nil {
 		return fmt.Errorf("plugin: %s: %w", name, err)

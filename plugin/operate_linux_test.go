@@ -176,8 +176,8 @@ func TestDisabledPluginStaysOffUntilItIsEnabled(t *testing.T) {
 	if err := h.Disable("probe", "it fills the disk"); err != nil {
 		t.Fatal(err)
 	}
-	s := h.awaitState(t, "probe", plugin.Disabled)
-	if !strings.Contains(s.Reason, "it fills the disk") || s.PID != 0 || s.Version != "1.0.0" {
+	s := h.status("probe") // at once: the command prints what it has brought about
+	if s.State != plugin.Disabled || !strings.Contains(s.Reason, "it fills the disk") || s.PID != 0 || s.Version != "1.0.0" {
 		t.Errorf("found %+v", s)
 	}
 	for what, err := range map[string]error{"restart": h.restart(t), "execute": func() error {

@@ -21,8 +21,8 @@ type worker struct {
 	disabled *disabled
 	findings chan finding // the newest only
 	orders   chan order
-	woken    chan struct{}   // the set of disabled plugins has changed
-	ctx      context.Context // ends run
+	woken    chan chan struct{} // whether it is disabled has changed; closed once that is acted on
+	ctx      context.Context    // ends run
 	stop     context.CancelFunc
 	handover
 
@@ -66,7 +66,7 @@ func newWorker(name string, l *launcher, d *disabled, notify func()) *worker {
 		log:      l.cfg.Logger.With("plugin", name),
 		findings: make(chan finding, 1),
 		orders:   make(chan order),
-		woken:    make(chan struct{}, 1),
+		woken:    make(chan chan struct{}),
 		retry:    time.NewTimer(time.Hour),
 		health:   time.NewTimer(time.Hour),
 		draining: map[*instance]bool{},
@@ -77,17 +77,23 @@ func newWorker(name string, l *launcher, d *disabled, notify func()) *worker {
 	return w
 }
 
-// wake makes the worker look whether its plugin is disabled.
+// wake makes the worker look whether its plugin is disabled, and returns when
+// its status says so.
 func (w *worker) wake() {
+	noticed := make(chan struct{})
 	select {
-	case w.woken <- struct{}{}:
-	default:
+	case w.woken <- noticed:
+		<-noticed
+	case <-w.ctx.Done():
 	}
 }
 
 func (w *worker) run(ctx context.Context) {
 	defer w.retry.Stop()
 	defer w.health.Stop()
+	if _, off := w.disabled.get(w.name); off { // perhaps while there was no host
+		w.toggle(ctx)
+	}
 	for ctx.Err() == nil {
 		var exited <-chan struct{}
 		if w.current != nil {
@@ -107,8 +113,9 @@ func (w *worker) run(ctx context.Context) {
 			w.consider(ctx, f)
 		case o := <-w.orders:
 			w.restart(ctx, o)
-		case <-w.woken:
+		case noticed := <-w.woken:
 			w.toggle(ctx)
+			close(noticed)
 		case <-w.retry.C:
 			w.start(ctx)
 		case <-w.health.C:

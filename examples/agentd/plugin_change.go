@@ -36,11 +36,13 @@ func (c *pluginChange) run(cmd *cobra.Command, r plugin.Request) error {
 	waiting := time.AfterFunc(time.Second, func() { say(cmd.ErrOrStderr(), "waiting for %s, up to %v", r.Plugin, c.local.wait) })
 	all, err := c.local.ask(cmd.Context(), r)
 	waiting.Stop()
-	if err != nil {
-		return err
-	}
 	i := slices.IndexFunc(all, func(s plugin.Status) bool { return s.Name == r.Plugin })
-	if i < 0 {
+	switch {
+	case err != nil && i < 0 && len(all) > 0:
+		return fmt.Errorf("%w; agentd plugin list --state-dir %s tells what plugins there are", err, c.local.stateDir)
+	case err != nil:
+		return err
+	case i < 0:
 		all, i = []plugin.Status{{Name: r.Plugin, State: plugin.Stopped}}, 0 // its files are gone
 	}
 	if c.output.json() {

@@ -33,7 +33,7 @@ beside it, with the executable's digest filled in, and signs that with --key, th
 key that signs releases. It replaces an older version of the plugin; a host that
 watches the directory goes over to the new one when all is there. To ship a
 plugin, install it into an empty directory: the files in it are the plugin, and
-can be copied to any host, the signature last.
+can be copied to any host: the executable first, the signature last.
 
 The manifest is a template, such as lies beside the source: sha256 may be missing,
 and --plugin-version replaces its version. An unsigned plugin is refused by
@@ -67,6 +67,9 @@ type installedPlugin struct {
 }
 
 func (p *pluginInstall) run(cmd *cobra.Command, executable string) error {
+	if _, err := os.Stat(p.dir); err != nil {
+		return fmt.Errorf("--dir: %w", err)
+	}
 	template, err := readLimited(p.manifest, maxTemplate)
 	if err != nil {
 		return fmt.Errorf("--manifest: %w", err)

@@ -69,6 +69,9 @@ func TestOperatorStopsAPluginThatHurtsAndBringsItBack(t *testing.T) {
 	if r := agentd(t, "plugin", "list", "--etcd", s.etcd.URL(), "--agent", "a1").ok(t); !strings.Contains(r.stdout, "hostmetrics") || !strings.Contains(r.stdout, "MiB") {
 		t.Errorf("the list is\n%s", r.stdout)
 	}
+	if r := agentd(t, append([]string{"plugin", "list"}, here...)...).ok(t); !strings.Contains(r.stdout, " GEN ") || !strings.Contains(r.stdout, " TASKS ") {
+		t.Errorf("the list is\n%s", r.stdout)
+	}
 	agentd(t, "plugin", "list", "--etcd", s.etcd.URL(), "--agent", "a2").fails(t, 1, "no agent a2")
 
 	change("restart").ok(t)
@@ -77,7 +80,7 @@ func TestOperatorStopsAPluginThatHurtsAndBringsItBack(t *testing.T) {
 		t.Errorf("after the restart: %+v", second)
 	}
 	change("disable").fails(t, 2, "--reason")
-	if r := change("disable", "--reason", "eats the disk", "-o", "json").ok(t); !strings.Contains(r.stdout, `"hostmetrics"`) {
+	if r := change("disable", "--reason", "eats the disk").ok(t); !strings.Contains(r.stdout, "hostmetrics 1.0.0 is disabled") {
 		t.Errorf("disable prints\n%s", r.stdout)
 	}
 	waittest.Until(t, "the fleet sees that it is disabled", func() bool {
@@ -92,9 +95,11 @@ func TestOperatorStopsAPluginThatHurtsAndBringsItBack(t *testing.T) {
 	change("enable").fails(t, 1, "no agent runs")
 	s.start("--plugins", dir)
 	waittest.Until(t, "it is disabled still after a start", func() bool { return s.listed("hostmetrics", here...).State == plugin.Disabled })
-	change("enable").ok(t)
+	if r := change("enable").ok(t); strings.Contains(r.stdout, "disabled") {
+		t.Errorf("enable prints\n%s", r.stdout)
+	}
 	waittest.Until(t, "it runs again", func() bool { return s.listed("hostmetrics", here...).State == plugin.Running })
-	agentd(t, append([]string{"plugin", "restart", "nobody"}, here...)...).fails(t, 1, "nobody")
+	agentd(t, append([]string{"plugin", "restart", "nobody"}, here...)...).fails(t, 1, "nobody", "agentd plugin list")
 	agentd(t, append([]string{"plugin", "restart", "../x"}, here...)...).fails(t, 2, "../x")
 }
 
@@ -181,4 +186,5 @@ func TestPluginOfTheReleaseKeyRunsWhereSignaturesAreRequired(t *testing.T) {
 	})
 	install("{}", "--key", s.key, "--plugin-version", "1.0").fails(t, 2, "--plugin-version")
 	install("{}", "--key", s.trust).fails(t, 1, "key")
+	install("{}", "--dir", filepath.Join(s.dir, "nowhere")).fails(t, 1, "--dir", "nowhere")
 }

@@ -36,8 +36,9 @@ it uses. Of a fleet it reads what agents have written into etcd, where memory,
 processor time and open tasks are up to a minute old. With --state-dir it asks
 the agent of this host, without network, and what it says is of now.
 
-CPU is the time that the process has used, MEMORY its resident memory, GEN the
-generation: how often its files were exchanged or it was restarted by hand.`,
+GEN is the generation: it counts with each exchange of the files and each restart
+by hand. EXCEPTIONS are failures of the plugin and of its tasks, TASKS those that
+it works on, CPU the time that the process has used, MEMORY its resident memory.`,
 		Example: `  agentd plugin list --etcd http://127.0.0.1:2379
   agentd plugin list --etcd http://127.0.0.1:2379 -l 'env=prod,.plugin=logtail'
   agentd plugin list --state-dir /var/lib/agentd -o json`,
@@ -139,12 +140,12 @@ func printPlugins(w io.Writer, all []listedPlugin, now time.Time) error {
 		_, err := fmt.Fprintln(w, "there are no plugins")
 		return err
 	}
-	rows := [][]string{{"AGENT", "PLUGIN", "VERSION", "STATE", "SINCE", "RESTARTS", "EXCEPTIONS", "CPU", "MEMORY", "NOTES"}}
+	rows := [][]string{{"AGENT", "PLUGIN", "VERSION", "STATE", "SINCE", "GEN", "RESTARTS", "EXCEPTIONS", "TASKS", "CPU", "MEMORY", "NOTES"}}
 	for _, p := range all {
 		rows = append(rows, []string{
 			dash(p.Agent), p.Name, dash(p.Version), string(p.State), age(now, p.Since),
-			strconv.FormatInt(p.Restarts, 10), strconv.FormatInt(p.Exceptions, 10),
-			processorTime(p.Usage), memoryOf(p.Usage), dash(p.Reason),
+			strconv.FormatInt(p.Generation, 10), strconv.FormatInt(p.Restarts, 10), strconv.FormatInt(p.Exceptions, 10),
+			strconv.Itoa(p.OpenTasks), processorTime(p.Usage), memoryOf(p.Usage), dash(p.Reason),
 		})
 	}
 	return printTable(w, rows)

@@ -109,7 +109,7 @@ func between(least int, names ...string) cobra.PositionalArgs {
 		case len(args) < least:
 			return usagef("%s wants the argument %s, which is missing; see %s --help", cmd.CommandPath(), names[len(args)], cmd.CommandPath())
 		case len(args) > len(names):
-			return usagef("%s wants %d arguments, found %d (%q is the first too many); see %s --help", cmd.CommandPath(), len(names), len(args), args[len(names)], cmd.CommandPath())
+			return usagef("%s takes no more arguments than %d, found %d (%q is the first too many); see %s --help", cmd.CommandPath(), len(names), len(args), args[len(names)], cmd.CommandPath())
 		}
 		return nil
 	}

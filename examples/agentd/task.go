@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -78,11 +79,14 @@ func (q *queue) each(cmd *cobra.Command, ids []string, done string, f func(ctx c
 	var first error
 	for _, id := range ids {
 		if err := q.ask(cmd.Context(), func(ctx context.Context) error { return f(ctx, id) }); err != nil {
+			if !strings.Contains(err.Error(), id) {
+				err = fmt.Errorf("%s: %w", id, err)
+			}
 			failed = append(failed, id)
 			if first == nil {
-				first = fmt.Errorf("%s: %w", id, err)
+				first = err
 			} else {
-				say(cmd.ErrOrStderr(), "%s: %s", id, oneLine(err.Error()))
+				say(cmd.ErrOrStderr(), "%s", oneLine(err.Error()))
 			}
 			continue
 		}

@@ -164,8 +164,14 @@ func TestOperatorGivesWorkAndSeesWhatBecomesOfIt(t *testing.T) {
 		return nil
 	})
 	c.task("retry", "early").fails(t, 1, "early", "finished")
-	c.task("cancel", "early").fails(t, 1, "early", "finished")
+	c.task("cancel", "early").fails(t, 1, "agentd: the task is finished: early ended as succeeded")
 	c.task("show", "nobody").fails(t, 1, "nobody")
+	c.task("cancel", "nobody").fails(t, 1, "agentd: no such task: nobody")
+	c.task("submit", "--plugin", "jobs", "-").fails(t, 2, "--payload-file -")
+	c.submit(map[string]any{"say": []string{"here"}}, "--policy", "all", "--wait", "--task-id", "each")
+	if r := c.task("results", "each").ok(t); r.stdout != "" || !strings.Contains(r.stderr, "agentd task list --parent each") {
+		t.Errorf("the results of a task for all agents are\n%s%s", r.stdout, r.stderr)
+	}
 	c.task("forget", "bad").ok(t)
 	waittest.Until(t, "what is forgotten is gone", func() bool { return c.task("show", "bad").code == 1 })
 	if again := c.submit(map[string]any{}, "--idempotency-key", "k", "--task-id", "once"); again != "once" {
@@ -196,7 +202,12 @@ func TestCancelledTaskIsCutOffAndToldToWhoeverWaits(t *testing.T) {
 	// One at a time is what this agent does, and one more it may be given.
 	c.submit(map[string]any{"until": never}, "--task-id", "next")
 	c.submit(map[string]any{"until": never}, "--task-id", "third")
-	waittest.Until(t, "who waits is told why", func() bool { return strings.Contains(c.task("show", "third").ok(t).stdout, "queued:") })
+	waittest.Until(t, "who waits is told why", func() bool {
+		return strings.Contains(c.task("show", "third").ok(t).stdout, "Why: it waits for its turn")
+	})
+	if r := c.task("show", "long").ok(t); !strings.Contains(r.stdout, "Results: counted at its end") {
+		t.Errorf("of results not counted yet show says\n%s", r.stdout)
+	}
 	c.task("cancel", "third", "next", "long", "--by", "alice").ok(t)
 	for _, id := range []string{"third", "next", "long"} {
 		if info := c.reaches(id, dispatch.Cancelled); info.CancelledBy != "alice" {

@@ -27,7 +27,8 @@ func newTaskResultsCommand() *cobra.Command {
 		Long: `results prints the results of a task, those of one that runs included. With
 --follow it prints more as they come, until the task has ended; -o json then has
 one result a line. A run that is repeated yields those after its last cursor
-again, with the same numbers.
+again, with the same numbers. Of a task for all agents, its runs have the
+results: task list --parent ID.
 
 Exit codes: 0 means that the results were printed, and with --follow that the
 task has succeeded; 1 that they could not be, or it has not; 2 wrong usage.`,
@@ -58,6 +59,13 @@ func (r *taskResults) run(cmd *cobra.Command, id string) error {
 	}
 	defer q.close()
 	deliver := printer{w: cmd.OutOrStdout(), raw: r.raw}.print
+	info, err := q.get(cmd.Context(), id)
+	if err != nil {
+		return err
+	}
+	if info.Runs != nil {
+		say(cmd.ErrOrStderr(), "%s is for all agents, and its runs have the results: agentd task list --parent %s", id, id)
+	}
 	if !r.follow {
 		return r.print(cmd, q, id, deliver)
 	}
@@ -66,8 +74,7 @@ func (r *taskResults) run(cmd *cobra.Command, id string) error {
 			return json.NewEncoder(printableJSON{cmd.OutOrStdout()}).Encode(textual(result))
 		}
 	}
-	info, err := q.follow(cmd, id, r.after, deliver)
-	if err != nil {
+	if info, err = q.follow(cmd, id, r.after, deliver); err != nil {
 		return err
 	}
 	return verdict(info)
@@ -110,7 +117,8 @@ func newTaskWorkersCommand() *cobra.Command {
 		Use:   "workers",
 		Short: "List the agents that take tasks, and who assigns them",
 		Long: `workers lists the agents that take tasks now, with their plugins and how many
-tasks they run at once, and says on standard error who assigns tasks.`,
+tasks they run at once, and says on standard error who assigns tasks. ROOM is how
+many tasks an agent may be given at a time: what it does not run yet waits there.`,
 		Example: "  agentd task workers --etcd http://127.0.0.1:2379",
 		Args:    takes(),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return q.workers(cmd) },

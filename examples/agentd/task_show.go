@@ -49,7 +49,10 @@ waits, and how its runs went. -o json has its whole payload, in base64.`,
 func describeTask(t dispatch.Info, now time.Time) string {
 	var b strings.Builder
 	say := func(format string, args ...any) { b.WriteString(printable(fmt.Sprintf(format, args...)) + "\n") }
-	say("Task %s: %s, since %s ago.", t.ID, progressOf(t), age(now, t.Since))
+	say("Task %s: %s, since %s ago.", t.ID, placeOf(t), age(now, t.Since))
+	if why := whyOf(t); why != "" && why != t.Error {
+		say("Why: %s", why)
+	}
 	say("Asks for: %s%s.", whatOf(t.Task), versionOf(t.Task))
 	say("Agents: %s. Policy: %s%s.", cmp.Or(t.Selector, "all"), t.Policy, bracketed(t.Key))
 	if t.Parent != "" {
@@ -67,7 +70,11 @@ func describeTask(t dispatch.Info, now time.Time) string {
 	if t.Error != "" {
 		say("Error: %s", t.Error)
 	}
-	say("Results: %d, %s%s.", t.Results, mebibytes(t.ResultBytes), map[bool]string{true: ", and more that were too large"}[t.Cut])
+	if t.State.Finished() {
+		say("Results: %d, %s%s.", t.Results, mebibytes(t.ResultBytes), map[bool]string{true: ", and more that were too large"}[t.Cut])
+	} else {
+		say("Results: counted at its end; agentd task results %s prints those that there are.", t.ID)
+	}
 	if !t.Expires.IsZero() {
 		say("Kept until %s.", stamp(t.Expires))
 	}

@@ -27,7 +27,7 @@ agent whose plugins can do it, and that the selector admits, will run it, also i
 none is there now.
 
 PAYLOAD is the input, of a form that the plugin defines; --payload-file reads it
-from a file, and - from standard input. A time is RFC 3339, such as
+from a file, --payload-file - from standard input. A time is RFC 3339, such as
 2030-01-02T15:04:05Z, or a duration from now, such as 10m.
 
 A run that fails is repeated as --retries says; a task that has failed for good is
@@ -108,10 +108,10 @@ func (s *taskSubmit) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	if done.Existing {
-		say(cmd.ErrOrStderr(), "the task is in the queue already, as %s", done.ID)
+		say(cmd.ErrOrStderr(), "it has been submitted already, as %s", done.ID)
 	}
 	if done.Runs > 0 {
-		say(cmd.ErrOrStderr(), "%d agents are to do it, each as a task of its own: agentd task list --parent %s", done.Runs, done.ID)
+		say(cmd.ErrOrStderr(), "a task of its own for each agent that is to do it, %d in all: agentd task list --parent %s", done.Runs, done.ID)
 	}
 	if s.wait {
 		return q.wait(cmd, done.ID, printer{w: cmd.OutOrStdout(), raw: s.raw})
@@ -131,6 +131,8 @@ func (s *taskSubmit) complete(args []string) error {
 		return usagef("a task wants --plugin or --capability, such as --plugin exec; agentd task workers lists what there is")
 	case len(args) > 0 && s.payloadFile != "":
 		return usagef("PAYLOAD and --payload-file are two ways to give the input: give one")
+	case len(args) > 0 && args[0] == "-":
+		return usagef("--payload-file - reads the payload from standard input, found PAYLOAD -")
 	case s.raw && (!s.wait || s.queue.output.json()):
 		return usagef("--raw is for the results of --wait as text: leave it out without --wait and with -o json")
 	}

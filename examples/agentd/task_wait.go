@@ -149,6 +149,15 @@ func (q *queue) tell(ctx context.Context, w io.Writer, id string) {
 
 // progressOf is one line about a task.
 func progressOf(info dispatch.Info) string {
+	text := placeOf(info)
+	if why := whyOf(info); why != "" {
+		text += ": " + why
+	}
+	return oneLine(text)
+}
+
+// placeOf says how far a task is and where.
+func placeOf(info dispatch.Info) string {
 	text := string(info.State)
 	if info.Agent != "" && info.State != dispatch.Queued {
 		text += " on " + info.Agent
@@ -156,8 +165,5 @@ func progressOf(info dispatch.Info) string {
 	if info.Attempt > 1 {
 		text += fmt.Sprintf(", attempt %d", info.Attempt)
 	}
-	if why := whyOf(info); why != "" {
-		text += ": " + why
-	}
-	return oneLine(text)
+	return text
 }

@@ -22,7 +22,7 @@ func (q *Queue) Cancel(ctx context.Context, id, by string) error {
 	return q.act(ctx, id, func(t *stored) (*record, error) {
 		r := *t.record
 		if r.State.Finished() {
-			return nil, fmt.Errorf("%w: %s has %s", ErrFinished, id, r.State)
+			return nil, fmt.Errorf("%w: %s ended as %s", ErrFinished, id, r.State)
 		}
 		if r.Cancel != nil {
 			return nil, nil //nolint:nilnil // it is asked for already
@@ -48,7 +48,7 @@ func (q *Queue) Retry(ctx context.Context, id string) error {
 		case !r.State.Finished():
 			return nil, fmt.Errorf("%w: %s is %s", ErrNotFinished, id, r.State)
 		case !r.State.mayBecome(Queued):
-			return nil, fmt.Errorf("%w: %s has %s", ErrFinished, id, r.State)
+			return nil, fmt.Errorf("%w: %s ended as %s", ErrFinished, id, r.State)
 		case !t.spec.Deadline.IsZero() && !time.Now().Before(t.spec.Deadline):
 			return nil, fmt.Errorf("%w: the deadline of %s passed at %s: submit it anew", ErrFinished, id, t.spec.Deadline.Format(time.RFC3339))
 		}

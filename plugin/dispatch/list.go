@@ -304,7 +304,7 @@ func (q *Queue) explain(ctx context.Context, queued []*Info) error {
 			case err != nil:
 				reasons[key] = err.Error()
 			case slices.ContainsFunc(workers, func(w WorkerInfo) bool { return wanted.takes(&w) }):
-				reasons[key] = "its turn has not come: the agents that can take it are busy"
+				reasons[key] = "it waits for its turn: an agent that can take it does so once it has room"
 			default:
 				reasons[key] = wanted.why(workers)
 			}
