@@ -120,7 +120,7 @@ func (s *spec) late() bool { return !s.Deadline.IsZero() && !time.Now().Before(s
 // note adds the run that ends to the history.
 func (r *record) note(how, why string, started time.Time) {
 	a := Attempt{
-		Number: r.Attempt, Agent: r.Agent, Ended: how, Error: clip(why),
+		Number: r.Attempt, Agent: r.Agent, Ended: how, Error: clipTo(why, maxNote),
 		Assigned: r.Since, Started: started, Finished: now(),
 	}
 	first := max(len(r.Attempts)+1-maxAttempts, 0)

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 )
@@ -67,6 +68,22 @@ func TestWhatNobodyHasRoomForIsNotSorted(t *testing.T) {
 	m.step++
 	if n := m.due(time.Now()).urgent.Len(); n != 0 {
 		t.Errorf("%d tasks are due where there is no room", n)
+	}
+}
+
+// A queue whose history does not fit into the dispatcher is never worked off.
+func TestHistoryOfATaskThatFailsForEverStaysSmall(t *testing.T) {
+	r := &record{State: Assigned, Agent: "a"}
+	s := &spec{Task: Task{ID: "t", Retry: Retry{Max: 100, MinBackoff: time.Second, MaxBackoff: time.Minute}}}
+	for range 50 {
+		r = r.ended(s, &outcome{Ended: endFailed, Error: strings.Repeat("ä", maxError/2)}).assign("a")
+	}
+	value, err := encode(r)
+	if err != nil || len(value) > 6<<10 {
+		t.Errorf("%d bytes, %v", len(value), err)
+	}
+	if last := r.Attempts[len(r.Attempts)-1]; len(last.Error) > maxNote || !strings.HasSuffix(last.Error, "…") {
+		t.Errorf("got %+v", last)
 	}
 }
 

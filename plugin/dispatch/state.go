@@ -64,6 +64,9 @@ const (
 	maxAttempts = 10
 	// maxError bounds an error's text, in bytes.
 	maxError = 1 << 10
+	// maxNote bounds that of one in the history: a dispatcher has those of every
+	// task in memory.
+	maxNote = 200
 	// maxSegments bounds in how many places results of one task lie: where it
 	// is moved more often, the oldest are deleted.
 	maxSegments = 64
@@ -78,7 +81,8 @@ type Attempt struct {
 	// Ended says how: "succeeded", "failed", "permanent", "cancelled",
 	// "expired", "released" (the agent gave it back), "lost" (the agent was
 	// lost) or "withdrawn" (before it began).
-	Ended    string    `json:"ended"`
+	Ended string `json:"ended"`
+	// Error is cut at 200 bytes.
 	Error    string    `json:"error,omitempty"`
 	Assigned time.Time `json:"assigned"`
 	// Started is zero where it is not known.

@@ -20,6 +20,10 @@ const (
 	coalesce = 20 * time.Millisecond
 	// lookEvery is the most between two looks.
 	lookEvery = 10 * time.Second
+	// maxView bounds what is watched, in bytes. A queue that does not fit would
+	// not be seen, and never become shorter: this is half of etcd's default
+	// quota, which holds older versions as well.
+	maxView = 1 << 30
 	// answerWithin is how long an agent may take beyond a deadline to say that
 	// a task was cut off.
 	answerWithin = 30 * time.Second
@@ -79,6 +83,7 @@ func (t *term) run(ctx context.Context) error {
 		// One each: only then does a view say up to where it is complete.
 		w, err := etcdkv.NewWatch(etcdkv.WatchConfig{
 			Client: t.cfg.Client, Prefixes: []string{prefix}, Coalesce: coalesce, Logger: t.cfg.Logger,
+			MaxBytes: maxView,
 			OnChange: func(v etcdkv.View) { t.receive(prefix, v) },
 			OnError: func(err error) {
 				if err != nil {

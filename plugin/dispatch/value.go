@@ -231,12 +231,14 @@ func decode(key string, data []byte, into checker) error {
 }
 
 // clip bounds an error's text, which a plugin may have made.
-func clip(text string) string {
+func clip(text string) string { return clipTo(text, maxError) }
+
+func clipTo(text string, most int) string {
 	text = strings.ToValidUTF8(text, "\uFFFD")
-	if len(text) <= maxError {
+	if len(text) <= most {
 		return text
 	}
-	cut := maxError - len("…")
+	cut := most - len("…")
 	for cut > 0 && !utf8.RuneStart(text[cut]) {
 		cut--
 	}
