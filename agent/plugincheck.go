@@ -10,7 +10,7 @@ import (
 // checkPlugins has the required plugins count for readiness as soon as this
 // process is in charge of them. On probation it counts that this release can
 // talk to those of its incumbent, which it is to go on with: one that cannot is
-// rolled back.
+// rolled back. Plugins that hang are no reason to.
 func (r *running) checkPlugins(successor bool) {
 	if r.plugins == nil {
 		return

@@ -102,6 +102,19 @@ func TestPluginKeepsItsProcessAndItsStreamWhateverBecomesOfItsHost(t *testing.T)
 	}
 }
 
+// TestHostIsUpgradedThoughItsPluginStandsStill: the next one has it started
+// again, unless the end of the one before has woken it.
+func TestHostIsUpgradedThoughItsPluginStandsStill(t *testing.T) {
+	t.Parallel()
+	c := newCounting(t, "still")
+	c.start()
+	if err := syscall.Kill(c.plugin("1.0.0").PID, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	c.ends(c.member.order(build{Version: "1.1.0"}), upgrade.Committed)
+	c.goesOn("1.1.0", c.plugin("1.1.0"))
+}
+
 // rollsBack offers two releases that are rolled back in probation.
 func (c *counting) rollsBack(first plugin.Status) {
 	c.Helper()

@@ -241,6 +241,9 @@ func (p *presence) flush(ctx context.Context) error {
 	if p.registry.leased() == 0 {
 		return nil // the session registers first and calls touchSoon
 	}
+	if p.upgrader.Successor() != 0 {
+		return nil // what is to be seen is that one's: here plugins stop that go on there
+	}
 	status := p.status()
 	if err := p.registry.write(ctx, p.Info(), status, p.pluginRecords()); err != nil {
 		return err

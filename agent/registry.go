@@ -151,9 +151,9 @@ func (r *registry) enter(ctx context.Context, lease int64, reg Registration) err
 		}
 		return err
 	}
-	for _, k := range plugins {
-		// Those of a former process, or of somebody else: the next write deletes
-		// what has no plugin.
+	for _, k := range append(plugins, r.keys.status(r.id)) {
+		// Those of a former process, or of somebody else: the next write replaces
+		// the status, and deletes what has no plugin.
 		if _, known := r.held[k]; !known {
 			r.held[k] = held{}
 		}

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/perennial-go/perennial/internal/etcdkv"
 )
 
 // TestOrderIsNotAcknowledgedByAProcessThatWasSuperseded: it would take away
@@ -46,6 +48,44 @@ func TestOrderIsNotAcknowledgedByAProcessThatWasSuperseded(t *testing.T) {
 	}
 	if v, _, _ := f.found(client, order); v != nil {
 		t.Error("the order that was answered is still there")
+	}
+}
+
+// TestSuccessorDoesNotTakeWhatItsPredecessorWroteForTheWorkOfSomebodyElse: every
+// upgrade would be told as an attack.
+func TestSuccessorDoesNotTakeWhatItsPredecessorWroteForTheWorkOfSomebodyElse(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	client := f.etcd.Client(t)
+	old, next := f.registryOf(t, client, t.TempDir()), f.registryOf(t, client, "")
+	next.instance = old.instance
+	granted, err := client.Grant(f.ctx(), 60)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg := Registration{Schema: schema, ID: "a1", Instance: old.instance.ID}
+	err = old.register(f.ctx(), int64(granted.ID), reg)
+	plugin := PluginRecord{Schema: schema}
+	plugin.Name = "p"
+	if err == nil {
+		err = old.write(f.ctx(), reg, Status{Schema: schema}, []PluginRecord{plugin})
+	}
+	if err == nil {
+		err = next.register(f.ctx(), int64(granted.ID), reg)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := etcdkv.View{Values: map[string]etcdkv.Value{}}
+	for _, key := range []string{next.keys.registry("a1"), next.keys.status("a1"), next.keys.plugin("a1", "p")} {
+		got, err := client.Get(f.ctx(), key)
+		if err != nil || len(got.Kvs) != 1 {
+			t.Fatalf("%s: %+v, %v", key, got, err)
+		}
+		v.Values[key], v.Revision = etcdkv.Value{ModRevision: got.Kvs[0].ModRevision}, got.Header.Revision
+	}
+	if damaged := next.damage(v); len(damaged) != 0 {
+		t.Errorf("damaged: %v", damaged)
 	}
 }
 

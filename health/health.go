@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/perennial-go/perennial/internal/memory"
 )
 
 // ErrStarted is what a second call of Run returns.
@@ -49,7 +47,7 @@ type Monitor struct {
 	log         *slog.Logger
 	onChange    func(Report)
 	registry    *prometheus.Registry
-	measure     func() (memory.Used, error)
+	measure     func() (MemoryUse, error)
 	memoryEvery time.Duration
 
 	started atomic.Bool
@@ -70,7 +68,7 @@ func New(cfg Config) (*Monitor, error) {
 	m := &Monitor{
 		log:         cfg.Logger,
 		onChange:    cfg.OnChange,
-		measure:     func() (memory.Used, error) { return memory.UsedBy("/", "self") },
+		measure:     func() (MemoryUse, error) { return MemoryOf("/", "self") },
 		memoryEvery: cfg.MemoryEvery,
 		wake:        make(chan struct{}, 1),
 		changed:     make(chan struct{}, 1),

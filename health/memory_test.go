@@ -4,8 +4,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-
-	"github.com/perennial-go/perennial/internal/memory"
 )
 
 func TestUnmeasuredMemoryIsUnknownAndSaysWhy(t *testing.T) {
@@ -13,7 +11,7 @@ func TestUnmeasuredMemoryIsUnknownAndSaysWhy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.measure = func() (memory.Used, error) { return memory.Used{}, errors.ErrUnsupported }
+	m.measure = func() (MemoryUse, error) { return MemoryUse{}, errors.ErrUnsupported }
 	m.sampleMemory()
 	for _, i := range m.Report().Indicators {
 		if i.Name == MemoryPercent && (i.State != Unknown || !strings.HasPrefix(i.Basis, "not measured: ")) {

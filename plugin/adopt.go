@@ -62,11 +62,10 @@ func (m *Manager) adopt(ctx context.Context, name string) (adopted, bool) {
 	r, err := m.launcher.records.read(name)
 	a := adopted{record: r}
 	if err == nil {
-		limited, cancel := context.WithTimeout(ctx, m.cfg.HealthTimeout)
-		defer cancel()
 		i := m.launcher.instance(ctx, nil, log)
-		if a.problem, err = m.launcher.adopt(limited, i, r); err == nil {
+		if a.problem, err = m.launcher.adopt(ctx, i, r); err == nil {
 			a.instance = i
+			m.launcher.records.adopted(r)
 			log.Info("plugin goes on under this host", "version", r.Version, "pid", r.PID)
 			return a, true
 		}
@@ -91,6 +90,13 @@ func (l *launcher) adopt(ctx context.Context, i *instance, r *record) (problem s
 		return "", err
 	}
 	b, unusable := l.recorded(r)
+	if unusable == nil {
+		// The depot's copy is what a restart would run.
+		unusable = l.depot.check(r.Digest)
+	}
+	// What follows is up to the process; what came before, to the disk.
+	ctx, cancel := context.WithTimeout(ctx, l.cfg.HealthTimeout)
+	defer cancel()
 	cfg := processConfig{name: r.Name, dir: i.room.dir, groups: l.groups, out: i.said, log: i.log}
 	if i.bundle = b; b != nil {
 		cfg.limits = b.manifest.Limits
@@ -133,12 +139,6 @@ func (l *launcher) owns(r *record) error {
 
 // resume checks the rest of r and connects i.
 func (l *launcher) resume(ctx context.Context, i *instance, r *record) (problem string, err error) {
-	// The depot's copy is what a restart would run.
-	f, err := l.depot.open(r.Digest)
-	if err != nil {
-		return "", err
-	}
-	_ = f.Close()
 	image, err := imageDigest(r.PID, l.depot.path(r.Digest), r.Digest)
 	if err == nil && image != r.Image {
 		err = fmt.Errorf("%w: what process %d executes: want sha256 %s, found %s", ErrDigest, r.PID, r.Image, image)
@@ -168,7 +168,11 @@ func (l *launcher) resume(ctx context.Context, i *instance, r *record) (problem 
 	if ctx.Err() != nil {
 		return "", ctx.Err()
 	}
-	return problem, i.room.occupy(l.rooms.charge)
+	if err := i.room.occupy(l.rooms.charge); err != nil {
+		// Its host counts as dead, to one that comes while this one drains.
+		i.log.Warn("directory of a plugin still names its earlier host", "error", err)
+	}
+	return problem, nil
 }
 
 // recorded is the bundle that the process of r was started from.

@@ -38,6 +38,7 @@ func askFiles(t *testing.T, state string) []string {
 // TestOperatorSteersAPluginWithoutNetwork: an operator on the host has nothing
 // but the state directory while etcd is away.
 func TestOperatorSteersAPluginWithoutNetwork(t *testing.T) {
+	t.Parallel()
 	h, first := startProbe(t, nil)
 	all, err := h.asks(t, 20*time.Second, plugin.Request{Action: plugin.ActionList})
 	if err != nil || len(all) != 1 || all[0].PID != first.PID || all[0].State != plugin.Running {
@@ -75,6 +76,7 @@ func TestOperatorSteersAPluginWithoutNetwork(t *testing.T) {
 // TestRequestThatNobodyTookUpIsTakenBack: the next host would else restart what
 // nobody wants restarted any more.
 func TestRequestThatNobodyTookUpIsTakenBack(t *testing.T) {
+	t.Parallel()
 	h, first := startProbe(t, nil)
 	h.end()
 	_, err := h.asks(t, 100*time.Millisecond, plugin.Request{Action: plugin.ActionRestart, Plugin: "probe"})
@@ -95,6 +97,7 @@ func TestRequestThatNobodyTookUpIsTakenBack(t *testing.T) {
 // TestHostAnswersForTheOneThatDied: whoever asked would wait in vain, and what
 // came too late would be done behind everybody's back.
 func TestHostAnswersForTheOneThatDied(t *testing.T) {
+	t.Parallel()
 	dir, state := t.TempDir(), filepath.Join(t.TempDir(), "state")
 	install(t, dir, spec{Name: "probe", Version: "1.0.0"})
 	ask := filepath.Join(state, "ask")

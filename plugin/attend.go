@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,15 +48,20 @@ func (m *Manager) attend(ctx context.Context) {
 	defer a.tasks.Wait()
 	look := time.NewTicker(attendEvery)
 	defer look.Stop()
-	for {
+	for said := ""; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-look.C:
 		}
-		if err := a.look(ctx); err != nil {
+		err := a.look(ctx)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = errors.Join(err, os.MkdirAll(a.dir, 0o700))
+		}
+		if err != nil && err.Error() != said {
 			m.cfg.Logger.Warn("requests by files", "error", err)
 		}
+		said = fmt.Sprint(err)
 	}
 }
 

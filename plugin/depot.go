@@ -102,6 +102,15 @@ func (d *depot) open(sum string) (*os.File, error) {
 	return f, nil
 }
 
+// check returns nil if there is a sound copy.
+func (d *depot) check(sum string) error {
+	f, err := d.open(sum)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
 // collect deletes copies that are not in keep. One that still runs goes on
 // running.
 func (d *depot) collect(keep map[string]bool) error {

@@ -66,6 +66,7 @@ func (p pair) replace(suffix string, with func(path string) error) {
 // TestUnusableFilesAreRefusedWithOneSentence lays all of them into one
 // directory: what is wrong with one plugin is nothing to another.
 func TestUnusableFilesAreRefusedWithOneSentence(t *testing.T) {
+	t.Parallel()
 	const yaml = plugin.ManifestSuffix
 	swap := func(old, replacement string) func(p pair) {
 		return func(p pair) {
@@ -148,6 +149,7 @@ func TestUnusableFilesAreRefusedWithOneSentence(t *testing.T) {
 }
 
 func TestFileThatIsNoProgramIsNotTriedForEver(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	pair{t, dir, "p"}.lay()
 	h := startHost(t, dir, func(c *plugin.Config) { c.CrashLimit = 1 })
@@ -157,6 +159,7 @@ func TestFileThatIsNoProgramIsNotTriedForEver(t *testing.T) {
 }
 
 func TestLinkWithinTheDirectoryIsFollowed(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for _, version := range []string{"1.0.0", "1.1.0"} {
 		install(t, dir, spec{Name: "probe", Version: version})
@@ -189,6 +192,7 @@ func TestLinkWithinTheDirectoryIsFollowed(t *testing.T) {
 }
 
 func TestDirectoryThatOthersCanWriteToIsNotRead(t *testing.T) {
+	t.Parallel()
 	for mode, who := range map[os.FileMode]string{0o775: "its group", 0o757: "everybody", 0o777 | os.ModeSticky: "everybody"} {
 		dir := t.TempDir()
 		if err := os.Chmod(dir, mode); err != nil {
@@ -208,6 +212,7 @@ func TestDirectoryThatOthersCanWriteToIsNotRead(t *testing.T) {
 }
 
 func TestDirectoryThatIsOpenedUpWhileTheHostRunsBringsNothingNew(t *testing.T) {
+	t.Parallel()
 	var log waittest.Log
 	h, old := startProbe(t, func(c *plugin.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	if err := os.Chmod(h.dir, 0o777); err != nil { //nolint:gosec // the point of the test

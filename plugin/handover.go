@@ -38,18 +38,23 @@ func (w *worker) inherit(a adopted) {
 
 // leave hands i to another host: from the call of left on that one may look
 // after it. Calls in flight may finish here, unless their callers can resume
-// them there.
-func (w *worker) leave(i *instance) {
+// them there. It reports whether it did: the next host would start another
+// process beside one that has no record.
+func (w *worker) leave(i *instance) bool {
 	i.bar()
 	// What is resumed there has ended here, unless its caller is too slow.
 	i.await(context.Background(), i.yielded, w.cfg.StopTimeout)
 	w.launcher.keep(i, w.snapshot())
+	if !w.launcher.records.holds(i) {
+		return false
+	}
 	i.proc.detach()
 	w.vacate()
 	w.set(Stopped, "its process was left to the next host")
 	w.left()
 	i.settled(context.Background(), w.cfg.DetachTimeout)
 	i.part()
+	return true
 }
 
 // part ends what connects this host with the process, and nothing else.

@@ -162,11 +162,15 @@ func (i *instance) await(ctx context.Context, calls <-chan struct{}, limit time.
 const stopRPCTimeout = 2 * time.Second
 
 // drain ends the instance. Calls that are not resumed elsewhere may finish
-// first, for calls at most and until hurry ends; then the plugin is asked to stop, sent SIGTERM, and
-// killed, all that within stop and the moment that a kill takes.
+// first, for calls at most and until hurry ends; then the plugin is asked to
+// stop, sent SIGTERM, and killed, all that within stop and the moment that a
+// kill takes.
 func (i *instance) drain(hurry context.Context, calls, stop time.Duration) {
 	i.bar()
 	i.settled(hurry, calls)
+	// Before it is told: one that has been is of no use to a host that comes
+	// after the death of this one, however well it is.
+	i.records.remove(i)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(i.ctx), stop)
 	defer cancel()
 	release := context.AfterFunc(ctx, i.proc.kill)

@@ -102,16 +102,31 @@ func (l *logFile) append(line []byte) error {
 }
 
 func (l *logFile) reopen() error {
-	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}
-	fi, err := f.Stat()
+	size, err := completeLine(f)
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
-	l.f, l.size = f, fi.Size()
+	l.f, l.size = f, size
 	return nil
+}
+
+// completeLine ends a line that a full disk or a power cut has cut short, which
+// the next one would be taken for the rest of, and returns the file's size.
+func completeLine(f *os.File) (int64, error) {
+	fi, err := f.Stat()
+	if err != nil || fi.Size() == 0 || !fi.Mode().IsRegular() {
+		return 0, err
+	}
+	last := make([]byte, 1)
+	if _, err := f.ReadAt(last, fi.Size()-1); err != nil || last[0] == '\n' {
+		return fi.Size(), err
+	}
+	n, err := f.Write([]byte{'\n'})
+	return fi.Size() + int64(n), err
 }
 
 // rotate renames from the oldest on: a crash in between leaves a gap in the

@@ -53,7 +53,7 @@ func misbehave(s spec) error {
 		select {}
 	case diesGreeting:
 		fmt.Print("1|1|uni")
-		os.Exit(3)
+		syscall.Exit(3)
 	case closesAll:
 		_, _ = os.Stdout.Close(), os.Stderr.Close()
 		select {}

@@ -46,7 +46,8 @@ func (h *host) restart(tb testing.TB) error {
 }
 
 func TestRestartMovesNewCallsAndLetsOldOnesFinish(t *testing.T) {
-	h, old := startProbe(t, nil)
+	t.Parallel()
+	h, old := startProbe(t, func(c *plugin.Config) { c.DrainTimeout = waittest.Patience })
 	if old.Generation != 1 || old.Protocol != 1 || old.OpenTasks != 0 {
 		t.Errorf("the first generation: %+v", old)
 	}
@@ -85,6 +86,7 @@ func TestRestartMovesNewCallsAndLetsOldOnesFinish(t *testing.T) {
 }
 
 func TestOldGenerationIsDrainedForALimitedTime(t *testing.T) {
+	t.Parallel()
 	h, old := startProbe(t, func(c *plugin.Config) { c.DrainTimeout = 300 * time.Millisecond })
 	endless := h.stream(t, plugin.Task{Capability: "count"})
 	close(endless.goOn)
@@ -98,6 +100,7 @@ func TestOldGenerationIsDrainedForALimitedTime(t *testing.T) {
 }
 
 func TestRestartThatFailsLeavesTheOldInCharge(t *testing.T) {
+	t.Parallel()
 	dir, problem := t.TempDir(), filepath.Join(t.TempDir(), "problem")
 	install(t, dir, spec{Name: "probe", Version: "1.0.0", Problem: problem})
 	h := startHost(t, dir, func(c *plugin.Config) { c.HealthEvery = time.Hour })
@@ -118,6 +121,7 @@ func TestRestartThatFailsLeavesTheOldInCharge(t *testing.T) {
 }
 
 func TestRestartEndsAQuarantine(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	cause := filepath.Join(t.TempDir(), "cause")
 	if err := os.WriteFile(cause, nil, 0o600); err != nil {
@@ -142,6 +146,7 @@ func TestRestartEndsAQuarantine(t *testing.T) {
 }
 
 func TestOrdersAboutWhatIsNotThereAreRefused(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	h := startHost(t, dir, nil)
 	for name, err := range map[string]error{"restart": h.Restart(t.Context(), "x"), "disable": h.Disable("x", "why"), "enable": h.Enable("x")} {
@@ -163,6 +168,7 @@ func TestOrdersAboutWhatIsNotThereAreRefused(t *testing.T) {
 }
 
 func TestDisabledPluginStaysOffUntilItIsEnabled(t *testing.T) {
+	t.Parallel()
 	h, first := startProbe(t, nil)
 	done := filepath.Join(t.TempDir(), "done")
 	running := h.stream(t, plugin.Task{Capability: "until", Payload: []byte(done)})
@@ -210,6 +216,7 @@ func TestDisabledPluginStaysOffUntilItIsEnabled(t *testing.T) {
 }
 
 func TestPluginThatHangsInItsStartCanBeDisabled(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	install(t, dir, spec{Name: "probe", Version: "1.0.0", HangInStart: true})
 	h := startHost(t, dir, func(c *plugin.Config) { c.StartTimeout = time.Hour })
@@ -224,6 +231,7 @@ func TestPluginThatHangsInItsStartCanBeDisabled(t *testing.T) {
 }
 
 func TestOldGenerationIsLookedAfterWhileTheNewOneHangs(t *testing.T) {
+	t.Parallel()
 	h, old := startProbe(t, func(c *plugin.Config) { c.StartTimeout = time.Hour })
 	install(t, h.dir, spec{Name: "probe", Version: "1.1.0", HangInStart: true})
 	h.await(t, "probe", "starting the new one", func(s plugin.Status) bool { return strings.Contains(s.Reason, "is starting and will replace") })
@@ -235,6 +243,7 @@ func TestOldGenerationIsLookedAfterWhileTheNewOneHangs(t *testing.T) {
 }
 
 func TestChangedLimitsAloneAreANewGeneration(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := spec{Name: "probe", Version: "1.0.0"}
 	m, exe := manifest(s), build(t, s)
@@ -256,6 +265,7 @@ func TestChangedLimitsAloneAreANewGeneration(t *testing.T) {
 }
 
 func TestStatusOfAPluginThatQuotesIsOneBoundedLine(t *testing.T) {
+	t.Parallel()
 	h, _ := startProbe(t, nil)
 	_, err := h.ask(t, "probe", plugin.Task{Capability: "rant"})
 	if err == nil {

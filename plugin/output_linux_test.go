@@ -37,10 +37,11 @@ func (b *bench) logged(t *testing.T) []string {
 	return all
 }
 
-// numbered prints the numbers from 1 on to both streams, in pieces that end in
-// the middle of lines, and waits at the end: what is in a FIFO that nobody has
-// open is gone.
+// numbered prints the numbers from 1 on to both streams, once it is told to, in
+// pieces that end in the middle of lines, and waits at the end: what is in a
+// FIFO that nobody has open is gone.
 const numbered = `echo started
+until [ -e begin ]; do sleep 0.01; done
 i=0
 while [ $i -lt %[1]d ]; do
 	i=$((i+1))
@@ -75,6 +76,9 @@ func TestNoLineIsLostWhenAnotherHostGoesOnReading(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := os.WriteFile(b.room+"/begin", nil, 0o600); err != nil {
+		t.Fatal(err)
 	}
 	hosts := 1
 	for last := fmt.Sprintf("err %d;", lines); ; hosts++ {
@@ -232,6 +236,23 @@ func TestLogGoesOnWhenItCanBeWrittenAgain(t *testing.T) {
 	}
 	if got := b.logged(t); !slices.Equal(got, []string{"kept"}) {
 		t.Errorf("found %q", got)
+	}
+}
+
+func TestLineThatWasCutShortDoesNotSwallowTheNext(t *testing.T) {
+	b := newBench(t)
+	f := b.logs.file("probe")
+	defer f.close()
+	if err := os.WriteFile(f.path, []byte("whole\nhal"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"next\n", "last\n"} {
+		if err := f.write([]byte(line)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := b.logged(t), []string{"whole", "hal", "next", "last"}; !slices.Equal(got, want) {
+		t.Errorf("found %q, want %q", got, want)
 	}
 }
 

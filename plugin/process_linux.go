@@ -87,6 +87,13 @@ func identify(pid int) (string, error) {
 	return strings.TrimSpace(string(boot)) + "/" + fields[19], nil
 }
 
+// stopped reports whether the process pid stands still, by a signal or a
+// debugger.
+func stopped(pid int) bool {
+	fields, err := procStat(pid)
+	return err == nil && strings.EqualFold(fields[0], "T")
+}
+
 // measure reads what a process uses.
 func measure(pid int) Usage {
 	var u Usage

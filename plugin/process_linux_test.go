@@ -335,6 +335,7 @@ func TestForkingFasterThanOneCanKillDoesNotHelp(t *testing.T) {
 // The system may not let a process die, as in a call to a network file system
 // that is gone. The old freezer does the same.
 func TestStopIsBoundedWhenTheSystemLetsNoProcessDie(t *testing.T) {
+	t.Parallel()
 	freezer := filepath.Join("/sys/fs/cgroup/freezer", "perennial-"+filepath.Base(t.TempDir())+strconv.Itoa(os.Getpid()))
 	if err := os.Mkdir(freezer, 0o755); err != nil { //nolint:gosec // as all in this file system
 		t.Skipf("this machine cannot freeze a process: %v", err)

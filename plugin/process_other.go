@@ -20,4 +20,6 @@ func identify(int) (string, error) {
 	return "", fmt.Errorf("the start time of a process: %w", errors.ErrUnsupported)
 }
 
+func stopped(int) bool { return false }
+
 func measure(int) Usage { return Usage{} }

@@ -92,7 +92,7 @@ type records struct {
 	dir string
 
 	mu     sync.Mutex
-	owners map[string]int // by name, the pid of the record written last
+	owners map[string]int // by name, the pid of the record that is on disk
 }
 
 func (r *records) path(name string) string { return filepath.Join(r.dir, name+recordSuffix) }
@@ -104,11 +104,33 @@ func (r *records) write(rec *record) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err := atomicfile.Replace(r.path(rec.Name), append(data, '\n'), 0o600); err != nil {
+		return err
+	}
+	r.own(rec)
+	return nil
+}
+
+// own notes that rec is on disk; r.mu is held.
+func (r *records) own(rec *record) {
 	if r.owners == nil {
 		r.owners = map[string]int{}
 	}
 	r.owners[rec.Name] = rec.PID
-	return atomicfile.Replace(r.path(rec.Name), append(data, '\n'), 0o600)
+}
+
+// adopted notes that rec, which an earlier host wrote, is this one's now.
+func (r *records) adopted(rec *record) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.own(rec)
+}
+
+// holds reports whether the next host finds i.
+func (r *records) holds(i *instance) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.owners[i.bundle.manifest.Name] == i.proc.pid()
 }
 
 // remove deletes the record of i, unless another generation has taken its
@@ -181,13 +203,14 @@ func (l *launcher) record(i *instance, s Status) (*record, error) {
 	return r, err
 }
 
-// keep writes the record of i. Without one the plugin ends with this host.
+// keep writes the record of i. Without one, new or old, the plugin ends with
+// this host.
 func (l *launcher) keep(i *instance, s Status) {
 	r, err := l.record(i, s)
 	if err == nil {
 		err = l.records.write(r)
 	}
 	if err != nil && !errors.Is(err, errors.ErrUnsupported) && !i.hasExited() {
-		i.log.Warn("plugin could not be recorded and will not outlive this host", "error", err)
+		i.log.Warn("record of a plugin could not be written; without one it does not outlive this host", "error", err)
 	}
 }

@@ -21,6 +21,7 @@ import (
 )
 
 func TestExecutableWithAnotherDigestIsRefused(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	m := install(t, dir, spec{Name: "probe", Version: "1.0.0"})
 	exe := filepath.Join(dir, "probe")
@@ -60,6 +61,7 @@ func TestExecutableWithAnotherDigestIsRefused(t *testing.T) {
 }
 
 func TestDamagedCopyIsNotRun(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	m := install(t, dir, spec{Name: "probe", Version: "1.0.0"})
 	h := startHost(t, dir, nil)
@@ -82,6 +84,7 @@ func TestDamagedCopyIsNotRun(t *testing.T) {
 }
 
 func TestPluginsLogReachesTheHostWithItsLevel(t *testing.T) {
+	t.Parallel()
 	var log waittest.Log
 	startProbe(t, func(c *plugin.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	waittest.Until(t, "the log holds what the plugin said", func() bool {
@@ -90,6 +93,7 @@ func TestPluginsLogReachesTheHostWithItsLevel(t *testing.T) {
 }
 
 func TestHostVersionThatAPluginExcludesIsNamed(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := spec{Name: "probe", Version: "1.0.0"}
 	m := manifest(s)
@@ -113,6 +117,7 @@ func TestHostVersionThatAPluginExcludesIsNamed(t *testing.T) {
 }
 
 func TestConfigThatCannotWorkIsRefused(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	open := filepath.Join(t.TempDir(), "open")
 	if err := os.Mkdir(open, 0o777); err != nil {
@@ -148,6 +153,7 @@ func TestConfigThatCannotWorkIsRefused(t *testing.T) {
 }
 
 func TestRequiredPluginThatIsAbsentIsListedAndNotReady(t *testing.T) {
+	t.Parallel()
 	h := startHost(t, t.TempDir(), func(c *plugin.Config) { c.Required = []string{"probe"} })
 	s := h.status("probe")
 	if s.State != plugin.Refused || !strings.Contains(s.Reason, "there is no probe.plugin.yaml in "+h.dir) {
@@ -159,6 +165,7 @@ func TestRequiredPluginThatIsAbsentIsListedAndNotReady(t *testing.T) {
 }
 
 func TestUnusableStateDirEndsRun(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -173,6 +180,7 @@ func TestUnusableStateDirEndsRun(t *testing.T) {
 }
 
 func TestChangesAreTold(t *testing.T) {
+	t.Parallel()
 	var mu sync.Mutex
 	var states []string
 	h, _ := startProbe(t, func(c *plugin.Config) {

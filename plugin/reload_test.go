@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -57,6 +58,7 @@ func (c *collector) last() string {
 }
 
 func TestReloadUnderAStreamLosesNothing(t *testing.T) {
+	t.Parallel()
 	h, first := startProbe(t, nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	c, failed := &collector{}, make(chan error, 1)
@@ -95,6 +97,7 @@ func TestReloadUnderAStreamLosesNothing(t *testing.T) {
 }
 
 func TestHalfWrittenPairKeepsTheOldRunning(t *testing.T) {
+	t.Parallel()
 	h, old := startProbe(t, nil)
 
 	staging := t.TempDir()
@@ -150,6 +153,7 @@ func TestHalfWrittenPairKeepsTheOldRunning(t *testing.T) {
 }
 
 func TestNewGenerationThatFailsLeavesTheOldInCharge(t *testing.T) {
+	t.Parallel()
 	for name, bad := range map[string]spec{
 		"crashes before the handshake": {Name: "probe", Version: "2.0.0", ExitEarly: true},
 		"crashes in start":             {Name: "probe", Version: "2.0.0", ExitInStart: true},
@@ -181,6 +185,7 @@ func TestNewGenerationThatFailsLeavesTheOldInCharge(t *testing.T) {
 }
 
 func TestOldGenerationThatDiesWhileTheNewOneFailsComesBack(t *testing.T) {
+	t.Parallel()
 	h, old := startProbe(t, func(c *plugin.Config) {
 		c.CrashLimit, c.BackoffMin, c.BackoffMax = 4, 300*time.Millisecond, 300*time.Millisecond
 	})
@@ -192,4 +197,22 @@ func TestOldGenerationThatDiesWhileTheNewOneFailsComesBack(t *testing.T) {
 	h.await(t, "probe", "back", func(s plugin.Status) bool {
 		return s.State == plugin.Running && s.Version == "1.0.0" && s.PID != old.PID && strings.Contains(s.Reason, "is quarantined")
 	})
+}
+
+// TestReplacementThatGoesWellIsNoWarning: whoever is woken by warnings would be
+// by every new version.
+func TestReplacementThatGoesWellIsNoWarning(t *testing.T) {
+	t.Parallel()
+	var log waittest.Log
+	h, _ := startProbe(t, func(c *plugin.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	install(t, h.dir, spec{Name: "probe", Version: "1.0.1"})
+	h.awaitVersion(t, "probe", "1.0.1")
+	if !log.Has("will replace") {
+		t.Errorf("it is not told: %s", &log)
+	}
+	for line := range strings.Lines(log.String()) {
+		if strings.Contains(line, "level=WARN") && strings.Contains(line, "will replace") {
+			t.Error(line)
+		}
+	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io/fs"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -50,7 +49,7 @@ const missing = "missing"
 type scanner struct {
 	*Manager
 	views   map[string]*view
-	odd     map[string]bool // names that no plugin can have, told of once
+	odd     map[string]bool // names that no plugin can have, told of already
 	running sync.WaitGroup
 	watched bool   // changes are told
 	failure string // why the directory cannot be read, said once
@@ -164,8 +163,12 @@ func (s *scanner) scan(ctx context.Context, w *watch, c changes) (looked, error)
 		})
 	}
 	_ = g.Wait() // no look fails
+	listed := make(map[string]bool, len(names))
+	for _, name := range names {
+		listed[name] = true
+	}
 	for name, v := range s.views {
-		if !slices.Contains(names, name) || v.doubt == missing {
+		if !listed[name] || v.doubt == missing {
 			all.add(s.gone(name, v))
 		}
 	}
@@ -188,6 +191,7 @@ func (s *scanner) names(d *directory) ([]string, error) {
 		}
 	}
 	var names []string
+	odd := map[string]bool{}
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), atomicfile.TempPrefix) {
 			continue
@@ -203,13 +207,17 @@ func (s *scanner) names(d *directory) ([]string, error) {
 		case seen[name]:
 		case ValidName(name):
 			names = append(names, name)
-		case !s.odd[e.Name()]:
+		default:
+			odd[e.Name()] = true
+			if s.odd[e.Name()] {
+				break
+			}
 			// No worker: what List names must be fit for a key or a path.
-			s.odd[e.Name()] = true
 			s.cfg.Logger.Error("plugin refused: its name wants 1 to 63 of a-z, 0-9 and inner hyphens; rename the file", "file", e.Name())
 		}
 		seen[name] = true
 	}
+	s.odd = odd
 	return names, nil
 }
 
@@ -255,7 +263,7 @@ func (s *scanner) look(ctx context.Context, d *directory, name string, v *view) 
 	switch {
 	case f.pending:
 		got.doubt = true
-	case unproved, !s.watched && d.fresh(name, began):
+	case unproved, shortage(err), !s.watched && d.fresh(name, began):
 		v.judged = "" // the next look may find otherwise
 	default:
 		v.judged = print

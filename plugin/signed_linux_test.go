@@ -66,6 +66,7 @@ func (s *signer) install(tb testing.TB, dir string, what spec) plugin.Manifest {
 func (s *signer) demand(c *plugin.Config) { c.Verify, c.RequireSigned = s.verify, true }
 
 func TestPluginThatIsNotSignedAsTheHostWantsIsRefused(t *testing.T) {
+	t.Parallel()
 	key, other := newSigner(t), newSigner(t)
 	file := func(dir, name, suffix string) string { return filepath.Join(dir, name+plugin.ManifestSuffix+suffix) }
 	edit := func(t *testing.T, path string, change func([]byte) []byte) {
@@ -142,6 +143,7 @@ func TestPluginThatIsNotSignedAsTheHostWantsIsRefused(t *testing.T) {
 }
 
 func TestNothingIsParsedBeforeItsSignature(t *testing.T) {
+	t.Parallel()
 	key, dir := newSigner(t), t.TempDir()
 	key.install(t, dir, spec{Name: "probe", Version: "1.0.0"})
 	if err := os.WriteFile(filepath.Join(dir, "probe"+plugin.ManifestSuffix), []byte("{{{"), 0o644); err != nil {
@@ -154,6 +156,7 @@ func TestNothingIsParsedBeforeItsSignature(t *testing.T) {
 }
 
 func TestUnsignedPluginRunsWhereNoneMustBeButABadSignatureNever(t *testing.T) {
+	t.Parallel()
 	key, dir := newSigner(t), t.TempDir()
 	install(t, dir, spec{Name: "unsigned", Version: "1.0.0"})
 	newSigner(t).install(t, dir, spec{Name: "bad", Version: "1.0.0"})
@@ -165,6 +168,7 @@ func TestUnsignedPluginRunsWhereNoneMustBeButABadSignatureNever(t *testing.T) {
 }
 
 func TestBadlySignedNewGenerationLeavesTheOldInCharge(t *testing.T) {
+	t.Parallel()
 	key, dir := newSigner(t), t.TempDir()
 	key.install(t, dir, spec{Name: "probe", Version: "1.0.0"})
 	h := startHost(t, dir, key.demand)
@@ -179,6 +183,7 @@ func TestBadlySignedNewGenerationLeavesTheOldInCharge(t *testing.T) {
 }
 
 func TestPluginOfAKeyThatIsRevokedIsStopped(t *testing.T) {
+	t.Parallel()
 	key, dir := newSigner(t), t.TempDir()
 	key.install(t, dir, spec{Name: "probe", Version: "1.0.0"})
 	h := startHost(t, dir, func(c *plugin.Config) {
@@ -198,6 +203,7 @@ func TestPluginOfAKeyThatIsRevokedIsStopped(t *testing.T) {
 }
 
 func TestPluginKeepsRunningWhileKeysCannotBeRead(t *testing.T) {
+	t.Parallel()
 	key, dir := newSigner(t), t.TempDir()
 	key.install(t, dir, spec{Name: "probe", Version: "1.0.0"})
 	var judged atomic.Int64

@@ -105,7 +105,8 @@ type Task struct {
 	// be replaced or handed to another host. Others get Config.DrainTimeout or
 	// DetachTimeout to finish.
 	Resumable bool
-	// Attempt says how often the task has been begun before; 0 the first time.
+	// Attempt says how often the task may have been begun before: 0 the first
+	// time, and then only.
 	Attempt int
 	// IdempotencyKey is the same for every attempt at the same piece of work,
 	// however often it was submitted; "" for none.

@@ -18,6 +18,7 @@ import (
 )
 
 func TestPluginRunsAndReportsWhatItIsAndUses(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	want := install(t, dir, spec{Name: "probe", Version: "1.0.0"})
 	h := startHost(t, dir, nil)
@@ -27,6 +28,9 @@ func TestPluginRunsAndReportsWhatItIsAndUses(t *testing.T) {
 	}
 	if s.Usage.RSSBytes == 0 || s.Usage.OpenFDs == 0 {
 		t.Errorf("usage %+v: nothing measured", s.Usage)
+	}
+	if comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", s.PID)); err != nil || string(comm) != "probe\n" {
+		t.Errorf("ps shows it as %q, %v", comm, err)
 	}
 	got, err := h.ask(t, "probe", plugin.Task{ID: "t", Capability: "count", Payload: []byte("3"), Cursor: "1"})
 	if err != nil || got != "1.0.0 21.0.0 3" {
@@ -43,6 +47,7 @@ func TestPluginRunsAndReportsWhatItIsAndUses(t *testing.T) {
 }
 
 func TestLimitsOfTheManifestReachThePluginAndItsStatus(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := spec{Name: "probe", Version: "1.0.0"}
 	m := manifest(s)
@@ -67,6 +72,7 @@ func TestLimitsOfTheManifestReachThePluginAndItsStatus(t *testing.T) {
 }
 
 func TestKilledPluginIsRestartedWithBackoffAndCounted(t *testing.T) {
+	t.Parallel()
 	h, first := startProbe(t, nil)
 	if err := syscall.Kill(first.PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -81,6 +87,7 @@ func TestKilledPluginIsRestartedWithBackoffAndCounted(t *testing.T) {
 }
 
 func TestCrashLoopIsQuarantinedUntilAFileChanges(t *testing.T) {
+	t.Parallel()
 	for name, s := range map[string]spec{
 		"before the handshake": {Name: "probe", Version: "1.0.0", ExitEarly: true},
 		"in start":             {Name: "probe", Version: "1.0.0", ExitInStart: true},
@@ -113,6 +120,7 @@ func TestCrashLoopIsQuarantinedUntilAFileChanges(t *testing.T) {
 }
 
 func TestFrozenPluginIsKilledAndRestarted(t *testing.T) {
+	t.Parallel()
 	h, first := startProbe(t, func(c *plugin.Config) { c.HealthTimeout = 500 * time.Millisecond })
 	if err := syscall.Kill(first.PID, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -126,6 +134,7 @@ func TestFrozenPluginIsKilledAndRestarted(t *testing.T) {
 }
 
 func TestRunReturnsOnTimeWhateverAPluginDoes(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		spec  spec
 		state plugin.State
@@ -183,6 +192,7 @@ func TestRunReturnsOnTimeWhateverAPluginDoes(t *testing.T) {
 }
 
 func TestGrandchildrenEndWithTheirPlugin(t *testing.T) {
+	t.Parallel()
 	h, first := startProbe(t, nil)
 	child, err := h.ask(t, "probe", plugin.Task{Capability: "offspring"})
 	if err != nil {
@@ -198,6 +208,7 @@ func TestGrandchildrenEndWithTheirPlugin(t *testing.T) {
 }
 
 func TestUnhealthyPluginIsDegradedNotKilled(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	problem := filepath.Join(t.TempDir(), "problem")
 	install(t, dir, spec{Name: "probe", Version: "1.0.0", Problem: problem})
@@ -225,12 +236,10 @@ func TestUnhealthyPluginIsDegradedNotKilled(t *testing.T) {
 }
 
 func TestRemovedPluginIsStoppedAndForgotten(t *testing.T) {
+	t.Parallel()
 	h, s := startProbe(t, nil)
-	// An executable that stays alone is listed as refused.
-	for _, file := range []string{"probe" + plugin.ManifestSuffix, "probe"} {
-		if err := os.Remove(filepath.Join(h.dir, file)); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.Remove(filepath.Join(h.dir, "probe"+plugin.ManifestSuffix)); err != nil {
+		t.Fatal(err)
 	}
 	// An executable without a manifest is told, not passed over.
 	if s := h.awaitState(t, "probe", plugin.Refused); !strings.Contains(s.Reason, "there is no probe.plugin.yaml beside the executable") {
@@ -249,6 +258,7 @@ func TestRemovedPluginIsStoppedAndForgotten(t *testing.T) {
 }
 
 func TestRunTwiceIsRefused(t *testing.T) {
+	t.Parallel()
 	m, err := plugin.New(plugin.Config{})
 	if err != nil {
 		t.Fatal(err)

@@ -75,6 +75,7 @@ func TestPluginSeesNothingOfTheHostsEnvironmentAndDescriptors(t *testing.T) {
 }
 
 func TestSettingsReachThePluginAsJSON(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := spec{Name: "probe", Version: "1.0.0"}
 	m := manifest(s)
@@ -114,6 +115,7 @@ func TestPluginKnowsItsTask(t *testing.T) {
 }
 
 func TestExecuteErrorsTellWhoseFaultItIs(t *testing.T) {
+	t.Parallel()
 	h, _ := startProbe(t, nil)
 	mine := errors.New("disk full")
 	cancelled, cancel := context.WithCancel(context.Background())

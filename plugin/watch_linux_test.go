@@ -15,6 +15,7 @@ import (
 // otherwise: what they find in time, the system has told them.
 
 func TestDirectoryThatIsReplacedIsWatchedAnew(t *testing.T) {
+	t.Parallel()
 	parent := t.TempDir()
 	dir := filepath.Join(parent, "plugins")
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -52,6 +53,7 @@ func TestDirectoryThatIsReplacedIsWatchedAnew(t *testing.T) {
 }
 
 func TestChangeThatTheSystemDoesNotTellIsFoundByTheSlowLook(t *testing.T) {
+	t.Parallel()
 	parent := t.TempDir()
 	dir := filepath.Join(parent, "plugins")
 	for _, version := range []string{"1.0.0", "1.1.0"} {
@@ -77,6 +79,7 @@ func TestChangeThatTheSystemDoesNotTellIsFoundByTheSlowLook(t *testing.T) {
 }
 
 func TestCopyInManyWritesIsJudgedAFewTimes(t *testing.T) {
+	t.Parallel()
 	key := newSigner(t)
 	var judged atomic.Int64
 	h, _ := startProbe(t, func(c *plugin.Config) {

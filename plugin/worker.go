@@ -154,7 +154,7 @@ func (w *worker) begin(ctx context.Context, t *trial) {
 	case w.current == nil:
 		w.set(Starting, "")
 	case t == w.next:
-		w.remark(fmt.Sprintf("%s is starting and will replace %s", t.bundle, w.base.bundle))
+		w.remarkAt(slog.LevelInfo, fmt.Sprintf("%s is starting and will replace %s", t.bundle, w.base.bundle))
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	l := &launch{trial: t, cancel: cancel, landed: make(chan landing, 1)}
@@ -285,11 +285,8 @@ func (w *worker) end() {
 		w.dismiss(w.launch)
 	}
 	i := w.current
-	handed := leaving && i != nil && i.proc.adoptable()
-	switch {
-	case handed:
-		w.leave(i)
-	case i != nil:
+	handed := leaving && i != nil && i.proc.adoptable() && w.leave(i)
+	if i != nil && !handed {
 		w.set(Draining, "")
 		i.drain(w.patient, 0, w.cfg.StopTimeout)
 		w.vacate()

@@ -24,9 +24,12 @@ func (w *worker) failed(ctx context.Context, t *trial, err error) {
 		}
 		return
 	}
-	if errors.Is(err, errRefused) {
+	switch {
+	case errors.Is(err, errRefused):
 		t.verdict, t.reason = Refused, err.Error()
-	} else {
+	case shortage(err):
+		t.reason = err.Error() // it is tried again for as long as it takes
+	default:
 		t.crash(w.cfg, time.Now(), 0, err.Error())
 	}
 	w.settle(ctx, t)

@@ -37,7 +37,9 @@ func (w *worker) set(s State, reason string) {
 }
 
 // remark publishes what is to be said about files that are not in force.
-func (w *worker) remark(note string) {
+func (w *worker) remark(note string) { w.remarkAt(slog.LevelWarn, note) }
+
+func (w *worker) remarkAt(level slog.Level, note string) {
 	note = sentence(note)
 	w.mu.Lock()
 	same := w.note == note
@@ -45,7 +47,7 @@ func (w *worker) remark(note string) {
 	w.mu.Unlock()
 	if !same {
 		if note != "" {
-			w.log.Warn("plugin files", "note", note)
+			w.log.Log(context.Background(), level, "plugin files", "note", note)
 		}
 		w.notify()
 	}

@@ -67,7 +67,7 @@ func (s *taskSubmit) add(cmd *cobra.Command) {
 	f.StringVarP(&t.Selector, "selector", "l", "", "`which` agents may do it, such as env=test,.group=web; default all")
 	f.StringVar(&s.policy, "policy", string(dispatch.Any), "`which` of those gets it: any, all (each of them), round-robin, least-loaded or rendezvous (tasks of one --rendezvous-key go to one agent)")
 	f.StringVar(&t.Key, "rendezvous-key", "", "`text` by which policy rendezvous chooses")
-	f.IntVar(&t.Priority, "priority", 0, "tasks with a higher one are assigned first; -1000 to 1000")
+	f.IntVar(&t.Priority, "priority", 0, "tasks with a higher one are assigned first, but one in ten is the one that was submitted first; -1000 to 1000")
 	f.Var(&s.notBefore, "not-before", "`time` or duration before which it is not begun")
 	f.Var(&s.deadline, "deadline", "`time` or duration after which it is not begun, and cut off")
 	f.DurationVar(&t.Timeout, "run-timeout", 0, "how long one run may take; default no limit")

@@ -8,5 +8,6 @@
 //
 // PERENNIAL_KILL_SECONDS is for how long (default 60), PERENNIAL_KILL_SEED what
 // is done and when (default 1; printed). The same seed does the same to the same
-// targets in the same order; what that meets depends on the machine.
+// targets in the same order; what that meets depends on the machine. Whatever
+// ends the test, its time limit included, nothing of it is left.
 package killtest

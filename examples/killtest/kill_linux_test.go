@@ -84,18 +84,10 @@ func TestBooksBalanceAfterHostsPluginsAndEtcdWereKilledAtRandom(t *testing.T) {
 func newSite(t *testing.T, seed uint64) *site {
 	t.Helper()
 	// Not t.TempDir: sockets would not lie below it, so long is its name.
-	dir, err := os.MkdirTemp("", "kill-") //nolint:usetesting // see above
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	s := &site{t: t, seed: seed, dir: dir, etcd: etcdtest.Start(t)}
+	s := &site{t: t, seed: seed, dir: builds.dir, etcd: etcdtest.Start(t)}
 	s.url, s.client = s.etcd.URL(), s.etcd.Client(t)
 	s.repo, s.trust = filepath.Join(s.dir, "repo"), filepath.Join(s.dir, "keys", "release.pub")
+	var err error
 	if s.nursery, err = newNursery(); err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +95,7 @@ func newSite(t *testing.T, seed uint64) *site {
 	var reaper sync.WaitGroup
 	reaper.Go(func() { s.nursery.reap(ctx) })
 	t.Cleanup(func() {
-		s.killAll()
+		killAll(s.dir)
 		cancel()
 		reaper.Wait()
 		if t.Failed() {
@@ -215,11 +207,14 @@ func (s *site) settle() (told string) {
 			}
 		}
 	}
-	began := time.Now()
+	began, left := time.Now(), -1
 	waittest.Nil(s.t, "every task has ended", func() error {
 		ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Second)
 		defer cancel()
 		n, err := s.submitter.unfinished(ctx)
+		if err == nil && left < 0 {
+			left = n
+		}
 		if err == nil && n > 0 {
 			err = fmt.Errorf("%d have not", n)
 		}
@@ -227,7 +222,7 @@ func (s *site) settle() (told string) {
 	})
 	tasks := time.Since(began)
 	s.allStored()
-	return fmt.Sprintf("the tasks had ended %s and the lines were stored %s after the last fault", tasks.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
+	return fmt.Sprintf("the %d tasks that were left had ended %s and the lines were stored %s after the last fault", left, tasks.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
 }
 
 // stored counts the lines in the spools.
@@ -268,10 +263,13 @@ func (s *site) noZombies() {
 func (s *site) stopHosts() {
 	s.t.Helper()
 	for _, h := range s.hosts {
+		asked := map[int]bool{} // a second time would be an order to end at once
 		waittest.Until(s.t, h.id+" has ended", func() bool {
 			list := h.processes()
 			for _, p := range list {
-				p.signal(syscall.SIGTERM)
+				if !asked[p.pid] {
+					asked[p.pid] = p.signal(syscall.SIGTERM)
+				}
 			}
 			return len(list) == 0
 		})
@@ -332,22 +330,6 @@ func (s *site) summary() string {
 		lines += w.lines
 	}
 	return fmt.Sprintf("%d lines, %d tasks, %s", lines, len(s.submitter.keys), s.tally.String())
-}
-
-// killAll leaves nothing of a test that has failed.
-func (s *site) killAll() {
-	for range 50 {
-		left := false
-		for _, p := range processes() {
-			if !p.zombie && p.pid != os.Getpid() && p.of(s.dir) {
-				left = true
-				p.signal(syscall.SIGKILL)
-			}
-		}
-		if !left {
-			return
-		}
-	}
 }
 
 // tell is for whoever looks for the reason of a failure.

@@ -104,7 +104,7 @@ func (s *submitter) unfinished(ctx context.Context) (int, error) {
 
 // run is one that a command has noted.
 type run struct {
-	attempt int
+	attempt int // how often it may have been begun before
 	began   time.Time
 }
 
@@ -167,13 +167,17 @@ func (s *submitter) judge(ctx context.Context, runs map[string][]run) (faults []
 		if !seen {
 			fault("%s succeeded without an outcome", key)
 		}
+		first := 0
 		for _, r := range runs[key] {
-			if r.attempt > t.Attempt {
-				fault("%s was run as attempt %d after attempt %d had succeeded", key, r.attempt, t.Attempt)
+			if r.attempt == 0 {
+				first++
 			}
 			if seen && r.began.After(acked) {
 				fault("%s was begun at %s after it had been acknowledged at %s", key, r.began, acked)
 			}
+		}
+		if first > 1 {
+			fault("%s was told %d times that it had not been begun before", key, first)
 		}
 	}
 	return faults, again, nil

@@ -21,7 +21,9 @@ const assignStep = 2000
 type supply struct {
 	key    string
 	agents []*agent // sorted
-	full   bool     // none has room, in this step
+	era    int      // of the model's, for which this holds
+	step   int      // in which was found out whether
+	full   bool     // none has room
 }
 
 // assign gives queued tasks to agents that have room.
@@ -34,27 +36,46 @@ func (t *term) assign(ctx context.Context) error {
 	if room == 0 || len(m.queued) == 0 {
 		return nil
 	}
-	for _, s := range m.demands {
-		s.full = false
-	}
+	m.step++
 	var chosen []assigned
-	for _, k := range m.due(time.Now()) {
+	due := m.due(time.Now())
+	for k := due.next(m.fair()); k != nil; k = due.next(m.fair()) {
 		if len(chosen) == min(room, assignStep) {
 			ring(t.bell)
 			break
 		}
 		if a := m.choose(k); a != nil {
 			a.tasks[k.id] = k // its room is taken
+			m.given++
 			chosen = append(chosen, assigned{k, a})
 		}
 	}
-	err := t.give(ctx, chosen)
+	var err error
+	for rest := chosen; len(rest) > 0 && err == nil; {
+		n := portion(rest)
+		err = t.give(ctx, rest[:n])
+		rest = rest[n:]
+	}
 	for _, c := range chosen {
 		if c.task.record.State != Assigned || c.task.record.Agent != c.agent.id {
 			delete(c.agent.tasks, c.task.id) // it was not written
 		}
 	}
 	return err
+}
+
+// givenBytes bounds the payloads that are in memory at once.
+const givenBytes = 8 << 20
+
+// portion returns how many of chosen are to be given together.
+func portion(chosen []assigned) int {
+	bytes := 0
+	for i, c := range chosen {
+		if bytes += c.task.spec.PayloadBytes; bytes > givenBytes && i > 0 {
+			return i
+		}
+	}
+	return len(chosen)
 }
 
 // assigned is a task and the agent that is to run it.
@@ -72,12 +93,12 @@ func (t *term) give(ctx context.Context, chosen []assigned) error {
 	var moves []move
 	for _, c := range chosen {
 		k := c.task
-		payload, there := k.spec.Payload, true
+		payload := found{data: k.spec.Payload}
 		if k.spec.PayloadBytes > 0 {
-			payload, there = payloads[k.spec.PayloadOf]
+			payload = payloads[k.spec.PayloadOf]
 		}
-		if !there {
-			m, err := t.moveTo(k, k.record.end(k.spec, Dead, "its payload has been collected with the task "+k.spec.PayloadOf))
+		if payload.err != nil {
+			m, err := t.moveTo(k, k.record.end(k.spec, Dead, payload.err.Error()))
 			if err != nil {
 				return err
 			}
@@ -91,7 +112,7 @@ func (t *term) give(ctx context.Context, chosen []assigned) error {
 		}
 		value, err := encode(assignment{
 			Schema: schema, Attempt: next.Attempt, Plugin: k.spec.Plugin, Capability: k.spec.Capability, Version: k.spec.Version,
-			Payload: payload, Resume: next.Resume, Deadline: k.spec.Deadline, Timeout: k.spec.Timeout,
+			Payload: payload.data, Resume: next.Resume, Deadline: k.spec.Deadline, Timeout: k.spec.Timeout,
 			Resumable: k.spec.Resumable, IdempotencyKey: k.spec.IdempotencyKey,
 		})
 		if err != nil {
@@ -109,52 +130,59 @@ func (t *term) give(ctx context.Context, chosen []assigned) error {
 	return failpoint.Hit("dispatch-assigned")
 }
 
-// payloads reads those that do not lie in their tasks; one that is not there is
-// missing.
-func (t *term) payloads(ctx context.Context, chosen []assigned) (map[string][]byte, error) {
-	payloads := map[string][]byte{}
+// found is a payload, or why it is none.
+type found struct {
+	data []byte
+	err  error
+}
+
+// payloads reads those that do not lie in their tasks.
+func (t *term) payloads(ctx context.Context, chosen []assigned) (map[string]found, error) {
+	payloads := map[string]found{}
 	for _, c := range chosen {
 		s := c.task.spec
-		if s.PayloadBytes == 0 || payloads[s.PayloadOf] != nil {
+		if _, known := payloads[s.PayloadOf]; known || s.PayloadBytes == 0 {
 			continue
 		}
-		switch payload, err := readPayload(ctx, t.client, t.keys, s.PayloadOf); {
-		case err == nil:
-			payloads[s.PayloadOf] = payload
-		case !errors.Is(err, ErrNotFound):
+		data, err := readPayload(ctx, t.client, t.keys, s.PayloadOf)
+		if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, errPayload) {
 			return nil, err
 		}
+		payloads[s.PayloadOf] = found{data, err}
 	}
 	return payloads, nil
 }
 
-// due returns the queued tasks that may begin, in the order in which they are
-// to be assigned.
-func (m *model) due(at time.Time) []*task {
-	due := make([]*task, 0, len(m.queued))
-	for _, t := range m.queued {
-		if !t.record.Next.After(at) && !t.spec.NotBefore.After(at) && !t.spec.late() {
-			due = append(due, t)
-		}
-	}
-	slices.SortFunc(due, func(a, b *task) int {
-		return cmp.Or(cmp.Compare(b.spec.Priority, a.spec.Priority), cmp.Compare(a.created, b.created), cmp.Compare(a.id, b.id))
-	})
-	return due
+// newEra forgets what demands lead to.
+func (m *model) newEra() {
+	m.era++
+	clear(m.demands)
 }
 
 // supply returns the agents that can take t.
 func (m *model) supply(t *task) *supply {
 	agents := m.working()
-	key := demandKey(t.spec)
-	if s := m.demands[key]; s != nil {
-		return s
+	if t.supply != nil && t.supply.era == m.era {
+		return t.supply
 	}
-	s := &supply{key: key}
-	m.demands[key] = s
+	key := demandKey(t.spec)
+	if t.supply = m.demands[key]; t.supply != nil {
+		return t.supply
+	}
+	if len(m.demands) >= maxDemands {
+		m.newEra()
+	}
+	s := &supply{key: key, era: m.era}
+	m.demands[key], t.supply = s, s
 	wanted, err := newDemand(t.spec)
 	if err != nil {
 		return s
+	}
+	if id := t.spec.Pinned; id != "" {
+		agents = nil
+		if a := m.agents[id]; a != nil && a.info != nil {
+			agents = []*agent{a}
+		}
 	}
 	for _, a := range agents {
 		if wanted.takes(a.info) {
@@ -164,6 +192,30 @@ func (m *model) supply(t *task) *supply {
 	return s
 }
 
+// hasRoom reports whether an agent that t could go to had room when this step
+// began.
+func (m *model) hasRoom(t *task) bool {
+	s := m.supply(t)
+	if s.step != m.step {
+		s.step = m.step
+		s.full = !slices.ContainsFunc(s.agents, func(a *agent) bool { return a.room() > 0 })
+	}
+	return !s.full && (t.spec.Policy != Rendezvous || t.homeOf(s).room() > 0)
+}
+
+// homeOf is where rendezvous leads among the agents of s, of which there are
+// some.
+func (t *task) homeOf(s *supply) *agent {
+	if t.home.of != s {
+		t.home.of, t.home.agent = s, rendezvous(t.spec.Key, s.agents)
+	}
+	return t.home.agent
+}
+
+// fair reports whether the next assignment is for the task that has waited
+// longest.
+func (m *model) fair() bool { return m.given%fairEvery == fairEvery-1 }
+
 // choose returns the agent that is to run t; nil = none can now.
 func (m *model) choose(t *task) *agent {
 	s := m.supply(t)
@@ -171,11 +223,8 @@ func (m *model) choose(t *task) *agent {
 		return nil
 	}
 	if t.spec.Policy == Rendezvous {
-		if t.home.of != s {
-			t.home.of, t.home.agent = s, rendezvous(t.spec.Key, s.agents)
-		}
-		if t.home.agent.room() > 0 {
-			return t.home.agent
+		if a := t.homeOf(s); a.room() > 0 {
+			return a
 		}
 		return nil
 	}
@@ -185,7 +234,7 @@ func (m *model) choose(t *task) *agent {
 		chosen = leastLoaded(s.agents, t.failedAt())
 	case RoundRobin:
 		if chosen = inTurn(s.agents, m.turns[s.key]); chosen != nil {
-			if len(m.turns) > maxTurns {
+			if len(m.turns) >= maxDemands {
 				clear(m.turns)
 			}
 			m.turns[s.key] = chosen.id
@@ -197,8 +246,8 @@ func (m *model) choose(t *task) *agent {
 	return chosen
 }
 
-// maxTurns bounds the demands whose turns are remembered.
-const maxTurns = 10_000
+// maxDemands bounds the demands that are remembered.
+const maxDemands = 10_000
 
 // failedAt is the agent where the last run failed, which is avoided if another
 // one has room; "" = none.

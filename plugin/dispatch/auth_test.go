@@ -2,6 +2,7 @@ package dispatch_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -18,31 +19,7 @@ func TestAgentNeedsNoMoreThanItsOwnKeys(t *testing.T) {
 	r := newRigWith(t, etcdtest.Options{Auth: &etcdtest.Auth{}})
 	ctx := t.Context()
 	key, prefixes := dispatch.AgentKeys("", "a")
-	do := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	_, err := r.client.RoleAdd(ctx, "agent-a")
-	do(err)
-	rw := clientv3.PermissionType(clientv3.PermReadWrite)
-	_, err = r.client.RoleGrantPermission(ctx, "agent-a", key, "", rw)
-	do(err)
-	for _, prefix := range prefixes {
-		_, err = r.client.RoleGrantPermission(ctx, "agent-a", prefix, clientv3.GetPrefixRangeEnd(prefix), rw)
-		do(err)
-	}
-	_, err = r.client.UserAdd(ctx, "a", "secret")
-	do(err)
-	_, err = r.client.UserGrantRole(ctx, "a", "agent-a")
-	do(err)
-	cfg := r.server.ClientConfig()
-	cfg.Username, cfg.Password = "a", "secret"
-	confined, err := etcdkv.Dial(cfg)
-	do(err)
-	t.Cleanup(func() { _ = confined.Close() })
-
+	confined := r.user("a", append([]string{key}, prefixes...)...)
 	r.dispatcher("confined", func(c *dispatch.DispatcherConfig) { c.Client = confined })
 	waittest.Until(t, "it says that it cannot", func() bool { return r.log.Has("no dispatcher of tasks here") })
 	r.dispatcher("d")
@@ -62,6 +39,50 @@ func TestAgentNeedsNoMoreThanItsOwnKeys(t *testing.T) {
 	if n := r.log.Count("no dispatcher of tasks here"); n != 1 {
 		t.Errorf("it says so %d times", n)
 	}
+}
+
+// user returns a client of a user that may read and write keys; those that end
+// with a slash are prefixes.
+func (r *rig) user(name string, keys ...string) *clientv3.Client {
+	r.Helper()
+	ctx := r.Context()
+	do := func(_ any, err error) {
+		r.Helper()
+		if err != nil {
+			r.Fatal(err)
+		}
+	}
+	do(r.client.RoleAdd(ctx, name))
+	for _, key := range keys {
+		end := ""
+		if strings.HasSuffix(key, "/") {
+			end = clientv3.GetPrefixRangeEnd(key)
+		}
+		do(r.client.RoleGrantPermission(ctx, name, key, end, clientv3.PermissionType(clientv3.PermReadWrite)))
+	}
+	do(r.client.UserAdd(ctx, name, "secret"))
+	do(r.client.UserGrantRole(ctx, name, name))
+	cfg := r.server.ClientConfig()
+	cfg.Username, cfg.Password = name, "secret"
+	client, err := etcdkv.Dial(cfg)
+	do(client, err)
+	r.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+func TestDispatcherThatMayNotWriteAnyMoreLeavesItToOthers(t *testing.T) {
+	r := newRigWith(t, etcdtest.Options{Auth: &etcdtest.Auth{}})
+	prefix := dispatch.Prefix("")
+	once := r.user("once", prefix)
+	r.dispatcher("once", func(c *dispatch.DispatcherConfig) { c.Client = once })
+	r.agent("a", newHost(map[string]work{"do": nothing}))
+	r.becomes(r.submit(dispatch.Task{}), dispatch.Succeeded)
+	r.dispatcher("other")
+	if _, err := r.client.RoleRevokePermission(t.Context(), "once", prefix, clientv3.GetPrefixRangeEnd(prefix)); err != nil {
+		t.Fatal(err)
+	}
+	r.becomes(r.submit(dispatch.Task{}), dispatch.Succeeded)
+	waittest.Until(t, "it says that it cannot", func() bool { return r.log.Has("no dispatcher of tasks here") })
 }
 
 // What an agent makes up about tasks that it was not given changes nothing.

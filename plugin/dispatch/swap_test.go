@@ -105,7 +105,11 @@ func TestWhatADeadPredecessorRanIsTakenOverAtOnceAndOnlyThen(t *testing.T) {
 	r.dispatcher("d")
 	first := make(chan string, 10)
 	done := make(chan struct{})
+	told := make(chan int, 10)
 	h := newHost(map[string]work{"do": count(7, func(ctx context.Context, task plugin.Task, i int) error {
+		if i == 4 {
+			told <- task.Attempt
+		}
 		if i == 5 {
 			select {
 			case first <- task.ID:
@@ -138,6 +142,9 @@ func TestWhatADeadPredecessorRanIsTakenOverAtOnceAndOnlyThen(t *testing.T) {
 		t.Errorf("got %+v", info)
 	}
 	r.counted(id, 7)
+	if a, b, c := <-told, <-told, <-told; a != 0 || b != 0 || c != 1 {
+		t.Errorf("the plugin was told %d at first, %d with the other task and %d when it went on, want 0, 0 and 1", a, b, c)
+	}
 	proxy.Heal()
 	close(done)
 	waittest.Until(t, "the one before has given up", func() bool { return before.Running() == 0 })
@@ -245,33 +252,120 @@ func TestExchangeOfTheAgentsLeaseTakesNoTaskAway(t *testing.T) {
 	}
 }
 
-// A release that is rolled back leaves what its process had begun.
-func TestProcessWhoseSuccessorHasFailedTakesOver(t *testing.T) {
+// replaced has a process die while it runs a task that has yielded n results, as
+// far as etcd can see, and its successor take over what is left then.
+func (r *rig) replaced(h *host, running <-chan string, n int, meanwhile func(id string)) (id string) {
+	r.Helper()
+	proxy := r.server.Proxy(r.T)
+	client := proxy.Client(r.T)
+	a := r.agent("a", h, func(c *dispatch.WorkerConfig) { c.Client, c.DrainTimeout = client, -1 })
+	id = r.submit(dispatch.Task{})
+	waittest.Next(r.T, "it runs", running)
+	waittest.Until(r.T, "its results are written", func() bool {
+		results, err := r.queue.Results(r.Context(), id, 0, 0)
+		return err == nil && len(results) == n
+	})
+	proxy.Freeze()
+	meanwhile(id)
+	a.start("2")
+	return id
+}
+
+func TestRunThatIsTakenOverGoesOnFromItsCursorAndLeavesNoOtherResults(t *testing.T) {
 	r := newRig(t)
 	r.dispatcher("d")
-	a := r.agent("a", newHost(map[string]work{"do": nothing}))
-	first := a.worker
-	r.becomes(r.submit(dispatch.Task{}), dispatch.Succeeded)
-	proxy := r.server.Proxy(t)
-	client := proxy.Client(t)
-	done := make(chan struct{})
-	a.host = newHost(map[string]work{"do": held(done)})
-	a.start("2", func(c *dispatch.WorkerConfig) { c.Client, c.DrainTimeout = client, -1 })
-	waittest.Until(t, "the successor works", func() bool {
-		workers, err := r.queue.Workers(t.Context())
-		return err == nil && len(workers) == 1 && workers[0].Instance == "a-2"
+	running, cursors := make(chan string, 1), make(chan string, 2)
+	h := newHost(map[string]work{"do": func(ctx context.Context, task plugin.Task, deliver func(plugin.Result) error) error {
+		cursors <- task.Cursor
+		if task.Cursor != "" {
+			return deliver(plugin.Result{Payload: []byte("4")})
+		}
+		return count(6, func(ctx context.Context, task plugin.Task, i int) error {
+			if i == 6 {
+				running <- task.ID
+				<-ctx.Done()
+			}
+			return ctx.Err()
+		})(ctx, task, deliver)
+	}})
+	id := r.replaced(h, running, 5, func(string) {})
+	r.becomes(id, dispatch.Succeeded)
+	waittest.Next(t, "the first run", cursors)
+	if got := waittest.Next(t, "the second run", cursors); got != "3" {
+		t.Errorf("it went on from %q, want 3", got)
+	}
+	r.counted(id, 4)
+}
+
+func TestRunThatWasCancelledIsNotBegunAgainByTheNextProcess(t *testing.T) {
+	r := newRig(t)
+	r.dispatcher("d")
+	running := make(chan string, 1)
+	h := newHost(map[string]work{"do": func(ctx context.Context, task plugin.Task, _ func(plugin.Result) error) error {
+		running <- task.ID
+		<-ctx.Done()
+		return ctx.Err()
+	}})
+	id := r.replaced(h, running, 0, func(id string) {
+		if err := r.queue.Cancel(t.Context(), id, "op"); err != nil {
+			t.Fatal(err)
+		}
+		waittest.Until(t, "its agent is told", func() bool {
+			got, err := r.client.Get(t.Context(), dispatch.Prefix("")+"inbox/a/"+id+"/cancel")
+			return err == nil && len(got.Kvs) == 1
+		})
 	})
-	id := r.submit(dispatch.Task{})
-	r.becomes(id, dispatch.Running)
-	proxy.Freeze()
-	first.TakeOver()
-	for _, id := range []string{id, r.submit(dispatch.Task{})} {
-		if info := r.becomes(id, dispatch.Succeeded); info.Attempt != 1 {
+	r.becomes(id, dispatch.Cancelled)
+	if n := h.runs(id); n != 1 {
+		t.Errorf("it ran %d times", n)
+	}
+}
+
+// A plugin that works on under the successor is called no more from here: to
+// wait for it would take the whole drain.
+func TestWhatIsInterruptedInASupersededProcessGoesOnInTheNextAtOnce(t *testing.T) {
+	r := newRig(t)
+	r.dispatcher("d")
+	begun, breaks := make(chan struct{}, 100), make(chan struct{})
+	a := r.agent("a", newHost(map[string]work{
+		"breaks": func(ctx context.Context, _ plugin.Task, _ func(plugin.Result) error) error {
+			begun <- struct{}{}
+			select {
+			case <-breaks:
+				return plugin.ErrInterrupted
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		},
+		"absent": func(context.Context, plugin.Task, func(plugin.Result) error) error {
+			begun <- struct{}{}
+			return plugin.ErrNotRunning
+		},
+	}), func(c *dispatch.WorkerConfig) { c.DrainTimeout = waittest.Patience })
+	broken := r.submit(dispatch.Task{Capability: "breaks"})
+	waittest.Next(t, "one runs", begun)
+	absent := r.submit(dispatch.Task{Capability: "absent"})
+	waittest.Next(t, "one waits for its plugin", begun)
+	predecessor, stopOld := make(chan struct{}), a.stop
+	a.host = newHost(map[string]work{"breaks": nothing, "absent": nothing})
+	a.start("2", func(c *dispatch.WorkerConfig) { c.Predecessor = predecessor })
+	stopped := make(chan struct{})
+	go func() {
+		stopOld()
+		close(stopped)
+	}()
+	released := func(id string) {
+		t.Helper()
+		if info := r.becomes(id, dispatch.Succeeded); info.Attempt != 2 || info.Attempts[0].Ended != "released" || info.Failures+info.Losses != 0 {
 			t.Errorf("got %+v", info)
 		}
 	}
-	close(done)
-	proxy.Heal()
-	waittest.Until(t, "the successor has given up", func() bool { return a.worker.Running() == 0 })
-	r.judge(nil)
+	released(absent)
+	if info := r.get(broken); info.State != dispatch.Running || info.Attempt != 1 {
+		t.Errorf("what is not interrupted may go on: %+v", info)
+	}
+	close(breaks)
+	released(broken)
+	waittest.Next(t, "the process before has drained", stopped)
+	close(predecessor)
 }

@@ -86,8 +86,10 @@ type Task struct {
 	Policy Policy `json:"policy,omitempty"`
 	// Key is what Rendezvous goes by; required there, refused elsewhere.
 	Key string `json:"key,omitempty"`
-	// Priority: tasks with a higher one are assigned first; -1000 to 1000. What
-	// is assigned already is never put off for another task.
+	// Priority: tasks with a higher one are assigned first, but one assignment
+	// in ten goes to the task that was submitted first, so that none waits for
+	// ever; -1000 to 1000. What is assigned already is never put off for another
+	// task.
 	Priority int `json:"priority,omitempty"`
 	// NotBefore is when it may be assigned at the earliest; zero = at once.
 	NotBefore time.Time `json:"not_before,omitzero"`

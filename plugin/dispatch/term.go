@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/internal/backoff"
@@ -30,6 +32,8 @@ type term struct {
 	committer
 	revision int64 // of the election
 	model    *model
+	stale    bool   // the last look found its view out of date
+	told     string // what kept tasks from being assigned; "" = nothing
 
 	bell   chan struct{}
 	mu     sync.Mutex
@@ -87,7 +91,7 @@ func (t *term) run(ctx context.Context) error {
 		}
 		watches.Go(func() { _ = w.Run(ctx) }) // its error is ctx's
 	}
-	retry := backoff.Backoff{Max: 2 * time.Second}
+	retry, again := backoff.Backoff{Max: 5 * time.Second}, backoff.Backoff{Min: coalesce, Max: time.Second}
 	wake := time.NewTimer(lookEvery)
 	defer wake.Stop()
 	for {
@@ -98,19 +102,39 @@ func (t *term) run(ctx context.Context) error {
 		case <-wake.C:
 		}
 		began := time.Now()
+		t.stale = false
 		next, err := t.look(ctx)
+		pause := time.Until(began.Add(coalesce))
 		switch {
 		case ctx.Err() != nil:
-		case errors.Is(err, errDeposed), errors.Is(err, errReset):
+		case errors.Is(err, errDeposed), errors.Is(err, errReset), errors.Is(err, rpctypes.ErrPermissionDenied):
 			return err
 		case err != nil:
-			t.cfg.Logger.Warn("tasks could not be assigned", "error", err)
-			next = retry.Next()
+			// What fails is there to do again, whatever rings.
+			pause, next = retry.Next(), 0
+		case t.stale:
+			pause, next = max(pause, again.Next()), 0
 		default:
 			retry.Reset()
+			again.Reset()
 		}
+		t.tell(err)
 		wake.Reset(next)
-		_ = backoff.Sleep(ctx, time.Until(began.Add(coalesce))) // the loop sees ctx's end
+		_ = backoff.Sleep(ctx, pause) // the loop sees ctx's end
+	}
+}
+
+// tell logs what keeps tasks from being assigned, once.
+func (t *term) tell(err error) {
+	level, text := slog.LevelDebug, ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != t.told {
+		level, t.told = slog.LevelWarn, text
+	}
+	if err != nil {
+		t.cfg.Logger.Log(context.Background(), level, "tasks could not be assigned", "error", err)
 	}
 }
 
@@ -223,16 +247,24 @@ func (t *term) perform(ctx context.Context, moves []move) error {
 				t.collectBy(m.next.Expires)
 			}
 		case errors.Is(v.err, errRefused):
+			m.task.refused = m.task.revision
 			refused = append(refused, m.task.id)
 		default:
 			t.model.strange[m.task.id] = true // it may have been done
 			failed = v.err
 		}
 	}
-	if err := t.refresh(ctx, refused); err != nil {
+	if err := t.reread(ctx, refused); err != nil {
 		return err
 	}
 	return failed
+}
+
+// reread reads tasks of which a write was refused, and has another look
+// follow.
+func (t *term) reread(ctx context.Context, refused []string) error {
+	t.stale = t.stale || len(refused) > 0
+	return t.refresh(ctx, refused)
 }
 
 // refresh reads tasks again, and that the office is held.
@@ -267,6 +299,5 @@ func (t *term) refresh(ctx context.Context, ids []string) error {
 		}
 		ids = ids[n:]
 	}
-	ring(t.bell)
 	return nil
 }

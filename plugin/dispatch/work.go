@@ -62,7 +62,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	background.Go(func() { w.pool.run(inner) })
 	background.Go(func() { _ = watch.Run(inner) }) // its error is inner's
 	advert := &advert{worker: w}
-	background.Go(func() { w.succeed(inner, ctx.Done(), advert) })
+	background.Go(func() { w.succeed(ctx, advert) })
 	advertised := make(chan struct{})
 	go func() {
 		defer close(advertised)
@@ -84,11 +84,6 @@ func (w *Worker) Run(ctx context.Context) error {
 // Changed tells that the plugins, or the lease, are others now. It does not
 // block. They are looked at every second anyhow.
 func (w *Worker) Changed() { ring(w.changed) }
-
-// TakeOver tells that no other process of this agent lives: what others have
-// begun and not ended is begun again from its last cursor. The end of
-// Predecessor does the same; it is for a process whose successor has failed.
-func (w *Worker) TakeOver() { ring(w.over) }
 
 // Running returns how many tasks this process runs.
 func (w *Worker) Running() int {
@@ -196,9 +191,9 @@ func (w *Worker) begin(ctx context.Context, running *sync.WaitGroup) {
 	for id, e := range w.entries {
 		switch {
 		case e.revision == 0 || e.settled || w.runs[id] != nil:
-		case e.claimed == 0 && !e.cancelled, e.claimed != 0 && !w.elsewhere(e.claimedBy):
+		case e.claimed == 0 || !w.elsewhere(e.claimedBy):
 			next = append(next, e)
-		case e.claimed != 0:
+		default:
 			free-- // another process runs it
 		}
 	}
@@ -236,37 +231,26 @@ func (w *Worker) ended(ctx context.Context, r *run, retry bool) {
 	ring(w.bell)
 }
 
-// succeed learns which instances do not live any more.
-func (w *Worker) succeed(ctx context.Context, ending <-chan struct{}, a *advert) {
-	predecessor := w.cfg.Predecessor
-	for {
-		select {
-		case <-ctx.Done():
+// succeed learns, once the processes before this one have ended, which they
+// were.
+func (w *Worker) succeed(ctx context.Context, a *advert) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-w.cfg.Predecessor:
+	}
+	told := false
+	for retry := (backoff.Backoff{Min: 50 * time.Millisecond, Max: 5 * time.Second}); ; {
+		err := w.inherit(ctx, a)
+		if err == nil {
 			return
-		case <-ending:
-			return
-		case <-predecessor:
-			predecessor = nil
-		case <-w.over:
 		}
-		told := false
-		for retry := (backoff.Backoff{Min: 50 * time.Millisecond, Max: 5 * time.Second}); ; {
-			err := w.inherit(ctx, a)
-			if err == nil {
-				break
-			}
-			if !told && !errors.Is(err, errRefused) && !errors.Is(err, errNoLease) {
-				told = true
-				w.cfg.Logger.Warn("the worker cannot see what was begun before it", "error", err)
-			}
-			select {
-			case <-ending:
-				return
-			default:
-			}
-			if retry.Wait(ctx) != nil {
-				return
-			}
+		if !told && ctx.Err() == nil && !errors.Is(err, errRefused) && !errors.Is(err, errNoLease) {
+			told = true
+			w.cfg.Logger.Warn("the worker cannot see what was begun before it", "error", err)
+		}
+		if retry.Wait(ctx) != nil {
+			return
 		}
 	}
 }

@@ -114,7 +114,6 @@ type Worker struct {
 	started atomic.Bool
 	bell    chan struct{} // something is to be begun
 	changed chan struct{} // the worker's key may be out of date
-	over    chan struct{} // no other process of the agent lives
 
 	mu      sync.Mutex
 	entries map[string]*entry // by task
@@ -137,7 +136,7 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 	cfg.setDefaults()
 	return &Worker{
 		cfg: cfg, keys: k, pool: newPool(cfg.Client),
-		bell: make(chan struct{}, 1), changed: make(chan struct{}, 1), over: make(chan struct{}, 1),
+		bell: make(chan struct{}, 1), changed: make(chan struct{}, 1),
 		entries: map[string]*entry{}, runs: map[string]*run{}, dead: map[string]bool{},
 	}, nil
 }

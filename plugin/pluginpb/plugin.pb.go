@@ -297,7 +297,8 @@ type Task struct {
 	// Where to resume: the cursor of the last result that the host has made
 	// durable, exactly as the plugin sent it; empty to begin.
 	Cursor string `protobuf:"bytes,4,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	// How often the task has been begun before; 0 the first time.
+	// How often the task may have been begun before: 0 the first time, and then
+	// only.
 	Attempt uint32 `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// The same for every attempt at the same piece of work, however often it was
 	// submitted; empty when whoever submitted it gave none.

@@ -116,7 +116,8 @@ type Task struct {
 	// Cursor is the resume point of the last result that the host made
 	// durable, "" to begin.
 	Cursor string
-	// Attempt says how often the task has been begun before; 0 the first time.
+	// Attempt says how often the task may have been begun before: 0 the first
+	// time, and then only.
 	Attempt int
 	// IdempotencyKey is the same for every attempt at the same piece of work,
 	// however often it was submitted; "" when whoever submitted it gave none.
@@ -167,6 +168,7 @@ func Serve(cfg Config, impl Plugin) error {
 	if os.Getenv(pluginpb.CookieKey) != pluginpb.CookieValue {
 		return ErrNotHosted
 	}
+	showName(cfg.Name)
 	s := newServer(cfg, impl)
 	s.hosts = awaitHosts(orphanLimit(os.Getenv(pluginpb.OrphanKey)), s.abandon)
 	defer s.hosts.close()

@@ -29,6 +29,7 @@ type server struct {
 	grpc    *grpc.Server
 	ended   bool // the server is to serve no longer
 	orphan  bool // because there is no host
+	told    bool // to start
 	begun   bool // Start has succeeded
 	once    sync.Once
 	family  sync.Once
@@ -60,6 +61,13 @@ func (s *server) Info(context.Context, *pluginpb.InfoRequest) (*pluginpb.InfoRes
 
 // Start implements pluginpb.PluginServer.
 func (s *server) Start(ctx context.Context, in *pluginpb.StartRequest) (*pluginpb.StartResponse, error) {
+	s.mu.Lock()
+	again := s.told
+	s.told = true
+	s.mu.Unlock()
+	if again {
+		return nil, status.Error(codes.FailedPrecondition, "the plugin was told to start before")
+	}
 	settings := in.GetSettings()
 	if len(settings) == 0 {
 		settings = nil

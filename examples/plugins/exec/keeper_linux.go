@@ -4,14 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/perennial-go/perennial/internal/boundedio"
 )
 
 const (
@@ -154,7 +153,8 @@ func (k *keeper) end() {
 // wait returns the report once the keeper has ended. The streams must have
 // been read to their ends.
 func (k *keeper) wait() report {
-	data, readErr := boundedio.ReadAll(k.report, -1, maxReportBytes)
+	data, readErr := io.ReadAll(io.LimitReader(k.report, maxReportBytes))
+	readErr = errors.Join(readErr, k.report.Close())
 	<-k.gone
 	k.end()
 	k.kill.Stop()

@@ -11,7 +11,6 @@ import (
 
 const (
 	maxPayloadBytes = 64 << 10
-	payloadDepth    = 2
 )
 
 // request is a task's payload.
@@ -27,7 +26,7 @@ func readRequest(task sdk.Task, commands map[string]*command) (*command, invocat
 		return nil, invocation{}, fmt.Errorf("payload: want at most %d bytes, found %d", maxPayloadBytes, len(task.Payload))
 	}
 	var r request
-	if err := strict(task.Payload, payloadDepth, &r); err != nil {
+	if err := sdk.Decode(task.Payload, &r); err != nil {
 		return nil, invocation{}, fmt.Errorf(`payload: want {"command": "name", "params": {"name": "value"}}: %w`, err)
 	}
 	c, ok := commands[r.Command]

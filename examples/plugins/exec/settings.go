@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,8 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/perennial-go/perennial/internal/ident"
-	"github.com/perennial-go/perennial/internal/strictjson"
+	"github.com/perennial-go/perennial/plugin/sdk"
 )
 
 const (
@@ -26,7 +23,6 @@ const (
 	mostGrace          = time.Minute
 	defaultMaxOutput   = 1 << 20
 	mostMaxOutput      = 64 << 20
-	settingsDepth      = 6
 
 	failureRetry     = "retry"
 	failurePermanent = "permanent"
@@ -64,7 +60,7 @@ type paramSettings struct {
 func readSettings(data []byte) (concurrency int, commands map[string]*command, err error) {
 	s := settings{Concurrency: defaultConcurrency}
 	if len(data) > 0 {
-		if err := strict(data, settingsDepth, &s); err != nil {
+		if err := sdk.Decode(data, &s); err != nil {
 			return 0, nil, fmt.Errorf("settings: %w", err)
 		}
 	}
@@ -85,18 +81,14 @@ func readSettings(data []byte) (concurrency int, commands map[string]*command, e
 	return s.Concurrency, commands, nil
 }
 
-// strict decodes one JSON object that has no unknown or repeated member.
-func strict(data []byte, depth int, into any) error {
-	if err := strictjson.Check(data, depth); err != nil {
-		return err
-	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	return dec.Decode(into)
-}
+// Names of commands and of their parameters.
+var (
+	commandName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+	paramName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$`)
+)
 
 func newCommand(name string, s commandSettings) (*command, error) {
-	if !ident.Valid(name, "._-") {
+	if !commandName.MatchString(name) {
 		return nil, errors.New("its name: want letters, digits, dots, underscores and hyphens, a letter or digit first")
 	}
 	if s.Path == "" || !filepath.IsAbs(s.Path) {
@@ -154,7 +146,7 @@ func duration(text string, standard, most time.Duration) (time.Duration, error) 
 
 func (c *command) setParams(all map[string]paramSettings) error {
 	for name, s := range all {
-		if !ident.Valid(name, "_-") {
+		if !paramName.MatchString(name) {
 			return fmt.Errorf("params: want names of letters, digits, underscores and hyphens, found %q", name)
 		}
 		if s.Pattern == "" {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/prometheus/procfs"
 
-	"github.com/perennial-go/perennial/internal/memory"
+	"github.com/perennial-go/perennial/health"
 )
 
 // cpu is the time in each mode, and what else /proc/stat tells.
@@ -111,7 +111,7 @@ func (h *sampler) memory(s *sample) error {
 
 // workingSet is the percentage that the agent's own alert is about, in bytes.
 func (h *sampler) workingSet(s *sample) error {
-	used, err := memory.UsedBy(h.Root, h.self)
+	used, err := health.MemoryOf(h.Root, h.self)
 	if err != nil {
 		return err
 	}

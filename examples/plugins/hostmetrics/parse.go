@@ -2,21 +2,25 @@ package main
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/perennial-go/perennial/internal/boundedio"
 )
 
 // maxFileBytes is far above what the kernel writes into the files read here.
 const maxFileBytes = 1 << 20
 
 func readBounded(f io.ReadCloser) ([]byte, error) {
-	return boundedio.ReadAll(f, -1, maxFileBytes)
+	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	if err = errors.Join(err, f.Close()); err == nil && len(data) > maxFileBytes {
+		err = fmt.Errorf("want at most %d bytes, found more", maxFileBytes)
+	}
+	return data, err
 }
 
 // keyed yields lines of "key number"; others are passed over.

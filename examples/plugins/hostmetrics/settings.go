@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
@@ -11,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/perennial-go/perennial/internal/strictjson"
+	"github.com/perennial-go/perennial/plugin/sdk"
 )
 
 const (
@@ -23,7 +21,6 @@ const (
 	mostMetrics       = 50_000
 	mostPatterns      = 100
 	mostLevels        = 8
-	settingsDepth     = 4
 )
 
 // settings is what the manifest and the task may set.
@@ -53,15 +50,7 @@ func readSettings(layers ...[]byte) (settings, error) {
 		MaxMetrics:     defaultMaxMetrics,
 	}
 	for _, raw := range layers {
-		if len(raw) == 0 {
-			continue
-		}
-		if err := strictjson.Check(raw, settingsDepth); err != nil {
-			return s, fmt.Errorf("settings: %w", err)
-		}
-		dec := json.NewDecoder(bytes.NewReader(raw))
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(&s); err != nil {
+		if err := sdk.Decode(raw, &s); err != nil {
 			return s, fmt.Errorf("settings: %w", err)
 		}
 	}

@@ -1,13 +1,13 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
 	"time"
+
+	"github.com/perennial-go/perennial/plugin/sdk"
 )
 
 const (
@@ -56,12 +56,7 @@ func parseSettings(layers ...[]byte) (settings, error) {
 		MaxLine: defaultLine, MaxFiles: defaultFiles,
 	}
 	for _, raw := range layers {
-		if len(raw) == 0 {
-			continue
-		}
-		dec := json.NewDecoder(bytes.NewReader(raw))
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(&s); err != nil {
+		if err := sdk.Decode(raw, &s); err != nil {
 			return s, fmt.Errorf("settings: %w", err)
 		}
 	}
