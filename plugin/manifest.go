@@ -60,6 +60,9 @@ type Manifest struct {
 // ValidName reports whether name can be a plugin's.
 func ValidName(name string) bool { return validLabel(name, "-") }
 
+// ValidCapability reports whether capability can be one of a plugin's.
+func ValidCapability(capability string) bool { return validLabel(capability, "._-") }
+
 // validLabel reports whether s has 1 to 63 of a-z, 0-9 and, neither first nor
 // last, the bytes of inner.
 func validLabel(s, inner string) bool {
@@ -159,7 +162,7 @@ func (m *Manifest) validate(complete bool) error {
 		return errors.New("capabilities: want at least one, found none")
 	}
 	for _, c := range m.Capabilities {
-		if !validLabel(c, "._-") {
+		if !ValidCapability(c) {
 			return fmt.Errorf("capabilities: want 1 to 63 of a-z, 0-9, dot, underscore and hyphen, found %q", c)
 		}
 	}

@@ -60,6 +60,8 @@ func (e *etcdFlags) config() (agent.EtcdConfig, error) {
 	switch {
 	case (e.cert == "") != (e.key == ""):
 		return agent.EtcdConfig{}, usagef("--etcd-cert and --etcd-key belong together: give both or none")
+	case e.timeout < 0:
+		return agent.EtcdConfig{}, usagef("--timeout: want a positive duration, found %v", e.timeout)
 	case (e.user == "") != (e.passwordFile == ""):
 		return agent.EtcdConfig{}, usagef("--etcd-user and --etcd-password-file belong together: give both, or none where a client certificate names the user")
 	}

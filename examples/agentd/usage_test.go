@@ -169,6 +169,9 @@ func TestWrongUsageEndsWith2AndOneSentence(t *testing.T) {
 		"task that is too late":          {[]string{"task", "submit", "--etcd", "http://x:1", "--plugin", "p", "--deadline", "yesterday"}, []string{"--deadline", "yesterday", "10m"}},
 		"task by an unknown policy":      {[]string{"task", "submit", "--etcd", "http://x:1", "--plugin", "p", "--policy", "some"}, []string{"policy", "some", "rendezvous"}},
 		"tasks in no state":              {[]string{"task", "list", "--etcd", "http://x:1", "--state", "lost"}, []string{"--state", "dead", "lost"}},
+		"task for an impossible plugin":  {[]string{"task", "submit", "--etcd", "http://x:1", "--plugin", "Greeter", "{}"}, []string{"plugin", `"Greeter"`, "a-z"}},
+		"payload of a hyphen":            {[]string{"task", "submit", "--etcd", "http://x:1", "--plugin", "p", "-"}, []string{"--payload-file -"}},
+		"less than no time":              {[]string{"task", "list", "--etcd", "http://x:1", "--timeout", "-1s"}, []string{"--timeout", "-1s"}},
 		"cancelled nothing":              {[]string{"task", "cancel", "--etcd", "http://x:1"}, []string{"ID"}},
 		"duration that is no number":     {[]string{"run", "--id", "a", "--etcd", "http://x:1", "--state-dir", "x", "--probation", "long"}, []string{"--probation", "long"}},
 	} {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/perennial-go/perennial/internal/ident"
 	"github.com/perennial-go/perennial/internal/selector"
+	"github.com/perennial-go/perennial/plugin"
 )
 
 // Limits of a task.
@@ -167,11 +168,11 @@ func (t Task) check() error {
 	if t.Plugin == "" && t.Capability == "" {
 		return fmt.Errorf("neither a capability nor a plugin: name at least one of them")
 	}
-	if t.Plugin != "" && !ident.Valid(t.Plugin, "._-") {
-		return fmt.Errorf("plugin %.80q is no name of a plugin", t.Plugin)
+	if t.Plugin != "" && !plugin.ValidName(t.Plugin) {
+		return fmt.Errorf("plugin %.80q: no plugin has such a name: want 1 to 63 of a-z, 0-9 and inner hyphens", t.Plugin)
 	}
-	if t.Capability != "" && !ident.Valid(t.Capability, "._-/") {
-		return fmt.Errorf("capability %.80q: want a letter or digit, then up to %d letters, digits, dots, underscores, hyphens or slashes", t.Capability, ident.MaxLength-1)
+	if t.Capability != "" && !plugin.ValidCapability(t.Capability) {
+		return fmt.Errorf("capability %.80q: no plugin has it: want 1 to 63 of a-z, 0-9 and inner dots, underscores and hyphens", t.Capability)
 	}
 	if _, err := parseConstraint(t.Version); err != nil {
 		return err
