@@ -169,7 +169,8 @@ func (l *launcher) resume(ctx context.Context, i *instance, r *record) (problem 
 		return "", ctx.Err()
 	}
 	if err := i.room.occupy(l.rooms.charge); err != nil {
-		// Its host counts as dead, to one that comes while this one drains.
+		// That one is dead to whoever comes while this one drains, who so ends
+		// the plugin; killing it here would be no better.
 		i.log.Warn("directory of a plugin still names its earlier host", "error", err)
 	}
 	return problem, nil

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin"
 )
 
@@ -133,5 +134,20 @@ func TestHostAnswersForTheOneThatDied(t *testing.T) {
 	}
 	if s := h.status("probe"); s.State == plugin.Disabled {
 		t.Errorf("what came too late was done: %+v", s)
+	}
+}
+
+func TestHostTakesRequestsWhenTheirDirectoryWasRemoved(t *testing.T) {
+	t.Parallel()
+	h, _ := startProbe(t, nil)
+	ask := filepath.Join(h.state, "ask")
+	waittest.Nil(t, "the directory of requests is there", func() error { return os.Remove(ask) })
+	waittest.Until(t, "it is there again", func() bool {
+		_, err := os.Stat(ask)
+		return err == nil
+	})
+	all, err := plugin.Ask(context.Background(), h.state, plugin.Request{Action: plugin.ActionList})
+	if err != nil || len(all) != 1 {
+		t.Errorf("found %+v, %v", all, err)
 	}
 }

@@ -3,7 +3,6 @@ package plugin
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -110,14 +109,7 @@ func (d *directory) read(name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("%s: want at most %d bytes, found more", name, limit)
-	}
-	return data, nil
+	return readAll(f, name, limit)
 }
 
 // print describes files as they are listed: another print is another content,

@@ -45,7 +45,8 @@
 //     or failed starts within 10 min it is left alone until its file or
 //     manifest changes (a touch is enough) or it is restarted. All of this can
 //     be set in Config. Who hands it over or dies does not tell the next host
-//     of earlier deaths.
+//     of earlier deaths. A shortage of the machine, such as a full disk, is no
+//     failed start of the plugin's: it is tried again for as long as it lasts.
 //   - What an operator has disabled stays off, also under the next host.
 //   - A plugin that hangs is killed with its process group. Run returns within
 //     Config.StopTimeout and a second, whatever a plugin does.

@@ -302,52 +302,6 @@ func TestPluginThatDiesWhileItsFirstHostDrainsLeavesNoZombie(t *testing.T) {
 	waittest.Next(t, "the end of the first host", ended)
 }
 
-func TestNothingOfAPluginIsLeftOnceItsHostIsGoneForGood(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
-		spec spec
-		act  func(pid int) error
-	}{
-		"in order":                   {},
-		"stopped":                    {act: func(pid int) error { return syscall.Kill(pid, syscall.SIGSTOP) }},
-		"hangs in Stop":              {spec: spec{IgnoreStop: true}},
-		"hangs after it was stopped": {spec: spec{Outlive: true}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			dir := t.TempDir()
-			c.spec.Name, c.spec.Version = "probe", "1.0.0"
-			c.spec.Offspring = filepath.Join(t.TempDir(), "offspring")
-			install(t, dir, c.spec)
-			state := filepath.Join(t.TempDir(), "state")
-			cmd, pid := spawnHost(t, dir, state, time.Second)
-			if err := cmd.Process.Kill(); err != nil {
-				t.Fatal(err)
-			}
-			_ = cmd.Wait()
-			if processGone(pid) {
-				t.Error("it ended with its host")
-			}
-			if c.act != nil {
-				// The kernel has a stopped process of an orphaned group go on.
-				if err := c.act(pid); err != nil {
-					t.Fatal(err)
-				}
-			}
-			awaitGone(t, pid)
-			child, err := os.ReadFile(c.spec.Offspring)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if name == "stopped" {
-				// The kernel ends the plugin alone; the next host does the rest.
-				startHost(t, t.TempDir(), func(c *plugin.Config) { c.StateDir = state })
-			}
-			awaitGone(t, atoi(t, string(child)))
-		})
-	}
-}
-
 // TestNextHostWaitsForCallsThatAreResumedThere: what such a call still keeps
 // under the first host would be done again under the next.
 func TestNextHostWaitsForCallsThatAreResumedThere(t *testing.T) {
@@ -376,14 +330,4 @@ func TestNextHostWaitsForCallsThatAreResumedThere(t *testing.T) {
 		t.Errorf("the call: want ErrInterrupted, found %v", err)
 	}
 	waittest.Next(t, "the end of the first host", ended)
-}
-
-func TestPluginWithAHostIsNoOrphan(t *testing.T) {
-	t.Parallel()
-	const orphan = 3 * time.Second
-	h, first := startProbe(t, func(c *plugin.Config) { c.OrphanAfter = orphan })
-	at := time.Now()
-	other, _ := h.handOver(t, func(c *plugin.Config) { c.OrphanAfter = orphan })
-	waittest.Until(t, "an orphan would have ended, and the kernel's timer gone off", func() bool { return time.Since(at) > orphan+6*time.Second })
-	other.same(t, first)
 }

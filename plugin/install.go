@@ -91,12 +91,17 @@ func readBounded(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
+	return readAll(f, path, limit)
+}
+
+// readAll returns what f, which is called name, holds: limit bytes at most.
+func readAll(f io.Reader, name string, limit int64) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, err
 	}
 	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("%s: want at most %d bytes, found more", path, limit)
+		return nil, fmt.Errorf("%s: want at most %d bytes, found more", name, limit)
 	}
 	return data, nil
 }

@@ -20,8 +20,8 @@ const maxRecordBytes = 8 * maxManifestBytes
 const recordSuffix = ".json"
 
 // record is what it takes to go on with a plugin's process: it is written when
-// the process is put in charge, and removed when it has ended. Other releases
-// of the host read it: schema 1.
+// the process is put in charge, and removed before it is told to stop or when it
+// has ended. Other releases of the host read it: schema 1.
 type record struct {
 	Schema  int    `json:"schema"`
 	Name    string `json:"name"`

@@ -1,8 +1,6 @@
 package plugin_test
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -132,63 +130,4 @@ func TestPluginThatWasToldToStopIsNotTakenOver(t *testing.T) {
 		t.Error("it had ended by then: until then a host that comes after the death of this one takes it over")
 	}
 	waittest.Next(t, "the end of the host", ended)
-}
-
-// hangUp breaks this process's connections to the plugin's socket.
-func (h *host) hangUp(t *testing.T) {
-	t.Helper()
-	var record struct{ Socket string }
-	data, err := os.ReadFile(filepath.Join(h.state, "plugins", "probe.json"))
-	if err == nil {
-		err = json.Unmarshal(data, &record)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	broken := 0
-	for _, e := range entries {
-		fd := atoi(t, e.Name())
-		peer, err := syscall.Getpeername(fd)
-		if unix, ok := peer.(*syscall.SockaddrUnix); err == nil && ok && unix.Name == record.Socket {
-			if err := syscall.Shutdown(fd, syscall.SHUT_RDWR); err != nil {
-				t.Fatal(err)
-			}
-			broken++
-		}
-	}
-	if broken == 0 {
-		t.Fatalf("no connection to %s was found", record.Socket)
-	}
-}
-
-func TestPluginWhoseConnectionBreaksHasItsHostStill(t *testing.T) {
-	t.Parallel()
-	const orphan = 3 * time.Second
-	h, first := startProbe(t, func(c *plugin.Config) { c.OrphanAfter = orphan })
-	h.hangUp(t)
-	at := time.Now()
-	waittest.Until(t, "an orphan would have ended", func() bool { return time.Since(at) > orphan+time.Second })
-	h.same(t, first)
-	if got, err := h.ask(t, "probe", plugin.Task{Capability: "count", Payload: []byte("1")}); err != nil || got != "1.0.0 1" {
-		t.Errorf("after its connection broke: %q, %v", got, err)
-	}
-}
-
-func TestHostTakesRequestsWhenTheirDirectoryWasRemoved(t *testing.T) {
-	t.Parallel()
-	h, _ := startProbe(t, nil)
-	ask := filepath.Join(h.state, "ask")
-	waittest.Nil(t, "the directory of requests is there", func() error { return os.Remove(ask) })
-	waittest.Until(t, "it is there again", func() bool {
-		_, err := os.Stat(ask)
-		return err == nil
-	})
-	all, err := plugin.Ask(context.Background(), h.state, plugin.Request{Action: plugin.ActionList})
-	if err != nil || len(all) != 1 {
-		t.Errorf("found %+v, %v", all, err)
-	}
 }
