@@ -208,16 +208,7 @@ func (f *follower) follow(c candidate, atEnd bool) error {
 		return err
 	}
 	t.Path = c.family
-	f.missing = slices.DeleteFunc(f.missing, func(p place) bool {
-		if p.id() != t.id() {
-			return false
-		}
-		if same, err := p.in(t.f, t.size); err == nil && same {
-			t.place = p // it was being renamed when it was looked for
-		}
-		return true
-	})
-	if atEnd {
+	if !f.recall(t) && atEnd {
 		err = t.skip(f.settings.MaxLine)
 	}
 	if err != nil {
@@ -225,6 +216,21 @@ func (f *follower) follow(c candidate, atEnd bool) error {
 	}
 	f.files = append(f.files, t)
 	return nil
+}
+
+// recall goes on with t where the cursor was, if it is of the cursor and was not
+// found before: it was being renamed when it was looked for.
+func (f *follower) recall(t *file) (recalled bool) {
+	f.missing = slices.DeleteFunc(f.missing, func(p place) bool {
+		if p.id() != t.id() {
+			return false
+		}
+		if same, err := p.in(t.f, t.size); err == nil && same {
+			t.place, recalled = p, true
+		}
+		return true // whoever follows t tells of it from now on
+	})
+	return recalled
 }
 
 // drop lets go of files that were deleted.

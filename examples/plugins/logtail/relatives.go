@@ -120,6 +120,9 @@ func (f *follower) inspect(t *file, since map[string]int64, now time.Time) {
 		}
 		olds = append(olds, old)
 	}
+	for _, old := range olds {
+		f.recall(old) // a copy of what was there before, which was read
+	}
 	f.files = slices.Insert(f.files, slices.Index(f.files, t), olds...)
 	t.begin()
 	t.held = 0
@@ -228,8 +231,10 @@ func (f *follower) followEnd(c candidate) error {
 		return nil //nolint:nilerr // the next look finds it
 	}
 	t.Path = c.family
-	if err := t.seek(t.size); err != nil {
-		return errors.Join(err, t.f.Close())
+	if !f.recall(t) {
+		if err := t.seek(t.size); err != nil {
+			return errors.Join(err, t.f.Close())
+		}
 	}
 	f.files = append(f.files, t)
 	return nil

@@ -364,3 +364,69 @@ func TestQuietDirectoryIsNotReadAgain(t *testing.T) {
 		t.Error("a directory that has changed this moment counts as known")
 	}
 }
+
+// TestCopyThatWasBeingRenamedAtTheRestartIsNotReadTwice: the cursor knows it, but
+// it was at none of its names when it was looked for, and the log has been
+// copied and truncated once more before the next look.
+func TestCopyThatWasBeingRenamedAtTheRestartIsNotReadTwice(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "app.log")
+	s := newStepper(t, fmt.Sprintf(`{"paths":[%q],"linger":"1h"}`, path+"*"))
+	rotate := func() {
+		// Within one tick of the file system's clock.
+		now := time.Now()
+		copyFile(t, path, path+".1")
+		truncate(t, path)
+		for _, name := range []string{path, path + ".1"} {
+			if err := os.Chtimes(name, now, now); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	text, want := stamp(0, 20)
+	write(t, path, text)
+	s.step(false)
+	text, lines := stamp(20, 25)
+	write(t, path, text)
+	want = append(want, lines...)
+	rotate()
+	s.step(false)
+	text, lines = stamp(25, 27)
+	write(t, path, text)
+	want = append(want, lines...)
+	// Seen when the copy was: a look takes its time.
+	fi, err := os.Stat(path + ".1")
+	if err == nil {
+		err = os.Chtimes(path, fi.ModTime(), fi.ModTime())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.step(false)
+	s.want(want...)
+
+	s.again()
+	elsewhere := filepath.Join(t.TempDir(), "copy")
+	move(t, path+".1", elsewhere)
+	s.find(time.Now())
+	move(t, elsewhere, path+".2")
+	text, lines = stamp(27, 60)
+	write(t, path, text)
+	want = append(want, lines...)
+	rotate()
+	now := time.Now()
+	since := s.modified()
+	s.finder.scan(now)
+	found, _ := s.visit(now)
+	for _, f := range slices.Clone(s.files) {
+		s.inspect(f, since, now)
+	}
+	s.adopt(found, false, now)
+	if _, err := s.drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.step(false)
+	s.want(want...)
+	if _, err := parseCursor(s.cursor); err != nil {
+		t.Errorf("the cursor cannot be resumed at: %v", err)
+	}
+}
