@@ -24,6 +24,7 @@ type follower struct {
 	files   []*file   // in the order in which they are read
 	missing []place   // of the cursor: deleted, or being renamed at the moment
 	until   time.Time // when they are looked for no longer
+	sought  int       // how often they were looked for
 	// copies are files that may be copies which are not complete yet, and
 	// since when.
 	copies   map[id]time.Time
@@ -275,9 +276,13 @@ func (f *follower) resume(at *cursor, now time.Time) {
 	}
 }
 
-// leastSearch is how long files of a cursor are looked for: one that is
-// renamed while its directory is read may not be found at once.
-const leastSearch = 2 * time.Second
+// leastSearch is how long, and leastSearches how often at least, files of a
+// cursor are looked for: one that is renamed while its directory is read may not
+// be found at once, and time passes too while this process is stopped.
+const (
+	leastSearch   = 2 * time.Second
+	leastSearches = 3
+)
 
 // find looks for the missing files, by inode: under their path or, if they were
 // renamed, under another name in the same directory.
@@ -285,6 +290,7 @@ func (f *follower) find(now time.Time) {
 	if len(f.missing) == 0 {
 		return
 	}
+	f.sought++
 	dirs := map[string]map[id]string{}
 	var found []*file
 	f.missing = slices.DeleteFunc(f.missing, func(p place) bool {
@@ -293,7 +299,7 @@ func (f *follower) find(now time.Time) {
 			f.problem(err)
 		}
 		if t == nil {
-			return now.After(f.until)
+			return now.After(f.until) && f.sought >= leastSearches
 		}
 		found = append(found, t)
 		return true
