@@ -327,8 +327,8 @@ func TestAgentRunsNoMoreThanItMay(t *testing.T) {
 		return err == nil && len(list) == 5 && a.worker.Running() == 2 && now == 2
 	})
 	waiting, err := r.queue.List(t.Context(), dispatch.Filter{States: []dispatch.State{dispatch.Queued}})
-	if err != nil || len(waiting) != 15 || !strings.Contains(waiting[0].Waiting, "busy") {
-		t.Errorf("%d wait, %v", len(waiting), err)
+	if err != nil || len(waiting) != 15 || !strings.Contains(waiting[0].Waiting, "once it has room") {
+		t.Errorf("%+v wait, %v", waiting, err)
 	}
 	close(next)
 	for _, id := range ids {

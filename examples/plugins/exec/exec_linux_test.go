@@ -157,7 +157,7 @@ func TestOutputComesWhileTheCommandRuns(t *testing.T) {
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	e := one(t, shell(`echo odd >&2; echo begun; while read line <"$1" && [ "$line" != end ]; do echo "$line"; done`, fifo))
+	e := one(t, shell(`echo odd >&2; echo begun; while read line && [ "$line" != end ]; do echo "$line"; done <"$1"`, fifo))
 	var o outcome
 	said, done := make(chan string, 10), make(chan error, 1)
 	go func() {
@@ -169,9 +169,14 @@ func TestOutputComesWhileTheCommandRuns(t *testing.T) {
 			return nil
 		})
 	}()
+	input, err := os.OpenFile(fifo, os.O_WRONLY, 0) // waits for the command
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = input.Close() }()
 	for _, word := range []string{"begun", "one", "two", "end"} {
 		if word != "begun" {
-			if err := os.WriteFile(fifo, []byte(word+"\n"), 0); err != nil {
+			if _, err := input.WriteString(word + "\n"); err != nil {
 				t.Fatal(err)
 			}
 		}
