@@ -21,6 +21,7 @@ const advertEvery = time.Second
 // one has sent to etcd and nobody has answered cannot claim anything later.
 type advert struct {
 	worker *Worker
+	forced bool // it was written over whatever was there; succeed's alone
 
 	mu       sync.Mutex
 	value    string           // as it was written last

@@ -159,11 +159,10 @@ func TestClaimThatWasUnderWayWhenItsProcessWasReplacedIsRefused(t *testing.T) {
 	r.dispatcher("d")
 	proxy := r.server.Proxy(t)
 	client := proxy.Client(t)
-	a := r.agent("a", newHost(map[string]work{"do": endless}), func(c *dispatch.WorkerConfig) { c.Client, c.Concurrency, c.DrainTimeout = client, 2, -1 })
-	waittest.Until(t, "it takes tasks", func() bool {
-		workers, err := r.queue.Workers(t.Context())
-		return err == nil && len(workers) == 1
-	})
+	quick := make(chan struct{})
+	close(quick)
+	a := r.agent("a", newHost(map[string]work{"do": endless, "quick": held(quick)}), func(c *dispatch.WorkerConfig) { c.Client, c.Concurrency, c.DrainTimeout = client, 2, -1 })
+	r.becomes(r.submit(dispatch.Task{Capability: "quick"}), dispatch.Succeeded) // it has settled down
 	proxy.FreezeWay(etcdtest.ToServer)
 	ids := r.submitAll(2, dispatch.Task{})
 	waittest.Until(t, "it is about to claim both", func() bool { return a.worker.Running() == 2 })
@@ -171,7 +170,9 @@ func TestClaimThatWasUnderWayWhenItsProcessWasReplacedIsRefused(t *testing.T) {
 	release := make(chan struct{})
 	a.host = newHost(map[string]work{"do": held(release)})
 	a.start("2", func(c *dispatch.WorkerConfig) { c.Concurrency, c.Backlog = 1, 1 })
-	r.becomes(ids[0], dispatch.Running)
+	waittest.Until(t, "one of them runs", func() bool {
+		return r.get(ids[0]).State == dispatch.Running || r.get(ids[1]).State == dispatch.Running
+	})
 	proxy.Heal()
 	waittest.Until(t, "the one before has given up", func() bool { return before.Running() == 0 })
 	close(release)

@@ -259,8 +259,12 @@ func (w *Worker) succeed(ctx context.Context, a *advert) {
 // can claim more once the key is this process's; what a successor claims later
 // is its own.
 func (w *Worker) inherit(ctx context.Context, a *advert) error {
-	if err := a.write(ctx, true); err != nil {
-		return err
+	if !a.forced {
+		if err := a.write(ctx, true); err != nil {
+			return err
+		}
+		// Not again: a successor may have written it since.
+		a.forced = true
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
