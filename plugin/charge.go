@@ -3,7 +3,7 @@ package plugin
 import (
 	"context"
 	"errors"
-	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -12,7 +12,7 @@ import (
 )
 
 // chargePatience is what a predecessor gets, besides StopTimeout, to hand over
-// or stop its plugins.
+// or stop its plugins, before it is told that it does not.
 const chargePatience = time.Minute
 
 // charge is the right to look after the plugins of a state directory. One
@@ -23,14 +23,19 @@ type charge struct {
 	id string
 }
 
-// takeCharge waits for whoever is in charge of dir.
-func takeCharge(ctx context.Context, dir string, patience time.Duration) (*charge, error) {
+// takeCharge waits for whoever is in charge of dir, and says so each time that
+// patience is over: a predecessor that stands still is no reason for a host that
+// serves to end.
+func takeCharge(ctx context.Context, dir string, patience time.Duration, log *slog.Logger) (*charge, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err = filelock.Wait(ctx, f, patience); filelock.Held(err) && ctx.Err() == nil {
-		err = fmt.Errorf("another host has been in charge of it for %s; stop that one, or give each its own: %w", patience, err)
+	for {
+		if err = filelock.Wait(ctx, f, patience); !filelock.Held(err) || ctx.Err() != nil {
+			break
+		}
+		log.Warn("another host is in charge of the plugins and does not hand them over: stop it, or give each a state directory of its own", "dir", dir, "waited", patience)
 	}
 	var fi os.FileInfo
 	if err == nil {

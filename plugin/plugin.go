@@ -55,8 +55,8 @@ func New(cfg Config) (*Manager, error) {
 // once. It first goes on with the plugins that the last Manager of StateDir has
 // left running, or that were left by its death.
 //
-// It fails if StateDir cannot be used, and if another Manager is in charge of
-// it and does not hand over or end within StopTimeout and a minute.
+// It fails if StateDir cannot be used. While another Manager is in charge of it,
+// it waits, and says so in the log once StopTimeout and a minute have passed.
 func (m *Manager) Run(ctx context.Context) error {
 	m.mu.Lock()
 	again := m.ran
@@ -96,7 +96,7 @@ func (m *Manager) prepare(ctx context.Context) (*charge, error) {
 			return nil, err
 		}
 	}
-	c, err := takeCharge(ctx, m.cfg.StateDir, m.cfg.StopTimeout+chargePatience)
+	c, err := takeCharge(ctx, m.cfg.StateDir, m.cfg.StopTimeout+chargePatience, m.cfg.Logger)
 	if err != nil {
 		return nil, err
 	}
