@@ -55,6 +55,14 @@ type scanner struct {
 	failure string // why the directory cannot be read, said once
 }
 
+// sweepLast ends what a predecessor left that was killed while it drained: it had
+// not ended yet when this host began, and no host may come after this one.
+func (m *Manager) sweepLast() {
+	if !m.detached.Load() {
+		m.rooms.sweep(nil)
+	}
+}
+
 // scanLoop goes on with what an earlier host has left and looks at the
 // directory until ctx ends, then joins the workers. It gives c up as soon as
 // none of them looks after a plugin any more.
@@ -62,6 +70,7 @@ func (m *Manager) scanLoop(ctx context.Context, c *charge) {
 	s := &scanner{Manager: m, views: map[string]*view{}, odd: map[string]bool{}}
 	defer s.running.Wait()
 	defer c.release()
+	defer m.sweepLast()
 	defer m.charges.Wait()
 	for _, a := range m.adoptAll(ctx) {
 		// Not judged yet: the first look tells whether its files are newer, or
