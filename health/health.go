@@ -156,7 +156,7 @@ func (m *Monitor) Set(name string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, taken := m.probes[name]; taken {
-		m.log.Error("health condition ignored: a check has that name", "name", name)
+		m.log.Error("health condition ignored: a check has that name", "check", name)
 		return
 	}
 	c := m.conditions[name]
