@@ -19,6 +19,7 @@ type probe struct {
 
 	ran      bool
 	text     string // why it failed; "" if it did not
+	blocker  string // what fails, so that this check is not run; "" if it may be
 	since    time.Time
 	at       time.Time
 	duration time.Duration
@@ -29,11 +30,15 @@ type attempt struct {
 	began  time.Time
 	cancel context.CancelFunc
 	// done is closed when there is a result, be it that the time is over.
-	done chan struct{}
-	over bool // done is closed
+	done  chan struct{}
+	over  bool // done is closed
+	stale bool // the result does not count
 }
 
 func (p *probe) ok() bool { return p.ran && p.text == "" }
+
+// settled reports whether the last result is the last one for ever.
+func (p *probe) settled() bool { return p.check.Kind == Startup && p.ok() }
 
 func (p *probe) report() CheckReport {
 	r := CheckReport{
@@ -71,6 +76,10 @@ func (m *Monitor) start(ctx context.Context, p *probe) {
 			m.log.Info("health check returned after its timeout", "check", p.check.Name, "took", time.Since(a.began))
 		}
 		p.inflight = nil
+		if a.stale { // its turn was taken from it
+			p.due = time.Now()
+			notify(m.wake)
+		}
 		m.settle(ctx, p, a, err)
 	}()
 }
@@ -85,7 +94,7 @@ func (m *Monitor) settle(ctx context.Context, p *probe, a *attempt, err error) {
 	a.over = true
 	close(a.done)
 	delete(m.active, a)
-	if ctx.Err() != nil || m.probes[p.check.Name] != p {
+	if ctx.Err() != nil || a.stale || m.probes[p.check.Name] != p {
 		return
 	}
 	now := time.Now()
@@ -104,8 +113,9 @@ func (m *Monitor) settle(ctx context.Context, p *probe, a *attempt, err error) {
 		case !first:
 			m.log.Info("health check passes again", "check", p.check.Name, "kind", p.check.Kind)
 		}
+		m.propagate(now)
 	}
-	notify(m.changed)
+	m.treeChanged()
 }
 
 func call(ctx context.Context, f func(context.Context) error) (err error) {
@@ -122,13 +132,21 @@ func call(ctx context.Context, f func(context.Context) error) (err error) {
 
 // condition is a pushed state. Monitor.mu guards it.
 type condition struct {
+	kind  Kind // Readiness or Startup
 	text  string
 	since time.Time
-	at    time.Time
+	at    time.Time // zero: it was not pushed yet
 }
 
+func (c *condition) told() bool { return !c.at.IsZero() }
+func (c *condition) ok() bool   { return c.told() && c.text == "" }
+
 func (c *condition) report(name string) CheckReport {
-	return CheckReport{Name: name, Kind: Readiness, Pushed: true, OK: c.text == "", Error: c.text, Since: c.since, At: c.at}
+	r := CheckReport{Name: name, Kind: c.kind, Pushed: true, OK: c.ok(), Error: c.text, Since: c.since, At: c.at}
+	if !c.told() {
+		r.Error = "has not been told yet"
+	}
+	return r
 }
 
 const maxErrorText = 1024
