@@ -223,6 +223,7 @@ func check(cfg *Config) error {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	cfg.Logger = cfg.Logger.With("agent", cfg.ID, "version", cfg.Version)
 	return nil
 }
 

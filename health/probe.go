@@ -73,7 +73,7 @@ func (m *Monitor) start(ctx context.Context, p *probe) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		if a.over {
-			m.log.Info("health check returned after its timeout", "check", p.check.Name, "took", time.Since(a.began))
+			m.log.Info("health check returned after its timeout", "check", p.check.Name, "duration", time.Since(a.began))
 		}
 		p.inflight = nil
 		if a.stale { // its turn was taken from it

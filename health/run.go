@@ -88,7 +88,7 @@ func (m *Monitor) judge(j *judge, now time.Time) {
 	}
 	switch {
 	case j.state == Firing:
-		m.log.Warn("alert fires", "alert", j.rule.Name, "indicator", j.rule.Indicator, "value", j.value, "above", j.rule.Above)
+		m.log.Warn("alert fires", "alert", j.rule.Name, "indicator", j.rule.Indicator, "value", j.value, "threshold", j.rule.Above)
 	case before == Firing:
 		m.log.Info("alert ended", "alert", j.rule.Name, "indicator", j.rule.Indicator, "value", j.value)
 	}

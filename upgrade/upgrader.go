@@ -356,7 +356,7 @@ func (u *Upgrader) next(ctx context.Context) error {
 	err := u.perform(ctx, *r)
 	u.cfg.Pulse.Beat()
 	if err != nil && !errors.Is(err, ErrSuperseded) {
-		u.log.Warn("request failed", "action", r.Action, "to", r.Pin.String(), "order", r.ID, "error", err)
+		u.log.Warn("request failed", "action", r.Action, "attempt", r.ID, "release", r.Pin.Version, "error", err)
 	}
 	if !errors.Is(err, ErrSuperseded) {
 		u.collect()
