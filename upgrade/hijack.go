@@ -34,7 +34,7 @@ type response struct {
 	http1Writer
 	server   *HTTPServer
 	hijacked bool
-	answer
+	reply
 }
 
 // Unwrap is for http.ResponseController.

@@ -73,7 +73,7 @@ func (h *HTTPServer) wrapHandler() {
 	h.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.requests.Add(1)
 		if plain, ok := w.(http1Writer); ok {
-			own := &response{http1Writer: plain, server: h, answer: h.answer(r)}
+			own := &response{http1Writer: plain, server: h, reply: h.reply(r)}
 			defer own.done()
 			next.ServeHTTP(own, r)
 			own.closing()
@@ -86,7 +86,7 @@ func (h *HTTPServer) wrapHandler() {
 			w.Header().Set("Connection", "close")
 		}
 		if plain, ok := w.(http2Writer); ok && h.observe != nil {
-			own := &response2{http2Writer: plain, answer: h.answer(r)}
+			own := &response2{http2Writer: plain, reply: h.reply(r)}
 			defer own.tell()
 			next.ServeHTTP(own, r)
 			own.finished()

@@ -13,40 +13,40 @@ import (
 // 500. f must be quick and may be called concurrently. Call Observe before Serve.
 func (h *HTTPServer) Observe(f func(r *http.Request, code int, took time.Duration)) { h.observe = f }
 
-// answer is what is observed of one request. It belongs to the handler's
+// reply is what is observed of one request. It belongs to the handler's
 // goroutine.
-type answer struct {
+type reply struct {
 	observe func(r *http.Request, code int, took time.Duration) // nil = by nobody
 	request *http.Request
 	began   time.Time
 	code    int // 0 = not answered yet
 }
 
-func (h *HTTPServer) answer(r *http.Request) answer {
+func (h *HTTPServer) reply(r *http.Request) reply {
 	if h.observe == nil {
-		return answer{}
+		return reply{}
 	}
-	return answer{observe: h.observe, request: r, began: time.Now()}
+	return reply{observe: h.observe, request: r, began: time.Now()}
 }
 
 // answers takes note of a status; that of a provisional answer is none.
-func (a *answer) answers(code int) {
+func (a *reply) answers(code int) {
 	if a.code == 0 && (code >= http.StatusOK || code == http.StatusSwitchingProtocols) {
 		a.code = code
 	}
 }
 
 // finished is called when a handler has returned by itself.
-func (a *answer) finished() { a.answers(http.StatusOK) }
+func (a *reply) finished() { a.answers(http.StatusOK) }
 
 // streams tells of the request before the rest of its answer.
-func (a *answer) streams() {
+func (a *reply) streams() {
 	a.answers(http.StatusOK)
 	a.tell()
 }
 
 // tell tells of the request, once.
-func (a *answer) tell() {
+func (a *reply) tell() {
 	if a.observe == nil {
 		return
 	}
@@ -74,7 +74,7 @@ type http2Writer interface {
 // response2 is an http2Writer that is observed.
 type response2 struct {
 	http2Writer
-	answer
+	reply
 }
 
 // Unwrap is for http.ResponseController.
