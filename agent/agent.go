@@ -114,7 +114,7 @@ type Settings interface {
 type Agent struct {
 	cfg       Config
 	log       *slog.Logger
-	etcd      *etcdkv.Metrics
+	metrics   *metrics
 	lifecycle *lifecycle
 	upgrader  *upgrade.Upgrader
 	health    *health.Monitor
@@ -140,8 +140,9 @@ func New(cfg Config) (*Agent, error) {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
 	a := &Agent{
-		cfg: cfg, log: cfg.Logger, etcd: etcdkv.NewMetrics(), started: time.Now().UTC(), publisher: newPublisher(),
+		cfg: cfg, log: cfg.Logger, started: time.Now().UTC(), publisher: newPublisher(),
 	}
+	a.metrics = newMetrics(a)
 	a.presence, a.tasking = newPresence(a), newTasking(a)
 	a.lifecycle = newLifecycle(a.touchSoon)
 	a.service = newServiceManager(cfg.Logger)
@@ -155,6 +156,7 @@ func New(cfg Config) (*Agent, error) {
 	if hc.DiskPath == "" {
 		hc.DiskPath = cfg.StateDir
 	}
+	hc.Indicators = a.metrics.requests.indicated(hc)
 	hc.OnChange = func(r health.Report) {
 		if cfg.Health.OnChange != nil {
 			cfg.Health.OnChange(r)
@@ -167,15 +169,12 @@ func New(cfg Config) (*Agent, error) {
 	if a.health, err = health.New(hc); err != nil {
 		return nil, err
 	}
-	if err := a.health.Registry().Register(a.etcd); err != nil {
-		return nil, fmt.Errorf("agent: metrics of etcd: %w", err)
-	}
 	if cfg.Plugins.Dir != "" {
 		if a.plugins, err = plugin.New(a.pluginConfig()); err != nil {
 			return nil, err
 		}
 	}
-	return a, nil
+	return a, a.metrics.register()
 }
 
 // check validates cfg and fills in defaults.

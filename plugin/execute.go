@@ -34,23 +34,29 @@ func (m *Manager) Execute(ctx context.Context, name string, task Task, deliver f
 	if w == nil {
 		return fmt.Errorf("%w: %q", ErrNotFound, name)
 	}
+	return w.calls.around(ctx, func() (reached bool, err error) { return w.execute(ctx, task, deliver) })
+}
+
+// execute has the instance in charge run task. Where there is none that can,
+// the plugin is not reached.
+func (w *worker) execute(ctx context.Context, task Task, deliver func(Result) error) (reached bool, err error) {
 	i := w.acquire(task.Resumable)
 	if i == nil {
 		s := w.snapshot()
 		if s.State == Disabled {
-			return fmt.Errorf("%w: %s: %w: %s", ErrNotRunning, name, ErrDisabled, s.Reason)
+			return false, fmt.Errorf("%w: %s: %w: %s", ErrNotRunning, w.name, ErrDisabled, s.Reason)
 		}
-		return fmt.Errorf("%w: %s is %s: %s", ErrNotRunning, name, s.State, s.Reason)
+		return false, fmt.Errorf("%w: %s is %s: %s", ErrNotRunning, w.name, s.State, s.Reason)
 	}
 	defer i.leave(task.Resumable)
 	if has := i.bundle.manifest.Capabilities; !slices.Contains(has, task.Capability) {
-		return fmt.Errorf("plugin %s %s: capability: wanted %q, found %q", name, i.bundle.manifest.Version, task.Capability, has)
+		return false, fmt.Errorf("plugin %s %s: capability: wanted %q, found %q", w.name, i.bundle.manifest.Version, task.Capability, has)
 	}
-	err := i.execute(ctx, task, deliver)
+	err = i.execute(ctx, task, deliver)
 	if _, own := errors.AsType[*taskError](err); own {
 		w.count(err.Error())
 	}
-	return err
+	return true, err
 }
 
 // taskError is an error that the plugin itself reported.

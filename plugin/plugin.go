@@ -21,6 +21,7 @@ type Manager struct {
 	launcher launcher
 	rooms    *rooms
 	disabled *disabled
+	metrics  *metrics
 	changed  chan struct{}
 
 	detached atomic.Bool
@@ -39,6 +40,7 @@ func New(cfg Config) (*Manager, error) {
 		return nil, fmt.Errorf("plugin: %w", err)
 	}
 	m := &Manager{cfg: cfg, changed: make(chan struct{}, 1), workers: map[string]*worker{}}
+	m.metrics = newMetrics(m)
 	m.disabled = &disabled{path: filepath.Join(cfg.StateDir, "disabled.json"), log: cfg.Logger}
 	m.rooms = &rooms{dir: filepath.Join(cfg.StateDir, "room"), log: cfg.Logger}
 	m.launcher = launcher{

@@ -79,6 +79,7 @@ func (u *Upgrader) inherit(ctx context.Context) error {
 		h.files = append(h.files, f)
 	}
 	u.handover = h
+	u.onTrial.Store(true)
 	if err := h.greet(ctx, u.cfg.Version, u.cfg.State != nil); err != nil {
 		return h.giveUp(ctx, fmt.Errorf("handover: %w", err))
 	}
@@ -166,7 +167,7 @@ func (u *Upgrader) probation(ctx context.Context) error {
 		case m := <-p.in:
 			if m.frame.Kind == kindCommit && m.err == nil {
 				u.queue(m.frame.Next, m.frame.NextHere)
-				return u.takeOver("")
+				return u.takeOver("", m.frame.Paused)
 			}
 			if err = p.take(m); err == nil && m.frame.Kind == kindAsk {
 				_, err = p.report(ctx)
@@ -285,7 +286,7 @@ func (u *Upgrader) commitAlone(ctx context.Context) error {
 		return err
 	}
 	u.origin.forget()
-	return u.takeOver("the incumbent ended during probation, the successor finished it alone")
+	return u.takeOver("the incumbent ended during probation, the successor finished it alone", time.Time{})
 }
 
 // loseAlone gives up a probation that nobody else watches. The service
@@ -298,7 +299,9 @@ func (u *Upgrader) loseAlone(why string) error {
 
 // takeOver makes this process the one in charge: current names it already.
 // An empty reason means that the incumbent said commit and waits for Ready.
-func (u *Upgrader) takeOver(reason string) error {
+// paused is when the incumbent stopped to take connections, zero if that is not
+// known.
+func (u *Upgrader) takeOver(reason string, paused time.Time) error {
 	if err := failpoint.Hit("take-over"); err != nil {
 		return err
 	}
@@ -318,6 +321,11 @@ func (u *Upgrader) takeOver(reason string) error {
 	if err := failpoint.Hit("ready"); err != nil {
 		return err
 	}
+	if !paused.IsZero() {
+		pause := u.gate.readyAt().Sub(paused)
+		u.count(func(t *totals) *totals { return t.paused(OutcomeCommitted, pause) })
+	}
+	u.onTrial.Store(false)
 	// This process has the sockets and the other one drains: a full disk is no
 	// reason to end now.
 	if err := u.move(Committed, func(a *Attempt) { a.Reason = reason }); err != nil {

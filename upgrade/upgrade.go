@@ -37,6 +37,7 @@ func (u *Upgrader) attempt(ctx context.Context, r Request) error {
 	if err != nil {
 		// Nothing has begun, but whoever asked is waiting for an end.
 		attempt.Schema, attempt.State, attempt.Reason, attempt.Updated = journalSchema, Failed, sentence(err.Error()), now
+		u.count(func(t *totals) *totals { return t.ended(attempt, now) })
 		u.publish(func(s *Status) { s.Attempt, s.Progress = attempt, nil })
 		return err
 	}
@@ -206,6 +207,7 @@ func (u *Upgrader) obtain(ctx context.Context, m *release.Manifest, ref Ref, siz
 		return Slot{}, err
 	}
 	got, err := u.fetch(ctx, m, download)
+	u.count(func(t *totals) *totals { return t.fetched(got, size, err) })
 	if err != nil {
 		return Slot{}, err
 	}

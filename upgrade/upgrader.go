@@ -62,7 +62,9 @@ type Upgrader struct {
 	once        sync.Once
 	inHost      atomic.Bool // a call of cfg.State has not returned
 
-	successor atomic.Int64 // see Successor
+	successor atomic.Int64           // see Successor
+	counted   atomic.Pointer[totals] // the journal's, for metrics
+	onTrial   atomic.Bool            // this is a successor that has not committed
 
 	mu        sync.Mutex
 	status    Status
@@ -180,6 +182,7 @@ func (u *Upgrader) load() (err error) {
 	if u.journal, err = openJournal(u.cfg.StateDir); err != nil {
 		return err
 	}
+	u.counted.Store(u.journal.totals)
 	u.quarantine = quarantine{u.cfg.StateDir} // one that cannot be read refuses every release
 	return nil
 }

@@ -38,6 +38,8 @@ type DispatcherConfig struct {
 	// CollectEvery is the pause between two looks for finished tasks whose TTL
 	// has ended; default 1 min.
 	CollectEvery time.Duration
+	// Metrics tells whether this one is elected; nil tells nobody.
+	Metrics *Metrics
 	// Logger receives elections and what goes wrong; nil discards it.
 	Logger *slog.Logger
 }
@@ -76,6 +78,9 @@ func NewDispatcher(cfg DispatcherConfig) (*Dispatcher, error) {
 	}
 	if cfg.CollectEvery == 0 {
 		cfg.CollectEvery = DefaultCollectEvery
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = NewMetrics()
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -101,6 +101,7 @@ func (r *run) perform(ctx context.Context) (again bool) {
 		}
 		ended, err = r.execute(ctx)
 	}
+	r.worker.cfg.Metrics.count(ended, r.started)
 	if ended == "" {
 		log.Info("a task was withdrawn while it ran", "reason", err)
 		return false

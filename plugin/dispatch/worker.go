@@ -78,6 +78,8 @@ type WorkerConfig struct {
 	// 256 KiB and 8 MiB. Both are told, and the task goes on.
 	ResultBytes  int
 	ResultsBytes int64
+	// Metrics counts what runs here; nil counts nothing.
+	Metrics *Metrics
 	// Logger receives what runs and what goes wrong; nil discards it.
 	Logger *slog.Logger
 }
@@ -193,6 +195,9 @@ func (cfg *WorkerConfig) setDefaults() {
 		ended := make(chan struct{})
 		close(ended)
 		cfg.Predecessor = ended
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = NewMetrics()
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
