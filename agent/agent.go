@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/perennial-go/perennial/agent/admin"
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/internal/etcdkv"
@@ -77,6 +78,9 @@ type Config struct {
 	// Health adds checks and rules. A rule that alerts while the release that
 	// runs is withdrawn is added unless there is one, or none are wanted.
 	Health health.Config
+	// Admin is the listener for probes, metrics, status and profiles; without
+	// an Address there is none. See AdminHandle for routes of the program's own.
+	Admin admin.Config
 	// Settings is a *config.Store; nil means no configuration from etcd.
 	Settings Settings
 	// Drain says how servers end.
@@ -120,6 +124,7 @@ type Agent struct {
 	plugins   *plugin.Manager // nil without a directory
 	tasking   *tasking
 	schema    *configSchema
+	admin     *adminSite // nil without an address
 	started   time.Time
 	ran       atomic.Bool
 
@@ -166,6 +171,11 @@ func New(cfg Config) (*Agent, error) {
 	}
 	if err := a.health.Registry().Register(a.etcd); err != nil {
 		return nil, fmt.Errorf("agent: metrics of etcd: %w", err)
+	}
+	if cfg.Admin.Address != "" {
+		if a.admin, err = newAdminSite(a); err != nil {
+			return nil, err
+		}
 	}
 	if cfg.Plugins.Dir != "" {
 		if a.plugins, err = plugin.New(a.pluginConfig()); err != nil {

@@ -20,6 +20,7 @@ const (
 	conditionRegistration = "registration"
 	conditionDraining     = "draining"
 	conditionPlugins      = "plugins"
+	conditionStarting     = "starting"
 )
 
 // configFile is the last-known-good configuration in the state directory.
@@ -67,6 +68,11 @@ func (a *Agent) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, a.presence.client.Close()) }()
 	a.orders = newOrders(a)
+	a.health.Set(conditionStarting, errors.New("the program is being started"))
+	if err := a.admin.open(a.upgrader, successor); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.admin.end()) }()
 
 	r := a.background(ctx)
 	err = r.up(ctx)
@@ -142,6 +148,8 @@ func (r *running) up(ctx context.Context) error {
 		return err
 	}
 	r.checkPlugins(successor)
+	r.health.RemoveCheck(conditionStarting)
+	r.admin.serve()
 	if err := r.upgrader.Serving(); err != nil {
 		return err
 	}
@@ -244,6 +252,9 @@ func (r *running) takeCharge() {
 // down drains and ends everything, and says why Run returns.
 func (r *running) down(ctx context.Context, cause error) error {
 	superseded := errors.Is(cause, ErrSuperseded)
+	if superseded {
+		r.admin.leave(r.cfg.Drain)
+	}
 	switch {
 	case superseded:
 		r.lifecycle.set(Terminating, "a successor has taken over")
