@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"net/url"
 	"sync"
 	"time"
 
@@ -54,7 +53,7 @@ func newAdminSite(a *Agent) (*adminSite, error) {
 // mount gives the agent's own routes to the listener.
 func (s *adminSite) mount(a *Agent) error {
 	tree := a.health.Handler()
-	probes := bareForProbes(tree)
+	probes := s.probes(tree)
 	for _, route := range []struct {
 		pattern string
 		role    admin.Role
@@ -84,26 +83,18 @@ func (s *adminSite) mount(a *Agent) error {
 	return nil
 }
 
-// bareForProbes keeps reasons and figures from callers who may only probe:
-// what they ask for beyond the bare answer is refused, and what a client asks
-// for by habit (Accept) is left out.
-func bareForProbes(next http.Handler) http.Handler {
+// probes keeps reasons and figures from callers who may only probe. A question
+// for them is refused; Accept, which clients send by habit, is left out.
+func (s *adminSite) probes(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if admin.RoleOf(r.Context()) >= admin.Read {
-			next.ServeHTTP(w, r)
-			return
-		}
-		query := r.URL.Query()
-		bare := url.Values{"exclude": query["exclude"]}
-		for name := range query {
-			if name != "exclude" {
-				http.Error(w, "details want the role read: ask without "+name, http.StatusForbidden)
+		if admin.RoleOf(r.Context()) < admin.Read {
+			r = r.Clone(r.Context())
+			r.Header.Del("Accept")
+			if health.Detailed(r) {
+				s.server.Demand(w, r, admin.Read)
 				return
 			}
 		}
-		r = r.Clone(r.Context())
-		r.URL.RawQuery = bare.Encode()
-		r.Header.Del("Accept")
 		next.ServeHTTP(w, r)
 	})
 }

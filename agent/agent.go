@@ -75,8 +75,10 @@ type Config struct {
 	Plugins plugin.Config
 	// Tasks says what the agent does about the tasks of its fleet.
 	Tasks Tasks
-	// Health adds checks and rules. A rule that alerts while the release that
-	// runs is withdrawn is added unless there is one, or none are wanted.
+	// Health adds checks, indicators and rules. The default rules of
+	// ReleaseYanked, ReleaseKeyRevoked and EtcdStale are added to configured
+	// ones unless there are such, or none are wanted. DiskPath defaults to
+	// StateDir.
 	Health health.Config
 	// Admin is the listener for probes, metrics, status and profiles; without
 	// an Address there is none. See AdminHandle for routes of the program's own.
@@ -120,6 +122,7 @@ type Agent struct {
 	lifecycle *lifecycle
 	upgrader  *upgrade.Upgrader
 	health    *health.Monitor
+	pulses    pulses
 	service   *serviceManager
 	plugins   *plugin.Manager // nil without a directory
 	tasking   *tasking
@@ -154,8 +157,10 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	hc := cfg.Health
-	for _, rule := range []health.Rule{yankedRule(), keyRevokedRule(), staleRule()} {
-		hc.Rules = withRule(hc.Rules, rule)
+	hc.Conditions = append(slices.Clone(hc.Conditions), conditionRegistration)
+	hc.Rules = withOwnRules(hc.Rules)
+	if hc.DiskPath == "" {
+		hc.DiskPath = cfg.StateDir
 	}
 	hc.OnChange = func(r health.Report) {
 		if cfg.Health.OnChange != nil {
@@ -167,6 +172,10 @@ func New(cfg Config) (*Agent, error) {
 		hc.Logger = cfg.Logger
 	}
 	if a.health, err = health.New(hc); err != nil {
+		return nil, err
+	}
+	a.health.SetStartup(conditionStart, errStarting)
+	if a.pulses, err = newPulses(a.health, cfg.StatusEvery); err != nil {
 		return nil, err
 	}
 	if err := a.health.Registry().Register(a.etcd); err != nil {
@@ -227,6 +236,7 @@ func check(cfg *Config) error {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	cfg.Logger = cfg.Logger.With("agent", cfg.ID, "version", cfg.Version)
 	return nil
 }
 
@@ -234,6 +244,7 @@ func (a *Agent) upgradeConfig() upgrade.Config {
 	c := a.cfg.Upgrade
 	c.StateDir, c.Name, c.Version = a.cfg.StateDir, a.cfg.Name, a.cfg.Version
 	c.State, c.Host, c.Logger = a.cfg.State, upgradeHost{a}, a.log
+	c.Pulse = upgradePulse{a}
 	c.External = append(slices.Clone(c.External), conditionRegistration)
 	return c
 }

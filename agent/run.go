@@ -20,8 +20,12 @@ const (
 	conditionRegistration = "registration"
 	conditionDraining     = "draining"
 	conditionPlugins      = "plugins"
-	conditionStarting     = "starting"
 )
+
+// conditionStart is the condition of startup that the agent itself sets.
+const conditionStart = "start"
+
+var errStarting = errors.New("the program's Start has not returned yet")
 
 // configFile is the last-known-good configuration in the state directory.
 const configFile = "config.json"
@@ -68,7 +72,6 @@ func (a *Agent) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, a.presence.client.Close()) }()
 	a.orders = newOrders(a)
-	a.health.Set(conditionStarting, errors.New("the program is being started"))
 	if err := a.admin.open(a.upgrader, successor); err != nil {
 		return err
 	}
@@ -148,7 +151,7 @@ func (r *running) up(ctx context.Context) error {
 		return err
 	}
 	r.checkPlugins(successor)
-	r.health.RemoveCheck(conditionStarting)
+	r.health.SetStartup(conditionStart, nil)
 	r.admin.serve()
 	if err := r.upgrader.Serving(); err != nil {
 		return err

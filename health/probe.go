@@ -2,9 +2,6 @@ package health
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"runtime/debug"
 	"strings"
 	"time"
 	"unicode"
@@ -19,21 +16,16 @@ type probe struct {
 
 	ran      bool
 	text     string // why it failed; "" if it did not
+	blocker  string // what fails, so that this check is not run; "" if it may be
 	since    time.Time
 	at       time.Time
 	duration time.Duration
 }
 
-// attempt is one call of a check's function.
-type attempt struct {
-	began  time.Time
-	cancel context.CancelFunc
-	// done is closed when there is a result, be it that the time is over.
-	done chan struct{}
-	over bool // done is closed
-}
-
 func (p *probe) ok() bool { return p.ran && p.text == "" }
+
+// settled reports whether the last result is the last one for ever.
+func (p *probe) settled() bool { return p.check.Kind == Startup && p.ok() }
 
 func (p *probe) report() CheckReport {
 	r := CheckReport{
@@ -52,48 +44,29 @@ func (p *probe) report() CheckReport {
 // start calls the check's function in a goroutine. m.mu is held. ctx ends the
 // call early; its result is then dropped.
 func (m *Monitor) start(ctx context.Context, p *probe) {
-	callCtx, cancel := context.WithTimeout(ctx, p.check.Timeout)
-	a := &attempt{began: time.Now(), cancel: cancel, done: make(chan struct{})}
-	p.inflight = a
-	m.active[a] = struct{}{}
-	overdue := time.AfterFunc(p.check.Timeout, func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.settle(ctx, p, a, errTimeout)
+	p.inflight = m.begin(ctx, p.check.Timeout, p.check.Func, asked{
+		settle: func(err error, took time.Duration) { m.settle(p, err, took) },
+		returned: func(took time.Duration, late bool) {
+			if late {
+				m.log.Info("health check returned after its timeout", "check", p.check.Name, "duration", took)
+			}
+			stale := p.inflight.stale
+			p.inflight = nil
+			if stale { // its turn was taken from it
+				p.due = time.Now()
+				notify(m.wake)
+			}
+		},
 	})
-	go func() {
-		err := call(callCtx, p.check.Func)
-		overdue.Stop()
-		cancel()
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		if a.over {
-			m.log.Info("health check returned after its timeout", "check", p.check.Name, "took", time.Since(a.began))
-		}
-		p.inflight = nil
-		m.settle(ctx, p, a, err)
-	}()
 }
 
-var errTimeout = errors.New("timeout")
-
-// settle gives an attempt its one result. m.mu is held.
-func (m *Monitor) settle(ctx context.Context, p *probe, a *attempt, err error) {
-	if a.over {
-		return
-	}
-	a.over = true
-	close(a.done)
-	delete(m.active, a)
-	if ctx.Err() != nil || m.probes[p.check.Name] != p {
+// settle takes the result of a call. m.mu is held.
+func (m *Monitor) settle(p *probe, err error, took time.Duration) {
+	if m.probes[p.check.Name] != p {
 		return
 	}
 	now := time.Now()
-	took := now.Sub(a.began)
 	text := errorText(err)
-	if errors.Is(err, errTimeout) || (errors.Is(err, context.DeadlineExceeded) && took >= p.check.Timeout) {
-		text = fmt.Sprintf("no answer within %v", p.check.Timeout)
-	}
 	wasOK, first := p.ok(), !p.ran
 	p.ran, p.text, p.at, p.duration = true, text, now, took
 	if first || wasOK != p.ok() {
@@ -104,31 +77,28 @@ func (m *Monitor) settle(ctx context.Context, p *probe, a *attempt, err error) {
 		case !first:
 			m.log.Info("health check passes again", "check", p.check.Name, "kind", p.check.Kind)
 		}
+		m.propagate(now)
 	}
-	notify(m.changed)
-}
-
-func call(ctx context.Context, f func(context.Context) error) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("panic: %v: %s", v, debug.Stack())
-		}
-	}()
-	if err = f(ctx); err != nil {
-		_ = err.Error() // a typed nil would panic where nothing recovers
-	}
-	return err
+	m.treeChanged()
 }
 
 // condition is a pushed state. Monitor.mu guards it.
 type condition struct {
+	kind  Kind // Readiness or Startup
 	text  string
 	since time.Time
-	at    time.Time
+	at    time.Time // zero: it was not pushed yet
 }
 
+func (c *condition) told() bool { return !c.at.IsZero() }
+func (c *condition) ok() bool   { return c.told() && c.text == "" }
+
 func (c *condition) report(name string) CheckReport {
-	return CheckReport{Name: name, Kind: Readiness, Pushed: true, OK: c.text == "", Error: c.text, Since: c.since, At: c.at}
+	r := CheckReport{Name: name, Kind: c.kind, Pushed: true, OK: c.ok(), Error: c.text, Since: c.since, At: c.at}
+	if !c.told() {
+		r.Error = "has not been told yet"
+	}
+	return r
 }
 
 const maxErrorText = 1024
@@ -139,7 +109,14 @@ func errorText(err error) string {
 	if err == nil {
 		return ""
 	}
-	text := err.Error()
+	if text := oneLine(err.Error()); strings.TrimSpace(text) != "" {
+		return text
+	}
+	return "failed without a reason"
+}
+
+// oneLine is text of other people's making in at most maxErrorText bytes.
+func oneLine(text string) string {
 	if len(text) > maxErrorText {
 		cut := maxErrorText - len("…")
 		for cut > 0 && !utf8.RuneStart(text[cut]) {
@@ -147,14 +124,10 @@ func errorText(err error) string {
 		}
 		text = text[:cut] + "…"
 	}
-	text = strings.Map(func(r rune) rune {
+	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return ' '
 		}
 		return r
 	}, strings.ToValidUTF8(text, "?"))
-	if strings.TrimSpace(text) == "" {
-		return "failed without a reason"
-	}
-	return text
 }

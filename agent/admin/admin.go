@@ -195,14 +195,16 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) {
 	}
 	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, who))
 	if who.role < Probe { // not even told which routes there are
-		s.demand(w, r, who, Probe)
+		s.Demand(w, r, Probe)
 		return
 	}
 	s.mux.ServeHTTP(w, r)
 }
 
-// demand refuses somebody who has not the role.
-func (s *Server) demand(w http.ResponseWriter, r *http.Request, who caller, role Role) {
+// Demand refuses a call whose caller has not the role, for handlers that show
+// some callers more than others.
+func (s *Server) Demand(w http.ResponseWriter, r *http.Request, role Role) {
+	who, _ := r.Context().Value(callerKey{}).(caller)
 	if !who.shown {
 		s.refuse(w, r, http.StatusUnauthorized, refused{reason: ReasonCredentials, why: "wants " + role.String()}, "this wants the role "+role.String()+" and credentials that have it")
 		return

@@ -30,8 +30,8 @@ func RoleOf(ctx context.Context) Role {
 
 func (t *route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s, role := t.server, t.role
-	if who, _ := r.Context().Value(callerKey{}).(caller); who.role < role {
-		s.demand(w, r, who, role)
+	if RoleOf(r.Context()) < role {
+		s.Demand(w, r, role)
 		return
 	}
 	limit := QuickTime

@@ -102,7 +102,7 @@ func (r *run) perform(ctx context.Context) (again bool) {
 		ended, err = r.execute(ctx)
 	}
 	if ended == "" {
-		log.Info("a task was withdrawn while it ran", "reason", err)
+		log.Info("a task was withdrawn while it ran", "error", err)
 		return false
 	}
 	if err := failpoint.Hit("dispatch-run"); err != nil {
