@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/perennial-go/perennial/agent/admin"
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/internal/etcdkv"
@@ -79,6 +80,9 @@ type Config struct {
 	// ones unless there are such, or none are wanted. DiskPath defaults to
 	// StateDir.
 	Health health.Config
+	// Admin is the listener for probes, metrics, status and profiles; without
+	// an Address there is none. See AdminHandle for routes of the program's own.
+	Admin admin.Config
 	// Settings is a *config.Store; nil means no configuration from etcd.
 	Settings Settings
 	// Drain says how servers end.
@@ -123,6 +127,7 @@ type Agent struct {
 	plugins   *plugin.Manager // nil without a directory
 	tasking   *tasking
 	schema    *configSchema
+	admin     *adminSite // nil without an address
 	started   time.Time
 	ran       atomic.Bool
 
@@ -174,6 +179,11 @@ func New(cfg Config) (*Agent, error) {
 	a.health.SetStartup(conditionStart, errStarting)
 	if a.pulses, err = newPulses(a.health, cfg.StatusEvery); err != nil {
 		return nil, err
+	}
+	if cfg.Admin.Address != "" {
+		if a.admin, err = newAdminSite(a); err != nil {
+			return nil, err
+		}
 	}
 	if cfg.Plugins.Dir != "" {
 		if a.plugins, err = plugin.New(a.pluginConfig()); err != nil {
