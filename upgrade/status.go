@@ -116,6 +116,7 @@ func (u *Upgrader) record(to State, edit func(*Attempt)) (moved bool, err error)
 	if err != nil && last.State != to {
 		return false, err
 	}
+	u.follow(last)
 	u.log.Info("upgrade", "state", last.State, "from", last.From.Version, "to", last.To.Version, "order", last.OrderID, "reason", last.Reason)
 	return true, err
 }

@@ -20,6 +20,9 @@ import (
 type Recorder struct {
 	embedded.TracerProvider
 
+	// OnEnd is told each span at its end; nil tells nobody.
+	OnEnd func(Record)
+
 	mu    sync.Mutex
 	spans []*Span
 }
@@ -127,7 +130,11 @@ func (s *Span) End(options ...trace.SpanEndOption) {
 	s.edit(func(r *Record) { r.Ended = at })
 	s.of.mu.Lock()
 	s.record.Ends++
+	record := s.record
 	s.of.mu.Unlock()
+	if s.of.OnEnd != nil && record.Ends == 1 {
+		s.of.OnEnd(record)
+	}
 }
 
 // AddEvent implements trace.Span.
