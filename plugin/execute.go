@@ -8,9 +8,11 @@ import (
 	"math"
 	"slices"
 
+	"go.opentelemetry.io/otel/attribute"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/perennial-go/perennial/internal/tracing"
 	"github.com/perennial-go/perennial/plugin/pluginpb"
 )
 
@@ -27,7 +29,9 @@ import (
 //
 // Delivery is at least once: a result that was delivered and whose cursor was
 // not kept comes again.
-func (m *Manager) Execute(ctx context.Context, name string, task Task, deliver func(Result) error) error {
+func (m *Manager) Execute(ctx context.Context, name string, task Task, deliver func(Result) error) (err error) {
+	ctx, span := m.trace(ctx, name, task)
+	defer func() { span.End(err) }()
 	m.mu.Lock()
 	w := m.workers[name]
 	m.mu.Unlock()
@@ -46,7 +50,10 @@ func (m *Manager) Execute(ctx context.Context, name string, task Task, deliver f
 	if has := i.bundle.manifest.Capabilities; !slices.Contains(has, task.Capability) {
 		return fmt.Errorf("plugin %s %s: capability: wanted %q, found %q", name, i.bundle.manifest.Version, task.Capability, has)
 	}
-	err := i.execute(ctx, task, deliver)
+	if span.Recording() {
+		span.Set(attribute.String(tracing.PluginVersion, i.bundle.manifest.Version))
+	}
+	err = i.execute(ctx, task, deliver)
 	if _, own := errors.AsType[*taskError](err); own {
 		w.count(err.Error())
 	}
@@ -66,7 +73,7 @@ func (e *taskError) Error() string {
 func (e *taskError) Unwrap() error { return e.err }
 
 func (i *instance) execute(ctx context.Context, task Task, deliver func(Result) error) error {
-	call, cancel := context.WithCancel(ctx)
+	call, cancel := context.WithCancel(carry(ctx))
 	defer cancel()
 	until := i.ctx
 	if task.Resumable {
