@@ -137,6 +137,9 @@ func (r *reducer) upgrade(u upgrade.Status) upgrade.Status {
 	for i, w := range u.Withdrawn {
 		u.Withdrawn[i] = upgrade.Withdrawn{Ref: r.ref(w.Ref), Reason: r.clip(w.Reason)}
 	}
+	if u.LastFailed != nil { // which is told anyhow; UnmarshalJSON puts it back
+		u.Quarantine = slices.DeleteFunc(slices.Clone(u.Quarantine), isFailed(*u.LastFailed))
+	}
 	u.Quarantine = newest(r, "quarantine", u.Quarantine, r.quarantine)
 	for i, q := range u.Quarantine {
 		u.Quarantine[i] = r.quarantined(q)
@@ -174,7 +177,7 @@ func (r *reducer) rest(u upgrade.Status) upgrade.Status {
 	}
 	if u.Provenance != nil {
 		p := *u.Provenance
-		p.Revision, p.Go = r.clip(p.Revision), r.clip(p.Go)
+		p.Revision, p.Go, p.Created = r.clip(p.Revision), r.clip(p.Go), p.Created.Truncate(time.Second)
 		p.AllowedBy, p.By, p.Error = r.clip(p.AllowedBy), r.clip(p.By), r.clip(p.Error)
 		if p.SignedBy != nil {
 			by := *p.SignedBy
@@ -237,16 +240,21 @@ func (r *reducer) health(h health.Report) health.Report {
 		c.Since, c.At = c.Since.Truncate(time.Second), c.At.Truncate(time.Second)
 		h.Checks[i] = c
 	}
-	h.Indicators = slices.DeleteFunc(slices.Clone(h.Indicators), func(i health.IndicatorReport) bool { return i.State == health.OK || i.State == health.Unknown })
+	h.Indicators = slices.DeleteFunc(slices.Clone(h.Indicators), func(i health.IndicatorReport) bool { return i.State != health.Pending && i.State != health.Firing })
 	h.Indicators = first(r, "indicators", h.Indicators, r.indicators)
 	for i, n := range h.Indicators {
 		n.Name, n.Rule, n.Basis = exact(r, n.Name, nameLimit), exact(r, n.Rule, nameLimit), r.clip(n.Basis)
-		n.State, n.At = exact(r, n.State, nameLimit), n.At.Truncate(time.Second)
+		n.Unit, n.Error, n.State = exact(r, n.Unit, nameLimit), r.clip(n.Error), exact(r, n.State, nameLimit)
+		n.At, n.Since, n.ErrorAt = n.At.Truncate(time.Second), n.Since.Truncate(time.Second), n.ErrorAt.Truncate(time.Second)
 		h.Indicators[i] = n
 	}
+	h.Alerts = slices.Clone(h.Alerts)
+	slices.SortStableFunc(h.Alerts, func(a, b health.Alert) int { return severityOfAlert(b).Compare(severityOfAlert(a)) })
 	h.Alerts = first(r, "alerts", h.Alerts, r.alerts)
 	for i, a := range h.Alerts {
-		a.Name, a.Indicator, a.Since = exact(r, a.Name, nameLimit), exact(r, a.Indicator, nameLimit), a.Since.Truncate(time.Second)
+		a.Name, a.Indicator, a.Unit = exact(r, a.Name, nameLimit), exact(r, a.Indicator, nameLimit), exact(r, a.Unit, nameLimit)
+		a.State, a.Severity = exact(r, a.State, nameLimit), exact(r, a.Severity, nameLimit)
+		a.Since, a.FiredAt, a.ResolvedAt = a.Since.Truncate(time.Second), a.FiredAt.Truncate(time.Second), a.ResolvedAt.Truncate(time.Second)
 		h.Alerts[i] = a
 	}
 	return h
