@@ -149,7 +149,26 @@ func (r *reducer) upgrade(u upgrade.Status) upgrade.Status {
 		u.LastFailed = &q
 	}
 	u.Yanked = r.clip(u.Yanked)
-	return r.rest(u)
+	if u = r.rest(u); r.bare {
+		u = r.barest(u)
+	}
+	return u
+}
+
+// barest leaves out what the host's state directory tells as well.
+func (r *reducer) barest(u upgrade.Status) upgrade.Status {
+	u.From.Binary, u.To.Binary = "", ""
+	if u.LastFailed != nil {
+		u.LastFailed.Binary = ""
+	}
+	if p := u.Provenance; p != nil {
+		u.Provenance = &upgrade.Provenance{Revoked: p.Revoked, Error: p.Error}
+		if p.Revoked != nil {
+			p.Revoked.Key = ""
+		}
+		r.out["provenance"]++
+	}
+	return u
 }
 
 func (r *reducer) quarantined(q upgrade.Quarantined) upgrade.Quarantined {
@@ -187,11 +206,13 @@ func (r *reducer) rest(u upgrade.Status) upgrade.Status {
 		if p.Rollback != nil {
 			c := *p.Rollback
 			c.OrderID = exact(r, c.OrderID, nameLimit)
+			c.At = c.At.Truncate(time.Second)
 			c.From, c.By, c.AllowedBy = r.clip(c.From), r.clip(c.By), r.clip(c.AllowedBy)
 			p.Rollback = &c
 		}
 		if p.Revoked != nil {
 			k := *p.Revoked
+			k.Since = k.Since.Truncate(time.Second)
 			k.ID, k.Reason, k.Key = r.clip(k.ID), r.clip(k.Reason), exact(r, k.Key, nameLimit)
 			p.Revoked = &k
 		}
@@ -260,6 +281,9 @@ func (r *reducer) health(h health.Report) health.Report {
 	return h
 }
 
+// nodeKinds is how many nodes there are right below an agent at most.
+const nodeKinds = 6
+
 // tree keeps of checks and indicators those that something is wrong with, of
 // plugins the worst, and of what is well nothing but that it is.
 func (r *reducer) tree(n Node) Node {
@@ -277,7 +301,7 @@ func (r *reducer) tree(n Node) Node {
 	case nodePlugins:
 		limit = r.plugins
 	default:
-		limit = max(limit, len(children)) // a handful, by treeOf
+		limit = max(limit, nodeKinds)
 	}
 	leaves := n.Name == nodePlugins
 	n.LeftOut = max(len(children)-limit, 0)

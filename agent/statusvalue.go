@@ -20,6 +20,7 @@ type detail struct {
 	log, quarantine, retained     int
 	checks, alerts, indicators    int
 	plugins, layers, notes, other int
+	bare                          bool // without what lies elsewhere, too
 }
 
 // details go from the most to the least. What an operator acts upon from afar,
@@ -33,7 +34,9 @@ func details() []detail {
 		{text: 80, log: 1, retained: 2, checks: 4, alerts: 5, plugins: 20, layers: 3, other: 8},
 		{text: 64, retained: 1, checks: 3, alerts: 3, plugins: 12, layers: 2, other: 4},
 		{text: 48, retained: 1, checks: 2, alerts: 2, plugins: 6, layers: 1, other: 2},
-		{text: 32, checks: 1, alerts: 1, plugins: 2},
+		{text: 64, retained: 1, checks: 2, alerts: 2, plugins: 8, layers: 1, other: 2, bare: true},
+		{text: 32, checks: 1, alerts: 1, plugins: 3, bare: true},
+		{text: 10, plugins: 1, bare: true},
 	}
 }
 

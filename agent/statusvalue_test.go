@@ -165,18 +165,14 @@ func fill(v reflect.Value, text string, n int) {
 	case reflect.Float64:
 		v.SetFloat(1e9)
 	case reflect.Pointer:
-		if v.Type() != reflect.TypeFor[*Node]() || n > 0 {
+		if v.Type() != reflect.TypeFor[*Node]() { // which is made of the rest
 			v.Set(reflect.New(v.Type().Elem()))
 			fill(v.Elem(), text, n)
 		}
 	case reflect.Slice:
-		deep := n
-		if v.Type() == reflect.TypeFor[[]Node]() {
-			deep = n / 4 // a tree of trees ends
-		}
 		for range n {
 			one := reflect.New(v.Type().Elem()).Elem()
-			fill(one, text, deep)
+			fill(one, text, n)
 			v.Set(reflect.Append(v, one))
 		}
 	case reflect.Struct:
@@ -195,11 +191,17 @@ func fill(v reflect.Value, text string, n int) {
 // TestEveryFieldOfAStatusIsBounded: one that is added and forgotten would
 // otherwise cost the agent all the rest of its status.
 func TestEveryFieldOfAStatusIsBounded(t *testing.T) {
-	for _, text := range []string{strings.Repeat("x", 100), strings.Repeat("x", 10_000), strings.Repeat("\x01", 10_000)} {
+	for _, text := range []string{strings.Repeat("x", 60), strings.Repeat("x", 10_000), strings.Repeat("\x01", 10_000)} {
 		var s Status
 		fill(reflect.ValueOf(&s).Elem(), text, 9)
-		s.Schema = schema
-		if read, _ := written(t, s); read.LeftOut["all"] != 0 || read.Tree == nil {
+		s.Schema, s.LeftOut = schema, nil
+		var plugins []PluginRecord
+		for range 20 {
+			var p PluginRecord
+			fill(reflect.ValueOf(&p).Elem(), text, 2)
+			plugins = append(plugins, p)
+		}
+		if read, _ := written(t, withTree(Registration{ID: "a1"}, s, plugins)); read.LeftOut["all"] != 0 || read.Tree == nil {
 			t.Errorf("with every text of %d bytes nothing is told any more", len(text))
 		}
 	}
