@@ -32,7 +32,7 @@ func (s Status) reduced(d detail) Status {
 		p.EtcdHeard = p.EtcdHeard.Truncate(time.Millisecond)
 		if p.LastRestored != nil {
 			last := *p.LastRestored
-			last.Key = r.clip(last.Key)
+			last.Key, last.At = r.clip(last.Key), last.At.Truncate(time.Second)
 			p.LastRestored = &last
 		}
 		s.Presence = &p
@@ -111,12 +111,13 @@ func (r *reducer) ref(f upgrade.Ref) upgrade.Ref {
 
 const (
 	nameLimit   = 128 // an id's, and longer than a version has reason to be
+	wordLimit   = 24  // longer than any state, class or kind
 	digestLimit = len("sha256:") + 64
 )
 
 func (r *reducer) upgrade(u upgrade.Status) upgrade.Status {
-	u.OrderID, u.Action = exact(r, u.OrderID, nameLimit), exact(r, u.Action, nameLimit)
-	u.State, u.Class = exact(r, u.State, nameLimit), exact(r, u.Class, nameLimit)
+	u.OrderID, u.Action = exact(r, u.OrderID, nameLimit), exact(r, u.Action, wordLimit)
+	u.State, u.Class = exact(r, u.State, wordLimit), exact(r, u.Class, wordLimit)
 	u.By, u.Asked, u.AllowedBy, u.Reason = r.clip(u.By), r.clip(u.Asked), r.clip(u.AllowedBy), r.clip(u.Reason)
 	u.From, u.To, u.Running = r.ref(u.From), r.ref(u.To), r.ref(u.Running)
 	u.Program = exact(r, u.Program, nameLimit)
@@ -172,7 +173,7 @@ func (r *reducer) barest(u upgrade.Status) upgrade.Status {
 }
 
 func (r *reducer) quarantined(q upgrade.Quarantined) upgrade.Quarantined {
-	q.Ref, q.Reason = r.ref(q.Ref), r.clip(q.Reason)
+	q.Ref, q.Class, q.Reason = r.ref(q.Ref), exact(r, q.Class, wordLimit), r.clip(q.Reason)
 	q.Since, q.Until = q.Since.Truncate(time.Second), q.Until.Truncate(time.Second)
 	return q
 }
@@ -191,7 +192,7 @@ func (r *reducer) rest(u upgrade.Status) upgrade.Status {
 	}
 	if u.Answer != nil {
 		a := *u.Answer
-		a.OrderID, a.Action, a.Error = exact(r, a.OrderID, nameLimit), exact(r, a.Action, nameLimit), r.clip(a.Error)
+		a.OrderID, a.Action, a.Error = exact(r, a.OrderID, nameLimit), exact(r, a.Action, wordLimit), r.clip(a.Error)
 		u.Answer = &a
 	}
 	if u.Provenance != nil {
@@ -256,7 +257,7 @@ func (r *reducer) health(h health.Report) health.Report {
 	slices.SortStableFunc(h.Checks, func(a, b health.CheckReport) int { return severityOf(b, Running).Compare(severityOf(a, Running)) })
 	h.Checks = first(r, "checks", h.Checks, r.checks)
 	for i, c := range h.Checks {
-		c.Kind = exact(r, c.Kind, nameLimit)
+		c.Kind = exact(r, c.Kind, wordLimit)
 		c.Name, c.Error = exact(r, c.Name, nameLimit), r.clip(c.Error)
 		c.Since, c.At = c.Since.Truncate(time.Second), c.At.Truncate(time.Second)
 		h.Checks[i] = c
@@ -265,7 +266,7 @@ func (r *reducer) health(h health.Report) health.Report {
 	h.Indicators = first(r, "indicators", h.Indicators, r.indicators)
 	for i, n := range h.Indicators {
 		n.Name, n.Rule, n.Basis = exact(r, n.Name, nameLimit), exact(r, n.Rule, nameLimit), r.clip(n.Basis)
-		n.Unit, n.Error, n.State = exact(r, n.Unit, nameLimit), r.clip(n.Error), exact(r, n.State, nameLimit)
+		n.Unit, n.Error, n.State = exact(r, n.Unit, wordLimit), r.clip(n.Error), exact(r, n.State, wordLimit)
 		n.At, n.Since, n.ErrorAt = n.At.Truncate(time.Second), n.Since.Truncate(time.Second), n.ErrorAt.Truncate(time.Second)
 		h.Indicators[i] = n
 	}
@@ -273,8 +274,8 @@ func (r *reducer) health(h health.Report) health.Report {
 	slices.SortStableFunc(h.Alerts, func(a, b health.Alert) int { return severityOfAlert(b).Compare(severityOfAlert(a)) })
 	h.Alerts = first(r, "alerts", h.Alerts, r.alerts)
 	for i, a := range h.Alerts {
-		a.Name, a.Indicator, a.Unit = exact(r, a.Name, nameLimit), exact(r, a.Indicator, nameLimit), exact(r, a.Unit, nameLimit)
-		a.State, a.Severity = exact(r, a.State, nameLimit), exact(r, a.Severity, nameLimit)
+		a.Name, a.Indicator, a.Unit = exact(r, a.Name, nameLimit), exact(r, a.Indicator, nameLimit), exact(r, a.Unit, wordLimit)
+		a.State, a.Severity = exact(r, a.State, wordLimit), exact(r, a.Severity, wordLimit)
 		a.Since, a.FiredAt, a.ResolvedAt = a.Since.Truncate(time.Second), a.FiredAt.Truncate(time.Second), a.ResolvedAt.Truncate(time.Second)
 		h.Alerts[i] = a
 	}
@@ -288,7 +289,7 @@ const nodeKinds = 6
 // plugins the worst, and of what is well nothing but that it is.
 func (r *reducer) tree(n Node) Node {
 	n.Name, n.State, n.Reason = exact(r, n.Name, nameLimit), r.clip(n.State), r.clip(n.Reason)
-	n.Severity = exact(r, n.Severity, nameLimit)
+	n.Severity = exact(r, n.Severity, wordLimit)
 	n.Since = n.Since.Truncate(time.Second)
 	children := slices.Clone(n.Children)
 	limit := r.other
