@@ -75,7 +75,7 @@ func (a *Agent) run(ctx context.Context) (err error) {
 	if err := a.admin.open(a.upgrader, successor); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.admin.end()) }()
+	defer a.admin.end()
 
 	r := a.background(ctx)
 	err = r.up(ctx)
