@@ -340,7 +340,7 @@ func (r *running) afterUpgrades(known bool) error {
 func (r *running) lastWords(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	if err := r.presence.flush(ctx); err != nil {
+	if _, err := r.presence.flush(ctx, false); err != nil {
 		r.log.Warn("last status not published", "error", err)
 	}
 }
