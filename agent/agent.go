@@ -79,6 +79,8 @@ type Config struct {
 	// ones unless there are such, or none are wanted. DiskPath defaults to
 	// StateDir.
 	Health health.Config
+	// Responses are what the agent does by itself when alerts fire; at most 50.
+	Responses []Response
 	// Settings is a *config.Store; nil means no configuration from etcd.
 	Settings Settings
 	// Drain says how servers end.
@@ -119,6 +121,7 @@ type Agent struct {
 	upgrader  *upgrade.Upgrader
 	health    *health.Monitor
 	pulses    pulses
+	responder *responder
 	service   *serviceManager
 	plugins   *plugin.Manager // nil without a directory
 	tasking   *tasking
@@ -175,6 +178,9 @@ func New(cfg Config) (*Agent, error) {
 	}
 	if err := a.health.Registry().Register(a.etcd); err != nil {
 		return nil, fmt.Errorf("agent: metrics of etcd: %w", err)
+	}
+	if a.responder, err = newResponder(a); err != nil {
+		return nil, err
 	}
 	if cfg.Plugins.Dir != "" {
 		if a.plugins, err = plugin.New(a.pluginConfig()); err != nil {
@@ -236,6 +242,14 @@ func (a *Agent) upgradeConfig() upgrade.Config {
 	c.State, c.Host, c.Logger = a.cfg.State, upgradeHost{a}, a.log
 	c.Pulse = upgradePulse{a}
 	c.External = append(slices.Clone(c.External), conditionRegistration)
+	for _, r := range a.cfg.Responses {
+		switch r.Action {
+		case RespondDrain:
+			c.External = append(c.External, conditionResponse+r.Alert)
+		case RespondRefuseUpgrades:
+			c.Requirements = append(slices.Clone(c.Requirements), noRefusal{a})
+		}
+	}
 	return c
 }
 
