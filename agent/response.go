@@ -35,6 +35,9 @@ const (
 	RespondCall ResponseAction = "call"
 )
 
+// ErrResponse is wrapped by every refusal of a Response.
+var ErrResponse = errors.New("invalid response")
+
 // ErrStoppedByAlert is wrapped in what Run returns after a Response has stopped
 // the agent.
 var ErrStoppedByAlert = errors.New("stopped by an alert")
@@ -83,7 +86,7 @@ func ParseResponse(text string) (Response, error) {
 	what, settings, _ := strings.Cut(text, ",")
 	alert, action, found := strings.Cut(what, "=")
 	if !found || alert == "" || action == "" {
-		return r, fmt.Errorf("response %q: want <alert>=<action>, such as memory=restart-plugin:logtail", text)
+		return r, fmt.Errorf("%w %q: want <alert>=<action>, such as memory=restart-plugin:logtail", ErrResponse, text)
 	}
 	r.Alert = alert
 	action, r.Plugin, _ = strings.Cut(action, ":")
@@ -102,10 +105,10 @@ func ParseResponse(text string) (Response, error) {
 			err = errors.New("want limit=<n> or within=<duration>")
 		}
 		if err != nil {
-			return r, fmt.Errorf("response %q: %q: %w", text, one, err)
+			return r, fmt.Errorf("%w %q: %q: %w", ErrResponse, text, one, err)
 		}
 		if (name == "limit" && r.Limit < 1) || (name == "within" && r.Within <= 0) {
-			return r, fmt.Errorf("response %q: %q: want more than 0", text, one)
+			return r, fmt.Errorf("%w %q: %q: want more than 0", ErrResponse, text, one)
 		}
 	}
 	return r, nil
@@ -132,7 +135,7 @@ func (r Response) normalised() (Response, error) {
 		r.Action = RespondCall
 	}
 	fail := func(format string, args ...any) (Response, error) {
-		return r, fmt.Errorf("response to alert %q: "+format, append([]any{r.Alert}, args...)...)
+		return r, fmt.Errorf("%w to alert %q: "+format, append([]any{ErrResponse, r.Alert}, args...)...)
 	}
 	switch r.Action {
 	case RespondRestartPlugin:
@@ -179,7 +182,7 @@ func (r Response) normalised() (Response, error) {
 // cannot be made.
 func (a *Agent) checkResponses() ([]Response, error) {
 	if n := len(a.cfg.Responses); n > maxResponses {
-		return nil, fmt.Errorf("%d responses to alerts, at most %d may be", n, maxResponses)
+		return nil, fmt.Errorf("%w: there are %d, at most %d may be", ErrResponse, n, maxResponses)
 	}
 	rules := a.health.Alerts()
 	var all []Response
@@ -194,11 +197,11 @@ func (a *Agent) checkResponses() ([]Response, error) {
 			for i, rule := range rules {
 				names[i] = rule.Name
 			}
-			return nil, fmt.Errorf("response to alert %q: no rule has that name; there are %s", r.Alert, strings.Join(names, ", "))
+			return nil, fmt.Errorf("%w to alert %q: no rule has that name; there are %s", ErrResponse, r.Alert, strings.Join(names, ", "))
 		case r.Plugin != "" && a.cfg.Plugins.Dir == "":
-			return nil, fmt.Errorf("response to alert %q: plugin %s is to be restarted, and Config.Plugins has no Dir", r.Alert, r.Plugin)
+			return nil, fmt.Errorf("%w to alert %q: plugin %s is to be restarted, and Config.Plugins has no Dir", ErrResponse, r.Alert, r.Plugin)
 		case slices.ContainsFunc(all, func(o Response) bool { return o.key() == r.key() }):
-			return nil, fmt.Errorf("response to alert %q: %s is there twice", r.Alert, r.what())
+			return nil, fmt.Errorf("%w to alert %q: %s is there twice", ErrResponse, r.Alert, r.what())
 		}
 		all = append(all, r)
 	}

@@ -215,7 +215,7 @@ func TestResponseThatCannotBeMadeIsRefused(t *testing.T) {
 			cfg.Responses = []Response{r}
 			_, err = New(cfg)
 		}
-		if (want == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), want)) {
+		if (want == "") == errors.Is(err, ErrResponse) || (err != nil && !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: got %v, want %q", text, err, want)
 		}
 	}
