@@ -86,6 +86,8 @@ type Config struct {
 	// Admin is the listener for probes, metrics, status and profiles; without
 	// an Address there is none. See AdminHandle for routes of the program's own.
 	Admin admin.Config
+	// Responses are what the agent does by itself when alerts fire; at most 50.
+	Responses []Response
 	// Settings is a *config.Store; nil means no configuration from etcd.
 	Settings Settings
 	// Drain says how servers end.
@@ -132,6 +134,7 @@ type Agent struct {
 	upgrader  *upgrade.Upgrader
 	health    *health.Monitor
 	pulses    pulses
+	responder *responder
 	service   *serviceManager
 	plugins   *plugin.Manager // nil without a directory
 	tasking   *tasking
@@ -195,6 +198,9 @@ func New(cfg Config) (*Agent, error) {
 			return nil, err
 		}
 	}
+	if a.responder, err = newResponder(a); err != nil {
+		return nil, err
+	}
 	if cfg.Plugins.Dir != "" {
 		if a.plugins, err = plugin.New(a.pluginConfig()); err != nil {
 			return nil, err
@@ -256,6 +262,14 @@ func (a *Agent) upgradeConfig() upgrade.Config {
 	c.Pulse = upgradePulse{a}
 	c.TracerProvider = a.cfg.TracerProvider
 	c.External = append(slices.Clone(c.External), conditionRegistration)
+	for _, r := range a.cfg.Responses {
+		switch r.Action {
+		case RespondDrain:
+			c.External = append(c.External, conditionResponse+r.Alert)
+		case RespondRefuseUpgrades:
+			c.Requirements = append(slices.Clone(c.Requirements), noRefusal{a})
+		}
+	}
 	return c
 }
 

@@ -118,6 +118,7 @@ func (a *Agent) status() Status {
 	if a.orders != nil {
 		s.OrderError, s.OrderErrorRevision = a.orders.lastError()
 	}
+	s.Responses = a.responder.told()
 	if a.cfg.Settings != nil {
 		c := a.cfg.Settings.Status()
 		s.Config = &c
