@@ -74,8 +74,10 @@ type Config struct {
 	Plugins plugin.Config
 	// Tasks says what the agent does about the tasks of its fleet.
 	Tasks Tasks
-	// Health adds checks and rules. A rule that alerts while the release that
-	// runs is withdrawn is added unless there is one, or none are wanted.
+	// Health adds checks, indicators and rules. The default rules of
+	// ReleaseYanked, ReleaseKeyRevoked and EtcdStale are added to configured
+	// ones unless there are such, or none are wanted. DiskPath defaults to
+	// StateDir.
 	Health health.Config
 	// Settings is a *config.Store; nil means no configuration from etcd.
 	Settings Settings
@@ -149,8 +151,9 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	hc := cfg.Health
-	for _, rule := range []health.Rule{yankedRule(), keyRevokedRule(), staleRule()} {
-		hc.Rules = withRule(hc.Rules, rule)
+	hc.Rules = withOwnRules(hc.Rules)
+	if hc.DiskPath == "" {
+		hc.DiskPath = cfg.StateDir
 	}
 	hc.OnChange = func(r health.Report) {
 		if cfg.Health.OnChange != nil {

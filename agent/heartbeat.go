@@ -225,7 +225,8 @@ func (p *presence) observeStaleness() {
 }
 
 // staleAfter leaves a watch the time to notice its own silence and to list anew:
-// the alert is of what it cannot mend.
+// the alert is of what it cannot mend. The default rule of EtcdStale says the
+// same.
 const staleAfter = etcdkv.MaxSilence + 10*time.Second
 
 // heard is when etcd was last heard; zero = never.
@@ -237,11 +238,6 @@ func (p *presence) heard() time.Time {
 		}
 	}
 	return at
-}
-
-// staleRule raises an alert while what the agent sees of etcd is old.
-func staleRule() health.Rule {
-	return health.Rule{Name: health.EtcdStale, Indicator: health.EtcdStale, Above: staleAfter.Seconds(), Every: 5 * time.Second}
 }
 
 // report is what the status tells of the presence.

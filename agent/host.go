@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"slices"
-	"time"
 
 	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/plugin"
@@ -57,26 +56,27 @@ func (h upgradeHost) Changed(s upgrade.Status) {
 	h.touch()
 }
 
-// yankedRule raises an alert while the release that runs is withdrawn.
-func yankedRule() health.Rule { return indicated(health.ReleaseYanked) }
-
-// keyRevokedRule raises one while the key that signed it is revoked.
-func keyRevokedRule() health.Rule { return indicated(health.ReleaseKeyRevoked) }
-
-func indicated(what string) health.Rule {
-	return health.Rule{Name: what, Indicator: what, Above: 0, Every: 5 * time.Second}
+// ownRules are of what only an agent can tell: it has them beside whatever rules
+// its program configures.
+func ownRules() []health.Rule {
+	return slices.DeleteFunc(health.DefaultRules(), func(r health.Rule) bool {
+		return r.Name != health.ReleaseYanked && r.Name != health.ReleaseKeyRevoked && r.Name != health.EtcdStale
+	})
 }
 
-// withRule adds the rule to those that were configured, unless one of them is
-// about the same, or none are wanted.
-func withRule(rules []health.Rule, r health.Rule) []health.Rule {
-	if rules == nil {
-		rules = health.DefaultRules()
+// withOwnRules adds the agent's own rules to those that were configured, but
+// for what these are about already, unless none are wanted.
+func withOwnRules(rules []health.Rule) []health.Rule {
+	if len(rules) == 0 {
+		return rules // the default has them
 	}
-	if len(rules) == 0 || slices.ContainsFunc(rules, func(o health.Rule) bool { return o.Name == r.Name || o.Indicator == r.Indicator }) {
-		return rules
+	all := slices.Clone(rules)
+	for _, r := range ownRules() {
+		if !slices.ContainsFunc(rules, func(o health.Rule) bool { return o.Name == r.Name || o.Indicator == r.Indicator }) {
+			all = append(all, r)
+		}
 	}
-	return append(slices.Clone(rules), r)
+	return all
 }
 
 // indicate shows in the health tree whether what is true of the release that runs.

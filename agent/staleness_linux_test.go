@@ -96,7 +96,7 @@ func TestQuietEtcdRaisesNoAlert(t *testing.T) {
 	if why != "" || age != etcdkv.MaxSilence {
 		t.Errorf("stale for %v: %s", age, why)
 	}
-	if limit := staleRule().Above; age.Seconds() >= limit {
+	if limit := staleAfter; age >= limit {
 		t.Errorf("the alert is above %v s, and a watch may be quiet for %v", limit, age)
 	}
 }

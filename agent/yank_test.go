@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,24 +11,33 @@ import (
 	"github.com/perennial-go/perennial/internal/etcdkv"
 )
 
-func TestAlertOfAWithdrawnReleaseIsAddedUnlessItIsConfiguredOrUnwanted(t *testing.T) {
+func TestAlertsOfTheAgentItselfAreAddedUnlessConfiguredOrUnwanted(t *testing.T) {
 	own := health.Rule{Name: "mine", Indicator: health.ReleaseYanked, For: time.Hour}
 	other := health.Rule{Name: "disk", Indicator: "disk"}
 	for name, c := range map[string]struct {
 		rules []health.Rule
-		want  int
+		want  []string
 	}{
-		"default":           {nil, len(health.DefaultRules()) + 1},
-		"none wanted":       {[]health.Rule{}, 0},
-		"others configured": {[]health.Rule{other}, 2},
-		"own configured":    {[]health.Rule{other, own}, 2},
+		"default":           {nil, nil},
+		"none wanted":       {[]health.Rule{}, nil},
+		"others configured": {[]health.Rule{other}, []string{"disk", health.EtcdStale, health.ReleaseYanked, health.ReleaseKeyRevoked}},
+		"own configured":    {[]health.Rule{other, own}, []string{"disk", "mine", health.EtcdStale, health.ReleaseKeyRevoked}},
 	} {
-		got := withRule(c.rules, yankedRule())
-		if len(got) != c.want {
-			t.Errorf("%s: %d rules, want %d", name, len(got), c.want)
+		got := withOwnRules(c.rules)
+		var names []string
+		for _, r := range got {
+			names = append(names, r.Name)
+		}
+		if !slices.Equal(names, c.want) || (got == nil) != (c.rules == nil) {
+			t.Errorf("%s: rules %q, want %q", name, names, c.want)
 		}
 		if _, err := health.New(health.Config{Rules: got}); err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, r := range ownRules() {
+		if r.Indicator == health.EtcdStale && r.Above != staleAfter.Seconds() {
+			t.Errorf("the alert of staleness is above %v s, and a watch has until %v to mend it", r.Above, staleAfter)
 		}
 	}
 }

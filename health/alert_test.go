@@ -20,7 +20,7 @@ func TestOnChangeTellsChangesAndNothingElse(t *testing.T) {
 		calls := 0
 		var seen []string
 		m := newMonitor(t, health.Config{
-			MemoryEvery: -1,
+			NoBuiltIn: true,
 			Checks: []health.Check{{Name: "c", Func: func(context.Context) error {
 				if calls++; down.Load() {
 					return fmt.Errorf("attempt %d", calls)
@@ -67,7 +67,7 @@ func TestOnChangeTellsChangesAndNothingElse(t *testing.T) {
 
 func TestHeartbeatWithoutAnswerFiresAndEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMonitor(t, health.Config{MemoryEvery: -1})
+		m := newMonitor(t, health.Config{NoBuiltIn: true})
 		stop := run(t, m)
 		defer stop()
 		beat := func(latency float64, n int) {
@@ -77,7 +77,7 @@ func TestHeartbeatWithoutAnswerFiresAndEnds(t *testing.T) {
 			}
 		}
 		beat(0.004, 3)
-		if i := indicator(t, m.Report(), health.HeartbeatLatency); i.State != health.OK || i.Threshold != 2 {
+		if i := indicator(t, m.Report(), health.HeartbeatLatency); i.State != health.Inactive || i.Threshold != 2 {
 			t.Errorf("%+v", i)
 		}
 		beat(math.Inf(1), 4)
@@ -97,7 +97,7 @@ func TestHeartbeatWithoutAnswerFiresAndEnds(t *testing.T) {
 
 func TestOneExceptionBetweenJudgementsIsNotMissed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMonitor(t, health.Config{MemoryEvery: -1})
+		m := newMonitor(t, health.Config{NoBuiltIn: true})
 		stop := run(t, m)
 		defer stop()
 		advance(time.Second)

@@ -35,30 +35,48 @@ func Example() {
 	// store: false "the disk is full"
 }
 
+// A figure of the program's own, and its alert.
+func ExampleIndicator() {
+	jobs := make(chan int, 100)
+	m, err := health.New(health.Config{Indicators: []health.Indicator{{
+		Name: "queue_length", Unit: "jobs",
+		Measure: func(context.Context) (health.Sample, error) { return health.Sample{Value: float64(len(jobs))}, nil },
+		Rules:   []health.Rule{{Above: 80, For: time.Minute, KeepFiring: 5 * time.Minute}},
+	}}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, a := range m.Alerts() {
+		if a.Indicator == "queue_length" {
+			fmt.Println(a.Name, a.State, "above", a.Threshold, a.Unit)
+		}
+	}
+	// Output: queue_length unknown above 80 jobs
+}
+
 // Rules of the program's own come beside the reference ones.
 func ExampleRule() {
 	rules := append(health.DefaultRules(), health.Rule{
-		Name:       "queue",
-		Indicator:  "queue_length",
-		Above:      1000,
-		Clear:      100,
-		For:        time.Minute,
+		Name:       "memory_critical",
+		Indicator:  health.MemoryPercent,
+		Above:      95,
 		KeepFiring: 5 * time.Minute,
+		Severity:   health.Critical,
 	})
 	m, err := health.New(health.Config{Rules: rules})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	m.Observe("queue_length", 12)
-	for _, i := range m.Report().Indicators {
-		fmt.Println(i.Name, i.Rule, i.Threshold)
+	for _, r := range m.Rules() {
+		if r.Indicator == health.MemoryPercent {
+			fmt.Println(r.Name, r.Above, r.Every, r.Severity)
+		}
 	}
 	// Output:
-	// heartbeat_latency_seconds heartbeat 2
-	// memory_percent memory 85
-	// plugin_exceptions plugin_exceptions 0
-	// queue_length queue 1000
+	// memory 85 10s warning
+	// memory_critical 95 10s critical
 }
 
 // Probes read what the last checks found.

@@ -117,13 +117,16 @@ func (i IndicatorReport) line() string {
 	if i.At.IsZero() && i.State == Unknown {
 		text += " no value"
 	} else {
-		text += fmt.Sprintf(" %.4g", float64(i.Value))
+		text += strings.TrimSuffix(fmt.Sprintf(" %.4g %s", float64(i.Value), i.Unit), " ")
 	}
 	if i.Rule != "" {
 		text += fmt.Sprintf(", alert %s above %g", i.Rule, float64(i.Threshold))
 	}
 	if i.Basis != "" {
 		text += " (" + i.Basis + ")"
+	}
+	if i.ErrorAt.After(i.At) {
+		text += ": " + i.Error
 	}
 	return text
 }

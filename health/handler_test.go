@@ -44,7 +44,7 @@ func serveHealth(t *testing.T, m *health.Monitor) *httptest.Server {
 }
 
 func TestProbesTellLiveFromReady(t *testing.T) {
-	m := newMonitor(t, health.Config{Rules: []health.Rule{{Name: "slow", Indicator: "latency", Above: 1}}, Checks: []health.Check{
+	m := newMonitor(t, health.Config{NoBuiltIn: true, Rules: []health.Rule{{Name: "slow", Indicator: "latency", Above: 1}}, Checks: []health.Check{
 		{Name: "loop", Kind: health.Liveness, Func: passes},
 		{Name: "store", Func: passes},
 		{Name: "extra", Kind: health.Informative, Func: fails},
@@ -70,7 +70,7 @@ func TestProbesTellLiveFromReady(t *testing.T) {
 }
 
 func TestProbeAsJSONIsTheReport(t *testing.T) {
-	m := newMonitor(t, health.Config{Rules: []health.Rule{}})
+	m := newMonitor(t, health.Config{NoBuiltIn: true, Rules: []health.Rule{}})
 	m.Set("registration", errDown)
 	m.Observe(health.HeartbeatLatency, math.Inf(1))
 	srv := serveHealth(t, m)
@@ -98,7 +98,7 @@ func TestProbeAsJSONIsTheReport(t *testing.T) {
 }
 
 func TestProbesRefuseOtherMethods(t *testing.T) {
-	srv := serveHealth(t, newMonitor(t, health.Config{}))
+	srv := serveHealth(t, newMonitor(t, health.Config{NoBuiltIn: true}))
 	for _, target := range []string{"/livez", "/readyz", "/metrics"} {
 		for method, want := range map[string]int{http.MethodHead: 200, http.MethodPost: 405, http.MethodDelete: 405} {
 			req, err := http.NewRequestWithContext(t.Context(), method, srv.URL+target, nil)
@@ -119,6 +119,7 @@ func TestProbesRefuseOtherMethods(t *testing.T) {
 
 func TestMetricsShowTheTree(t *testing.T) {
 	m := newMonitor(t, health.Config{
+		NoBuiltIn: true,
 		// Two rules on one indicator must not become two series of one name.
 		Rules: []health.Rule{{Name: "warn", Indicator: "queue", Above: 1}, {Name: "crit", Indicator: "queue", Above: 9}},
 		Checks: []health.Check{

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -28,9 +27,16 @@ type Config struct {
 	// holds the metrics of the Go runtime and of the process. A registry can
 	// hold the metrics of one Monitor.
 	Registry *prometheus.Registry
-	// MemoryEvery is the time between two measurements of memory; default
-	// 10 s. A negative value turns the measurement off.
-	MemoryEvery time.Duration
+	// Indicators come beside the built-in ones, which are MemoryPercent and the
+	// other names that this package has constants for. One with the name of a
+	// built-in indicator settles that one: what it leaves at zero stays as it
+	// is, and so does Measure. AddIndicator adds more later.
+	Indicators []Indicator
+	// NoBuiltIn leaves the built-in indicators out.
+	NoBuiltIn bool
+	// DiskPath is a path on the file system that DiskUsedPercent is about;
+	// default none: it is not measured.
+	DiskPath string
 	// Logger gets what changes; nil discards.
 	Logger *slog.Logger
 	// OnChange is called by Run, one call at a time: once at the start and
@@ -39,16 +45,21 @@ type Config struct {
 	// It is not called for new figures or for another error text of a check
 	// that goes on failing. It must return for Run to return.
 	OnChange func(Report)
+	// OnAlert is called when an alert fires and when it is resolved: once for
+	// each, whatever the value does before it is resolved. Calls are made while
+	// Run runs, one at a time and in order, and delay nothing but each other:
+	// what comes meanwhile waits, up to 256 events, then the oldest are lost
+	// and AlertEvent.Lost counts them. The call under way must return for Run
+	// to return. Monitor.OnAlert adds more of the kind.
+	OnAlert func(AlertEvent)
 }
 
 // Monitor holds the health of a process. Its methods may be called
 // concurrently, before, during and after Run.
 type Monitor struct {
-	log         *slog.Logger
-	onChange    func(Report)
-	registry    *prometheus.Registry
-	measure     func() (MemoryUse, error)
-	memoryEvery time.Duration
+	log      *slog.Logger
+	onChange func(Report)
+	registry *prometheus.Registry
 
 	started atomic.Bool
 	wake    chan struct{} // the schedule has changed
@@ -60,44 +71,37 @@ type Monitor struct {
 	conditions map[string]*condition
 	series     map[string]*series
 	judges     []*judge
+	ignored    bool // Observe was called with a name that it cannot take
+	lag        lag
+
+	hooks      []*hook
+	recent     []AlertEvent
+	lostEvents int // by all hooks
+	delivering bool
+	deliveries sync.WaitGroup // added to while delivering
 }
 
 // New checks cfg and makes a Monitor. It starts nothing. Errors wrap
 // ErrInvalid or ErrDuplicate, or come from the registry.
 func New(cfg Config) (*Monitor, error) {
 	m := &Monitor{
-		log:         cfg.Logger,
-		onChange:    cfg.OnChange,
-		measure:     func() (MemoryUse, error) { return MemoryOf("/", "self") },
-		memoryEvery: cfg.MemoryEvery,
-		wake:        make(chan struct{}, 1),
-		changed:     make(chan struct{}, 1),
-		probes:      map[string]*probe{},
-		active:      map[*attempt]struct{}{},
-		conditions:  map[string]*condition{},
-		series:      map[string]*series{},
+		log:        cfg.Logger,
+		onChange:   cfg.OnChange,
+		wake:       make(chan struct{}, 1),
+		changed:    make(chan struct{}, 1),
+		probes:     map[string]*probe{},
+		active:     map[*attempt]struct{}{},
+		conditions: map[string]*condition{},
+		series:     map[string]*series{},
 	}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
-	if m.memoryEvery == 0 {
-		m.memoryEvery = defaultEvery
+	if cfg.OnAlert != nil {
+		m.OnAlert(cfg.OnAlert)
 	}
-	rules := cfg.Rules
-	if rules == nil {
-		rules = DefaultRules()
-	}
-	names := map[string]bool{}
-	for _, r := range rules {
-		r, err := r.normalised()
-		if err != nil {
-			return nil, err
-		}
-		if names[r.Name] {
-			return nil, fmt.Errorf("%w: two rules are called %s", ErrDuplicate, r.Name)
-		}
-		names[r.Name] = true
-		m.judges = append(m.judges, newJudge(r))
+	if err := m.addIndicators(cfg); err != nil {
+		return nil, err
 	}
 	for _, c := range cfg.Checks {
 		if err := m.AddCheck(c); err != nil {
@@ -170,39 +174,6 @@ func (m *Monitor) Set(name string, err error) {
 	notify(m.changed)
 }
 
-// Observe pushes a sample of an indicator. +Inf stands for an answer that did
-// not come; NaN counts as +Inf.
-func (m *Monitor) Observe(indicator string, value float64) {
-	m.observe(indicator, value, "")
-}
-
-func (m *Monitor) observe(indicator string, value float64, basis string) {
-	if math.IsNaN(value) {
-		value = math.Inf(1)
-	}
-	now := time.Now()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s := m.sampled(indicator)
-	s.value, s.at, s.basis = value, now, basis
-	for _, j := range m.judges {
-		if j.rule.Indicator == indicator {
-			j.add(value)
-		}
-	}
-}
-
-// sampled returns the series of an indicator, a new one if need be. m.mu is
-// held.
-func (m *Monitor) sampled(indicator string) *series {
-	s := m.series[indicator]
-	if s == nil {
-		s = &series{}
-		m.series[indicator] = s
-	}
-	return s
-}
-
 // Report returns the tree as it stands. It runs nothing.
 func (m *Monitor) Report() Report {
 	r := Report{Schema: Schema, At: time.Now(), Live: true, Ready: true}
@@ -218,20 +189,18 @@ func (m *Monitor) Report() Report {
 		r.Ready = r.Ready && c.text == ""
 	}
 	slices.SortFunc(r.Checks, func(a, b CheckReport) int { return strings.Compare(a.Name, b.Name) })
-	judged := map[string]bool{}
-	for _, j := range m.judges {
-		judged[j.rule.Indicator] = true
-		r.Indicators = append(r.Indicators, j.report(m.series[j.rule.Indicator]))
-		if j.state == Firing {
-			r.Alerts = append(r.Alerts, j.alert())
+	for _, s := range m.series {
+		for _, j := range s.judges {
+			r.Indicators = append(r.Indicators, j.report())
+			if j.state == Firing {
+				r.Alerts = append(r.Alerts, j.alert())
+			}
+		}
+		if len(s.judges) == 0 && s.shown() {
+			r.Indicators = append(r.Indicators, s.report())
 		}
 	}
-	for name, s := range m.series {
-		if !judged[name] {
-			r.Indicators = append(r.Indicators, IndicatorReport{Name: name, Value: Number(s.value), Basis: s.basis, At: s.at, State: Unknown})
-		}
-	}
-	slices.SortStableFunc(r.Indicators, func(a, b IndicatorReport) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(r.Indicators, byName)
 	slices.SortFunc(r.Alerts, func(a, b Alert) int { return strings.Compare(a.Name, b.Name) })
 	return r
 }

@@ -2,7 +2,6 @@ package health
 
 import (
 	"math"
-	"slices"
 	"testing"
 	"time"
 )
@@ -20,15 +19,15 @@ func TestRuleStates(t *testing.T) {
 	}{
 		"no sample is no state": {
 			Rule{Above: 5},
-			[]step{{nothing, Unknown}, {4, OK}, {nothing, OK}},
+			[]step{{nothing, Unknown}, {4, Inactive}, {nothing, Inactive}},
 		},
 		"the threshold itself is not above it": {
 			Rule{Above: 5},
-			[]step{{5, OK}, {math.Nextafter(5, 6), Firing}},
+			[]step{{5, Inactive}, {math.Nextafter(5, 6), Firing}},
 		},
 		"without for it fires and ends at once": {
 			Rule{Above: 5},
-			[]step{{6, Firing}, {5, OK}, {6, Firing}},
+			[]step{{6, Firing}, {5, Resolved}, {6, Firing}},
 		},
 		"for counts from the first value above": {
 			Rule{Above: 5, For: 20 * time.Second},
@@ -36,35 +35,35 @@ func TestRuleStates(t *testing.T) {
 		},
 		"a dip starts for again": {
 			Rule{Above: 5, For: 20 * time.Second},
-			[]step{{6, Pending}, {6, Pending}, {5, OK}, {6, Pending}, {6, Pending}, {6, Firing}},
+			[]step{{6, Pending}, {6, Pending}, {5, Inactive}, {6, Pending}, {6, Pending}, {6, Firing}},
 		},
 		"pending does not use the clear threshold": {
 			Rule{Above: 5, Clear: 3, For: 20 * time.Second},
-			[]step{{6, Pending}, {4, OK}, {6, Pending}, {6, Pending}, {6, Firing}},
+			[]step{{6, Pending}, {4, Inactive}, {6, Pending}, {6, Pending}, {6, Firing}},
 		},
 		"between clear and above it fires on": {
 			Rule{Above: 5, Clear: 3},
-			[]step{{6, Firing}, {4, Firing}, {3, OK}, {4, OK}},
+			[]step{{6, Firing}, {4, Firing}, {3, Resolved}, {4, Resolved}},
 		},
 		"keep firing outlasts the calm": {
 			Rule{Above: 5, KeepFiring: 20 * time.Second},
-			[]step{{6, Firing}, {1, Firing}, {1, Firing}, {1, OK}},
+			[]step{{6, Firing}, {1, Firing}, {1, Firing}, {1, Resolved}},
 		},
 		"a relapse starts keep firing again": {
 			Rule{Above: 5, KeepFiring: 20 * time.Second},
-			[]step{{6, Firing}, {1, Firing}, {1, Firing}, {6, Firing}, {1, Firing}, {1, Firing}, {1, OK}},
+			[]step{{6, Firing}, {1, Firing}, {1, Firing}, {6, Firing}, {1, Firing}, {1, Firing}, {1, Resolved}},
 		},
 		"a relapse into the band starts keep firing again": {
 			Rule{Above: 5, Clear: 3, KeepFiring: 20 * time.Second},
-			[]step{{6, Firing}, {1, Firing}, {4, Firing}, {1, Firing}, {1, Firing}, {1, OK}},
+			[]step{{6, Firing}, {1, Firing}, {4, Firing}, {1, Firing}, {1, Firing}, {1, Resolved}},
 		},
 		"keep firing of an ended alert does not count for the next": {
 			Rule{Above: 5, KeepFiring: 20 * time.Second},
-			[]step{{6, Firing}, {1, Firing}, {1, Firing}, {1, OK}, {6, Firing}, {1, Firing}, {1, Firing}, {1, OK}},
+			[]step{{6, Firing}, {1, Firing}, {1, Firing}, {1, Resolved}, {6, Firing}, {1, Firing}, {1, Firing}, {1, Resolved}},
 		},
 		"after it ended for counts anew": {
 			Rule{Above: 5, For: 10 * time.Second},
-			[]step{{6, Pending}, {6, Firing}, {1, OK}, {6, Pending}, {6, Firing}},
+			[]step{{6, Pending}, {6, Firing}, {1, Resolved}, {6, Pending}, {6, Firing}},
 		},
 		"the last value stays when samples stop": {
 			Rule{Above: 5, For: 20 * time.Second},
@@ -72,35 +71,36 @@ func TestRuleStates(t *testing.T) {
 		},
 		"silence is infinite when asked for": {
 			Rule{Above: 5, Silence: 20 * time.Second},
-			[]step{{nothing, Unknown}, {1, OK}, {nothing, OK}, {nothing, Firing}, {1, OK}},
+			[]step{{nothing, Unknown}, {1, Inactive}, {nothing, Inactive}, {nothing, Firing}, {1, Resolved}},
 		},
 		"a missing answer is above every threshold": {
 			Rule{Above: math.MaxFloat64},
-			[]step{{inf, Firing}, {1, OK}},
+			[]step{{inf, Firing}, {1, Resolved}},
 		},
 		"a sum without events is zero": {
 			Rule{Fold: Sum},
-			[]step{{nothing, OK}, {2, Firing}, {nothing, OK}},
+			[]step{{nothing, Inactive}, {2, Firing}, {nothing, Resolved}},
 		},
 		"a negative threshold has a zero clear": {
 			Rule{Above: -1},
-			[]step{{0, Firing}, {-1, OK}},
+			[]step{{0, Firing}, {-1, Resolved}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.rule.Name, tc.rule.Indicator = "r", "i"
-			rule, err := tc.rule.normalised()
+			rule, err := tc.rule.normalised(0)
 			if err != nil {
 				t.Fatal(err)
 			}
-			j, s := newJudge(rule), (*series)(nil)
+			s := &series{}
+			j := newJudge(rule, s)
 			now := time.Unix(1000, 0)
 			for n, step := range tc.steps {
 				if !math.IsNaN(step.value) {
-					s = &series{value: step.value, at: now}
+					s.value, s.at = step.value, now
 					j.add(step.value)
 				}
-				if j.decide(s, now); j.state != step.want {
+				if j.decide(now); j.state != step.want {
 					t.Fatalf("step %d (value %v): %s, want %s", n, step.value, j.state, step.want)
 				}
 				now = now.Add(10 * time.Second)
@@ -111,11 +111,12 @@ func TestRuleStates(t *testing.T) {
 
 func TestWorstSampleOfAPeriodIsJudged(t *testing.T) {
 	for _, samples := range [][]float64{{1, 9, 2}, {9, 1}, {1, 9}} {
-		j := newJudge(Rule{Above: 5, Fold: Worst})
+		now := time.Unix(1, 0)
+		j := newJudge(Rule{Above: 5, Fold: Worst}, &series{value: samples[len(samples)-1], at: now})
 		for _, v := range samples {
 			j.add(v)
 		}
-		j.decide(&series{value: samples[len(samples)-1], at: time.Unix(1, 0)}, time.Unix(1, 0))
+		j.decide(now)
 		if j.state != Firing || j.value != 9 {
 			t.Errorf("%v: %s at %v, want firing at 9", samples, j.state, j.value)
 		}
@@ -123,10 +124,10 @@ func TestWorstSampleOfAPeriodIsJudged(t *testing.T) {
 }
 
 func TestAlertSinceIsTheFirstValueAbove(t *testing.T) {
-	j, now := newJudge(Rule{Above: 5, For: 20 * time.Second}), time.Unix(1000, 0)
+	j, now := newJudge(Rule{Above: 5, For: 20 * time.Second, Every: 10 * time.Second}, &series{}), time.Unix(1000, 0)
 	for range 4 {
 		j.add(6)
-		j.decide(nil, now)
+		j.decide(now)
 		now = now.Add(10 * time.Second)
 	}
 	if got := j.alert().Since; !got.Equal(time.Unix(1000, 0)) {
@@ -134,26 +135,35 @@ func TestAlertSinceIsTheFirstValueAbove(t *testing.T) {
 	}
 }
 
-func TestDefaultRulesAreTheReferenceTable(t *testing.T) {
+func TestDefaultRulesAreTheReferenceTableAndCoverWhatIsBuiltIn(t *testing.T) {
 	type row struct {
 		indicator string
 		above     float64
 		every     time.Duration
 	}
-	var got []row
+	got := map[string]row{}
 	for _, r := range DefaultRules() {
-		if _, err := r.normalised(); err != nil {
+		if _, err := r.normalised(0); err != nil {
 			t.Error(err)
 		}
-		got = append(got, row{r.Indicator, r.Above, r.Every})
+		if r.Summary == "" {
+			t.Errorf("rule %s does not say what its alert means", r.Name)
+		}
+		got[r.Indicator] = row{r.Indicator, r.Above, r.Every}
 	}
-	want := []row{
+	for _, want := range []row{
 		{MemoryPercent, 85, 10 * time.Second},
 		{HeartbeatLatency, 2, 5 * time.Second},
 		{PluginExceptions, 0, 30 * time.Second},
+	} {
+		if got[want.indicator] != want {
+			t.Errorf("got %v, want %v", got[want.indicator], want)
+		}
 	}
-	if !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
+	for _, i := range new(Monitor).builtIn("/") {
+		if _, ok := got[i.Name]; !ok {
+			t.Errorf("no rule judges %s", i.Name)
+		}
 	}
 	DefaultRules()[0].Above = 1
 	if DefaultRules()[0].Above != 85 {

@@ -2,9 +2,6 @@ package health
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"runtime/debug"
 	"strings"
 	"time"
 	"unicode"
@@ -22,15 +19,6 @@ type probe struct {
 	since    time.Time
 	at       time.Time
 	duration time.Duration
-}
-
-// attempt is one call of a check's function.
-type attempt struct {
-	began  time.Time
-	cancel context.CancelFunc
-	// done is closed when there is a result, be it that the time is over.
-	done chan struct{}
-	over bool // done is closed
 }
 
 func (p *probe) ok() bool { return p.ran && p.text == "" }
@@ -52,48 +40,24 @@ func (p *probe) report() CheckReport {
 // start calls the check's function in a goroutine. m.mu is held. ctx ends the
 // call early; its result is then dropped.
 func (m *Monitor) start(ctx context.Context, p *probe) {
-	callCtx, cancel := context.WithTimeout(ctx, p.check.Timeout)
-	a := &attempt{began: time.Now(), cancel: cancel, done: make(chan struct{})}
-	p.inflight = a
-	m.active[a] = struct{}{}
-	overdue := time.AfterFunc(p.check.Timeout, func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.settle(ctx, p, a, errTimeout)
+	p.inflight = m.begin(ctx, p.check.Timeout, p.check.Func, asked{
+		settle: func(err error, took time.Duration) { m.settle(p, err, took) },
+		returned: func(took time.Duration, late bool) {
+			if late {
+				m.log.Info("health check returned after its timeout", "check", p.check.Name, "duration", took)
+			}
+			p.inflight = nil
+		},
 	})
-	go func() {
-		err := call(callCtx, p.check.Func)
-		overdue.Stop()
-		cancel()
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		if a.over {
-			m.log.Info("health check returned after its timeout", "check", p.check.Name, "duration", time.Since(a.began))
-		}
-		p.inflight = nil
-		m.settle(ctx, p, a, err)
-	}()
 }
 
-var errTimeout = errors.New("timeout")
-
-// settle gives an attempt its one result. m.mu is held.
-func (m *Monitor) settle(ctx context.Context, p *probe, a *attempt, err error) {
-	if a.over {
-		return
-	}
-	a.over = true
-	close(a.done)
-	delete(m.active, a)
-	if ctx.Err() != nil || m.probes[p.check.Name] != p {
+// settle takes the result of a call. m.mu is held.
+func (m *Monitor) settle(p *probe, err error, took time.Duration) {
+	if m.probes[p.check.Name] != p {
 		return
 	}
 	now := time.Now()
-	took := now.Sub(a.began)
 	text := errorText(err)
-	if errors.Is(err, errTimeout) || (errors.Is(err, context.DeadlineExceeded) && took >= p.check.Timeout) {
-		text = fmt.Sprintf("no answer within %v", p.check.Timeout)
-	}
 	wasOK, first := p.ok(), !p.ran
 	p.ran, p.text, p.at, p.duration = true, text, now, took
 	if first || wasOK != p.ok() {
@@ -106,18 +70,6 @@ func (m *Monitor) settle(ctx context.Context, p *probe, a *attempt, err error) {
 		}
 	}
 	notify(m.changed)
-}
-
-func call(ctx context.Context, f func(context.Context) error) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("panic: %v: %s", v, debug.Stack())
-		}
-	}()
-	if err = f(ctx); err != nil {
-		_ = err.Error() // a typed nil would panic where nothing recovers
-	}
-	return err
 }
 
 // condition is a pushed state. Monitor.mu guards it.
@@ -139,7 +91,14 @@ func errorText(err error) string {
 	if err == nil {
 		return ""
 	}
-	text := err.Error()
+	if text := oneLine(err.Error()); strings.TrimSpace(text) != "" {
+		return text
+	}
+	return "failed without a reason"
+}
+
+// oneLine is text of other people's making in at most maxErrorText bytes.
+func oneLine(text string) string {
 	if len(text) > maxErrorText {
 		cut := maxErrorText - len("…")
 		for cut > 0 && !utf8.RuneStart(text[cut]) {
@@ -147,14 +106,10 @@ func errorText(err error) string {
 		}
 		text = text[:cut] + "…"
 	}
-	text = strings.Map(func(r rune) rune {
+	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return ' '
 		}
 		return r
 	}, strings.ToValidUTF8(text, "?"))
-	if strings.TrimSpace(text) == "" {
-		return "failed without a reason"
-	}
-	return text
 }

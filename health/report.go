@@ -19,7 +19,7 @@ type Report struct {
 	Ready      bool              `json:"ready"`
 	Checks     []CheckReport     `json:"checks,omitempty"`
 	Indicators []IndicatorReport `json:"indicators,omitempty"`
-	// Alerts holds what is firing.
+	// Alerts holds what is firing; see Monitor.Alerts for the others.
 	Alerts []Alert `json:"alerts,omitempty"`
 }
 
@@ -43,44 +43,57 @@ type CheckReport struct {
 	Duration float64 `json:"duration_seconds,omitempty"`
 }
 
-// State is where an indicator stands with its rule.
+// State is where an indicator stands with its rule, and an alert with it.
 type State string
 
-// The states of an indicator.
+// The states of an alert.
 const (
-	// Unknown: no sample yet, or none can be had (Basis says why).
+	// Unknown: no value yet, or none can be had (Error says why).
 	Unknown State = "unknown"
-	// OK: not above the threshold.
-	OK State = "ok"
+	// Inactive: not above the threshold.
+	Inactive State = "inactive"
 	// Pending: above the threshold, not yet for long enough.
 	Pending State = "pending"
 	// Firing: above the threshold for long enough, and not yet cleared for
 	// long enough.
 	Firing State = "firing"
+	// Resolved: cleared, for less than Rule.ResolvedFor.
+	Resolved State = "resolved"
 )
+
+// UnmarshalText implements encoding.TextUnmarshaler. It reads what earlier
+// releases called "ok" as Inactive.
+func (s *State) UnmarshalText(text []byte) error {
+	if *s = State(text); *s == "ok" {
+		*s = Inactive
+	}
+	return nil
+}
 
 // IndicatorReport is a figure and what its rule makes of it. An indicator with
 // two rules appears twice, one with none has no Rule and State Unknown.
 type IndicatorReport struct {
-	Name  string `json:"name"`
+	Name string `json:"name"`
+	// Value is what was judged last; without a rule, the last sample.
 	Value Number `json:"value"`
-	// Basis says what the figure was measured against or why there is none,
-	// such as "cgroup v2 /sys/fs/cgroup, limit 512.0 MiB".
-	Basis     string    `json:"basis,omitempty"`
+	// Unit and Help are those of the Indicator; Help is not part of the JSON
+	// form.
+	Unit string `json:"unit,omitempty"`
+	Help string `json:"-"`
+	// Basis says what the figure was measured against, such as "cgroup v2
+	// /sys/fs/cgroup, limit 512.0 MiB".
+	Basis string `json:"basis,omitempty"`
+	// At is when the last sample was taken; zero if there was none.
 	At        time.Time `json:"at,omitzero"`
 	Rule      string    `json:"rule,omitempty"`
 	Threshold Number    `json:"threshold"`
 	State     State     `json:"state"`
-}
-
-// Alert is a rule that fires.
-type Alert struct {
-	Name      string `json:"name"`
-	Indicator string `json:"indicator"`
-	Value     Number `json:"value"`
-	Threshold Number `json:"threshold"`
-	// Since is when the value first went above the threshold.
-	Since time.Time `json:"since"`
+	// Since is when State began.
+	Since time.Time `json:"since,omitzero"`
+	// Error is that of the last measurement that failed, at ErrorAt; a later At
+	// says that it is over.
+	Error   string    `json:"error,omitempty"`
+	ErrorAt time.Time `json:"error_at,omitzero"`
 }
 
 // Number is a float64 whose JSON form can be infinite: a finite number is a

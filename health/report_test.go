@@ -22,16 +22,19 @@ func goldenReport() Report {
 			{Name: "upstream", Kind: Informative, Error: "has not run yet", Since: at},
 		},
 		Indicators: []IndicatorReport{
-			{Name: HeartbeatLatency, Value: Number(math.Inf(1)), At: at, Rule: "heartbeat", Threshold: 2, State: Firing},
-			{Name: MemoryPercent, Value: 41.5, Basis: "cgroup v2 /sys/fs/cgroup, limit 512.0 MiB", At: at, Rule: "memory", Threshold: 85, State: OK},
-			{Name: "queue", State: Unknown},
+			{Name: HeartbeatLatency, Value: Number(math.Inf(1)), At: at, Unit: "seconds", Rule: "heartbeat", Threshold: 2, State: Firing, Since: at},
+			{Name: MemoryPercent, Value: 41.5, Basis: "cgroup v2 /sys/fs/cgroup, limit 512.0 MiB", Unit: "percent", At: at, Rule: "memory", Threshold: 85, State: Inactive, Since: at},
+			{Name: "queue", State: Unknown, Error: "no answer within 2s", ErrorAt: at},
 		},
-		Alerts: []Alert{{Name: "heartbeat", Indicator: HeartbeatLatency, Value: Number(math.Inf(1)), Threshold: 2, Since: at}},
+		Alerts: []Alert{{
+			Name: "heartbeat", Indicator: HeartbeatLatency, State: Firing, Severity: Critical, Value: Number(math.Inf(1)),
+			Threshold: 2, Unit: "seconds", Since: at, FiredAt: at, ResolvedAt: at, Count: 3,
+		}},
 	}
 }
 
 func TestReportKeepsItsFormat(t *testing.T) {
-	golden, err := os.ReadFile("testdata/report-v1.json")
+	golden, err := os.ReadFile("testdata/report-v1-alerts.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,6 +51,29 @@ func TestReportKeepsItsFormat(t *testing.T) {
 	}
 	if !reflect.DeepEqual(back, goldenReport()) {
 		t.Errorf("read back: %+v", back)
+	}
+}
+
+// TestEarlierReportsAreRead: before alerts had states, an indicator that was not
+// above its threshold was "ok", and every alert told of was firing.
+func TestEarlierReportsAreRead(t *testing.T) {
+	golden, err := os.ReadFile("testdata/report-v1.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got Report
+	if err := json.Unmarshal(golden, &got); err != nil {
+		t.Fatal(err)
+	}
+	want := goldenReport()
+	for n := range want.Indicators {
+		i := &want.Indicators[n]
+		i.Unit, i.Since, i.Error, i.ErrorAt = "", time.Time{}, "", time.Time{}
+	}
+	a := want.Alerts[0]
+	want.Alerts[0] = Alert{Name: a.Name, Indicator: a.Indicator, Value: a.Value, Threshold: a.Threshold, Since: a.Since}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("read: %+v\nwant: %+v", got, want)
 	}
 }
 

@@ -1,31 +1,11 @@
 package health
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"time"
-)
-
-// Indicators that the library itself measures or pushes.
-const (
-	// MemoryPercent is the working set in percent of the memory limit. The
-	// Monitor measures it.
-	MemoryPercent = "memory_percent"
-	// HeartbeatLatency is the round trip of a heartbeat in seconds, +Inf when
-	// the answer is missing. The agent pushes it.
-	HeartbeatLatency = "heartbeat_latency_seconds"
-	// EtcdStale is how old what the agent sees of etcd may be, in seconds. The
-	// agent pushes it.
-	EtcdStale = "etcd_stale_seconds"
-	// PluginExceptions counts exceptions of plugins. The agent pushes how many
-	// are new.
-	PluginExceptions = "plugin_exceptions"
-	// ReleaseYanked is 1 while the release that runs is withdrawn by its
-	// publisher, else 0. The agent pushes it.
-	ReleaseYanked = "release_yanked"
-	// ReleaseKeyRevoked is 1 while the key that signed the release that runs is
-	// revoked, else 0. The agent pushes it.
-	ReleaseKeyRevoked = "release_key_revoked"
 )
 
 // Fold is how the samples of one period become the value that is judged.
@@ -41,13 +21,29 @@ const (
 	Sum Fold = "sum"
 )
 
+// Severity is how bad an alert is, for whoever is told.
+type Severity string
+
+// The severities.
+const (
+	// Warning is for what somebody should look at in working hours. It is the
+	// default.
+	Warning Severity = "warning"
+	// Critical is for what somebody should look at now.
+	Critical Severity = "critical"
+)
+
 // Rule turns an indicator into an alert. It is judged every Every on what was
 // observed since the time before.
 //
-// The alert is pending from the first value above Above, and fires when the
-// value has been above at every judgement for at least For. It ends when the
-// value has been at or below Clear for KeepFiring; a value above Clear in
-// that time starts KeepFiring again.
+// The alert is inactive until the first value above Above, then pending, and
+// fires when the value has been above at every judgement for at least For. It
+// is resolved when the value has been at or below Clear for KeepFiring; a value
+// above Clear in that time starts KeepFiring again. ResolvedFor later it is
+// inactive. Until there is a value to judge it is unknown.
+//
+// Time in which the process did not judge, stopped or suspended, counts for two
+// periods at most.
 type Rule struct {
 	// Name of the alert, unique within a Monitor; as Check.Name.
 	Name string
@@ -62,35 +58,30 @@ type Rule struct {
 	// KeepFiring is how long the value must stay at or below Clear before the
 	// alert ends; 0 ends it at once.
 	KeepFiring time.Duration
-	// Every is the time between two judgements; default 10 s.
+	// ResolvedFor is how long an alert that has ended is shown as resolved;
+	// default 15 min.
+	ResolvedFor time.Duration
+	// Every is the time between two judgements; default that of the indicator,
+	// and 10 s where none is declared. A measurement that is under way is
+	// waited for.
 	Every time.Duration
 	// Fold defaults to Worst.
 	Fold Fold
 	// Silence, if not 0, is how long after the last sample the value counts as
 	// infinite. An indicator that never had a sample stays Unknown.
 	Silence time.Duration
+	// Severity defaults to Warning.
+	Severity Severity
+	// Summary says in one sentence what an alert means.
+	Summary string
+	// Expr is the value as a PromQL expression, for figures that Prometheus
+	// should compute by itself; see PrometheusRules. Empty means the
+	// indicator's last value as the metrics show it.
+	Expr string
 }
 
-// DefaultRules returns the reference table: memory above 85 %, heartbeat
-// latency above 2 s, any plugin exception. A new slice each time.
-func DefaultRules() []Rule {
-	return []Rule{
-		{
-			Name: "memory", Indicator: MemoryPercent, Every: 10 * time.Second,
-			Above: 85, Clear: 80, For: 30 * time.Second, KeepFiring: time.Minute,
-		},
-		{
-			Name: "heartbeat", Indicator: HeartbeatLatency, Every: 5 * time.Second,
-			Above: 2, Clear: 1, For: 10 * time.Second, KeepFiring: 30 * time.Second,
-		},
-		{
-			Name: "plugin_exceptions", Indicator: PluginExceptions, Every: 30 * time.Second,
-			Above: 0, KeepFiring: 5 * time.Minute, Fold: Sum,
-		},
-	}
-}
-
-func (r Rule) normalised() (Rule, error) {
+// normalised checks r and fills in defaults, every for that of Every.
+func (r Rule) normalised(every time.Duration) (Rule, error) {
 	if !validName(r.Name) {
 		return r, fmt.Errorf("%w: rule name %q: want letters, digits and ._/:-, starting with a letter or digit, at most 128 bytes", ErrInvalid, r.Name)
 	}
@@ -106,8 +97,8 @@ func (r Rule) normalised() (Rule, error) {
 	if r.Clear > r.Above {
 		return r, fmt.Errorf("%w: rule %s: clear %v is higher than above %v: the alert would end while it begins; set it lower or 0", ErrInvalid, r.Name, r.Clear, r.Above)
 	}
-	if r.For < 0 || r.KeepFiring < 0 || r.Every < 0 || r.Silence < 0 {
-		return r, fmt.Errorf("%w: rule %s: for %v, keep firing %v, every %v, silence %v: want 0 or positive times", ErrInvalid, r.Name, r.For, r.KeepFiring, r.Every, r.Silence)
+	if r.For < 0 || r.KeepFiring < 0 || r.ResolvedFor < 0 || r.Every < 0 || r.Silence < 0 {
+		return r, fmt.Errorf("%w: rule %s: for %v, keep firing %v, resolved for %v, every %v, silence %v: want 0 or positive times", ErrInvalid, r.Name, r.For, r.KeepFiring, r.ResolvedFor, r.Every, r.Silence)
 	}
 	switch r.Fold {
 	case "":
@@ -116,8 +107,61 @@ func (r Rule) normalised() (Rule, error) {
 	default:
 		return r, fmt.Errorf("%w: rule %s: fold %q: want worst or sum", ErrInvalid, r.Name, r.Fold)
 	}
-	if r.Every == 0 {
-		r.Every = defaultEvery
+	switch r.Severity {
+	case "":
+		r.Severity = Warning
+	case Warning, Critical:
+	default:
+		return r, fmt.Errorf("%w: rule %s: severity %q: want warning or critical", ErrInvalid, r.Name, r.Severity)
 	}
+	r.Every = cmp.Or(r.Every, every, defaultEvery)
+	r.ResolvedFor = cmp.Or(r.ResolvedFor, defaultResolvedFor)
 	return r, nil
+}
+
+// defaultResolvedFor is how long Prometheus, too, tells of what is over.
+const defaultResolvedFor = 15 * time.Minute
+
+// Rules returns the rules of the Monitor with their defaults filled in, those
+// of its indicators among them.
+func (m *Monitor) Rules() []Rule {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	rules := make([]Rule, len(m.judges))
+	for i, j := range m.judges {
+		rules[i] = j.rule
+	}
+	return rules
+}
+
+// addRule adds a rule of Config.Rules.
+func (m *Monitor) addRule(r Rule) error {
+	var every time.Duration
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s := m.series[r.Indicator]; s != nil {
+		every = s.Every
+	}
+	r, err := r.normalised(every)
+	if err != nil {
+		return err
+	}
+	if m.ruled(r.Name) {
+		return fmt.Errorf("%w: two rules are called %s", ErrDuplicate, r.Name)
+	}
+	m.addJudge(r)
+	return nil
+}
+
+// ruled reports whether there is a rule called name. m.mu is held.
+func (m *Monitor) ruled(name string) bool {
+	return slices.ContainsFunc(m.judges, func(j *judge) bool { return j.rule.Name == name })
+}
+
+// addJudge adds a normalised rule. m.mu is held.
+func (m *Monitor) addJudge(r Rule) {
+	s := m.sampled(r.Indicator)
+	j := newJudge(r, s)
+	s.judges = append(s.judges, j)
+	m.judges = append(m.judges, j)
 }

@@ -3,16 +3,15 @@ package health
 import (
 	"context"
 	"fmt"
-	"math"
 	"strings"
 	"sync"
 	"time"
 )
 
-// Run runs the checks, measures memory and judges the rules, each at its
-// times, until ctx ends; it then returns nil. Checks under way are cancelled
-// and waited for, those that do not answer no longer than their timeout. Run
-// may be called once: a second call returns ErrStarted.
+// Run runs the checks, measures the indicators and judges the rules, each at
+// its times, until ctx ends; it then returns nil. Checks and measurements under
+// way are cancelled and waited for, those that do not answer no longer than
+// their timeout. Run may be called once: a second call returns ErrStarted.
 func (m *Monitor) Run(ctx context.Context) error {
 	if !m.started.CompareAndSwap(false, true) {
 		return ErrStarted
@@ -22,30 +21,22 @@ func (m *Monitor) Run(ctx context.Context) error {
 	if m.onChange != nil {
 		wg.Go(func() { m.announce(ctx) })
 	}
-	memoryDue := time.Now()
-	if m.memoryEvery < 0 {
-		memoryDue = time.Now().Add(math.MaxInt64)
-	}
+	m.deliverAll(true)
+	defer m.deliverAll(false)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	wanted := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			m.drain()
 			return nil
 		case <-timer.C:
+			m.fired(wanted)
 		case <-m.wake:
 		}
-		now := time.Now()
-		if !memoryDue.After(now) {
-			m.sampleMemory()
-			memoryDue = following(memoryDue, m.memoryEvery, now)
-		}
-		next := m.tick(ctx, now)
-		if memoryDue.Before(next) {
-			next = memoryDue
-		}
-		timer.Reset(time.Until(next))
+		wanted = m.tick(ctx, time.Now())
+		timer.Reset(time.Until(wanted))
 	}
 }
 
@@ -57,6 +48,9 @@ func (m *Monitor) tick(ctx context.Context, now time.Time) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	next := now.Add(idle)
+	if m.lag.wanted {
+		next = now.Add(lagEvery)
+	}
 	for _, p := range m.probes {
 		if !p.due.After(now) {
 			// A call that has not returned keeps its turn.
@@ -67,8 +61,23 @@ func (m *Monitor) tick(ctx context.Context, now time.Time) time.Time {
 		}
 		next = earlier(next, p.due)
 	}
+	for _, s := range m.series {
+		if s.Measure == nil {
+			continue
+		}
+		if !s.due.After(now) {
+			if s.inflight == nil {
+				m.measure(ctx, s)
+			}
+			s.due = following(s.due, s.Every, now)
+		}
+		next = earlier(next, s.due)
+	}
 	for _, j := range m.judges {
 		if !j.due.After(now) {
+			if j.series.waits() {
+				continue // the result wakes Run
+			}
 			m.judge(j, now)
 			j.due = following(j.due, j.rule.Every, now)
 		}
@@ -78,37 +87,12 @@ func (m *Monitor) tick(ctx context.Context, now time.Time) time.Time {
 }
 
 func (m *Monitor) judge(j *judge, now time.Time) {
-	before := j.state
-	j.decide(m.series[j.rule.Indicator], now)
-	if j.state == before {
-		return
+	if j.decide(now) {
+		m.tell(j)
 	}
-	switch {
-	case j.state == Firing:
-		m.log.Warn("alert fires", "alert", j.rule.Name, "indicator", j.rule.Indicator, "value", j.value, "threshold", j.rule.Above)
-	case before == Firing:
-		m.log.Info("alert ended", "alert", j.rule.Name, "indicator", j.rule.Indicator, "value", j.value)
-	}
-	notify(m.changed)
 }
 
-func (m *Monitor) sampleMemory() {
-	mem, err := m.measure()
-	if err == nil {
-		m.observe(MemoryPercent, mem.Percent(), mem.Basis())
-		return
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s := m.sampled(MemoryPercent)
-	text := "not measured: " + errorText(err)
-	if s.basis != text {
-		m.log.Info("memory is not measured", "error", err)
-	}
-	s.basis = text
-}
-
-// drain waits for the checks under way.
+// drain waits for the checks and measurements under way.
 func (m *Monitor) drain() {
 	m.mu.Lock()
 	var waits []<-chan struct{}
