@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -97,8 +98,12 @@ type Config struct {
 	// needed. May be nil.
 	Stop func(ctx context.Context) error
 
-	// Logger receives the log; nil discards it.
+	// Logger receives the log; nil discards it. See Logger.
 	Logger *slog.Logger
+	// Secrets returns texts that Diagnose takes out wherever they are, beside
+	// those that it finds by itself, such as those of the program's own files.
+	// May be nil.
+	Secrets func() []string
 }
 
 // Settings is what an agent needs of a configuration store: any
@@ -124,6 +129,8 @@ type Agent struct {
 	schema    *configSchema
 	started   time.Time
 	ran       atomic.Bool
+	// diagnosing is held while a diagnosis is made.
+	diagnosing sync.Mutex
 
 	presence  *presence
 	orders    *orders // set by Run before Start
@@ -220,7 +227,9 @@ func check(cfg *Config) error {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	cfg.Logger = cfg.Logger.With("agent", cfg.ID, "version", cfg.Version)
+	if _, ok := cfg.Logger.Handler().(*recorder); !ok {
+		cfg.Logger = Logger(cfg.Logger, cfg.ID, cfg.Version)
+	}
 	return nil
 }
 
@@ -288,6 +297,9 @@ func (a *Agent) Active() <-chan struct{} { return a.upgrader.Active() }
 
 // Health is the agent's monitor, for further checks.
 func (a *Agent) Health() *health.Monitor { return a.health }
+
+// Logger is Config.Logger as New has made it; see the function Logger.
+func (a *Agent) Logger() *slog.Logger { return a.log }
 
 // Plugins is the agent's plugin manager; nil if it has none.
 func (a *Agent) Plugins() *plugin.Manager { return a.plugins }
