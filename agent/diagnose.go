@@ -134,8 +134,8 @@ func (a *Agent) secrets() []string {
 }
 
 // parts are the entries that this process gives.
-func (a *Agent) parts() []part {
-	parts := []part{
+func (a *Agent) parts() []finding {
+	parts := []finding{
 		buildPart(),
 		asJSON("registration.json", "who the agent is", func() any { return a.Info() }),
 		asJSON("status.json", "the status as it would be published now", func() any {
@@ -201,8 +201,8 @@ func (m *metricsAnswer) Write(data []byte) (int, error) {
 	return n, err
 }
 
-func buildPart() part {
-	return part{name: "build.txt", about: "what the program was built from", limit: stateFileBytes, make: func(_ context.Context, w io.Writer) (string, error) {
+func buildPart() finding {
+	return finding{name: "build.txt", about: "what the program was built from", limit: stateFileBytes, make: func(_ context.Context, w io.Writer) (string, error) {
 		info, ok := debug.ReadBuildInfo()
 		if !ok {
 			return "", errors.New("the program was built without it")

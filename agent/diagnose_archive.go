@@ -64,8 +64,8 @@ type DiagnosisGap struct {
 	Reason string `json:"reason"`
 }
 
-// part is something that an entry is made of.
-type part struct {
+// finding is something that an entry is made of.
+type finding struct {
 	name, about string
 	limit       int64 // bytes
 	// binary is not redacted: a profile, whose strings are those of the program.
@@ -127,7 +127,7 @@ func (a *archive) line(text string) string {
 
 // add makes an entry. Only a writer that fails, or the end of ctx, is an
 // error: what cannot be had is noted.
-func (a *archive) add(ctx context.Context, p part) error {
+func (a *archive) add(ctx context.Context, p finding) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -181,7 +181,7 @@ func (a *archive) add(ctx context.Context, p part) error {
 // is not known any more.
 func wholeLines(data []byte) []byte { return data[:bytes.LastIndexByte(data, '\n')+1] }
 
-func (a *archive) write(p part, data []byte, note string) error {
+func (a *archive) write(p finding, data []byte, note string) error {
 	if !p.binary {
 		data = []byte(a.clean.Text(string(data)))
 	}
@@ -212,8 +212,8 @@ func (a *archive) close() error {
 }
 
 // asJSON makes an entry of a value.
-func asJSON(name, about string, value func() any) part {
-	return part{name: name, about: about, limit: 4 << 20, make: func(_ context.Context, w io.Writer) (string, error) {
+func asJSON(name, about string, value func() any) finding {
+	return finding{name: name, about: about, limit: 4 << 20, make: func(_ context.Context, w io.Writer) (string, error) {
 		data, err := json.MarshalIndent(value(), "", "  ")
 		if err != nil {
 			return "", err

@@ -56,7 +56,7 @@ func DiagnoseState(ctx context.Context, c StateDiagnosis, w io.Writer) error {
 	clean := redact.New(append(slices.Clone(c.Secrets), s.secrets...))
 	a := newArchive(w, clean, Diagnosis{Version: c.Version, Source: "disk"})
 	a.missing("status.json", errors.New("no agent was asked, so that only what lies on the disk is here"))
-	for _, p := range append([]part{buildPart()}, s.parts()...) {
+	for _, p := range append([]finding{buildPart()}, s.parts()...) {
 		if err := a.add(ctx, p); err != nil {
 			return err
 		}
@@ -175,8 +175,8 @@ func (s *stateFiles) names(dir string, most int) []string {
 
 // parts are the entries that a state directory gives. Files are named one by
 // one: what else lies there may be a key.
-func (s *stateFiles) parts() []part {
-	parts := []part{
+func (s *stateFiles) parts() []finding {
+	parts := []finding{
 		asJSON("upgrade.json", "releases on this host, the last attempt, quarantine and hold, as agentd status tells them", func() any {
 			r, err := upgrade.Inspect(s.dir)
 			if err != nil {
@@ -198,7 +198,7 @@ func (s *stateFiles) parts() []part {
 		}
 		parts = append(parts, s.file(name, about))
 	}
-	slices.SortStableFunc(parts[3:], func(a, b part) int { return strings.Compare(a.name, b.name) })
+	slices.SortStableFunc(parts[3:], func(a, b finding) int { return strings.Compare(a.name, b.name) })
 	for _, slot := range s.names("slots", slotsMost) {
 		for _, name := range []string{"complete", "release.json"} {
 			if at := path.Join("slots", slot, name); s.there(at) {
@@ -220,8 +220,8 @@ func (s *stateFiles) there(name string) bool {
 	return err == nil
 }
 
-func (s *stateFiles) file(name, about string) part {
-	return part{name: "state/" + name, about: about, limit: stateFileBytes, make: func(_ context.Context, w io.Writer) (string, error) {
+func (s *stateFiles) file(name, about string) finding {
+	return finding{name: "state/" + name, about: about, limit: stateFileBytes, make: func(_ context.Context, w io.Writer) (string, error) {
 		data, err := s.read(name, stateFileBytes)
 		if err != nil {
 			return "", err
@@ -233,8 +233,8 @@ func (s *stateFiles) file(name, about string) part {
 
 // record shows the record of a plugin's process but for its manifest, which has
 // settings.
-func (s *stateFiles) record(name string) part {
-	return part{name: "state/" + name, about: "the process of a plugin, without its manifest", limit: stateFileBytes, make: func(_ context.Context, w io.Writer) (string, error) {
+func (s *stateFiles) record(name string) finding {
+	return finding{name: "state/" + name, about: "the process of a plugin, without its manifest", limit: stateFileBytes, make: func(_ context.Context, w io.Writer) (string, error) {
 		data, err := s.read(name, stateFileBytes)
 		if err != nil {
 			return "", err
@@ -252,8 +252,8 @@ func (s *stateFiles) record(name string) part {
 }
 
 // tail shows the end of a plugin's log, in whole lines.
-func (s *stateFiles) tail(name string) part {
-	return part{name: "logs/" + strings.TrimPrefix(name, "plugins/log/"), about: "the newest that a plugin has written", limit: logTailBytes, make: func(_ context.Context, w io.Writer) (string, error) {
+func (s *stateFiles) tail(name string) finding {
+	return finding{name: "logs/" + strings.TrimPrefix(name, "plugins/log/"), about: "the newest that a plugin has written", limit: logTailBytes, make: func(_ context.Context, w io.Writer) (string, error) {
 		f, size, err := s.open(name)
 		if err != nil {
 			return "", err

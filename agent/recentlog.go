@@ -13,20 +13,20 @@ const (
 	recentLine  = 8 << 10
 )
 
-// Logger returns a logger that writes to base, nil meaning to nowhere, with the
+// Logger returns a logger that writes to log, nil meaning to nowhere, with the
 // keys agent and version on every line, and that remembers the newest lines for
-// Diagnose: up to 512 KiB, from level Info on, and below that what base takes.
+// Diagnose: up to 512 KiB, from level Info on, and below that what log takes.
 //
 // New makes such a logger of Config.Logger by itself. Who logs more than the
 // agent does, such as a store of settings or a source of releases, calls this
 // first and gives the result to all, New included: it is then as it is.
-func Logger(base *slog.Logger, id, version string) *slog.Logger {
-	if base == nil {
-		base = slog.New(slog.DiscardHandler)
+func Logger(log *slog.Logger, id, version string) *slog.Logger {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
 	}
 	ring := &recentLog{}
 	kept := slog.NewJSONHandler(ring, &slog.HandlerOptions{Level: slog.LevelDebug})
-	return slog.New(&recorder{next: base.Handler(), kept: kept, ring: ring}).With("agent", id, "version", version)
+	return slog.New(&recorder{next: log.Handler(), kept: kept, ring: ring}).With("agent", id, "version", version)
 }
 
 // recorder is a slog.Handler that passes records on and remembers them.
