@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/perennial-go/perennial/agent/admin"
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/internal/etcdkv"
@@ -80,6 +81,9 @@ type Config struct {
 	// ones unless there are such, or none are wanted. DiskPath defaults to
 	// StateDir.
 	Health health.Config
+	// Admin is the listener for probes, metrics, status and profiles; without
+	// an Address there is none. See AdminHandle for routes of the program's own.
+	Admin admin.Config
 	// Settings is a *config.Store; nil means no configuration from etcd.
 	Settings Settings
 	// Drain says how servers end.
@@ -123,10 +127,12 @@ type Agent struct {
 	lifecycle *lifecycle
 	upgrader  *upgrade.Upgrader
 	health    *health.Monitor
+	pulses    pulses
 	service   *serviceManager
 	plugins   *plugin.Manager // nil without a directory
 	tasking   *tasking
 	schema    *configSchema
+	admin     *adminSite // nil without an address
 	started   time.Time
 	ran       atomic.Bool
 	// diagnosing is held while a diagnosis is made.
@@ -158,6 +164,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	hc := cfg.Health
+	hc.Conditions = append(slices.Clone(hc.Conditions), conditionRegistration)
 	hc.Rules = withOwnRules(hc.Rules)
 	if hc.DiskPath == "" {
 		hc.DiskPath = cfg.StateDir
@@ -174,8 +181,17 @@ func New(cfg Config) (*Agent, error) {
 	if a.health, err = health.New(hc); err != nil {
 		return nil, err
 	}
+	a.health.SetStartup(conditionStart, errStarting)
+	if a.pulses, err = newPulses(a.health, cfg.StatusEvery); err != nil {
+		return nil, err
+	}
 	if err := a.health.Registry().Register(a.etcd); err != nil {
 		return nil, fmt.Errorf("agent: metrics of etcd: %w", err)
+	}
+	if cfg.Admin.Address != "" {
+		if a.admin, err = newAdminSite(a); err != nil {
+			return nil, err
+		}
 	}
 	if cfg.Plugins.Dir != "" {
 		if a.plugins, err = plugin.New(a.pluginConfig()); err != nil {
@@ -237,6 +253,7 @@ func (a *Agent) upgradeConfig() upgrade.Config {
 	c := a.cfg.Upgrade
 	c.StateDir, c.Name, c.Version = a.cfg.StateDir, a.cfg.Name, a.cfg.Version
 	c.State, c.Host, c.Logger = a.cfg.State, upgradeHost{a}, a.log
+	c.Pulse = upgradePulse{a}
 	c.External = append(slices.Clone(c.External), conditionRegistration)
 	return c
 }

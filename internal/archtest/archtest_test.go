@@ -137,6 +137,7 @@ func direct() map[string]string {
 		"github.com/cloudflare/tableflip":      "passing sockets to a successor",
 		"github.com/coreos/go-systemd/v22":     "telling systemd",
 		"github.com/fsnotify/fsnotify":         "being told of changes in the plugins directory",
+		"github.com/go-jose/go-jose/v4":        "tokens of the admin listener",
 		"github.com/go-viper/mapstructure/v2":  "strict decoding of configuration",
 		"github.com/hashicorp/go-hclog":        "go-plugin's logger",
 		"github.com/hashicorp/go-plugin":       "plugin processes",
