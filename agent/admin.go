@@ -71,6 +71,7 @@ func (s *adminSite) mount(a *Agent) error {
 		{"GET /v1/alerts", admin.Read, shown(func() any {
 			return map[string][]health.Alert{"alerts": append([]health.Alert{}, a.health.Report().Alerts...)}
 		})},
+		{"GET /v1/diagnose", admin.Operate, http.HandlerFunc(a.serveDiagnosis)},
 		{"GET /debug/pprof/", admin.Operate, http.HandlerFunc(pprof.Index)},
 		{"GET /debug/pprof/cmdline", admin.Operate, http.HandlerFunc(pprof.Cmdline)},
 		{"GET /debug/pprof/profile", admin.Operate, http.HandlerFunc(pprof.Profile)},

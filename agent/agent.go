@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -111,8 +112,12 @@ type Config struct {
 	// orders and tasks come with; otel.GetTracerProvider() is the global one. It
 	// is the author's to shut down, after Run.
 	TracerProvider trace.TracerProvider
-	// Logger receives the log; nil discards it.
+	// Logger receives the log; nil discards it. See Logger.
 	Logger *slog.Logger
+	// Secrets returns texts that Diagnose takes out wherever they are, beside
+	// those that it finds by itself, such as those of the program's own files.
+	// May be nil.
+	Secrets func() []string
 }
 
 // Settings is what an agent needs of a configuration store: any
@@ -142,6 +147,8 @@ type Agent struct {
 	admin     *adminSite // nil without an address
 	started   time.Time
 	ran       atomic.Bool
+	// diagnosing is held while a diagnosis is made.
+	diagnosing sync.Mutex
 
 	presence  *presence
 	orders    *orders // set by Run before Start
@@ -251,7 +258,9 @@ func check(cfg *Config) error {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	cfg.Logger = cfg.Logger.With("agent", cfg.ID, "version", cfg.Version)
+	if _, ok := cfg.Logger.Handler().(*recorder); !ok {
+		cfg.Logger = Logger(cfg.Logger, cfg.ID, cfg.Version)
+	}
 	return nil
 }
 
@@ -330,6 +339,9 @@ func (a *Agent) Active() <-chan struct{} { return a.upgrader.Active() }
 
 // Health is the agent's monitor, for further checks.
 func (a *Agent) Health() *health.Monitor { return a.health }
+
+// Logger is Config.Logger as New has made it; see the function Logger.
+func (a *Agent) Logger() *slog.Logger { return a.log }
 
 // Plugins is the agent's plugin manager; nil if it has none.
 func (a *Agent) Plugins() *plugin.Manager { return a.plugins }

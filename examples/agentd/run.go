@@ -155,6 +155,7 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 	if cfg.Logger, err = r.logs.logger(cmd.ErrOrStderr()); err != nil {
 		return cfg, err
 	}
+	cfg.Logger = agent.Logger(cfg.Logger, r.id, version)
 	s.log = cfg.Logger
 	if cfg.Etcd, err = r.etcd.config(); err != nil {
 		return cfg, err

@@ -64,6 +64,7 @@ func TestALineThatBreaksARuleIsFound(t *testing.T) {
 		`u.attemptLog().Info("of a function", "other", id)`:                     `found "other"`,
 		`a.log.With("other", id).Error("chained")`:                              `found "other"`,
 		`log.With("task", id).With("error", err).Info("x", "other", id)`:        `found "other"`,
+		`log := slog.New(h).With("other", id)`:                                  `found "other"`,
 		`log.InfoContext(ctx, "begins", "other", id)`:                           `found "other"`,
 		`log.Log(ctx, level, "begins", "other", id)`:                            `found "other"`,
 		`log.Info("begins", slog.Int("other", 1))`:                              `found "other"`,

@@ -186,7 +186,7 @@ func (s *scan) key(e ast.Expr) {
 	}
 }
 
-// isLogger tells by its name, or that it is what a logger's With returns.
+// isLogger tells by its name, or that it is new or what a logger's With returns.
 func isLogger(e ast.Expr) bool {
 	switch e := e.(type) {
 	case *ast.Ident:
@@ -198,7 +198,8 @@ func isLogger(e ast.Expr) bool {
 		case *ast.Ident:
 			return logger.MatchString(f.Name)
 		case *ast.SelectorExpr:
-			return logger.MatchString(f.Sel.Name) || f.Sel.Name == "With" && isLogger(f.X)
+			pkg, name := selected(f)
+			return pkg == "slog" && name == "New" || logger.MatchString(name) || name == "With" && isLogger(f.X)
 		}
 	}
 	return false
