@@ -177,23 +177,7 @@ func New(cfg Config) (*Agent, error) {
 	if a.upgrader, err = upgrade.New(a.upgradeConfig()); err != nil {
 		return nil, err
 	}
-	hc := cfg.Health
-	hc.Conditions = append(slices.Clone(hc.Conditions), conditionRegistration)
-	hc.Rules = withOwnRules(hc.Rules)
-	if hc.DiskPath == "" {
-		hc.DiskPath = cfg.StateDir
-	}
-	hc.Indicators = a.metrics.requests.indicated(hc)
-	hc.OnChange = func(r health.Report) {
-		if cfg.Health.OnChange != nil {
-			cfg.Health.OnChange(r)
-		}
-		a.touchSoon()
-	}
-	if hc.Logger == nil {
-		hc.Logger = cfg.Logger
-	}
-	if a.health, err = health.New(hc); err != nil {
+	if a.health, err = health.New(a.healthConfig()); err != nil {
 		return nil, err
 	}
 	a.health.SetStartup(conditionStart, errStarting)
@@ -278,6 +262,27 @@ func (a *Agent) upgradeConfig() upgrade.Config {
 		case RespondRefuseUpgrades:
 			c.Requirements = append(slices.Clone(c.Requirements), noRefusal{a})
 		}
+	}
+	return c
+}
+
+func (a *Agent) healthConfig() health.Config {
+	c := a.cfg.Health
+	told := c.OnChange
+	c.Conditions = append(slices.Clone(c.Conditions), conditionRegistration)
+	c.Rules = withOwnRules(c.Rules)
+	if c.DiskPath == "" {
+		c.DiskPath = a.cfg.StateDir
+	}
+	c.Indicators = a.metrics.requests.indicated(c)
+	c.OnChange = func(r health.Report) {
+		if told != nil {
+			told(r)
+		}
+		a.touchSoon()
+	}
+	if c.Logger == nil {
+		c.Logger = a.cfg.Logger
 	}
 	return c
 }
