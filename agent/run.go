@@ -290,9 +290,7 @@ func (r *running) down(ctx context.Context, cause error) error {
 	if !superseded && r.inCharge() {
 		defer r.service.stopping(context.WithoutCancel(ctx), r.lifecycle.get().Reason)()
 	}
-	span := r.traceDrain(cause)
-	drained := r.Agent.host.drain(limit, drain)
-	span.End(drained)
+	drained := r.drain(limit, drain, cause)
 	if errors.Is(drained, upgrade.ErrCutOff) {
 		// The deadline was kept, which is what was asked for: clients that
 		// would not go do not make this end a failure.

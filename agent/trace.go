@@ -20,12 +20,13 @@ func traced(cfg Config) trace.TracerProvider {
 	return tracing.WithAttributes(cfg.TracerProvider, attribute.String(tracing.Agent, cfg.ID), attribute.String(tracing.Version, cfg.Version))
 }
 
-// traceDrain begins the span of a drain that an upgrade is the cause of; that
-// of others is not traced.
-func (r *running) traceDrain(cause error) tracing.Span {
-	if !errors.Is(cause, ErrSuperseded) && !errors.Is(cause, upgrade.ErrAborted) {
-		return tracing.Span{}
+// drain drains the servers, under a span where an upgrade is the cause.
+func (r *running) drain(ctx context.Context, d upgrade.Drain, cause error) error {
+	var span tracing.Span
+	if errors.Is(cause, ErrSuperseded) || errors.Is(cause, upgrade.ErrAborted) {
+		_, span = r.tracer.Start(r.upgrader.Trace(ctx), upgrade.SpanDrain, trace.SpanKindInternal)
 	}
-	_, span := r.tracer.Start(r.upgrader.Trace(context.Background()), upgrade.SpanDrain, trace.SpanKindInternal)
-	return span
+	err := r.Agent.host.drain(ctx, d)
+	span.End(err)
+	return err
 }

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/perennial-go/perennial/internal/reexec"
+	"github.com/perennial-go/perennial/internal/tracing"
 	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin"
 	"github.com/perennial-go/perennial/plugin/pluginpb"
@@ -105,7 +106,7 @@ func servePlugin() error {
 func capabilities() []string {
 	return []string{
 		"count", "environ", "fds", "crash", "fail", "settings", "offspring", "flood", "rant",
-		"until", "say", "sense", "task",
+		"until", "say", "sense", "task", "span",
 	}
 }
 
@@ -157,6 +158,8 @@ func (p *testPlugin) Execute(ctx context.Context, task sdk.Task, send func(sdk.R
 		return p.count(ctx, task, send)
 	case "environ":
 		return text(strings.Join(os.Environ(), "\n"))
+	case "span":
+		return text(tracing.Text(ctx))
 	case "fds":
 		return text(openFiles())
 	case "settings":

@@ -5,6 +5,7 @@ package tracetest
 import (
 	"context"
 	"crypto/rand"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -172,9 +173,7 @@ func (s *Span) SetName(name string) { s.edit(func(r *Record) { r.Name = name }) 
 func (s *Span) SetAttributes(attributes ...attribute.KeyValue) {
 	s.edit(func(r *Record) {
 		set := make(map[string]string, len(r.Attributes)+len(attributes))
-		for k, v := range r.Attributes {
-			set[k] = v
-		}
+		maps.Copy(set, r.Attributes)
 		for _, a := range attributes {
 			set[string(a.Key)] = a.Value.String()
 		}

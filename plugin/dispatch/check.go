@@ -7,6 +7,7 @@ import (
 
 	"github.com/perennial-go/perennial/internal/etcdkv"
 	"github.com/perennial-go/perennial/internal/ident"
+	"github.com/perennial-go/perennial/internal/tracing"
 )
 
 // MaxCursor bounds the cursor of a result, in bytes.
@@ -26,6 +27,7 @@ func (s *spec) check() error {
 	case s.Parent != "" && (!validID(s.Parent) || etcdkv.ValidID(s.Pinned) != nil):
 		return fmt.Errorf("run of task %.80q on agent %.80q", s.Parent, s.Pinned)
 	}
+	s.Traceparent = tracing.Clean(s.Traceparent) // a trace is no reason to refuse a task
 	t := s.Task
 	t.ID = ""
 	return t.check()
@@ -99,6 +101,7 @@ func (a *assignment) check() error {
 	case a.Timeout < 0:
 		return fmt.Errorf("timeout %s", a.Timeout)
 	}
+	a.Traceparent = tracing.Clean(a.Traceparent)
 	if _, err := parseConstraint(a.Version); err != nil {
 		return err
 	}

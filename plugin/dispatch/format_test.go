@@ -12,6 +12,8 @@ import (
 	"time"
 )
 
+const traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
 // values are what lies in etcd, by the golden file that shows each as schema 1
 // has it. Another release of the same program reads them.
 func values() map[string]checker {
@@ -43,10 +45,12 @@ func values() map[string]checker {
 			Resume:   point, Last: resume{Number: 5, Bytes: 900}, Segments: []segment{{"web-2", 1}},
 			Total: 4, Created: 4, Runs: &Runs{Total: 4, Succeeded: 3, Dead: 1}, Finished: at(30), Expires: at(59),
 		},
-		"targets": &targets{Schema: 1, Agents: []string{"web-1", "web-2"}},
-		"payload": &payloadValue{Schema: 1, Payload: []byte("long")},
-		"key":     &pointer{Schema: 1, ID: "nightly-7", Digest: digest},
-		"leader":  &leaderValue{Schema: 1, ID: "web-1", Since: at(0)},
+		"spec-traced":  &spec{Schema: 1, Task: run, Submitted: at(0), Digest: digest, Parent: "nightly-8", Pinned: "web-2", Traceparent: traceparent},
+		"inbox-traced": &assignment{Schema: 1, Attempt: 1, Capability: "run", Traceparent: traceparent},
+		"targets":      &targets{Schema: 1, Agents: []string{"web-1", "web-2"}},
+		"payload":      &payloadValue{Schema: 1, Payload: []byte("long")},
+		"key":          &pointer{Schema: 1, ID: "nightly-7", Digest: digest},
+		"leader":       &leaderValue{Schema: 1, ID: "web-1", Since: at(0)},
 		"worker": &workerValue{Schema: 1, WorkerInfo: WorkerInfo{
 			Agent: "web-1", Instance: "5f0c", Labels: map[string]string{"env": "test"}, Groups: []string{"eu"}, Host: "web-1.example.com",
 			Platform: "linux/amd64", Version: "1.2.3", Plugins: []WorkerPlugin{{Name: "exec", Version: "1.4.0", Capabilities: []string{"run"}}},
@@ -87,6 +91,19 @@ func TestValuesOfSchema1AreStillReadAndWritten(t *testing.T) {
 		}
 		if written, err := encode(want); err != nil || written != string(data) {
 			t.Errorf("%s is written as\n%s, %v, want\n%s", name, written, err, data)
+		}
+	}
+}
+
+func TestTraceThatIsNoneIsNoReasonToRefuseATask(t *testing.T) {
+	for name, want := range values() {
+		data := strings.ReplaceAll(string(golden(t, name)), traceparent, strings.Repeat("x", 1000))
+		got := reflect.New(reflect.TypeOf(want).Elem()).Interface().(checker)
+		if err := decode(name, []byte(data), got); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if written, err := encode(got); err != nil || strings.Contains(written, "xxx") {
+			t.Errorf("%s is passed on as %s, %v", name, written, err)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/perennial-go/perennial/internal/etcdkv"
 	"github.com/perennial-go/perennial/internal/etcdtest"
+	"github.com/perennial-go/perennial/internal/tracetest"
 	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin"
 	"github.com/perennial-go/perennial/plugin/dispatch"
@@ -95,6 +96,7 @@ type rig struct {
 	queue  *dispatch.Queue
 	log    *waittest.Log
 	logger *slog.Logger
+	spans  *tracetest.Recorder
 }
 
 func newRig(t *testing.T) *rig {
@@ -106,13 +108,16 @@ func newRigWith(t *testing.T, o etcdtest.Options) *rig {
 	t.Helper()
 	t.Parallel()
 	s := etcdtest.StartWith(t, o)
-	r := &rig{T: t, server: s, client: s.Client(t), log: &waittest.Log{}}
+	r := &rig{T: t, server: s, client: s.Client(t), log: &waittest.Log{}, spans: &tracetest.Recorder{}}
 	r.logger = slog.New(slog.NewTextHandler(r.log, nil))
 	var err error
-	if r.queue, err = dispatch.NewQueue(dispatch.QueueConfig{Client: r.client}); err != nil {
+	if r.queue, err = dispatch.NewQueue(dispatch.QueueConfig{Client: r.client, TracerProvider: r.spans}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if open := r.spans.Open(); len(open) > 0 { // everything has ended by now
+			t.Errorf("spans that nothing ended: %q", open)
+		}
 		if t.Failed() {
 			t.Logf("log:\n%s", r.log)
 		}
@@ -142,7 +147,7 @@ func (r *rig) background(run func(context.Context) error) (stop func()) {
 // dispatcher runs one until it is stopped.
 func (r *rig) dispatcher(id string, set ...func(*dispatch.DispatcherConfig)) (stop func()) {
 	r.Helper()
-	cfg := dispatch.DispatcherConfig{Client: r.client, ID: id, TTL: time.Second, Grace: 100 * time.Millisecond, Logger: r.logger}
+	cfg := dispatch.DispatcherConfig{Client: r.client, ID: id, TTL: time.Second, Grace: 100 * time.Millisecond, TracerProvider: r.spans, Logger: r.logger}
 	for _, s := range set {
 		s(&cfg)
 	}
@@ -186,7 +191,7 @@ func (r *rig) agent(id string, h *host, set ...func(*dispatch.WorkerConfig)) *ag
 func (a *agent) start(instance string, set ...func(*dispatch.WorkerConfig)) {
 	a.Helper()
 	cfg := dispatch.WorkerConfig{
-		Client: a.client, AgentID: a.id, Instance: a.id + "-" + instance, Plugins: a.host, Logger: a.logger,
+		Client: a.client, AgentID: a.id, Instance: a.id + "-" + instance, Plugins: a.host, TracerProvider: a.spans, Logger: a.logger,
 		Lease: func() clientv3.LeaseID { return clientv3.LeaseID(a.session.Lease()) },
 	}
 	for _, s := range set {

@@ -5,8 +5,10 @@ import (
 	"testing"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/perennial-go/perennial/internal/tracing"
 	"github.com/perennial-go/perennial/plugin/pluginpb"
 )
 
@@ -29,5 +31,23 @@ func TestPluginIsStartedOnceWhateverItsHostAsks(t *testing.T) {
 	}
 	if impl.n != 1 {
 		t.Errorf("Start was called %d times", impl.n)
+	}
+}
+
+func TestWhatAHostSaysOfATraceIsTakenIfItIsOne(t *testing.T) {
+	const good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	for name, c := range map[string]struct {
+		told []string
+		want string
+	}{
+		"one":       {[]string{good}, good},
+		"none":      {nil, ""},
+		"two":       {[]string{good, good}, ""},
+		"something": {[]string{"yes"}, ""},
+	} {
+		ctx := metadata.NewIncomingContext(t.Context(), metadata.MD{tracing.Header: c.told})
+		if got := tracing.Text(traced(ctx)); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
 	}
 }
