@@ -118,6 +118,7 @@ type Agent struct {
 	lifecycle *lifecycle
 	upgrader  *upgrade.Upgrader
 	health    *health.Monitor
+	pulses    pulses
 	service   *serviceManager
 	plugins   *plugin.Manager // nil without a directory
 	tasking   *tasking
@@ -152,6 +153,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	hc := cfg.Health
+	hc.Conditions = append(slices.Clone(hc.Conditions), conditionRegistration)
 	hc.Rules = withOwnRules(hc.Rules)
 	if hc.DiskPath == "" {
 		hc.DiskPath = cfg.StateDir
@@ -167,6 +169,10 @@ func New(cfg Config) (*Agent, error) {
 		hc.Logger = cfg.Logger
 	}
 	if a.health, err = health.New(hc); err != nil {
+		return nil, err
+	}
+	a.health.SetStartup(conditionStart, errStarting)
+	if a.pulses, err = newPulses(a.health, cfg.StatusEvery); err != nil {
 		return nil, err
 	}
 	if cfg.Plugins.Dir != "" {
@@ -219,6 +225,7 @@ func check(cfg *Config) error {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	cfg.Logger = cfg.Logger.With("agent", cfg.ID, "version", cfg.Version)
 	return nil
 }
 
@@ -226,6 +233,7 @@ func (a *Agent) upgradeConfig() upgrade.Config {
 	c := a.cfg.Upgrade
 	c.StateDir, c.Name, c.Version = a.cfg.StateDir, a.cfg.Name, a.cfg.Version
 	c.State, c.Host, c.Logger = a.cfg.State, upgradeHost{a}, a.log
+	c.Pulse = upgradePulse{a}
 	c.External = append(slices.Clone(c.External), conditionRegistration)
 	return c
 }

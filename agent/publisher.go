@@ -49,7 +49,9 @@ func (p *presence) publish(ctx context.Context) error {
 	defer spreading.Stop()
 	spreading.Stop()
 	waiting, first, failing := false, true, ""
+	defer p.pulses.publisher.Rest()
 	for {
+		p.pulses.publisher.Beat()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -71,6 +73,7 @@ func (p *presence) publish(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, errFenced):
+			p.pulses.publisher.Rest() // a claim takes as long as others' beats
 			if err := p.fenced(ctx); err != nil {
 				return err
 			}

@@ -22,6 +22,11 @@ const (
 	conditionPlugins      = "plugins"
 )
 
+// conditionStart is the condition of startup that the agent itself sets.
+const conditionStart = "start"
+
+var errStarting = errors.New("the program's Start has not returned yet")
+
 // configFile is the last-known-good configuration in the state directory.
 const configFile = "config.json"
 
@@ -142,6 +147,7 @@ func (r *running) up(ctx context.Context) error {
 		return err
 	}
 	r.checkPlugins(successor)
+	r.health.SetStartup(conditionStart, nil)
 	if err := r.upgrader.Serving(); err != nil {
 		return err
 	}

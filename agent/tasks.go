@@ -109,7 +109,7 @@ func (t *tasking) again(ctx context.Context, what string, f func(context.Context
 		}
 		if now := fmt.Sprint(err); now != said {
 			said = now
-			t.log.Error("no part in the tasks of the fleet for now", "what", what, "error", err)
+			t.log.Error("no part in the tasks of the fleet for now", "name", what, "error", err)
 		}
 		_ = retry.Wait(ctx) // the loop sees ctx's end
 	}

@@ -105,7 +105,7 @@ func (m *Manager) prepare(ctx context.Context) (*charge, error) {
 	m.rooms.charge = c.id
 	groups, err := findCgroups(m.rooms.dir, m.cfg.Logger)
 	if err != nil {
-		m.cfg.Logger.Debug("plugins have no cgroups; limits fall back to rlimits", "reason", err)
+		m.cfg.Logger.Debug("plugins have no cgroups; limits fall back to rlimits", "error", err)
 	}
 	m.launcher.groups, m.rooms.groups = groups, groups
 	return c, nil

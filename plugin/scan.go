@@ -222,7 +222,7 @@ func (s *scanner) names(d *directory) ([]string, error) {
 				break
 			}
 			// No worker: what List names must be fit for a key or a path.
-			s.cfg.Logger.Error("plugin refused: its name wants 1 to 63 of a-z, 0-9 and inner hyphens; rename the file", "file", e.Name())
+			s.cfg.Logger.Error("plugin refused: its name wants 1 to 63 of a-z, 0-9 and inner hyphens; rename the file", "path", e.Name())
 		}
 		seen[name] = true
 	}

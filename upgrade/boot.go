@@ -118,7 +118,7 @@ func (u *Upgrader) choose(exe string) (choice, error) {
 		return choice{slot: cur}, nil
 	}
 	if err := u.quarantine.check(ref, time.Now()); err != nil {
-		u.log.Warn("the installed executable is not adopted", "version", u.cfg.Version, "error", err)
+		u.log.Warn("the installed executable is not adopted", "release", u.cfg.Version, "error", err)
 		return choice{slot: cur}, nil
 	}
 	return choice{slot: u.slots.slot(Slot{Ref: ref, Adopted: true}), here: true, adopt: true}, nil
@@ -151,14 +151,14 @@ func (u *Upgrader) adoptRunning() error {
 		return err
 	}
 	u.adoptable = ""
-	u.log.Info("executable adopted", "version", slot.Version, "slot", slot.Name())
+	u.log.Info("executable adopted", "release", slot.Version, "slot", slot.Name())
 	return nil
 }
 
 // handOver replaces this process by the current release, under the same pid.
 // The lock is dropped by close-on-exec and taken again by current.
 func (u *Upgrader) handOver(cur Slot) error {
-	u.log.Info("current release is executed", "version", cur.Version, "slot", cur.Name(), "started", u.cfg.Version)
+	u.log.Info("current release is executed", "release", cur.Version, "slot", cur.Name())
 	if err := os.Setenv(bootVariable, cur.Name()); err != nil {
 		return err
 	}
@@ -193,7 +193,7 @@ func (u *Upgrader) resume(cur Slot) {
 		err = u.goBack(interruptedIn + string(last.State))
 	}
 	if err != nil {
-		u.log.Error("what the interrupted attempt left could not all be settled", "error", err)
+		u.attemptLog().Error("what the interrupted attempt left could not all be settled", "error", err)
 	}
 }
 
@@ -213,7 +213,7 @@ func (u *Upgrader) endRollback() {
 		}
 	})
 	if err != nil {
-		u.log.Error("the end of the rollback could not be written", "error", err)
+		u.attemptLog().Error("the end of the rollback could not be written", "error", err)
 	}
 }
 
@@ -223,7 +223,7 @@ func (u *Upgrader) blame(last Attempt) {
 		return
 	}
 	if err := u.quarantine.add(last.To, last.Class, last.Reason, time.Now()); err != nil {
-		u.log.Error("quarantine could not be written", "error", err)
+		u.attemptLog().Error("quarantine could not be written", "error", err)
 	}
 }
 

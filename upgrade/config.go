@@ -99,6 +99,8 @@ type Config struct {
 	// Host is the program that is upgraded; nil is one that is always
 	// healthy and compatible.
 	Host Host
+	// Pulse is told that Run goes round; nil tells nobody.
+	Pulse Pulse
 	// Logger receives the log; nil discards it.
 	Logger *slog.Logger
 }
@@ -155,6 +157,9 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.Host == nil {
 		c.Host = quietHost{}
+	}
+	if c.Pulse == nil {
+		c.Pulse = noPulse{}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

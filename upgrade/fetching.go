@@ -23,7 +23,7 @@ func (u *Upgrader) fetch(ctx context.Context, m *release.Manifest, path string) 
 	}
 	done := make(chan outcome, 1)
 	progress := make(chan release.FetchProgress, 1)
-	options := release.FetchOptions{Old: u.executables(), Progress: func(p release.FetchProgress) {
+	options := release.FetchOptions{Old: u.executables(), Logger: u.attemptLog(), Progress: func(p release.FetchProgress) {
 		select {
 		case progress <- p:
 		case <-fetching.Done():

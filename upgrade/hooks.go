@@ -91,7 +91,7 @@ func (u *Upgrader) rolledBack(edit func(*Attempt)) error {
 	// The agent may be ending, but its data must be put right all the same.
 	err := <-u.cfg.Hooks.run(context.Background(), "after rollback", u.cfg.Hooks.AfterRollback, u.journal.last.change())
 	if err != nil {
-		u.log.Error("the host program could not undo its preparations", "error", err)
+		u.attemptLog().Error("the host program could not undo its preparations", "error", err)
 	}
 	return u.move(RolledBack, func(a *Attempt) {
 		if edit != nil {

@@ -81,6 +81,15 @@ type Attempt struct {
 	Deadline time.Time `json:"deadline,omitzero"`
 }
 
+// id tells the attempt from others of this host: that of the request, or when
+// it began where nobody asked for it.
+func (a Attempt) id() string {
+	if a.OrderID == "" {
+		return a.Started.UTC().Format(time.RFC3339)
+	}
+	return a.OrderID
+}
+
 // ended lists the ids of requests that have ended when the next one begins.
 func (a Attempt) ended() []string {
 	ids := a.Earlier

@@ -88,11 +88,11 @@ func (t *trial) rollBack(ctx context.Context, f failure, back func() error) erro
 	f.complete(lines)
 	if f.class != "" && !f.ours {
 		if err := t.quarantine.add(f.blamed(t.slot.Ref), f.class, f.reason, time.Now()); err != nil {
-			t.log.Error("quarantine could not be written", "error", err)
+			t.attemptLog().Error("quarantine could not be written", "error", err)
 		}
 	}
 	errs = append(errs, failpoint.Hit("quarantined"))
-	t.log.Warn("rolled back", "to", t.running.Version, "from", t.slot.Version, "in", state, "reason", f.reason)
+	t.attemptLog().Warn("rolled back", "to", t.running.Version, "state", state, "reason", f.reason)
 	errs = append(errs, t.rolledBack(func(a *Attempt) { a.Reason, a.Class, a.Log = f.reason, f.class, lines }), failpoint.Hit("rolled-back"))
 	return errors.Join(append([]error{t.failed(f)}, errs...)...)
 }
@@ -141,7 +141,7 @@ func (t *trial) release() {
 	}
 	if t.conn != nil {
 		if err := t.conn.Close(); err != nil {
-			t.log.Warn("handover socket", "error", err)
+			t.attemptLog().Warn("handover socket", "error", err)
 		}
 		t.sending.Wait()
 	}
@@ -156,7 +156,7 @@ func (t *trial) release() {
 		}
 	}
 	if err := errors.Join(err, t.stdio.close()); err != nil {
-		t.log.Warn("log capture", "error", err)
+		t.attemptLog().Warn("log capture", "error", err)
 	}
 }
 

@@ -237,7 +237,7 @@ func (p *selfWatch) report(ctx context.Context) (done bool, err error) {
 
 // orphaned takes the journal and the log over from a dead incumbent.
 func (u *Upgrader) orphaned() error {
-	u.log.Warn("the incumbent ended during probation; the successor goes on alone")
+	u.attemptLog().Warn("the incumbent ended during probation; the successor goes on alone")
 	if err := u.inheritLog(); err != nil {
 		return err
 	}
@@ -329,7 +329,7 @@ func (u *Upgrader) takeOver(reason string, paused time.Time) error {
 	// This process has the sockets and the other one drains: a full disk is no
 	// reason to end now.
 	if err := u.move(Committed, func(a *Attempt) { a.Reason = reason }); err != nil {
-		u.log.Error("the commit could not be recorded; the next start does it", "error", err)
+		u.attemptLog().Error("the commit could not be recorded; the next start does it", "error", err)
 	}
 	return failpoint.Hit("committed")
 }

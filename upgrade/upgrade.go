@@ -211,7 +211,7 @@ func (u *Upgrader) obtain(ctx context.Context, m *release.Manifest, ref Ref, siz
 	if err != nil {
 		return Slot{}, err
 	}
-	u.log.Info("release downloaded", "version", ref.Version, "form", got.Form, "bytes", got.Bytes, "size", size)
+	u.attemptLog().Info("release downloaded", "name", got.Form, "bytes", got.Bytes, "total", size)
 	if err := failpoint.Hit("downloaded"); err != nil {
 		return Slot{}, err
 	}

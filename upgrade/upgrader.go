@@ -260,7 +260,9 @@ func (u *Upgrader) Running() Ref { return u.running.Ref }
 // returns ErrSuperseded when another process has taken over, and ErrAborted
 // in a successor that was told to go.
 func (u *Upgrader) Run(ctx context.Context) error {
+	defer u.cfg.Pulse.Rest()
 	if u.handover != nil {
+		u.cfg.Pulse.Rest() // the incumbent watches the probation
 		if err := u.probation(ctx); err != nil {
 			return err
 		}
@@ -280,6 +282,7 @@ func (u *Upgrader) Run(ctx context.Context) error {
 	look := time.NewTicker(u.cfg.HealthEvery)
 	defer look.Stop()
 	for {
+		u.cfg.Pulse.Beat()
 		if u.unsettled {
 			u.settle(u.cfg.Host.Failing(ctx), time.Now())
 		}
@@ -352,9 +355,11 @@ func (u *Upgrader) next(ctx context.Context) error {
 	if r == nil {
 		return nil
 	}
+	u.cfg.Pulse.Rest()
 	err := u.perform(ctx, *r)
+	u.cfg.Pulse.Beat()
 	if err != nil && !errors.Is(err, ErrSuperseded) {
-		u.log.Warn("request failed", "action", r.Action, "to", r.Pin.String(), "order", r.ID, "error", err)
+		u.log.Warn("request failed", "action", r.Action, "attempt", r.ID, "release", r.Pin.Version, "error", err)
 	}
 	if !errors.Is(err, ErrSuperseded) {
 		u.collect()

@@ -117,7 +117,7 @@ func (r *runFlags) run(cmd *cobra.Command) error {
 	}
 	err = a.Run(cmd.Context())
 	if errors.Is(err, agent.ErrSuperseded) {
-		s.log.Info("a successor has taken over", "id", r.id)
+		s.log.Info("a successor has taken over")
 		return nil
 	}
 	return err

@@ -103,7 +103,7 @@ func (r *run) perform(ctx context.Context) (again bool) {
 	}
 	r.worker.cfg.Metrics.count(ended, r.started)
 	if ended == "" {
-		log.Info("a task was withdrawn while it ran", "reason", err)
+		log.Info("a task was withdrawn while it ran", "error", err)
 		return false
 	}
 	if err := failpoint.Hit("dispatch-run"); err != nil {

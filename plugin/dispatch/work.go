@@ -316,7 +316,7 @@ func (w *Worker) drain(running *sync.WaitGroup, stop func()) {
 		}
 		w.mu.Unlock()
 		if !within(settleTimeout) {
-			w.cfg.Logger.Warn("tasks could not be given back: their agent's lease has to end first", "tasks", w.Running())
+			w.cfg.Logger.Warn("tasks could not be given back: their agent's lease has to end first", "count", w.Running())
 		}
 	}
 	stop()
