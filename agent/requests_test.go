@@ -70,7 +70,7 @@ func TestPercentileIsOfTheLastMinute(t *testing.T) {
 		}
 		for range 30 { // five minutes of quick ones
 			serve(1000, 3*time.Millisecond)
-			time.Sleep(p95Every)
+			time.Sleep(p95Every) //nolint:forbidigo // of synctest
 			if got := p95(); got < .001 || got > .005 {
 				t.Fatalf("%v s, want some 3 ms", got)
 			}
@@ -78,14 +78,14 @@ func TestPercentileIsOfTheLastMinute(t *testing.T) {
 		serve(10, 3*time.Millisecond)
 		for i := range 8 {
 			serve(10, 700*time.Millisecond)
-			time.Sleep(p95Every)
+			time.Sleep(p95Every) //nolint:forbidigo // of synctest
 			got := p95()
 			if i == 7 && (got <= .5 || got > 1) {
 				t.Errorf("%v s after more than a minute of slow requests only, want more than 0.5", got)
 			}
 		}
 		for range 7 {
-			time.Sleep(p95Every)
+			time.Sleep(p95Every) //nolint:forbidigo // of synctest
 			_ = p95()
 		}
 		if got := p95(); got != 0 {

@@ -76,14 +76,14 @@ func (l *lastShown) show(k shownKey, kind prometheus.ValueType, value float64, l
 
 // around counts a call; of those that did not reach the plugin the time is of no
 // interest.
-func (c *callCount) around(ctx context.Context, call func() (reached bool, err error)) error {
+func (n *callCount) around(ctx context.Context, call func() (reached bool, err error)) error {
 	began := time.Now()
 	reached, err := call()
 	if !reached {
-		c.ended[callUnavailable].Add(1)
+		n.ended[callUnavailable].Add(1)
 		return err
 	}
-	c.duration.Observe(time.Since(began).Seconds())
+	n.duration.Observe(time.Since(began).Seconds())
 	outcome := callDelivery
 	_, own := errors.AsType[*taskError](err)
 	switch {
@@ -98,7 +98,7 @@ func (c *callCount) around(ctx context.Context, call func() (reached bool, err e
 	case ctx.Err() != nil:
 		outcome = callCancelled
 	}
-	c.ended[outcome].Add(1)
+	n.ended[outcome].Add(1)
 	return err
 }
 

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -166,7 +166,7 @@ func (p protocol) observing(tb testing.TB, handler http.Handler, f func(*http.Re
 	if err != nil {
 		tb.Fatal(err)
 	}
-	srv := &http.Server{Handler: handler, ErrorLog: log.New(io.Discard, "", 0)}
+	srv := &http.Server{Handler: handler, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 	p.server(srv)
 	h := NewHTTPServer(srv)
 	h.Observe(f)
