@@ -20,6 +20,7 @@ import (
 
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/health"
+	"github.com/perennial-go/perennial/internal/atomicfile"
 	"github.com/perennial-go/perennial/internal/failpoint"
 	"github.com/perennial-go/perennial/internal/reexec"
 	"github.com/perennial-go/perennial/upgrade"
@@ -155,7 +156,7 @@ func testAgent(b build) error {
 				a.Go("collect", func(ctx context.Context) error { return collect(ctx, a, env.StateDir+"/"+collectedFile) })
 			}
 			a.ServeHTTP(ln, &http.Server{Handler: mux})
-			return os.WriteFile(env.StateDir+"/address", []byte(ln.Addr().String()), 0o600)
+			return atomicfile.Write(env.StateDir+"/address", []byte(ln.Addr().String()), 0o600) // it may be killed in the middle
 		},
 	}
 	cfg.Upgrade.Trust.Keys = append(cfg.Upgrade.Trust.Keys, key)

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"reflect"
 	"strings"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/internal/etcdtest"
@@ -79,6 +82,7 @@ func TestBadDocumentChangesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	refused := 0
 	for _, bad := range []struct{ name, document, reason string }{
 		{"malformed", "server: [", "line 1"},
 		{"binary", "\x00\xff\xfe", "control characters"},
@@ -107,6 +111,7 @@ func TestBadDocumentChangesNothing(t *testing.T) {
 		{"custom tag", "tags: !!binary aGk=\nlimit: !!int x", "line 1, column 7: tags: its tag"},
 	} {
 		t.Run(bad.name, func(t *testing.T) {
+			refused++
 			wanted := putRaw(t, c, key, bad.document)
 			waittest.Until(t, "it is seen", func() bool { return r.Status().Wanted == wanted })
 			s := r.Status()
@@ -131,6 +136,26 @@ func TestBadDocumentChangesNothing(t *testing.T) {
 		return s.Running == fixed && s.Wanted == fixed && s.Error == "" && s.LastFailed != nil
 	})
 	r.stop(t)
+	want := fmt.Sprintf(`# HELP perennial_config_applied_total Configurations that came into force, that of the start among them.
+# TYPE perennial_config_applied_total counter
+perennial_config_applied_total 2
+# HELP perennial_config_failures_total Times that a configuration did not come into force, by reason.
+# TYPE perennial_config_failures_total counter
+perennial_config_failures_total{reason="crashed"} 0
+perennial_config_failures_total{reason="hanging"} 0
+perennial_config_failures_total{reason="invalid"} %d
+perennial_config_failures_total{reason="refused"} 0
+# HELP perennial_config_revision Revision in etcd of the configuration in force; 0 = there is no document.
+# TYPE perennial_config_revision gauge
+perennial_config_revision %d
+`, refused, fixed)
+	if err := testutil.CollectAndCompare(r.Metrics(), strings.NewReader(want),
+		"perennial_config_applied_total", "perennial_config_failures_total", "perennial_config_revision"); err != nil {
+		t.Error(err)
+	}
+	if problems, err := testutil.CollectAndLint(r.Metrics()); err != nil || len(problems) > 0 {
+		t.Errorf("%v, %v", problems, err)
+	}
 	if len(r.changes) != 2 {
 		t.Errorf("the subscriber was called %d times: want once for each good configuration", len(r.changes))
 	}

@@ -55,7 +55,9 @@ func (m *Monitor) Handler() http.Handler {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
 		// One bad metric of the program must not hide all the others.
 		ErrorHandling: promhttp.ContinueOnError,
-		Registry:      m.registry,
+		// It costs more than all the rest, and most scrapes are near by.
+		DisableCompression: true,
+		Registry:           m.registry,
 	}))
 	return mux
 }

@@ -3,6 +3,9 @@ package plugin
 import (
 	"context"
 	"errors"
+	"slices"
+	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,20 +35,55 @@ const maxShown = 1000
 // callCount counts the calls of one plugin.
 type callCount struct {
 	shown    bool
+	last     lastShown
 	ended    [callOutcomes]atomic.Uint64
 	duration prometheus.Observer
 }
 
+// lastShown are a plugin's metrics as they were shown last: most have not changed
+// by the next time, and making one takes longer than to show it. Its zero value
+// is ready.
+type lastShown struct {
+	mu  sync.Mutex
+	all map[shownKey]shownMetric
+}
+
+// shownKey tells metrics of one plugin apart; outcome is "" but for calls.
+type shownKey struct {
+	desc    *prometheus.Desc
+	outcome string
+}
+
+type shownMetric struct {
+	value  float64
+	labels []string
+	metric prometheus.Metric
+}
+
+func (l *lastShown) show(k shownKey, kind prometheus.ValueType, value float64, labels ...string) prometheus.Metric {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if m, ok := l.all[k]; ok && m.value == value && slices.Equal(m.labels, labels) {
+		return m.metric
+	}
+	m := prometheus.MustNewConstMetric(k.desc, kind, value, labels...)
+	if l.all == nil {
+		l.all = map[shownKey]shownMetric{}
+	}
+	l.all[k] = shownMetric{value, slices.Clone(labels), m}
+	return m
+}
+
 // around counts a call; of those that did not reach the plugin the time is of no
 // interest.
-func (c *callCount) around(ctx context.Context, call func() (reached bool, err error)) error {
+func (n *callCount) around(ctx context.Context, call func() (reached bool, err error)) error {
 	began := time.Now()
 	reached, err := call()
 	if !reached {
-		c.ended[callUnavailable].Add(1)
+		n.ended[callUnavailable].Add(1)
 		return err
 	}
-	c.duration.Observe(time.Since(began).Seconds())
+	n.duration.Observe(time.Since(began).Seconds())
 	outcome := callDelivery
 	_, own := errors.AsType[*taskError](err)
 	switch {
@@ -60,7 +98,7 @@ func (c *callCount) around(ctx context.Context, call func() (reached bool, err e
 	case ctx.Err() != nil:
 		outcome = callCancelled
 	}
-	c.ended[outcome].Add(1)
+	n.ended[outcome].Add(1)
 	return err
 }
 
@@ -71,8 +109,8 @@ type metrics struct {
 	// durations has a child for each worker.
 	durations *prometheus.HistogramVec
 
-	all                                                                        *prometheus.Desc
-	info, state, required, restarts, exceptions, calls, open, memory, cpu, fds *prometheus.Desc
+	all                                                              *prometheus.Desc
+	info, state, restarts, exceptions, calls, open, memory, cpu, fds *prometheus.Desc
 }
 
 func newMetrics(m *Manager) *metrics {
@@ -83,12 +121,11 @@ func newMetrics(m *Manager) *metrics {
 		m: m,
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "perennial_plugin_call_duration_seconds", Help: "How long calls took that reached the plugin.",
-			Buckets: []float64{.005, .02, .1, .5, 2, 10, 60, 600},
+			Buckets: []float64{.01, .1, .5, 2, 10, 60}, // few: they are for each plugin
 		}, []string{"plugin"}),
 		all:        prometheus.NewDesc("perennial_plugins", "Plugins that there are; of at most 1000 the other metrics tell.", nil, nil),
-		info:       desc("info", "Always 1; the version that runs, or is to.", "version"),
+		info:       desc("info", "Always 1; the version that runs, or is to, and whether the host is not ready without the plugin.", "version", "required"),
 		state:      desc("state", "Always 1; the one state that the plugin is in.", "state"),
-		required:   desc("required", "1 if the host is not ready without the plugin."),
 		restarts:   desc("restarts_total", "Processes started to replace one that failed."),
 		exceptions: desc("exceptions_total", "Deaths, failed starts and health checks, and tasks that the plugin ended with an error."),
 		calls:      desc("calls_total", "Tasks given to the plugin that have ended, by outcome.", "outcome"),
@@ -114,7 +151,7 @@ func (m *Manager) Metrics() prometheus.Collector { return m.metrics }
 // Describe implements prometheus.Collector.
 func (c *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		c.all, c.info, c.state, c.required, c.restarts, c.exceptions, c.calls, c.open, c.memory, c.cpu, c.fds,
+		c.all, c.info, c.state, c.restarts, c.exceptions, c.calls, c.open, c.memory, c.cpu, c.fds,
 	} {
 		ch <- d
 	}
@@ -136,30 +173,25 @@ func (c *metrics) Collect(ch chan<- prometheus.Metric) {
 		if n != nil && !n.shown {
 			continue
 		}
-		c.plugin(ch, s)
-		if n != nil { // else it is required, and there is none
-			n.collect(ch, c.calls, s.Name)
+		if n == nil { // it is required, and there is none
+			c.plugin(ch, s, &lastShown{})
+			continue
 		}
+		c.plugin(ch, s, &n.last)
+		n.collect(ch, c.calls, s.Name)
 	}
 	c.durations.Collect(ch)
 }
 
-func (c *metrics) plugin(ch chan<- prometheus.Metric, s Status) {
+func (c *metrics) plugin(ch chan<- prometheus.Metric, s Status, last *lastShown) {
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, append([]string{s.Name}, labels...)...)
+		ch <- last.show(shownKey{desc: d}, prometheus.GaugeValue, value, append([]string{s.Name}, labels...)...)
 	}
 	counter := func(d *prometheus.Desc, value float64) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, value, s.Name)
+		ch <- last.show(shownKey{desc: d}, prometheus.CounterValue, value, s.Name)
 	}
-	required := 0.0
-	if s.Required {
-		required = 1
-	}
-	if s.Version != "" {
-		gauge(c.info, 1, s.Version)
-	}
+	gauge(c.info, 1, s.Version, strconv.FormatBool(s.Required))
 	gauge(c.state, 1, string(s.State))
-	gauge(c.required, required)
 	counter(c.restarts, float64(s.Restarts))
 	counter(c.exceptions, float64(s.Exceptions))
 	gauge(c.open, float64(s.OpenTasks))
@@ -172,7 +204,8 @@ func (c *metrics) plugin(ch chan<- prometheus.Metric, s Status) {
 func (n *callCount) collect(ch chan<- prometheus.Metric, d *prometheus.Desc, plugin string) {
 	for i := range n.ended {
 		if v := n.ended[i].Load(); v > 0 || i == callOK || i == callError {
-			ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), plugin, callOutcome(i))
+			outcome := callOutcome(i)
+			ch <- n.last.show(shownKey{d, outcome}, prometheus.CounterValue, float64(v), plugin, outcome)
 		}
 	}
 }

@@ -133,6 +133,9 @@ func TestEveryCertificateIsReplacedWhileTheClientLives(t *testing.T) {
 	if n := figure(t, metrics, "connections_closed_total"); n < 3 {
 		t.Errorf("%v connections ended, want one for each restart", n)
 	}
+	if closed, again, open := figure(t, metrics, "connections_closed_total"), figure(t, metrics, "reconnects_total"), figure(t, metrics, "connections"); again == 0 || again > closed || open != 1 {
+		t.Errorf("%v connections ended, %v were made in place of them, %v stand: want as many as were needed", closed, again, open)
+	}
 }
 
 // TestTheEndOfAClientCertificateIsToldBeforeItIsThere: a connection that
