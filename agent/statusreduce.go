@@ -30,6 +30,9 @@ func (s Status) reduced(d detail) Status {
 		p := *s.Presence
 		p.HeartbeatError, p.Stale = r.clip(p.HeartbeatError), r.clip(p.Stale)
 		p.EtcdHeard = p.EtcdHeard.Truncate(time.Millisecond)
+		if r.bare {
+			p.LastRestored = nil
+		}
 		if p.LastRestored != nil {
 			last := *p.LastRestored
 			last.Key, last.At = r.clip(last.Key), last.At.Truncate(time.Second)
@@ -158,9 +161,10 @@ func (r *reducer) upgrade(u upgrade.Status) upgrade.Status {
 
 // barest leaves out what the host's state directory tells as well.
 func (r *reducer) barest(u upgrade.Status) upgrade.Status {
-	u.From.Binary, u.To.Binary = "", ""
+	u.From.Manifest, u.From.Binary, u.To.Binary = "", "", ""
+	u.Program, u.By, u.Asked, u.AllowedBy = "", "", "", ""
 	if u.LastFailed != nil {
-		u.LastFailed.Binary = ""
+		u.LastFailed.Manifest, u.LastFailed.Binary = "", ""
 	}
 	if p := u.Provenance; p != nil {
 		u.Provenance = &upgrade.Provenance{Revoked: p.Revoked, Error: p.Error}
