@@ -235,3 +235,7 @@ func FuzzStatusValue(f *testing.F) {
 		}
 	})
 }
+
+func failure9() *config.Failure {
+	return &config.Failure{Revision: 9, Digest: "other", Key: "/agents/config/global", Reason: "unknown field"}
+}
