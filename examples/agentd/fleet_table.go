@@ -21,7 +21,7 @@ type fleetTable struct {
 }
 
 func (t fleetTable) header() []string {
-	header := []string{"AGENT", "VERSION", "DIGEST", "STATE", "HEALTH", "CONFIG", "PLUGINS", "UPGRADES", "NOTES"}
+	header := []string{"AGENT", "VERSION", "DIGEST", "STATE", "HEALTH", "CONFIG", "PLUGINS", "UPGRADES", "WORST", "NOTES"}
 	if t.wide {
 		header = slices.Insert(header, 1, "HOST", "PLATFORM", "GROUPS", "LABELS")
 	}
@@ -29,11 +29,12 @@ func (t fleetTable) header() []string {
 }
 
 func (t fleetTable) row(e *agent.Entry) []string {
-	row := []string{e.ID, "-", "-", "-", "-", "-", "-", "-", dash(e.Error)}
+	worst := phrase(e.Standing(time.Now()))
+	row := []string{e.ID, "-", "-", "-", "-", "-", "-", "-", worst, dash(e.Error)}
 	if e.Error == "" || e.Version != "" {
 		row = []string{
 			e.ID, dash(e.Version), short(e.BinaryDigest), dash(string(e.State.State)),
-			healthOf(e.Status), configOf(e.Status), pluginsOf(e), upgradesOf(e.Status), notesOf(e, time.Now()),
+			healthOf(e.Status), configOf(e.Status), pluginsOf(e), upgradesOf(e.Status), worst, notesOf(e, time.Now()),
 		}
 	}
 	if t.wide {
