@@ -10,12 +10,17 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/perennial-go/perennial/agent/admin"
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/internal/etcdkv"
+	"github.com/perennial-go/perennial/internal/tracing"
 	"github.com/perennial-go/perennial/plugin"
 	"github.com/perennial-go/perennial/upgrade"
 )
@@ -62,14 +67,14 @@ type Config struct {
 	ConnectTimeout time.Duration
 
 	// Upgrade says where releases come from and who may sign them. StateDir,
-	// Name, Version, State, Host and Logger are filled in.
+	// Name, Version, State, Host, TracerProvider and Logger are filled in.
 	Upgrade upgrade.Config
 	// Supervise says whether Run keeps a first process, with a pid that stays
 	// from release to release, that starts the serving one; see
 	// upgrade.Supervise. Default: where the process is pid 1.
 	Supervise upgrade.Supervision
 	// Plugins says where plugins lie; without Dir there are none. StateDir,
-	// HostVersion and Logger are filled in, and so is Verify where Upgrade.Trust
+	// HostVersion, TracerProvider and Logger are filled in, and so is Verify where Upgrade.Trust
 	// has keys: signatures count by those that sign releases.
 	Plugins plugin.Config
 	// Tasks says what the agent does about the tasks of its fleet.
@@ -79,6 +84,11 @@ type Config struct {
 	// ones unless there are such, or none are wanted. DiskPath defaults to
 	// StateDir.
 	Health health.Config
+	// Admin is the listener for probes, metrics, status and profiles; without
+	// an Address there is none. See AdminHandle for routes of the program's own.
+	Admin admin.Config
+	// Responses are what the agent does by itself when alerts fire; at most 50.
+	Responses []Response
 	// Settings is a *config.Store; nil means no configuration from etcd.
 	Settings Settings
 	// Drain says how servers end.
@@ -97,8 +107,17 @@ type Config struct {
 	// needed. May be nil.
 	Stop func(ctx context.Context) error
 
-	// Logger receives the log; nil discards it.
+	// TracerProvider receives the spans of upgrades and tasks, see
+	// docs/observability.md. nil begins none, and passes on the traces that
+	// orders and tasks come with; otel.GetTracerProvider() is the global one. It
+	// is the author's to shut down, after Run.
+	TracerProvider trace.TracerProvider
+	// Logger receives the log; nil discards it. See Logger.
 	Logger *slog.Logger
+	// Secrets returns texts that Diagnose takes out wherever they are, beside
+	// those that it finds by itself, such as those of the program's own files.
+	// May be nil.
+	Secrets func() []string
 }
 
 // Settings is what an agent needs of a configuration store: any
@@ -114,16 +133,22 @@ type Settings interface {
 type Agent struct {
 	cfg       Config
 	log       *slog.Logger
-	etcd      *etcdkv.Metrics
+	metrics   *metrics
+	tracer    tracing.Tracer
 	lifecycle *lifecycle
 	upgrader  *upgrade.Upgrader
 	health    *health.Monitor
+	pulses    pulses
+	responder *responder
 	service   *serviceManager
 	plugins   *plugin.Manager // nil without a directory
 	tasking   *tasking
 	schema    *configSchema
+	admin     *adminSite // nil without an address
 	started   time.Time
 	ran       atomic.Bool
+	// diagnosing is held while a diagnosis is made.
+	diagnosing sync.Mutex
 
 	presence  *presence
 	orders    *orders // set by Run before Start
@@ -139,9 +164,11 @@ func New(cfg Config) (*Agent, error) {
 	if err := check(&cfg); err != nil {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
+	cfg.TracerProvider = traced(cfg)
 	a := &Agent{
-		cfg: cfg, log: cfg.Logger, etcd: etcdkv.NewMetrics(), started: time.Now().UTC(), publisher: newPublisher(),
+		cfg: cfg, log: cfg.Logger, tracer: tracing.New(cfg.TracerProvider, scope), started: time.Now().UTC(), publisher: newPublisher(),
 	}
+	a.metrics = newMetrics(a)
 	a.presence, a.tasking = newPresence(a), newTasking(a)
 	a.lifecycle = newLifecycle(a.touchSoon)
 	a.service = newServiceManager(cfg.Logger)
@@ -151,10 +178,12 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	hc := cfg.Health
+	hc.Conditions = append(slices.Clone(hc.Conditions), conditionRegistration)
 	hc.Rules = withOwnRules(hc.Rules)
 	if hc.DiskPath == "" {
 		hc.DiskPath = cfg.StateDir
 	}
+	hc.Indicators = a.metrics.requests.indicated(hc)
 	hc.OnChange = func(r health.Report) {
 		if cfg.Health.OnChange != nil {
 			cfg.Health.OnChange(r)
@@ -167,15 +196,24 @@ func New(cfg Config) (*Agent, error) {
 	if a.health, err = health.New(hc); err != nil {
 		return nil, err
 	}
-	if err := a.health.Registry().Register(a.etcd); err != nil {
-		return nil, fmt.Errorf("agent: metrics of etcd: %w", err)
+	a.health.SetStartup(conditionStart, errStarting)
+	if a.pulses, err = newPulses(a.health, cfg.StatusEvery); err != nil {
+		return nil, err
+	}
+	if cfg.Admin.Address != "" {
+		if a.admin, err = newAdminSite(a); err != nil {
+			return nil, err
+		}
+	}
+	if a.responder, err = newResponder(a); err != nil {
+		return nil, err
 	}
 	if cfg.Plugins.Dir != "" {
 		if a.plugins, err = plugin.New(a.pluginConfig()); err != nil {
 			return nil, err
 		}
 	}
-	return a, nil
+	return a, a.metrics.register()
 }
 
 // check validates cfg and fills in defaults.
@@ -220,6 +258,9 @@ func check(cfg *Config) error {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if _, ok := cfg.Logger.Handler().(*recorder); !ok {
+		cfg.Logger = Logger(cfg.Logger, cfg.ID, cfg.Version)
+	}
 	return nil
 }
 
@@ -227,13 +268,24 @@ func (a *Agent) upgradeConfig() upgrade.Config {
 	c := a.cfg.Upgrade
 	c.StateDir, c.Name, c.Version = a.cfg.StateDir, a.cfg.Name, a.cfg.Version
 	c.State, c.Host, c.Logger = a.cfg.State, upgradeHost{a}, a.log
+	c.Pulse = upgradePulse{a}
+	c.TracerProvider = a.cfg.TracerProvider
 	c.External = append(slices.Clone(c.External), conditionRegistration)
+	for _, r := range a.cfg.Responses {
+		switch r.Action {
+		case RespondDrain:
+			c.External = append(c.External, conditionResponse+r.Alert)
+		case RespondRefuseUpgrades:
+			c.Requirements = append(slices.Clone(c.Requirements), noRefusal{a})
+		}
+	}
 	return c
 }
 
 func (a *Agent) pluginConfig() plugin.Config {
 	c := a.cfg.Plugins
 	c.HostVersion, c.Logger = a.cfg.Version, a.log
+	c.TracerProvider = a.cfg.TracerProvider
 	if c.StateDir == "" {
 		c.StateDir = filepath.Join(a.cfg.StateDir, "plugins")
 	}
@@ -287,6 +339,9 @@ func (a *Agent) Active() <-chan struct{} { return a.upgrader.Active() }
 
 // Health is the agent's monitor, for further checks.
 func (a *Agent) Health() *health.Monitor { return a.health }
+
+// Logger is Config.Logger as New has made it; see the function Logger.
+func (a *Agent) Logger() *slog.Logger { return a.log }
 
 // Plugins is the agent's plugin manager; nil if it has none.
 func (a *Agent) Plugins() *plugin.Manager { return a.plugins }

@@ -49,7 +49,9 @@ func (p *presence) publish(ctx context.Context) error {
 	defer spreading.Stop()
 	spreading.Stop()
 	waiting, first, due, failing := false, true, false, ""
+	defer p.pulses.publisher.Rest()
 	for {
+		p.pulses.publisher.Beat()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -71,6 +73,7 @@ func (p *presence) publish(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, errFenced):
+			p.pulses.publisher.Rest() // a claim takes as long as others' beats
 			if err := p.fenced(ctx); err != nil {
 				return err
 			}
@@ -115,6 +118,7 @@ func (a *Agent) status() Status {
 	if a.orders != nil {
 		s.OrderError, s.OrderErrorRevision = a.orders.lastError()
 	}
+	s.Responses = a.responder.told()
 	if a.cfg.Settings != nil {
 		c := a.cfg.Settings.Status()
 		s.Config = &c

@@ -59,6 +59,8 @@ type Status struct {
 	Health  health.Report  `json:"health"`
 	Config  *config.Status `json:"config,omitempty"`
 	Upgrade upgrade.Status `json:"upgrade"`
+	// Responses are what alerts led to last, the newest first, at most 5.
+	Responses []ResponseReport `json:"responses,omitempty"`
 	// HeartbeatLatency is the round trip of the last heartbeat that etcd has
 	// answered, in seconds. One that it has not answered since shows in
 	// Presence.HeartbeatError, and as +Inf in the indicator of Health.

@@ -41,6 +41,12 @@ func (s Status) reduced(d detail) Status {
 		s.Presence = &p
 	}
 	s.OrderError = r.clip(s.OrderError)
+	s.Responses = first(r, "responses", s.Responses, r.other)
+	for i, o := range s.Responses {
+		o.Alert, o.Action = exact(r, o.Alert, nameLimit), exact(r, o.Action, 2*nameLimit)
+		o.Outcome, o.Detail, o.At = exact(r, o.Outcome, nameLimit), r.clip(o.Detail), o.At.Truncate(time.Second)
+		s.Responses[i] = o
+	}
 	if s.Tree != nil {
 		tree := r.tree(*s.Tree)
 		s.Tree = &tree

@@ -30,33 +30,40 @@ type Redaction struct {
 // indentation may change. A hidden value is also hidden where an alias brings
 // it in elsewhere. It fails for what is no document.
 func (r Redaction) Document(document []byte) ([]byte, error) {
+	shown, _, err := r.document(document)
+	return shown, err
+}
+
+// document also returns the texts that it has hidden.
+func (r Redaction) document(document []byte) (shown []byte, hidden []string, err error) {
 	if r.Off {
-		return document, nil
+		return document, nil, nil
 	}
 	t, err := parse(document, DefaultMaxBytes)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	h := hider{r, map[*yaml.Node]bool{}}
+	h := hider{Redaction: r, hidden: map[*yaml.Node]bool{}}
 	if err := h.node(t.root, roots(r.Schemas), true, 0); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(h.hidden) == 0 {
-		return document, nil
+		return document, nil, nil
 	}
 	var out bytes.Buffer
 	encoder := yaml.NewEncoder(&out)
 	encoder.SetIndent(2)
 	if err := encoder.Encode(t.root); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return out.Bytes(), encoder.Close()
+	return out.Bytes(), h.texts, encoder.Close()
 }
 
 // hider hides in place.
 type hider struct {
 	Redaction
 	hidden map[*yaml.Node]bool
+	texts  []string
 }
 
 // stand is what takes the place of a hidden value.
@@ -136,9 +143,30 @@ func (h *hider) hide(n *yaml.Node, secret bool) error {
 		return err
 	}
 	h.hidden[n] = true
+	h.texts = append(h.texts, textsIn(value)...)
 	n.Kind, n.Tag, n.Style = yaml.ScalarNode, "!!str", yaml.DoubleQuotedStyle
 	n.Value, n.Content = h.stand(value, secret), nil
 	return nil
+}
+
+// textsIn are the strings in value, which is as parse returns it. Those that are
+// too short would be found in every word.
+func textsIn(value any) (texts []string) {
+	switch v := value.(type) {
+	case string:
+		if len(v) >= leastSecret {
+			texts = append(texts, v)
+		}
+	case map[string]any:
+		for _, below := range v {
+			texts = append(texts, textsIn(below)...)
+		}
+	case []any:
+		for _, below := range v {
+			texts = append(texts, textsIn(below)...)
+		}
+	}
+	return texts
 }
 
 // value is v, which is as parse returns it, with what is to be hidden below

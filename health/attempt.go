@@ -14,13 +14,14 @@ type attempt struct {
 	began  time.Time
 	cancel context.CancelFunc
 	// done is closed when there is a result, be it that the time is over.
-	done chan struct{}
-	over bool // done is closed
+	done  chan struct{}
+	over  bool // done is closed
+	stale bool // the result does not count
 }
 
 // asked is what becomes of an attempt. Both are called with Monitor.mu held.
 type asked struct {
-	// settle gets the one result, unless ctx has ended.
+	// settle gets the one result, unless ctx has ended or it is stale.
 	settle func(err error, took time.Duration)
 	// returned comes first, when the function comes back: late if its time was
 	// over and settle has been called.
@@ -41,7 +42,7 @@ func (m *Monitor) begin(ctx context.Context, timeout time.Duration, f func(conte
 		a.over = true
 		close(a.done)
 		delete(m.active, a)
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !a.stale {
 			then.settle(err, took)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/perennial-go/perennial/internal/ident"
@@ -18,14 +19,20 @@ const (
 	Readiness Kind = "readiness"
 	// Liveness is for what a restart of the process would repair.
 	Liveness Kind = "liveness"
-	// Both takes part in both answers.
+	// Both takes part in readiness and in liveness.
 	Both Kind = "both"
+	// Startup is for what must have been so once, such as a cache that was
+	// filled. Until every check of this kind has passed the process is not
+	// ready, and liveness is not judged. One that has passed is not asked
+	// again; one that is added later begins startup anew.
+	Startup Kind = "startup"
 	// Informative checks are shown and measured and change no answer.
 	Informative Kind = "informative"
 )
 
-func (k Kind) live() bool  { return k == Liveness || k == Both }
-func (k Kind) ready() bool { return k == Readiness || k == Both }
+func (k Kind) live() bool    { return k == Liveness || k == Both }
+func (k Kind) ready() bool   { return k == Readiness || k == Both || k == Startup }
+func (k Kind) startup() bool { return k == Startup }
 
 // Check is a question asked on a schedule.
 type Check struct {
@@ -35,10 +42,17 @@ type Check struct {
 	// Kind defaults to Readiness.
 	Kind Kind
 	// Every is the time between two starts; default 10 s. The first start is
-	// at once.
+	// at once. In between, and to any number of probes, the last result is the
+	// answer.
 	Every time.Duration
 	// Timeout is when an unanswered check counts as failed; default 2 s.
 	Timeout time.Duration
+	// After names checks and conditions without which this one makes no sense,
+	// such as that of a server before those of its tables. While one of them
+	// fails, this one is not run, and fails with the text "not run: <name>
+	// fails". It runs at once when they pass again. They must be known when the
+	// check is added; one that is removed later is not waited for.
+	After []string
 	// Func returns nil if all is well. It is never called concurrently with
 	// itself. Its context ends after Timeout. A panic counts as a failure.
 	Func func(context.Context) error
@@ -67,9 +81,9 @@ func (c Check) normalised() (Check, error) {
 	switch c.Kind {
 	case "":
 		c.Kind = Readiness
-	case Readiness, Liveness, Both, Informative:
+	case Readiness, Liveness, Both, Startup, Informative:
 	default:
-		return c, fmt.Errorf("%w: check %s: kind %q: want readiness, liveness, both or informative", ErrInvalid, c.Name, c.Kind)
+		return c, fmt.Errorf("%w: check %s: kind %q: want readiness, liveness, both, startup or informative", ErrInvalid, c.Name, c.Kind)
 	}
 	if c.Func == nil {
 		return c, fmt.Errorf("%w: check %s has no Func: set the function that answers it", ErrInvalid, c.Name)
@@ -83,5 +97,6 @@ func (c Check) normalised() (Check, error) {
 	if c.Timeout == 0 {
 		c.Timeout = defaultTimeout
 	}
+	c.After = slices.Clone(c.After)
 	return c, nil
 }

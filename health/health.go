@@ -1,7 +1,6 @@
 package health
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,8 +18,11 @@ var ErrStarted = errors.New("health: Run may be called once; make a new Monitor"
 
 // Config is what a Monitor is made of. The zero value is usable.
 type Config struct {
-	// Checks to begin with; AddCheck adds more later.
+	// Checks to begin with, in any order; AddCheck adds more later.
 	Checks []Check
+	// Conditions names conditions that Set will be called for. Until it is, each
+	// counts as failed, and a check can come after it.
+	Conditions []string
 	// Rules defaults to DefaultRules when nil; an empty slice means none.
 	Rules []Rule
 	// Registry is where the metrics are registered. Nil makes one that also
@@ -66,6 +68,7 @@ type Monitor struct {
 	changed chan struct{} // the tree may have changed
 
 	mu         sync.Mutex
+	next       chan struct{} // closed, and replaced, when checks have changed
 	probes     map[string]*probe
 	active     map[*attempt]struct{}
 	conditions map[string]*condition
@@ -89,6 +92,7 @@ func New(cfg Config) (*Monitor, error) {
 		onChange:   cfg.OnChange,
 		wake:       make(chan struct{}, 1),
 		changed:    make(chan struct{}, 1),
+		next:       make(chan struct{}),
 		probes:     map[string]*probe{},
 		active:     map[*attempt]struct{}{},
 		conditions: map[string]*condition{},
@@ -103,12 +107,13 @@ func New(cfg Config) (*Monitor, error) {
 	if err := m.addIndicators(cfg); err != nil {
 		return nil, err
 	}
-	for _, c := range cfg.Checks {
-		if err := m.AddCheck(c); err != nil {
-			return nil, err
-		}
+	for _, name := range cfg.Conditions {
+		m.conditions[name] = &condition{kind: Readiness, since: time.Now()}
 	}
-	var err error
+	err := m.addAll(cfg.Checks)
+	if err != nil {
+		return nil, err
+	}
 	m.registry, err = register(cfg.Registry, m)
 	return m, err
 }
@@ -131,9 +136,12 @@ func (m *Monitor) AddCheck(c Check) error {
 	if isCheck || isCondition {
 		return fmt.Errorf("%w: there is already a check or condition %s: remove it first or choose another name", ErrDuplicate, c.Name)
 	}
+	if err := m.checkAfter(c); err != nil {
+		return err
+	}
 	m.probes[c.Name] = &probe{check: c, since: now, due: now}
-	notify(m.wake)
-	notify(m.changed)
+	m.propagate(now)
+	m.treeChanged()
 	return nil
 }
 
@@ -148,47 +156,24 @@ func (m *Monitor) RemoveCheck(name string) {
 	}
 	delete(m.probes, name)
 	delete(m.conditions, name)
-	notify(m.changed)
+	m.propagate(time.Now())
+	m.treeChanged()
 }
 
 // Set pushes a readiness condition, such as "registration" or "draining": nil
 // is good, an error is why the process is not ready. A condition stays until
-// the next Set or RemoveCheck. A name that a check has is refused with a log
-// line, since a check's answer is its own.
-func (m *Monitor) Set(name string, err error) {
-	now := time.Now()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if _, taken := m.probes[name]; taken {
-		m.log.Error("health condition ignored: a check has that name", "name", name)
-		return
-	}
-	c := m.conditions[name]
-	if c == nil {
-		c = &condition{since: now}
-		m.conditions[name] = c
-	} else if (c.text == "") != (err == nil) {
-		c.since = now
-	}
-	c.text, c.at = errorText(err), now
-	notify(m.changed)
-}
+// the next Set or RemoveCheck. A name that a check or a condition of startup
+// has is refused with a log line, since a check's answer is its own.
+func (m *Monitor) Set(name string, err error) { m.push(name, Readiness, err) }
 
 // Report returns the tree as it stands. It runs nothing.
 func (m *Monitor) Report() Report {
-	r := Report{Schema: Schema, At: time.Now(), Live: true, Ready: true}
+	r := Report{Schema: Schema, At: time.Now()}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, p := range m.probes {
-		r.Checks = append(r.Checks, p.report())
-		r.Live = r.Live && (!p.check.Kind.live() || p.ok() || !p.ran)
-		r.Ready = r.Ready && (!p.check.Kind.ready() || p.ok())
-	}
-	for name, c := range m.conditions {
-		r.Checks = append(r.Checks, c.report(name))
-		r.Ready = r.Ready && c.text == ""
-	}
-	slices.SortFunc(r.Checks, func(a, b CheckReport) int { return strings.Compare(a.Name, b.Name) })
+	r.Checks = m.checkReports()
+	a := answersOf(r.Checks, nil)
+	r.Live, r.Ready, r.Starting = a.live, a.ready, !a.started
 	for _, s := range m.series {
 		for _, j := range s.judges {
 			r.Indicators = append(r.Indicators, j.report())
@@ -203,33 +188,6 @@ func (m *Monitor) Report() Report {
 	slices.SortFunc(r.Indicators, byName)
 	slices.SortFunc(r.Alerts, func(a, b Alert) int { return strings.Compare(a.Name, b.Name) })
 	return r
-}
-
-// Evaluate runs all checks now, concurrently, each under its own timeout, and
-// returns the tree with their results. A check that is running already is
-// waited for and not started again; one that hangs past its timeout is not
-// waited for. If ctx ends first, the tree has the results so far. Run need not
-// be running. Rules keep to their own times.
-func (m *Monitor) Evaluate(ctx context.Context) Report {
-	now := time.Now()
-	m.mu.Lock()
-	var waits []<-chan struct{}
-	for _, p := range m.probes {
-		if p.inflight == nil {
-			m.start(context.WithoutCancel(ctx), p)
-			p.due = now.Add(p.check.Every)
-		}
-		waits = append(waits, p.inflight.done)
-	}
-	m.mu.Unlock()
-	for _, done := range waits {
-		select {
-		case <-done:
-		case <-ctx.Done():
-			return m.Report()
-		}
-	}
-	return m.Report()
 }
 
 func notify(c chan struct{}) {

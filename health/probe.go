@@ -16,12 +16,16 @@ type probe struct {
 
 	ran      bool
 	text     string // why it failed; "" if it did not
+	blocker  string // what fails, so that this check is not run; "" if it may be
 	since    time.Time
 	at       time.Time
 	duration time.Duration
 }
 
 func (p *probe) ok() bool { return p.ran && p.text == "" }
+
+// settled reports whether the last result is the last one for ever.
+func (p *probe) settled() bool { return p.check.Kind == Startup && p.ok() }
 
 func (p *probe) report() CheckReport {
 	r := CheckReport{
@@ -44,9 +48,14 @@ func (m *Monitor) start(ctx context.Context, p *probe) {
 		settle: func(err error, took time.Duration) { m.settle(p, err, took) },
 		returned: func(took time.Duration, late bool) {
 			if late {
-				m.log.Info("health check returned after its timeout", "check", p.check.Name, "took", took)
+				m.log.Info("health check returned after its timeout", "check", p.check.Name, "duration", took)
 			}
+			stale := p.inflight.stale
 			p.inflight = nil
+			if stale { // its turn was taken from it
+				p.due = time.Now()
+				notify(m.wake)
+			}
 		},
 	})
 }
@@ -68,19 +77,28 @@ func (m *Monitor) settle(p *probe, err error, took time.Duration) {
 		case !first:
 			m.log.Info("health check passes again", "check", p.check.Name, "kind", p.check.Kind)
 		}
+		m.propagate(now)
 	}
-	notify(m.changed)
+	m.treeChanged()
 }
 
 // condition is a pushed state. Monitor.mu guards it.
 type condition struct {
+	kind  Kind // Readiness or Startup
 	text  string
 	since time.Time
-	at    time.Time
+	at    time.Time // zero: it was not pushed yet
 }
 
+func (c *condition) told() bool { return !c.at.IsZero() }
+func (c *condition) ok() bool   { return c.told() && c.text == "" }
+
 func (c *condition) report(name string) CheckReport {
-	return CheckReport{Name: name, Kind: Readiness, Pushed: true, OK: c.text == "", Error: c.text, Since: c.since, At: c.at}
+	r := CheckReport{Name: name, Kind: c.kind, Pushed: true, OK: c.ok(), Error: c.text, Since: c.since, At: c.at}
+	if !c.told() {
+		r.Error = "has not been told yet"
+	}
+	return r
 }
 
 const maxErrorText = 1024

@@ -13,10 +13,13 @@ const Schema = 1
 // Report is the whole health of one process at one time. Lists are sorted by
 // name.
 type Report struct {
-	Schema     int               `json:"schema"`
-	At         time.Time         `json:"at"`
-	Live       bool              `json:"live"`
-	Ready      bool              `json:"ready"`
+	Schema int       `json:"schema"`
+	At     time.Time `json:"at"`
+	Live   bool      `json:"live"`
+	Ready  bool      `json:"ready"`
+	// Starting is true until every check of kind Startup has passed. Releases
+	// that know no such checks do not tell it.
+	Starting   bool              `json:"starting,omitempty"`
 	Checks     []CheckReport     `json:"checks,omitempty"`
 	Indicators []IndicatorReport `json:"indicators,omitempty"`
 	// Alerts holds what is firing; see Monitor.Alerts for the others.
@@ -36,7 +39,8 @@ type CheckReport struct {
 	Error string `json:"error,omitempty"`
 	// Since is when the check became OK or stopped being so.
 	Since time.Time `json:"since"`
-	// At is when the result came in; zero while there is none.
+	// At is when the result came in; zero while there is none. Without one a
+	// check of liveness does not count as failed.
 	At time.Time `json:"at,omitzero"`
 	// Duration is how long the last answer took, in seconds; 0 for a
 	// condition.

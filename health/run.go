@@ -52,6 +52,9 @@ func (m *Monitor) tick(ctx context.Context, now time.Time) time.Time {
 		next = now.Add(lagEvery)
 	}
 	for _, p := range m.probes {
+		if waits, _ := m.waitsFor(p); waits != "" || p.settled() {
+			continue // whatever ends the wait wakes Run
+		}
 		if !p.due.After(now) {
 			// A call that has not returned keeps its turn.
 			if p.inflight == nil {
@@ -125,7 +128,7 @@ func (m *Monitor) announce(ctx context.Context) {
 // fingerprint holds what OnChange reports.
 func (r Report) fingerprint() string {
 	var b strings.Builder
-	fmt.Fprintln(&b, r.Live, r.Ready)
+	fmt.Fprintln(&b, r.Live, r.Ready, r.Starting)
 	for _, c := range r.Checks {
 		fmt.Fprintf(&b, "%q %v", c.Name, c.OK)
 		if c.Pushed {

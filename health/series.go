@@ -55,7 +55,7 @@ func (m *Monitor) ObserveSample(indicator string, sample Sample) {
 		if !validName(indicator) || len(m.series) >= maxIndicators {
 			if !m.ignored {
 				m.ignored = true
-				m.log.Error("samples of an indicator are ignored: its name is not valid, or there are too many", "name", indicator, "most", maxIndicators)
+				m.log.Error("samples of an indicator are ignored: its name is not valid, or there are too many", "name", indicator, "total", maxIndicators)
 			}
 			return
 		}
@@ -126,6 +126,6 @@ func (s *series) report() IndicatorReport {
 	}
 }
 
-// shown reports whether there is anything to report of s without a rule: it was
-// observed, or is measured.
-func (s *series) shown() bool { return !s.at.IsZero() || s.Measure != nil }
+// shown reports whether there is anything to tell of s without a rule: a value,
+// or why there is none.
+func (s *series) shown() bool { return !s.at.IsZero() || s.text != "" }

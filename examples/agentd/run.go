@@ -22,10 +22,11 @@ type runFlags struct {
 	releases  reader
 	logs      logFlags
 	tasks     taskFlags
+	traces    traceFlags
 	id        string
 	stateDir  string
 	listen    string
-	admin     string
+	admin     adminFlags
 	plugins   string
 	signed    bool
 	settings  []string
@@ -43,6 +44,7 @@ type runFlags struct {
 	cosignKey string
 	check     time.Duration
 	supervise string
+	respond   []string
 }
 
 func newRunCommand() *cobra.Command {
@@ -51,9 +53,16 @@ func newRunCommand() *cobra.Command {
 		Use:   "run",
 		Short: "Run the agent",
 		Long: `run takes records on --listen (POST /v1/records, GET /v1/info), answers
-/livez, /readyz and /metrics on --admin, and keeps everything in --state-dir:
-records in spool/*.ndjson, releases in slots/. It prints both addresses, so
-that port 0, which takes a free one, can be used; a successor keeps them.
+/livez, /readyz, /metrics and more on --admin, and keeps everything in
+--state-dir: records in spool/*.ndjson, releases in slots/. It prints both
+addresses, so that port 0, which takes a free one, can be used; a successor
+keeps them.
+
+On --admin, routes want a role: probe (/livez, /readyz, /startupz), read
+(reasons, /metrics, /v1/status, /v1/alerts) or operate (/debug/pprof/). By
+default everybody on loopback may read; on a Unix socket root and the user of
+the agent may operate. Any other address wants --admin-cert and --admin-key,
+and --admin-client-ca or --admin-jwks.
 
 Without --repo and --trust it does all that and refuses upgrades. What must
 not be interrupted puts them off by --busy-file, unless they are forced. SIGTERM and
@@ -71,11 +80,12 @@ upgrade, with exit code 0.`,
 	r.releases.add(cmd)
 	r.logs.add(cmd)
 	r.tasks.add(cmd)
+	r.traces.add(cmd)
+	r.admin.add(cmd)
 	f := cmd.Flags()
 	f.StringVar(&r.id, "id", "", "`id` of the agent, unique in the fleet")
 	f.StringVar(&r.stateDir, "state-dir", "", "state `directory`, of this agent alone")
 	f.StringVar(&r.listen, "listen", "127.0.0.1:7070", "`address` for records")
-	f.StringVar(&r.admin, "admin", "127.0.0.1:7071", "`address` for health and metrics")
 	f.StringSliceVar(&r.settings, "settings", nil, "`file` with settings of this host, below those in etcd, YAML or JSON; may be repeated, the later one wins. Variables that begin with "+settingsPrefix+" come over it, such as "+settingsPrefix+"HTTP_READ_TIMEOUT")
 	f.StringVar(&r.plugins, "plugins", "", "plugins `directory`; none without it")
 	f.BoolVar(&r.signed, "require-signed-plugins", false, "refuse plugins that are not signed by a key that signs releases (agentd plugin install --key); needs --trust or --trust-roots. A signature that is there counts in any case")
@@ -94,6 +104,7 @@ upgrade, with exit code 0.`,
 	f.StringVar(&r.cosignKey, "cosign-key", "", "take only releases whose image in --repo, an OCI registry or layout, is signed with cosign by this public key `file` as well; the registry is asked for the signature each time, also with --pull Never")
 	f.DurationVar(&r.check, "check-every", time.Hour, "pause between two looks at the index, by which a withdrawn release is noticed; negative looks never")
 	f.StringVar(&r.supervise, "supervise", "auto", "keep a first process whose pid never changes: `auto` (as pid 1), always or never")
+	f.StringArrayVar(&r.respond, "respond", nil, "what to do when an alert fires, as `alert=action`: restart-plugin:<plugin>, refuse-upgrades or drain (both until it is resolved), or stop (with exit code 1); once an hour, or as ,limit=<n>,within=<duration> after it says, restarts included; may be repeated, such as memory=restart-plugin:logtail")
 	require(cmd, "id", "a1")
 	require(cmd, "state-dir", "/var/lib/agentd")
 	return cmd
@@ -111,13 +122,22 @@ func (r *runFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	cfg.Settings = s.settings
+	exported, err := r.traces.open(cmd.Context(), cfg.Logger, r.id)
+	if err != nil {
+		return err
+	}
+	defer exported.close()
+	cfg.TracerProvider = exported.tracerProvider()
 	a, err := agent.New(cfg)
+	if errors.Is(err, agent.ErrResponse) {
+		return usagef("--respond: %w", err)
+	}
 	if err != nil {
 		return err
 	}
 	err = a.Run(cmd.Context())
 	if errors.Is(err, agent.ErrSuperseded) {
-		s.log.Info("a successor has taken over", "id", r.id)
+		s.log.Info("a successor has taken over")
 		return nil
 	}
 	return err
@@ -135,8 +155,12 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 	if cfg.Logger, err = r.logs.logger(cmd.ErrOrStderr()); err != nil {
 		return cfg, err
 	}
+	cfg.Logger = agent.Logger(cfg.Logger, r.id, version)
 	s.log = cfg.Logger
 	if cfg.Etcd, err = r.etcd.config(); err != nil {
+		return cfg, err
+	}
+	if cfg.Admin, err = r.admin.config(); err != nil {
 		return cfg, err
 	}
 	if cfg.Labels, err = parseLabels(r.labels); err != nil {
@@ -150,6 +174,13 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 	cfg.Upgrade = upgrade.Config{Policy: r.policy, RemoteRollback: upgrade.RemoteRollback(r.remote), Probation: r.probation, Retention: r.retention, RetentionBytes: r.keepBytes, BusyLimit: r.busyLimit, CheckEvery: r.check, PluginAPI: pluginAPI, ConfigSchema: configSchema}
 	if r.busyFile != "" {
 		cfg.Upgrade.Busy = r.busy
+	}
+	for _, text := range r.respond {
+		response, err := agent.ParseResponse(text)
+		if err != nil {
+			return cfg, usagef("--respond: %w", err)
+		}
+		cfg.Responses = append(cfg.Responses, response)
 	}
 	if !cfg.Upgrade.RemoteRollback.Valid() {
 		return cfg, usagef("--remote-rollback: want offered, any or never, found %q", r.remote)

@@ -1,0 +1,4 @@
+package agent
+
+// openNonblock is nothing: a directory has no pipes there.
+const openNonblock = 0
