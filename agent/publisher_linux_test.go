@@ -86,11 +86,13 @@ func TestTreeIsServedAsJSONAndText(t *testing.T) {
 	get := func(url, accept string) *httptest.ResponseRecorder {
 		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, url, nil)
 		r.Header.Set("Accept", accept)
-		p.serveTree(w, r)
+		p.serveStatus(w, r)
 		return w
 	}
-	var tree Node
-	if w := get("/v1/status", "*/*"); json.Unmarshal(w.Body.Bytes(), &tree) != nil || tree.Name != p.cfg.ID || tree.Child(nodeRegistration) == nil || tree.Child(nodeChecks) == nil {
+	var status Status
+	if w := get("/v1/status", "*/*"); json.Unmarshal(w.Body.Bytes(), &status) != nil || status.Tree == nil {
+		t.Errorf("%s", w.Body)
+	} else if tree := status.Tree; tree.Name != p.cfg.ID || tree.Child(nodeRegistration) == nil || tree.Child(nodeChecks) == nil {
 		t.Errorf("%s", w.Body)
 	}
 	for _, w := range []*httptest.ResponseRecorder{get("/v1/status?format=text", ""), get("/v1/status", "text/plain")} {
