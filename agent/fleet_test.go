@@ -27,7 +27,7 @@ func TestFleetInOneLookCountsAllAndNamesTheWorst(t *testing.T) {
 		case i == 8:
 			own = "junk"
 		case i > 9 && i < 50:
-			own = encoded(t, Status{Schema: schema, At: time.Now(), Tree: &Node{Severity: SeverityWarning, State: "odd"}})
+			own = encoded(t, Status{Schema: schema, At: time.Now(), Tree: &Node{Severity: SeverityWarning, Children: []Node{{Name: "config", Severity: SeverityWarning, State: "odd"}}}})
 		}
 		pairs = append(pairs, "registry/"+crowdID(i), registered(t, i, fmt.Sprintf("1.0.%d", i%(2*maxCounted))), "status/"+crowdID(i), own)
 		if len(pairs) > 100 || i == n-1 {
@@ -40,7 +40,7 @@ func TestFleetInOneLookCountsAllAndNamesTheWorst(t *testing.T) {
 	if err != nil || f.Agents != n || f.Partial || pages < 2 || f.Revision == 0 {
 		t.Fatalf("%d agents in %d pages, partial: %t, %v", f.Agents, pages, f.Partial, err)
 	}
-	if len(f.Worst) != 5 || f.Worst[0].ID != crowdID(n-1) || f.Worst[0].Worst != "plugins down" || f.Worst[1].ID != crowdID(7) || f.Worst[2].ID != crowdID(8) || f.Worst[3].Worst != "odd" {
+	if len(f.Worst) != 5 || f.Worst[0].ID != crowdID(n-1) || f.Worst[0].Worst != "plugins down" || f.Worst[1].ID != crowdID(7) || f.Worst[2].ID != crowdID(8) || f.Worst[3].Worst != "config odd" {
 		t.Errorf("the worst: %+v", f.Worst)
 	}
 	if f.OverdueCount != 1 || f.Overdue[0].ID != crowdID(7) || f.Overdue[0].Age < 3500 || f.SilentCount != 1 || f.Silent[0].ID != crowdID(8) {

@@ -129,7 +129,7 @@ func (r *reducer) upgrade(u upgrade.Status) upgrade.Status {
 	u.State, u.Class = exact(r, u.State, wordLimit), exact(r, u.Class, wordLimit)
 	u.By, u.Asked, u.AllowedBy, u.Reason = r.clip(u.By), r.clip(u.Asked), r.clip(u.AllowedBy), r.clip(u.Reason)
 	u.From, u.To, u.Running = r.ref(u.From), r.ref(u.To), r.ref(u.Running)
-	u.Program = exact(r, u.Program, nameLimit)
+	u.Program, u.Traceparent = exact(r, u.Program, nameLimit), exact(r, u.Traceparent, digestLimit)
 	u.Started, u.Updated, u.Deadline = u.Started.Truncate(time.Second), u.Updated.Truncate(time.Second), u.Deadline.Truncate(time.Second)
 	u.Log = newest(r, "log", u.Log, r.log)
 	for i, line := range u.Log {
@@ -168,7 +168,7 @@ func (r *reducer) upgrade(u upgrade.Status) upgrade.Status {
 // barest leaves out what the host's state directory tells as well.
 func (r *reducer) barest(u upgrade.Status) upgrade.Status {
 	u.From.Manifest, u.From.Binary, u.To.Binary = "", "", ""
-	u.Program, u.By, u.Asked, u.AllowedBy = "", "", "", ""
+	u.Program, u.By, u.Asked, u.AllowedBy, u.Traceparent = "", "", "", "", ""
 	if u.LastFailed != nil {
 		u.LastFailed.Manifest, u.LastFailed.Binary = "", ""
 	}
