@@ -56,7 +56,7 @@ those that are there have been told.`,
 	flags.StringSliceVar(&f.states, "state", nil, "only agents in one of these `states`, such as running")
 	flags.StringVar(&f.version, "version", "", "only agents whose version is in this `range`, such as 1.2.3, 1.x or \">=1.2, <2\"")
 	flags.IntVar(&f.limit, "limit", 0, "list at most this `number` of agents, the worst; 0 is all")
-	flags.BoolVar(&f.wide, "wide", false, "show host, platform, groups and labels as well")
+	flags.BoolVar(&f.wide, "wide", false, "show host, platform, digest, groups and labels as well")
 	flags.BoolVar(&f.summary, "summary", false, "count the agents by version, state, health, configuration and more")
 	flags.BoolVar(&f.watch, "watch", false, "stay, and print what changes")
 	cmd.AddCommand(newFleetShowCommand())
