@@ -67,7 +67,7 @@ func (s *adminSite) mount(a *Agent) error {
 		{"GET /startupz", admin.Probe, probes},
 		{"GET /startupz/", admin.Probe, probes},
 		{"GET /metrics", admin.Read, tree},
-		{"GET /v1/status", admin.Read, shown(func() any { return a.presence.status() })},
+		{"GET /v1/status", admin.Read, http.HandlerFunc(a.serveStatus)},
 		{"GET /v1/alerts", admin.Read, shown(func() any {
 			return map[string][]health.Alert{"alerts": append([]health.Alert{}, a.health.Report().Alerts...)}
 		})},

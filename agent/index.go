@@ -7,8 +7,11 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/internal/etcdkv"
 )
@@ -21,8 +24,8 @@ type IndexConfig struct {
 	// negative = none. The first change after a pause shows at once.
 	Coalesce time.Duration
 	// OnError is called with what keeps the index from being up to date, such as
-	// an etcd that cannot be reached, and with nil once it is so again; never
-	// concurrently, and it holds the index up. May be nil.
+	// an etcd that has not answered for 15 s, and with nil once it is so again;
+	// never concurrently, and it holds the index up. May be nil.
 	OnError func(error)
 	// Logger receives what of the agents' values cannot be read, once, and what
 	// is odd but handled; nil discards it.
@@ -38,7 +41,8 @@ type Index struct {
 	log     *slog.Logger
 	current atomic.Pointer[Snapshot]
 	ready   <-chan struct{}
-	err     atomic.Pointer[error]
+	trouble trouble
+	client  *clientv3.Client
 
 	// Of the goroutine in Run.
 	roster      *roster
@@ -51,13 +55,12 @@ func NewIndex(cfg IndexConfig) (*Index, error) {
 	if d == nil {
 		return nil, errors.New("index of agents: IndexConfig.Directory is nil")
 	}
-	x := &Index{keys: d.keys, log: cfg.Logger, roster: newRoster(d.keys)}
+	x := &Index{keys: d.keys, log: cfg.Logger, roster: newRoster(d.keys), client: d.client}
 	if x.log == nil {
 		x.log = slog.New(slog.DiscardHandler)
 	}
-	onError := cfg.OnError
-	if onError == nil {
-		onError = func(error) {}
+	if x.trouble.tell = cfg.OnError; x.trouble.tell == nil {
+		x.trouble.tell = func(error) {}
 	}
 	first := newSnapshot()
 	x.ready = first.superseded
@@ -67,7 +70,7 @@ func NewIndex(cfg IndexConfig) (*Index, error) {
 		Client:   d.client,
 		Prefixes: []string{d.keys.registry(""), d.keys.status(""), d.keys.plugins()},
 		OnChange: x.apply,
-		OnError:  func(err error) { x.err.Store(&err); onError(err) },
+		OnError:  x.trouble.watch,
 		Coalesce: cfg.Coalesce,
 		Logger:   x.log,
 	})
@@ -76,7 +79,14 @@ func NewIndex(cfg IndexConfig) (*Index, error) {
 
 // Run keeps the index until ctx ends and returns its error. It can be called
 // once.
-func (x *Index) Run(ctx context.Context) error { return x.watch.Run(ctx) }
+func (x *Index) Run(ctx context.Context) error {
+	var listening sync.WaitGroup
+	defer listening.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	listening.Go(func() { x.listen(ctx) })
+	return x.watch.Run(ctx)
+}
 
 // Ready is closed once all agents have been read.
 func (x *Index) Ready() <-chan struct{} { return x.ready }
@@ -85,12 +95,7 @@ func (x *Index) Ready() <-chan struct{} { return x.ready }
 func (x *Index) Snapshot() *Snapshot { return x.current.Load() }
 
 // Err is what OnError was called with last; nil before.
-func (x *Index) Err() error {
-	if err := x.err.Load(); err != nil {
-		return *err
-	}
-	return nil
-}
+func (x *Index) Err() error { return x.trouble.now() }
 
 // Watch calls changed with the first snapshot, in which all agents are added,
 // and then with the newest and what is different from the one that it was

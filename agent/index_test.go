@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/perennial-go/perennial/internal/etcdkv"
 	"github.com/perennial-go/perennial/internal/waittest"
 )
 
@@ -155,4 +158,28 @@ func TestIndexTellsThatEtcdIsAwayAndIsReadyWhenItIsBack(t *testing.T) {
 		t.Errorf("ready with %d agents", x.Snapshot().Len())
 	}
 	waittest.Until(t, "the end of the outage is told", func() bool { return x.Err() == nil })
+}
+
+// TestIndexTellsOfAnEtcdThatFallsSilent: whoever watches a fleet would otherwise
+// take what is nearly two minutes old for the present.
+func TestIndexTellsOfAnEtcdThatFallsSilent(t *testing.T) {
+	t.Parallel()
+	c := newCrowd(t)
+	c.fill(1)
+	proxy := c.etcd.Proxy(t)
+	c.dir = openDirectory(t, proxy.URL())
+	errs := make(chan error, 100)
+	x := c.index(IndexConfig{OnError: func(err error) { errs <- err }})
+	c.ready(x)
+	proxy.Freeze()
+	began := time.Now()
+	err := waittest.Next(t, "the silence is told", errs)
+	if err == nil || !strings.Contains(err.Error(), "does not answer") || x.Err() == nil {
+		t.Errorf("a silent etcd is told as %v and %v", err, x.Err())
+	}
+	if took := time.Since(began); took > etcdkv.MaxSilence/2 {
+		t.Errorf("told after %v", took)
+	}
+	proxy.Heal()
+	waittest.Until(t, "the end of the silence is told", func() bool { return x.Err() == nil })
 }

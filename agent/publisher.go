@@ -96,8 +96,7 @@ func (p *presence) publish(ctx context.Context) error {
 		if due || told && !first { // whose phase is random
 			beat.Reset(backoff.Jitter(p.cfg.StatusEvery, 0.2))
 		}
-		first = first && !told && !due
-		due = due && !told
+		first, due = first && !told && !due, due && !told
 		if backoff.Sleep(ctx, publishGap) != nil {
 			return nil
 		}

@@ -43,7 +43,7 @@ type Registration struct {
 }
 
 // Status is the value of status/<id>: how an agent fares.
-type Status struct {
+type Status struct { //nolint:recvcheck // UnmarshalJSON needs a pointer, the others edit a copy
 	Schema int       `json:"schema"`
 	At     time.Time `json:"at"`
 	// Every is the longest time between two writes, in seconds, but for jitter.

@@ -30,6 +30,9 @@ func (s Status) reduced(d detail) Status {
 		p := *s.Presence
 		p.HeartbeatError, p.Stale = r.clip(p.HeartbeatError), r.clip(p.Stale)
 		p.EtcdHeard = p.EtcdHeard.Truncate(time.Millisecond)
+		if r.bare {
+			p.LastRestored = nil
+		}
 		if p.LastRestored != nil {
 			last := *p.LastRestored
 			last.Key, last.At = r.clip(last.Key), last.At.Truncate(time.Second)
@@ -126,7 +129,7 @@ func (r *reducer) upgrade(u upgrade.Status) upgrade.Status {
 	u.State, u.Class = exact(r, u.State, wordLimit), exact(r, u.Class, wordLimit)
 	u.By, u.Asked, u.AllowedBy, u.Reason = r.clip(u.By), r.clip(u.Asked), r.clip(u.AllowedBy), r.clip(u.Reason)
 	u.From, u.To, u.Running = r.ref(u.From), r.ref(u.To), r.ref(u.Running)
-	u.Program = exact(r, u.Program, nameLimit)
+	u.Program, u.Traceparent = exact(r, u.Program, nameLimit), exact(r, u.Traceparent, digestLimit)
 	u.Started, u.Updated, u.Deadline = u.Started.Truncate(time.Second), u.Updated.Truncate(time.Second), u.Deadline.Truncate(time.Second)
 	u.Log = newest(r, "log", u.Log, r.log)
 	for i, line := range u.Log {
@@ -164,9 +167,10 @@ func (r *reducer) upgrade(u upgrade.Status) upgrade.Status {
 
 // barest leaves out what the host's state directory tells as well.
 func (r *reducer) barest(u upgrade.Status) upgrade.Status {
-	u.From.Binary, u.To.Binary = "", ""
+	u.From.Manifest, u.From.Binary, u.To.Binary = "", "", ""
+	u.Program, u.By, u.Asked, u.AllowedBy, u.Traceparent = "", "", "", "", ""
 	if u.LastFailed != nil {
-		u.LastFailed.Binary = ""
+		u.LastFailed.Manifest, u.LastFailed.Binary = "", ""
 	}
 	if p := u.Provenance; p != nil {
 		u.Provenance = &upgrade.Provenance{Revoked: p.Revoked, Error: p.Error}

@@ -119,7 +119,7 @@ func (s Status) facts() (string, error) {
 }
 
 func healthFacts(h health.Report) health.Report {
-	facts := health.Report{Live: h.Live, Ready: h.Ready}
+	facts := health.Report{Live: h.Live, Ready: h.Ready, Starting: h.Starting}
 	for _, c := range h.Checks {
 		facts.Checks = append(facts.Checks, health.CheckReport{Name: c.Name, Kind: c.Kind, OK: c.OK})
 	}

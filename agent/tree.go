@@ -42,6 +42,7 @@ func (s Severity) rank() int {
 		return 1
 	case SeverityCritical:
 		return 3
+	case SeverityUnknown:
 	}
 	return 2
 }
@@ -49,7 +50,7 @@ func (s Severity) rank() int {
 // Node is a part of an agent: how it is, why, and since when. The root is the
 // agent, below it are its registration, config, upgrade, checks, indicators and
 // plugins, and below these each of them.
-type Node struct {
+type Node struct { //nolint:recvcheck // String is asked of values
 	Name string `json:"name"`
 	// Severity is that of the worst of the node and what is below it.
 	Severity Severity `json:"severity,omitempty"`

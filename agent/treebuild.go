@@ -55,6 +55,9 @@ func treeOf(reg Registration, s Status, plugins []PluginRecord) Node {
 	}
 	// What an older release left out, or this one for want of room.
 	switch {
+	case s.Health.Starting:
+		root.worsen(SeverityWarning)
+		root.Reason = joined(root.Reason, "not started")
 	case !s.Health.Live:
 		root.worsen(SeverityCritical)
 		root.Reason = joined(root.Reason, "not live")
@@ -147,7 +150,9 @@ func checksNode(h health.Report, state State) Node {
 	failing := 0
 	for _, c := range h.Checks {
 		child := Node{Name: c.Name, State: "passes", Since: c.Since}
-		if !c.OK {
+		if !c.OK && c.At.IsZero() && !c.Pushed && c.Error == "" {
+			child.State = "has not run"
+		} else if !c.OK {
 			failing++
 			child.State, child.Reason, child.Severity = "fails", c.Error, severityOf(c, state)
 		}

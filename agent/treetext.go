@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -62,10 +61,13 @@ func printable(text string) string {
 	}, text)
 }
 
-// serveTree answers with the agent's tree: as JSON, or as text where that is
-// what the client prefers or format=text asks for.
-func (a *Agent) serveTree(w http.ResponseWriter, r *http.Request) {
+// serveStatus answers with the agent's status, whole and with its tree: as JSON,
+// or the tree as text where that is what the client prefers or format=text asks
+// for.
+func (a *Agent) serveStatus(w http.ResponseWriter, r *http.Request) {
+	status := a.status()
 	tree := a.Tree()
+	status.Tree = &tree
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	format := r.URL.Query().Get("format")
@@ -74,8 +76,7 @@ func (a *Agent) serveTree(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = io.WriteString(w, tree.String())
 	case format == "", format == "json":
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(tree) // a client that has gone is its own affair
+		shown(func() any { return status }).ServeHTTP(w, r)
 	default:
 		http.Error(w, fmt.Sprintf("format: want json or text, found %.40q", format), http.StatusBadRequest)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,11 +19,13 @@ func newFleetCommand() *cobra.Command {
 	f := &fleetFlags{}
 	cmd := &cobra.Command{
 		Use:   "fleet",
-		Short: "List the agents: version, digest, state, health, last upgrade, hold and failure",
-		Long: `fleet lists the agents that are registered, which is those that are alive, by
-their ids. Of plugins that run it shows how many there are, of others what they
-are; the last column has what is out of the ordinary: a hold, a revoked key of what
-runs, what an upgrade waits for, and what failed last. -o json has all that is known.
+		Short: "List the agents, the worst first: version, state, health, last upgrade, what is wrong",
+		Long: `fleet lists the agents that are registered, which is those that are alive, the
+worst first and then by their ids. Of plugins that run it shows how many there are, of
+others what they are; WORST has the worst that is wrong, as far as it fits, and NOTES
+what else is out of the ordinary: a hold, a revoked key of what runs, what an upgrade
+waits for, and what failed last. "agentd fleet show ID" has an agent's tree, -o json
+all that is known, with "severity" (ok, warning, unknown, critical) and "worst".
 
 --selector says which agents, in the syntax of Kubernetes: labels as in env=test,
 tier!=web, zone in (a,b), gpu, !legacy, joined by commas. A name that begins with a
@@ -31,7 +34,8 @@ dot is a field: .alert .config .group .health .hold .host .id .platform .plugin
 and .version takes constraints: .version>=1.2. --group, --state and --version add
 to the selector.
 
---summary counts the agents instead. With --watch the command stays until it is
+--summary counts the agents instead, and names the worst, those whose status is
+overdue and those without any. With --watch the command stays until it is
 interrupted and prints what changes, at most once a second; with -o json one event
 a line, at once: "added", "changed" and "removed" with the agent, and "synced" once
 those that are there have been told.`,
@@ -51,10 +55,11 @@ those that are there have been told.`,
 	noVariable(cmd, "group")
 	flags.StringSliceVar(&f.states, "state", nil, "only agents in one of these `states`, such as running")
 	flags.StringVar(&f.version, "version", "", "only agents whose version is in this `range`, such as 1.2.3, 1.x or \">=1.2, <2\"")
-	flags.IntVar(&f.limit, "limit", 0, "list at most this `number` of agents; 0 is all")
-	flags.BoolVar(&f.wide, "wide", false, "show host, platform, groups and labels as well")
+	flags.IntVar(&f.limit, "limit", 0, "list at most this `number` of agents, the worst; 0 is all")
+	flags.BoolVar(&f.wide, "wide", false, "show host, platform, digest, groups and labels as well")
 	flags.BoolVar(&f.summary, "summary", false, "count the agents by version, state, health, configuration and more")
 	flags.BoolVar(&f.watch, "watch", false, "stay, and print what changes")
+	cmd.AddCommand(newFleetShowCommand())
 	return cmd
 }
 
@@ -89,27 +94,68 @@ func (f *fleetFlags) run(cmd *cobra.Command) error {
 	if f.watch {
 		return f.follow(cmd.Context())
 	}
+	if f.summary {
+		return f.summarise(cmd.Context())
+	}
 	l, err := f.list(cmd.Context())
 	if err != nil {
 		return err
 	}
 	f.tellStrays(l.strays)
+	l.worstFirst(f.limit)
 	if !f.selected.IsZero() {
 		// Part of the selector may have come from the environment.
 		say(f.progress, "%d agents match %s", len(l.entries), printable(f.selected.String()))
 	}
-	switch {
-	case f.summary:
-		return newSummary(l.entries).print(f.stdout, f.output)
-	case f.output.json():
-		err = printJSON(f.stdout, l.entries)
-	default:
+	if f.output.json() {
+		err = printJSON(f.stdout, listed(l.entries))
+	} else {
 		err = f.printAll(l.entries)
 	}
 	if l.more {
 		say(f.progress, "there are more agents than the %d of --limit", f.limit)
 	}
 	return err
+}
+
+// summarise prints the fleet in one look, also of what was read before an error.
+func (f *fleetFlags) summarise(ctx context.Context) error {
+	var fleet agent.Fleet
+	told := time.Now()
+	err := f.etcd.ask(ctx, func(ctx context.Context) (err error) {
+		fleet, err = f.directory.Fleet(ctx, agent.FleetOptions{Selector: f.selected, Progress: func(n int) {
+			if time.Since(told) > time.Second {
+				told = time.Now()
+				say(f.progress, "%d agents so far", n)
+			}
+		}})
+		return err
+	})
+	if err != nil && fleet.Agents == 0 {
+		return err
+	}
+	f.tellStrays(fleet.Strays)
+	if !f.selected.IsZero() {
+		say(f.progress, "%d agents match %s", fleet.Agents, printable(f.selected.String()))
+	}
+	return errors.Join(printSummary(f.stdout, &fleet, f.output), err)
+}
+
+// listedAgent is an agent as JSON, with how it is in brief.
+type listedAgent struct {
+	*agent.Entry
+	Severity string `json:"severity"`
+	Worst    string `json:"worst,omitempty"`
+}
+
+func listed(entries []*agent.Entry) []listedAgent {
+	now := time.Now()
+	all := make([]listedAgent, 0, len(entries))
+	for _, e := range entries {
+		severity, worst := e.Standing(now)
+		all = append(all, listedAgent{e, severity.String(), worst})
+	}
+	return all
 }
 
 func (f *fleetFlags) printAll(entries []*agent.Entry) error {
@@ -187,6 +233,24 @@ type listing struct {
 	strays  agent.Strays
 }
 
+// worstFirst sorts the agents, and leaves no more than limit; 0 = all.
+func (l *listing) worstFirst(limit int) {
+	worstFirst(l.entries)
+	if limit > 0 && len(l.entries) > limit {
+		l.entries, l.more = l.entries[:limit], true
+	}
+}
+
+// worstFirst sorts agents that are sorted by their ids.
+func worstFirst(entries []*agent.Entry) {
+	now := time.Now()
+	how := make(map[*agent.Entry]agent.Severity, len(entries))
+	for _, e := range entries {
+		how[e], _ = e.Standing(now)
+	}
+	slices.SortStableFunc(entries, func(a, b *agent.Entry) int { return how[b].Compare(how[a]) })
+}
+
 const (
 	// pageSize is how many agents are asked for at once.
 	pageSize = 500
@@ -211,9 +275,6 @@ func (f *fleetFlags) listOnce(ctx context.Context) (listing, error) {
 	opts := agent.ListOptions{Selector: f.selected}
 	for {
 		opts.Limit = pageSize
-		if f.limit > 0 {
-			opts.Limit = min(pageSize, f.limit-len(l.entries))
-		}
 		var page agent.Page
 		err := f.etcd.ask(ctx, func(ctx context.Context) (err error) {
 			page, err = f.directory.List(ctx, opts)
@@ -227,8 +288,7 @@ func (f *fleetFlags) listOnce(ctx context.Context) (listing, error) {
 		}
 		l.strays.Count += page.Strays.Count
 		l.strays.Examples = append(l.strays.Examples, page.Strays.Examples...)
-		l.more = page.Continue != ""
-		if opts.Continue = page.Continue; !l.more || len(l.entries) == f.limit {
+		if opts.Continue = page.Continue; opts.Continue == "" {
 			l.strays.Examples = l.strays.Examples[:min(3, len(l.strays.Examples))]
 			return l, nil
 		}

@@ -1,11 +1,11 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/perennial-go/perennial/agent"
 )
@@ -14,86 +14,74 @@ import (
 // together.
 const summaryRows = 10
 
-// summary counts agents by what they are.
-type summary struct {
-	Agents int `json:"agents"`
-	// By has for each kind how many agents have which value. An agent with
-	// several groups or alerts counts in each.
-	By map[string]map[string]int `json:"by"`
-}
-
 // summaryKinds is the order of the table.
 func summaryKinds() []string {
-	return []string{"version", "state", "health", "config", "upgrade", "group", "platform", "alert", "problem"}
+	return []string{
+		agent.BySeverity, agent.ByVersion, agent.ByState, agent.ByHealth, agent.ByConfig, agent.ByUpgrade,
+		agent.ByGroup, agent.ByPlatform, agent.ByAlert, agent.ByProblem,
+	}
 }
 
-func newSummary(entries []*agent.Entry) summary {
-	s := summary{Agents: len(entries), By: map[string]map[string]int{}}
-	for _, e := range entries {
-		s.count("version", e.Version)
-		s.count("state", string(e.State.State))
-		s.count("health", e.HealthState())
-		s.count("platform", e.Platform)
-		for _, g := range e.Groups {
-			s.count("group", g)
-		}
-		if e.Error != "" {
-			s.count("problem", "cannot be read")
-		}
-		if e.Status == nil {
-			continue
-		}
-		s.count("upgrade", string(e.Status.Upgrade.State))
-		for _, a := range e.Status.Health.Alerts {
-			s.count("alert", a.Name)
-		}
-		if c := e.Status.Config; c != nil {
-			s.count("config", strconv.FormatInt(c.Running, 10))
-			if c.Wanted != c.Running {
-				s.count("problem", "refuses configuration "+strconv.FormatInt(c.Wanted, 10))
-			}
-		}
-	}
-	return s
-}
-
-func (s summary) count(kind, value string) {
-	if value == "" {
-		return
-	}
-	if s.By[kind] == nil {
-		s.By[kind] = map[string]int{}
-	}
-	s.By[kind][value]++
-}
-
-func (s summary) print(w io.Writer, output *format) error {
+// printSummary prints a fleet in one look.
+func printSummary(w io.Writer, f *agent.Fleet, output *format) error {
 	if output.json() {
-		return printJSON(w, s)
+		return printJSON(w, f)
 	}
-	say(w, "%d agents", s.Agents)
+	say(w, "%d agents", f.Agents)
 	rows := [][]string{{"BY", "VALUE", "AGENTS"}}
 	for _, kind := range summaryKinds() {
-		type counted struct {
-			value string
-			n     int
-		}
-		var all []counted
-		for value, n := range s.By[kind] {
-			all = append(all, counted{value, n})
-		}
-		slices.SortFunc(all, func(a, b counted) int { return cmp.Or(cmp.Compare(b.n, a.n), cmp.Compare(a.value, b.value)) })
-		rest := 0
+		all := f.Most(kind)
+		rest := f.Others[kind]
 		for i, c := range all {
 			if i < summaryRows {
-				rows = append(rows, []string{kind, c.value, strconv.Itoa(c.n)})
+				rows = append(rows, []string{kind, c.Value, strconv.Itoa(c.Agents)})
 			} else {
-				rest += c.n
+				rest += c.Agents
 			}
 		}
 		if rest > 0 {
-			rows = append(rows, []string{kind, fmt.Sprintf("%d others", len(all)-summaryRows), strconv.Itoa(rest)})
+			rows = append(rows, []string{kind, "others", strconv.Itoa(rest)})
 		}
 	}
+	if f.OverdueCount > 0 {
+		rows = append(rows, []string{"status", "overdue", strconv.Itoa(f.OverdueCount)})
+	}
+	if f.SilentCount > 0 {
+		rows = append(rows, []string{"status", "none", strconv.Itoa(f.SilentCount)})
+	}
+	if err := printTable(w, rows); err != nil || len(f.Worst) == 0 {
+		return err
+	}
+	rows = [][]string{{"AGENT", "VERSION", "WORST"}}
+	for _, a := range f.Worst[:min(len(f.Worst), summaryRows)] {
+		rows = append(rows, []string{a.ID, dash(a.Version), phrase(a.Severity, a.Worst)})
+	}
+	_, _ = fmt.Fprintln(w)
 	return printTable(w, rows)
+}
+
+// withoutTimes is f without what moves by itself, for comparing.
+func withoutTimes(f agent.Fleet) *agent.Fleet {
+	f.At, f.Revision = time.Time{}, 0
+	for _, list := range []*[]agent.FleetAgent{&f.Worst, &f.Overdue, &f.Silent} {
+		*list = slices.Clone(*list)
+		for i := range *list {
+			(*list)[i].Age = 0
+		}
+	}
+	return &f
+}
+
+// phraseRunes bounds the worst thing in a table.
+const phraseRunes = 72
+
+// phrase is the worst thing of an agent in a cell.
+func phrase(s agent.Severity, worst string) string {
+	if s == agent.SeverityOK {
+		return "-"
+	}
+	if text := []rune(worst); len(text) > phraseRunes {
+		worst = string(text[:phraseRunes-1]) + "…"
+	}
+	return s.String() + ": " + dash(worst)
 }

@@ -21,23 +21,24 @@ type fleetTable struct {
 }
 
 func (t fleetTable) header() []string {
-	header := []string{"AGENT", "VERSION", "DIGEST", "STATE", "HEALTH", "CONFIG", "PLUGINS", "UPGRADES", "NOTES"}
+	header := []string{"AGENT", "VERSION", "STATE", "HEALTH", "CONFIG", "PLUGINS", "UPGRADES", "WORST", "NOTES"}
 	if t.wide {
-		header = slices.Insert(header, 1, "HOST", "PLATFORM", "GROUPS", "LABELS")
+		header = slices.Insert(header, 1, "HOST", "PLATFORM", "DIGEST", "GROUPS", "LABELS")
 	}
 	return header
 }
 
 func (t fleetTable) row(e *agent.Entry) []string {
-	row := []string{e.ID, "-", "-", "-", "-", "-", "-", "-", dash(e.Error)}
+	worst := phrase(e.Standing(time.Now()))
+	row := []string{e.ID, "-", "-", "-", "-", "-", "-", worst, dash(e.Error)}
 	if e.Error == "" || e.Version != "" {
 		row = []string{
-			e.ID, dash(e.Version), short(e.BinaryDigest), dash(string(e.State.State)),
-			healthOf(e.Status), configOf(e.Status), pluginsOf(e), upgradesOf(e.Status), notesOf(e, time.Now()),
+			e.ID, dash(e.Version), dash(string(e.State.State)),
+			healthOf(e.Status), configOf(e.Status), pluginsOf(e), upgradesOf(e.Status), worst, notesOf(e, time.Now()),
 		}
 	}
 	if t.wide {
-		row = slices.Insert(row, 1, dash(e.Host), dash(e.Platform), dash(strings.Join(e.Groups, ",")), labelsOf(e))
+		row = slices.Insert(row, 1, dash(e.Host), dash(e.Platform), short(e.BinaryDigest), dash(strings.Join(e.Groups, ",")), labelsOf(e))
 	}
 	return row
 }

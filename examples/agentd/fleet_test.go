@@ -141,13 +141,13 @@ func TestFleetListsWhatIsSelected(t *testing.T) {
 		args []string
 		want string
 	}{
-		{nil, "db-1 web-1 web-2"},
+		{nil, "web-2 db-1 web-1"}, // the worst first
 		{[]string{"-l", "env=prod"}, "db-1 web-1"},
 		{[]string{"-l", ".id=web-*,.health!=ready"}, "web-2"},
-		{[]string{"--group", "web", "--version", ">=1.2, <1.3"}, "web-1 web-2"}, // 1.3.0-rc.1 is below 1.3
+		{[]string{"--group", "web", "--version", ">=1.2, <1.3"}, "web-2 web-1"}, // 1.3.0-rc.1 is below 1.3
 		{[]string{"--group", "db,web", "--version", "1.2.0"}, "web-1"},
 		{[]string{"--state", "upgrading"}, ""},
-		{[]string{"--limit", "2"}, "db-1 web-1"},
+		{[]string{"--limit", "2"}, "web-2 db-1"},
 		{[]string{"-l", "env=prod", "--limit", "2"}, "db-1 web-1"},
 	} {
 		var entries []agent.Entry
@@ -186,13 +186,27 @@ func TestFleetListsWhatIsSelected(t *testing.T) {
 			t.Errorf("--summary does not show %q:\n%s", want, r.stdout)
 		}
 	}
+	for _, want := range []string{"severity critical 1", "web-2 1.3.0-rc.1 critical: running: not ready"} {
+		if !strings.Contains(words, want) {
+			t.Errorf("--summary does not show %q:\n%s", want, r.stdout)
+		}
+	}
+	if r := agentd(t, "fleet", "show", "--etcd", s.url, "web-2").ok(t); !strings.HasPrefix(r.stdout, "web-2 [critical] running: not ready\n") || !strings.Contains(r.stdout, "├ config r7\n") {
+		t.Errorf("fleet show prints %s", r.stdout)
+	}
+	var shown shownAgent
+	if r := agentd(t, "fleet", "show", "--etcd", s.url, "web-1", "-o", "json").ok(t); json.Unmarshal([]byte(r.stdout), &shown) != nil || shown.Severity != "ok" || len(shown.Tree.Children) == 0 {
+		t.Errorf("fleet show -o json prints %s", r.stdout)
+	}
+	agentd(t, "fleet", "show", "--etcd", s.url, "nobody").fails(t, 1, "nobody", "agentd fleet")
+	agentd(t, "fleet", "show", "--etcd", s.url).fails(t, 2, "ID")
 	r = agentd(t, "status", "--etcd", s.url, "--agent", "web-2").ok(t)
 	for _, want := range []string{"Agent web-2 runs 1.3.0-rc.1", "on h1 (linux/amd64)", "Groups: web. Labels: env=test.", "Health: not ready.", "Configuration: r7."} {
 		if !strings.Contains(r.stdout, want) {
 			t.Errorf("status --agent does not show %q:\n%s", want, r.stdout)
 		}
 	}
-	var sum summary
+	var sum agent.Fleet
 	if r := s.fleet("--summary", "-o", "json", "-l", "env=prod").ok(t); json.Unmarshal([]byte(r.stdout), &sum) != nil || sum.Agents != 2 || sum.By["group"]["db"] != 1 {
 		t.Errorf("--summary -o json prints %s", r.stdout)
 	}
@@ -301,6 +315,7 @@ func TestNothingInTheRegistryReachesTheTerminalUnescaped(t *testing.T) {
 	}
 	for _, id := range []string{"a1", "a2"} {
 		s.clean(agentd(t, "status", "--etcd", s.url, "--agent", id), []string{id})
+		s.clean(agentd(t, "fleet", "show", "--etcd", s.url, id), []string{id})
 	}
 	var entries []agent.Entry
 	if err := json.Unmarshal([]byte(s.fleet("-l", ".id=a1", "-o", "json").ok(t).stdout), &entries); err != nil || len(entries) != 1 ||
@@ -345,7 +360,7 @@ func TestFleetTableShowsWhatIsWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"0123456789ab ", "not ready (spool), alert memory", "r4, r7 refused", "logtail 2.0.0 refused",
+		"critical: checks/spool fails", "not ready (spool), alert memory", "r4, r7 refused", "logtail 2.0.0 refused",
 		"release 1.2.0: crashed; /agents/config/global r7: unknown field; x", "written by a newer version",
 	} {
 		if !strings.Contains(out.String(), want) {

@@ -144,7 +144,9 @@ func (w *fleetWatch) printRows(ctx context.Context, s *agent.Snapshot, c agent.C
 		w.began = true
 		w.tellStrays(s.Strays())
 		say(w.stdout, "%d agents", len(w.shown))
-		return w.printAll(s.List(w.selected))
+		all := s.List(w.selected)
+		worstFirst(all)
+		return w.printAll(all)
 	}
 	if len(all) == 0 {
 		return nil
@@ -165,12 +167,12 @@ func (w *fleetWatch) printRows(ctx context.Context, s *agent.Snapshot, c agent.C
 // printSummary prints the counts anew when they are others.
 func (w *fleetWatch) printSummary(ctx context.Context, s *agent.Snapshot, _ agent.Changes) error {
 	var text strings.Builder
-	counts := newSummary(s.List(w.selected))
+	counts := withoutTimes(s.Fleet(agent.FleetOptions{Selector: w.selected}))
 	var err error
 	if w.output.json() {
 		err = json.NewEncoder(printableJSON{&text}).Encode(counts)
 	} else {
-		err = counts.print(&text, w.output)
+		err = printSummary(&text, counts, w.output)
 	}
 	if err == nil && text.String() != w.before {
 		w.before = text.String()

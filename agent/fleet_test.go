@@ -1,0 +1,74 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestFleetInOneLookCountsAllAndNamesTheWorst: of 10,000 agents nobody reads a
+// list.
+func TestFleetInOneLookCountsAllAndNamesTheWorst(t *testing.T) {
+	t.Parallel()
+	c := newCrowd(t)
+	const n = fleetPage + 250
+	var pairs []string
+	status := encoded(t, Status{Schema: schema, At: time.Now(), Every: 60, Tree: &Node{}})
+	for i := range n {
+		own := status
+		switch {
+		case i == n-1: // on the last page, and the worst
+			own = encoded(t, Status{Schema: schema, At: time.Now(), Tree: &Node{Severity: SeverityCritical, Children: []Node{{Name: "plugins", Severity: SeverityCritical, State: "down"}}}})
+		case i == 7:
+			own = encoded(t, Status{Schema: schema, At: time.Now().Add(-time.Hour), Tree: &Node{}})
+		case i == 8:
+			own = "junk"
+		case i > 9 && i < 50:
+			own = encoded(t, Status{Schema: schema, At: time.Now(), Tree: &Node{Severity: SeverityWarning, Children: []Node{{Name: "config", Severity: SeverityWarning, State: "odd"}}}})
+		}
+		pairs = append(pairs, "registry/"+crowdID(i), registered(t, i, fmt.Sprintf("1.0.%d", i%(2*maxCounted))), "status/"+crowdID(i), own)
+		if len(pairs) > 100 || i == n-1 {
+			c.put(pairs...)
+			pairs = nil
+		}
+	}
+	pages := 0
+	f, err := c.dir.Fleet(t.Context(), FleetOptions{Worst: 5, Progress: func(int) { pages++ }})
+	if err != nil || f.Agents != n || f.Partial || pages < 2 || f.Revision == 0 {
+		t.Fatalf("%d agents in %d pages, partial: %t, %v", f.Agents, pages, f.Partial, err)
+	}
+	if len(f.Worst) != 5 || f.Worst[0].ID != crowdID(n-1) || f.Worst[0].Worst != "plugins down" || f.Worst[1].ID != crowdID(7) || f.Worst[2].ID != crowdID(8) || f.Worst[3].Worst != "config odd" {
+		t.Errorf("the worst: %+v", f.Worst)
+	}
+	if f.OverdueCount != 1 || f.Overdue[0].ID != crowdID(7) || f.Overdue[0].Age < 3500 || f.SilentCount != 1 || f.Silent[0].ID != crowdID(8) {
+		t.Errorf("overdue %d %+v, silent %d %+v", f.OverdueCount, f.Overdue, f.SilentCount, f.Silent)
+	}
+	if s := f.By[BySeverity]; s["critical"] != 1 || s["unknown"] != 2 || s["warning"] != 40 || s["ok"] != n-43 || f.By[ByState]["running"] != n {
+		t.Errorf("counts: %v", f.By)
+	}
+	rest := f.Others[ByVersion]
+	for _, v := range f.By[ByVersion] {
+		rest += v
+	}
+	if len(f.By[ByVersion]) != maxCounted || rest != n {
+		t.Errorf("%d versions by name, %d agents counted, want %d and %d", len(f.By[ByVersion]), rest, maxCounted, n)
+	}
+	if data, err := json.Marshal(f); err != nil || len(data) > 16<<10 {
+		t.Errorf("one look takes %d bytes, %v", len(data), err)
+	}
+	x := c.index(IndexConfig{})
+	c.ready(x)
+	if s := x.Snapshot().Fleet(FleetOptions{}); s.Agents != n || s.OverdueCount != 1 || s.Worst[0].ID != crowdID(n-1) {
+		t.Errorf("the snapshot's fleet: %+v", s)
+	}
+
+	// Its end in the middle is told, with what was read.
+	ctx, stop := context.WithCancel(t.Context())
+	f, err = c.dir.Fleet(ctx, FleetOptions{Progress: func(int) { stop() }})
+	if err == nil || !f.Partial || f.Agents != fleetPage || len(f.Worst) == 0 || !strings.Contains(err.Error(), fmt.Sprint(fleetPage)) {
+		t.Errorf("%d agents, partial: %t, %v", f.Agents, f.Partial, err)
+	}
+}
