@@ -75,7 +75,7 @@ func (p *presence) open() error {
 	if err != nil {
 		return err
 	}
-	if p.client, err = p.cfg.Etcd.dial(p.etcd, p.log); err != nil {
+	if p.client, err = p.cfg.Etcd.dial(p.metrics.etcd, p.log); err != nil {
 		return err
 	}
 	p.registry = &registry{
@@ -88,7 +88,7 @@ func (p *presence) open() error {
 		OnLease: p.leased, OnBeat: p.beat, Logger: p.log,
 	})
 	if err == nil {
-		err = p.measure()
+		err = p.metrics.leases(p.session)
 	}
 	if err != nil {
 		return errors.Join(err, p.client.Close())

@@ -72,6 +72,10 @@ func (a *Agent) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, a.presence.client.Close()) }()
 	a.orders = newOrders(a)
+	if err := a.admin.open(a.upgrader, successor); err != nil {
+		return err
+	}
+	defer a.admin.end()
 
 	r := a.background(ctx)
 	err = r.up(ctx)
@@ -148,6 +152,7 @@ func (r *running) up(ctx context.Context) error {
 	}
 	r.checkPlugins(successor)
 	r.health.SetStartup(conditionStart, nil)
+	r.admin.serve()
 	if err := r.upgrader.Serving(); err != nil {
 		return err
 	}
@@ -251,6 +256,9 @@ func (r *running) takeCharge() {
 // down drains and ends everything, and says why Run returns.
 func (r *running) down(ctx context.Context, cause error) error {
 	superseded := errors.Is(cause, ErrSuperseded)
+	if superseded {
+		r.admin.leave(r.cfg.Drain)
+	}
 	switch {
 	case superseded:
 		r.lifecycle.set(Terminating, "a successor has taken over")
@@ -282,7 +290,9 @@ func (r *running) down(ctx context.Context, cause error) error {
 	if !superseded && r.inCharge() {
 		defer r.service.stopping(context.WithoutCancel(ctx), r.lifecycle.get().Reason)()
 	}
+	span := r.traceDrain(cause)
 	drained := r.Agent.host.drain(limit, drain)
+	span.End(drained)
 	if errors.Is(drained, upgrade.ErrCutOff) {
 		// The deadline was kept, which is what was asked for: clients that
 		// would not go do not make this end a failure.

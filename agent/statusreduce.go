@@ -32,7 +32,7 @@ func (s Status) reduced(d detail) Status {
 		p.EtcdHeard = p.EtcdHeard.Truncate(time.Millisecond)
 		if p.LastRestored != nil {
 			last := *p.LastRestored
-			last.Key = r.clip(last.Key)
+			last.Key, last.At = r.clip(last.Key), last.At.Truncate(time.Second)
 			p.LastRestored = &last
 		}
 		s.Presence = &p
@@ -117,12 +117,13 @@ func (r *reducer) ref(f upgrade.Ref) upgrade.Ref {
 
 const (
 	nameLimit   = 128 // an id's, and longer than a version has reason to be
+	wordLimit   = 24  // longer than any state, class or kind
 	digestLimit = len("sha256:") + 64
 )
 
 func (r *reducer) upgrade(u upgrade.Status) upgrade.Status {
-	u.OrderID, u.Action = exact(r, u.OrderID, nameLimit), exact(r, u.Action, nameLimit)
-	u.State, u.Class = exact(r, u.State, nameLimit), exact(r, u.Class, nameLimit)
+	u.OrderID, u.Action = exact(r, u.OrderID, nameLimit), exact(r, u.Action, wordLimit)
+	u.State, u.Class = exact(r, u.State, wordLimit), exact(r, u.Class, wordLimit)
 	u.By, u.Asked, u.AllowedBy, u.Reason = r.clip(u.By), r.clip(u.Asked), r.clip(u.AllowedBy), r.clip(u.Reason)
 	u.From, u.To, u.Running = r.ref(u.From), r.ref(u.To), r.ref(u.Running)
 	u.Program = exact(r, u.Program, nameLimit)
@@ -143,6 +144,9 @@ func (r *reducer) upgrade(u upgrade.Status) upgrade.Status {
 	for i, w := range u.Withdrawn {
 		u.Withdrawn[i] = upgrade.Withdrawn{Ref: r.ref(w.Ref), Reason: r.clip(w.Reason)}
 	}
+	if u.LastFailed != nil { // which is told anyhow; UnmarshalJSON puts it back
+		u.Quarantine = slices.DeleteFunc(slices.Clone(u.Quarantine), isFailed(*u.LastFailed))
+	}
 	u.Quarantine = newest(r, "quarantine", u.Quarantine, r.quarantine)
 	for i, q := range u.Quarantine {
 		u.Quarantine[i] = r.quarantined(q)
@@ -152,11 +156,30 @@ func (r *reducer) upgrade(u upgrade.Status) upgrade.Status {
 		u.LastFailed = &q
 	}
 	u.Yanked = r.clip(u.Yanked)
-	return r.rest(u)
+	if u = r.rest(u); r.bare {
+		u = r.barest(u)
+	}
+	return u
+}
+
+// barest leaves out what the host's state directory tells as well.
+func (r *reducer) barest(u upgrade.Status) upgrade.Status {
+	u.From.Binary, u.To.Binary = "", ""
+	if u.LastFailed != nil {
+		u.LastFailed.Binary = ""
+	}
+	if p := u.Provenance; p != nil {
+		u.Provenance = &upgrade.Provenance{Revoked: p.Revoked, Error: p.Error}
+		if p.Revoked != nil {
+			p.Revoked.Key = ""
+		}
+		r.out["provenance"]++
+	}
+	return u
 }
 
 func (r *reducer) quarantined(q upgrade.Quarantined) upgrade.Quarantined {
-	q.Ref, q.Reason = r.ref(q.Ref), r.clip(q.Reason)
+	q.Ref, q.Class, q.Reason = r.ref(q.Ref), exact(r, q.Class, wordLimit), r.clip(q.Reason)
 	q.Since, q.Until = q.Since.Truncate(time.Second), q.Until.Truncate(time.Second)
 	return q
 }
@@ -175,12 +198,12 @@ func (r *reducer) rest(u upgrade.Status) upgrade.Status {
 	}
 	if u.Answer != nil {
 		a := *u.Answer
-		a.OrderID, a.Action, a.Error = exact(r, a.OrderID, nameLimit), exact(r, a.Action, nameLimit), r.clip(a.Error)
+		a.OrderID, a.Action, a.Error = exact(r, a.OrderID, nameLimit), exact(r, a.Action, wordLimit), r.clip(a.Error)
 		u.Answer = &a
 	}
 	if u.Provenance != nil {
 		p := *u.Provenance
-		p.Revision, p.Go = r.clip(p.Revision), r.clip(p.Go)
+		p.Revision, p.Go, p.Created = r.clip(p.Revision), r.clip(p.Go), p.Created.Truncate(time.Second)
 		p.AllowedBy, p.By, p.Error = r.clip(p.AllowedBy), r.clip(p.By), r.clip(p.Error)
 		if p.SignedBy != nil {
 			by := *p.SignedBy
@@ -190,11 +213,13 @@ func (r *reducer) rest(u upgrade.Status) upgrade.Status {
 		if p.Rollback != nil {
 			c := *p.Rollback
 			c.OrderID = exact(r, c.OrderID, nameLimit)
+			c.At = c.At.Truncate(time.Second)
 			c.From, c.By, c.AllowedBy = r.clip(c.From), r.clip(c.By), r.clip(c.AllowedBy)
 			p.Rollback = &c
 		}
 		if p.Revoked != nil {
 			k := *p.Revoked
+			k.Since = k.Since.Truncate(time.Second)
 			k.ID, k.Reason, k.Key = r.clip(k.ID), r.clip(k.Reason), exact(r, k.Key, nameLimit)
 			p.Revoked = &k
 		}
@@ -238,31 +263,39 @@ func (r *reducer) health(h health.Report) health.Report {
 	slices.SortStableFunc(h.Checks, func(a, b health.CheckReport) int { return severityOf(b, Running).Compare(severityOf(a, Running)) })
 	h.Checks = first(r, "checks", h.Checks, r.checks)
 	for i, c := range h.Checks {
-		c.Kind = exact(r, c.Kind, nameLimit)
+		c.Kind = exact(r, c.Kind, wordLimit)
 		c.Name, c.Error = exact(r, c.Name, nameLimit), r.clip(c.Error)
 		c.Since, c.At = c.Since.Truncate(time.Second), c.At.Truncate(time.Second)
 		h.Checks[i] = c
 	}
-	h.Indicators = slices.DeleteFunc(slices.Clone(h.Indicators), func(i health.IndicatorReport) bool { return i.State == health.Inactive || i.State == health.Unknown })
+	h.Indicators = slices.DeleteFunc(slices.Clone(h.Indicators), func(i health.IndicatorReport) bool { return i.State != health.Pending && i.State != health.Firing })
 	h.Indicators = first(r, "indicators", h.Indicators, r.indicators)
 	for i, n := range h.Indicators {
 		n.Name, n.Rule, n.Basis = exact(r, n.Name, nameLimit), exact(r, n.Rule, nameLimit), r.clip(n.Basis)
-		n.State, n.At = exact(r, n.State, nameLimit), n.At.Truncate(time.Second)
+		n.Unit, n.Error, n.State = exact(r, n.Unit, wordLimit), r.clip(n.Error), exact(r, n.State, wordLimit)
+		n.At, n.Since, n.ErrorAt = n.At.Truncate(time.Second), n.Since.Truncate(time.Second), n.ErrorAt.Truncate(time.Second)
 		h.Indicators[i] = n
 	}
+	h.Alerts = slices.Clone(h.Alerts)
+	slices.SortStableFunc(h.Alerts, func(a, b health.Alert) int { return severityOfAlert(b).Compare(severityOfAlert(a)) })
 	h.Alerts = first(r, "alerts", h.Alerts, r.alerts)
 	for i, a := range h.Alerts {
-		a.Name, a.Indicator, a.Since = exact(r, a.Name, nameLimit), exact(r, a.Indicator, nameLimit), a.Since.Truncate(time.Second)
+		a.Name, a.Indicator, a.Unit = exact(r, a.Name, nameLimit), exact(r, a.Indicator, nameLimit), exact(r, a.Unit, wordLimit)
+		a.State, a.Severity = exact(r, a.State, wordLimit), exact(r, a.Severity, wordLimit)
+		a.Since, a.FiredAt, a.ResolvedAt = a.Since.Truncate(time.Second), a.FiredAt.Truncate(time.Second), a.ResolvedAt.Truncate(time.Second)
 		h.Alerts[i] = a
 	}
 	return h
 }
 
+// nodeKinds is how many nodes there are right below an agent at most.
+const nodeKinds = 6
+
 // tree keeps of checks and indicators those that something is wrong with, of
 // plugins the worst, and of what is well nothing but that it is.
 func (r *reducer) tree(n Node) Node {
 	n.Name, n.State, n.Reason = exact(r, n.Name, nameLimit), r.clip(n.State), r.clip(n.Reason)
-	n.Severity = exact(r, n.Severity, nameLimit)
+	n.Severity = exact(r, n.Severity, wordLimit)
 	n.Since = n.Since.Truncate(time.Second)
 	children := slices.Clone(n.Children)
 	limit := r.other
@@ -275,7 +308,7 @@ func (r *reducer) tree(n Node) Node {
 	case nodePlugins:
 		limit = r.plugins
 	default:
-		limit = max(limit, len(children)) // a handful, by treeOf
+		limit = max(limit, nodeKinds)
 	}
 	leaves := n.Name == nodePlugins
 	n.LeftOut = max(len(children)-limit, 0)

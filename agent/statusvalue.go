@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/perennial-go/perennial/health"
@@ -19,6 +20,7 @@ type detail struct {
 	log, quarantine, retained     int
 	checks, alerts, indicators    int
 	plugins, layers, notes, other int
+	bare                          bool // without what lies elsewhere, too
 }
 
 // details go from the most to the least. What an operator acts upon from afar,
@@ -28,10 +30,13 @@ func details() []detail {
 		{text: 512, log: 20, quarantine: 10, retained: 8, checks: 20, alerts: 20, indicators: 20, plugins: 50, layers: 16, notes: 8, other: 64},
 		{text: 300, log: 10, quarantine: 4, retained: 5, checks: 12, alerts: 12, indicators: 6, plugins: 32, layers: 8, notes: 4, other: 32},
 		{text: 200, log: 5, quarantine: 2, retained: 3, checks: 8, alerts: 8, indicators: 3, plugins: 24, layers: 6, notes: 2, other: 16},
-		{text: 120, log: 3, quarantine: 1, retained: 3, checks: 5, alerts: 6, indicators: 0, plugins: 20, layers: 4, notes: 1, other: 8},
-		{text: 80, log: 1, quarantine: 0, retained: 2, checks: 3, alerts: 4, indicators: 0, plugins: 12, layers: 3, other: 4},
-		{text: 64, quarantine: 0, retained: 1, checks: 2, alerts: 2, plugins: 6, layers: 2, other: 2},
-		{text: 32, checks: 1, alerts: 1, plugins: 2},
+		{text: 120, log: 3, quarantine: 1, retained: 3, checks: 5, alerts: 6, plugins: 20, layers: 4, notes: 1, other: 8},
+		{text: 80, log: 1, retained: 2, checks: 4, alerts: 5, plugins: 20, layers: 3, other: 8},
+		{text: 64, retained: 1, checks: 3, alerts: 3, plugins: 12, layers: 2, other: 4},
+		{text: 48, retained: 1, checks: 2, alerts: 2, plugins: 6, layers: 1, other: 2},
+		{text: 64, retained: 1, checks: 2, alerts: 2, plugins: 8, layers: 1, other: 2, bare: true},
+		{text: 32, checks: 1, alerts: 1, plugins: 3, bare: true},
+		{text: 10, plugins: 1, bare: true},
 	}
 }
 
@@ -60,6 +65,24 @@ func plainJSON(value any) ([]byte, error) {
 	e.SetEscapeHTML(false)
 	err := e.Encode(value)
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
+}
+
+// UnmarshalJSON implements json.Unmarshaler. The release that failed last is
+// written once, and is the newest of the quarantine, too.
+func (s *Status) UnmarshalJSON(data []byte) error {
+	type plain Status
+	if err := json.Unmarshal(data, (*plain)(s)); err != nil {
+		return err
+	}
+	if u := &s.Upgrade; u.LastFailed != nil && !slices.ContainsFunc(u.Quarantine, isFailed(*u.LastFailed)) {
+		u.Quarantine = append(u.Quarantine, *u.LastFailed)
+	}
+	return nil
+}
+
+// isFailed finds an entry of the quarantine.
+func isFailed(f upgrade.Quarantined) func(upgrade.Quarantined) bool {
+	return func(q upgrade.Quarantined) bool { return q.Ref == f.Ref && q.Since.Equal(f.Since) }
 }
 
 // progressSteps is how often a download is told of.
@@ -101,7 +124,7 @@ func healthFacts(h health.Report) health.Report {
 		facts.Checks = append(facts.Checks, health.CheckReport{Name: c.Name, Kind: c.Kind, OK: c.OK})
 	}
 	for _, a := range h.Alerts {
-		facts.Alerts = append(facts.Alerts, health.Alert{Name: a.Name, Since: a.Since})
+		facts.Alerts = append(facts.Alerts, health.Alert{Name: a.Name, Severity: a.Severity, Since: a.Since})
 	}
 	return facts
 }

@@ -176,34 +176,52 @@ func severityOf(c health.CheckReport, state State) Severity {
 	return unready(state)
 }
 
-// indicatorsNode tells of each indicator, and of alerts that have none in the
-// report.
+// indicatorsNode tells of the alerts that fire, and of the indicators that are
+// behind none of them.
 func indicatorsNode(h health.Report) Node {
-	n := Node{Name: nodeIndicators}
-	told := map[string]bool{}
+	n := Node{Name: nodeIndicators, State: "no alert"}
+	if len(h.Alerts) > 0 {
+		n.State = fmt.Sprintf("%d firing", len(h.Alerts))
+	}
+	firing := map[string]bool{}
+	for _, a := range h.Alerts {
+		firing[a.Indicator] = true
+		child := Node{Name: a.Name, State: string(health.Firing), Severity: severityOfAlert(a), Since: a.Since}
+		child.Reason = fmt.Sprintf("%s, above %s", figure(a.Value, a.Unit), figure(a.Threshold, a.Unit))
+		n.add(child)
+	}
 	for _, i := range h.Indicators {
-		child := Node{Name: i.Name, State: string(i.State), Reason: joined(fmt.Sprint(float64(i.Value)), i.Basis)}
-		if i.At.IsZero() {
-			child.Reason = i.Basis
+		if firing[i.Name] {
+			continue
 		}
-		if i.State == health.Firing {
-			told[i.Rule] = true
-			child.Name, child.Severity = i.Rule, SeverityWarning
-			child.Reason = fmt.Sprintf("%v, above %v", float64(i.Value), float64(i.Threshold))
+		child := Node{Name: i.Name, State: string(i.State), Since: i.Since}
+		switch {
+		case !i.At.IsZero():
+			child.Reason = joined(figure(i.Value, i.Unit), i.Basis)
+		default:
+			child.Reason = i.Error
 		}
 		n.add(child)
 	}
-	for _, a := range h.Alerts {
-		if !told[a.Name] {
-			n.add(Node{Name: a.Name, State: string(health.Firing), Severity: SeverityWarning, Since: a.Since, Reason: fmt.Sprintf("%v, above %v", float64(a.Value), float64(a.Threshold))})
-		}
-	}
 	worstFirst(n.Children)
-	n.State = "none fires"
-	if len(h.Alerts) > 0 {
-		n.State = fmt.Sprintf("%d fire", len(h.Alerts))
-	}
 	return n
+}
+
+// severityOfAlert is a warning for what older releases write, which know no other.
+func severityOfAlert(a health.Alert) Severity {
+	if a.Severity == health.Critical {
+		return SeverityCritical
+	}
+	return SeverityWarning
+}
+
+// figure is a value with its unit, as in "91.2 percent".
+func figure(v health.Number, unit string) string {
+	text := strconv.FormatFloat(float64(v), 'g', 6, 64)
+	if unit != "" {
+		text += " " + unit
+	}
+	return text
 }
 
 func pluginsNode(all []PluginRecord) Node {
