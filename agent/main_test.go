@@ -60,6 +60,7 @@ type agentEnv struct {
 	CheckEvery time.Duration // default 1 h
 	Plugins    string        // directory; may be empty
 	Respond    []string      // to alerts, see addAlerts
+	GRPC       bool          // serves health, see serveHealth
 	// RemoteRollback is offered by default.
 	RemoteRollback upgrade.RemoteRollback
 }
@@ -156,6 +157,11 @@ func testAgent(b build) error {
 				a.Go("collect", func(ctx context.Context) error { return collect(ctx, a, env.StateDir+"/"+collectedFile) })
 			}
 			a.ServeHTTP(ln, &http.Server{Handler: mux})
+			if env.GRPC {
+				if err := serveHealth(a, env.StateDir); err != nil {
+					return err
+				}
+			}
 			return atomicfile.Write(env.StateDir+"/address", []byte(ln.Addr().String()), 0o600) // it may be killed in the middle
 		},
 	}
@@ -174,6 +180,10 @@ func testAgent(b build) error {
 	}
 	if env.Deadlock != "" {
 		cfg.Health.Checks = append(cfg.Health.Checks, deadlockCheck(env.Deadlock))
+	}
+	if env.GRPC {
+		cfg.Drain.Streams = 200 * time.Millisecond // what watches does not go by itself
+		cfg.Health.Checks = append(cfg.Health.Checks, illCheck(env.StateDir, b.Version))
 	}
 	var a *Agent
 	if len(env.Respond) > 0 {

@@ -274,6 +274,9 @@ func (r *running) down(ctx context.Context, cause error) error {
 	if superseded && r.plugins != nil {
 		r.plugins.Detach() // they go on under the successor
 	}
+	if superseded || errors.Is(cause, upgrade.ErrAborted) {
+		r.health.HandOver()
+	}
 	r.health.Set(conditionDraining, errors.New(r.lifecycle.get().Reason))
 	r.log.Info("draining", "reason", r.lifecycle.get().Reason)
 	r.stopHost()

@@ -13,7 +13,9 @@
 // [Both], and such a check must not touch the network, a disk that may hang
 // or another process. A supervisor that restarts an agent because etcd is
 // down makes the outage worse. A liveness check that has not run yet counts
-// as passed.
+// as passed. A [Pulse] has a loop of the program count, so that a deadlock is
+// found. Liveness is not judged before startup is over: when every check of
+// kind [Startup] has passed once.
 //
 // Ready is whether work should be sent here: checks of kind [Readiness] or
 // [Both] and every pushed condition. One that has not run yet counts as

@@ -21,7 +21,7 @@ const maxWatches = 1000
 // says so and goes on, as the protocol wants.
 //
 // Watch tells a change at once, and the last state alone to a client that does
-// not keep up. 1000 streams may be open; more are refused with
+// not keep up, but for what HandOver says. 1000 streams may be open; more are refused with
 // ResourceExhausted. They end with their clients, or when the gRPC server
 // stops.
 func (m *Monitor) GRPC(services ...string) healthpb.HealthServer {
@@ -36,6 +36,12 @@ func (m *Monitor) GRPC(services ...string) healthpb.HealthServer {
 	}
 	return s
 }
+
+// HandOver has the streams of Watch tell nothing more, since another process
+// serves at the same address. Clients are about to be sent there by the end of
+// their connections; one that heard before that that nobody serves would fail
+// its calls meanwhile. Check and the probes tell how things are.
+func (m *Monitor) HandOver() { m.handedOver.Store(true) }
 
 // grpcServer answers from the tree of m.
 type grpcServer struct {
@@ -87,7 +93,8 @@ func (s *grpcServer) Watch(r *healthpb.HealthCheckRequest, stream healthpb.Healt
 	var told *healthpb.HealthCheckResponse
 	for {
 		a, next := s.m.now()
-		if serving := s.serving(r.GetService(), a); told == nil || told.GetStatus() != serving {
+		serving := s.serving(r.GetService(), a)
+		if told == nil || (told.GetStatus() != serving && !s.m.handedOver.Load()) {
 			told = &healthpb.HealthCheckResponse{Status: serving}
 			if err := stream.Send(told); err != nil {
 				return err

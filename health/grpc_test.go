@@ -75,6 +75,11 @@ func TestClientSideHealthCheckingFollowsReadiness(t *testing.T) {
 	}
 	m.Set("draining", nil)
 	becomes(connectivity.Ready)
+	m.HandOver()
+	m.Set("draining", errors.New("a successor serves here"))
+	if _, err := healthpb.NewHealthClient(conn).Check(t.Context(), &healthpb.HealthCheckRequest{}); err != nil || conn.GetState() != connectivity.Ready {
+		t.Errorf("a call before the connection is ended: %v, the connection is %v", err, conn.GetState())
+	}
 }
 
 func TestGRPCAnswersEachQuestion(t *testing.T) {

@@ -136,7 +136,7 @@ func write(w http.ResponseWriter, r *http.Request, ok bool, form any, text func(
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Vary", "Accept")
-	body, contentType := "", "text/plain; charset=utf-8"
+	var body, contentType string
 	if wantsJSON(r) {
 		data, err := json.MarshalIndent(form, "", "  ")
 		if err != nil {
@@ -145,7 +145,7 @@ func write(w http.ResponseWriter, r *http.Request, ok bool, form any, text func(
 		}
 		body, contentType = string(data)+"\n", "application/json"
 	} else {
-		body = text(r.URL.Query().Has("verbose"))
+		body, contentType = text(r.URL.Query().Has("verbose")), "text/plain; charset=utf-8"
 	}
 	h.Set("Content-Type", contentType)
 	if !ok {

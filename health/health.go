@@ -64,8 +64,10 @@ type Monitor struct {
 	registry *prometheus.Registry
 
 	started atomic.Bool
-	wake    chan struct{} // the schedule has changed
-	changed chan struct{} // the tree may have changed
+	// handedOver is set by HandOver.
+	handedOver atomic.Bool
+	wake       chan struct{} // the schedule has changed
+	changed    chan struct{} // the tree may have changed
 
 	mu         sync.Mutex
 	next       chan struct{} // closed, and replaced, when checks have changed

@@ -123,3 +123,8 @@ func TestUnknownSuperviseModeIsWrongUsage(t *testing.T) {
 	agentd(t, "run", "--id", "a1", "--etcd", "http://127.0.0.1:1", "--state-dir", t.TempDir(), "--supervise", "sometimes").
 		fails(t, 2, "--supervise", "auto, always or never", "sometimes")
 }
+
+func TestResponseThatCannotBeMadeIsWrongUsage(t *testing.T) {
+	agentd(t, "run", "--id", "a1", "--etcd", "http://127.0.0.1:1", "--state-dir", t.TempDir(), "--respond", "memory=reboot").
+		fails(t, 2, "--respond", "reboot", "restart-plugin")
+}
