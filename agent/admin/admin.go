@@ -122,7 +122,7 @@ const ListenerName = "admin"
 
 // Listen opens the listener, with TLS where it is configured.
 func (s *Server) Listen(listen ListenFunc) (net.Listener, error) {
-	e, mode := s.policy.endpoint, s.policy.socketMode()
+	e, mode := s.policy.endpoint, socketMode(s.cfg)
 	if e.reach == reachSocket {
 		if err := checkSocketDir(e.addr); err != nil {
 			return nil, fmt.Errorf("admin: %w", err)
