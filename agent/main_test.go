@@ -59,6 +59,7 @@ type agentEnv struct {
 	Plugins    string        // directory; may be empty
 	// RemoteRollback is offered by default.
 	RemoteRollback upgrade.RemoteRollback
+	Admin          string // address of the admin listener; may be empty
 }
 
 const agentVariable = "PERENNIAL_TEST_AGENT"
@@ -155,6 +156,7 @@ func testAgent(b build) error {
 			return os.WriteFile(env.StateDir+"/address", []byte(ln.Addr().String()), 0o600)
 		},
 	}
+	cfg.Admin.Address = env.Admin
 	cfg.Upgrade.Trust.Keys = append(cfg.Upgrade.Trust.Keys, key)
 	if cfg.Plugins.Dir = env.Plugins; b.Mute {
 		cfg.Plugins.HealthTimeout = time.Nanosecond
