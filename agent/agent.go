@@ -13,10 +13,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/perennial-go/perennial/agent/admin"
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/internal/etcdkv"
+	"github.com/perennial-go/perennial/internal/tracing"
 	"github.com/perennial-go/perennial/plugin"
 	"github.com/perennial-go/perennial/upgrade"
 )
@@ -63,14 +66,14 @@ type Config struct {
 	ConnectTimeout time.Duration
 
 	// Upgrade says where releases come from and who may sign them. StateDir,
-	// Name, Version, State, Host and Logger are filled in.
+	// Name, Version, State, Host, TracerProvider and Logger are filled in.
 	Upgrade upgrade.Config
 	// Supervise says whether Run keeps a first process, with a pid that stays
 	// from release to release, that starts the serving one; see
 	// upgrade.Supervise. Default: where the process is pid 1.
 	Supervise upgrade.Supervision
 	// Plugins says where plugins lie; without Dir there are none. StateDir,
-	// HostVersion and Logger are filled in, and so is Verify where Upgrade.Trust
+	// HostVersion, TracerProvider and Logger are filled in, and so is Verify where Upgrade.Trust
 	// has keys: signatures count by those that sign releases.
 	Plugins plugin.Config
 	// Tasks says what the agent does about the tasks of its fleet.
@@ -83,6 +86,8 @@ type Config struct {
 	// Admin is the listener for probes, metrics, status and profiles; without
 	// an Address there is none. See AdminHandle for routes of the program's own.
 	Admin admin.Config
+	// Responses are what the agent does by itself when alerts fire; at most 50.
+	Responses []Response
 	// Settings is a *config.Store; nil means no configuration from etcd.
 	Settings Settings
 	// Drain says how servers end.
@@ -101,6 +106,11 @@ type Config struct {
 	// needed. May be nil.
 	Stop func(ctx context.Context) error
 
+	// TracerProvider receives the spans of upgrades and tasks, see
+	// docs/observability.md. nil begins none, and passes on the traces that
+	// orders and tasks come with; otel.GetTracerProvider() is the global one. It
+	// is the author's to shut down, after Run.
+	TracerProvider trace.TracerProvider
 	// Logger receives the log; nil discards it.
 	Logger *slog.Logger
 }
@@ -118,11 +128,13 @@ type Settings interface {
 type Agent struct {
 	cfg       Config
 	log       *slog.Logger
-	etcd      *etcdkv.Metrics
+	metrics   *metrics
+	tracer    tracing.Tracer
 	lifecycle *lifecycle
 	upgrader  *upgrade.Upgrader
 	health    *health.Monitor
 	pulses    pulses
+	responder *responder
 	service   *serviceManager
 	plugins   *plugin.Manager // nil without a directory
 	tasking   *tasking
@@ -145,9 +157,11 @@ func New(cfg Config) (*Agent, error) {
 	if err := check(&cfg); err != nil {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
+	cfg.TracerProvider = traced(cfg)
 	a := &Agent{
-		cfg: cfg, log: cfg.Logger, etcd: etcdkv.NewMetrics(), started: time.Now().UTC(), publisher: newPublisher(),
+		cfg: cfg, log: cfg.Logger, tracer: tracing.New(cfg.TracerProvider, scope), started: time.Now().UTC(), publisher: newPublisher(),
 	}
+	a.metrics = newMetrics(a)
 	a.presence, a.tasking = newPresence(a), newTasking(a)
 	a.lifecycle = newLifecycle(a.touchSoon)
 	a.service = newServiceManager(cfg.Logger)
@@ -162,6 +176,7 @@ func New(cfg Config) (*Agent, error) {
 	if hc.DiskPath == "" {
 		hc.DiskPath = cfg.StateDir
 	}
+	hc.Indicators = a.metrics.requests.indicated(hc)
 	hc.OnChange = func(r health.Report) {
 		if cfg.Health.OnChange != nil {
 			cfg.Health.OnChange(r)
@@ -178,20 +193,20 @@ func New(cfg Config) (*Agent, error) {
 	if a.pulses, err = newPulses(a.health, cfg.StatusEvery); err != nil {
 		return nil, err
 	}
-	if err := a.health.Registry().Register(a.etcd); err != nil {
-		return nil, fmt.Errorf("agent: metrics of etcd: %w", err)
-	}
 	if cfg.Admin.Address != "" {
 		if a.admin, err = newAdminSite(a); err != nil {
 			return nil, err
 		}
+	}
+	if a.responder, err = newResponder(a); err != nil {
+		return nil, err
 	}
 	if cfg.Plugins.Dir != "" {
 		if a.plugins, err = plugin.New(a.pluginConfig()); err != nil {
 			return nil, err
 		}
 	}
-	return a, nil
+	return a, a.metrics.register()
 }
 
 // check validates cfg and fills in defaults.
@@ -245,13 +260,23 @@ func (a *Agent) upgradeConfig() upgrade.Config {
 	c.StateDir, c.Name, c.Version = a.cfg.StateDir, a.cfg.Name, a.cfg.Version
 	c.State, c.Host, c.Logger = a.cfg.State, upgradeHost{a}, a.log
 	c.Pulse = upgradePulse{a}
+	c.TracerProvider = a.cfg.TracerProvider
 	c.External = append(slices.Clone(c.External), conditionRegistration)
+	for _, r := range a.cfg.Responses {
+		switch r.Action {
+		case RespondDrain:
+			c.External = append(c.External, conditionResponse+r.Alert)
+		case RespondRefuseUpgrades:
+			c.Requirements = append(slices.Clone(c.Requirements), noRefusal{a})
+		}
+	}
 	return c
 }
 
 func (a *Agent) pluginConfig() plugin.Config {
 	c := a.cfg.Plugins
 	c.HostVersion, c.Logger = a.cfg.Version, a.log
+	c.TracerProvider = a.cfg.TracerProvider
 	if c.StateDir == "" {
 		c.StateDir = filepath.Join(a.cfg.StateDir, "plugins")
 	}

@@ -112,6 +112,7 @@ func (p *presence) takeBeat() {
 // thought lost once no renewal was answered for a TTL.
 func (p *presence) beat(latency time.Duration, err error) {
 	p.observeStaleness()
+	p.metrics.beat(latency, err)
 	if err == nil {
 		p.health.Observe(health.HeartbeatLatency, latency.Seconds())
 		p.silence.Lock()

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -57,6 +58,7 @@ type agentEnv struct {
 	Notes      string        // file of noteCalls; may be empty
 	CheckEvery time.Duration // default 1 h
 	Plugins    string        // directory; may be empty
+	Respond    []string      // to alerts, see addAlerts
 	// RemoteRollback is offered by default.
 	RemoteRollback upgrade.RemoteRollback
 	Admin          string // address of the admin listener; may be empty
@@ -142,6 +144,7 @@ func testAgent(b build) error {
 				}
 			})
 			mux.Handle("/readyz", a.Health().Handler())
+			mux.Handle("/metrics", a.Health().Handler())
 			mux.Handle("/memory", remembered.handler())
 			mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 				_, _ = io.WriteString(w, store.Snapshot().Value.Greeting)
@@ -173,11 +176,19 @@ func testAgent(b build) error {
 	if env.Deadlock != "" {
 		cfg.Health.Checks = append(cfg.Health.Checks, deadlockCheck(env.Deadlock))
 	}
+	var a *Agent
+	if len(env.Respond) > 0 {
+		err := addAlerts(&cfg, env.Respond, func() bool {
+			return !slices.Contains([]upgrade.State{"", upgrade.Idle}, a.Upgrades().State) && !a.Upgrades().State.Terminal()
+		})
+		if err != nil {
+			return err
+		}
+	}
 	if env.Notes != "" {
 		noteCalls(&cfg, env.Notes)
 	}
-	a, err := New(cfg)
-	if err != nil {
+	if a, err = New(cfg); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)

@@ -356,6 +356,7 @@ func (m *Manager) employ(ctx context.Context, name string, running *sync.WaitGro
 	w := newWorker(name, &m.launcher, m.disabled, m.notify)
 	w.handover = newHandover(func() bool { return ctx.Err() != nil && m.detached.Load() }, m.charges.Done)
 	w.ctx, w.stop = context.WithCancel(ctx)
+	w.calls = m.metrics.counts(name, len(m.workers) < maxShown)
 	prepare(w)
 	m.workers[name] = w
 	running.Go(func() {
@@ -364,6 +365,7 @@ func (m *Manager) employ(ctx context.Context, name string, running *sync.WaitGro
 		if ctx.Err() == nil {
 			m.mu.Lock()
 			delete(m.workers, name)
+			m.metrics.durations.DeleteLabelValues(name)
 			m.mu.Unlock()
 			m.notify()
 		}

@@ -34,6 +34,7 @@ type worker struct {
 	retry  *time.Timer
 	health *time.Timer
 	work   sync.WaitGroup // starts and drains
+	calls  *callCount
 
 	mu       sync.Mutex
 	status   Status

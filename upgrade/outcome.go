@@ -32,7 +32,7 @@ func (t *trial) commit(ctx context.Context) error {
 	}
 	t.note() // the successor may be asked for a rollback before it has looked
 	next := t.waiting()
-	if err := t.send(frame{Kind: kindCommit, Next: next, NextHere: next != nil && !next.Remote}); err != nil {
+	if err := t.send(frame{Kind: kindCommit, Next: next, NextHere: next != nil && !next.Remote, Paused: t.paused.UTC()}); err != nil {
 		return t.undoCommit(ctx, failure{class: BadBinary, reason: "commit could not be sent: " + err.Error()})
 	}
 	if err := failpoint.Hit("commit-sent"); err != nil {
@@ -42,7 +42,7 @@ func (t *trial) commit(ctx context.Context) error {
 	defer timeout.Stop()
 	select {
 	case err := <-t.ended:
-		t.alive = false
+		t.alive, t.lived = false, time.Now()
 		if err != nil {
 			return t.undoCommit(ctx, *t.died(err))
 		}
@@ -65,6 +65,7 @@ func (t *trial) undoCommit(ctx context.Context, f failure) error {
 // the successor is gone, and records why. Clients come first, files after.
 func (t *trial) rollBack(ctx context.Context, f failure, back func() error) error {
 	errs := []error{t.gate.resume()}
+	t.countPause(f)
 	if t.stdio != nil {
 		// What follows is this process's log, not the successor's.
 		errs = append(errs, t.stdio.restore())
@@ -157,4 +158,18 @@ func (t *trial) release() {
 	if err := errors.Join(err, t.stdio.close()); err != nil {
 		t.attemptLog().Warn("log capture", "error", err)
 	}
+}
+
+// countPause counts the time in which no process took connections, after this
+// one has begun to again. A successor that lives and is heard has taken them all
+// the time.
+func (t *trial) countPause(f failure) {
+	if t.paused.IsZero() {
+		return
+	}
+	pause := time.Duration(0)
+	if !t.alive || f.deaf {
+		pause = time.Since(t.lived)
+	}
+	t.count(func(all *totals) *totals { return all.paused(OutcomeRolledBack, pause) })
 }

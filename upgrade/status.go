@@ -113,10 +113,12 @@ func (u *Upgrader) move(to State, edit func(*Attempt)) error {
 // record is move without the report, which reads much and can follow.
 func (u *Upgrader) record(to State, edit func(*Attempt)) (moved bool, err error) {
 	err = u.journal.move(to, edit)
+	u.counted.Store(u.journal.totals)
 	last := u.journal.last
 	if err != nil && last.State != to {
 		return false, err
 	}
+	u.follow(last)
 	u.attemptLog().Info("upgrade", "state", last.State, "from", last.From.Version, "reason", last.Reason)
 	return true, err
 }

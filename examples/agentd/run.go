@@ -22,6 +22,7 @@ type runFlags struct {
 	releases  reader
 	logs      logFlags
 	tasks     taskFlags
+	traces    traceFlags
 	id        string
 	stateDir  string
 	listen    string
@@ -43,6 +44,7 @@ type runFlags struct {
 	cosignKey string
 	check     time.Duration
 	supervise string
+	respond   []string
 }
 
 func newRunCommand() *cobra.Command {
@@ -78,6 +80,7 @@ upgrade, with exit code 0.`,
 	r.releases.add(cmd)
 	r.logs.add(cmd)
 	r.tasks.add(cmd)
+	r.traces.add(cmd)
 	r.admin.add(cmd)
 	f := cmd.Flags()
 	f.StringVar(&r.id, "id", "", "`id` of the agent, unique in the fleet")
@@ -101,6 +104,7 @@ upgrade, with exit code 0.`,
 	f.StringVar(&r.cosignKey, "cosign-key", "", "take only releases whose image in --repo, an OCI registry or layout, is signed with cosign by this public key `file` as well; the registry is asked for the signature each time, also with --pull Never")
 	f.DurationVar(&r.check, "check-every", time.Hour, "pause between two looks at the index, by which a withdrawn release is noticed; negative looks never")
 	f.StringVar(&r.supervise, "supervise", "auto", "keep a first process whose pid never changes: `auto` (as pid 1), always or never")
+	f.StringArrayVar(&r.respond, "respond", nil, "what to do when an alert fires, as `alert=action`: restart-plugin:<plugin>, refuse-upgrades or drain (both until it is resolved), or stop (with exit code 1); once an hour, or as ,limit=<n>,within=<duration> after it says, restarts included; may be repeated, such as memory=restart-plugin:logtail")
 	require(cmd, "id", "a1")
 	require(cmd, "state-dir", "/var/lib/agentd")
 	return cmd
@@ -118,7 +122,16 @@ func (r *runFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	cfg.Settings = s.settings
+	exported, err := r.traces.open(cmd.Context(), cfg.Logger, r.id)
+	if err != nil {
+		return err
+	}
+	defer exported.close()
+	cfg.TracerProvider = exported.tracerProvider()
 	a, err := agent.New(cfg)
+	if errors.Is(err, agent.ErrResponse) {
+		return usagef("--respond: %w", err)
+	}
 	if err != nil {
 		return err
 	}
@@ -160,6 +173,13 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 	cfg.Upgrade = upgrade.Config{Policy: r.policy, RemoteRollback: upgrade.RemoteRollback(r.remote), Probation: r.probation, Retention: r.retention, RetentionBytes: r.keepBytes, BusyLimit: r.busyLimit, CheckEvery: r.check, PluginAPI: pluginAPI, ConfigSchema: configSchema}
 	if r.busyFile != "" {
 		cfg.Upgrade.Busy = r.busy
+	}
+	for _, text := range r.respond {
+		response, err := agent.ParseResponse(text)
+		if err != nil {
+			return cfg, usagef("--respond: %w", err)
+		}
+		cfg.Responses = append(cfg.Responses, response)
 	}
 	if !cfg.Upgrade.RemoteRollback.Valid() {
 		return cfg, usagef("--remote-rollback: want offered, any or never, found %q", r.remote)

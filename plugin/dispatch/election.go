@@ -147,7 +147,9 @@ func (d *Dispatcher) stand(ctx context.Context) error {
 	case revision := <-office:
 		office <- revision // it stays taken
 		d.cfg.Logger.Info("this dispatcher assigns tasks now", "name", d.cfg.ID)
+		d.cfg.Metrics.dispatcher.Set(1)
 		cancel(newTerm(d, revision).run(ctx))
+		d.cfg.Metrics.dispatcher.Set(0)
 	}
 	<-held
 	end, stop := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)

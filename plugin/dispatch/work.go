@@ -205,6 +205,7 @@ func (w *Worker) begin(ctx context.Context, running *sync.WaitGroup) {
 		free--
 		r := newRun(w, e)
 		w.runs[e.id] = r
+		w.cfg.Metrics.running.Inc()
 		running.Go(func() {
 			retry := r.perform(ctx)
 			w.ended(ctx, r, retry)
@@ -225,6 +226,7 @@ func (w *Worker) ended(ctx context.Context, r *run, retry bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.runs, r.id)
+	w.cfg.Metrics.running.Dec()
 	if e := w.entries[r.id]; e != nil && e.revision == r.revision && !retry {
 		e.settled = true
 	}
