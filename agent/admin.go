@@ -67,9 +67,9 @@ func (s *adminSite) mount(a *Agent) error {
 		{"GET /startupz", admin.Probe, probes},
 		{"GET /startupz/", admin.Probe, probes},
 		{"GET /metrics", admin.Read, tree},
-		{"GET /v1/status", admin.Read, shown(func() any { return a.presence.status() })},
+		{"GET /v1/status", admin.Read, http.HandlerFunc(a.serveTree)},
 		{"GET /v1/alerts", admin.Read, shown(func() any {
-			return map[string][]health.Alert{"alerts": append([]health.Alert{}, a.health.Report().Alerts...)}
+			return map[string]any{"alerts": a.health.Alerts(), "recent": append([]health.AlertEvent{}, a.health.RecentAlerts()...)}
 		})},
 		{"GET /debug/pprof/", admin.Operate, http.HandlerFunc(pprof.Index)},
 		{"GET /debug/pprof/cmdline", admin.Operate, http.HandlerFunc(pprof.Cmdline)},
