@@ -3,6 +3,7 @@ package admin
 import (
 	"bufio"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -247,7 +248,7 @@ func TestWhatIsTooLargeTooSlowOrNoHTTPIsCutOffAndCounted(t *testing.T) {
 		defer func() { _ = conn.Close() }()
 		_ = conn.SetDeadline(time.Now().Add(100 * time.Millisecond))
 		_, err = conn.Read(make([]byte, 1))
-		return err == io.EOF && s.refused("connections") > 0
+		return errors.Is(err, io.EOF) && s.refused("connections") > 0
 	})
 }
 

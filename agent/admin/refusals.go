@@ -88,16 +88,8 @@ func (f *refusals) add(r refused) {
 	withheld := f.withheld
 	f.withheld = 0
 	f.mu.Unlock()
-	attrs := []any{"reason", string(r.reason), "address", r.peer}
-	for _, a := range []struct{ key, value string }{{"by", r.caller}, {"name", r.path}, {"error", r.why}} {
-		if a.value != "" {
-			attrs = append(attrs, a.key, clip(a.value))
-		}
-	}
-	if withheld > 0 {
-		attrs = append(attrs, "count", withheld+1)
-	}
-	f.log.Warn("admin call refused", attrs...)
+	f.log.Warn("admin call refused", "reason", string(r.reason), "address", r.peer, "by", clip(r.caller),
+		"name", clip(r.path), "error", clip(r.why), "count", withheld+1)
 }
 
 // maxShown bounds what a log line repeats of what a caller says.
