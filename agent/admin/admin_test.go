@@ -204,7 +204,7 @@ func TestSlowReadersOfFiguresDoNotKeepProbesWaiting(t *testing.T) {
 }
 
 func TestWhatIsTooLargeTooSlowOrNoHTTPIsCutOffAndCounted(t *testing.T) {
-	s := serve(t, Config{Address: "127.0.0.1:0", Limits: limit.Limits{HeaderTime: 300 * time.Millisecond, ReadTime: 600 * time.Millisecond, ConnsPerPeer: 3}})
+	s := serve(t, Config{Address: "127.0.0.1:0", Limits: limit.Limits{HeaderTime: time.Second, ReadTime: 2 * time.Second}})
 	for name, c := range map[string]struct{ send, want string }{
 		"huge header":        {"GET /livez HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("x", 30<<10) + "\r\n\r\n", "431"},
 		"header without end": {"GET /livez HTTP/1.1\r\nHost: localhost\r\nX: ", ""},
@@ -232,6 +232,10 @@ func TestWhatIsTooLargeTooSlowOrNoHTTPIsCutOffAndCounted(t *testing.T) {
 		})
 	}
 	waitFor(t, "all are counted", func() bool { return s.refused("malformed") == 4 && s.refused("size") == 2 })
+}
+
+func TestOnePeerCannotHoldAllConnections(t *testing.T) {
+	s := serve(t, Config{Address: "127.0.0.1:0", Limits: limit.Limits{ConnsPerPeer: 3}})
 	held := make([]net.Conn, 3)
 	for n := range held {
 		var err error
