@@ -69,7 +69,7 @@ func (s *adminSite) mount(a *Agent) error {
 		{"GET /metrics", admin.Read, tree},
 		{"GET /v1/status", admin.Read, http.HandlerFunc(a.serveStatus)},
 		{"GET /v1/alerts", admin.Read, shown(func() any {
-			return map[string][]health.Alert{"alerts": append([]health.Alert{}, a.health.Report().Alerts...)}
+			return map[string]any{"alerts": a.health.Alerts(), "recent": append([]health.AlertEvent{}, a.health.RecentAlerts()...)}
 		})},
 		{"GET /v1/diagnose", admin.Operate, http.HandlerFunc(a.serveDiagnosis)},
 		{"GET /debug/pprof/", admin.Operate, http.HandlerFunc(pprof.Index)},

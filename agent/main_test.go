@@ -63,6 +63,7 @@ type agentEnv struct {
 	GRPC       bool          // serves health, see serveHealth
 	// RemoteRollback is offered by default.
 	RemoteRollback upgrade.RemoteRollback
+	Admin          string // address of the admin listener; may be empty
 }
 
 const agentVariable = "PERENNIAL_TEST_AGENT"
@@ -165,6 +166,7 @@ func testAgent(b build) error {
 			return atomicfile.Write(env.StateDir+"/address", []byte(ln.Addr().String()), 0o600) // it may be killed in the middle
 		},
 	}
+	cfg.Admin.Address = env.Admin
 	cfg.Upgrade.Trust.Keys = append(cfg.Upgrade.Trust.Keys, key)
 	if cfg.Plugins.Dir = env.Plugins; b.Mute {
 		cfg.Plugins.HealthTimeout = time.Nanosecond

@@ -93,6 +93,11 @@ func (p *presence) open() error {
 	if err != nil {
 		return errors.Join(err, p.client.Close())
 	}
+	if lease != 0 {
+		// The agent is registered, by its incumbent: probes that reach this
+		// process during the swap are not to be told otherwise.
+		p.health.Set(conditionRegistration, nil)
+	}
 	return nil
 }
 

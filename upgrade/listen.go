@@ -35,20 +35,41 @@ func (u *Upgrader) Listen(network, addr string) (net.Listener, error) {
 // first, whatever their address. And a listener on port 0 keeps its port
 // whatever else a release listens on, and in which order.
 func (u *Upgrader) ListenNamed(name, network, addr string) (net.Listener, error) {
-	return u.ListenWith(net.ListenConfig{}, name, network, addr)
+	return u.listen(name, network, addr, func() (net.Listener, error) {
+		return u.openStream(name, network, addr)
+	})
 }
 
 // ListenWith is ListenNamed with options for a socket that is made here, such
-// as the mode of a Unix socket's file. One that was handed over stays as it is.
+// as the mode of a Unix socket's file; one that was handed over stays as it is.
+// And clients can connect to it while this process drains: the file of a Unix
+// socket is removed by Close, not when Run ends. One whose release does not ask
+// for it any more stays behind.
 func (u *Upgrader) ListenWith(options net.ListenConfig, name, network, addr string) (net.Listener, error) {
+	fresh := func() (net.Listener, error) { return options.Listen(context.Background(), network, addr) }
+	if u.flip == nil {
+		if err := u.listenable(name); err != nil {
+			return nil, err
+		}
+		return fresh()
+	}
+	return u.listen(name, network, addr, func() (net.Listener, error) {
+		if hasFile(network, addr) {
+			return u.openKept(fresh, name, network, addr)
+		}
+		return u.openStreamWith(fresh, name, network, addr)
+	})
+}
+
+// listen has what open opens wait at the gate.
+func (u *Upgrader) listen(name, network, addr string, open func() (net.Listener, error)) (net.Listener, error) {
 	if err := u.listenable(name); err != nil {
 		return nil, err
 	}
-	listen := func() (net.Listener, error) { return options.Listen(context.Background(), network, addr) }
 	if u.flip == nil {
-		return listen()
+		return net.Listen(network, addr)
 	}
-	ln, err := u.openStream(listen, name, network, addr)
+	ln, err := open()
 	if err != nil {
 		return nil, u.trouble(err)
 	}
@@ -69,9 +90,13 @@ func (u *Upgrader) listenable(name string) error {
 	return nil
 }
 
-// openStream finds the socket: from the service manager, from the
+func (u *Upgrader) openStream(name, network, addr string) (net.Listener, error) {
+	return u.openStreamWith(func() (net.Listener, error) { return net.Listen(network, addr) }, name, network, addr)
+}
+
+// openStreamWith finds the socket: from the service manager, from the
 // predecessor, or a new one, which listen makes.
-func (u *Upgrader) openStream(listen func() (net.Listener, error), name, network, addr string) (ln net.Listener, err error) {
+func (u *Upgrader) openStreamWith(listen func() (net.Listener, error), name, network, addr string) (ln net.Listener, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if a := u.activated.claim(name, network, addr); a != nil {

@@ -73,3 +73,63 @@ func (u *Upgrader) unmake() {
 		removeSame(path, info)
 	}
 }
+
+// fileKept begins the name under which a Unix socket travels whose file stays
+// until Close. As a file, and not as a listener: tableflip unlinks those of
+// listeners as soon as it is stopped.
+const fileKept = "perennial-kept-"
+
+// openKept finds a Unix socket as openStream does, and keeps its file.
+func (u *Upgrader) openKept(listen func() (net.Listener, error), name, network, addr string) (net.Listener, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if a := u.activated.claim(name, network, addr); a != nil {
+		return net.FileListener(a.file)
+	}
+	f, err := u.flip.File(fileKept + addr)
+	if err != nil {
+		return nil, err
+	}
+	if f != nil {
+		ln, err := net.FileListener(f)
+		return ln, errors.Join(err, f.Close(), u.keep(addr))
+	}
+	ln, err := listen()
+	if inUse(err) && removeDead(network, addr) {
+		ln, err = listen()
+	}
+	if err != nil {
+		return nil, err
+	}
+	shared, ok := ln.(*net.UnixListener)
+	if !ok {
+		return nil, errors.Join(unfit(network), ln.Close())
+	}
+	shared.SetUnlinkOnClose(false)
+	if f, err = shared.File(); err == nil {
+		err = errors.Join(u.flip.AddFile(fileKept+addr, f), f.Close())
+	}
+	if err != nil {
+		return nil, errors.Join(err, ln.Close(), os.Remove(addr))
+	}
+	return ln, errors.Join(u.made(network, addr), u.keep(addr))
+}
+
+// keep has Close remove the file, if this process is in charge then. u.mu is
+// held.
+func (u *Upgrader) keep(path string) error {
+	info, err := os.Lstat(path)
+	u.keptFiles[path] = info
+	return err
+}
+
+// unkeep removes the files of the sockets that were kept.
+func (u *Upgrader) unkeep() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for path, info := range u.keptFiles {
+		if info != nil {
+			removeSame(path, info)
+		}
+	}
+}

@@ -81,8 +81,10 @@ type Upgrader struct {
 	activated activatedSockets
 	// socketFiles are the files of Unix sockets that this process made.
 	socketFiles map[string]fs.FileInfo
-	wake        chan struct{}
-	progress    time.Time
+	// keptFiles are those of ListenWith, whoever made them.
+	keptFiles map[string]fs.FileInfo
+	wake      chan struct{}
+	progress  time.Time
 }
 
 // New checks cfg and starts nothing.
@@ -103,6 +105,7 @@ func New(cfg Config) (*Upgrader, error) {
 		wake:        make(chan struct{}, 1),
 		looked:      make(chan struct{}, 1),
 		socketFiles: map[string]fs.FileInfo{},
+		keptFiles:   map[string]fs.FileInfo{},
 	}, nil
 }
 
@@ -385,6 +388,9 @@ func (u *Upgrader) Close() error {
 		// In a successor on probation this would unlink live sockets.
 		u.flip.Stop()
 		<-u.flip.Exit()
+		if u.Successor() == 0 { // else they are that one's
+			u.unkeep()
+		}
 	}
 	if !u.inCharge() {
 		u.unmake()

@@ -122,7 +122,7 @@ const ListenerName = "admin"
 
 // Listen opens the listener, with TLS where it is configured.
 func (s *Server) Listen(listen ListenFunc) (net.Listener, error) {
-	e, mode := s.policy.endpoint, s.policy.socketMode()
+	e, mode := s.policy.endpoint, socketMode(s.cfg)
 	if e.reach == reachSocket {
 		if err := checkSocketDir(e.addr); err != nil {
 			return nil, fmt.Errorf("admin: %w", err)
@@ -147,7 +147,7 @@ func (s *Server) Listen(listen ListenFunc) (net.Listener, error) {
 
 // HTTPServer returns a new server for the listener.
 func (s *Server) HTTPServer() *http.Server {
-	srv := &http.Server{
+	srv := &http.Server{ //nolint:gosec // Protect sets the times
 		Handler: s,
 		// HTTP/2 gains nothing for a scrape now and then, and costs all that
 		// can be done with it: resets, header tables, control frames.

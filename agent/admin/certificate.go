@@ -50,10 +50,10 @@ func subjectsOf(chain []*x509.Certificate, roots *x509.CertPool, now time.Time) 
 // can hold long names that the client chose.
 func reworded(err error) error {
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
-		switch invalid.Reason {
-		case x509.Expired:
+		if invalid.Reason == x509.Expired {
 			return errors.New("it has expired or is not valid yet")
-		case x509.IncompatibleUsage:
+		}
+		if invalid.Reason == x509.IncompatibleUsage {
 			return errors.New("it is not for clients (extended key usage)")
 		}
 		return errors.New("its chain is not valid")

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // checkSocketDir refuses a directory in which somebody else could put a socket
@@ -27,8 +28,12 @@ func checkSocketDir(path string) error {
 
 // socketMode is 0600, unless others have been granted something, or show
 // tokens: then everybody may knock, and who they are decides.
-func (p *policy) socketMode() fs.FileMode {
-	if p.grants.has(kindUID, kindGID, anyone) || p.tokens != nil {
+func socketMode(cfg Config) fs.FileMode {
+	others := func(g Grant) bool {
+		kind, _ := g.split()
+		return kind == kindUID || kind == kindGID || g.Subject == anyone
+	}
+	if cfg.Tokens.given() || slices.ContainsFunc(cfg.Allow, others) {
 		return 0o666
 	}
 	return 0o600

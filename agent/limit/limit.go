@@ -191,12 +191,12 @@ func (g *Guard) Handler(next http.Handler) http.Handler {
 		}
 		defer g.slots.Add(-1)
 		if r.ContentLength > g.limits.BodyBytes {
-			g.refuse(Size, r, "")
+			g.refuse(Size, r)
 			http.Error(w, fmt.Sprintf("want a body of at most %d bytes, found %d", g.limits.BodyBytes, r.ContentLength), http.StatusRequestEntityTooLarge)
 			return
 		}
 		if r.ContentLength != 0 {
-			r.Body = &body{ReadCloser: http.MaxBytesReader(w, r.Body, g.limits.BodyBytes), refuse: func() { g.refuse(Size, r, "") }}
+			r.Body = &body{ReadCloser: http.MaxBytesReader(w, r.Body, g.limits.BodyBytes), refuse: func() { g.refuse(Size, r) }}
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -208,7 +208,7 @@ func (g *Guard) Spend(w http.ResponseWriter, r *http.Request, n int) bool {
 	if g.peers.allow(PeerOf(r), n, time.Now()) {
 		return true
 	}
-	g.refuse(Rate, r, "")
+	g.refuse(Rate, r)
 	w.Header().Set("Retry-After", "1")
 	http.Error(w, fmt.Sprintf("too many requests: at most %g a second on average; try again in a second", g.limits.Rate), http.StatusTooManyRequests)
 	return false
@@ -216,13 +216,13 @@ func (g *Guard) Spend(w http.ResponseWriter, r *http.Request, n int) bool {
 
 // Busy answers 503 and counts it, for handlers with bounds of their own.
 func (g *Guard) Busy(w http.ResponseWriter, r *http.Request) {
-	g.refuse(Busy, r, "")
+	g.refuse(Busy, r)
 	w.Header().Set("Retry-After", "1")
 	http.Error(w, "too many requests are in progress: try again in a second", http.StatusServiceUnavailable)
 }
 
-func (g *Guard) refuse(reason Reason, r *http.Request, detail string) {
-	g.cfg.OnRefuse(Refusal{Reason: reason, Peer: PeerOf(r), Path: r.URL.Path, Detail: detail})
+func (g *Guard) refuse(reason Reason, r *http.Request) {
+	g.cfg.OnRefuse(Refusal{Reason: reason, Peer: PeerOf(r), Path: r.URL.Path})
 }
 
 // body tells of a body that is too large, once.

@@ -70,7 +70,7 @@ func (s *service) serve(a *agent.Agent, what, address string, handler http.Handl
 		return err
 	}
 	s.tell(what, "http://"+listener.Addr().String())
-	srv := &http.Server{Handler: guard.Handler(handler)}
+	srv := &http.Server{Handler: guard.Handler(handler)} //nolint:gosec // Protect sets the times
 	guard.Protect(srv)
 	a.ServeHTTP(listener, srv)
 	return nil

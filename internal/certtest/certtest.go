@@ -65,12 +65,25 @@ func (a *Authority) Issue(tb testing.TB, name string) (cert, key []byte) {
 // IssueUntil is Issue with another end, which may have passed.
 func (a *Authority) IssueUntil(tb testing.TB, name string, end time.Time) (cert, key []byte) {
 	tb.Helper()
-	der, private := sealed(tb, &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: end,
+	return a.IssueFor(tb, &x509.Certificate{
+		Subject: pkix.Name{CommonName: name}, NotAfter: end,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(192, 0, 2, 7)}, DNSNames: []string{"localhost"},
-	}, a)
+	})
+}
+
+// IssueFor signs a certificate of which everything but its number and, unless
+// they are set, its beginning and end, is as in the template.
+func (a *Authority) IssueFor(tb testing.TB, template *x509.Certificate) (cert, key []byte) {
+	tb.Helper()
+	template.SerialNumber = big.NewInt(time.Now().UnixNano())
+	if template.NotBefore.IsZero() {
+		template.NotBefore = time.Now().Add(-time.Hour)
+	}
+	if template.NotAfter.IsZero() {
+		template.NotAfter = time.Now().Add(time.Hour)
+	}
+	der, private := sealed(tb, template, a)
 	raw, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
 		tb.Fatal(err)
