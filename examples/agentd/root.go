@@ -54,6 +54,7 @@ func newRoot() *cobra.Command {
 		newPluginCommand(),
 		newTaskCommand(),
 		newStatusCommand(),
+		newDiagnoseCommand(),
 	)
 	describeFlags(root)
 	describeExits(root)
