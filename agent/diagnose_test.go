@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -343,5 +342,4 @@ func TestTheRememberedLogIsBoundedAndKeepsTheNewest(t *testing.T) {
 	if a.Logger() != log {
 		t.Error("New makes another logger of one that Logger has made: each line would have its keys twice")
 	}
-	_ = time.Now
 }
