@@ -14,9 +14,7 @@ import (
 // state directory alone.
 func TestADiagnosisOfARunningAndOfAStoppedAgent(t *testing.T) {
 	s := newSite(t)
-	socket := filepath.Join(t.TempDir(), "admin.sock")
-	s.admin = "unix:" + socket
-	p := s.start("--admin", "unix:"+socket)
+	p := s.start("--admin-allow", "anyone=operate")
 	file := filepath.Join(t.TempDir(), "d.tar.gz")
 	diagnose := func(args ...string) agent.Diagnosis {
 		t.Helper()
@@ -47,7 +45,7 @@ func TestADiagnosisOfARunningAndOfAStoppedAgent(t *testing.T) {
 		}
 		return false
 	}
-	d := diagnose("--address", "unix:"+socket)
+	d := diagnose("--address", s.admin)
 	for _, name := range []string{"status.json", "logs/agent.ndjson", "goroutines.txt", "heap.pprof", "metrics.txt", "config/kept.json", "upgrade.json"} {
 		if !has(d, name) {
 			t.Errorf("no %s: %+v", name, d)
@@ -60,7 +58,7 @@ func TestADiagnosisOfARunningAndOfAStoppedAgent(t *testing.T) {
 	if d = diagnose("--state-dir", s.state); d.Source != "disk" || has(d, "status.json") || !has(d, "upgrade.json") || !has(d, "config/kept.json") {
 		t.Errorf("of a stopped agent: %+v", d)
 	}
-	if r := agentd(t, "diagnose", "--file", file+".not", "--address", "unix:"+socket); r.code != 1 || !strings.Contains(r.stderr, "no archive was written") {
+	if r := agentd(t, "diagnose", "--file", file+".not", "--address", s.admin); r.code != 1 || !strings.Contains(r.stderr, "no archive was written") {
 		t.Errorf("nobody answers: code %d, %s", r.code, r.stderr)
 	}
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(file), ".agentd-*")); len(left) > 0 {
