@@ -145,7 +145,7 @@ func (a *archive) add(ctx context.Context, p finding) error {
 	done := make(chan outcome, 1)
 	go func() {
 		defer func() {
-			if v := recover(); v != nil { // an author's collector, or a check
+			if v := recover(); v != nil { // such as an author's Settings
 				done <- outcome{err: fmt.Errorf("it panicked: %v", v)}
 			}
 		}()

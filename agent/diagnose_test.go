@@ -16,8 +16,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/internal/redact"
 	"github.com/perennial-go/perennial/internal/waittest"
@@ -201,13 +199,6 @@ func TestADiagnosisOfAnAgentIsMadeOneAtATime(t *testing.T) {
 	}
 }
 
-// panics is a collector of an author's.
-type panics struct{}
-
-func (panics) Describe(chan<- *prometheus.Desc) {}
-
-func (panics) Collect(chan<- prometheus.Metric) { panic("of the author") }
-
 // TestWhatCannotBeHadIsSaid: one that fails must not cost the rest.
 func TestWhatCannotBeHadIsSaid(t *testing.T) {
 	var out bytes.Buffer
@@ -249,10 +240,6 @@ func TestWhatCannotBeHadIsSaid(t *testing.T) {
 	}
 	if e := d.Entries[0]; e.Name != "cut" || e.Bytes != 6 || !strings.Contains(e.Note, "cut after 10") {
 		t.Errorf("found %+v", e)
-	}
-	agent := diagnosable(t, func(*Config) {})
-	if err := agent.Health().Registry().Register(panics{}); err != nil {
-		t.Fatal(err)
 	}
 }
 
