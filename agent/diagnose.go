@@ -21,7 +21,7 @@ import (
 	"github.com/perennial-go/perennial/internal/secretfile"
 )
 
-// ErrDiagnosing: another diagnosis of this agent is being made. Ask again when
+// ErrDiagnosing says that another diagnosis of this agent is being made. Ask again when
 // it has ended, within DiagnoseTimeout.
 var ErrDiagnosing = errors.New("a diagnosis is being made already")
 

@@ -80,17 +80,17 @@ var errPartFull = errors.New("the rest is left out")
 
 // partWriter takes up to limit bytes.
 type partWriter struct {
-	bytes.Buffer
+	data  bytes.Buffer // no embedded one, whose other methods know no limit
 	limit int64
 }
 
 // Write implements io.Writer.
 func (p *partWriter) Write(data []byte) (int, error) {
-	room := p.limit - int64(p.Len())
+	room := p.limit - int64(p.data.Len())
 	if int64(len(data)) <= room {
-		return p.Buffer.Write(data)
+		return p.data.Write(data)
 	}
-	n, _ := p.Buffer.Write(data[:max(room, 0)])
+	n, _ := p.data.Write(data[:max(room, 0)])
 	return n, errPartFull
 }
 
@@ -145,13 +145,13 @@ func (a *archive) add(ctx context.Context, p finding) error {
 	done := make(chan outcome, 1)
 	go func() {
 		defer func() {
-			if v := recover(); v != nil { // an author's collector, or a check
+			if v := recover(); v != nil { // such as an author's Settings
 				done <- outcome{err: fmt.Errorf("it panicked: %v", v)}
 			}
 		}()
 		w := &partWriter{limit: p.limit}
 		note, err := p.make(limited, w)
-		done <- outcome{w.Bytes(), note, err}
+		done <- outcome{w.data.Bytes(), note, err}
 	}()
 	var o outcome
 	select {

@@ -64,6 +64,7 @@ type agentEnv struct {
 	// RemoteRollback is offered by default.
 	RemoteRollback upgrade.RemoteRollback
 	Admin          string // address of the admin listener; may be empty
+	JSON           bool   // of the log
 }
 
 const agentVariable = "PERENNIAL_TEST_AGENT"
@@ -125,13 +126,17 @@ func testAgent(b build) error {
 		return err
 	}
 	remembered := memory{version: b.Version}
+	var handler slog.Handler = slog.NewTextHandler(os.Stderr, nil)
+	if env.JSON {
+		handler = slog.NewJSONHandler(os.Stderr, nil)
+	}
 	cfg := Config{
 		ID: env.ID, Name: "demo", Version: b.Version, Groups: []string{"web"}, Labels: map[string]string{"env": "test"},
 		Etcd: EtcdConfig{Endpoints: []string{env.Etcd}}, StateDir: env.StateDir,
 		TTL: env.TTL, HeartbeatEvery: env.TTL / 5, ConnectTimeout: env.Connect,
 		Spread: env.Spread, StatusEvery: env.StatusEvery,
 		Supervise: env.Supervise,
-		Settings:  store, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Settings:  store, Logger: slog.New(handler),
 		Upgrade: upgrade.Config{Source: source, Probation: env.Probation, HealthEvery: 50 * time.Millisecond, SilentAfter: 5 * time.Second, CheckEvery: env.CheckEvery, RemoteRollback: env.RemoteRollback},
 		Drain:   upgrade.Drain{Idle: time.Millisecond},
 		Start: func(_ context.Context, a *Agent) error {

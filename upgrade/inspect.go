@@ -129,7 +129,11 @@ func (r *Report) unreadable(d Document, err error) {
 
 // isLocked reports whether a process holds the directory's lock.
 func isLocked(dir string) bool {
-	f, err := os.Open(filepath.Join(dir, lockName))
+	path := filepath.Join(dir, lockName)
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return false // a FIFO would hold the caller up
+	}
+	f, err := os.Open(path)
 	if err != nil {
 		return false
 	}

@@ -55,6 +55,7 @@ func newRoot() *cobra.Command {
 		newTaskCommand(),
 		newHealthCommand(),
 		newStatusCommand(),
+		newDiagnoseCommand(),
 	)
 	describeFlags(root)
 	describeExits(root)

@@ -109,11 +109,15 @@ func RemoveTemp(dir string) error {
 	return err
 }
 
-// Read returns the whole of a file of at most limit bytes.
+// Read returns the whole of a regular file of at most limit bytes. A FIFO in its
+// place does not hold it up.
 func Read(path string, limit int64) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("want %s to be a regular file, found %s", path, info.Mode().Type())
 	}
 	if info.Size() > limit {
 		return nil, fmt.Errorf("%s has %d bytes, at most %d are read", path, info.Size(), limit)

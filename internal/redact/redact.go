@@ -67,7 +67,7 @@ func forms(secret string) []string {
 		if text, err := json.Marshal(s); err == nil {
 			escaped := string(text[1 : len(text)-1])
 			// And once more: an error that quotes JSON, in a line of JSON.
-			twice, _ := json.Marshal(escaped)
+			twice, _ := json.Marshal(escaped) //nolint:errchkjson // a string is always JSON
 			all = append(all, escaped, string(twice[1:len(twice)-1]))
 		}
 	}
@@ -83,10 +83,11 @@ var (
 	pemKey = regexp.MustCompile(`(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\z)`)
 	// A secret key of minisign begins with its algorithms' names.
 	minisignKey = regexp.MustCompile(`RW[A-Za-z0-9+/]{2}(?:Y0Iy|AEIy)[A-Za-z0-9+/=]{60,}`)
-	jwt         = regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*`)
-	credentials = regexp.MustCompile(`(?i)\b(bearer|basic)(\s+)[A-Za-z0-9._~+/=-]{6,}`)
+	jwt         = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*`)
+	credentials = regexp.MustCompile(`(?i)(bearer|basic)(\s+)[A-Za-z0-9._~+/=-]{6,}`)
 	userInfo    = regexp.MustCompile(`(://[^\s/@:"'\\]*):[^\s/@"'\\]+@`)
-	assignment  = regexp.MustCompile(`(?i)([a-z0-9_.-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|credential)s?)(\\*["']?\s*[:=]\s*)(\\*"(?:[^"\\]|\\[^"])*\\*"|'[^']*'|[^\s,;&}\])"'\\]+)`)
+	// What follows is the value, behind its quote, if there is one.
+	assignment = regexp.MustCompile(`(?i)(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|credential)s?\\*["']?\s*[:=]\s*(\\*["'])?`)
 )
 
 // Text returns text without secrets.
@@ -95,28 +96,91 @@ func (r *Redactor) Text(text string) string {
 		text = f(text)
 	}
 	text = r.known.Replace(text)
-	text = pemKey.ReplaceAllString(text, Mark)
-	text = minisignKey.ReplaceAllString(text, Mark)
-	text = jwt.ReplaceAllString(text, Mark)
-	text = credentials.ReplaceAllString(text, "${1}${2}"+Mark)
-	text = userInfo.ReplaceAllString(text, "${1}:"+Mark+"@")
-	return assignment.ReplaceAllStringFunc(text, assigned)
+	if strings.Contains(text, "PRIVATE KEY-----") {
+		text = pemKey.ReplaceAllString(text, Mark)
+	}
+	var out strings.Builder
+	out.Grow(len(text))
+	for line := range strings.Lines(text) {
+		out.WriteString(oneLine(line))
+	}
+	return out.String()
 }
 
-// assigned keeps the name and the quotes of what is assigned to it.
-func assigned(text string) string {
-	m := assignment.FindStringSubmatch(text)
-	value := m[3]
-	open := len(value) - len(strings.TrimLeft(value, `\`))
-	if open < len(value) && (value[open] == '"' || value[open] == '\'') {
-		quote := value[:open+1]
-		return m[1] + m[2] + quote + Mark + quote
+// oneLine looks with the expressions, which are slow, only where what they all
+// want is there.
+func oneLine(line string) string {
+	if strings.Contains(line, "Y0Iy") || strings.Contains(line, "AEIy") {
+		line = minisignKey.ReplaceAllString(line, Mark)
 	}
-	switch value {
-	case "true", "false", "null", "0":
-		return text
+	if strings.Contains(line, "eyJ") {
+		line = jwt.ReplaceAllString(line, Mark)
 	}
-	return m[1] + m[2] + Mark
+	if strings.Contains(line, "://") {
+		line = userInfo.ReplaceAllString(line, "${1}:"+Mark+"@")
+	}
+	lower := strings.ToLower(line)
+	has := func(words ...string) bool {
+		return slices.ContainsFunc(words, func(word string) bool { return strings.Contains(lower, word) })
+	}
+	if has("bearer", "basic") {
+		line = credentials.ReplaceAllString(line, "${1}${2}"+Mark)
+	}
+	if has("pass", "secret", "token", "key", "credential") {
+		line = assigned(line)
+	}
+	return line
+}
+
+// assigned takes out what is assigned to a name that is one of a secret.
+func assigned(line string) string {
+	var out strings.Builder
+	for {
+		m := assignment.FindStringSubmatchIndex(line)
+		if m == nil {
+			out.WriteString(line)
+			return out.String()
+		}
+		out.WriteString(line[:m[1]])
+		quote := ""
+		if m[2] >= 0 {
+			quote = line[m[2]:m[3]]
+		}
+		line = line[m[1]:]
+		n := valueLength(line, quote)
+		switch value := line[:n]; value {
+		case "", "true", "false", "null", "0":
+			out.WriteString(value)
+		default:
+			out.WriteString(Mark)
+		}
+		line = line[n:]
+	}
+}
+
+// valueLength is how long the value is that line begins with, behind its quote:
+// up to the same quote, with as many backslashes before it. Without one it ends
+// where words do.
+func valueLength(line, quote string) int {
+	if quote == "" {
+		if n := strings.IndexAny(line, " \t\r\n,;&}])\"'\\"); n >= 0 {
+			return n
+		}
+		return len(line)
+	}
+	mark := quote[len(quote)-1]
+	slashes := 0
+	for i := range len(line) {
+		switch {
+		case line[i] == '\\':
+			slashes++
+		case line[i] == mark && slashes <= len(quote)-1:
+			return i - slashes
+		default:
+			slashes = 0
+		}
+	}
+	return len(strings.TrimRight(line, "\r\n"))
 }
 
 // secretName is of what usually has a secret as its value.
