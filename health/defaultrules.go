@@ -48,8 +48,8 @@ func DefaultRules() []Rule {
 			Summary: "Timers of the process fire late: it is short of CPU.",
 		},
 		{
-			Name: "clock_offset", Indicator: ClockOffset, Every: time.Minute,
-			Above: 5, Clear: 2, For: 2 * time.Minute, KeepFiring: 2 * time.Minute,
+			Name: "clock_offset", Indicator: ClockOffset, Every: 5 * time.Minute,
+			Above: 5, Clear: 2, For: 5 * time.Minute,
 			Summary: "The clocks of this host and of an etcd member disagree.",
 		},
 		{
