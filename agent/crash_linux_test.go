@@ -170,6 +170,11 @@ func (c *crash) run() {
 	if err != nil || end.State != upgrade.Committed {
 		c.Errorf("the next upgrade: %s: %s, %v", end.State, end.Reason, err)
 	}
+	// Whoever was hit: the attempt has ended once, and so has the next one.
+	s, _ := c.scrape()
+	if n := s.sum("perennial_upgrade_attempts_total"); n != 2 {
+		c.Errorf("%v attempts were counted, want 2", n)
+	}
 	c.endAll()
 }
 

@@ -141,6 +141,7 @@ func testAgent(b build) error {
 				}
 			})
 			mux.Handle("/readyz", a.Health().Handler())
+			mux.Handle("/metrics", a.Health().Handler())
 			mux.Handle("/memory", remembered.handler())
 			mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 				_, _ = io.WriteString(w, store.Snapshot().Value.Greeting)

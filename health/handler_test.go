@@ -247,8 +247,8 @@ func TestMetricsShowTheTree(t *testing.T) {
 		`perennial_health_check_ok{check="peer",kind="readiness"} 0`,
 		`perennial_health_check_ok{check="bad?name",kind="readiness"} 1`,
 		`perennial_health_indicator{indicator="queue"} 7`,
-		`perennial_health_alert_firing{alert="crit"} 0`,
-		`perennial_health_alert_firing{alert="warn"} 0`,
+		`perennial_health_alert_firing{alert="crit",severity="warning"} 0`,
+		`perennial_health_alert_firing{alert="warn",severity="warning"} 0`,
 		"own_metric 42\n", "go_goroutines ",
 	} {
 		if !strings.Contains(body, want) {
