@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -23,15 +24,15 @@ import (
 // started its incumbent answers: the successor has the socket from the
 // beginning, and accepts once its program has started.
 type adminSite struct {
+	log    *slog.Logger
 	server *admin.Server
 	http   *upgrade.HTTPServer
 
 	mu       sync.Mutex
 	listener net.Listener // nil before open
 	serving  bool
-	tasks    sync.WaitGroup
-	errs     []error // of serving and draining; read when tasks has ended
-	fail     func(error)
+
+	tasks sync.WaitGroup
 }
 
 func newAdminSite(a *Agent) (*adminSite, error) {
@@ -46,7 +47,7 @@ func newAdminSite(a *Agent) (*adminSite, error) {
 	if err := a.health.Registry().Register(server.Metrics()); err != nil {
 		return nil, fmt.Errorf("agent: metrics of the admin listener: %w", err)
 	}
-	s := &adminSite{server: server, http: upgrade.NewHTTPServer(server.HTTPServer())}
+	s := &adminSite{log: cfg.Logger, server: server, http: upgrade.NewHTTPServer(server.HTTPServer())}
 	return s, s.mount(a)
 }
 
@@ -142,42 +143,40 @@ func (s *adminSite) serve() {
 		return
 	}
 	s.serving = true
-	s.background(func() error { return s.http.Serve(s.listener) })
-}
-
-func (s *adminSite) background(f func() error) {
 	s.tasks.Go(func() {
-		if err := f(); err != nil && !errors.Is(err, upgrade.ErrCutOff) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.errs = append(s.errs, err)
+		if err := s.http.Serve(s.listener); err != nil {
+			// The agent goes on without: its work does not depend on it.
+			s.log.Error("the admin listener has failed", "error", err)
 		}
 	})
 }
 
 // leave begins to let the clients go to a successor, which has the socket.
 func (s *adminSite) leave(d upgrade.Drain) {
-	if s == nil {
-		return
+	if s != nil {
+		s.tasks.Go(func() { s.drain(d) })
 	}
-	s.background(func() error { return s.http.Drain(context.Background(), d) })
+}
+
+func (s *adminSite) drain(d upgrade.Drain) {
+	if err := s.http.Drain(context.Background(), d); err != nil {
+		s.log.Info("clients of the admin listener were cut off", "error", err)
+	}
 }
 
 // end closes the listener and waits for what is in progress, for a moment:
 // nobody is left to answer for.
-func (s *adminSite) end() error {
+func (s *adminSite) end() {
 	if s == nil {
-		return nil
+		return
 	}
-	d := upgrade.Drain{Tail: time.Millisecond, Idle: time.Millisecond, Streams: time.Millisecond, Timeout: time.Second}
-	s.background(func() error { return s.http.Drain(context.Background(), d) })
+	s.drain(upgrade.Drain{Tail: time.Millisecond, Idle: time.Millisecond, Streams: time.Millisecond, Timeout: time.Second})
 	s.tasks.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.listener != nil && !s.serving {
-		s.errs = append(s.errs, s.listener.Close())
+		_ = s.listener.Close() // the socket is its incumbent's
 	}
-	return errors.Join(s.errs...)
 }
 
 // AdminHandle has h answer calls of pattern, as http.ServeMux takes it, on the

@@ -13,10 +13,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/perennial-go/perennial/agent/admin"
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/internal/etcdkv"
+	"github.com/perennial-go/perennial/internal/tracing"
 	"github.com/perennial-go/perennial/plugin"
 	"github.com/perennial-go/perennial/upgrade"
 )
@@ -63,14 +66,14 @@ type Config struct {
 	ConnectTimeout time.Duration
 
 	// Upgrade says where releases come from and who may sign them. StateDir,
-	// Name, Version, State, Host and Logger are filled in.
+	// Name, Version, State, Host, TracerProvider and Logger are filled in.
 	Upgrade upgrade.Config
 	// Supervise says whether Run keeps a first process, with a pid that stays
 	// from release to release, that starts the serving one; see
 	// upgrade.Supervise. Default: where the process is pid 1.
 	Supervise upgrade.Supervision
 	// Plugins says where plugins lie; without Dir there are none. StateDir,
-	// HostVersion and Logger are filled in, and so is Verify where Upgrade.Trust
+	// HostVersion, TracerProvider and Logger are filled in, and so is Verify where Upgrade.Trust
 	// has keys: signatures count by those that sign releases.
 	Plugins plugin.Config
 	// Tasks says what the agent does about the tasks of its fleet.
@@ -101,6 +104,11 @@ type Config struct {
 	// needed. May be nil.
 	Stop func(ctx context.Context) error
 
+	// TracerProvider receives the spans of upgrades and tasks, see
+	// docs/observability.md. nil begins none, and passes on the traces that
+	// orders and tasks come with; otel.GetTracerProvider() is the global one. It
+	// is the author's to shut down, after Run.
+	TracerProvider trace.TracerProvider
 	// Logger receives the log; nil discards it.
 	Logger *slog.Logger
 }
@@ -119,6 +127,7 @@ type Agent struct {
 	cfg       Config
 	log       *slog.Logger
 	metrics   *metrics
+	tracer    tracing.Tracer
 	lifecycle *lifecycle
 	upgrader  *upgrade.Upgrader
 	health    *health.Monitor
@@ -145,8 +154,9 @@ func New(cfg Config) (*Agent, error) {
 	if err := check(&cfg); err != nil {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
+	cfg.TracerProvider = traced(cfg)
 	a := &Agent{
-		cfg: cfg, log: cfg.Logger, started: time.Now().UTC(), publisher: newPublisher(),
+		cfg: cfg, log: cfg.Logger, tracer: tracing.New(cfg.TracerProvider, scope), started: time.Now().UTC(), publisher: newPublisher(),
 	}
 	a.metrics = newMetrics(a)
 	a.presence, a.tasking = newPresence(a), newTasking(a)
@@ -244,6 +254,7 @@ func (a *Agent) upgradeConfig() upgrade.Config {
 	c.StateDir, c.Name, c.Version = a.cfg.StateDir, a.cfg.Name, a.cfg.Version
 	c.State, c.Host, c.Logger = a.cfg.State, upgradeHost{a}, a.log
 	c.Pulse = upgradePulse{a}
+	c.TracerProvider = a.cfg.TracerProvider
 	c.External = append(slices.Clone(c.External), conditionRegistration)
 	return c
 }
@@ -251,6 +262,7 @@ func (a *Agent) upgradeConfig() upgrade.Config {
 func (a *Agent) pluginConfig() plugin.Config {
 	c := a.cfg.Plugins
 	c.HostVersion, c.Logger = a.cfg.Version, a.log
+	c.TracerProvider = a.cfg.TracerProvider
 	if c.StateDir == "" {
 		c.StateDir = filepath.Join(a.cfg.StateDir, "plugins")
 	}

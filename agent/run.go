@@ -75,7 +75,7 @@ func (a *Agent) run(ctx context.Context) (err error) {
 	if err := a.admin.open(a.upgrader, successor); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.admin.end()) }()
+	defer a.admin.end()
 
 	r := a.background(ctx)
 	err = r.up(ctx)
@@ -289,7 +289,9 @@ func (r *running) down(ctx context.Context, cause error) error {
 	if !superseded && r.inCharge() {
 		defer r.service.stopping(context.WithoutCancel(ctx), r.lifecycle.get().Reason)()
 	}
+	span := r.traceDrain(cause)
 	drained := r.Agent.host.drain(limit, drain)
+	span.End(drained)
 	if errors.Is(drained, upgrade.ErrCutOff) {
 		// The deadline was kept, which is what was asked for: clients that
 		// would not go do not make this end a failure.
@@ -348,7 +350,7 @@ func (r *running) afterUpgrades(known bool) error {
 func (r *running) lastWords(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	if err := r.presence.flush(ctx); err != nil {
+	if _, err := r.presence.flush(ctx, false); err != nil {
 		r.log.Warn("last status not published", "error", err)
 	}
 }

@@ -19,6 +19,7 @@ import (
 // release before. Only the holder of the lock calls it.
 func (u *Upgrader) boot() error {
 	u.tidy()
+	u.resumed = takeResumption()
 	exe, err := executablePath()
 	if err != nil {
 		return err
@@ -50,6 +51,7 @@ func (u *Upgrader) boot() error {
 		u.adopt(exe, c.slot.Ref)
 	}
 	u.endRollback()
+	u.traceResume()
 	return nil
 }
 
@@ -159,7 +161,7 @@ func (u *Upgrader) adoptRunning() error {
 // The lock is dropped by close-on-exec and taken again by current.
 func (u *Upgrader) handOver(cur Slot) error {
 	u.log.Info("current release is executed", "release", cur.Version, "slot", cur.Name())
-	if err := os.Setenv(bootVariable, cur.Name()); err != nil {
+	if err := errors.Join(os.Setenv(bootVariable, cur.Name()), u.resumed.passOn()); err != nil {
 		return err
 	}
 	return fmt.Errorf("execute current release %s: %w", cur.binary(), execute(cur.binary()))
@@ -172,6 +174,9 @@ func (u *Upgrader) handOver(cur Slot) error {
 // written must not keep the agent from starting.
 func (u *Upgrader) resume(cur Slot) {
 	last := u.journal.last
+	if last.State != Idle && !last.State.Terminal() && u.resumed.state == "" {
+		u.found(last.State)
+	}
 	var err error
 	switch last.State {
 	case Idle, Committed, RolledBack, Failed:

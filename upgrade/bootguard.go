@@ -110,10 +110,11 @@ func (u *Upgrader) abandon(c choice, exe string, record boots) (choice, error) {
 	// A disk that the release has filled must not keep it: what can be written
 	// is, and next is started in any case.
 	now := time.Now().UTC()
+	u.found(RollingBack)
 	err = errors.Join(
 		u.quarantine.add(c.slot.Ref, BadBinary, reason, now),
 		failpoint.Hit("abandon-quarantined"),
-		u.journal.abandon(Attempt{By: ByBootGuard, Action: ActionRollback, From: next.slot.Ref, To: c.slot.Ref, Reason: reason, Class: BadBinary, Started: now}),
+		u.journal.abandon(Attempt{By: ByBootGuard, Action: ActionRollback, From: next.slot.Ref, To: c.slot.Ref, Reason: reason, Class: BadBinary, Started: now, Traceparent: u.journal.last.traceOf(c.slot.Ref)}),
 		u.revert())
 	if err != nil {
 		u.attemptLog().Error("what was given up could not all be recorded", "error", err)

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 
@@ -101,6 +103,10 @@ type Config struct {
 	Host Host
 	// Pulse is told that Run goes round; nil tells nobody.
 	Pulse Pulse
+	// TracerProvider receives the spans of upgrades and rollbacks; nil begins
+	// none, and passes a trace on that a request comes from. The global one is
+	// otel.GetTracerProvider().
+	TracerProvider trace.TracerProvider
 	// Logger receives the log; nil discards it.
 	Logger *slog.Logger
 }

@@ -15,7 +15,7 @@ const documentsTimeout = 5 * time.Minute
 // mirror that trickles on purpose: this host goes on hearing what it is asked,
 // and a hold or a newer request ends the download, which a later one resumes.
 func (u *Upgrader) fetch(ctx context.Context, m *release.Manifest, path string) (release.Fetched, error) {
-	fetching, cancel := context.WithCancelCause(ctx)
+	fetching, cancel := context.WithCancelCause(u.course.in(ctx))
 	defer cancel(nil)
 	type outcome struct {
 		got release.Fetched

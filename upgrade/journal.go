@@ -62,6 +62,9 @@ type Attempt struct {
 	// AllowedBy is the rule of the policy by which the release was let in;
 	// empty until it is, and in the records of older releases.
 	AllowedBy string `json:"allowed_by,omitempty"`
+	// Traceparent is the W3C trace context of the attempt, by which a successor
+	// or the next start goes on with its trace; empty where there is none.
+	Traceparent string `json:"traceparent,omitempty"`
 	// Reason says why the attempt ended, empty while it succeeds.
 	Reason string `json:"reason,omitempty"`
 	// Class tells a bad binary from a bad environment, once it has failed

@@ -118,6 +118,7 @@ func (u *Upgrader) record(to State, edit func(*Attempt)) (moved bool, err error)
 	if err != nil && last.State != to {
 		return false, err
 	}
+	u.follow(last)
 	u.attemptLog().Info("upgrade", "state", last.State, "from", last.From.Version, "reason", last.Reason)
 	return true, err
 }

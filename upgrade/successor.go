@@ -83,7 +83,9 @@ func (u *Upgrader) inherit(ctx context.Context) error {
 	if err := h.greet(ctx, u.cfg.Version, u.cfg.State != nil); err != nil {
 		return h.giveUp(ctx, fmt.Errorf("handover: %w", err))
 	}
+	u.traceSuccessor()
 	if err := errors.Join(failpoint.Hit("greeted"), u.inheritState()); err != nil {
+		u.course.end(err)
 		return h.giveUp(ctx, err)
 	}
 	return nil
@@ -146,12 +148,12 @@ func (u *Upgrader) passed(name string) (*os.File, error) {
 // probation reports health until the incumbent says commit. When the
 // incumbent dies, this process finishes alone: somebody must hold the
 // listening sockets.
-func (u *Upgrader) probation(ctx context.Context) error {
+func (u *Upgrader) probation(ctx context.Context) (err error) {
+	defer func() { u.course.end(err) }()
 	p := &selfWatch{Upgrader: u, in: u.handover.in, serving: u.serving}
 	report := time.NewTicker(u.cfg.HealthEvery)
 	defer report.Stop()
 	for {
-		var err error
 		select {
 		case <-ctx.Done():
 			if u.stop.Err() != nil {
@@ -238,6 +240,7 @@ func (p *selfWatch) report(ctx context.Context) (done bool, err error) {
 // orphaned takes the journal and the log over from a dead incumbent.
 func (u *Upgrader) orphaned() error {
 	u.attemptLog().Warn("the incumbent ended during probation; the successor goes on alone")
+	u.course.part.Event("the incumbent has ended")
 	if err := u.inheritLog(); err != nil {
 		return err
 	}
@@ -302,6 +305,7 @@ func (u *Upgrader) loseAlone(why string) error {
 // paused is when the incumbent stopped to take connections, zero if that is not
 // known.
 func (u *Upgrader) takeOver(reason string, paused time.Time) error {
+	u.course.enter(SpanTakeOver, nil)
 	if err := failpoint.Hit("take-over"); err != nil {
 		return err
 	}

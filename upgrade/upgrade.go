@@ -10,7 +10,10 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+
 	"github.com/perennial-go/perennial/internal/failpoint"
+	"github.com/perennial-go/perennial/internal/tracing"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 
@@ -23,14 +26,16 @@ const (
 
 // attempt performs an upgrade or a rollback from its refusal or acceptance
 // to its end.
-func (u *Upgrader) attempt(ctx context.Context, r Request) error {
+func (u *Upgrader) attempt(ctx context.Context, r Request) (err error) {
 	now := time.Now().UTC()
 	attempt := Attempt{
 		OrderID: r.ID, By: r.By, Action: r.Action, Asked: r.Asked, Started: now,
 		From: u.running.Ref,
 		To:   Ref{Version: r.Pin.Version, Manifest: r.Pin.Digest},
 	}
-	err := u.journal.begin(attempt)
+	ctx = u.traceAttempt(ctx, r, &attempt)
+	defer func() { u.endAttempt(attempt, err) }()
+	err = u.journal.begin(attempt)
 	if err := u.takenUp(r.ID); err != nil {
 		return err
 	}
@@ -126,7 +131,7 @@ func (u *Upgrader) prepare(ctx context.Context, r Request) (Slot, error) {
 	if err := u.quarantine.check(Ref{Version: r.Pin.Version, Manifest: r.Pin.Digest}, time.Now()); err != nil {
 		return Slot{}, err
 	}
-	asking, cancel := context.WithTimeout(ctx, documentsTimeout)
+	asking, cancel := context.WithTimeout(u.course.in(ctx), documentsTimeout)
 	defer cancel()
 	manifest, raw, signature, err := u.client.Manifest(asking, r.Pin)
 	u.heard()
@@ -211,6 +216,7 @@ func (u *Upgrader) obtain(ctx context.Context, m *release.Manifest, ref Ref, siz
 	if err != nil {
 		return Slot{}, err
 	}
+	u.course.phase.Set(attribute.String(tracing.Form, got.Form), attribute.Int64(tracing.Downloaded, got.Bytes))
 	u.attemptLog().Info("release downloaded", "name", got.Form, "bytes", got.Bytes, "total", size)
 	if err := failpoint.Hit("downloaded"); err != nil {
 		return Slot{}, err

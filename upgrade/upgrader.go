@@ -15,8 +15,12 @@ import (
 
 	"github.com/cloudflare/tableflip"
 
+	"github.com/perennial-go/perennial/internal/tracing"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
+
+// scope names what the spans of this package come from.
+const scope = "github.com/perennial-go/perennial/upgrade"
 
 // Errors that Run ends with.
 var (
@@ -52,8 +56,11 @@ type Upgrader struct {
 	looked     chan struct{} // the index was looked at
 	memory                   // of withdrawals; Run's alone
 	origin     origin
-	dropped    string    // the request of the state directory that was settled last; Run's alone
-	handover   *handover // non-nil in a successor
+	course     course // the attempt's trace
+	resumed    resumption
+	part       atomic.Pointer[string] // the traceparent of this process's part; see Trace
+	dropped    string                 // the request of the state directory that was settled last; Run's alone
+	handover   *handover              // non-nil in a successor
 
 	active  chan struct{}
 	serving chan struct{}
@@ -88,6 +95,7 @@ func New(cfg Config) (*Upgrader, error) {
 		cfg:         cfg,
 		log:         cfg.Logger,
 		gate:        newGate(),
+		course:      course{tracer: tracing.New(cfg.TracerProvider, scope)},
 		active:      make(chan struct{}),
 		serving:     make(chan struct{}),
 		predecessor: make(chan struct{}),
@@ -371,6 +379,8 @@ func (u *Upgrader) next(ctx context.Context) error {
 // in charge, Unix sockets are unlinked.
 func (u *Upgrader) Close() error {
 	var err error
+	// Of a successor that came to its end before Run saw it through.
+	u.course.end(errors.New("this process ended before its part in the attempt had"))
 	if u.flip != nil && u.inCharge() {
 		// In a successor on probation this would unlink live sockets.
 		u.flip.Stop()

@@ -25,8 +25,15 @@ type policy struct {
 	asks   bool           // for client certificates
 }
 
-// newPolicy refuses what would let in whom it should not, or nobody.
-func newPolicy(cfg Config) (*policy, error) {
+// Check refuses what New would refuse, but for what is in the files.
+func (cfg Config) Check() error {
+	_, err := parsePolicy(cfg)
+	return err
+}
+
+// parsePolicy refuses what would let in whom it should not, or nobody. It reads
+// no files.
+func parsePolicy(cfg Config) (*policy, error) {
 	p := &policy{asks: cfg.ClientCAFile != ""}
 	var err error
 	if p.endpoint, err = parseAddress(cfg.Address); err != nil {
@@ -38,21 +45,29 @@ func newPolicy(cfg Config) (*policy, error) {
 	if p.hosts, err = newHosts(cfg.Hosts); err != nil {
 		return nil, err
 	}
-	if err := cfg.Tokens.check(); err != nil {
+	for _, check := range []func(Config) error{
+		func(cfg Config) error { return cfg.Tokens.check() },
+		func(cfg Config) error { return cfg.paths().Check() },
+		p.checkGrants, p.checkReach,
+	} {
+		if err := check(cfg); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+func (cfg Config) paths() tlsfile.Paths {
+	return tlsfile.Paths{CA: cfg.ClientCAFile, Cert: cfg.CertFile, Key: cfg.KeyFile, What: "certificate of the admin listener"}
+}
+
+func newPolicy(cfg Config) (*policy, error) {
+	p, err := parsePolicy(cfg)
+	if err != nil {
 		return nil, err
 	}
-	if err := p.checkGrants(cfg); err != nil {
-		return nil, err
-	}
-	if err := p.checkReach(cfg); err != nil {
-		return nil, err
-	}
-	paths := tlsfile.Paths{CA: cfg.ClientCAFile, Cert: cfg.CertFile, Key: cfg.KeyFile, What: "certificate of the admin listener"}
-	if err := paths.Check(); err != nil {
-		return nil, err
-	}
-	if paths.Cert != "" {
-		if p.files, err = tlsfile.Open(paths); err != nil {
+	if cfg.CertFile != "" {
+		if p.files, err = tlsfile.Open(cfg.paths()); err != nil {
 			return nil, err
 		}
 	}

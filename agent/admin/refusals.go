@@ -47,7 +47,7 @@ type refusals struct {
 
 	mu       sync.Mutex
 	lines    *rate.Limiter
-	withheld int64 // lines that were not logged since the last that was
+	withheld int64 // refusals that were not logged since the last that was
 }
 
 // Five lines at once, and then one a second.
@@ -88,14 +88,14 @@ func (f *refusals) add(r refused) {
 	withheld := f.withheld
 	f.withheld = 0
 	f.mu.Unlock()
-	attrs := []any{"reason", string(r.reason), "peer", r.peer}
-	for _, a := range []struct{ key, value string }{{"caller", r.caller}, {"path", r.path}, {"error", r.why}} {
+	attrs := []any{"reason", string(r.reason), "address", r.peer}
+	for _, a := range []struct{ key, value string }{{"by", r.caller}, {"name", r.path}, {"error", r.why}} {
 		if a.value != "" {
 			attrs = append(attrs, a.key, clip(a.value))
 		}
 	}
 	if withheld > 0 {
-		attrs = append(attrs, "withheld", withheld)
+		attrs = append(attrs, "count", withheld+1)
 	}
 	f.log.Warn("admin call refused", attrs...)
 }

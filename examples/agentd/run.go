@@ -22,10 +22,11 @@ type runFlags struct {
 	releases  reader
 	logs      logFlags
 	tasks     taskFlags
+	traces    traceFlags
 	id        string
 	stateDir  string
 	listen    string
-	admin     string
+	admin     adminFlags
 	plugins   string
 	signed    bool
 	settings  []string
@@ -51,9 +52,16 @@ func newRunCommand() *cobra.Command {
 		Use:   "run",
 		Short: "Run the agent",
 		Long: `run takes records on --listen (POST /v1/records, GET /v1/info), answers
-/livez, /readyz and /metrics on --admin, and keeps everything in --state-dir:
-records in spool/*.ndjson, releases in slots/. It prints both addresses, so
-that port 0, which takes a free one, can be used; a successor keeps them.
+/livez, /readyz, /metrics and more on --admin, and keeps everything in
+--state-dir: records in spool/*.ndjson, releases in slots/. It prints both
+addresses, so that port 0, which takes a free one, can be used; a successor
+keeps them.
+
+On --admin, routes want a role: probe (/livez, /readyz, /startupz), read
+(reasons, /metrics, /v1/status, /v1/alerts) or operate (/debug/pprof/). By
+default everybody on loopback may read; on a Unix socket root and the user of
+the agent may operate. Any other address wants --admin-cert and --admin-key,
+and --admin-client-ca or --admin-jwks.
 
 Without --repo and --trust it does all that and refuses upgrades. What must
 not be interrupted puts them off by --busy-file, unless they are forced. SIGTERM and
@@ -71,11 +79,12 @@ upgrade, with exit code 0.`,
 	r.releases.add(cmd)
 	r.logs.add(cmd)
 	r.tasks.add(cmd)
+	r.traces.add(cmd)
+	r.admin.add(cmd)
 	f := cmd.Flags()
 	f.StringVar(&r.id, "id", "", "`id` of the agent, unique in the fleet")
 	f.StringVar(&r.stateDir, "state-dir", "", "state `directory`, of this agent alone")
 	f.StringVar(&r.listen, "listen", "127.0.0.1:7070", "`address` for records")
-	f.StringVar(&r.admin, "admin", "127.0.0.1:7071", "`address` for health and metrics")
 	f.StringSliceVar(&r.settings, "settings", nil, "`file` with settings of this host, below those in etcd, YAML or JSON; may be repeated, the later one wins. Variables that begin with "+settingsPrefix+" come over it, such as "+settingsPrefix+"HTTP_READ_TIMEOUT")
 	f.StringVar(&r.plugins, "plugins", "", "plugins `directory`; none without it")
 	f.BoolVar(&r.signed, "require-signed-plugins", false, "refuse plugins that are not signed by a key that signs releases (agentd plugin install --key); needs --trust or --trust-roots. A signature that is there counts in any case")
@@ -111,6 +120,12 @@ func (r *runFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	cfg.Settings = s.settings
+	exported, err := r.traces.open(cmd.Context(), cfg.Logger, r.id)
+	if err != nil {
+		return err
+	}
+	defer exported.close()
+	cfg.TracerProvider = exported.tracerProvider()
 	a, err := agent.New(cfg)
 	if err != nil {
 		return err
@@ -137,6 +152,9 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 	}
 	s.log = cfg.Logger
 	if cfg.Etcd, err = r.etcd.config(); err != nil {
+		return cfg, err
+	}
+	if cfg.Admin, err = r.admin.config(); err != nil {
 		return cfg, err
 	}
 	if cfg.Labels, err = parseLabels(r.labels); err != nil {

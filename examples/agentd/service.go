@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/agent"
+	"github.com/perennial-go/perennial/agent/limit"
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/examples/agentd/internal/collect"
 	"github.com/perennial-go/perennial/examples/agentd/internal/records"
@@ -53,9 +54,7 @@ func (s *service) start(_ context.Context, a *agent.Agent) error {
 	if err := s.serve(a, "records", s.flags.listen, handler); err != nil {
 		return err
 	}
-	if err := s.serve(a, "health", s.flags.admin, a.Health().Handler()); err != nil {
-		return err
-	}
+	s.tell("health", s.flags.admin.shown(a.AdminAddr()))
 	return s.collect(a, sp)
 }
 
@@ -64,18 +63,33 @@ func (s *service) start(_ context.Context, a *agent.Agent) error {
 func (s *service) serve(a *agent.Agent, what, address string, handler http.Handler) error {
 	listener, err := a.Listen("tcp", address)
 	if err != nil {
-		return fmt.Errorf("want to listen on %s: %w; free it, or choose another with --listen and --admin", address, err)
+		return fmt.Errorf("want to listen on %s: %w; free it, or choose another with --listen", address, err)
 	}
-	if _, err := fmt.Fprintf(s.out, "%s on http://%s\n", what, listener.Addr()); err != nil {
+	guard, err := limit.New(limit.Config{Limits: recordLimits(), Logger: s.log})
+	if err != nil {
+		return err
+	}
+	s.tell(what, "http://"+listener.Addr().String())
+	srv := &http.Server{Handler: guard.Handler(handler)}
+	guard.Protect(srv)
+	a.ServeHTTP(listener, srv)
+	return nil
+}
+
+// recordLimits bound what clients can cost, far above what one machine's
+// producers of records do. The handler bounds the time of a body itself, as
+// the configuration says, and the memory of all of them.
+func recordLimits() limit.Limits {
+	return limit.Limits{
+		Rate: 20000, Requests: 2048, Conns: 4096, ConnsPerPeer: 2048,
+		BodyBytes: records.MaxBodyBytes, ReadTime: -1, IdleTime: 2 * time.Minute,
+	}
+}
+
+func (s *service) tell(what, where string) {
+	if _, err := fmt.Fprintf(s.out, "%s on %s\n", what, where); err != nil {
 		s.log.Warn("standard output cannot be written", "error", err)
 	}
-	a.ServeHTTP(listener, &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-	})
-	return nil
 }
 
 func (s *service) collect(a *agent.Agent, sp *spool.Spool) error {

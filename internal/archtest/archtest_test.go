@@ -150,6 +150,8 @@ func direct() map[string]string {
 		"oras.land/oras-go/v2":                 "OCI registries",
 		"go.etcd.io/etcd/api/v3":               "etcd's messages and errors",
 		"go.etcd.io/etcd/client/v3":            "etcd",
+		"go.opentelemetry.io/otel":             "traces: attributes, status codes and the traceparent",
+		"go.opentelemetry.io/otel/trace":       "traces: the author's TracerProvider",
 		"go.uber.org/goleak":                   "tests: goroutine leaks",
 		"go.uber.org/zap":                      "silencing etcd's client",
 		"go.yaml.in/yaml/v3":                   "configuration and plugin manifests",

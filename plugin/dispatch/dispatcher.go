@@ -8,8 +8,10 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/perennial-go/perennial/internal/etcdkv"
+	"github.com/perennial-go/perennial/internal/tracing"
 )
 
 // Defaults of a Dispatcher.
@@ -40,6 +42,9 @@ type DispatcherConfig struct {
 	CollectEvery time.Duration
 	// Metrics tells whether this one is elected; nil tells nobody.
 	Metrics *Metrics
+	// TracerProvider receives a span for each assignment; nil begins none, and
+	// passes the task's trace on.
+	TracerProvider trace.TracerProvider
 	// Logger receives elections and what goes wrong; nil discards it.
 	Logger *slog.Logger
 }
@@ -48,6 +53,7 @@ type DispatcherConfig struct {
 type Dispatcher struct {
 	cfg     DispatcherConfig
 	keys    keys
+	tracer  tracing.Tracer
 	started atomic.Bool
 }
 
@@ -85,5 +91,5 @@ func NewDispatcher(cfg DispatcherConfig) (*Dispatcher, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Dispatcher{cfg: cfg, keys: k}, nil
+	return &Dispatcher{cfg: cfg, keys: k, tracer: tracing.New(cfg.TracerProvider, scope)}, nil
 }

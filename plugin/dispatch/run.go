@@ -94,8 +94,10 @@ func (r *run) perform(ctx context.Context) (again bool) {
 		return true
 	}
 	ended, err := endFailed, unreadable
+	span := r.trace()
+	defer func() { r.endTrace(span, ended, err) }()
 	if unreadable == nil {
-		if err := r.begin(ctx); err != nil {
+		if err = r.begin(ctx); err != nil {
 			log.Debug("task not begun", "error", err)
 			return true
 		}
