@@ -164,7 +164,7 @@ func New(cfg Config) (*Agent, error) {
 	if hc.Logger == nil {
 		hc.Logger = cfg.Logger
 	}
-	if a.health, err = health.New(hc); err != nil {
+	if a.health, err = health.New(withClock(hc, cfg.Etcd)); err != nil {
 		return nil, err
 	}
 	if err := a.health.Registry().Register(a.etcd); err != nil {
