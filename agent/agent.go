@@ -13,9 +13,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/perennial-go/perennial/agent/admin"
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/internal/etcdkv"
+	"github.com/perennial-go/perennial/internal/tracing"
 	"github.com/perennial-go/perennial/plugin"
 	"github.com/perennial-go/perennial/upgrade"
 )
@@ -62,14 +66,14 @@ type Config struct {
 	ConnectTimeout time.Duration
 
 	// Upgrade says where releases come from and who may sign them. StateDir,
-	// Name, Version, State, Host and Logger are filled in.
+	// Name, Version, State, Host, TracerProvider and Logger are filled in.
 	Upgrade upgrade.Config
 	// Supervise says whether Run keeps a first process, with a pid that stays
 	// from release to release, that starts the serving one; see
 	// upgrade.Supervise. Default: where the process is pid 1.
 	Supervise upgrade.Supervision
 	// Plugins says where plugins lie; without Dir there are none. StateDir,
-	// HostVersion and Logger are filled in, and so is Verify where Upgrade.Trust
+	// HostVersion, TracerProvider and Logger are filled in, and so is Verify where Upgrade.Trust
 	// has keys: signatures count by those that sign releases.
 	Plugins plugin.Config
 	// Tasks says what the agent does about the tasks of its fleet.
@@ -79,6 +83,9 @@ type Config struct {
 	// ones unless there are such, or none are wanted. DiskPath defaults to
 	// StateDir.
 	Health health.Config
+	// Admin is the listener for probes, metrics, status and profiles; without
+	// an Address there is none. See AdminHandle for routes of the program's own.
+	Admin admin.Config
 	// Settings is a *config.Store; nil means no configuration from etcd.
 	Settings Settings
 	// Drain says how servers end.
@@ -97,6 +104,11 @@ type Config struct {
 	// needed. May be nil.
 	Stop func(ctx context.Context) error
 
+	// TracerProvider receives the spans of upgrades and tasks, see
+	// docs/observability.md. nil begins none, and passes on the traces that
+	// orders and tasks come with; otel.GetTracerProvider() is the global one. It
+	// is the author's to shut down, after Run.
+	TracerProvider trace.TracerProvider
 	// Logger receives the log; nil discards it.
 	Logger *slog.Logger
 }
@@ -114,14 +126,17 @@ type Settings interface {
 type Agent struct {
 	cfg       Config
 	log       *slog.Logger
-	etcd      *etcdkv.Metrics
+	metrics   *metrics
+	tracer    tracing.Tracer
 	lifecycle *lifecycle
 	upgrader  *upgrade.Upgrader
 	health    *health.Monitor
+	pulses    pulses
 	service   *serviceManager
 	plugins   *plugin.Manager // nil without a directory
 	tasking   *tasking
 	schema    *configSchema
+	admin     *adminSite // nil without an address
 	started   time.Time
 	ran       atomic.Bool
 
@@ -139,9 +154,11 @@ func New(cfg Config) (*Agent, error) {
 	if err := check(&cfg); err != nil {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
+	cfg.TracerProvider = traced(cfg)
 	a := &Agent{
-		cfg: cfg, log: cfg.Logger, etcd: etcdkv.NewMetrics(), started: time.Now().UTC(), publisher: newPublisher(),
+		cfg: cfg, log: cfg.Logger, tracer: tracing.New(cfg.TracerProvider, scope), started: time.Now().UTC(), publisher: newPublisher(),
 	}
+	a.metrics = newMetrics(a)
 	a.presence, a.tasking = newPresence(a), newTasking(a)
 	a.lifecycle = newLifecycle(a.touchSoon)
 	a.service = newServiceManager(cfg.Logger)
@@ -151,10 +168,12 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	hc := cfg.Health
+	hc.Conditions = append(slices.Clone(hc.Conditions), conditionRegistration)
 	hc.Rules = withOwnRules(hc.Rules)
 	if hc.DiskPath == "" {
 		hc.DiskPath = cfg.StateDir
 	}
+	hc.Indicators = a.metrics.requests.indicated(hc)
 	hc.OnChange = func(r health.Report) {
 		if cfg.Health.OnChange != nil {
 			cfg.Health.OnChange(r)
@@ -167,15 +186,21 @@ func New(cfg Config) (*Agent, error) {
 	if a.health, err = health.New(withClock(hc, cfg.Etcd)); err != nil {
 		return nil, err
 	}
-	if err := a.health.Registry().Register(a.etcd); err != nil {
-		return nil, fmt.Errorf("agent: metrics of etcd: %w", err)
+	a.health.SetStartup(conditionStart, errStarting)
+	if a.pulses, err = newPulses(a.health, cfg.StatusEvery); err != nil {
+		return nil, err
+	}
+	if cfg.Admin.Address != "" {
+		if a.admin, err = newAdminSite(a); err != nil {
+			return nil, err
+		}
 	}
 	if cfg.Plugins.Dir != "" {
 		if a.plugins, err = plugin.New(a.pluginConfig()); err != nil {
 			return nil, err
 		}
 	}
-	return a, nil
+	return a, a.metrics.register()
 }
 
 // check validates cfg and fills in defaults.
@@ -220,6 +245,7 @@ func check(cfg *Config) error {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	cfg.Logger = cfg.Logger.With("agent", cfg.ID, "version", cfg.Version)
 	return nil
 }
 
@@ -227,6 +253,8 @@ func (a *Agent) upgradeConfig() upgrade.Config {
 	c := a.cfg.Upgrade
 	c.StateDir, c.Name, c.Version = a.cfg.StateDir, a.cfg.Name, a.cfg.Version
 	c.State, c.Host, c.Logger = a.cfg.State, upgradeHost{a}, a.log
+	c.Pulse = upgradePulse{a}
+	c.TracerProvider = a.cfg.TracerProvider
 	c.External = append(slices.Clone(c.External), conditionRegistration)
 	return c
 }
@@ -234,6 +262,7 @@ func (a *Agent) upgradeConfig() upgrade.Config {
 func (a *Agent) pluginConfig() plugin.Config {
 	c := a.cfg.Plugins
 	c.HostVersion, c.Logger = a.cfg.Version, a.log
+	c.TracerProvider = a.cfg.TracerProvider
 	if c.StateDir == "" {
 		c.StateDir = filepath.Join(a.cfg.StateDir, "plugins")
 	}

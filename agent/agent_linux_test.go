@@ -252,7 +252,7 @@ func TestSupersededProcessCannotWrite(t *testing.T) {
 	if err := successor.register(f.ctx(), int64(lease.ID), reg("1.1.0")); err != nil {
 		t.Fatal(err)
 	}
-	if err := incumbent.write(f.ctx(), reg("1.0.0"), Status{Schema: schema}, nil); !errors.Is(err, errFenced) {
+	if _, err := incumbent.write(f.ctx(), reg("1.0.0"), Status{Schema: schema}, nil, false); !errors.Is(err, errFenced) {
 		t.Errorf("the superseded process wrote: %v", err)
 	}
 	entries, err := listed(f.ctx(), f.dir)

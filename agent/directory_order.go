@@ -13,12 +13,14 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/internal/etcdkv"
+	"github.com/perennial-go/perennial/internal/tracing"
 	"github.com/perennial-go/perennial/upgrade"
 )
 
 // Order asks the agent called id for r, whose ID it makes up, and returns the
 // order that it wrote. An order that was waiting there is replaced. Errors:
-// ErrNotRegistered, or what r.Validate says.
+// ErrNotRegistered, or what r.Validate says. What the agent does is part of the
+// trace of ctx, unless r has a Traceparent.
 func (d *Directory) Order(ctx context.Context, id string, r upgrade.Request) (Order, error) {
 	if err := etcdkv.ValidID(id); err != nil {
 		return Order{}, err
@@ -28,6 +30,9 @@ func (d *Directory) Order(ctx context.Context, id string, r upgrade.Request) (Or
 	}
 	if r.ID = rand.Text(); r.Action == "" {
 		r.Action = upgrade.ActionUpgrade
+	}
+	if r.Traceparent == "" {
+		r.Traceparent = tracing.Text(ctx)
 	}
 	order := Order{Schema: schema, Request: r, At: time.Now().UTC()}
 	value, err := json.Marshal(order)

@@ -2,11 +2,9 @@ package agent
 
 import (
 	"crypto/tls"
-	"fmt"
 	"log/slog"
 	"slices"
 
-	"github.com/prometheus/client_golang/prometheus"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/internal/etcdkv"
@@ -61,24 +59,4 @@ func (c EtcdConfig) client(m *etcdkv.Metrics, log *slog.Logger) etcdkv.ClientCon
 		Username: c.Username, Password: c.Password, PasswordFile: c.PasswordFile,
 		Metrics: m, Logger: log,
 	}
-}
-
-// measure shows in the metrics what becomes of the lease.
-func (p *presence) measure() error {
-	for event, count := range map[string]func(etcdkv.SessionCounters) int64{
-		"granted":   func(c etcdkv.SessionCounters) int64 { return c.Granted },
-		"lost":      func(c etcdkv.SessionCounters) int64 { return c.Lost },
-		"exchanged": func(c etcdkv.SessionCounters) int64 { return c.Exchanged },
-		"resumed":   func(c etcdkv.SessionCounters) int64 { return c.Resumed },
-		"refused":   func(c etcdkv.SessionCounters) int64 { return c.Refused },
-	} {
-		c := prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "perennial_etcd_leases_total", ConstLabels: prometheus.Labels{"event": event},
-			Help: "What became of leases: granted, lost, exchanged (for another TTL), resumed (after an outage), refused.",
-		}, func() float64 { return float64(count(p.session.Counters())) })
-		if err := p.health.Registry().Register(c); err != nil {
-			return fmt.Errorf("agent: metrics of etcd: %w", err)
-		}
-	}
-	return nil
 }

@@ -3,8 +3,10 @@ package agent
 import (
 	"context"
 	"net"
+	"time"
 
 	"google.golang.org/grpc"
+	grpcstatus "google.golang.org/grpc/status"
 
 	"github.com/perennial-go/perennial/upgrade"
 )
@@ -20,16 +22,20 @@ func (a *Agent) ServeGRPC(ln net.Listener, srv upgrade.GRPC) {
 
 // GRPCOptions are options for grpc.NewServer: the contexts of its handlers
 // tell of a drain, see upgrade.Draining, and streams that do not end are
-// closed after Drain.Streams, while calls have until Drain.Timeout. Give them
+// closed after Drain.Streams, while calls have until Drain.Timeout. Calls that are no streams are measured, as
+// requests are. Give them
 // to all gRPC servers of the agent or to none, after those with interceptors
 // that should see calls first.
 func (a *Agent) GRPCOptions() []grpc.ServerOption {
-	s := a.host.grpcServer()
+	s, requests := a.host.grpcServer(), a.metrics.requests
 	return []grpc.ServerOption{
 		grpc.ChainUnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 			ctx, ended := s.Call(ctx, false)
 			defer ended()
-			return handle(ctx, req)
+			began := time.Now()
+			answer, err := handle(ctx, req)
+			requests.grpc(grpcstatus.Code(err), time.Since(began))
+			return answer, err
 		}),
 		grpc.ChainStreamInterceptor(func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
 			ctx, ended := s.Call(stream.Context(), true)

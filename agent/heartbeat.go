@@ -112,12 +112,13 @@ func (p *presence) takeBeat() {
 // thought lost once no renewal was answered for a TTL.
 func (p *presence) beat(latency time.Duration, err error) {
 	p.observeStaleness()
+	p.metrics.beat(latency, err)
 	if err == nil {
 		p.health.Observe(health.HeartbeatLatency, latency.Seconds())
 		p.silence.Lock()
 		defer p.silence.Unlock()
 		if !p.silence.since.IsZero() {
-			p.log.Info("etcd answers again", "silent_for", time.Since(p.silence.since).Round(time.Millisecond))
+			p.log.Info("etcd answers again", "duration", time.Since(p.silence.since).Round(time.Millisecond))
 			p.silence.since, p.silence.lapsed = time.Time{}, false
 		}
 		if lease := p.session.Lease(); lease != 0 && lease == p.registry.leased() && p.failure.Load() == nil {

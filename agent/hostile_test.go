@@ -84,7 +84,7 @@ func TestHostileKeysAndValuesAreToldOnceAndHideNoAgent(t *testing.T) {
 		c.put("status/newer", fmt.Sprintf(`{"schema":%d}`, i+3))
 		c.sees(x, "the change", func(s *Snapshot) bool { return strings.Contains(s.Get("newer").Error, fmt.Sprintf("schema %d", i+3)) })
 	}
-	if n := l.Count("agent=newer"); n != 1 {
+	if n := l.Count("peer=newer"); n != 1 {
 		t.Errorf("an agent that cannot be read was told %d times", n)
 	}
 	if n := l.Count("belong to none"); n != 1 {

@@ -143,7 +143,7 @@ func (x *Index) apply(v etcdkv.View) {
 		}
 	}
 	if unreadable > maxExamples {
-		x.log.Warn("more agents have values that cannot be read", "agents", unreadable-maxExamples)
+		x.log.Warn("more agents have values that cannot be read", "count", unreadable-maxExamples)
 	}
 	next.strays = x.roster.report()
 	x.logStrays(next.strays)
@@ -155,7 +155,7 @@ func (x *Index) apply(v etcdkv.View) {
 // told again, whatever it writes.
 func (x *Index) logUnreadable(e *Entry, n *int) {
 	if *n++; *n <= maxExamples {
-		x.log.Warn("values of an agent cannot be read", "agent", e.ID, "error", e.Error)
+		x.log.Warn("values of an agent cannot be read", "peer", e.ID, "error", e.Error)
 	}
 }
 
@@ -171,5 +171,5 @@ func (x *Index) logStrays(s Strays) {
 		return
 	}
 	x.loggedStray = s.Count
-	x.log.Warn("keys among the agents' belong to none", "keys", s.Count, "example", s.Examples[i])
+	x.log.Warn("keys among the agents' belong to none", "count", s.Count, "key", s.Examples[i])
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -140,7 +141,7 @@ func (p *presence) mendKeys(ctx context.Context, damaged []string) (mended bool,
 func (p *presence) noteRestored(keys []string) {
 	const named = 10
 	told := keys[:min(len(keys), named)]
-	p.log.Warn("somebody deleted, changed or added keys of this agent in etcd: they are as they were again", "keys", len(keys), "first", told)
+	p.log.Warn("somebody deleted, changed or added keys of this agent in etcd: they are as they were again", "count", len(keys), "key", strings.Join(told, " "))
 	p.mu.Lock()
 	p.restored.count++
 	p.restored.last = &Restored{At: time.Now().UTC(), Key: keys[0], Keys: len(keys)}

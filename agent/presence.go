@@ -75,7 +75,7 @@ func (p *presence) open() error {
 	if err != nil {
 		return err
 	}
-	if p.client, err = p.cfg.Etcd.dial(p.etcd, p.log); err != nil {
+	if p.client, err = p.cfg.Etcd.dial(p.metrics.etcd, p.log); err != nil {
 		return err
 	}
 	p.registry = &registry{
@@ -88,7 +88,7 @@ func (p *presence) open() error {
 		OnLease: p.leased, OnBeat: p.beat, Logger: p.log,
 	})
 	if err == nil {
-		err = p.measure()
+		err = p.metrics.leases(p.session)
 	}
 	if err != nil {
 		return errors.Join(err, p.client.Close())
@@ -236,20 +236,25 @@ func (p *presence) yields() bool {
 }
 
 // flush writes what is to be seen, once there is a registration to hang it
-// on, and then takes away the order that the status has answered.
-func (p *presence) flush(ctx context.Context) error {
+// on, and then takes away the order that the status has answered. It reports
+// whether the status was written, which it is if it has changed, or at its beat.
+func (p *presence) flush(ctx context.Context, beat bool) (told bool, err error) {
 	if p.registry.leased() == 0 {
-		return nil // the session registers first and calls touchSoon
+		return false, nil // the session registers first and calls touchSoon
 	}
 	if p.upgrader.Successor() != 0 {
-		return nil // what is to be seen is that one's: here plugins stop that go on there
+		return false, nil // what is to be seen is that one's: here plugins stop that go on there
 	}
-	status := p.status()
-	if err := p.registry.write(ctx, p.Info(), status, p.pluginRecords()); err != nil {
-		return err
+	reg, status, plugins := p.Info(), p.status(), p.pluginRecords()
+	tree := treeOf(reg, status, plugins)
+	status.Tree = &tree
+	if told, err = p.registry.write(ctx, reg, status, plugins, beat); err != nil {
+		return false, err
 	}
-	p.failure.Store(nil)
-	return p.orders.acknowledge(ctx, status.Upgrade)
+	if told { // compared with the registration, which is therefore there
+		p.failure.Store(nil)
+	}
+	return told, p.orders.acknowledge(ctx, status.Upgrade)
 }
 
 // inCharge reports whether the registration is this process's to write, and

@@ -44,8 +44,13 @@ func FuzzRegistration(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) { rereads[Registration](t, data) })
 }
 
+// statusGoldens are statuses of every release so far.
+func statusGoldens() []string {
+	return []string{"status-1.json", "status-1-presence.json", "status-1-held.json", "status-1-order-error.json", "status-1-yanked.json"}
+}
+
 func FuzzStatus(f *testing.F) {
-	for _, name := range []string{"status-1.json", "status-1-presence.json", "status-1-held.json", "status-1-order-error.json", "status-1-yanked.json"} {
+	for _, name := range statusGoldens() {
 		f.Add(golden(f, name))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) { rereads[Status](t, data) })

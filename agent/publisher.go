@@ -48,8 +48,10 @@ func (p *presence) publish(ctx context.Context) error {
 	spreading := time.NewTimer(time.Hour)
 	defer spreading.Stop()
 	spreading.Stop()
-	waiting, first, failing := false, true, ""
+	waiting, first, due, failing := false, true, false, ""
+	defer p.pulses.publisher.Rest()
 	for {
+		p.pulses.publisher.Beat()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -62,15 +64,16 @@ func (p *presence) publish(ctx context.Context) error {
 		case <-p.publisher.now:
 		case <-spreading.C:
 		case <-beat.C:
-			first = false
+			due = true
 		}
 		waiting = false
 		spreading.Stop()
-		err := p.flush(ctx)
+		told, err := p.flush(ctx, due)
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, errFenced):
+			p.pulses.publisher.Rest() // a claim takes as long as others' beats
 			if err := p.fenced(ctx); err != nil {
 				return err
 			}
@@ -90,27 +93,33 @@ func (p *presence) publish(ctx context.Context) error {
 		}
 		failing = ""
 		retry.Reset()
-		if !first { // whose phase is random
+		if due || told && !first { // whose phase is random
 			beat.Reset(backoff.Jitter(p.cfg.StatusEvery, 0.2))
 		}
-		first = false
+		first = first && !told && !due
+		due = due && !told
 		if backoff.Sleep(ctx, publishGap) != nil {
 			return nil
 		}
 	}
 }
 
-func (p *presence) status() Status {
-	_, latency, _ := p.session.LastBeat()
-	present := p.report()
+// status is how this agent fares, with all that is known.
+func (a *Agent) status() Status {
 	s := Status{
-		Schema: schema, At: time.Now().UTC(),
-		Health: p.health.Report(), Upgrade: p.upgrader.Status(),
-		HeartbeatLatency: latency.Seconds(), Presence: &present,
+		Schema: schema, At: time.Now().UTC(), Every: a.cfg.StatusEvery.Seconds(),
+		Health: a.health.Report(), Upgrade: a.upgrader.Status(),
 	}
-	s.OrderError, s.OrderErrorRevision = p.orders.lastError()
-	if p.cfg.Settings != nil {
-		c := p.cfg.Settings.Status()
+	if p := a.presence; p.session != nil {
+		_, latency, _ := p.session.LastBeat()
+		present := p.report()
+		s.HeartbeatLatency, s.Presence = latency.Seconds(), &present
+	}
+	if a.orders != nil {
+		s.OrderError, s.OrderErrorRevision = a.orders.lastError()
+	}
+	if a.cfg.Settings != nil {
+		c := a.cfg.Settings.Status()
 		s.Config = &c
 	}
 	return s

@@ -44,8 +44,18 @@ type Registration struct {
 
 // Status is the value of status/<id>: how an agent fares.
 type Status struct {
-	Schema  int            `json:"schema"`
-	At      time.Time      `json:"at"`
+	Schema int       `json:"schema"`
+	At     time.Time `json:"at"`
+	// Every is the longest time between two writes, in seconds, but for jitter.
+	// Agents of older releases do not tell it: then it is 0.
+	Every float64 `json:"every_seconds,omitempty"`
+	// Tree is the whole in brief. Releases before it write none; Entry.Tree then
+	// makes it from the rest.
+	Tree *Node `json:"tree,omitempty"`
+	// LeftOut counts what was left out of the lists below, and bytes of text that
+	// were cut off ("text"), so that the value has at most 4 KiB. Checks that pass,
+	// and indicators that nothing is wrong with, are always left out, uncounted.
+	LeftOut map[string]int `json:"left_out,omitempty"`
 	Health  health.Report  `json:"health"`
 	Config  *config.Status `json:"config,omitempty"`
 	Upgrade upgrade.Status `json:"upgrade"`

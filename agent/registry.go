@@ -52,6 +52,7 @@ type registry struct {
 	tried    map[string]string // values of which etcd did not say whether it took them
 	shown    map[string]int64  // mod revisions of the newest view
 	hurt     map[string]int64  // what was damaged in it, with the revision held then
+	facts    string            // of the status as it was written last; "" = of none
 
 	echo echoes
 }
@@ -267,26 +268,38 @@ type fatal struct{ error }
 
 func (f fatal) Unwrap() []error { return []error{f.error, etcdkv.ErrFatal} }
 
-// write makes reg, status and plugins the values in etcd. What is there
-// already is not written again, except for the status, which is the beat.
-func (r *registry) write(ctx context.Context, reg Registration, status Status, plugins []PluginRecord) error {
+// write makes reg, status and plugins the values in etcd, and reports whether
+// the status was written. What is there already is not written again, except
+// for the status at its beat: one of which nothing but figures has changed waits
+// for that.
+func (r *registry) write(ctx context.Context, reg Registration, status Status, plugins []PluginRecord, beat bool) (told bool, err error) {
+	facts, err := status.facts()
+	if err != nil {
+		return false, err
+	}
+	value, err := status.value()
+	if err != nil {
+		return false, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	lease := clientv3.WithLease(clientv3.LeaseID(r.lease.Load()))
 	var ops []clientv3.Op
 	var failed error
-	put := func(key string, value any, always bool) {
+	put := func(key string, value any) {
 		data, err := json.Marshal(value)
-		if failed = errors.Join(failed, err); always || r.held[key].value != string(data) {
+		if failed = errors.Join(failed, err); r.held[key].value != string(data) {
 			ops = append(ops, clientv3.OpPut(key, string(data), lease))
 		}
 	}
-	put(r.keys.registry(r.id), reg, false)
-	put(r.keys.status(r.id), status, true)
+	put(r.keys.registry(r.id), reg)
+	if told = beat || facts != r.facts || r.held[r.keys.status(r.id)].value == ""; told {
+		ops = append(ops, clientv3.OpPut(r.keys.status(r.id), string(value), lease))
+	}
 	present := map[string]bool{}
 	for _, p := range plugins {
 		key := r.keys.plugin(r.id, p.Name)
-		put(key, p, false)
+		put(key, p)
 		present[key] = true
 	}
 	for _, key := range slices.Sorted(maps.Keys(r.held)) {
@@ -295,9 +308,15 @@ func (r *registry) write(ctx context.Context, reg Registration, status Status, p
 		}
 	}
 	if failed != nil {
-		return failed
+		return false, failed
 	}
-	return r.commit(ctx, "status", ops)
+	if err := r.commit(ctx, "status", ops); err != nil {
+		return false, err
+	}
+	if told {
+		r.facts = facts
+	}
+	return told, nil
 }
 
 // acknowledge deletes key if its mod revision is revision still, and the

@@ -68,7 +68,7 @@ func TestSuccessorDoesNotTakeWhatItsPredecessorWroteForTheWorkOfSomebodyElse(t *
 	plugin := PluginRecord{Schema: schema}
 	plugin.Name = "p"
 	if err == nil {
-		err = old.write(f.ctx(), reg, Status{Schema: schema}, []PluginRecord{plugin})
+		_, err = old.write(f.ctx(), reg, Status{Schema: schema}, []PluginRecord{plugin}, false)
 	}
 	if err == nil {
 		err = next.register(f.ctx(), int64(granted.ID), reg)
@@ -126,7 +126,7 @@ func TestMoreKeysThanOneTransactionTakesAreWrittenAndMoved(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i == 0 {
-			if err := r.write(f.ctx(), reg, Status{Schema: schema}, plugins); err != nil {
+			if _, err := r.write(f.ctx(), reg, Status{Schema: schema}, plugins, false); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -135,7 +135,7 @@ func TestMoreKeysThanOneTransactionTakesAreWrittenAndMoved(t *testing.T) {
 			t.Errorf("%d keys hang on lease %d (%v), want 252", len(ttl.Keys), i, err)
 		}
 	}
-	if err := r.write(f.ctx(), reg, Status{Schema: schema}, plugins[:1]); err != nil {
+	if _, err := r.write(f.ctx(), reg, Status{Schema: schema}, plugins[:1], false); err != nil {
 		t.Fatal(err)
 	}
 	e, err := f.dir.Get(f.ctx(), "a1")

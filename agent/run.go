@@ -22,6 +22,11 @@ const (
 	conditionPlugins      = "plugins"
 )
 
+// conditionStart is the condition of startup that the agent itself sets.
+const conditionStart = "start"
+
+var errStarting = errors.New("the program's Start has not returned yet")
+
 // configFile is the last-known-good configuration in the state directory.
 const configFile = "config.json"
 
@@ -67,6 +72,10 @@ func (a *Agent) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, a.presence.client.Close()) }()
 	a.orders = newOrders(a)
+	if err := a.admin.open(a.upgrader, successor); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.admin.end()) }()
 
 	r := a.background(ctx)
 	err = r.up(ctx)
@@ -142,6 +151,8 @@ func (r *running) up(ctx context.Context) error {
 		return err
 	}
 	r.checkPlugins(successor)
+	r.health.SetStartup(conditionStart, nil)
+	r.admin.serve()
 	if err := r.upgrader.Serving(); err != nil {
 		return err
 	}
@@ -244,6 +255,9 @@ func (r *running) takeCharge() {
 // down drains and ends everything, and says why Run returns.
 func (r *running) down(ctx context.Context, cause error) error {
 	superseded := errors.Is(cause, ErrSuperseded)
+	if superseded {
+		r.admin.leave(r.cfg.Drain)
+	}
 	switch {
 	case superseded:
 		r.lifecycle.set(Terminating, "a successor has taken over")
@@ -275,7 +289,9 @@ func (r *running) down(ctx context.Context, cause error) error {
 	if !superseded && r.inCharge() {
 		defer r.service.stopping(context.WithoutCancel(ctx), r.lifecycle.get().Reason)()
 	}
+	span := r.traceDrain(cause)
 	drained := r.Agent.host.drain(limit, drain)
+	span.End(drained)
 	if errors.Is(drained, upgrade.ErrCutOff) {
 		// The deadline was kept, which is what was asked for: clients that
 		// would not go do not make this end a failure.
@@ -334,7 +350,7 @@ func (r *running) afterUpgrades(known bool) error {
 func (r *running) lastWords(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	if err := r.presence.flush(ctx); err != nil {
+	if _, err := r.presence.flush(ctx, false); err != nil {
 		r.log.Warn("last status not published", "error", err)
 	}
 }

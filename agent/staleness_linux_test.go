@@ -125,7 +125,7 @@ func TestWatchThatLagsBehindShowsThoughItAnswers(t *testing.T) {
 // write writes the status and waits until it has come back on the watch.
 func write(t *testing.T, p *presence) {
 	t.Helper()
-	if err := p.flush(t.Context()); err != nil {
+	if _, err := p.flush(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
 	waittest.Until(t, "what was written comes back on the watch", func() bool { return p.registry.echo.behind(time.Now().Add(time.Hour)) == 0 })

@@ -61,7 +61,7 @@ func (s *serviceManager) begin(successor bool) {
 	}
 	usec, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || usec <= 0 {
-		s.log.Warn("watchdog off: WATCHDOG_USEC is no number of microseconds", "value", text)
+		s.log.Warn("watchdog off: WATCHDOG_USEC is no number of microseconds", "text", text)
 		return
 	}
 	s.watchdog = time.Duration(usec) * time.Microsecond
@@ -137,7 +137,7 @@ func (s *serviceManager) guard(ctx context.Context, live func() bool) {
 			return
 		}
 		if !starved {
-			s.log.Error("the agent is not live: the service manager is given no more signs of life and will end it", "within", s.watchdog)
+			s.log.Error("the agent is not live: the service manager is given no more signs of life and will end it", "duration", s.watchdog)
 		}
 		starved = true
 	})
@@ -181,7 +181,7 @@ func (s *serviceManager) tell(lines ...string) {
 		return
 	}
 	if err := notify(s.socket, strings.Join(lines, "\n")); err != nil {
-		s.log.Warn("the service manager was not told", "what", lines[0], "error", err)
+		s.log.Warn("the service manager was not told", "text", lines[0], "error", err)
 	}
 }
 

@@ -109,7 +109,7 @@ func (t *tasking) again(ctx context.Context, what string, f func(context.Context
 		}
 		if now := fmt.Sprint(err); now != said {
 			said = now
-			t.log.Error("no part in the tasks of the fleet for now", "what", what, "error", err)
+			t.log.Error("no part in the tasks of the fleet for now", "name", what, "error", err)
 		}
 		_ = retry.Wait(ctx) // the loop sees ctx's end
 	}
@@ -130,9 +130,11 @@ func (t *tasking) work(ctx context.Context) error {
 		Host: host, Platform: runtime.GOOS + "/" + runtime.GOARCH, Version: t.cfg.Version,
 		Plugins: t.plugins, Concurrency: t.cfg.Tasks.Concurrency,
 		// The rest of the drain is for giving back what has not ended.
-		DrainTimeout: t.cfg.Drain.WithDefaults().Timeout * 2 / 3,
-		Predecessor:  t.upgrader.Predecessor(),
-		Logger:       t.log,
+		DrainTimeout:   t.cfg.Drain.WithDefaults().Timeout * 2 / 3,
+		Predecessor:    t.upgrader.Predecessor(),
+		TracerProvider: t.cfg.TracerProvider,
+		Metrics:        t.metrics.tasks,
+		Logger:         t.log,
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", errTasks, err)
@@ -145,7 +147,8 @@ func (t *tasking) work(ctx context.Context) error {
 // assign stands for election and assigns tasks while elected.
 func (t *tasking) assign(ctx context.Context) error {
 	d, err := dispatch.NewDispatcher(dispatch.DispatcherConfig{
-		Client: t.presence.client, Root: t.presence.registry.keys.root, ID: t.cfg.ID, Logger: t.log,
+		Client: t.presence.client, Root: t.presence.registry.keys.root, ID: t.cfg.ID,
+		Metrics: t.metrics.tasks, TracerProvider: t.cfg.TracerProvider, Logger: t.log,
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", errTasks, err)

@@ -33,7 +33,10 @@ func TestWriteWhoseAnswerWasLostIsKnownWhenItIsSeen(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	flushed := make(chan error, 1)
-	go func() { flushed <- p.flush(ctx) }()
+	go func() {
+		_, err := p.flush(ctx, true)
+		flushed <- err
+	}()
 	waittest.Until(t, "etcd has the status", func() bool { return revision() > before })
 	cancel()
 	if err := waittest.Next(t, "the end of the write", flushed); err == nil {

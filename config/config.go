@@ -163,7 +163,7 @@ func (s *Store[T]) put(ctx context.Context, next content, docs []document, origi
 	if err != nil {
 		return failure(docs, newest(docs), veil(err.Error(), append(step.from.secrets(), next.secrets()...))).by(err)
 	}
-	s.report.running(snapshot.Revision, snapshot.Digest, origin, snapshot.At, layersOf(docs))
+	s.report.running(snapshot.Revision, snapshot.Digest, origin, snapshot.At, layersOf(docs), !unchanged)
 	if first {
 		close(s.ready)
 	}

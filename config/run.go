@@ -102,7 +102,7 @@ func (s *Store[T]) begin(list []Section) (env []document, notes []string, err er
 	for _, name := range unknown {
 		note := fmt.Sprintf("the environment variable %s sets no field: check the spelling, or remove it", name)
 		notes = append(notes, note)
-		s.cfg.Logger.Warn("an environment variable sets no field", "variable", name)
+		s.cfg.Logger.Warn("an environment variable sets no field", "name", name)
 	}
 	if set != nil {
 		env = []document{{Key: environment, local: true, tree: set}}
@@ -331,7 +331,7 @@ func (r *runner[T]) try(ctx context.Context) error {
 			r.again = time.After(r.pause.Next())
 		}
 		r.cfg.Logger.Error("configuration refused: the running one stays",
-			"wanted", bad.Revision, "running", r.Snapshot().Revision, "attempts", bad.Attempts, "error", bad)
+			"revision", bad.Revision, "before", r.Snapshot().Revision, "count", bad.Attempts, "error", bad)
 		return bad
 	}
 	r.refused, r.failure, r.good = nil, nil, r.layers

@@ -77,6 +77,7 @@ type Failure struct {
 	At time.Time `json:"at"`
 
 	hanging bool // it is tried once Subscriber has returned
+	crashed bool // the program ended while it took it in
 }
 
 // Error implements error.
@@ -126,10 +127,12 @@ func layersOf(docs []document) []Layer {
 // reporter collects a Status. Its zero value is ready.
 type reporter struct {
 	mu         sync.Mutex
-	state      Status           // but for Error and LastFailed
-	lastFailed *Failure         // never modified
-	current    *Failure         // nil once a good one is in force
-	heard      func() time.Time // when etcd last was; nil = nobody listens
+	state      Status            // but for Error and LastFailed
+	lastFailed *Failure          // never modified
+	current    *Failure          // nil once a good one is in force
+	applied    uint64            // configurations that came into force
+	failures   map[string]uint64 // those that did not, by reason
+	heard      func() time.Time  // when etcd last was; nil = nobody listens
 	began      time.Time
 	silent     time.Time // when etcd was last heard before it told errors
 	// What is wrong with etcd, with what it holds, and with the file.
@@ -178,8 +181,11 @@ func (r *reporter) signs() (heard, silentSince time.Time) {
 	return heard, time.Time{}
 }
 
-func (r *reporter) running(revision int64, digest, origin string, since time.Time, layers []Layer) {
+func (r *reporter) running(revision int64, digest, origin string, since time.Time, layers []Layer, fresh bool) {
 	r.change(func() {
+		if fresh {
+			r.applied++
+		}
 		r.state.Running, r.state.RunningDigest, r.state.RunningSince = revision, digest, since
 		r.state.Origin, r.state.Layers = origin, layers
 	})
@@ -190,6 +196,12 @@ func (r *reporter) wanted(revision int64, digest string, f *Failure) {
 	r.change(func() {
 		if r.state.WantedSince.IsZero() || revision != r.state.Wanted || digest != r.state.WantedDigest {
 			r.state.WantedSince = time.Now()
+		}
+		if f != nil && f != r.current {
+			if r.failures == nil {
+				r.failures = map[string]uint64{}
+			}
+			r.failures[f.kind()]++
 		}
 		r.state.Wanted, r.state.WantedDigest, r.current = revision, digest, f
 		if f != nil {

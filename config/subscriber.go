@@ -183,7 +183,7 @@ func (c *change) await(ctx context.Context, one *call, done <-chan error) {
 	}()
 	err := <-done
 	_, half := errors.AsType[*panicked](err)
-	c.log.Warn("a subscriber that was given up on has returned", "subscriber", one.name, "error", err)
+	c.log.Warn("a subscriber that was given up on has returned", "name", one.name, "error", err)
 	if err != nil && !half {
 		return
 	}
@@ -194,7 +194,7 @@ func (c *change) await(ctx context.Context, one *call, done <-chan error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	if err := back.make(ctx); err != nil {
-		c.log.Warn("a subscriber did not go back to the former configuration", "subscriber", one.name, "error", err)
+		c.log.Warn("a subscriber did not go back to the former configuration", "name", one.name, "error", err)
 	}
 }
 

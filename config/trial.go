@@ -88,6 +88,6 @@ func (k *keeper) crashed(docs []document) *Failure {
 	}
 	f := failure(docs, newest(docs), fmt.Sprintf(
 		"the program ended %d times while it took this configuration in: it is not tried again before the documents change (or %s is deleted)", n, k.trialPath()))
-	f.Attempts = n
+	f.Attempts, f.crashed = n, true
 	return f
 }

@@ -99,7 +99,7 @@ func (m *Monitor) OnAlert(f func(AlertEvent)) (remove func()) {
 func (m *Monitor) tell(j *judge) {
 	e := AlertEvent{Alert: j.alert(), At: j.entered}
 	if j.state == Firing {
-		m.log.Warn("alert fires", "alert", e.Name, "indicator", e.Indicator, "value", float64(e.Value), "above", float64(e.Threshold))
+		m.log.Warn("alert fires", "alert", e.Name, "indicator", e.Indicator, "value", float64(e.Value), "threshold", float64(e.Threshold))
 	} else {
 		e.State, e.At = Resolved, j.resolved // Rule.ResolvedFor may be none
 		m.log.Info("alert ended", "alert", e.Name, "indicator", e.Indicator, "value", float64(e.Value))

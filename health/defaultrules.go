@@ -56,7 +56,7 @@ func DefaultRules() []Rule {
 			Name: "requests_slow", Indicator: RequestP95, Every: 10 * time.Second,
 			Above: 0.5, For: 3 * time.Minute, KeepFiring: time.Minute,
 			Summary: "One request in twenty takes longer than half a second.",
-			Expr:    "histogram_quantile(0.95, sum by (job, instance, le) (rate(perennial_request_duration_seconds_bucket[3m])))",
+			Expr:    "histogram_quantile(0.95, sum by (job, instance, le) (rate(perennial_request_duration_seconds_bucket[1m])))",
 		},
 		{
 			Name: EtcdStale, Indicator: EtcdStale, Every: 5 * time.Second,

@@ -48,7 +48,7 @@ func (m *Monitor) start(ctx context.Context, p *probe) {
 		settle: func(err error, took time.Duration) { m.settle(p, err, took) },
 		returned: func(took time.Duration, late bool) {
 			if late {
-				m.log.Info("health check returned after its timeout", "check", p.check.Name, "took", took)
+				m.log.Info("health check returned after its timeout", "check", p.check.Name, "duration", took)
 			}
 			stale := p.inflight.stale
 			p.inflight = nil

@@ -19,7 +19,7 @@ func (m *Monitor) push(name string, kind Kind, err error) {
 	defer m.mu.Unlock()
 	c := m.conditions[name]
 	if _, taken := m.probes[name]; taken || (c != nil && c.kind != kind) {
-		m.log.Error("health condition ignored: a check or another condition has that name", "name", name)
+		m.log.Error("health condition ignored: a check or another condition has that name", "check", name)
 		return
 	}
 	if c == nil {

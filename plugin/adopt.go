@@ -66,11 +66,11 @@ func (m *Manager) adopt(ctx context.Context, name string) (adopted, bool) {
 		if a.problem, err = m.launcher.adopt(ctx, i, r); err == nil {
 			a.instance = i
 			m.launcher.records.adopted(r)
-			log.Info("plugin goes on under this host", "version", r.Version, "pid", r.PID)
+			log.Info("plugin goes on under this host", "plugin_version", r.Version, "pid", r.PID)
 			return a, true
 		}
 	}
-	log.Warn("plugin of an earlier host is not taken over", "reason", err)
+	log.Warn("plugin of an earlier host is not taken over", "error", err)
 	if err := m.launcher.records.drop(name); err != nil {
 		log.Warn("record of a plugin could not be removed", "error", err)
 	}

@@ -119,7 +119,7 @@ func (c *cgroups) vacate() error {
 	if err := os.Mkdir(to, 0o755); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // as all in this file system
 		return err
 	}
-	c.log.Info("moving the processes of this host's cgroup to one below it, so that plugins can be limited", "to", to)
+	c.log.Info("moving the processes of this host's cgroup to one below it, so that plugins can be limited", "path", to)
 	for range 10 { // what forks meanwhile may be missed
 		pids, err := processes(c.home)
 		if err != nil || len(pids) == 0 {
@@ -239,7 +239,7 @@ func (g *group) remove(log *slog.Logger) {
 			return
 		}
 		if time.Since(begin) > emptyTimeout {
-			log.Warn("a plugin's cgroup could not be removed", "dir", g.dir, "error", err)
+			log.Warn("a plugin's cgroup could not be removed", "path", g.dir, "error", err)
 			return
 		}
 	}

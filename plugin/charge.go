@@ -35,7 +35,7 @@ func takeCharge(ctx context.Context, dir string, patience time.Duration, log *sl
 		if err = filelock.Wait(ctx, f, patience); !filelock.Held(err) || ctx.Err() != nil {
 			break
 		}
-		log.Warn("another host is in charge of the plugins and does not hand them over: stop it, or give each a state directory of its own", "dir", dir, "waited", patience)
+		log.Warn("another host is in charge of the plugins and does not hand them over: stop it, or give each a state directory of its own", "path", dir, "duration", patience)
 	}
 	var fi os.FileInfo
 	if err == nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/Masterminds/semver/v3"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Config says where plugins are and how they are looked after. The zero value
@@ -28,6 +29,9 @@ type Config struct {
 	// Required names plugins that Ready insists on, whatever their manifests
 	// say, present or not.
 	Required []string
+	// TracerProvider receives a span for each Execute; nil begins none, and
+	// passes the trace of its ctx on to the plugin.
+	TracerProvider trace.TracerProvider
 	// Logger receives the host's side and what plugins write; nil discards.
 	Logger *slog.Logger
 	// OnChange is called with List after every change of a state, a process or

@@ -8,9 +8,11 @@ import (
 	"math"
 	"slices"
 
+	"go.opentelemetry.io/otel/attribute"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/perennial-go/perennial/internal/tracing"
 	"github.com/perennial-go/perennial/plugin/pluginpb"
 )
 
@@ -27,30 +29,41 @@ import (
 //
 // Delivery is at least once: a result that was delivered and whose cursor was
 // not kept comes again.
-func (m *Manager) Execute(ctx context.Context, name string, task Task, deliver func(Result) error) error {
+func (m *Manager) Execute(ctx context.Context, name string, task Task, deliver func(Result) error) (err error) {
+	ctx, span := m.trace(ctx, name, task)
+	defer func() { span.End(err) }()
 	m.mu.Lock()
 	w := m.workers[name]
 	m.mu.Unlock()
 	if w == nil {
 		return fmt.Errorf("%w: %q", ErrNotFound, name)
 	}
+	return w.calls.around(ctx, func() (reached bool, err error) { return w.execute(ctx, span, task, deliver) })
+}
+
+// execute has the instance in charge run task. Where there is none that can,
+// the plugin is not reached.
+func (w *worker) execute(ctx context.Context, span tracing.Span, task Task, deliver func(Result) error) (reached bool, err error) {
 	i := w.acquire(task.Resumable)
 	if i == nil {
 		s := w.snapshot()
 		if s.State == Disabled {
-			return fmt.Errorf("%w: %s: %w: %s", ErrNotRunning, name, ErrDisabled, s.Reason)
+			return false, fmt.Errorf("%w: %s: %w: %s", ErrNotRunning, w.name, ErrDisabled, s.Reason)
 		}
-		return fmt.Errorf("%w: %s is %s: %s", ErrNotRunning, name, s.State, s.Reason)
+		return false, fmt.Errorf("%w: %s is %s: %s", ErrNotRunning, w.name, s.State, s.Reason)
 	}
 	defer i.leave(task.Resumable)
 	if has := i.bundle.manifest.Capabilities; !slices.Contains(has, task.Capability) {
-		return fmt.Errorf("plugin %s %s: capability: wanted %q, found %q", name, i.bundle.manifest.Version, task.Capability, has)
+		return false, fmt.Errorf("plugin %s %s: capability: wanted %q, found %q", w.name, i.bundle.manifest.Version, task.Capability, has)
 	}
-	err := i.execute(ctx, task, deliver)
+	if span.Recording() {
+		span.Set(attribute.String(tracing.PluginVersion, i.bundle.manifest.Version))
+	}
+	err = i.execute(ctx, task, deliver)
 	if _, own := errors.AsType[*taskError](err); own {
 		w.count(err.Error())
 	}
-	return err
+	return true, err
 }
 
 // taskError is an error that the plugin itself reported.
@@ -66,7 +79,7 @@ func (e *taskError) Error() string {
 func (e *taskError) Unwrap() error { return e.err }
 
 func (i *instance) execute(ctx context.Context, task Task, deliver func(Result) error) error {
-	call, cancel := context.WithCancel(ctx)
+	call, cancel := context.WithCancel(carry(ctx))
 	defer cancel()
 	until := i.ctx
 	if task.Resumable {

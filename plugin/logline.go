@@ -42,7 +42,7 @@ func (w *logWriter) emit(line string) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	level, msg, attrs := parseLine(line)
+	level, msg, fields := parseLine(line)
 	if w.fatal == "" && (strings.HasPrefix(msg, "panic: ") || strings.HasPrefix(msg, "fatal error: ")) {
 		w.fatal = msg[:min(len(msg), tailLineBytes)]
 	}
@@ -50,14 +50,15 @@ func (w *logWriter) emit(line string) {
 		w.tail = append(w.tail, msg[:min(len(msg), tailLineBytes)])
 		w.tail = w.tail[max(len(w.tail)-tailLines, 0):]
 	}
-	w.log.LogAttrs(context.Background(), level, "plugin says", append([]slog.Attr{slog.String("text", msg)}, attrs...)...)
+	w.log.LogAttrs(context.Background(), level, "plugin says", slog.String("text", msg), fields)
 }
 
 // parseLine reads a line of slog's (or hclog's) JSON; any other line is text.
-func parseLine(line string) (slog.Level, string, []slog.Attr) {
+// The attribute is empty, which handlers leave out, where it has no others.
+func parseLine(line string) (slog.Level, string, slog.Attr) {
 	var fields map[string]any
 	if !strings.HasPrefix(line, "{") || json.Unmarshal([]byte(line), &fields) != nil {
-		return slog.LevelInfo, line, nil
+		return slog.LevelInfo, line, slog.Attr{}
 	}
 	take := func(keys ...string) string {
 		for _, k := range keys {
@@ -74,14 +75,13 @@ func parseLine(line string) (slog.Level, string, []slog.Attr) {
 	}
 	msg := take("msg", "@message")
 	if msg == "" {
-		return level, line, nil
+		return level, line, slog.Attr{}
 	}
 	take("time", "@timestamp")
-	var attrs []slog.Attr
-	if len(fields) > 0 {
-		attrs = append(attrs, slog.Any("fields", fields))
+	if len(fields) == 0 {
+		return level, msg, slog.Attr{}
 	}
-	return level, msg, attrs
+	return level, msg, slog.Any("fields", fields)
 }
 
 // lastWords is "" if the plugin said nothing.

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 
 	"github.com/Masterminds/semver/v3"
+
+	"github.com/perennial-go/perennial/internal/tracing"
 )
 
 // Manager runs the plugins of one directory. All methods are safe for
@@ -19,8 +21,10 @@ import (
 type Manager struct {
 	cfg      Config
 	launcher launcher
+	tracer   tracing.Tracer
 	rooms    *rooms
 	disabled *disabled
+	metrics  *metrics
 	changed  chan struct{}
 
 	detached atomic.Bool
@@ -38,7 +42,8 @@ func New(cfg Config) (*Manager, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("plugin: %w", err)
 	}
-	m := &Manager{cfg: cfg, changed: make(chan struct{}, 1), workers: map[string]*worker{}}
+	m := &Manager{cfg: cfg, tracer: tracing.New(cfg.TracerProvider, scope), changed: make(chan struct{}, 1), workers: map[string]*worker{}}
+	m.metrics = newMetrics(m)
 	m.disabled = &disabled{path: filepath.Join(cfg.StateDir, "disabled.json"), log: cfg.Logger}
 	m.rooms = &rooms{dir: filepath.Join(cfg.StateDir, "room"), log: cfg.Logger}
 	m.launcher = launcher{
@@ -103,7 +108,7 @@ func (m *Manager) prepare(ctx context.Context) (*charge, error) {
 	m.rooms.charge = c.id
 	groups, err := findCgroups(m.rooms.dir, m.cfg.Logger)
 	if err != nil {
-		m.cfg.Logger.Debug("plugins have no cgroups; limits fall back to rlimits", "reason", err)
+		m.cfg.Logger.Debug("plugins have no cgroups; limits fall back to rlimits", "error", err)
 	}
 	m.launcher.groups, m.rooms.groups = groups, groups
 	return c, nil

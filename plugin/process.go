@@ -127,7 +127,7 @@ func (p *process) Start(ctx context.Context) error {
 	p.begun, _ = identify(p.leader)
 	p.cfg.limits.hold(p.leader, &p.held)
 	if !p.held.all() {
-		p.cfg.log.Warn("not all limits of the plugin can be held", "limits", p.held.String())
+		p.cfg.log.Warn("not all limits of the plugin can be held", "reason", p.held.String())
 	}
 	go p.wait()
 	return nil

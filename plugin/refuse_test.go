@@ -88,7 +88,7 @@ func TestPluginsLogReachesTheHostWithItsLevel(t *testing.T) {
 	var log waittest.Log
 	startProbe(t, func(c *plugin.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	waittest.Until(t, "the log holds what the plugin said", func() bool {
-		return strings.Contains(log.String(), `level=WARN msg="plugin says" plugin=probe version=1.0.0 text="hello from the plugin" fields=map[version:1.0.0]`)
+		return strings.Contains(log.String(), `level=WARN msg="plugin says" plugin=probe plugin_version=1.0.0 text="hello from the plugin" fields=map[version:1.0.0]`)
 	})
 }
 

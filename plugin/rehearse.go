@@ -66,6 +66,13 @@ type rehearsal struct {
 	err     error
 }
 
+func (r rehearsal) state() string {
+	if r.stopped {
+		return "stopped"
+	}
+	return "silent"
+}
+
 // assess tells plugins that hang from a host that cannot talk to them.
 func (m *Manager) assess(all []rehearsal) error {
 	talks := slices.ContainsFunc(all, func(r rehearsal) bool { return r.talked })
@@ -74,7 +81,7 @@ func (m *Manager) assess(all []rehearsal) error {
 		switch {
 		case r.err == nil:
 		case r.stopped, r.silent && talks:
-			m.cfg.Logger.Warn("plugin gives no answer to a host that is to go on with it: it is restarted then, unless it has recovered", "plugin", r.name, "stopped", r.stopped, "error", r.err)
+			m.cfg.Logger.Warn("plugin gives no answer to a host that is to go on with it: it is restarted then, unless it has recovered", "plugin", r.name, "state", r.state(), "error", r.err)
 		default:
 			errs = append(errs, fmt.Errorf("plugin %s runs, and this host could not go on with it: %w", r.name, r.err))
 		}

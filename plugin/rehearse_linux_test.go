@@ -83,7 +83,7 @@ func TestHostIsNotRefusedForAPluginThatHangs(t *testing.T) {
 		}
 		return err
 	}
-	if err := rehearse(2*time.Second, "plugin=stands stopped=true", "plugin=hangs stopped=false"); err != nil {
+	if err := rehearse(2*time.Second, "plugin=stands state=stopped", "plugin=hangs state=silent"); err != nil {
 		t.Error(err)
 	}
 	// One that has no time hears nothing of either.

@@ -114,7 +114,7 @@ func (r room) close() {
 		return
 	}
 	if err := errors.Join(os.RemoveAll(r.dir), os.RemoveAll(r.note)); err != nil {
-		r.log.Warn("plugin directory could not be removed", "dir", r.note, "error", err)
+		r.log.Warn("plugin directory could not be removed", "path", r.note, "error", err)
 	}
 }
 
@@ -137,7 +137,7 @@ func (r *rooms) sweep(keep map[string]bool) {
 		case errors.Is(err, fs.ErrNotExist):
 			room{dir: dir, note: dir, log: r.log}.close() // nothing was started yet
 		case err != nil:
-			r.log.Warn("plugin directory of an earlier host is left", "dir", dir, "error", err)
+			r.log.Warn("plugin directory of an earlier host is left", "path", dir, "error", err)
 		case !alive(t.Host, t.Since):
 			r.evict(dir, t)
 		}

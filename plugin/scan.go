@@ -222,7 +222,7 @@ func (s *scanner) names(d *directory) ([]string, error) {
 				break
 			}
 			// No worker: what List names must be fit for a key or a path.
-			s.cfg.Logger.Error("plugin refused: its name wants 1 to 63 of a-z, 0-9 and inner hyphens; rename the file", "file", e.Name())
+			s.cfg.Logger.Error("plugin refused: its name wants 1 to 63 of a-z, 0-9 and inner hyphens; rename the file", "path", e.Name())
 		}
 		seen[name] = true
 	}
@@ -356,6 +356,7 @@ func (m *Manager) employ(ctx context.Context, name string, running *sync.WaitGro
 	w := newWorker(name, &m.launcher, m.disabled, m.notify)
 	w.handover = newHandover(func() bool { return ctx.Err() != nil && m.detached.Load() }, m.charges.Done)
 	w.ctx, w.stop = context.WithCancel(ctx)
+	w.calls = m.metrics.counts(name, len(m.workers) < maxShown)
 	prepare(w)
 	m.workers[name] = w
 	running.Go(func() {
@@ -364,6 +365,7 @@ func (m *Manager) employ(ctx context.Context, name string, running *sync.WaitGro
 		if ctx.Err() == nil {
 			m.mu.Lock()
 			delete(m.workers, name)
+			m.metrics.durations.DeleteLabelValues(name)
 			m.mu.Unlock()
 			m.notify()
 		}

@@ -61,7 +61,7 @@ func (w *watch) follow(now fs.FileInfo) bool {
 	if err != nil {
 		if w.reason != err.Error() {
 			w.reason = err.Error()
-			w.log.Warn("plugins directory cannot be watched; it is looked at every now and then", "dir", w.path, "error", err)
+			w.log.Warn("plugins directory cannot be watched; it is looked at every now and then", "path", w.path, "error", err)
 		}
 		return false
 	}

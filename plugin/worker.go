@@ -34,6 +34,7 @@ type worker struct {
 	retry  *time.Timer
 	health *time.Timer
 	work   sync.WaitGroup // starts and drains
+	calls  *callCount
 
 	mu       sync.Mutex
 	status   Status
@@ -161,7 +162,7 @@ func (w *worker) begin(ctx context.Context, t *trial) {
 	w.mu.Lock()
 	w.launch = l
 	w.mu.Unlock()
-	log := w.log.With("version", t.bundle.manifest.Version)
+	log := w.log.With("plugin_version", t.bundle.manifest.Version)
 	started := func(pid int) {
 		log.Info("plugin process started", "pid", pid)
 		w.update(func(s *Status) {
@@ -249,7 +250,7 @@ func (w *worker) swap(t *trial, i *instance) {
 	w.mu.Unlock()
 	w.pin()
 	w.notify()
-	w.log.Info("plugin is running", "version", t.bundle.manifest.Version, "pid", i.proc.pid())
+	w.log.Info("plugin is running", "plugin_version", t.bundle.manifest.Version, "pid", i.proc.pid())
 	if old != nil {
 		w.retire(old, w.cfg.DrainTimeout)
 	}

@@ -15,7 +15,7 @@ func (w *worker) failed(ctx context.Context, t *trial, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	w.log.Warn("plugin did not start", "version", t.bundle.manifest.Version, "error", err)
+	w.log.Warn("plugin did not start", "plugin_version", t.bundle.manifest.Version, "error", err)
 	w.count(err.Error())
 	if t != w.base && t != w.next {
 		// A restart that was asked for: what was in charge before still is.
@@ -43,7 +43,7 @@ func (w *worker) died(ctx context.Context, why string) {
 	if why == "" {
 		why = fmt.Sprintf("it ended unexpectedly (%s%s)", i.proc.outcome(), i.said.lastWords())
 	}
-	w.log.Warn("plugin died", "version", i.bundle.manifest.Version, "reason", why)
+	w.log.Warn("plugin died", "plugin_version", i.bundle.manifest.Version, "reason", why)
 	w.vacate()
 	w.count(why)
 	t := w.base

@@ -47,7 +47,7 @@ func (w *worker) remarkAt(level slog.Level, note string) {
 	w.mu.Unlock()
 	if !same {
 		if note != "" {
-			w.log.Log(context.Background(), level, "plugin files", "note", note)
+			w.log.Log(context.Background(), level, "plugin files", "text", note)
 		}
 		w.notify()
 	}

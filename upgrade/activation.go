@@ -199,7 +199,7 @@ func (u *Upgrader) reportUnclaimed() {
 	defer u.mu.Unlock()
 	for _, a := range u.activated {
 		if !a.claimed && a.network != "" {
-			u.log.Warn("nobody listens on a socket of the service manager; it is kept for a later release", "name", a.name, "network", a.network, "address", a.addr)
+			u.log.Warn("nobody listens on a socket of the service manager; it is kept for a later release", "name", a.name, "address", a.network+":"+a.addr)
 		}
 	}
 }

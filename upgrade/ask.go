@@ -139,7 +139,7 @@ func (u *Upgrader) takenUp(id string) error {
 func (u *Upgrader) drop(id string) {
 	u.dropped = id
 	if err := dropAsked(u.cfg.StateDir, id); err != nil {
-		u.log.Error("request could not be removed from the state directory", "order", id, "error", err)
+		u.log.Error("request could not be removed from the state directory", "attempt", id, "error", err)
 	}
 }
 

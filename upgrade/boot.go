@@ -19,6 +19,7 @@ import (
 // release before. Only the holder of the lock calls it.
 func (u *Upgrader) boot() error {
 	u.tidy()
+	u.resumed = takeResumption()
 	exe, err := executablePath()
 	if err != nil {
 		return err
@@ -50,6 +51,7 @@ func (u *Upgrader) boot() error {
 		u.adopt(exe, c.slot.Ref)
 	}
 	u.endRollback()
+	u.traceResume()
 	return nil
 }
 
@@ -118,7 +120,7 @@ func (u *Upgrader) choose(exe string) (choice, error) {
 		return choice{slot: cur}, nil
 	}
 	if err := u.quarantine.check(ref, time.Now()); err != nil {
-		u.log.Warn("the installed executable is not adopted", "version", u.cfg.Version, "error", err)
+		u.log.Warn("the installed executable is not adopted", "release", u.cfg.Version, "error", err)
 		return choice{slot: cur}, nil
 	}
 	return choice{slot: u.slots.slot(Slot{Ref: ref, Adopted: true}), here: true, adopt: true}, nil
@@ -151,15 +153,15 @@ func (u *Upgrader) adoptRunning() error {
 		return err
 	}
 	u.adoptable = ""
-	u.log.Info("executable adopted", "version", slot.Version, "slot", slot.Name())
+	u.log.Info("executable adopted", "release", slot.Version, "slot", slot.Name())
 	return nil
 }
 
 // handOver replaces this process by the current release, under the same pid.
 // The lock is dropped by close-on-exec and taken again by current.
 func (u *Upgrader) handOver(cur Slot) error {
-	u.log.Info("current release is executed", "version", cur.Version, "slot", cur.Name(), "started", u.cfg.Version)
-	if err := os.Setenv(bootVariable, cur.Name()); err != nil {
+	u.log.Info("current release is executed", "release", cur.Version, "slot", cur.Name())
+	if err := errors.Join(os.Setenv(bootVariable, cur.Name()), u.resumed.passOn()); err != nil {
 		return err
 	}
 	return fmt.Errorf("execute current release %s: %w", cur.binary(), execute(cur.binary()))
@@ -172,6 +174,9 @@ func (u *Upgrader) handOver(cur Slot) error {
 // written must not keep the agent from starting.
 func (u *Upgrader) resume(cur Slot) {
 	last := u.journal.last
+	if last.State != Idle && !last.State.Terminal() && u.resumed.state == "" {
+		u.found(last.State)
+	}
 	var err error
 	switch last.State {
 	case Idle, Committed, RolledBack, Failed:
@@ -193,7 +198,7 @@ func (u *Upgrader) resume(cur Slot) {
 		err = u.goBack(interruptedIn + string(last.State))
 	}
 	if err != nil {
-		u.log.Error("what the interrupted attempt left could not all be settled", "error", err)
+		u.attemptLog().Error("what the interrupted attempt left could not all be settled", "error", err)
 	}
 }
 
@@ -213,7 +218,7 @@ func (u *Upgrader) endRollback() {
 		}
 	})
 	if err != nil {
-		u.log.Error("the end of the rollback could not be written", "error", err)
+		u.attemptLog().Error("the end of the rollback could not be written", "error", err)
 	}
 }
 
@@ -223,7 +228,7 @@ func (u *Upgrader) blame(last Attempt) {
 		return
 	}
 	if err := u.quarantine.add(last.To, last.Class, last.Reason, time.Now()); err != nil {
-		u.log.Error("quarantine could not be written", "error", err)
+		u.attemptLog().Error("quarantine could not be written", "error", err)
 	}
 }
 

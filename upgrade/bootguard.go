@@ -80,7 +80,7 @@ func (u *Upgrader) guard(c choice, exe string) (choice, error) {
 		other, err := u.abandon(c, exe, record)
 		if err != nil {
 			// It may still start this time; nothing else would.
-			u.log.Error("a release that does not start could not be given up", "version", c.slot.Version, "starts", starts, "error", err)
+			u.log.Error("a release that does not start could not be given up", "release", c.slot.Version, "count", starts, "error", err)
 		} else {
 			c, starts = other, 0
 		}
@@ -106,17 +106,18 @@ func (u *Upgrader) abandon(c choice, exe string, record boots) (choice, error) {
 		return c, err
 	}
 	reason := fmt.Sprintf("given up: it was started %d times since %s and never became healthy", record.Starts, record.Since.Format(time.RFC3339))
-	u.log.Error("release given up", "version", c.slot.Version, "for", next.slot.Version, "reason", reason)
+	u.log.Error("release given up", "release", c.slot.Version, "to", next.slot.Version, "reason", reason)
 	// A disk that the release has filled must not keep it: what can be written
 	// is, and next is started in any case.
 	now := time.Now().UTC()
+	u.found(RollingBack)
 	err = errors.Join(
 		u.quarantine.add(c.slot.Ref, BadBinary, reason, now),
 		failpoint.Hit("abandon-quarantined"),
-		u.journal.abandon(Attempt{By: ByBootGuard, Action: ActionRollback, From: next.slot.Ref, To: c.slot.Ref, Reason: reason, Class: BadBinary, Started: now}),
+		u.journal.abandon(Attempt{By: ByBootGuard, Action: ActionRollback, From: next.slot.Ref, To: c.slot.Ref, Reason: reason, Class: BadBinary, Started: now, Traceparent: u.journal.last.traceOf(c.slot.Ref)}),
 		u.revert())
 	if err != nil {
-		u.log.Error("what was given up could not all be recorded", "error", err)
+		u.attemptLog().Error("what was given up could not all be recorded", "error", err)
 	}
 	return next, nil // it ends the attempt when it starts
 }

@@ -45,7 +45,7 @@ func (u *Upgrader) awaitIdle(ctx context.Context, r Request) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-limit.C:
-			u.log.Warn("the host program is still busy and is upgraded all the same", "busy", why, "after", u.cfg.BusyLimit)
+			u.attemptLog().Warn("the host program is still busy and is upgraded all the same", "reason", why, "duration", u.cfg.BusyLimit)
 			return nil
 		case <-look.C:
 		}
@@ -60,7 +60,7 @@ func (u *Upgrader) awaitIdle(ctx context.Context, r Request) error {
 func (u *Upgrader) giveWay() error {
 	if r := u.takeCommand(); r != nil {
 		if err := u.obey(*r); err != nil {
-			u.log.Warn("request failed", "action", r.Action, "order", r.ID, "error", err)
+			u.log.Warn("request failed", "action", r.Action, "attempt", r.ID, "error", err)
 		}
 	}
 	if err := held(u.cfg.StateDir); err != nil {

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 
@@ -99,6 +101,12 @@ type Config struct {
 	// Host is the program that is upgraded; nil is one that is always
 	// healthy and compatible.
 	Host Host
+	// Pulse is told that Run goes round; nil tells nobody.
+	Pulse Pulse
+	// TracerProvider receives the spans of upgrades and rollbacks; nil begins
+	// none, and passes a trace on that a request comes from. The global one is
+	// otel.GetTracerProvider().
+	TracerProvider trace.TracerProvider
 	// Logger receives the log; nil discards it.
 	Logger *slog.Logger
 }
@@ -155,6 +163,9 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.Host == nil {
 		c.Host = quietHost{}
+	}
+	if c.Pulse == nil {
+		c.Pulse = noPulse{}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

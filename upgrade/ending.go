@@ -27,10 +27,10 @@ func (t *trial) dismiss(f failure) {
 	}
 	// Also where it ended by itself: what it started may hold the sockets.
 	if left := t.family.end(killTimeout); left > 0 {
-		t.log.Error("processes of the successor could not be killed", "pid", t.family.pid, "left", left)
+		t.attemptLog().Error("processes of the successor could not be killed", "pid", t.family.pid, "count", left)
 	}
 	if t.alive && !t.gone(killTimeout) {
-		t.log.Error("the successor could not be killed", "pid", t.family.pid)
+		t.attemptLog().Error("the successor could not be killed", "pid", t.family.pid)
 	}
 }
 
@@ -41,7 +41,7 @@ func (t *trial) gone(patience time.Duration) bool {
 	for {
 		select {
 		case err := <-t.ended:
-			t.log.Debug("the successor has ended", "error", err)
+			t.attemptLog().Debug("the successor has ended", "error", err)
 			t.alive = false
 			return true
 		case _, open := <-t.in:

@@ -15,7 +15,7 @@ const documentsTimeout = 5 * time.Minute
 // mirror that trickles on purpose: this host goes on hearing what it is asked,
 // and a hold or a newer request ends the download, which a later one resumes.
 func (u *Upgrader) fetch(ctx context.Context, m *release.Manifest, path string) (release.Fetched, error) {
-	fetching, cancel := context.WithCancelCause(ctx)
+	fetching, cancel := context.WithCancelCause(u.course.in(ctx))
 	defer cancel(nil)
 	type outcome struct {
 		got release.Fetched
@@ -23,7 +23,7 @@ func (u *Upgrader) fetch(ctx context.Context, m *release.Manifest, path string) 
 	}
 	done := make(chan outcome, 1)
 	progress := make(chan release.FetchProgress, 1)
-	options := release.FetchOptions{Old: u.executables(), Progress: func(p release.FetchProgress) {
+	options := release.FetchOptions{Old: u.executables(), Logger: u.attemptLog(), Progress: func(p release.FetchProgress) {
 		select {
 		case progress <- p:
 		case <-fetching.Done():

@@ -33,6 +33,8 @@ type gated interface {
 	restore() error
 	// settle returns once nothing is being taken any more.
 	settle()
+	// ready is when something was first waited for; zero = never.
+	ready() time.Time
 }
 
 func newGate() *gate {
@@ -89,6 +91,19 @@ func (g *gate) resume() error {
 	return err
 }
 
+// readyAt is when what comes in was first taken on each socket of which the
+// program takes anything; zero where that is none.
+func (g *gate) readyAt() (last time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for s := range g.sockets {
+		if at := s.ready(); at.After(last) {
+			last = at
+		}
+	}
+	return last
+}
+
 func (g *gate) admit(s gated) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -105,6 +120,7 @@ func (g *gate) forget(s gated) {
 type passage struct {
 	gate   *gate
 	taking sync.RWMutex // held for reading while something is taken
+	first  atomic.Int64 // when it first was, in nanoseconds since 1970; 0 = never
 	once   sync.Once
 	closed chan struct{}
 }
@@ -112,6 +128,24 @@ type passage struct {
 func (p *passage) settle() {
 	p.taking.Lock()
 	p.taking.Unlock() //nolint:staticcheck // only waited for
+}
+
+// begin is called with taking held, and reports whether something may be taken.
+func (p *passage) begin() bool {
+	if !p.gate.isOpen() {
+		return false
+	}
+	if p.first.Load() == 0 {
+		p.first.CompareAndSwap(0, time.Now().UnixNano())
+	}
+	return true
+}
+
+func (p *passage) ready() time.Time {
+	if at := p.first.Load(); at != 0 {
+		return time.Unix(0, at)
+	}
+	return time.Time{}
 }
 
 // deadliner is what a listener must offer so that an Accept in progress can
@@ -159,7 +193,7 @@ func (l *gatedListener) Accept() (net.Conn, error) {
 func (l *gatedListener) acceptOnce() (net.Conn, error) {
 	l.taking.RLock()
 	defer l.taking.RUnlock()
-	if !l.gate.isOpen() {
+	if !l.begin() {
 		return nil, os.ErrDeadlineExceeded
 	}
 	return l.raw.Accept()

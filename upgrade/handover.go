@@ -65,6 +65,8 @@ type frame struct {
 
 	// commit
 	Next *Request `json:"next,omitempty"`
+	// Paused is when the incumbent stopped to take connections.
+	Paused time.Time `json:"paused,omitzero"`
 	// NextHere is set where Next was asked for on the host itself.
 	NextHere bool `json:"next_here,omitempty"`
 

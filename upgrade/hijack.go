@@ -34,6 +34,7 @@ type response struct {
 	http1Writer
 	server   *HTTPServer
 	hijacked bool
+	reply
 }
 
 // Unwrap is for http.ResponseController.
@@ -50,6 +51,7 @@ func (w *response) closing() {
 func (w *response) done() {
 	if !w.hijacked {
 		w.server.requests.Add(-1)
+		w.tell()
 	}
 }
 
@@ -57,31 +59,37 @@ func (w *response) WriteHeader(code int) {
 	if code >= http.StatusOK {
 		w.closing()
 	}
+	w.answers(code)
 	w.http1Writer.WriteHeader(code)
 }
 
 func (w *response) Write(p []byte) (int, error) {
 	w.closing()
+	w.answers(http.StatusOK)
 	return w.http1Writer.Write(p)
 }
 
 func (w *response) WriteString(s string) (int, error) {
 	w.closing()
+	w.answers(http.StatusOK)
 	return w.http1Writer.WriteString(s)
 }
 
 func (w *response) ReadFrom(r io.Reader) (int64, error) {
 	w.closing()
+	w.answers(http.StatusOK)
 	return w.http1Writer.ReadFrom(r)
 }
 
 func (w *response) Flush() {
 	w.closing()
+	w.streams()
 	w.http1Writer.Flush()
 }
 
 func (w *response) FlushError() error {
 	w.closing()
+	w.streams()
 	return w.http1Writer.FlushError()
 }
 

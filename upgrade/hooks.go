@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/perennial-go/perennial/internal/tracing"
 )
 
 // Change is what a hook is told of the attempt that it belongs to.
@@ -78,20 +80,21 @@ func (a Attempt) change() Change {
 }
 
 func (u *Upgrader) beforeStart(ctx context.Context) error {
-	return <-u.cfg.Hooks.run(ctx, "before start", u.cfg.Hooks.BeforeStart, u.journal.last.change())
+	return <-u.cfg.Hooks.run(u.course.in(ctx), "before start", u.cfg.Hooks.BeforeStart, u.journal.last.change())
 }
 
 func (u *Upgrader) beforeCommit(ctx context.Context) <-chan error {
-	return u.cfg.Hooks.run(ctx, "before commit", u.cfg.Hooks.BeforeCommit, u.journal.last.change())
+	return u.cfg.Hooks.run(u.course.in(ctx), "before commit", u.cfg.Hooks.BeforeCommit, u.journal.last.change())
 }
 
 // rolledBack ends a rollback: the host program undoes what it prepared, and
 // only then is the attempt over.
 func (u *Upgrader) rolledBack(edit func(*Attempt)) error {
 	// The agent may be ending, but its data must be put right all the same.
-	err := <-u.cfg.Hooks.run(context.Background(), "after rollback", u.cfg.Hooks.AfterRollback, u.journal.last.change())
+	ctx := u.course.in(tracing.Join(context.Background(), u.journal.last.Traceparent))
+	err := <-u.cfg.Hooks.run(ctx, "after rollback", u.cfg.Hooks.AfterRollback, u.journal.last.change())
 	if err != nil {
-		u.log.Error("the host program could not undo its preparations", "error", err)
+		u.attemptLog().Error("the host program could not undo its preparations", "error", err)
 	}
 	return u.move(RolledBack, func(a *Attempt) {
 		if edit != nil {

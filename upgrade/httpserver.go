@@ -23,6 +23,7 @@ type HTTPServer struct {
 	conns     tally
 	requests  atomic.Int64 // in progress, without those that were hijacked
 	hijacked  hijacked
+	observe   func(r *http.Request, code int, took time.Duration) // may be nil
 
 	mu        sync.Mutex
 	listeners []net.Listener
@@ -72,16 +73,24 @@ func (h *HTTPServer) wrapHandler() {
 	h.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.requests.Add(1)
 		if plain, ok := w.(http1Writer); ok {
-			own := &response{http1Writer: plain, server: h}
+			own := &response{http1Writer: plain, server: h, reply: h.reply(r)}
 			defer own.done()
 			next.ServeHTTP(own, r)
 			own.closing()
+			own.finished()
 			return
 		}
 		defer h.requests.Add(-1)
 		if h.draining.given() {
 			// In HTTP/2 this makes net/http send GOAWAY.
 			w.Header().Set("Connection", "close")
+		}
+		if plain, ok := w.(http2Writer); ok && h.observe != nil {
+			own := &response2{http2Writer: plain, reply: h.reply(r)}
+			defer own.tell()
+			next.ServeHTTP(own, r)
+			own.finished()
+			return
 		}
 		next.ServeHTTP(w, r)
 	})

@@ -78,6 +78,8 @@ type trial struct {
 	stdio   *stdio
 	tail    *logTail
 	alive   bool
+	lived   time.Time // the successor's last sign of life
+	paused  time.Time // when this process stopped to take connections; zero = it has not
 
 	family    *family
 	started   <-chan int // its pid, once it is executed
@@ -223,7 +225,7 @@ func (t *trial) watch(ctx context.Context) *failure {
 		case <-ctx.Done():
 			return &failure{reason: interrupted}
 		case err := <-t.ended:
-			t.alive = false
+			t.alive, t.lived = false, time.Now()
 			return t.died(err)
 		case err := <-t.sent:
 			return &failure{class: BadBinary, deaf: true, reason: err.Error()}
@@ -251,6 +253,7 @@ func (t *trial) watch(ctx context.Context) *failure {
 			// reports when its time comes.
 			_ = t.send(frame{Kind: kindAsk})
 		case m := <-t.in:
+			t.lived = time.Now()
 			if m.err != nil {
 				t.in = nil
 				return t.hungUp(m.err)
@@ -335,6 +338,7 @@ func (t *trial) yield() *failure {
 	deadline := time.Now().Add(t.cfg.Probation).UTC()
 	err := failpoint.Hit("serving")
 	if err == nil {
+		t.paused = time.Now()
 		err = t.gate.pause()
 	}
 	if err == nil {

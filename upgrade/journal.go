@@ -62,6 +62,9 @@ type Attempt struct {
 	// AllowedBy is the rule of the policy by which the release was let in;
 	// empty until it is, and in the records of older releases.
 	AllowedBy string `json:"allowed_by,omitempty"`
+	// Traceparent is the W3C trace context of the attempt, by which a successor
+	// or the next start goes on with its trace; empty where there is none.
+	Traceparent string `json:"traceparent,omitempty"`
 	// Reason says why the attempt ended, empty while it succeeds.
 	Reason string `json:"reason,omitempty"`
 	// Class tells a bad binary from a bad environment, once it has failed
@@ -81,6 +84,15 @@ type Attempt struct {
 	Deadline time.Time `json:"deadline,omitzero"`
 }
 
+// id tells the attempt from others of this host: that of the request, or when
+// it began where nobody asked for it.
+func (a Attempt) id() string {
+	if a.OrderID == "" {
+		return a.Started.UTC().Format(time.RFC3339)
+	}
+	return a.OrderID
+}
+
 // ended lists the ids of requests that have ended when the next one begins.
 func (a Attempt) ended() []string {
 	ids := a.Earlier
@@ -94,43 +106,56 @@ func (a Attempt) ended() []string {
 // the process in charge: the incumbent until it says commit, then the
 // successor.
 type journal struct {
-	path string
-	last Attempt
+	path   string
+	last   Attempt
+	totals *totals // of all attempts that have ended; nil = none
+}
+
+// entry is the journal as it is on disk.
+type entry struct {
+	Attempt
+	// Totals is for metrics alone: nothing is decided on it.
+	Totals json.RawMessage `json:"totals,omitempty"`
 }
 
 func openJournal(stateDir string) (*journal, error) {
 	j := &journal{path: filepath.Join(stateDir, journalFile)}
-	last, err := readJournal(j.path)
+	e, err := readEntry(j.path)
 	if err != nil {
 		return nil, err
 	}
-	j.last = last
+	j.last, j.totals = e.Attempt, parseTotals(e.Totals)
 	return j, nil
 }
 
 func readJournal(path string) (Attempt, error) {
+	e, err := readEntry(path)
+	return e.Attempt, err
+}
+
+func readEntry(path string) (entry, error) {
 	data, err := atomicfile.Read(path, journalLimit)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Attempt{Schema: journalSchema, State: Idle}, nil
+		return entry{Attempt: Attempt{Schema: journalSchema, State: Idle}}, nil
 	}
 	if err != nil {
-		return Attempt{}, err
+		return entry{}, err
 	}
 	return parseJournal(data)
 }
 
-func parseJournal(data []byte) (Attempt, error) {
-	var a Attempt
-	if err := json.Unmarshal(data, &a); err != nil {
-		return Attempt{}, fmt.Errorf("%s is not a journal: %w; move it away to start afresh, current stays as it is", journalFile, err)
+func parseJournal(data []byte) (entry, error) {
+	var e entry
+	if err := json.Unmarshal(data, &e); err != nil {
+		return entry{}, fmt.Errorf("%s is not a journal: %w; move it away to start afresh, current stays as it is", journalFile, err)
 	}
-	if a.Schema != journalSchema {
-		return Attempt{}, fmt.Errorf("%s has schema %d, this agent reads %d: a newer agent wrote it", journalFile, a.Schema, journalSchema)
+	if e.Schema != journalSchema {
+		return entry{}, fmt.Errorf("%s has schema %d, this agent reads %d: a newer agent wrote it", journalFile, e.Schema, journalSchema)
 	}
-	if !a.State.Valid() {
-		return Attempt{}, fmt.Errorf("%s holds the unknown state %q", journalFile, a.State)
+	if !e.State.Valid() {
+		return entry{}, fmt.Errorf("%s holds the unknown state %q", journalFile, e.State)
 	}
-	return a, nil
+	return e, nil
 }
 
 // begin starts the record of a new attempt.
@@ -171,6 +196,10 @@ func (j *journal) move(to State, edit func(*Attempt)) error {
 	if edit != nil {
 		edit(&a)
 	}
+	if to.Terminal() {
+		// In the write that tells of the end: it counts once, whoever dies.
+		j.totals = j.totals.ended(a, time.Now())
+	}
 	err := j.write(a)
 	if err != nil && (to == RollingBack || to.Terminal()) {
 		j.last = a
@@ -189,7 +218,7 @@ func (j *journal) write(a Attempt) error {
 	a.Reason = sentence(a.Reason)
 	a.Asked, a.By, a.AllowedBy = phrase(a.Asked), phrase(a.By), phrase(a.AllowedBy)
 	a.OrderID = a.OrderID[:min(len(a.OrderID), wordBytes)]
-	if err := writeState(j.path, a); err != nil {
+	if err := writeState(j.path, entry{Attempt: a, Totals: j.totals.encoded()}); err != nil {
 		return fmt.Errorf("the journal in the state directory cannot be written: %w; %s, then ask again", err, remedy(err, "make room there"))
 	}
 	j.last = a

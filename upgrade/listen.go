@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -34,13 +35,20 @@ func (u *Upgrader) Listen(network, addr string) (net.Listener, error) {
 // first, whatever their address. And a listener on port 0 keeps its port
 // whatever else a release listens on, and in which order.
 func (u *Upgrader) ListenNamed(name, network, addr string) (net.Listener, error) {
+	return u.ListenWith(net.ListenConfig{}, name, network, addr)
+}
+
+// ListenWith is ListenNamed with options for a socket that is made here, such
+// as the mode of a Unix socket's file. One that was handed over stays as it is.
+func (u *Upgrader) ListenWith(options net.ListenConfig, name, network, addr string) (net.Listener, error) {
 	if err := u.listenable(name); err != nil {
 		return nil, err
 	}
+	listen := func() (net.Listener, error) { return options.Listen(context.Background(), network, addr) }
 	if u.flip == nil {
-		return net.Listen(network, addr)
+		return listen()
 	}
-	ln, err := u.openStream(name, network, addr)
+	ln, err := u.openStream(listen, name, network, addr)
 	if err != nil {
 		return nil, u.trouble(err)
 	}
@@ -62,8 +70,8 @@ func (u *Upgrader) listenable(name string) error {
 }
 
 // openStream finds the socket: from the service manager, from the
-// predecessor, or a new one.
-func (u *Upgrader) openStream(name, network, addr string) (ln net.Listener, err error) {
+// predecessor, or a new one, which listen makes.
+func (u *Upgrader) openStream(listen func() (net.Listener, error), name, network, addr string) (ln net.Listener, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if a := u.activated.claim(name, network, addr); a != nil {
@@ -75,9 +83,9 @@ func (u *Upgrader) openStream(name, network, addr string) (ln net.Listener, err 
 	if ln != nil || err != nil {
 		return ln, err
 	}
-	ln, err = net.Listen(network, addr)
+	ln, err = listen()
 	if inUse(err) && removeDead(network, addr) {
-		ln, err = net.Listen(network, addr)
+		ln, err = listen()
 	}
 	if err != nil {
 		return nil, err

@@ -57,7 +57,8 @@ func RollBack(stateDir string, r Request) (Attempt, error) {
 	// start which finds it half done goes on with it.
 	err = j.abandon(Attempt{
 		OrderID: r.ID, By: r.By, Action: ActionRollback, From: to.Ref, To: from.Ref, Started: now, AllowedBy: way.rule,
-		Reason: fmt.Sprintf("%s was current and was rolled back by hand while no agent ran", from.Version),
+		Traceparent: j.last.traceOf(from.Ref),
+		Reason:      fmt.Sprintf("%s was current and was rolled back by hand while no agent ran", from.Version),
 	})
 	if err == nil {
 		err = failpoint.Hit("offline-begun")

@@ -32,7 +32,7 @@ func (t *trial) commit(ctx context.Context) error {
 	}
 	t.note() // the successor may be asked for a rollback before it has looked
 	next := t.waiting()
-	if err := t.send(frame{Kind: kindCommit, Next: next, NextHere: next != nil && !next.Remote}); err != nil {
+	if err := t.send(frame{Kind: kindCommit, Next: next, NextHere: next != nil && !next.Remote, Paused: t.paused.UTC()}); err != nil {
 		return t.undoCommit(ctx, failure{class: BadBinary, reason: "commit could not be sent: " + err.Error()})
 	}
 	if err := failpoint.Hit("commit-sent"); err != nil {
@@ -42,7 +42,7 @@ func (t *trial) commit(ctx context.Context) error {
 	defer timeout.Stop()
 	select {
 	case err := <-t.ended:
-		t.alive = false
+		t.alive, t.lived = false, time.Now()
 		if err != nil {
 			return t.undoCommit(ctx, *t.died(err))
 		}
@@ -65,6 +65,7 @@ func (t *trial) undoCommit(ctx context.Context, f failure) error {
 // the successor is gone, and records why. Clients come first, files after.
 func (t *trial) rollBack(ctx context.Context, f failure, back func() error) error {
 	errs := []error{t.gate.resume()}
+	t.countPause(f)
 	if t.stdio != nil {
 		// What follows is this process's log, not the successor's.
 		errs = append(errs, t.stdio.restore())
@@ -87,11 +88,11 @@ func (t *trial) rollBack(ctx context.Context, f failure, back func() error) erro
 	f.complete(lines)
 	if f.class != "" && !f.ours {
 		if err := t.quarantine.add(f.blamed(t.slot.Ref), f.class, f.reason, time.Now()); err != nil {
-			t.log.Error("quarantine could not be written", "error", err)
+			t.attemptLog().Error("quarantine could not be written", "error", err)
 		}
 	}
 	errs = append(errs, failpoint.Hit("quarantined"))
-	t.log.Warn("rolled back", "to", t.running.Version, "from", t.slot.Version, "in", state, "reason", f.reason)
+	t.attemptLog().Warn("rolled back", "to", t.running.Version, "state", state, "reason", f.reason)
 	errs = append(errs, t.rolledBack(func(a *Attempt) { a.Reason, a.Class, a.Log = f.reason, f.class, lines }), failpoint.Hit("rolled-back"))
 	return errors.Join(append([]error{t.failed(f)}, errs...)...)
 }
@@ -140,7 +141,7 @@ func (t *trial) release() {
 	}
 	if t.conn != nil {
 		if err := t.conn.Close(); err != nil {
-			t.log.Warn("handover socket", "error", err)
+			t.attemptLog().Warn("handover socket", "error", err)
 		}
 		t.sending.Wait()
 	}
@@ -155,6 +156,20 @@ func (t *trial) release() {
 		}
 	}
 	if err := errors.Join(err, t.stdio.close()); err != nil {
-		t.log.Warn("log capture", "error", err)
+		t.attemptLog().Warn("log capture", "error", err)
 	}
+}
+
+// countPause counts the time in which no process took connections, after this
+// one has begun to again. A successor that lives and is heard has taken them all
+// the time.
+func (t *trial) countPause(f failure) {
+	if t.paused.IsZero() {
+		return
+	}
+	pause := time.Duration(0)
+	if !t.alive || f.deaf {
+		pause = time.Since(t.lived)
+	}
+	t.count(func(all *totals) *totals { return all.paused(OutcomeRolledBack, pause) })
 }

@@ -185,7 +185,7 @@ func (c *gatedPacketConn) waitOnce() {
 func (c *gatedPacketConn) readOnce(p []byte) (int, net.Addr, error) {
 	c.taking.RLock()
 	defer c.taking.RUnlock()
-	if !c.gate.isOpen() {
+	if !c.begin() {
 		return 0, nil, os.ErrDeadlineExceeded
 	}
 	return c.PacketConn.ReadFrom(p)

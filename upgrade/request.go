@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/perennial-go/perennial/internal/tracing"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 
@@ -59,6 +60,9 @@ type Request struct {
 	// Asked is what the pin was resolved from, such as the range ^1.2.0, for
 	// the record. Hosts decide nothing on it.
 	Asked string `json:"asked,omitempty"`
+	// Traceparent is the W3C trace context of whoever asks, which the attempt
+	// then is part of; what is none counts as empty.
+	Traceparent string `json:"traceparent,omitempty"`
 	// Expect is what must be running, as a version or as
 	// version@sha256:digest; empty for anything. A request that expects
 	// something else is refused.
@@ -167,6 +171,7 @@ func (u *Upgrader) Request(r Request) {
 
 // line makes r the request that waits. The caller holds the lock.
 func (u *Upgrader) line(r Request) {
+	r.Traceparent = tracing.Clean(r.Traceparent) // it may travel to a successor
 	u.pending = &r
 	u.nudge()
 }

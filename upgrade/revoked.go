@@ -68,7 +68,7 @@ func (u *Upgrader) hearRevoked() (changed bool) {
 	u.revoked = revoked
 	now := u.runningKey()
 	if now != nil && before == nil {
-		u.log.Warn("the key that signed the running release was revoked: upgrade to one that another key has signed", "version", u.running.Version, "key", now.ID, "reason", now.Reason)
+		u.log.Warn("the key that signed the running release was revoked: upgrade to one that another key has signed", "release", u.running.Version, "key_id", now.ID, "reason", now.Reason)
 	}
 	return (before == nil) != (now == nil) || now != nil && (now.Reason != before.Reason || !now.Since.Equal(before.Since))
 }

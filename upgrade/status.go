@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"log/slog"
 	"time"
 
 	"github.com/perennial-go/perennial/upgrade/release"
@@ -112,12 +113,20 @@ func (u *Upgrader) move(to State, edit func(*Attempt)) error {
 // record is move without the report, which reads much and can follow.
 func (u *Upgrader) record(to State, edit func(*Attempt)) (moved bool, err error) {
 	err = u.journal.move(to, edit)
+	u.counted.Store(u.journal.totals)
 	last := u.journal.last
 	if err != nil && last.State != to {
 		return false, err
 	}
-	u.log.Info("upgrade", "state", last.State, "from", last.From.Version, "to", last.To.Version, "order", last.OrderID, "reason", last.Reason)
+	u.follow(last)
+	u.attemptLog().Info("upgrade", "state", last.State, "from", last.From.Version, "reason", last.Reason)
 	return true, err
+}
+
+// attemptLog is the log of what belongs to the attempt of the journal.
+func (u *Upgrader) attemptLog() *slog.Logger {
+	last := u.journal.last
+	return u.log.With("attempt", last.id(), "release", last.To.Version)
 }
 
 // report publishes the attempt as it stands.

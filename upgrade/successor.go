@@ -79,10 +79,13 @@ func (u *Upgrader) inherit(ctx context.Context) error {
 		h.files = append(h.files, f)
 	}
 	u.handover = h
+	u.onTrial.Store(true)
 	if err := h.greet(ctx, u.cfg.Version, u.cfg.State != nil); err != nil {
 		return h.giveUp(ctx, fmt.Errorf("handover: %w", err))
 	}
+	u.traceSuccessor()
 	if err := errors.Join(failpoint.Hit("greeted"), u.inheritState()); err != nil {
+		u.course.end(err)
 		return h.giveUp(ctx, err)
 	}
 	return nil
@@ -145,12 +148,12 @@ func (u *Upgrader) passed(name string) (*os.File, error) {
 // probation reports health until the incumbent says commit. When the
 // incumbent dies, this process finishes alone: somebody must hold the
 // listening sockets.
-func (u *Upgrader) probation(ctx context.Context) error {
+func (u *Upgrader) probation(ctx context.Context) (err error) {
+	defer func() { u.course.end(err) }()
 	p := &selfWatch{Upgrader: u, in: u.handover.in, serving: u.serving}
 	report := time.NewTicker(u.cfg.HealthEvery)
 	defer report.Stop()
 	for {
-		var err error
 		select {
 		case <-ctx.Done():
 			if u.stop.Err() != nil {
@@ -166,7 +169,7 @@ func (u *Upgrader) probation(ctx context.Context) error {
 		case m := <-p.in:
 			if m.frame.Kind == kindCommit && m.err == nil {
 				u.queue(m.frame.Next, m.frame.NextHere)
-				return u.takeOver("")
+				return u.takeOver("", m.frame.Paused)
 			}
 			if err = p.take(m); err == nil && m.frame.Kind == kindAsk {
 				_, err = p.report(ctx)
@@ -236,7 +239,8 @@ func (p *selfWatch) report(ctx context.Context) (done bool, err error) {
 
 // orphaned takes the journal and the log over from a dead incumbent.
 func (u *Upgrader) orphaned() error {
-	u.log.Warn("the incumbent ended during probation; the successor goes on alone")
+	u.attemptLog().Warn("the incumbent ended during probation; the successor goes on alone")
+	u.course.part.Event("the incumbent has ended")
 	if err := u.inheritLog(); err != nil {
 		return err
 	}
@@ -285,7 +289,7 @@ func (u *Upgrader) commitAlone(ctx context.Context) error {
 		return err
 	}
 	u.origin.forget()
-	return u.takeOver("the incumbent ended during probation, the successor finished it alone")
+	return u.takeOver("the incumbent ended during probation, the successor finished it alone", time.Time{})
 }
 
 // loseAlone gives up a probation that nobody else watches. The service
@@ -298,7 +302,10 @@ func (u *Upgrader) loseAlone(why string) error {
 
 // takeOver makes this process the one in charge: current names it already.
 // An empty reason means that the incumbent said commit and waits for Ready.
-func (u *Upgrader) takeOver(reason string) error {
+// paused is when the incumbent stopped to take connections, zero if that is not
+// known.
+func (u *Upgrader) takeOver(reason string, paused time.Time) error {
+	u.course.enter(SpanTakeOver, nil)
 	if err := failpoint.Hit("take-over"); err != nil {
 		return err
 	}
@@ -318,10 +325,15 @@ func (u *Upgrader) takeOver(reason string) error {
 	if err := failpoint.Hit("ready"); err != nil {
 		return err
 	}
+	if !paused.IsZero() {
+		pause := u.gate.readyAt().Sub(paused)
+		u.count(func(t *totals) *totals { return t.paused(OutcomeCommitted, pause) })
+	}
+	u.onTrial.Store(false)
 	// This process has the sockets and the other one drains: a full disk is no
 	// reason to end now.
 	if err := u.move(Committed, func(a *Attempt) { a.Reason = reason }); err != nil {
-		u.log.Error("the commit could not be recorded; the next start does it", "error", err)
+		u.attemptLog().Error("the commit could not be recorded; the next start does it", "error", err)
 	}
 	return failpoint.Hit("committed")
 }

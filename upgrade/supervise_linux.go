@@ -81,7 +81,7 @@ func follow(ctx context.Context, cfg SuperviseConfig, serving int, k keeper) err
 			return err
 		}
 	}
-	s.log.Info("supervising", "pid", os.Getpid(), "serving", s.serving, "signals", len(kept))
+	s.log.Info("supervising", "pid", s.serving, "count", len(kept))
 	s.forward(kept)
 	return s.watch(ctx)
 }
@@ -129,7 +129,7 @@ func (s *supervisor) watch(ctx context.Context) error {
 	stop := ctx.Done()
 	for {
 		if s.reap(); s.serving == 0 {
-			s.log.Info("no process of the agent is left", "last", s.lastPID)
+			s.log.Info("no process of the agent is left", "pid", s.lastPID)
 			s.endDescendants()
 			return s.verdict()
 		}
@@ -249,7 +249,7 @@ func (s *supervisor) renew() {
 	}
 	s.renewed = s.serving
 	if !s.understood(path) {
-		s.log.Warn("the current release cannot supervise: the one before goes on doing so", "current", path)
+		s.log.Warn("the current release cannot supervise: the one before goes on doing so", "path", path)
 		return
 	}
 	s.execute(path)
@@ -268,7 +268,7 @@ func (s *supervisor) execute(path string) {
 		s.resume(k)
 		return
 	}
-	s.log.Info("supervisor executes the current release", "path", path, "serving", s.serving)
+	s.log.Info("supervisor executes the current release", "path", path, "pid", s.serving)
 	k.survive(true)
 	err = syscall.Exec(path, os.Args, superviseEnviron(followsVariable, fmt.Sprintf("%d %d %d %d", os.Getpid(), s.serving, k.tells, k.hears)))
 	k.survive(false)
@@ -317,9 +317,9 @@ func (s *supervisor) kill(pid int, sig unix.Signal) {
 	if stops(sig) {
 		s.told[pid] = true
 	}
-	s.log.Debug("signal sent", "signal", unix.SignalName(sig), "to", pid)
+	s.log.Debug("signal sent", "signal", unix.SignalName(sig), "pid", pid)
 	if err := unix.Kill(pid, sig); err != nil && !errors.Is(err, unix.ESRCH) {
-		s.log.Error("signal could not be sent", "signal", unix.SignalName(sig), "to", pid, "error", err)
+		s.log.Error("signal could not be sent", "signal", unix.SignalName(sig), "pid", pid, "error", err)
 	}
 }
 
@@ -349,7 +349,7 @@ func (s *supervisor) endDescendants() {
 			}
 		}
 	}
-	s.log.Error("descendants could not be ended", "pids", fmt.Sprint(descendants(os.Getpid())))
+	s.log.Error("descendants could not be ended", "text", fmt.Sprint(descendants(os.Getpid())))
 }
 
 // verdict is the result of the supervisor.

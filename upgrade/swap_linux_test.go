@@ -76,7 +76,7 @@ func prepareRig(tb testing.TB, probation time.Duration, failpoints map[string]st
 	}
 	r := &rig{TB: tb, log: filepath.Join(dir, "log"), env: agentEnv{
 		StateDir: filepath.Join(dir, "state"), Repository: filepath.Join(dir, "repo"), Key: string(public),
-		Address: filepath.Join(dir, "address"), Probation: probation, Failpoints: failpoints,
+		Address: filepath.Join(dir, "address"), Spans: filepath.Join(dir, "spans"), Probation: probation, Failpoints: failpoints,
 	}, key: key}
 	r.repo, err = release.NewRepository(release.RepositoryConfig{Dir: r.env.Repository, Key: key, PlainOnly: true})
 	if err != nil {
@@ -137,6 +137,11 @@ func (r *rig) stop() {
 		exe, err := os.Readlink(link)
 		if pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(link))); err == nil && strings.HasPrefix(exe, r.env.StateDir+"/") {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	for _, s := range r.spans() {
+		if s.Open {
+			r.Errorf("process %d ended and left its span %s open", s.PID, s.Name)
 		}
 	}
 	if r.Failed() {

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/perennial-go/perennial/internal/atomicfile"
 	"github.com/perennial-go/perennial/internal/failpoint"
 	"github.com/perennial-go/perennial/internal/reexec"
@@ -61,6 +63,7 @@ type agentEnv struct {
 	RemoteRollback            RemoteRollback
 	Cache                     string // directory of a cache in front of Repository; empty is none
 	Pull                      release.PullPolicy
+	Spans                     string // file in which spans are noted as they end
 }
 
 // testAgent is the smallest host program: an HTTP server that can be asked
@@ -110,7 +113,9 @@ func testAgent() error {
 	}
 	noteSignals(env)
 	host := &testHost{fault: b.Fault}
-	u, err := newTestUpgrader(env, b, host)
+	seen := recordSpans(env)
+	defer noteOpenSpans(env, seen)
+	u, err := newTestUpgrader(env, b, host, seen)
 	if err != nil {
 		return err
 	}
@@ -125,7 +130,7 @@ func testAgent() error {
 	return err
 }
 
-func newTestUpgrader(env agentEnv, b build, host Host) (*Upgrader, error) {
+func newTestUpgrader(env agentEnv, b build, host Host, spans trace.TracerProvider) (*Upgrader, error) {
 	source, err := release.NewSource(env.Repository)
 	if err != nil {
 		return nil, err
@@ -153,7 +158,7 @@ func newTestUpgrader(env agentEnv, b build, host Host) (*Upgrader, error) {
 		StateDir: env.StateDir, Name: "demo", Version: b.Says, Source: source, Trust: trust,
 		Requirements: []release.Requirement{endorsed{env.StateDir}},
 		StartTimeout: 8 * time.Second, Probation: env.Probation, HealthEvery: env.HealthEvery, SilentAfter: 3 * time.Second,
-		CheckEvery: env.CheckEvery, RemoteRollback: env.RemoteRollback, Host: host, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		CheckEvery: env.CheckEvery, RemoteRollback: env.RemoteRollback, Host: host, TracerProvider: spans, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 }
 

@@ -10,7 +10,10 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+
 	"github.com/perennial-go/perennial/internal/failpoint"
+	"github.com/perennial-go/perennial/internal/tracing"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 
@@ -23,20 +26,23 @@ const (
 
 // attempt performs an upgrade or a rollback from its refusal or acceptance
 // to its end.
-func (u *Upgrader) attempt(ctx context.Context, r Request) error {
+func (u *Upgrader) attempt(ctx context.Context, r Request) (err error) {
 	now := time.Now().UTC()
 	attempt := Attempt{
 		OrderID: r.ID, By: r.By, Action: r.Action, Asked: r.Asked, Started: now,
 		From: u.running.Ref,
 		To:   Ref{Version: r.Pin.Version, Manifest: r.Pin.Digest},
 	}
-	err := u.journal.begin(attempt)
+	ctx = u.traceAttempt(ctx, r, &attempt)
+	defer func() { u.endAttempt(attempt, err) }()
+	err = u.journal.begin(attempt)
 	if err := u.takenUp(r.ID); err != nil {
 		return err
 	}
 	if err != nil {
 		// Nothing has begun, but whoever asked is waiting for an end.
 		attempt.Schema, attempt.State, attempt.Reason, attempt.Updated = journalSchema, Failed, sentence(err.Error()), now
+		u.count(func(t *totals) *totals { return t.ended(attempt, now) })
 		u.publish(func(s *Status) { s.Attempt, s.Progress = attempt, nil })
 		return err
 	}
@@ -125,7 +131,7 @@ func (u *Upgrader) prepare(ctx context.Context, r Request) (Slot, error) {
 	if err := u.quarantine.check(Ref{Version: r.Pin.Version, Manifest: r.Pin.Digest}, time.Now()); err != nil {
 		return Slot{}, err
 	}
-	asking, cancel := context.WithTimeout(ctx, documentsTimeout)
+	asking, cancel := context.WithTimeout(u.course.in(ctx), documentsTimeout)
 	defer cancel()
 	manifest, raw, signature, err := u.client.Manifest(asking, r.Pin)
 	u.heard()
@@ -206,10 +212,12 @@ func (u *Upgrader) obtain(ctx context.Context, m *release.Manifest, ref Ref, siz
 		return Slot{}, err
 	}
 	got, err := u.fetch(ctx, m, download)
+	u.count(func(t *totals) *totals { return t.fetched(got, size, err) })
 	if err != nil {
 		return Slot{}, err
 	}
-	u.log.Info("release downloaded", "version", ref.Version, "form", got.Form, "bytes", got.Bytes, "size", size)
+	u.course.phase.Set(attribute.String(tracing.Form, got.Form), attribute.Int64(tracing.Downloaded, got.Bytes))
+	u.attemptLog().Info("release downloaded", "name", got.Form, "bytes", got.Bytes, "total", size)
 	if err := failpoint.Hit("downloaded"); err != nil {
 		return Slot{}, err
 	}

@@ -15,8 +15,12 @@ import (
 
 	"github.com/cloudflare/tableflip"
 
+	"github.com/perennial-go/perennial/internal/tracing"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
+
+// scope names what the spans of this package come from.
+const scope = "github.com/perennial-go/perennial/upgrade"
 
 // Errors that Run ends with.
 var (
@@ -52,8 +56,11 @@ type Upgrader struct {
 	looked     chan struct{} // the index was looked at
 	memory                   // of withdrawals; Run's alone
 	origin     origin
-	dropped    string    // the request of the state directory that was settled last; Run's alone
-	handover   *handover // non-nil in a successor
+	course     course // the attempt's trace
+	resumed    resumption
+	part       atomic.Pointer[string] // the traceparent of this process's part; see Trace
+	dropped    string                 // the request of the state directory that was settled last; Run's alone
+	handover   *handover              // non-nil in a successor
 
 	active  chan struct{}
 	serving chan struct{}
@@ -62,7 +69,9 @@ type Upgrader struct {
 	once        sync.Once
 	inHost      atomic.Bool // a call of cfg.State has not returned
 
-	successor atomic.Int64 // see Successor
+	successor atomic.Int64           // see Successor
+	counted   atomic.Pointer[totals] // the journal's, for metrics
+	onTrial   atomic.Bool            // this is a successor that has not committed
 
 	mu        sync.Mutex
 	status    Status
@@ -86,6 +95,7 @@ func New(cfg Config) (*Upgrader, error) {
 		cfg:         cfg,
 		log:         cfg.Logger,
 		gate:        newGate(),
+		course:      course{tracer: tracing.New(cfg.TracerProvider, scope)},
 		active:      make(chan struct{}),
 		serving:     make(chan struct{}),
 		predecessor: make(chan struct{}),
@@ -180,6 +190,7 @@ func (u *Upgrader) load() (err error) {
 	if u.journal, err = openJournal(u.cfg.StateDir); err != nil {
 		return err
 	}
+	u.counted.Store(u.journal.totals)
 	u.quarantine = quarantine{u.cfg.StateDir} // one that cannot be read refuses every release
 	return nil
 }
@@ -257,7 +268,9 @@ func (u *Upgrader) Running() Ref { return u.running.Ref }
 // returns ErrSuperseded when another process has taken over, and ErrAborted
 // in a successor that was told to go.
 func (u *Upgrader) Run(ctx context.Context) error {
+	defer u.cfg.Pulse.Rest()
 	if u.handover != nil {
+		u.cfg.Pulse.Rest() // the incumbent watches the probation
 		if err := u.probation(ctx); err != nil {
 			return err
 		}
@@ -277,6 +290,7 @@ func (u *Upgrader) Run(ctx context.Context) error {
 	look := time.NewTicker(u.cfg.HealthEvery)
 	defer look.Stop()
 	for {
+		u.cfg.Pulse.Beat()
 		if u.unsettled {
 			u.settle(u.cfg.Host.Failing(ctx), time.Now())
 		}
@@ -349,9 +363,11 @@ func (u *Upgrader) next(ctx context.Context) error {
 	if r == nil {
 		return nil
 	}
+	u.cfg.Pulse.Rest()
 	err := u.perform(ctx, *r)
+	u.cfg.Pulse.Beat()
 	if err != nil && !errors.Is(err, ErrSuperseded) {
-		u.log.Warn("request failed", "action", r.Action, "to", r.Pin.String(), "order", r.ID, "error", err)
+		u.log.Warn("request failed", "action", r.Action, "attempt", r.ID, "release", r.Pin.Version, "error", err)
 	}
 	if !errors.Is(err, ErrSuperseded) {
 		u.collect()
@@ -363,6 +379,8 @@ func (u *Upgrader) next(ctx context.Context) error {
 // in charge, Unix sockets are unlinked.
 func (u *Upgrader) Close() error {
 	var err error
+	// Of a successor that came to its end before Run saw it through.
+	u.course.end(errors.New("this process ended before its part in the attempt had"))
 	if u.flip != nil && u.inCharge() {
 		// In a successor on probation this would unlink live sockets.
 		u.flip.Stop()

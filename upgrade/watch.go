@@ -111,9 +111,9 @@ func (u *Upgrader) heard() {
 		return
 	}
 	if u.yanked = why; why != "" {
-		u.log.Warn("the running release was withdrawn: upgrade to another", "version", u.running.Version, "reason", why)
+		u.log.Warn("the running release was withdrawn: upgrade to another", "release", u.running.Version, "reason", why)
 	} else {
-		u.log.Info("the running release is offered again", "version", u.running.Version)
+		u.log.Info("the running release is offered again", "release", u.running.Version)
 	}
 	u.publish(func(s *Status) { s.Yanked = why })
 }

@@ -123,6 +123,7 @@ func (s *site) inspect() upgrade.Report {
 }
 
 func TestAgentOfTheFirstReleaseUpgradesToTodays(t *testing.T) {
+	t.Parallel()
 	first := firstSource(t)
 	s := newSite(t)
 	s.executable = buildFrom(t, first, "1.0.0")
@@ -158,6 +159,7 @@ func TestAgentOfTheFirstReleaseUpgradesToTodays(t *testing.T) {
 }
 
 func TestTodaysAgentOpensWhatAKilledFirstReleaseLeft(t *testing.T) {
+	t.Parallel()
 	first := firstSource(t)
 	s := newSite(t)
 	s.executable = buildFrom(t, first, "1.0.0")

@@ -38,6 +38,7 @@ func shellLines(page string, words ...string) string {
 
 // TestCommandsOfTheConfigurationPageWork as they are printed.
 func TestCommandsOfTheConfigurationPageWork(t *testing.T) {
+	t.Parallel()
 	page, err := os.ReadFile("../../docs/configuration.md")
 	if err != nil {
 		t.Fatal(err)

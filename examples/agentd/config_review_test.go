@@ -50,6 +50,7 @@ func (s *site) startWithoutConfiguration(id string) {
 // TestDocumentThatAgentsWouldRefuseIsNotPublished, and those who insist learn
 // what the agents make of it.
 func TestDocumentThatAgentsWouldRefuseIsNotPublished(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.start("--group", "web")
 	run := func(args ...string) result {

@@ -25,6 +25,7 @@ func (s *site) fleet() agent.Entry {
 }
 
 func TestConfigurationChangesLiveAndABadOneChangesNothing(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.start("--group", "web")
 	put := func(scope, document string) {
@@ -87,6 +88,7 @@ func printed[T any](t *testing.T, r result) (v T) {
 }
 
 func TestConfigCommands(t *testing.T) {
+	t.Parallel()
 	s, run := documents(t)
 	run("get", "global").fails(t, 1, "config/global", "config history global")
 	run("put", "global", writeFile(t, "log: {level: info}")).ok(t)

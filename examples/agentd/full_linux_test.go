@@ -32,6 +32,7 @@ func (p *process) inside(path string) string {
 }
 
 func TestFullDiskRefusesAnUpgradeAndRecordsAndRecovers(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.release("1.0.0", "1.1.0")
 	size, err := os.Stat(binary(t, "1.0.0"))

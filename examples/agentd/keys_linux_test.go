@@ -5,6 +5,7 @@ import (
 )
 
 func TestAgentThatTrustsRootsFollowsAChangeOfKeys(t *testing.T) {
+	t.Parallel()
 	s, v, roots := newRootedSite(t)
 	s.start(roots...)
 	s.upgrade("1.1.0", roots...).ok(t)

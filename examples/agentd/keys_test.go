@@ -134,6 +134,7 @@ func TestKeyringIsInstalledOnlyOnceEnoughRootsHaveSigned(t *testing.T) {
 }
 
 func TestPublishersKeyIsRotatedAndRevoked(t *testing.T) {
+	t.Parallel()
 	v := newVault(t)
 	v.keys("create", "--add", v.file("release.pub")).ok(t)
 	v.sign()
@@ -165,6 +166,7 @@ func TestPublishersKeyIsRotatedAndRevoked(t *testing.T) {
 }
 
 func TestKeysWithoutANetworkNeedNoRepository(t *testing.T) {
+	t.Parallel()
 	minisign, err := exec.LookPath("minisign")
 	if err != nil {
 		t.Skip("the minisign command is not installed (Debian package minisign)")

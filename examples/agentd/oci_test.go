@@ -40,6 +40,7 @@ func cosignKeys(t *testing.T) (private, public string) {
 }
 
 func TestAgentThatDemandsCosignRefusesWhatIsNotSigned(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.release("1.0.0", "1.1.0")
 	private, public := cosignKeys(t)

@@ -11,6 +11,7 @@ import (
 // TestRollbackWithoutItsAgentAnswersWhereItLeads: a script must not read success
 // as the rollback of what it asked for.
 func TestRollbackWithoutItsAgentAnswersWhereItLeads(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.release("1.0.0", "1.1.0")
 	p := s.startForGood("--probation", "300ms")

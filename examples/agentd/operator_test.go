@@ -52,6 +52,7 @@ func shows(t testing.TB, says []string, args ...string) {
 }
 
 func TestRollbackByOrderNeedsNeitherRepositoryNorAnIndexInForce(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.release("1.0.0", "1.1.0")
 	s.startForGood("--probation", "300ms")
@@ -104,6 +105,7 @@ func TestRollbackByOrderNeedsNeitherRepositoryNorAnIndexInForce(t *testing.T) {
 }
 
 func TestRollbackByStateDirectoryWorksWhileEtcdIsAwayAndAnOldOrderDoesNotUndoIt(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.release("1.0.0", "1.1.0")
 	s.startForGood("--probation", "300ms")
@@ -144,6 +146,7 @@ func TestRollbackByStateDirectoryWorksWhileEtcdIsAwayAndAnOldOrderDoesNotUndoIt(
 }
 
 func TestUpgradeAndRollbackOfAStateDirectoryWithoutItsAgent(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.release("1.0.0", "1.1.0")
 	p := s.startForGood("--probation", "300ms")
@@ -166,6 +169,7 @@ func TestUpgradeAndRollbackOfAStateDirectoryWithoutItsAgent(t *testing.T) {
 }
 
 func TestHeldAgentRefusesWhoeverAsksUntilTheHoldIsCleared(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.release("1.0.0", "1.1.0")
 	pid := s.startForGood("--probation", "300ms").cmd.Process.Pid
@@ -188,6 +192,7 @@ func TestHeldAgentRefusesWhoeverAsksUntilTheHoldIsCleared(t *testing.T) {
 }
 
 func TestClearedReleaseMayBeTriedAgain(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.release("1.0.0", "1.3.0")
 	s.startForGood("--probation", "300ms")
@@ -212,6 +217,7 @@ func TestClearedReleaseMayBeTriedAgain(t *testing.T) {
 }
 
 func TestBusyFilePutsAnUpgradeOffUnlessItIsForced(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.release("1.0.0", "1.1.0")
 	busy := writeFile(t, "counting the stock\nuntil noon\n")
@@ -236,6 +242,7 @@ func TestBusyFilePutsAnUpgradeOffUnlessItIsForced(t *testing.T) {
 }
 
 func TestStaleCommandIsRefusedWithWhatWasFound(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.release("1.0.0", "1.1.0")
 	pid := s.startForGood().cmd.Process.Pid

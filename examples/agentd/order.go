@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/user"
 	"time"
@@ -22,6 +23,7 @@ const anyVersion = "any"
 // what it does is followed to the end.
 type order struct {
 	target
+	traces traceFlags
 	expect string
 	by     string
 	force  bool
@@ -32,7 +34,7 @@ type order struct {
 // arguments.
 func (o *order) bind(cmd *cobra.Command, request func(ctx context.Context, args []string, w io.Writer) (upgrade.Request, error)) {
 	output := formatFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		progress := cmd.OutOrStdout()
 		if output.json() {
 			progress = cmd.ErrOrStderr()
@@ -40,22 +42,31 @@ func (o *order) bind(cmd *cobra.Command, request func(ctx context.Context, args 
 		if err := o.check(); err != nil {
 			return err
 		}
+		exported, err := o.traces.open(cmd.Context(), slog.New(slog.DiscardHandler), requester())
+		if err != nil {
+			return err
+		}
+		defer exported.close()
+		ctx, end := exported.command(cmd.Context(), cmd.CommandPath())
+		defer func() { end(err) }()
 		h, err := o.open(cmd)
 		if err != nil {
 			return err
 		}
 		defer h.close()
-		r, err := request(cmd.Context(), args, progress)
+		r, err := request(ctx, args, progress)
 		if err != nil {
 			return err
 		}
-		status, err := o.perform(cmd.Context(), h, r, progress)
+		r.Traceparent = traceparent(ctx)
+		status, err := o.perform(ctx, h, r, progress)
 		if output.json() && status.OrderID != "" {
 			err = errors.Join(printJSON(cmd.OutOrStdout(), status), err)
 		}
 		return err
 	}
 	o.add(cmd)
+	o.traces.add(cmd)
 	f := cmd.Flags()
 	f.StringVar(&o.expect, "expect", "", "do it only if the agent runs this `version`, or version@sha256:digest, or any (default what it runs now)")
 	f.StringVar(&o.by, "by", "", "who asks, for the record (default user@host)")

@@ -8,6 +8,7 @@ import (
 )
 
 func TestReleaseOfAnotherProgramIsNotOrderedAndRefusedByTheAgentWithBothNames(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.release("1.0.0")
 	other := filepath.Join(s.dir, "other")

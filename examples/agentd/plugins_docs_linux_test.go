@@ -13,6 +13,7 @@ import (
 // TestCommandsOfThePluginsPageWork as they are printed: an author who follows
 // them gets a signed plugin that does tasks.
 func TestCommandsOfThePluginsPageWork(t *testing.T) {
+	t.Parallel()
 	page, err := os.ReadFile("../../docs/plugins.md")
 	if err != nil {
 		t.Fatal(err)

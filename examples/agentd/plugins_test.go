@@ -45,6 +45,7 @@ func appendLine(t *testing.T, path, line string) {
 }
 
 func TestPluginsFeedTheSpoolThroughUpgradeReloadAndRestart(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.release("1.0.0", "1.1.0")
 	plugins, file := filepath.Join(s.dir, "plugins"), filepath.Join(s.dir, "app.log")
@@ -106,6 +107,7 @@ func (s *site) sampled() int {
 }
 
 func TestPluginWhoseDigestDiffersIsRefusedAndTheAgentServes(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	plugins, file := filepath.Join(s.dir, "plugins"), filepath.Join(s.dir, "app.log")
 	if err := os.Mkdir(plugins, 0o700); err != nil {

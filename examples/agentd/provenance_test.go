@@ -132,6 +132,7 @@ func TestReleaseIsNamedDatedAndDescribedByItsCommit(t *testing.T) {
 }
 
 func TestRepositoryIsVerifiedComparedAndWithdrawnFrom(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	keys, repo := filepath.Join(dir, "keys"), filepath.Join(dir, "repo")
 	agentd(t, "keys", "generate", "--out", keys).ok(t)
@@ -232,6 +233,7 @@ func TestPluginAndHostThatDisagreeOnTheirProtocolAreTold(t *testing.T) {
 // TestOperatorLearnsWhatRunsWhereItComesFromAndWhoAllowedIt follows one
 // release from a range to the agents that run it, and its withdrawal.
 func TestOperatorLearnsWhatRunsWhereItComesFromAndWhoAllowedIt(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.release("1.0.0", "1.1.0")
 	s.start("--check-every", "100ms")

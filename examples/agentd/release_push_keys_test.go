@@ -11,6 +11,7 @@ import (
 
 // A publisher with one key who changes it could otherwise push nothing any more.
 func TestBuildPushesAfterAChangeOfKeys(t *testing.T) {
+	t.Parallel()
 	v := newVault(t)
 	private, _ := cosignKeys(t)
 	layout := "oci-layout:" + filepath.Join(v.dir, "layout")
@@ -34,6 +35,7 @@ func TestBuildPushesAfterAChangeOfKeys(t *testing.T) {
 
 // So could one who began with a key, and has roots now that do not list it.
 func TestPushOfWhatTheKeyringDoesNotListIsTold(t *testing.T) {
+	t.Parallel()
 	v := newVault(t)
 	private, _ := cosignKeys(t)
 	v.build("release", "1.0.0").ok(t)

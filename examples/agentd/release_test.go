@@ -29,6 +29,7 @@ func TestKeysAreWrittenOnceAndTheSecretOneIsPrivate(t *testing.T) {
 }
 
 func TestReleaseBuildRefusesAndChangesNothing(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	keys, repo := filepath.Join(dir, "keys"), filepath.Join(dir, "repo")
 	agentd(t, "keys", "generate", "--out", keys).ok(t)
@@ -116,6 +117,7 @@ func referenced(t *testing.T, keys, repo string) string {
 }
 
 func TestReleasesAreListedWithdrawnAndRefreshed(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	keys, repo := filepath.Join(dir, "keys"), filepath.Join(dir, "repo")
 	agentd(t, "keys", "generate", "--out", keys).ok(t)

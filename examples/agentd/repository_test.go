@@ -43,6 +43,7 @@ func newRepository(t *testing.T) (repo, trust string) {
 }
 
 func TestPulledReleaseNeedsNoRepository(t *testing.T) {
+	t.Parallel()
 	repo, trust := newRepository(t)
 	access := []string{"--repo", repo, "--trust", trust, "--cache", filepath.Join(t.TempDir(), "cache")}
 	list := append([]string{"release", "list", "--pull", "Never"}, access...)
@@ -61,6 +62,7 @@ func TestPulledReleaseNeedsNoRepository(t *testing.T) {
 }
 
 func TestRepositoryFlagsThatDoNothingAreRefused(t *testing.T) {
+	t.Parallel()
 	repo, trust := newRepository(t)
 	list := []string{"release", "list", "--repo", repo, "--trust", trust}
 	agentd(t, append(list, "--pull", "Never")...).fails(t, 2, "--cache")
@@ -90,6 +92,7 @@ func TestPullWorksInTheCacheAndLeavesNothingElse(t *testing.T) {
 }
 
 func TestVerifyLooksAtTheRepositoryAndNotAtTheCache(t *testing.T) {
+	t.Parallel()
 	repo, trust := newRepository(t)
 	access := []string{"--repo", repo, "--trust", trust, "--cache", filepath.Join(t.TempDir(), "cache")}
 	agentd(t, append([]string{"release", "pull", "1.1.0"}, access...)...).ok(t)

@@ -15,6 +15,7 @@ import (
 // TestFleetIsToldOfTheRevokedKeyOfWhatRuns: who watches the registry must see
 // what status on the host says.
 func TestFleetIsToldOfTheRevokedKeyOfWhatRuns(t *testing.T) {
+	t.Parallel()
 	s, v, roots := newRootedSite(t)
 	p := s.start(append(roots, "--check-every", "100ms")...)
 	s.upgrade("1.1.0", roots...).ok(t)

@@ -53,6 +53,7 @@ func newRoot() *cobra.Command {
 		newConfigCommand(),
 		newPluginCommand(),
 		newTaskCommand(),
+		newHealthCommand(),
 		newStatusCommand(),
 	)
 	describeFlags(root)

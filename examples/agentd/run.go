@@ -22,6 +22,7 @@ type runFlags struct {
 	releases  reader
 	logs      logFlags
 	tasks     taskFlags
+	traces    traceFlags
 	id        string
 	stateDir  string
 	listen    string
@@ -71,6 +72,7 @@ upgrade, with exit code 0.`,
 	r.releases.add(cmd)
 	r.logs.add(cmd)
 	r.tasks.add(cmd)
+	r.traces.add(cmd)
 	f := cmd.Flags()
 	f.StringVar(&r.id, "id", "", "`id` of the agent, unique in the fleet")
 	f.StringVar(&r.stateDir, "state-dir", "", "state `directory`, of this agent alone")
@@ -111,13 +113,19 @@ func (r *runFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	cfg.Settings = s.settings
+	exported, err := r.traces.open(cmd.Context(), cfg.Logger, r.id)
+	if err != nil {
+		return err
+	}
+	defer exported.close()
+	cfg.TracerProvider = exported.tracerProvider()
 	a, err := agent.New(cfg)
 	if err != nil {
 		return err
 	}
 	err = a.Run(cmd.Context())
 	if errors.Is(err, agent.ErrSuperseded) {
-		s.log.Info("a successor has taken over", "id", r.id)
+		s.log.Info("a successor has taken over")
 		return nil
 	}
 	return err

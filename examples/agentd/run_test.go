@@ -91,6 +91,7 @@ func TestKilledAgentKeepsWhatItAcknowledged(t *testing.T) {
 }
 
 func TestStartThatCannotBeChangesNothing(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.start()
 	waittest.Until(t, "the agent runs", func() bool { return s.mustInfo().State == "running" })
@@ -144,6 +145,7 @@ func TestStateDirectoryThatIsNotWritableIsRefused(t *testing.T) {
 }
 
 func TestKnownAgentStartsWithoutEtcd(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	agentd(t, "config", "put", "--etcd", s.etcd.URL(), "global", writeFile(t, "log: {level: warn}")).ok(t)
 	p := s.start()

@@ -20,6 +20,7 @@ import (
 const maxSupervisor = 12 << 10 // KiB
 
 func TestSupervisorStaysSmallKeepsItsPIDAndExecutesTheCommittedRelease(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.release("1.0.0", "1.1.0")
 	p := s.start("--supervise", "always", "--log-level", "debug")

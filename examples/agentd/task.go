@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/perennial-go/perennial/plugin/dispatch"
 )
@@ -30,6 +31,7 @@ func newTaskCommand() *cobra.Command {
 type queueFlags struct {
 	etcd   etcdFlags
 	output *format
+	spans  trace.TracerProvider // of what is submitted; nil for none
 }
 
 func (q *queueFlags) add(cmd *cobra.Command) {
@@ -49,7 +51,7 @@ func (q *queueFlags) open() (*queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	tasks, err := dispatch.NewQueue(dispatch.QueueConfig{Client: client, Root: q.etcd.root})
+	tasks, err := dispatch.NewQueue(dispatch.QueueConfig{Client: client, Root: q.etcd.root, TracerProvider: q.spans})
 	if err != nil {
 		_ = client.Close()
 		return nil, err

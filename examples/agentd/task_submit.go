@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,6 +15,7 @@ import (
 // taskSubmit is what agentd task submit was called with.
 type taskSubmit struct {
 	queue       queueFlags
+	traces      traceFlags
 	task        dispatch.Task
 	policy      string
 	notBefore   moment
@@ -54,6 +56,7 @@ func newTaskSubmitCommand() *cobra.Command {
 		RunE: s.run,
 	}
 	s.queue.add(cmd)
+	s.traces.add(cmd)
 	s.add(cmd)
 	return cmd
 }
@@ -87,17 +90,25 @@ func (s *taskSubmit) add(cmd *cobra.Command) {
 	}
 }
 
-func (s *taskSubmit) run(cmd *cobra.Command, args []string) error {
+func (s *taskSubmit) run(cmd *cobra.Command, args []string) (err error) {
 	if err := s.complete(args); err != nil {
 		return err
 	}
+	exported, err := s.traces.open(cmd.Context(), slog.New(slog.DiscardHandler), s.task.SubmittedBy)
+	if err != nil {
+		return err
+	}
+	defer exported.close()
+	s.queue.spans = exported.tracerProvider()
+	traced, end := exported.command(cmd.Context(), cmd.CommandPath())
+	defer func() { end(err) }()
 	q, err := s.queue.open()
 	if err != nil {
 		return err
 	}
 	defer q.close()
 	var done dispatch.Submitted
-	err = q.ask(cmd.Context(), func(ctx context.Context) (err error) {
+	err = q.ask(traced, func(ctx context.Context) (err error) {
 		done, err = q.Submit(ctx, s.task)
 		return err
 	})

@@ -48,6 +48,7 @@ func TestUpgradeUnderLoadDropsNoRequestAndLosesNoRecord(t *testing.T) {
 }
 
 func TestBadReleaseRollsBackUnderLoadAndTheNextUpgradeWorks(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.release("1.0.0", "1.1.0", "1.2.0", "1.3.0")
 	first := s.start("--probation", "4s")
@@ -145,6 +146,7 @@ func (s *site) unchanged(t *testing.T, pid int) {
 }
 
 func TestUpgradeRefusedByTheAgent(t *testing.T) {
+	t.Parallel()
 	// The operator sees a good repository, the agent a mirror that is not.
 	for name, c := range map[string]struct {
 		version string

@@ -9,6 +9,7 @@ import (
 )
 
 func TestOperatorIsToldOfWithdrawalsAndRevokedKeysWithoutAnAgent(t *testing.T) {
+	t.Parallel()
 	s, v, roots := newRootedSite(t)
 	p := s.start(append(roots, "--check-every", "100ms", "--remote-rollback", "never")...)
 	s.upgrade("1.1.0", append(roots, "--by", "ops")...).ok(t)

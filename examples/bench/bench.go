@@ -23,6 +23,8 @@ func sections() []section {
 	return []section{
 		{"start", "start of a successor until its first answer, against bare tableflip", measureStart},
 		{"idle", "memory and processor time of an idle agent without plugins", measureIdle},
+		{"indicators", "processor time and allocations of the health indicators at their own pace", measureIndicators},
+		{"readyz", "one look at /readyz, against a bare handler of net/http", measureReady},
 		{"swap", "requests that fail in swaps of agentd under load, against bare tableflip", measureSwap},
 		{"storm", "49 swaps in 20 s under load, the package upgrade against bare tableflip", measureStorm},
 		{"latency", "p99 of requests in the second around a swap, against steady time", measureLatency},

@@ -85,12 +85,12 @@ func TestLoadCountsWhatFailsAndWhatWasAcknowledged(t *testing.T) {
 
 func TestPhasesAreToldFromTheLogsOfBothProcesses(t *testing.T) {
 	log := `records on http://127.0.0.1:1
-{"time":"2026-01-01T00:00:00.1Z","msg":"upgrade","state":"downloading","to":"1.0.1"}
-{"time":"2026-01-01T00:00:00.3Z","msg":"upgrade","state":"verifying","to":"1.0.1"}
-{"time":"2026-01-01T00:00:00.4Z","msg":"slot removed","state":"staged","to":"1.0.1"}
-{"time":"2026-01-01T00:00:01Z","msg":"upgrade","state":"downloading","to":"1.0.2"}
-{"time":"2026-01-01T00:00:02Z","msg":"upgrade","state":"committing","to":"1.0.1"}
-{"time":"2026-01-01T00:00:02.5Z","msg":"upgrade","state":"gone","to":"1.0.1"}
+{"time":"2026-01-01T00:00:00.1Z","msg":"upgrade","state":"downloading","release":"1.0.1"}
+{"time":"2026-01-01T00:00:00.3Z","msg":"upgrade","state":"verifying","release":"1.0.1"}
+{"time":"2026-01-01T00:00:00.4Z","msg":"slot removed","state":"staged","release":"1.0.1"}
+{"time":"2026-01-01T00:00:01Z","msg":"upgrade","state":"downloading","release":"1.0.2"}
+{"time":"2026-01-01T00:00:02Z","msg":"upgrade","state":"committing","release":"1.0.1"}
+{"time":"2026-01-01T00:00:02.5Z","msg":"upgrade","state":"gone","release":"1.0.1"}
 `
 	got := map[string][]float64{}
 	for _, s := range phases([]byte(log)) {

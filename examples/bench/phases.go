@@ -8,8 +8,8 @@ import (
 
 // event is a line of a log about an upgrade.
 type event struct {
-	Time           time.Time
-	Msg, State, To string
+	Time                time.Time
+	Msg, State, Release string
 }
 
 // events are the lines of a log in which an upgrade enters a state.
@@ -39,13 +39,13 @@ func phases(log []byte) []*series {
 	}
 	entered := map[string]time.Time{}
 	for _, e := range events(log) {
-		entered[e.To+" "+e.State] = e.Time
+		entered[e.Release+" "+e.State] = e.Time
 	}
 	var all []*series
 	for _, p := range parts {
 		s := &series{what: "upgrade alone: " + p.what, unit: "ms"}
 		for _, e := range events(log) {
-			end, ok := entered[e.To+" "+p.to]
+			end, ok := entered[e.Release+" "+p.to]
 			if e.State == p.from && ok {
 				s.addTime(end.Sub(e.Time))
 			}

@@ -69,7 +69,7 @@ func (p *lone) settled(ctx context.Context, _ int) error {
 	var last string
 	err := until(ctx, "the commit of "+p.asked, swapLimit, func() bool {
 		for _, e := range events(p.written(p.offset)) {
-			if e.To == p.asked && slices.Contains([]string{"committed", "failed", "rolled_back"}, e.State) {
+			if e.Release == p.asked && slices.Contains([]string{"committed", "failed", "rolled_back"}, e.State) {
 				last = e.State
 			}
 		}

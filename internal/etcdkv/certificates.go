@@ -118,7 +118,7 @@ func (c *certificates) material() tlsfile.Material {
 	if m.Changes != c.changes {
 		c.changes = m.Changes
 		c.metrics.reloads.Inc()
-		c.log.Info("etcd certificates were replaced: new connections use them", "certificate", describe(m.Pair))
+		c.log.Info("etcd certificates were replaced: new connections use them", "name", describe(m.Pair))
 	}
 	c.metrics.files(err == nil, m.Pair)
 	trouble := ""
@@ -129,11 +129,11 @@ func (c *certificates) material() tlsfile.Material {
 		trouble = fmt.Sprintf("the client certificate for etcd ends on %s: renew it", day(m.Pair.Leaf.NotAfter))
 	}
 	if trouble != "" && (trouble != c.trouble || time.Since(c.told) > remindEvery) {
-		c.log.Warn("etcd certificates need attention", "trouble", trouble)
+		c.log.Warn("etcd certificates need attention", "reason", trouble)
 		c.told = time.Now()
 	}
 	if trouble == "" && c.trouble != "" {
-		c.log.Info("etcd certificates are in order again", "certificate", describe(m.Pair))
+		c.log.Info("etcd certificates are in order again", "name", describe(m.Pair))
 	}
 	c.trouble = trouble
 	return m

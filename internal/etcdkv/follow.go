@@ -81,7 +81,7 @@ func (w *Watch) tell(s *state, view View) {
 	took, news := w.life.called(s.waiting)
 	if news {
 		w.cfg.Logger.Warn("whoever follows these etcd keys is slow: changes wait and are folded together",
-			"took", took, "keys_waiting", s.waiting())
+			"duration", took, "count", s.waiting())
 	}
 }
 

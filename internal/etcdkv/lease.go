@@ -70,7 +70,7 @@ func (s *Session) ask(ctx context.Context, patience time.Duration) (lease int64,
 	s.mu.Lock()
 	s.count.Granted++
 	s.mu.Unlock()
-	s.cfg.Logger.Debug("etcd lease granted", "lease", fmt.Sprintf("%x", r.ID), "ttl_seconds", r.TTL)
+	s.cfg.Logger.Debug("etcd lease granted", "lease", fmt.Sprintf("%x", r.ID), "duration", time.Duration(r.TTL)*time.Second)
 	return r.ID, held, nil
 }
 

@@ -25,6 +25,7 @@ type link struct {
 
 	mu       sync.Mutex
 	open     int
+	ended    int              // connections that have ended and were not replaced
 	failures map[string]error // by address, since a connection stood last
 }
 
@@ -121,18 +122,22 @@ func (l *link) explain(err error) error {
 func (l *link) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
 
 func (l *link) HandleConn(_ context.Context, s stats.ConnStats) {
-	change := 0
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	switch s.(type) {
 	case *stats.ConnBegin:
-		change = 1
+		l.open++
+		l.metrics.open.Inc()
+		if l.ended > 0 {
+			l.ended--
+			l.metrics.again.Inc()
+		}
 	case *stats.ConnEnd:
-		change = -1
+		l.open--
+		l.ended++
+		l.metrics.open.Dec()
 		l.metrics.lost.Inc()
 	}
-	l.mu.Lock()
-	l.open += change
-	l.mu.Unlock()
-	l.metrics.open.Add(float64(change))
 }
 
 type methodKey struct{}

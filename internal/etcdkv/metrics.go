@@ -18,6 +18,7 @@ type Metrics struct {
 	failures *prometheus.CounterVec
 	open     prometheus.Gauge
 	lost     prometheus.Counter
+	again    prometheus.Counter
 	sent     prometheus.Counter
 	received prometheus.Counter
 	logins   *prometheus.CounterVec
@@ -57,6 +58,7 @@ func NewMetrics() *Metrics {
 	m.failures = counters("connect_failures_total", "Attempts that failed: dial (no connection), handshake (TLS), refused (etcd closed it at once).", "stage")
 	m.open = gauge("connections", "Connections to etcd endpoints that stand now.")
 	m.lost = counter("connections_closed_total", "Connections to etcd endpoints that have ended.")
+	m.again = counter("reconnects_total", "Connections to etcd endpoints that were made in place of one that had ended.")
 	m.sent = counter("sent_bytes_total", "Bytes of messages sent to etcd.")
 	m.received = counter("received_bytes_total", "Bytes of messages received from etcd.")
 	m.logins = counters("logins_total", "Logins with a password by result: ok, refused, failed, off (etcd asks for none).", "result")

@@ -292,10 +292,10 @@ func (w *Watch) noteReset(last, next *state) {
 	case last == nil:
 	case last.cluster != next.cluster:
 		w.cfg.Logger.Warn("etcd is another cluster now: its content replaces the view",
-			"cluster_was", fmt.Sprintf("%x", last.cluster), "cluster", fmt.Sprintf("%x", next.cluster))
+			"cluster", fmt.Sprintf("%x", next.cluster), "before", fmt.Sprintf("%x", last.cluster))
 	case next.resets(last):
 		w.cfg.Logger.Warn("etcd went back in time, as after a restored backup: its content replaces the view",
-			"revision_was", last.latest(), "revision", next.listed)
+			"revision", next.listed, "before", last.latest())
 	}
 }
 

@@ -1,11 +1,10 @@
-// Package tlsfile reads what a TLS client needs from files that are replaced
+// Package tlsfile reads what TLS needs from files that are replaced
 // while the process lives for years.
 package tlsfile
 
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
@@ -23,18 +22,27 @@ type Paths struct {
 	// CA holds the certificates of the authorities that may vouch for a
 	// server, in place of the system's.
 	CA string
-	// Cert holds the client certificate with its chain, Key its private key,
-	// which others than its owner must not be able to read. Both or none.
+	// Cert holds the certificate with its chain, Key its private key, which
+	// others than its owner must not be able to read. Both or none.
 	Cert, Key string
+	// What names the certificate in errors; default "client certificate".
+	What string
+}
+
+func (p Paths) what() string {
+	if p.What != "" {
+		return p.What
+	}
+	return "client certificate"
 }
 
 // Given tells whether any file is named.
-func (p Paths) Given() bool { return p != Paths{} }
+func (p Paths) Given() bool { return p.CA != "" || p.Cert != "" || p.Key != "" }
 
 // Check refuses a certificate without a key, and the reverse.
 func (p Paths) Check() error {
 	if (p.Cert == "") != (p.Key == "") {
-		return errors.New("a client certificate and its key belong together: give both files or none")
+		return fmt.Errorf("a %s and its key belong together: give both files or none", p.what())
 	}
 	return nil
 }
@@ -55,7 +63,7 @@ func (p Paths) Roots() (*x509.CertPool, error) {
 	return roots, nil
 }
 
-// Pair reads the client certificate and its key; nil without files. The error
+// Pair reads the certificate and its key; nil without files. The error
 // says nothing of what the key's file holds.
 func (p Paths) Pair() (*tls.Certificate, error) {
 	if p.Cert == "" {
@@ -63,15 +71,15 @@ func (p Paths) Pair() (*tls.Certificate, error) {
 	}
 	chain, err := atomicfile.Read(p.Cert, maxCertSize)
 	if err != nil {
-		return nil, fmt.Errorf("client certificate: %w", err)
+		return nil, fmt.Errorf("%s: %w", p.what(), err)
 	}
-	key, err := secretfile.Read("key of the client certificate", p.Key, maxKeySize)
+	key, err := secretfile.Read("key of the "+p.what(), p.Key, maxKeySize)
 	if err != nil {
 		return nil, err
 	}
 	pair, err := tls.X509KeyPair(chain, []byte(key))
 	if err != nil {
-		return nil, fmt.Errorf("client certificate %s with key %s: %w: give the two that belong together, in PEM form", p.Cert, p.Key, err)
+		return nil, fmt.Errorf("%s %s with key %s: %w: give the two that belong together, in PEM form", p.what(), p.Cert, p.Key, err)
 	}
 	return &pair, nil
 }

@@ -85,12 +85,17 @@ type assigned struct {
 }
 
 // give writes assignments.
-func (t *term) give(ctx context.Context, chosen []assigned) error {
+func (t *term) give(ctx context.Context, chosen []assigned) (err error) {
 	payloads, err := t.payloads(ctx, chosen)
 	if err != nil {
 		return err
 	}
 	var moves []move
+	defer func() {
+		for _, m := range moves {
+			m.span.End(err) // of what was not written; the others have ended
+		}
+	}()
 	for _, c := range chosen {
 		k := c.task
 		payload := found{data: k.spec.Payload}
@@ -105,29 +110,41 @@ func (t *term) give(ctx context.Context, chosen []assigned) error {
 			moves = append(moves, m)
 			continue
 		}
-		next := k.record.assign(c.agent.id)
-		m, err := t.moveTo(k, next)
+		m, err := t.giving(c, payload.data)
 		if err != nil {
 			return err
 		}
-		value, err := encode(assignment{
-			Schema: schema, Attempt: next.Attempt, Plugin: k.spec.Plugin, Capability: k.spec.Capability, Version: k.spec.Version,
-			Payload: payload.data, Resume: next.Resume, Deadline: k.spec.Deadline, Timeout: k.spec.Timeout,
-			Resumable: k.spec.Resumable, IdempotencyKey: k.spec.IdempotencyKey,
-		})
-		if err != nil {
-			return err
-		}
-		key := t.keys.inbox(c.agent.id, k.id)
-		m.compare = append(m.compare, clientv3.Compare(clientv3.CreateRevision(t.keys.worker(c.agent.id)), "=", c.agent.created))
-		// Whatever lies there, nobody but the agent itself can have put it.
-		m.put(key, value)
 		moves = append(moves, m)
 	}
 	if err := t.perform(ctx, moves); err != nil || len(moves) == 0 {
 		return err
 	}
 	return failpoint.Hit("dispatch-assigned")
+}
+
+// giving is the move that gives a task to its agent.
+func (t *term) giving(c assigned, payload []byte) (move, error) {
+	k := c.task
+	next := k.record.assign(c.agent.id)
+	m, err := t.moveTo(k, next)
+	if err != nil {
+		return m, err
+	}
+	span, traceparent := t.assigning(k.spec, next)
+	value, err := encode(assignment{
+		Schema: schema, Attempt: next.Attempt, Plugin: k.spec.Plugin, Capability: k.spec.Capability, Version: k.spec.Version,
+		Payload: payload, Resume: next.Resume, Deadline: k.spec.Deadline, Timeout: k.spec.Timeout,
+		Resumable: k.spec.Resumable, IdempotencyKey: k.spec.IdempotencyKey, Traceparent: traceparent,
+	})
+	if err != nil {
+		span.End(err)
+		return m, err
+	}
+	m.span = span
+	m.compare = append(m.compare, clientv3.Compare(clientv3.CreateRevision(t.keys.worker(c.agent.id)), "=", c.agent.created))
+	// Whatever lies there, nobody but the agent itself can have put it.
+	m.put(t.keys.inbox(c.agent.id, k.id), value)
+	return m, nil
 }
 
 // found is a payload, or why it is none.

@@ -8,8 +8,10 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/perennial-go/perennial/internal/etcdkv"
+	"github.com/perennial-go/perennial/internal/tracing"
 )
 
 // Defaults of a Dispatcher.
@@ -38,6 +40,11 @@ type DispatcherConfig struct {
 	// CollectEvery is the pause between two looks for finished tasks whose TTL
 	// has ended; default 1 min.
 	CollectEvery time.Duration
+	// Metrics tells whether this one is elected; nil tells nobody.
+	Metrics *Metrics
+	// TracerProvider receives a span for each assignment; nil begins none, and
+	// passes the task's trace on.
+	TracerProvider trace.TracerProvider
 	// Logger receives elections and what goes wrong; nil discards it.
 	Logger *slog.Logger
 }
@@ -46,6 +53,7 @@ type DispatcherConfig struct {
 type Dispatcher struct {
 	cfg     DispatcherConfig
 	keys    keys
+	tracer  tracing.Tracer
 	started atomic.Bool
 }
 
@@ -77,8 +85,11 @@ func NewDispatcher(cfg DispatcherConfig) (*Dispatcher, error) {
 	if cfg.CollectEvery == 0 {
 		cfg.CollectEvery = DefaultCollectEvery
 	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = NewMetrics()
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Dispatcher{cfg: cfg, keys: k}, nil
+	return &Dispatcher{cfg: cfg, keys: k, tracer: tracing.New(cfg.TracerProvider, scope)}, nil
 }

@@ -97,7 +97,7 @@ func (d *Dispatcher) permitted(ctx context.Context) error {
 		}
 		if !told {
 			told = true
-			d.cfg.Logger.Info("no dispatcher of tasks here: it may not write what it needs to", "prefix", d.keys.root, "error", err)
+			d.cfg.Logger.Info("no dispatcher of tasks here: it may not write what it needs to", "key", d.keys.root, "error", err)
 		}
 		if backoff.Sleep(ctx, backoff.Jitter(askAgain, 0.2)) != nil {
 			return ctx.Err()
@@ -146,8 +146,10 @@ func (d *Dispatcher) stand(ctx context.Context) error {
 	case <-ctx.Done():
 	case revision := <-office:
 		office <- revision // it stays taken
-		d.cfg.Logger.Info("this dispatcher assigns tasks now", "id", d.cfg.ID)
+		d.cfg.Logger.Info("this dispatcher assigns tasks now", "name", d.cfg.ID)
+		d.cfg.Metrics.dispatcher.Set(1)
 		cancel(newTerm(d, revision).run(ctx))
+		d.cfg.Metrics.dispatcher.Set(0)
 	}
 	<-held
 	end, stop := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)

@@ -67,7 +67,7 @@ func (t *term) discard(ctx context.Context, stale []*told) error {
 		o := stale[i]
 		switch {
 		case v.err == nil:
-			t.cfg.Logger.Warn("an agent told the end of a task that it had not been given", "agent", o.agent, "task", o.id)
+			t.cfg.Logger.Warn("an agent told the end of a task that it had not been given", "peer", o.agent, "task", o.id)
 			delete(t.model.outcomes, o.agent+"/"+o.id)
 		case errors.Is(v.err, errRefused):
 			refused = append(refused, o.id)

@@ -7,6 +7,9 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/perennial-go/perennial/internal/tracing"
 )
 
 // Bounds of a queue.
@@ -29,6 +32,9 @@ type QueueConfig struct {
 	// the same moment may exceed it a little, and the last task for all agents
 	// by its runs. At most 200,000.
 	MaxQueued int
+	// TracerProvider receives a span for each Submit; nil begins none, and has
+	// the task be part of its ctx's trace.
+	TracerProvider trace.TracerProvider
 }
 
 // Queue submits tasks and shows what became of them. Its methods may be called
@@ -38,6 +44,7 @@ type Queue struct {
 	client    *clientv3.Client
 	keys      keys
 	maxQueued int64
+	tracer    tracing.Tracer
 
 	mu      sync.Mutex
 	counted time.Time // when open was
@@ -59,7 +66,7 @@ func NewQueue(cfg QueueConfig) (*Queue, error) {
 	if err != nil {
 		return nil, fmt.Errorf("task queue: %w", err)
 	}
-	return &Queue{client: cfg.Client, keys: k, maxQueued: int64(cfg.MaxQueued)}, nil
+	return &Queue{client: cfg.Client, keys: k, maxQueued: int64(cfg.MaxQueued), tracer: tracing.New(cfg.TracerProvider, scope)}, nil
 }
 
 // Submitted says which task a Submit led to.

@@ -94,15 +94,18 @@ func (r *run) perform(ctx context.Context) (again bool) {
 		return true
 	}
 	ended, err := endFailed, unreadable
+	span := r.trace()
+	defer func() { r.endTrace(span, ended, err) }()
 	if unreadable == nil {
-		if err := r.begin(ctx); err != nil {
+		if err = r.begin(ctx); err != nil {
 			log.Debug("task not begun", "error", err)
 			return true
 		}
 		ended, err = r.execute(ctx)
 	}
+	r.worker.cfg.Metrics.count(ended, r.started)
 	if ended == "" {
-		log.Info("a task was withdrawn while it ran", "reason", err)
+		log.Info("a task was withdrawn while it ran", "error", err)
 		return false
 	}
 	if err := failpoint.Hit("dispatch-run"); err != nil {

@@ -54,7 +54,7 @@ func (t *term) createRuns(ctx context.Context, parent *task) error {
 		err = decode(t.keys.targets(parent.id), r.Kvs[0].Value, &to)
 	}
 	if err != nil || len(to.Agents) != parent.record.Total {
-		t.cfg.Logger.Warn("a task for all agents cannot be spread", "task", parent.id, "agents", len(to.Agents), "wanted", parent.record.Total, "error", err)
+		t.cfg.Logger.Warn("a task for all agents cannot be spread", "task", parent.id, "count", len(to.Agents), "total", parent.record.Total, "error", err)
 		return t.finish(ctx, parent, parent.record.end(parent.spec, Dead, "the list of its agents cannot be read"))
 	}
 	from := parent.record.Created

@@ -10,11 +10,13 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/perennial-go/perennial/internal/backoff"
 	"github.com/perennial-go/perennial/internal/failpoint"
+	"github.com/perennial-go/perennial/internal/tracing"
 )
 
 // countEvery is how old the number of open tasks may be that Submit goes by.
@@ -29,17 +31,24 @@ const submitTries = 4
 // where another task has its id or idempotency key; anything else is etcd's,
 // and then the task may be in the queue all the same: with an ID or an
 // IdempotencyKey it can be submitted again without harm.
-func (q *Queue) Submit(ctx context.Context, t Task) (Submitted, error) {
-	t, err := t.normal()
+//
+// The task and its runs are part of the trace of ctx.
+func (q *Queue) Submit(ctx context.Context, t Task) (done Submitted, err error) {
+	ctx, span := q.tracer.Start(ctx, SpanSubmit, trace.SpanKindProducer)
+	defer func() { span.End(err) }()
+	t, err = t.normal()
 	if err != nil {
 		return Submitted{}, err
 	}
-	s := &spec{Schema: schema, Task: t, Submitted: now()}
+	s := &spec{Schema: schema, Task: t, Submitted: now(), Traceparent: tracing.Text(ctx)}
 	if s.Digest, err = t.digest(); err != nil {
 		return Submitted{}, err
 	}
 	if s.ID == "" {
 		s.ID = newID(s.Submitted)
+	}
+	if span.Recording() {
+		span.Set(tracedTask(s.ID, s.Plugin, s.Capability)...)
 	}
 	// The same id: an answer that was lost shows as a task that exists.
 	retry := backoff.Backoff{Max: 2 * time.Second}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/perennial-go/perennial/internal/backoff"
 	"github.com/perennial-go/perennial/internal/etcdkv"
+	"github.com/perennial-go/perennial/internal/tracing"
 )
 
 const (
@@ -204,7 +205,8 @@ type move struct {
 	task *task
 	next *record
 	change
-	folds *told // the outcome that this takes over; nil = none
+	folds *told        // the outcome that this takes over; nil = none
+	span  tracing.Span // of an assignment
 }
 
 // moveTo begins the move of a task to a record.
@@ -242,6 +244,7 @@ func (t *term) perform(ctx context.Context, moves []move) error {
 	var failed error
 	verdicts := t.commit(ctx, changes)
 	for i, m := range moves {
+		m.span.End(verdicts[i].err)
 		switch v := verdicts[i]; {
 		case v.err == nil:
 			t.model.set(m.task, m.next, v.revision)

@@ -39,6 +39,8 @@ type spec struct {
 	// Parent is the task for all agents that this is a run of, on Pinned.
 	Parent string `json:"parent,omitempty"`
 	Pinned string `json:"pinned,omitempty"`
+	// Traceparent is the W3C trace context of the Submit.
+	Traceparent string `json:"traceparent,omitempty"`
 }
 
 // targets are the agents that a task for all of them goes to.
@@ -111,6 +113,8 @@ type assignment struct {
 	Timeout        time.Duration `json:"timeout_ns,omitempty"`
 	Resumable      bool          `json:"resumable,omitempty"`
 	IdempotencyKey string        `json:"idempotency_key,omitempty"`
+	// Traceparent is the W3C trace context that the run is part of.
+	Traceparent string `json:"traceparent,omitempty"`
 }
 
 // claim says which process runs an assignment.

@@ -205,6 +205,7 @@ func (w *Worker) begin(ctx context.Context, running *sync.WaitGroup) {
 		free--
 		r := newRun(w, e)
 		w.runs[e.id] = r
+		w.cfg.Metrics.running.Inc()
 		running.Go(func() {
 			retry := r.perform(ctx)
 			w.ended(ctx, r, retry)
@@ -225,6 +226,7 @@ func (w *Worker) ended(ctx context.Context, r *run, retry bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.runs, r.id)
+	w.cfg.Metrics.running.Dec()
 	if e := w.entries[r.id]; e != nil && e.revision == r.revision && !retry {
 		e.settled = true
 	}
@@ -314,7 +316,7 @@ func (w *Worker) drain(running *sync.WaitGroup, stop func()) {
 		}
 		w.mu.Unlock()
 		if !within(settleTimeout) {
-			w.cfg.Logger.Warn("tasks could not be given back: their agent's lease has to end first", "tasks", w.Running())
+			w.cfg.Logger.Warn("tasks could not be given back: their agent's lease has to end first", "count", w.Running())
 		}
 	}
 	stop()

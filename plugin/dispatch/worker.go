@@ -12,8 +12,10 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/perennial-go/perennial/internal/etcdkv"
+	"github.com/perennial-go/perennial/internal/tracing"
 	"github.com/perennial-go/perennial/plugin"
 )
 
@@ -78,6 +80,11 @@ type WorkerConfig struct {
 	// 256 KiB and 8 MiB. Both are told, and the task goes on.
 	ResultBytes  int
 	ResultsBytes int64
+	// Metrics counts what runs here; nil counts nothing.
+	Metrics *Metrics
+	// TracerProvider receives a span for each run; nil begins none, and passes
+	// the task's trace on to the plugin.
+	TracerProvider trace.TracerProvider
 	// Logger receives what runs and what goes wrong; nil discards it.
 	Logger *slog.Logger
 }
@@ -111,6 +118,7 @@ type Worker struct {
 	cfg     WorkerConfig
 	keys    keys
 	pool    *pool
+	tracer  tracing.Tracer
 	started atomic.Bool
 	bell    chan struct{} // something is to be begun
 	changed chan struct{} // the worker's key may be out of date
@@ -135,7 +143,7 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 	}
 	cfg.setDefaults()
 	return &Worker{
-		cfg: cfg, keys: k, pool: newPool(cfg.Client),
+		cfg: cfg, keys: k, pool: newPool(cfg.Client), tracer: tracing.New(cfg.TracerProvider, scope),
 		bell: make(chan struct{}, 1), changed: make(chan struct{}, 1),
 		entries: map[string]*entry{}, runs: map[string]*run{}, dead: map[string]bool{},
 	}, nil
@@ -193,6 +201,9 @@ func (cfg *WorkerConfig) setDefaults() {
 		ended := make(chan struct{})
 		close(ended)
 		cfg.Predecessor = ended
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = NewMetrics()
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -75,6 +75,8 @@ type Plugin interface {
 	// host is slower; after an error of send Execute should return it. An error
 	// is shown to whoever asked for the task, and the task may be tried again:
 	// one that no attempt can cure is to be made Permanent.
+	// Where the host traces, ctx has the span that this call is below, in
+	// OpenTelemetry's sense: a tracer of the plugin's own goes on with it.
 	Execute(ctx context.Context, task Task, send func(Result) error) error
 
 	// Health returns nil when all is well. An error marks the plugin as

@@ -8,8 +8,10 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/perennial-go/perennial/internal/tracing"
 	"github.com/perennial-go/perennial/plugin/pluginpb"
 )
 
@@ -110,7 +112,7 @@ func (s *server) Execute(in *pluginpb.Task, stream grpc.ServerStreamingServer[pl
 	if !slices.Contains(s.cfg.Capabilities, in.GetCapability()) {
 		return status.Errorf(codes.Unimplemented, "capability %q: this plugin has %q", in.GetCapability(), s.cfg.Capabilities)
 	}
-	ctx, cancel := context.WithCancel(stream.Context())
+	ctx, cancel := context.WithCancel(traced(stream.Context()))
 	defer cancel()
 	id, ok := s.enter(cancel)
 	if !ok {
@@ -139,6 +141,14 @@ func (s *server) Execute(in *pluginpb.Task, stream grpc.ServerStreamingServer[pl
 		return status.Error(code, err.Error())
 	}
 	return nil
+}
+
+// traced returns ctx with the span that the host has told the call is below.
+func traced(ctx context.Context) context.Context {
+	if told := metadata.ValueFromIncomingContext(ctx, tracing.Header); len(told) == 1 {
+		return tracing.Join(ctx, told[0])
+	}
+	return ctx
 }
 
 // Stop implements pluginpb.PluginServer.

@@ -32,7 +32,10 @@ func (f *forms) fetchWhileTheCacheFillsUp(t *testing.T, m *Manifest, dir string,
 // it is half of what keeps the disk full.
 func TestDiskThatFillsUpUnderACacheIsGivenBack(t *testing.T) {
 	f := newForms(t)
-	m := f.publish(1)
+	m, err := f.add(1, largeProgram(1))
+	if err != nil {
+		t.Fatal(err)
+	}
 	m.Platforms[0].Encodings = nil
 	dir := f.onSmallDisk(t, 3<<20)
 	// There is room for the part's next chunk, not for the reader's.
@@ -46,7 +49,10 @@ func TestDiskThatFillsUpUnderACacheIsGivenBack(t *testing.T) {
 // it must have its binary, and the cache its room.
 func TestCacheWhoseDiskFillsUpGivesTheRoomBackAndTheReaderItsBinary(t *testing.T) {
 	f := newForms(t)
-	m := f.publish(1)
+	m, err := f.add(1, largeProgram(1))
+	if err != nil {
+		t.Fatal(err)
+	}
 	m.Platforms[0].Encodings = nil
 	dst := f.dst
 	dir := f.onSmallDisk(t, 3<<20)

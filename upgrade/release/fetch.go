@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
@@ -32,6 +33,8 @@ type FetchOptions struct {
 	// Progress is called from the calling goroutine after each chunk, so it
 	// should be quick. May be nil.
 	Progress func(FetchProgress)
+	// Logger receives why a smaller form was not used; nil means the client's.
+	Logger *slog.Logger
 }
 
 // FetchProgress tells how far a download is.
@@ -98,7 +101,10 @@ func (c *Client) fetch(ctx context.Context, m *Manifest, dst string, opts FetchO
 	if opts.Progress == nil {
 		opts.Progress = func(FetchProgress) {}
 	}
-	if there, err := c.link(ctx, p, dst); err != nil {
+	if opts.Logger == nil {
+		opts.Logger = c.cfg.Logger.With("release", m.Version)
+	}
+	if there, err := c.link(ctx, p, dst, opts.Logger); err != nil {
 		return got, err
 	} else if there {
 		got.Form = formLinked
@@ -109,7 +115,7 @@ func (c *Client) fetch(ctx context.Context, m *Manifest, dst string, opts FetchO
 		err := c.obtain(ctx, p, f, dst, opts.Progress, &got)
 		if err == nil {
 			if got.Form = f.String(); !f.plain() {
-				c.share(ctx, p, dst)
+				c.share(ctx, p, dst, opts.Logger)
 			}
 			return got, removeAll(p.leftovers(dst))
 		}
@@ -118,7 +124,7 @@ func (c *Client) fetch(ctx context.Context, m *Manifest, dst string, opts FetchO
 		}
 		err = fmt.Errorf("%s: %w", f, err)
 		got.Passed = append(got.Passed, err)
-		c.cfg.Logger.Warn("a form of the binary is of no use, the next one is taken", "release", m.Name+" "+m.Version, "error", err)
+		opts.Logger.Warn("a form of the binary is of no use, the next one is taken", "error", err)
 	}
 	return got, nil // not reached: the last form returns
 }

@@ -3,6 +3,7 @@ package release
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"slices"
 
@@ -25,7 +26,7 @@ type linker interface {
 
 // link puts the binary in place without a copy, if the source has it where
 // it can be linked to. Otherwise done is false, and it has to be read.
-func (c *Client) link(ctx context.Context, p Platform, dst string) (done bool, err error) {
+func (c *Client) link(ctx context.Context, p Platform, dst string, log *slog.Logger) (done bool, err error) {
 	l, ok := c.cfg.Source.(linker)
 	if !ok {
 		return false, nil
@@ -40,7 +41,7 @@ func (c *Client) link(ctx context.Context, p Platform, dst string) (done bool, e
 		return false, errors.Join(ctx.Err(), removeAll([]string{linked}))
 	}
 	if err != nil {
-		c.cfg.Logger.Warn("the cached binary cannot be used, it is read from the source", "digest", p.SHA256, "error", errors.Join(err, removeAll([]string{linked})))
+		log.Warn("the cached binary cannot be used, it is read from the source", "digest", p.SHA256, "error", errors.Join(err, removeAll([]string{linked})))
 		return false, nil
 	}
 	if !same {
@@ -71,12 +72,12 @@ func (c *Client) forms(p Platform, old map[string]string) []form {
 
 // share gives the binary that a smaller form has made to the next agent of this
 // host.
-func (c *Client) share(ctx context.Context, p Platform, dst string) {
+func (c *Client) share(ctx context.Context, p Platform, dst string, log *slog.Logger) {
 	l, ok := c.cfg.Source.(linker)
 	if !ok {
 		return
 	}
 	if err := l.LinkFrom(ctx, blobPath(p.SHA256), dst); err != nil {
-		c.cfg.Logger.Debug("the binary is not shared by way of the cache", "error", err)
+		log.Debug("the binary is not shared by way of the cache", "error", err)
 	}
 }

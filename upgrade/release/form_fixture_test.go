@@ -46,14 +46,19 @@ func (f *forms) repository() *Repository {
 // program is the binary of a release: half of it compresses, and one release
 // differs from the next in a few insertions, and in many places by the same
 // number, as the addresses behind an insertion do.
-func program(n int) []byte {
-	noise := make([]byte, 400_000)
+func program(n int) []byte { return programOf(200_000, n) }
+
+// largeProgram is one of several chunks of a download.
+func largeProgram(n int) []byte { return programOf(800_000, n) }
+
+func programOf(size, n int) []byte {
+	noise := make([]byte, size/2)
 	_, _ = rand.NewChaCha8([32]byte{7}).Read(noise)
-	data := slices.Concat(noise[:200_000], bytes.Repeat([]byte("some code "), 40_000), noise[200_000:])
+	data := slices.Concat(noise[:size/4], bytes.Repeat([]byte("some code "), size/20), noise[size/4:])
 	for i := range n {
-		data = slices.Insert(data, 1000+50_000*i, []byte("release inserts this ")...)
+		data = slices.Insert(data, 1000+size/16*i, []byte("release inserts this ")...)
 	}
-	for i := 0; i < 300_000; i += 64 {
+	for i := 0; i < size*3/8; i += 64 {
 		data[i] += byte(n)
 	}
 	return data

@@ -11,7 +11,7 @@ import (
 
 // Releases that were published once are read for ever.
 func TestGoldenFormsAreRead(t *testing.T) {
-	old, current := program(0)[190_000:230_000], program(1)[190_000:230_000]
+	old, current := largeProgram(0)[190_000:230_000], largeProgram(1)[190_000:230_000]
 	sum := sha256.Sum256(current)
 	for _, f := range []form{
 		{Encoding: Encoding{Format: FormatZstd}},

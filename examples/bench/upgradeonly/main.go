@@ -89,7 +89,7 @@ func run(f flags, started time.Time) error {
 	}
 	err = errors.Join(err, server.Drain(context.Background(), drain))
 	err = errors.Join(err, <-failed, records.Close(), u.Close())
-	log.Info("upgrade", "state", "gone", "to", u.Status().To.Version)
+	log.Info("upgrade", "release", u.Status().To.Version, "state", "gone")
 	return err
 }
 

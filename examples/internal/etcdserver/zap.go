@@ -19,11 +19,11 @@ type slogCore struct {
 	fields []zapcore.Field
 }
 
-func newSlogCore(l *slog.Logger) *slogCore {
-	if l == nil {
-		l = slog.New(slog.DiscardHandler)
+func newSlogCore(logger *slog.Logger) *slogCore {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
 	}
-	c := &slogCore{logger: l, quiet: new(atomic.Bool)}
+	c := &slogCore{logger: logger, quiet: new(atomic.Bool)}
 	c.quiet.Store(true)
 	return c
 }
@@ -58,15 +58,11 @@ func (c *slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	for _, f := range append(slices.Clip(c.fields), fields...) {
 		f.AddTo(enc)
 	}
-	attrs := make([]slog.Attr, 0, len(enc.Fields))
-	for k, v := range enc.Fields {
-		attrs = append(attrs, slog.Any(k, v))
-	}
 	level := slog.LevelWarn
 	if e.Level > zapcore.WarnLevel {
 		level = slog.LevelError
 	}
-	c.logger.LogAttrs(context.Background(), level, e.Message, attrs...)
+	c.logger.LogAttrs(context.Background(), level, "etcd says", slog.String("text", e.Message), slog.Any("fields", enc.Fields))
 	return nil
 }
 

@@ -83,7 +83,7 @@ func (h *hostmetrics) note(s *sample, told map[problem]bool) {
 	for _, p := range s.Problems {
 		now[p] = true
 		if !told[p] {
-			h.log.Warn("not sampled", "of", p.Of, "error", p.Error)
+			h.log.Warn("not sampled", "name", p.Of, "error", p.Error)
 		}
 	}
 	clear(told)

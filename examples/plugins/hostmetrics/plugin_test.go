@@ -88,7 +88,7 @@ func TestFaultThatBeginsLaterShowsInHealthAndOnceInTheLog(t *testing.T) {
 	if err := h.Health(t.Context()); err == nil || !strings.Contains(err.Error(), "memory") {
 		t.Errorf("health: %v", err)
 	}
-	if strings.Count(log.String(), "of=memory ") != 1 {
+	if strings.Count(log.String(), "name=memory ") != 1 {
 		t.Errorf("the log has\n%s", log.String())
 	}
 }

@@ -115,7 +115,7 @@ func (c *Collector) sweep() {
 		err = errors.Join(err, os.Remove(path))
 	}
 	if err != nil {
-		c.Logger.Warn("unfinished cursor files were left", "dir", c.Dir, "error", err)
+		c.Logger.Warn("unfinished cursor files were left", "path", c.Dir, "error", err)
 	}
 }
 
@@ -186,9 +186,9 @@ func (c *Collector) keep(ctx context.Context, name string, payload []byte) {
 		wait := delay.next()
 		switch {
 		case err == nil, errors.Is(err, plugin.ErrInterrupted), errors.Is(err, plugin.ErrNotRunning), errors.Is(err, plugin.ErrNotFound):
-			c.Logger.Debug("collection paused", "plugin", name, "again_in", wait, "reason", err)
+			c.Logger.Debug("collection paused", "plugin", name, "duration", wait, "reason", err)
 		default:
-			c.Logger.Error("collection failed", "plugin", name, "again_in", wait, "error", err)
+			c.Logger.Error("collection failed", "plugin", name, "duration", wait, "error", err)
 		}
 		if sleep.For(ctx, wait) != nil {
 			return
@@ -204,7 +204,7 @@ func (c *Collector) open(name string) (*spool.Stream, error) {
 		return nil, fmt.Errorf("the cursor of plugin %s: %w", name, err)
 	}
 	if lost := to.Lost(); lost > 0 {
-		c.Logger.Error("stored records are missing from the end of a file: something else has shortened it", "plugin", name, "dir", c.Dir, "bytes", lost)
+		c.Logger.Error("stored records are missing from the end of a file: something else has shortened it", "plugin", name, "path", c.Dir, "bytes", lost)
 	}
 	return to, nil
 }

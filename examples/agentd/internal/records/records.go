@@ -73,7 +73,7 @@ func (h *handler) post(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if fail.Status >= 500 {
-		h.Logger.Error("records refused", "status", fail.Status, "reason", fail.Reason, "client", r.RemoteAddr)
+		h.Logger.Error("records refused", "code", fail.Status, "reason", fail.Reason, "address", r.RemoteAddr)
 		w.Header().Set("Retry-After", "1")
 	}
 	reply(w, fail.Status, fail)

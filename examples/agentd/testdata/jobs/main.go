@@ -10,6 +10,8 @@ import (
 	"os"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/perennial-go/perennial/plugin/sdk"
 )
 
@@ -23,6 +25,8 @@ type job struct {
 	Say []string `json:"say"`
 	// Until is a file that must exist for the job to end.
 	Until string `json:"until"`
+	// Trace has the id of the span that the call is below be a result.
+	Trace bool `json:"trace"`
 	// Fail is how it fails, at last.
 	Fail string `json:"fail"`
 }
@@ -51,6 +55,9 @@ func (jobs) Execute(ctx context.Context, task sdk.Task, send func(sdk.Result) er
 		if err = errors.Join(err, f.Close()); err != nil {
 			return err
 		}
+	}
+	if j.Trace {
+		j.Say = append(j.Say, trace.SpanContextFromContext(ctx).SpanID().String())
 	}
 	for _, text := range j.Say {
 		if err := send(sdk.Result{Payload: []byte(text)}); err != nil {

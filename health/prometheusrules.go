@@ -1,0 +1,186 @@
+package health
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// PrometheusJob is the job that the rules of PrometheusRules want agents to be
+// scraped as: a target that cannot be reached has no other mark of an agent.
+const PrometheusJob = "perennial"
+
+// PrometheusRules returns a rule file for Prometheus 2.42 or later, in YAML:
+// an alert for each of rules, and those about agents that cannot tell
+// themselves, because they are down, gone or not ready.
+//
+// An alert is named Perennial and the rule's name in camel case. It fires by
+// the same threshold, For, Clear and KeepFiring as in the agent, one interval
+// of scraping and one of evaluation later. Those intervals must be no longer
+// than the shortest Every of a rule that sums, and 30 s at most.
+//
+// Rules are checked as New checks them; errors wrap ErrInvalid or
+// ErrDuplicate. Rule.Expr is not parsed: promtool check rules does that.
+func PrometheusRules(rules []Rule) ([]byte, error) {
+	judged := prometheusGroup{Name: "perennial-indicators"}
+	presence := prometheusGroup{Name: "perennial-agents", Rules: presenceAlerts()}
+	names := map[string]string{}
+	for _, a := range presence.Rules {
+		names[a.Alert] = "the alert of that name"
+	}
+	for _, r := range rules {
+		r, err := r.normalised(0)
+		if err != nil {
+			return nil, err
+		}
+		a := r.prometheusAlert()
+		if other, taken := names[a.Alert]; taken {
+			return nil, fmt.Errorf("%w: the rule %s and %s are both %s in Prometheus: call it something else", ErrDuplicate, r.Name, other, a.Alert)
+		}
+		names[a.Alert] = "the rule " + r.Name
+		judged.Rules = append(judged.Rules, a)
+	}
+	var file struct {
+		Groups []prometheusGroup `yaml:"groups"`
+	}
+	file.Groups = []prometheusGroup{presence}
+	if len(judged.Rules) > 0 {
+		file.Groups = append(file.Groups, judged)
+	}
+	text := bytes.NewBufferString("# Generated from the rules by which agents raise alerts themselves. For Prometheus\n# 2.42 or later, which scrapes the agents as job " + PrometheusJob + ".\n")
+	e := yaml.NewEncoder(text)
+	e.SetIndent(2)
+	if err := e.Encode(file); err != nil {
+		return nil, fmt.Errorf("health: rules for Prometheus: %w", err)
+	}
+	return text.Bytes(), nil
+}
+
+type prometheusGroup struct {
+	Name  string            `yaml:"name"`
+	Rules []prometheusAlert `yaml:"rules"`
+}
+
+type prometheusAlert struct {
+	Alert         string            `yaml:"alert"`
+	Expr          string            `yaml:"expr"`
+	For           string            `yaml:"for,omitempty"`
+	KeepFiringFor string            `yaml:"keep_firing_for,omitempty"`
+	Labels        map[string]string `yaml:"labels"`
+	Annotations   map[string]string `yaml:"annotations"`
+}
+
+// presenceAlerts are about agents that cannot raise an alert themselves.
+func presenceAlerts() []prometheusAlert {
+	job := fmt.Sprintf("{job=%q}", PrometheusJob)
+	alert := func(name, expr string, pending time.Duration, severity Severity, summary, description string) prometheusAlert {
+		return prometheusAlert{
+			Alert: "Perennial" + name, Expr: expr, For: prometheusDuration(pending),
+			Labels:      map[string]string{"severity": string(severity)},
+			Annotations: map[string]string{"summary": summary, "description": description},
+		}
+	}
+	return []prometheusAlert{
+		alert("AgentDown", "up"+job+" == 0", time.Minute, Critical,
+			"An agent cannot be scraped.",
+			"{{ $labels.instance }} has not answered for a minute."),
+		alert("AgentGone", "perennial_health_live"+job+" offset 10m unless on (job, instance) up", time.Minute, Warning,
+			"An agent is no longer a target.",
+			"{{ $labels.instance }} was scraped ten minutes ago and is not among the targets any more. This ends by itself, ten minutes after it went."),
+		alert("AgentsAbsent", "absent(up"+job+")", 5*time.Minute, Critical,
+			"No agent is scraped.",
+			"Prometheus has no target of job "+PrometheusJob+". The alerts about agents that are down go by that name."),
+		alert("NotLive", "perennial_health_live"+job+" == 0", 30*time.Second, Critical,
+			"An agent says that it is not live.",
+			"{{ $labels.instance }} answers, and its liveness checks fail: see /livez?verbose."),
+		alert("NotReady", "perennial_health_ready"+job+" == 0", 5*time.Minute, Warning,
+			"An agent is not ready for work.",
+			"{{ $labels.instance }} has not been ready for five minutes: see /readyz?verbose."),
+	}
+}
+
+func (r Rule) prometheusAlert() prometheusAlert {
+	name := prometheusName(r.Name)
+	summary := r.Summary
+	if summary == "" {
+		summary = r.Indicator + " is above " + prometheusNumber(r.Above) + "."
+	}
+	return prometheusAlert{
+		Alert: name, Expr: r.prometheusExpr(name),
+		For: prometheusDuration(r.For), KeepFiringFor: prometheusDuration(r.KeepFiring),
+		Labels: map[string]string{"severity": string(r.Severity)},
+		Annotations: map[string]string{
+			"summary":     untemplated(summary),
+			"description": "{{ $labels.instance }}: " + r.Indicator + " is {{ $value | humanize }}, the threshold is " + prometheusNumber(r.Above) + ". The agent calls this alert " + r.Name + ".",
+		},
+	}
+}
+
+// prometheusExpr compares the rule's figure with its thresholds. Prometheus
+// has no threshold at which an alert ends: the lower one counts for what fires
+// already.
+func (r Rule) prometheusExpr(alert string) string {
+	figure := r.Expr
+	switch {
+	case figure != "":
+		figure = "(" + figure + ")"
+	default:
+		figure = fmt.Sprintf("perennial_health_indicator{indicator=%q}", r.Indicator)
+		if r.Fold == Sum {
+			// The sum of a period is there until the next one ends. Whoever
+			// looks less often than that must not miss it.
+			figure = "max_over_time(" + figure + "[" + prometheusDuration(max(2*r.Every, time.Minute)) + "])"
+		}
+	}
+	above := figure + " > " + prometheusNumber(r.Above)
+	if r.Clear >= r.Above {
+		return above
+	}
+	return fmt.Sprintf("%s\nor\n%s > %s and ignoring (alertname, alertstate, severity) ALERTS{alertname=%q, alertstate=\"firing\"}",
+		above, figure, prometheusNumber(r.Clear), alert)
+}
+
+// prometheusName makes plugin_exceptions PerennialPluginExceptions.
+func prometheusName(rule string) string {
+	var b strings.Builder
+	b.WriteString("Perennial")
+	for part := range strings.FieldsFuncSeq(rule, func(c rune) bool { return !unicode.IsLetter(c) && !unicode.IsDigit(c) }) {
+		b.WriteString(strings.ToUpper(part[:1]) + part[1:])
+	}
+	return b.String()
+}
+
+func prometheusNumber(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
+
+// prometheusDuration is "" for 0. Prometheus knows no fractions of a unit, and
+// no unit below a millisecond.
+func prometheusDuration(d time.Duration) string {
+	ms := d / time.Millisecond
+	if d%time.Millisecond > 0 {
+		ms++
+	}
+	if ms == 0 {
+		return ""
+	}
+	var b strings.Builder
+	for _, u := range []struct {
+		name string
+		ms   time.Duration
+	}{{"h", 3_600_000}, {"m", 60_000}, {"s", 1000}, {"ms", 1}} {
+		if n := ms / u.ms; n > 0 {
+			fmt.Fprintf(&b, "%d%s", n, u.name)
+			ms %= u.ms
+		}
+	}
+	return b.String()
+}
+
+// untemplated keeps Prometheus from running text as a template.
+func untemplated(text string) string {
+	return strings.ReplaceAll(text, "{{", `{{ "{{" }}`)
+}
