@@ -173,7 +173,9 @@ func New(cfg Config) (*Agent, error) {
 	if hc.DiskPath == "" {
 		hc.DiskPath = cfg.StateDir
 	}
-	hc.Indicators = a.metrics.requests.indicated(hc)
+	for _, own := range []health.Indicator{a.metrics.requests.indicator(), clockIndicator(cfg.Etcd)} {
+		hc.Indicators = withMeasured(hc, own)
+	}
 	hc.OnChange = func(r health.Report) {
 		if cfg.Health.OnChange != nil {
 			cfg.Health.OnChange(r)
@@ -183,7 +185,7 @@ func New(cfg Config) (*Agent, error) {
 	if hc.Logger == nil {
 		hc.Logger = cfg.Logger
 	}
-	if a.health, err = health.New(withClock(hc, cfg.Etcd)); err != nil {
+	if a.health, err = health.New(hc); err != nil {
 		return nil, err
 	}
 	a.health.SetStartup(conditionStart, errStarting)

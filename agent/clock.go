@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -8,22 +9,24 @@ import (
 	"github.com/perennial-go/perennial/internal/etcdkv"
 )
 
-// withClock has the indicator ClockOffset measured, unless the program does so
-// or wants none.
-func withClock(cfg health.Config, etcd EtcdConfig) health.Config {
-	if cfg.NoBuiltIn {
-		return cfg
+// withMeasured has the agent measure a built-in indicator, unless the program
+// does so or wants none that is built in. What the program settles of it stays.
+func withMeasured(cfg health.Config, own health.Indicator) []health.Indicator {
+	n := slices.IndexFunc(cfg.Indicators, func(i health.Indicator) bool { return i.Name == own.Name })
+	switch {
+	case cfg.NoBuiltIn, n >= 0 && cfg.Indicators[n].Measure != nil:
+		return cfg.Indicators
+	case n < 0:
+		return append(slices.Clone(cfg.Indicators), own)
 	}
-	cfg.Indicators = slices.Clone(cfg.Indicators)
-	n := slices.IndexFunc(cfg.Indicators, func(i health.Indicator) bool { return i.Name == health.ClockOffset })
-	if n < 0 {
-		n = len(cfg.Indicators)
-		cfg.Indicators = append(cfg.Indicators, health.Indicator{Name: health.ClockOffset})
-	}
-	if cfg.Indicators[n].Measure == nil {
-		cfg.Indicators[n].Measure = measureClock(etcd)
-	}
-	return cfg
+	all := slices.Clone(cfg.Indicators)
+	all[n].Every, all[n].Measure = cmp.Or(all[n].Every, own.Every), own.Measure
+	return all
+}
+
+// clockIndicator compares the host's clock with those of etcd's members.
+func clockIndicator(etcd EtcdConfig) health.Indicator {
+	return health.Indicator{Name: health.ClockOffset, Measure: measureClock(etcd)}
 }
 
 func measureClock(etcd EtcdConfig) func(context.Context) (health.Sample, error) {

@@ -24,7 +24,7 @@ func clockOf(t *testing.T, cfg ClientConfig) *Clock {
 func TestSecondOfTheDateIsNoOffset(t *testing.T) {
 	date := time.Date(2026, 11, 26, 9, 0, 0, 0, time.UTC)
 	answer := http.Header{"Date": {date.Format(http.TimeFormat)}}
-	at := func(d time.Duration) time.Time { return date.Add(d) }
+	at := date.Add
 	for name, c := range map[string]struct {
 		sent, received time.Time
 		apart          time.Duration
