@@ -173,7 +173,9 @@ func New(cfg Config) (*Agent, error) {
 	if hc.DiskPath == "" {
 		hc.DiskPath = cfg.StateDir
 	}
-	hc.Indicators = a.metrics.requests.indicated(hc)
+	for _, own := range []health.Indicator{a.metrics.requests.indicator(), clockIndicator(cfg.Etcd)} {
+		hc.Indicators = withMeasured(hc, own)
+	}
 	hc.OnChange = func(r health.Report) {
 		if cfg.Health.OnChange != nil {
 			cfg.Health.OnChange(r)
