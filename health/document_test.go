@@ -38,10 +38,7 @@ func documented(t *testing.T, heading string) []string {
 func TestDocumentListsEveryDefaultAlert(t *testing.T) {
 	var want []string
 	for _, r := range health.DefaultRules() {
-		fires := fmt.Sprintf("above %.0f", r.Above)
-		if r.Above < 1 {
-			fires = fmt.Sprintf("above %g", r.Above)
-		}
+		fires := fmt.Sprintf("above %g", r.Above)
 		if r.For > 0 {
 			fires += fmt.Sprintf(" for %v", r.For)
 		}
