@@ -123,7 +123,7 @@ func (r Rule) prometheusAlert() prometheusAlert {
 		Labels: map[string]string{"severity": string(r.Severity)},
 		Annotations: map[string]string{
 			"summary":     untemplated(summary),
-			"description": "{{ $labels.instance }}: " + r.Indicator + " is {{ $value | humanize }}, the threshold is " + prometheusNumber(r.Above) + ". The agent calls this alert " + r.Name + ".",
+			"description": "{{ $labels.instance }}: " + r.Indicator + " is {{ $value | humanize }}, the threshold is " + prometheusNumber(r.Above) + ". The agent calls this alert " + r.Name + ".", //nolint:misspell // a function of Prometheus
 		},
 	}
 }
