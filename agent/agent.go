@@ -274,7 +274,9 @@ func (a *Agent) healthConfig() health.Config {
 	if c.DiskPath == "" {
 		c.DiskPath = a.cfg.StateDir
 	}
-	c.Indicators = a.metrics.requests.indicated(c)
+	for _, own := range []health.Indicator{a.metrics.requests.indicator(), clockIndicator(a.cfg.Etcd)} {
+		c.Indicators = withMeasured(c, own)
+	}
 	c.OnChange = func(r health.Report) {
 		if told != nil {
 			told(r)

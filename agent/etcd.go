@@ -49,10 +49,14 @@ type EtcdConfig struct {
 func (c EtcdConfig) Dial() (*clientv3.Client, error) { return c.dial(nil, nil) }
 
 func (c EtcdConfig) dial(m *etcdkv.Metrics, log *slog.Logger) (*clientv3.Client, error) {
-	return etcdkv.Dial(etcdkv.ClientConfig{
+	return etcdkv.Dial(c.client(m, log))
+}
+
+func (c EtcdConfig) client(m *etcdkv.Metrics, log *slog.Logger) etcdkv.ClientConfig {
+	return etcdkv.ClientConfig{
 		Endpoints: slices.Clone(c.Endpoints), TLS: c.TLS,
 		Files:    tlsfile.Paths{CA: c.CAFile, Cert: c.CertFile, Key: c.KeyFile},
 		Username: c.Username, Password: c.Password, PasswordFile: c.PasswordFile,
 		Metrics: m, Logger: log,
-	})
+	}
 }

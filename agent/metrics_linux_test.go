@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
+	"github.com/perennial-go/perennial/internal/peertest"
 	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/upgrade"
 )
@@ -155,10 +156,7 @@ func TestMetricsOfAnAgentPassTheLinters(t *testing.T) {
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
-	promtool, err := exec.LookPath("promtool")
-	if err != nil {
-		t.Skip("promtool is not installed (Debian: package prometheus), so that only client_golang's linter has seen the metrics")
-	}
+	promtool := peertest.Find(t, "promtool", "debian")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	check := exec.CommandContext(ctx, promtool, "check", "metrics")

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -156,19 +155,9 @@ func (r *requests) p95(context.Context) (health.Sample, error) {
 	}, nil
 }
 
-// indicated are the indicators of cfg and that of the percentile, unless cfg has
-// its own or wants none that is built in.
-func (r *requests) indicated(cfg health.Config) []health.Indicator {
-	if cfg.NoBuiltIn || slices.ContainsFunc(cfg.Indicators, func(i health.Indicator) bool { return i.Name == health.RequestP95 && i.Measure != nil }) {
-		return cfg.Indicators
-	}
-	own := health.Indicator{Name: health.RequestP95}
-	all := slices.Clone(cfg.Indicators)
-	if n := slices.IndexFunc(all, func(i health.Indicator) bool { return i.Name == own.Name }); n >= 0 {
-		own, all = all[n], slices.Delete(all, n, n+1)
-	}
-	own.Every, own.Measure = cmp.Or(own.Every, p95Every), r.p95
-	return append(all, own)
+// indicator is the percentile.
+func (r *requests) indicator() health.Indicator {
+	return health.Indicator{Name: health.RequestP95, Every: p95Every, Measure: r.p95}
 }
 
 // latest returns what was counted since p95Over ago, or since the first call.

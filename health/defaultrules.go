@@ -1,11 +1,16 @@
 package health
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // DefaultRules returns the reference table (memory above 85 %, heartbeat latency
 // above 2 s, any plugin exception) and a rule for each of the other indicators
 // that this package has constants for. A new slice each time.
-func DefaultRules() []Rule {
+func DefaultRules() []Rule { return slices.Concat(referenceRules(), processRules(), agentRules()) }
+
+func referenceRules() []Rule {
 	return []Rule{
 		{
 			Name: "memory", Indicator: MemoryPercent, Every: 10 * time.Second,
@@ -22,6 +27,12 @@ func DefaultRules() []Rule {
 			Above: 0, KeepFiring: 5 * time.Minute, Fold: Sum,
 			Summary: "A plugin failed with an exception.",
 		},
+	}
+}
+
+// processRules are of what the Monitor measures besides.
+func processRules() []Rule {
+	return []Rule{
 		{
 			Name: "open_files", Indicator: OpenFilesPercent, Every: 30 * time.Second,
 			Above: 80, Clear: 70, For: time.Minute, KeepFiring: time.Minute,
@@ -47,9 +58,15 @@ func DefaultRules() []Rule {
 			Above: 0.5, Clear: 0.25, For: time.Minute, KeepFiring: time.Minute,
 			Summary: "Timers of the process fire late: it is short of CPU.",
 		},
+	}
+}
+
+// agentRules are of what the agent measures or pushes besides.
+func agentRules() []Rule {
+	return []Rule{
 		{
-			Name: "clock_offset", Indicator: ClockOffset, Every: time.Minute,
-			Above: 5, Clear: 2, For: 2 * time.Minute, KeepFiring: 2 * time.Minute,
+			Name: "clock_offset", Indicator: ClockOffset, Every: 5 * time.Minute,
+			Above: 5, Clear: 2, For: 5 * time.Minute,
 			Summary: "The clocks of this host and of an etcd member disagree.",
 		},
 		{

@@ -170,3 +170,31 @@ func TestDefaultRulesAreTheReferenceTableAndCoverWhatIsBuiltIn(t *testing.T) {
 		t.Error("a caller can change the defaults of others")
 	}
 }
+
+// TestTimeThatNobodyWatchedIsNotHeldAgainstAnyone: a process that was stopped,
+// or whose host was suspended, saw one value before and one after.
+func TestTimeThatNobodyWatchedIsNotHeldAgainstAnyone(t *testing.T) {
+	rule := Rule{Name: "r", Indicator: "i", Above: 5, For: time.Minute, KeepFiring: time.Minute}
+	rule, err := rule.normalised(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, now := newJudge(rule, &series{}), time.Unix(1000, 0)
+	step := func(after time.Duration, value float64, want State) {
+		t.Helper()
+		now = now.Add(after)
+		j.add(value)
+		j.decide(now)
+		if j.state != want {
+			t.Fatalf("%s with %v after %v, want %s", j.state, value, after, want)
+		}
+	}
+	step(0, 6, Pending)
+	step(time.Hour, 6, Pending) // counts for 20 s
+	step(20*time.Second, 6, Pending)
+	step(20*time.Second, 6, Firing)
+	step(10*time.Second, 1, Firing)
+	step(time.Hour, 1, Firing)
+	step(20*time.Second, 1, Firing)
+	step(20*time.Second, 1, Resolved)
+}

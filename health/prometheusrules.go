@@ -16,8 +16,8 @@ import (
 const PrometheusJob = "perennial"
 
 // PrometheusRules returns a rule file for Prometheus 2.42 or later, in YAML:
-// an alert for each of rules, and those about agents that cannot tell
-// themselves, because they are down, gone or not ready.
+// an alert for each of rules, and those about agents that are down, gone, not
+// ready, or not what they were asked to be.
 //
 // An alert is named Perennial and the rule's name in camel case. It fires by
 // the same threshold, For, Clear and KeepFiring as in the agent, one interval
@@ -28,9 +28,9 @@ const PrometheusJob = "perennial"
 // ErrDuplicate. Rule.Expr is not parsed: promtool check rules does that.
 func PrometheusRules(rules []Rule) ([]byte, error) {
 	judged := prometheusGroup{Name: "perennial-indicators"}
-	presence := prometheusGroup{Name: "perennial-agents", Rules: presenceAlerts()}
+	standing := prometheusGroup{Name: "perennial-agents", Rules: standingAlerts()}
 	names := map[string]string{}
-	for _, a := range presence.Rules {
+	for _, a := range standing.Rules {
 		names[a.Alert] = "the alert of that name"
 	}
 	for _, r := range rules {
@@ -48,7 +48,7 @@ func PrometheusRules(rules []Rule) ([]byte, error) {
 	var file struct {
 		Groups []prometheusGroup `yaml:"groups"`
 	}
-	file.Groups = []prometheusGroup{presence}
+	file.Groups = []prometheusGroup{standing}
 	if len(judged.Rules) > 0 {
 		file.Groups = append(file.Groups, judged)
 	}
@@ -75,8 +75,9 @@ type prometheusAlert struct {
 	Annotations   map[string]string `yaml:"annotations"`
 }
 
-// presenceAlerts are about agents that cannot raise an alert themselves.
-func presenceAlerts() []prometheusAlert {
+// standingAlerts are about agents that cannot tell themselves, or that need
+// somebody who decides.
+func standingAlerts() []prometheusAlert {
 	job := fmt.Sprintf("{job=%q}", PrometheusJob)
 	alert := func(name, expr string, pending time.Duration, severity Severity, summary, description string) prometheusAlert {
 		return prometheusAlert{
@@ -101,6 +102,12 @@ func presenceAlerts() []prometheusAlert {
 		alert("NotReady", "perennial_health_ready"+job+" == 0", 5*time.Minute, Warning,
 			"An agent is not ready for work.",
 			"{{ $labels.instance }} has not been ready for five minutes: see /readyz?verbose."),
+		alert("VersionDrift", "perennial_version_drift{job="+strconv.Quote(PrometheusJob)+", class!=\"in_progress\"} == 1", 5*time.Minute, Warning,
+			"An agent does not run what was last asked for.",
+			"{{ $labels.instance }} was asked for another release, and it came to nothing ({{ $labels.class }}): see agentd status."),
+		alert("ConfigRefused", "perennial_config_wanted_revision"+job+" != perennial_config_revision"+job, 5*time.Minute, Warning,
+			"An agent does not take the newest configuration.",
+			"{{ $labels.instance }} has seen revision {{ $value }} and keeps to an older one: see agentd fleet."),
 	}
 }
 
@@ -116,7 +123,7 @@ func (r Rule) prometheusAlert() prometheusAlert {
 		Labels: map[string]string{"severity": string(r.Severity)},
 		Annotations: map[string]string{
 			"summary":     untemplated(summary),
-			"description": "{{ $labels.instance }}: " + r.Indicator + " is {{ $value | humanize }}, the threshold is " + prometheusNumber(r.Above) + ". The agent calls this alert " + r.Name + ".",
+			"description": "{{ $labels.instance }}: " + r.Indicator + " is {{ $value | humanize }}, the threshold is " + prometheusNumber(r.Above) + ". The agent calls this alert " + r.Name + ".", //nolint:misspell // a function of Prometheus
 		},
 	}
 }

@@ -87,7 +87,11 @@ func (m *Monitor) measure(ctx context.Context, s *series) {
 			if m.series[s.Name] != s {
 				return
 			}
-			if err == nil && math.IsNaN(sample.Value) {
+			if err != nil { // and what a call that goes on writes to sample is its own
+				m.measured(s, Sample{}, err)
+				return
+			}
+			if math.IsNaN(sample.Value) {
 				err = errNaN
 			}
 			m.measured(s, sample, err)

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/perennial-go/perennial/internal/openfiles"
 )
 
 // clockTicks is USER_HZ, which is 100 on every architecture of Linux that Go
@@ -110,20 +112,6 @@ func measure(pid int) Usage {
 	if pages, err := strconv.ParseInt(fields[21], 10, 64); err == nil {
 		u.RSSBytes = pages * int64(os.Getpagesize())
 	}
-	u.OpenFDs = openFDs(pid)
+	u.OpenFDs, _ = openfiles.Count(strconv.Itoa(pid)) // 0 where that cannot be told
 	return u
-}
-
-// openFDs counts the descriptors of a process; 0 if that cannot be told.
-func openFDs(pid int) int {
-	dir := fmt.Sprintf("/proc/%d/fd", pid)
-	// Since Linux 6.2 the directory's size is their number, which costs a sixth of listing it.
-	if fi, err := os.Stat(dir); err == nil && fi.Size() > 0 {
-		return int(fi.Size())
-	}
-	fds, err := os.ReadDir(dir)
-	if err != nil {
-		return 0
-	}
-	return len(fds)
 }

@@ -45,7 +45,7 @@ func usagef(format string, args ...any) error {
 const help = `bench measures Perennial beside the bare mechanism that it is built on, in one
 run and in turns. It builds what it needs into a temporary directory, starts
 an etcd of its own, takes free ports, and leaves nothing behind. Progress goes
-to standard error, the figures to standard output. The whole takes about 40
+to standard error, the figures to standard output. The whole takes about 50
 minutes on two cores, --quick about six. rest and outage want 11,000 file
 descriptors (ulimit -n) and 8 GiB of memory, plugins200 wants 5 GB of disk.
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -18,6 +19,7 @@ import (
 const (
 	manyTarget     = 20.0 // s
 	manyIdleTarget = 2.0  // percent of a core
+	scrapeTarget   = 5.0  // ms
 )
 
 // measureManyPlugins starts many plugins on a host of their own, twice, and
@@ -49,23 +51,26 @@ func measureManyPlugins(ctx context.Context, b *bench) (f figure, err error) {
 		return figure{}, err
 	}
 	args := []string{"--dir", dir, "--state", state, "--count", strconv.Itoa(n)}
-	first, s, err := b.launchHost(ctx, host, args)
+	first, _, s, err := b.launchHost(ctx, host, args)
 	if err != nil {
 		return figure{}, err
 	}
 	if err := s.stop(); err != nil {
 		return figure{}, err
 	}
-	again, s, err := b.launchHost(ctx, host, args)
+	again, url, s, err := b.launchHost(ctx, host, args)
 	if err != nil {
 		return figure{}, err
 	}
 	f, err = b.restOfMany(ctx, s, n)
+	scraped, scrapeErr := b.scrapeMany(ctx, url, n)
+	err = errors.Join(err, scrapeErr)
 	f.Verdicts = append([]verdict{
 		within(fmt.Sprintf("scan and start of %d plugins that are new to the host", n), "s", first.Seconds(), manyTarget),
 		within(fmt.Sprintf("scan and start of %d plugins that it has had before", n), "s", again.Seconds(), manyTarget),
 		{What: fmt.Sprintf("start of %d plain gRPC servers, a task each", n), Unit: "s", Value: bare.Seconds()},
 	}, f.Verdicts...)
+	f.Measures, f.Verdicts = append(f.Measures, scraped.Measures...), append(f.Verdicts, scraped.Verdicts...)
 	return f, errors.Join(err, s.stop())
 }
 
@@ -147,18 +152,56 @@ func startManyPlain(ctx context.Context, b *bench, executables []string) (time.D
 	return time.Since(began), errors.Join(failed...)
 }
 
-// launchHost starts a host and returns how long its plugins took to run.
-func (b *bench) launchHost(ctx context.Context, host string, args []string) (time.Duration, *server, error) {
-	s, err := b.launch(ctx, "runs them after ", host, args...)
-	if err != nil {
-		return 0, nil, err
+// scrapeMany asks the host of n plugins for their metrics, compressed, as
+// Prometheus does, and as they are.
+func (b *bench) scrapeMany(ctx context.Context, url string, n int) (figure, error) {
+	took := &series{what: fmt.Sprintf("/metrics of %d plugins", n), unit: "ms"}
+	plain := &series{what: "of the same, not compressed", unit: "ms"}
+	size := &series{what: "of the same: size", unit: "kB"}
+	client := &http.Client{Timeout: clientLimit}
+	uncompressed := &http.Client{Timeout: clientLimit, Transport: &http.Transport{DisableCompression: true}}
+	defer client.CloseIdleConnections()
+	defer uncompressed.CloseIdleConnections()
+	for range b.times(200, 10) {
+		began := time.Now()
+		body, err := fetch(ctx, client, url+"/metrics")
+		if err != nil {
+			return figure{}, err
+		}
+		took.addTime(time.Since(began))
+		began = time.Now()
+		if _, err := fetch(ctx, uncompressed, url+"/metrics"); err != nil {
+			return figure{}, err
+		}
+		plain.addTime(time.Since(began))
+		size.add(float64(len(body)) / 1000)
+		if states := strings.Count(string(body), "\nperennial_plugin_state{"); states < n {
+			return figure{}, fmt.Errorf("want the state of %d plugins in /metrics, found %d", n, states)
+		}
 	}
-	text, restarts, _ := strings.Cut(s.url, " with restarts: ")
-	took, err := time.ParseDuration(text)
+	return figure{
+		Measures: measures(took, plain, size),
+		Verdicts: []verdict{
+			within(fmt.Sprintf("/metrics of %d plugins, compressed, median", n), "ms", took.median(), scrapeTarget),
+			within("of the same, not compressed, median", "ms", plain.median(), scrapeTarget),
+		},
+	}, nil
+}
+
+// launchHost starts a host and returns how long its plugins took to run, and
+// where its metrics are.
+func (b *bench) launchHost(ctx context.Context, host string, args []string) (took time.Duration, metrics string, s *server, err error) {
+	s, err = b.launch(ctx, "runs them after ", host, args...)
+	if err != nil {
+		return 0, "", nil, err
+	}
+	text, rest, _ := strings.Cut(s.url, " with restarts: ")
+	restarts, metrics, _ := strings.Cut(rest, " metrics on: ")
+	took, err = time.ParseDuration(text)
 	if err == nil && restarts != "0" {
 		err = fmt.Errorf("want no restarts, found %s; the log: %s", restarts, s.written(0))
 	}
-	return took, s, err
+	return took, metrics, s, err
 }
 
 // residentOfChildren is what each child of the process pid has in memory.

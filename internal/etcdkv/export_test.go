@@ -39,3 +39,6 @@ func LookAtFiles(c *clientv3.Client) { c.Lease.(*explainedLease).certs.material(
 
 // SetGrantTimeout shortens the time that a grant is waited for at first.
 func (s *Session) SetGrantTimeout(d time.Duration) { s.grantTimeout = d }
+
+// Shift has this host's clock be ahead by d.
+func (c *Clock) Shift(d time.Duration) { c.now = func() time.Time { return time.Now().Add(d) } }

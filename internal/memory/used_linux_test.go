@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/perennial-go/perennial/internal/cgroup"
 )
 
 const (
@@ -188,11 +190,11 @@ func TestMemoryInARealCgroup(t *testing.T) {
 		}
 		return
 	}
-	g, err := findGroup("/", "self")
+	g, err := cgroup.Find("/", "self", "memory")
 	if err != nil {
 		t.Skip("no cgroup:", err)
 	}
-	dir := filepath.Join(g.mount, fmt.Sprintf("perennial-memory-test-%d", os.Getpid()))
+	dir := filepath.Join(g.Mount, fmt.Sprintf("perennial-memory-test-%d", os.Getpid()))
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Skip("no right to make a cgroup:", err)
 	}
@@ -202,7 +204,7 @@ func TestMemoryInARealCgroup(t *testing.T) {
 		}
 	})
 	name := "memory.limit_in_bytes"
-	if g.v2 {
+	if g.V2 {
 		name = "memory.max"
 	}
 	if err := os.WriteFile(filepath.Join(dir, name), []byte("268435456"), 0); err != nil {
@@ -222,21 +224,4 @@ func TestMemoryInARealCgroup(t *testing.T) {
 	if limit != 256<<20 || used < 32<<20 || used > limit || !strings.Contains(line, filepath.Base(dir)) {
 		t.Errorf("used %d of %d, want at least 32 MiB of 256 MiB of %s: %s", used, limit, dir, line)
 	}
-}
-
-func FuzzCgroupFiles(f *testing.F) {
-	f.Add("4:memory:/app\n0::/\n", v2Mount+v1Mount, "max\n", "inactive_file 3\n")
-	f.Add("0::/../..\n", `1 2 3 /\134 /\040 - cgroup2 x y`, "-1", "inactive_file")
-	f.Add(":::\n", "- - -\n", "", "")
-	f.Fuzz(func(t *testing.T, own, mounts, limit, stat string) {
-		a, b := ownPaths([]byte(own))
-		for _, p := range []string{a, b} {
-			g, ok := mounted([]byte(mounts), p, p == b)
-			if ok && g.dir != g.mount && !strings.HasPrefix(g.dir, strings.TrimSuffix(g.mount, "/")+"/") {
-				t.Errorf("group %q is outside of its mount %q", g.dir, g.mount)
-			}
-		}
-		value([]byte(stat), "inactive_file")
-		value([]byte(limit), "MemTotal:")
-	})
 }
