@@ -113,7 +113,7 @@ func (m *Monitor) tell(j *judge) {
 			// The newest say how things stand.
 			h.waiting = slices.Delete(h.waiting, 0, 1)
 			if h.lost++; h.lost == 1 {
-				m.log.Error("alerts are lost to a hook that does not return", "limit", hookBacklog)
+				m.log.Error("alerts are lost to a hook that does not return", "count", hookBacklog)
 			}
 			m.lostEvents++
 		}

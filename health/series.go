@@ -55,7 +55,7 @@ func (m *Monitor) ObserveSample(indicator string, sample Sample) {
 		if !validName(indicator) || len(m.series) >= maxIndicators {
 			if !m.ignored {
 				m.ignored = true
-				m.log.Error("samples of an indicator are ignored: its name is not valid, or there are too many", "name", indicator, "limit", maxIndicators)
+				m.log.Error("samples of an indicator are ignored: its name is not valid, or there are too many", "name", indicator, "count", maxIndicators)
 			}
 			return
 		}
