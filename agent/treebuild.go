@@ -150,9 +150,7 @@ func checksNode(h health.Report, state State) Node {
 	failing := 0
 	for _, c := range h.Checks {
 		child := Node{Name: c.Name, State: "passes", Since: c.Since}
-		if !c.OK && c.At.IsZero() && !c.Pushed && c.Error == "" {
-			child.State = "has not run"
-		} else if !c.OK {
+		if !c.OK {
 			failing++
 			child.State, child.Reason, child.Severity = "fails", c.Error, severityOf(c, state)
 		}

@@ -360,7 +360,7 @@ func TestFleetTableShowsWhatIsWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"critical: checks/spool fails", "not ready (spool), alert memory", "r4, r7 refused", "logtail 2.0.0 refused",
+		"critical: checks/spool", "not ready (spool), alert memory", "r4, r7 refused", "logtail 2.0.0 refused",
 		"release 1.2.0: crashed; /agents/config/global r7: unknown field; x", "written by a newer version",
 	} {
 		if !strings.Contains(out.String(), want) {
