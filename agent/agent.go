@@ -155,7 +155,7 @@ type Agent struct {
 	publisher publisher
 
 	host       hostWork
-	exceptions int64 // of plugins, as told last
+	exceptions map[string]int64 // by plugin, as told last
 	pluginBook pluginBook
 }
 
