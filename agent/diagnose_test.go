@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -145,6 +147,9 @@ func TestNoSecretReachesADiagnosis(t *testing.T) {
 	os.Args = []string{"demo", "--api-token", "planted-flag", "--password=planted-flag2", "--etcd-key", key, "--url=http://u:planted@h"}
 
 	files := diagnosis(t, a)
+	line := httptest.NewRecorder()
+	serveCommandLine(line, nil)
+	files["/debug/pprof/cmdline"] = line.Body.String()
 	marks := []string{"planted", "plant", "BEGIN EC", encode([]byte("planted etcd/password")), "eyJwbGFudGVk"}
 	for name, text := range files {
 		for _, mark := range marks {
@@ -159,6 +164,7 @@ func TestNoSecretReachesADiagnosis(t *testing.T) {
 		"logs/agent.ndjson":               {"seen-error", "seen-after", `"agent":"a1"`},
 		"state/journal.json":              {"seen-before", "seen-after"},
 		"state/plugins/plugins/demo.json": {`"pid"`},
+		"/debug/pprof/cmdline":            {"demo\x00--api-token\x00(secret)"},
 		"process.json":                    {"DEMO_HARMLESS", "DEMO_API_TOKEN", "/seen.key", "(secret)"},
 		"status.json":                     {"seen-check"},
 		"state/listing.txt":               {"id_ed25519"},
@@ -190,6 +196,11 @@ func TestADiagnosisOfAnAgentIsMadeOneAtATime(t *testing.T) {
 	}
 	if err := a.Diagnose(t.Context(), io.Discard); !errors.Is(err, ErrDiagnosing) {
 		t.Errorf("a second one gives %v, want ErrDiagnosing", err)
+	}
+	second := httptest.NewRecorder()
+	a.serveDiagnosis(second, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/diagnose", nil))
+	if got := second.Header(); second.Code != http.StatusTooManyRequests || got.Get("Retry-After") == "" || !strings.HasPrefix(got.Get("Content-Type"), "text/plain") {
+		t.Errorf("a second caller gets %d, %v, %s", second.Code, got, second.Body)
 	}
 	if _, err := io.Copy(io.Discard, r); err != nil {
 		t.Fatal(err)

@@ -259,7 +259,7 @@ func SecretName(name string) bool {
 }
 
 // CommandLine returns args with the values of flags that usually hold secrets
-// taken out, and those values.
+// taken out, and what else looks like one; and those values.
 func CommandLine(args []string) (shown, secrets []string) {
 	shown = slices.Clone(args)
 	for i := 0; i < len(shown); i++ {
@@ -276,6 +276,10 @@ func CommandLine(args []string) (shown, secrets []string) {
 				shown[i] = Mark
 			}
 		}
+	}
+	r := New(nil)
+	for i := range shown {
+		shown[i] = r.Text(shown[i])
 	}
 	return shown, secrets
 }
