@@ -185,6 +185,9 @@ func assigned(line string) string {
 		if quote == "" && line != "" && (line[0] == '[' || line[0] == '{') {
 			n = nestedLength(line)
 		}
+		if strings.HasPrefix(line, Mark) {
+			n = len(Mark) // it has been taken out already
+		}
 		switch value := line[:n]; value {
 		case "", "true", "false", "null", "0", Mark, "[", "{", "[]", "{}":
 			out.WriteString(value)
