@@ -80,7 +80,7 @@ func (s *site) dial() net.Conn {
 		s.Fatal(err)
 	}
 	s.Cleanup(func() { _ = conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(waittest.Patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		s.Fatal(err)
 	}
 	return conn

@@ -59,7 +59,7 @@ func TestWhatIsNoSecretStays(t *testing.T) {
 		`{"token":null,"password":"","secret":false,"tokens":[],"key":"value"}`,
 		"want --password-file or --token-file with mode 0600",
 		"abc",
-		"password=(secret) --token (secret) Authorization: (secret) http://a:(secret)@b",
+		"password=(secret) --token (secret) http://a:(secret)@b Authorization: (secret)",
 		"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
 		"{\n  \"tokens\": [\n    1\n  ]\n}",
 	} {
