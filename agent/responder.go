@@ -92,11 +92,12 @@ func (p *responder) begin(r *running) {
 // told are the responses that were made last, the newest first.
 func (p *responder) told() []ResponseReport {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.record == nil {
+	record := p.record
+	p.mu.Unlock()
+	if record == nil {
 		return nil
 	}
-	return p.record.told()
+	return record.told()
 }
 
 // look has every reaction see how its alert stands.
@@ -253,6 +254,9 @@ func (re *reaction) note(o Outcome, detail string) {
 		re.log.Warn("response to an alert not made", "alert", re.Alert, "action", re.what(), "state", o, "reason", detail)
 	default:
 		re.log.Info("response to an alert", "alert", re.Alert, "action", re.what(), "state", o)
+	}
+	if re.upgrader.Successor() != 0 {
+		return // the record is the successor's: this is what ran when it took over
 	}
 	if err := re.book.end(re.Response, o, detail, time.Now()); err != nil {
 		re.log.Warn("the end of a response to an alert is not recorded", "alert", re.Alert, "action", re.what(), "error", err)

@@ -153,6 +153,23 @@ func TestStatusIsBoundedWhateverIsInIt(t *testing.T) {
 	}
 }
 
+// TestStatusTellsAsMuchOfALogAsThereIsRoomFor: it says most of why a release failed.
+func TestStatusTellsAsMuchOfALogAsThereIsRoomFor(t *testing.T) {
+	reg, s, plugins := busyStatus(3)
+	for i := range 50 {
+		s.Upgrade.Log = append(s.Upgrade.Log, fmt.Sprintf("line %02d: no space left on device", i))
+	}
+	read, size := written(t, withTree(reg, s, plugins))
+	n := len(read.Upgrade.Log)
+	if n < 20 || n+read.LeftOut["log"] != 50 || read.Upgrade.Log[n-1] != s.Upgrade.Log[49] || size < maxStatus-60 {
+		t.Errorf("%d bytes tell %d lines, left out %v", size, n, read.LeftOut)
+	}
+	s.Upgrade.Log = s.Upgrade.Log[40:]
+	if read, _ := written(t, withTree(reg, s, plugins)); len(read.Upgrade.Log) != 10 || read.LeftOut["log"] != 0 {
+		t.Errorf("of 10 lines %d are told, left out %v", len(read.Upgrade.Log), read.LeftOut)
+	}
+}
+
 // fill sets everything in v: each text to text, each list to n of what it holds.
 func fill(v reflect.Value, text string, n int) {
 	switch v.Kind() { //nolint:exhaustive // a status has no others
