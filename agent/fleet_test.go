@@ -102,7 +102,7 @@ func TestFleetInOneLookIsBoundedWhateverAgentsTell(t *testing.T) {
 // every second.
 func TestStandingOfAnOverdueAgentDoesNotMove(t *testing.T) {
 	now := time.Date(2026, 11, 26, 10, 1, 0, 0, time.UTC)
-	e := Entry{Status: &Status{At: now.Add(-time.Hour)}}
+	e := Entry{Status: &Status{At: now.Add(-time.Hour), Tree: &Node{}}}
 	severity, worst := e.Standing(now)
 	if _, later := e.Standing(now.Add(time.Second)); severity != SeverityUnknown || worst != later || !strings.Contains(worst, "2026-11-26 09:01:00") {
 		t.Errorf("%s: %q, a second later %q", severity, worst, later)
