@@ -41,10 +41,10 @@ type reaction struct {
 	stop func(error)
 	book *responseRecord
 
-	answered int  // the count of the alert that was responded to last
-	inForce  bool // to be undone when the alert is resolved
-	waits    bool // for the end of an attempt, which was said
-	calling  chan error
+	answered int           // the count of the alert that was responded to last
+	inForce  bool          // to be undone when the alert is resolved
+	waits    bool          // for the end of an attempt, which was said
+	calling  chan struct{} // closed once what the program wrote has returned
 }
 
 func newResponder(a *Agent) (*responder, error) {
@@ -225,20 +225,19 @@ func (re *reaction) call(ctx context.Context, f func(context.Context, health.Ale
 			return errors.New("the call before has not returned: it must heed its context")
 		}
 	}
-	done := make(chan error, 1)
-	re.calling = done
+	returned, err := make(chan struct{}), errors.New("it panicked")
+	re.calling = returned
 	go func() {
-		err := errors.New("it panicked")
+		defer close(returned)
 		defer func() {
 			if v := recover(); v != nil {
 				err = fmt.Errorf("it panicked: %v", v)
 			}
-			done <- err
 		}()
 		err = f(ctx, a)
 	}()
 	select {
-	case err := <-done:
+	case <-returned:
 		re.calling = nil
 		return err
 	case <-ctx.Done():

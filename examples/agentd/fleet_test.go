@@ -162,7 +162,7 @@ func TestFleetListsWhatIsSelected(t *testing.T) {
 		if got := strings.Join(ids, " "); got != c.want {
 			t.Errorf("fleet %q lists %q, want %q", c.args, got, c.want)
 		}
-		if more := strings.Contains(r.stderr, "there are more"); more != (len(c.args) == 2 && c.args[0] == "--limit") {
+		if more := strings.Contains(r.stderr, "there are 1 more agents"); more != (len(c.args) == 2 && c.args[0] == "--limit") {
 			t.Errorf("fleet %q: more is %t:\n%s", c.args, more, r.stderr)
 		}
 	}
