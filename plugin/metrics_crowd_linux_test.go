@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // crowd is a Manager that has n plugins, which have been called.
@@ -59,6 +60,20 @@ func TestMetricsTellNoMoreThanAThousandPluginsApart(t *testing.T) {
 				t.Errorf("%s has %d series, want %d", f.GetName(), n, maxShown)
 			}
 		}
+	}
+}
+
+// TestPluginThatIsRequiredTwiceShowsOnce: a series that there is twice would cost
+// the whole answer of /metrics.
+func TestPluginThatIsRequiredTwiceShowsOnce(t *testing.T) {
+	m, err := New(Config{Dir: t.TempDir(), StateDir: t.TempDir(), Required: []string{"jobs", "logs", "jobs"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(m.Metrics())
+	if n, err := testutil.GatherAndCount(reg, "perennial_plugin_state"); err != nil || n != 2 {
+		t.Errorf("%d plugins, %v", n, err)
 	}
 }
 
