@@ -80,7 +80,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
 	a := m.agent
-	// A label that is no text would make a panic of each scrape.
+	// A label that is no text would cost all that this collector shows.
 	revision := strings.ToValidUTF8(a.cfg.Revision, "\uFFFD")
 	gauge(m.build, 1, a.cfg.Version, revision, runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH)
 	now := a.lifecycle.get().State

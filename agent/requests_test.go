@@ -47,10 +47,10 @@ func TestStrangersCannotMakeSeriesOfRequests(t *testing.T) {
 	}
 }
 
-// TestRevisionThatIsNoTextDoesNotEndTheAgent: a panic of a collector is one of the
-// process.
-func TestRevisionThatIsNoTextDoesNotEndTheAgent(t *testing.T) {
-	m := newMetrics(&Agent{cfg: Config{Version: "1.0.0", Revision: "\xff\xfe"}})
+// TestRevisionThatIsNoTextCostsNoMetrics: all of a collector go if one cannot be
+// shown.
+func TestRevisionThatIsNoTextCostsNoMetrics(t *testing.T) {
+	m := newMetrics(&Agent{cfg: Config{Version: "1.0.0", Revision: "\xff\xfe"}, lifecycle: newLifecycle(func() {})})
 	if problems, err := testutil.CollectAndLint(m); err != nil || len(problems) > 0 {
 		t.Errorf("%v, %v", problems, err)
 	}

@@ -77,6 +77,19 @@ func TestPluginThatIsRequiredTwiceShowsOnce(t *testing.T) {
 	}
 }
 
+// counted is an answer that is sent, as a connection does, rather than kept.
+type counted struct {
+	header http.Header
+	n      int
+}
+
+func (c *counted) Header() http.Header { return c.header }
+func (c *counted) WriteHeader(int)     {}
+func (c *counted) Write(p []byte) (int, error) {
+	c.n += len(p)
+	return len(p), nil
+}
+
 // BenchmarkMetricsOf200Plugins is a whole answer of /metrics, with the metrics of
 // the runtime and of the process.
 func BenchmarkMetricsOf200Plugins(b *testing.B) {
@@ -87,10 +100,10 @@ func BenchmarkMetricsOf200Plugins(b *testing.B) {
 	var before, after syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &before)
 	for b.Loop() {
-		w := httptest.NewRecorder()
+		w := &counted{header: http.Header{}}
 		h.ServeHTTP(w, r)
-		if w.Code != http.StatusOK {
-			b.Fatal(w.Body)
+		if w.n < 100_000 {
+			b.Fatalf("an answer of %d bytes", w.n)
 		}
 	}
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &after)
