@@ -175,12 +175,8 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 	if r.busyFile != "" {
 		cfg.Upgrade.Busy = r.busy
 	}
-	for _, text := range r.respond {
-		response, err := agent.ParseResponse(text)
-		if err != nil {
-			return cfg, usagef("--respond: %w", err)
-		}
-		cfg.Responses = append(cfg.Responses, response)
+	if cfg.Responses, err = parseResponses(r.respond); err != nil {
+		return cfg, err
 	}
 	if !cfg.Upgrade.RemoteRollback.Valid() {
 		return cfg, usagef("--remote-rollback: want offered, any or never, found %q", r.remote)
@@ -205,6 +201,17 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 		cfg.Upgrade.Requirements, err = cosigned(&r.releases.repository, r.cosignKey)
 	}
 	return cfg, err
+}
+
+func parseResponses(texts []string) (all []agent.Response, err error) {
+	for _, text := range texts {
+		response, err := agent.ParseResponse(text)
+		if err != nil {
+			return nil, usagef("--respond: %w", err)
+		}
+		all = append(all, response)
+	}
+	return all, nil
 }
 
 // busy is what the operator's file says that upgrades wait for. A file that
