@@ -141,9 +141,17 @@ func (a *adminClient) get(ctx context.Context, path string, use func(io.Reader) 
 	defer func() { err = errors.Join(err, res.Body.Close()) }()
 	if res.StatusCode != http.StatusOK {
 		said, _ := io.ReadAll(io.LimitReader(res.Body, maxSaid))
-		return fmt.Errorf("the agent at %s answers %s to %s: %s", a.address, res.Status, path, bytes.TrimSpace(said))
+		return fmt.Errorf("the agent at %s answers %s to %s: %s%s", a.address, res.Status, path, bytes.TrimSpace(said), advice(res.StatusCode))
 	}
 	return use(res.Body)
+}
+
+// advice is how somebody who is refused comes to be let in.
+func advice(code int) string {
+	if code != http.StatusUnauthorized && code != http.StatusForbidden {
+		return ""
+	}
+	return "; show what its --admin-allow gives that role to, by --cert and --key or --token-file, or have it listen on a Unix socket (agentd run --admin unix:/path), where root and its user may do all"
 }
 
 // maxSaid bounds what is shown of an answer that is no good one.

@@ -59,10 +59,10 @@ addresses, so that port 0, which takes a free one, can be used; a successor
 keeps them.
 
 On --admin, routes want a role: probe (/livez, /readyz, /startupz), read
-(reasons, /metrics, /v1/status, /v1/alerts) or operate (/debug/pprof/). By
-default everybody on loopback may read; on a Unix socket root and the user of
-the agent may operate. Any other address wants --admin-cert and --admin-key,
-and --admin-client-ca or --admin-jwks.
+(reasons, /metrics, /v1/status, /v1/alerts) or operate (/v1/diagnose,
+/debug/pprof/). By default everybody on loopback may read, and nobody operate;
+on a Unix socket root and the user of the agent may operate. Any other address
+wants --admin-cert and --admin-key, and --admin-client-ca or --admin-jwks.
 
 Without --repo and --trust it does all that and refuses upgrades. What must
 not be interrupted puts them off by --busy-file, unless they are forced. SIGTERM and
