@@ -141,17 +141,20 @@ func (a *adminClient) get(ctx context.Context, path string, use func(io.Reader) 
 	defer func() { err = errors.Join(err, res.Body.Close()) }()
 	if res.StatusCode != http.StatusOK {
 		said, _ := io.ReadAll(io.LimitReader(res.Body, maxSaid))
-		return fmt.Errorf("the agent at %s answers %s to %s: %s%s", a.address, res.Status, path, bytes.TrimSpace(said), advice(res.StatusCode))
+		return fmt.Errorf("the agent at %s answers %s to %s: %s%s", a.address, res.Status, path, bytes.TrimSpace(said), a.advice(res.StatusCode, base))
 	}
 	return use(res.Body)
 }
 
-// advice is how somebody who is refused comes to be let in.
-func advice(code int) string {
-	if code != http.StatusUnauthorized && code != http.StatusForbidden {
-		return ""
+// advice is what to do about an answer with code.
+func (a *adminClient) advice(code int, base string) string {
+	switch {
+	case code == http.StatusUnauthorized || code == http.StatusForbidden:
+		return "; show what its --admin-allow gives that role to, by --cert and --key or --token-file, or have it listen on a Unix socket (agentd run --admin unix:/path), where root and its user may do all"
+	case code == http.StatusBadRequest && strings.HasPrefix(base, "http://"):
+		return "; if it is served with TLS, ask https://" + strings.TrimPrefix(base, "http://")
 	}
-	return "; show what its --admin-allow gives that role to, by --cert and --key or --token-file, or have it listen on a Unix socket (agentd run --admin unix:/path), where root and its user may do all"
+	return ""
 }
 
 // maxSaid bounds what is shown of an answer that is no good one.

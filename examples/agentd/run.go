@@ -180,6 +180,12 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 		if err != nil {
 			return cfg, usagef("--respond: %w", err)
 		}
+		switch {
+		case response.Action == agent.RespondCall:
+			return cfg, usagef("--respond %s: want restart-plugin:<plugin>, refuse-upgrades, drain or stop", text)
+		case response.Plugin != "" && r.plugins == "":
+			return cfg, usagef("--respond %s: without --plugins there is no plugin %s to restart: name the directory", text, response.Plugin)
+		}
 		cfg.Responses = append(cfg.Responses, response)
 	}
 	if !cfg.Upgrade.RemoteRollback.Valid() {
