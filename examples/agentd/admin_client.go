@@ -141,13 +141,13 @@ func (a *adminClient) get(ctx context.Context, path string, use func(io.Reader) 
 	defer func() { err = errors.Join(err, res.Body.Close()) }()
 	if res.StatusCode != http.StatusOK {
 		said, _ := io.ReadAll(io.LimitReader(res.Body, maxSaid))
-		return fmt.Errorf("the agent at %s answers %s to %s: %s%s", a.address, res.Status, path, bytes.TrimSpace(said), a.advice(res.StatusCode, base))
+		return fmt.Errorf("the agent at %s answers %s to %s: %s%s", a.address, res.Status, path, bytes.TrimSpace(said), advice(res.StatusCode, base))
 	}
 	return use(res.Body)
 }
 
-// advice is what to do about an answer with code.
-func (a *adminClient) advice(code int, base string) string {
+// advice is what to do about an answer with code of base.
+func advice(code int, base string) string {
 	switch {
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
 		return "; show what its --admin-allow gives that role to, by --cert and --key or --token-file, or have it listen on a Unix socket (agentd run --admin unix:/path), where root and its user may do all"
