@@ -298,9 +298,7 @@ func (u *Upgrader) Close() error {
 		// In a successor on probation this would unlink live sockets.
 		u.flip.Stop()
 		<-u.flip.Exit()
-		if u.Successor() == 0 { // else they are that one's
-			u.unkeep()
-		}
+		u.unkeep()
 	}
 	if !u.inCharge() {
 		u.unmake()
