@@ -141,7 +141,13 @@ func (r *runner[T]) follow(ctx context.Context) error {
 	for {
 		select {
 		case v := <-r.views:
-			r.heard(v)
+			if r.heard(v) {
+				// Before it is told, and whatever ends Run next: a start that does not
+				// know it takes a store that has grown meanwhile for one in which
+				// somebody has deleted the documents.
+				r.noteKept(r.keeper.keep(r.good))
+			}
+			r.tellLost()
 			_ = r.apply(ctx) // reported in the status
 		case docs := <-r.files:
 			r.layers.files = docs
@@ -163,20 +169,30 @@ func (r *runner[T]) follow(ctx context.Context) error {
 	}
 }
 
-// heard takes over what etcd holds, unless it has lost what runs.
-func (r *runner[T]) heard(v view) {
+// heard takes over what etcd holds, unless it has lost what runs, and reports
+// whether that is news.
+func (r *runner[T]) heard(v view) (lost bool) {
 	r.report.etcdError(nil)
 	if !v.lacks(r.good) {
-		r.report.lost(nil)
 		r.layers.etcd, r.layers.store, r.origin = v.documents, v.store, OriginEtcd
-		return
+		return false
 	}
-	if !r.good.store.Lost {
+	lost = !r.good.store.Lost
+	if lost {
 		r.cfg.Logger.Error("configuration lost in etcd", "error", errLost)
 	}
-	r.report.lost(errLost)
 	r.good.store.Lost = true
 	r.layers.etcd, r.layers.store = r.good.etcd, r.good.store
+	return lost
+}
+
+// tellLost has the status say whether what runs is what etcd has lost.
+func (r *runner[T]) tellLost() {
+	if r.layers.store.Lost {
+		r.report.lost(errLost)
+		return
+	}
+	r.report.lost(nil)
 }
 
 // load brings the first configuration into force.
@@ -219,6 +235,7 @@ func (r *runner[T]) loadFrom(ctx context.Context, v view) error {
 		}
 	}
 	r.heard(v)
+	r.tellLost()
 	if r.origin == OriginFile { // etcd has lost what runs
 		return r.fallBack(ctx, errLost)
 	}

@@ -42,10 +42,19 @@ func TestEmptiedEtcdDoesNotEmptyTheConfiguration(t *testing.T) {
 	server := etcdtest.Start(t)
 	c := server.Client(t)
 	file := goodFile(t)
-	revision := publish(t, c, "global", "server: {port: 9}")
+	publish(t, c, "global", "server: {port: 8}")
 	r := newRig(t, c, file)
 	r.start(t)
 	r.keepsFile(t)
+	// What comes after the listing came by the watch: one that is only opened in
+	// the new store notices by its silence alone, which takes longer.
+	revision := publish(t, c, "global", "server: {port: 9}")
+	r.runs(t, revision)
+	waittest.Until(t, "the file has it", func() bool {
+		var kept struct{ Revision int64 }
+		data, err := os.ReadFile(file)
+		return err == nil && json.Unmarshal(data, &kept) == nil && kept.Revision == revision
+	})
 	server.Wipe()
 	r.saysLost(t, revision)
 	r.stop(t)

@@ -43,6 +43,9 @@ func (j *judge) add(value float64) {
 func (j *judge) take(now time.Time) (float64, bool) {
 	folded, fresh := j.folded, j.fresh
 	j.folded, j.fresh = 0, false
+	if math.IsNaN(folded) { // the sum of two infinities
+		folded = math.Inf(1)
+	}
 	switch {
 	case fresh, j.rule.Fold == Sum:
 		return folded, true

@@ -41,7 +41,7 @@ func TestUpgradeMovesWhatHasChanged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	told := regexp.MustCompile(`release downloaded.* form="?zstd from [0-9a-f]{12}"? bytes=([0-9]+) size=([0-9]+)`).FindSubmatch(log)
+	told := regexp.MustCompile(`release downloaded.* name="?zstd from [0-9a-f]{12}"? bytes=([0-9]+) total=([0-9]+)`).FindSubmatch(log)
 	if told == nil {
 		t.Fatalf("no delta was taken:\n%s", log)
 	}

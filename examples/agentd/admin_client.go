@@ -145,12 +145,23 @@ func (a *adminClient) get(ctx context.Context, path string, use func(io.Reader) 
 	defer func() { err = errors.Join(err, res.Body.Close()) }()
 	if res.StatusCode != http.StatusOK {
 		said, _ := io.ReadAll(io.LimitReader(res.Body, maxSaid))
-		return fmt.Errorf("the agent at %s answers %s to %s: %s", a.address, res.Status, path, bytes.TrimSpace(said))
+		return fmt.Errorf("the agent at %s answers %s to %s: %s%s", a.address, res.Status, path, bytes.TrimSpace(said), advice(res.StatusCode, base))
 	}
 	if err = use(res.Body); err != nil && late() {
 		return fmt.Errorf("want the whole answer of the agent at %s within %v, found a part of it: give it longer with --timeout", a.address, a.timeout)
 	}
 	return err
+}
+
+// advice is what to do about an answer with code of base.
+func advice(code int, base string) string {
+	switch {
+	case code == http.StatusUnauthorized || code == http.StatusForbidden:
+		return "; show what its --admin-allow gives that role to, by --cert and --key or --token-file, or have it listen on a Unix socket (agentd run --admin unix:/path), where root and its user may do all"
+	case code == http.StatusBadRequest && strings.HasPrefix(base, "http://"):
+		return "; if it is served with TLS, ask https://" + strings.TrimPrefix(base, "http://")
+	}
+	return ""
 }
 
 // maxSaid bounds what is shown of an answer that is no good one.

@@ -39,7 +39,7 @@ func TestAgentTakesRecordsAndAnswersForItself(t *testing.T) {
 			t.Errorf("GET %s answers %d", path, code)
 		}
 	}
-	r := agentd(t, "fleet", "--etcd", s.etcd.URL()).ok(t)
+	r := agentd(t, "fleet", "--wide", "--etcd", s.etcd.URL()).ok(t)
 	for _, want := range []string{"a1", "1.0.0", i.Digest[:12], "running", "ready"} {
 		if !strings.Contains(r.stdout, want) {
 			t.Errorf("fleet does not show %q:\n%s", want, r.stdout)
@@ -64,7 +64,7 @@ func TestStoppedAgentEndsWith0AndLeavesTheRegistry(t *testing.T) {
 	if err := <-p.done; err != nil {
 		t.Errorf("the agent ended with %v, want 0", err)
 	}
-	if r := agentd(t, "fleet", "--etcd", s.etcd.URL()).ok(t); !strings.Contains(r.stdout, "no agent is registered") {
+	if r := agentd(t, "fleet", "--wide", "--etcd", s.etcd.URL()).ok(t); !strings.Contains(r.stdout, "no agent is registered") {
 		t.Errorf("the agent is still in the registry:\n%s", r.stdout)
 	}
 }
@@ -123,7 +123,7 @@ func TestStartThatCannotBeChangesNothing(t *testing.T) {
 			if i := s.mustInfo(); i.PID != pid || i.State != "running" {
 				t.Errorf("the agent that ran before is now %+v", i)
 			}
-			r := agentd(t, "fleet", "--etcd", s.etcd.URL()).ok(t)
+			r := agentd(t, "fleet", "--wide", "--etcd", s.etcd.URL()).ok(t)
 			if strings.Contains(r.stdout, "a2") || !strings.Contains(r.stdout, "a1") {
 				t.Errorf("the fleet is now\n%s", r.stdout)
 			}

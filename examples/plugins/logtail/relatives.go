@@ -49,12 +49,15 @@ func relatives(path string) map[string]fs.FileInfo {
 }
 
 // successors are files that had the name path after the one that was modified
-// then and before the one that has it now. Not ok says that they cannot be
-// told at the moment.
+// then and before the one that has it now, and its copies, the last of which may
+// be older than its last lines. Not ok says that they cannot be told at the
+// moment.
 func (f *follower) successors(path string, modified int64) (list []candidate, ok bool) {
 	files := relatives(path)
 	for at, fi := range files {
-		if at != home(path) && fi.ModTime().UnixNano() >= modified && f.known(identity(at, fi)) == nil {
+		is := identity(at, fi)
+		_, copied := f.copies[is]
+		if at != home(path) && (copied || fi.ModTime().UnixNano() >= modified) && f.known(is) == nil {
 			list = append(list, candidate{path: at, family: path, fi: fi})
 		}
 	}
