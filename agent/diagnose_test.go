@@ -135,7 +135,7 @@ func TestNoSecretReachesADiagnosis(t *testing.T) {
 	put(t, filepath.Join(dir, "journal.json"), fmt.Sprintf(`{"schema":1,"state":"failed","reason":%q}`, quote))
 	a.Logger().Error("of an error", "error", fmt.Errorf("seen-error: %s %s", quote, plantedKey))
 	for n := recentLine - 200; n < recentLine; n += 7 { // one of them is cut within the secret
-		a.Logger().Info(strings.Repeat("x", n), "error", "planted by the author "+strings.Repeat("x", 1000))
+		a.Logger().Info("of a long line", "error", strings.Repeat("x", n)+"planted by the author "+strings.Repeat("x", 1000))
 	}
 	a.Logger().Warn("twice", "error", fmt.Errorf("%q", quote))
 	a.Health().Set("demo", errors.New("seen-check: "+quote))
