@@ -255,11 +255,13 @@ func (a *Agent) upgradeConfig() upgrade.Config {
 	c.Pulse = upgradePulse{a}
 	c.TracerProvider = a.cfg.TracerProvider
 	c.External = append(slices.Clone(c.External), conditionRegistration)
+	refusable := false
 	for _, r := range a.cfg.Responses {
-		switch r.Action {
-		case RespondDrain:
+		if r.Action == RespondDrain {
 			c.External = append(c.External, conditionResponse+r.Alert)
-		case RespondRefuseUpgrades:
+		}
+		if r.Action == RespondRefuseUpgrades && !refusable {
+			refusable = true
 			c.Requirements = append(slices.Clone(c.Requirements), noRefusal{a})
 		}
 	}

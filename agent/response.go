@@ -152,7 +152,7 @@ func (r Response) normalised() (Response, error) {
 			return fail("Do is missing: want the function that call is to call")
 		}
 	default:
-		return fail("action %q: want %s, %s, %s, %s, or Do", r.Action, RespondRestartPlugin, RespondRefuseUpgrades, RespondDrain, RespondStop)
+		return fail("action %q: want %s, %s, %s or %s, or a Do", r.Action, RespondRestartPlugin, RespondRefuseUpgrades, RespondDrain, RespondStop)
 	}
 	switch {
 	case r.Plugin != "" && r.Action != RespondRestartPlugin:
@@ -199,7 +199,7 @@ func (a *Agent) checkResponses() ([]Response, error) {
 			}
 			return nil, fmt.Errorf("%w to alert %q: no rule has that name; there are %s", ErrResponse, r.Alert, strings.Join(names, ", "))
 		case r.Plugin != "" && a.cfg.Plugins.Dir == "":
-			return nil, fmt.Errorf("%w to alert %q: plugin %s is to be restarted, and Config.Plugins has no Dir", ErrResponse, r.Alert, r.Plugin)
+			return nil, fmt.Errorf("%w to alert %q: plugin %s is to be restarted, and Config.Plugins.Dir is empty: name the plugins directory", ErrResponse, r.Alert, r.Plugin)
 		case slices.ContainsFunc(all, func(o Response) bool { return o.key() == r.key() }):
 			return nil, fmt.Errorf("%w to alert %q: %s is there twice", ErrResponse, r.Alert, r.what())
 		}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,4 +72,16 @@ func TestADiagnosisOfARunningAndOfAStoppedAgent(t *testing.T) {
 	if r := agentd(t, "diagnose", "--state-dir", s.state, "--address", "127.0.0.1:1"); r.code != 2 {
 		t.Errorf("both ways: code %d, want 2", r.code)
 	}
+	// The default listener lets everybody read, and nobody operate.
+	s.start()
+	agentd(t, "diagnose", "--file", file, "--address", s.admin).fails(t, 1, "401", "operate", "--token-file", "--admin unix:/path")
+}
+
+// TestADiagnosisAskedInPlainTextIsSentToTLS: what the server says to it names
+// no flag.
+func TestADiagnosisAskedInPlainTextIsSentToTLS(t *testing.T) {
+	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	defer secure.Close()
+	address := secure.Listener.Addr().String()
+	agentd(t, "diagnose", "--file", filepath.Join(t.TempDir(), "d.tar.gz"), "--address", address).fails(t, 1, "400", "ask https://"+address)
 }

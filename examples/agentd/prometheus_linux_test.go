@@ -133,7 +133,7 @@ func (p *prometheus) firing() ([]string, error) {
 func TestPrometheusScrapesAnAgentAndFiresWhenItsReleaseIsWithdrawn(t *testing.T) {
 	t.Parallel()
 	peertest.Find(t, "prometheus", "debian")
-	c := newCrew(t, "--check-every", "200ms")
+	c := newCrew(t, "--check-every", "200ms", "--respond", "release_yanked=refuse-upgrades")
 	c.release("1.0.0", "1.1.0")
 	c.start(c.args...)
 	watching := c.watch()

@@ -59,10 +59,10 @@ addresses, so that port 0, which takes a free one, can be used; a successor
 keeps them.
 
 On --admin, routes want a role: probe (/livez, /readyz, /startupz), read
-(reasons, /metrics, /v1/status, /v1/alerts) or operate (/debug/pprof/). By
-default everybody on loopback may read; on a Unix socket root and the user of
-the agent may operate. Any other address wants --admin-cert and --admin-key,
-and --admin-client-ca or --admin-jwks.
+(reasons, /metrics, /v1/status, /v1/alerts) or operate (/v1/diagnose,
+/debug/pprof/). By default everybody on loopback may read, and nobody operate;
+on a Unix socket root and the user of the agent may operate. Any other address
+wants --admin-cert and --admin-key, and --admin-client-ca or --admin-jwks.
 
 Without --repo and --trust it does all that and refuses upgrades. What must
 not be interrupted puts them off by --busy-file, unless they are forced. SIGTERM and
@@ -175,12 +175,8 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 	if r.busyFile != "" {
 		cfg.Upgrade.Busy = r.busy
 	}
-	for _, text := range r.respond {
-		response, err := agent.ParseResponse(text)
-		if err != nil {
-			return cfg, usagef("--respond: %w", err)
-		}
-		cfg.Responses = append(cfg.Responses, response)
+	if cfg.Responses, err = r.responses(); err != nil {
+		return cfg, err
 	}
 	if !cfg.Upgrade.RemoteRollback.Valid() {
 		return cfg, usagef("--remote-rollback: want offered, any or never, found %q", r.remote)
@@ -205,6 +201,24 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 		cfg.Upgrade.Requirements, err = cosigned(&r.releases.repository, r.cosignKey)
 	}
 	return cfg, err
+}
+
+// responses are what --respond asks for.
+func (r *runFlags) responses() (all []agent.Response, err error) {
+	for _, text := range r.respond {
+		response, err := agent.ParseResponse(text)
+		if err != nil {
+			return nil, usagef("--respond: %w", err)
+		}
+		switch {
+		case response.Action == agent.RespondCall:
+			return nil, usagef("--respond %s: want restart-plugin:<plugin>, refuse-upgrades, drain or stop", text)
+		case response.Plugin != "" && r.plugins == "":
+			return nil, usagef("--respond %s: without --plugins there is no plugin %s to restart: name the directory", text, response.Plugin)
+		}
+		all = append(all, response)
+	}
+	return all, nil
 }
 
 // busy is what the operator's file says that upgrades wait for. A file that

@@ -124,7 +124,16 @@ func TestUnknownSuperviseModeIsWrongUsage(t *testing.T) {
 		fails(t, 2, "--supervise", "auto, always or never", "sometimes")
 }
 
+// TestResponseThatCannotBeMadeIsWrongUsage, said in flags: an operator has no
+// fields and functions.
 func TestResponseThatCannotBeMadeIsWrongUsage(t *testing.T) {
-	agentd(t, "run", "--id", "a1", "--etcd", "http://127.0.0.1:1", "--state-dir", t.TempDir(), "--respond", "memory=reboot").
-		fails(t, 2, "--respond", "reboot", "restart-plugin")
+	for respond, says := range map[string][]string{
+		"memory=reboot":                 {"reboot", "restart-plugin"},
+		"memory=call":                   {"memory=call", "restart-plugin:<plugin>, refuse-upgrades, drain or stop"},
+		"memory=restart-plugin:logtail": {"--plugins", "logtail"},
+		"nosuch=drain":                  {"nosuch", "open_files"},
+	} {
+		agentd(t, "run", "--id", "a1", "--etcd", "http://127.0.0.1:1", "--state-dir", t.TempDir(), "--respond", respond).
+			fails(t, 2, append(says, "--respond")...)
+	}
 }
