@@ -3,7 +3,6 @@ package health
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"math"
 	"os"
@@ -20,6 +19,8 @@ type stall struct {
 	call func()
 }
 
+func (s stall) Enabled(context.Context, slog.Level) bool { return true }
+
 func (s stall) Handle(context.Context, slog.Record) error { s.call(); return nil }
 
 // TestTimerThatFiresLateIsFound also where something else wakes the Monitor
@@ -30,7 +31,7 @@ func TestTimerThatFiresLateIsFound(t *testing.T) {
 			var m *Monitor
 			m, err := New(Config{
 				Rules: []Rule{{Name: "r", Indicator: "i", Every: 7 * time.Second, For: 7 * time.Second}},
-				Logger: slog.New(stall{slog.NewTextHandler(io.Discard, nil), func() {
+				Logger: slog.New(stall{slog.DiscardHandler, func() {
 					if j := m.judges[0]; j.state == Firing && time.Since(j.entered) == 0 { // at 7 s, when nothing else is due
 						time.Sleep(3 * time.Second) //nolint:forbidigo // nothing waits: the process stands still
 						notify(m.wake)
