@@ -5,15 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"os"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/perennial-go/perennial/agent/admin"
 	"github.com/perennial-go/perennial/health"
+	"github.com/perennial-go/perennial/internal/redact"
 	"github.com/perennial-go/perennial/upgrade"
 )
 
@@ -73,7 +77,7 @@ func (s *adminSite) mount(a *Agent) error {
 		})},
 		{"GET /v1/diagnose", admin.Operate, http.HandlerFunc(a.serveDiagnosis)},
 		{"GET /debug/pprof/", admin.Operate, http.HandlerFunc(pprof.Index)},
-		{"GET /debug/pprof/cmdline", admin.Operate, http.HandlerFunc(pprof.Cmdline)},
+		{"GET /debug/pprof/cmdline", admin.Operate, http.HandlerFunc(serveCommandLine)},
 		{"GET /debug/pprof/profile", admin.Operate, http.HandlerFunc(pprof.Profile)},
 		{"GET /debug/pprof/symbol", admin.Operate, http.HandlerFunc(pprof.Symbol)},
 		{"GET /debug/pprof/trace", admin.Operate, http.HandlerFunc(pprof.Trace)},
@@ -99,6 +103,13 @@ func (s *adminSite) probes(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// serveCommandLine is pprof.Cmdline without what looks like a secret.
+func serveCommandLine(w http.ResponseWriter, _ *http.Request) {
+	args, _ := redact.CommandLine(os.Args)
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = io.WriteString(w, strings.Join(args, "\x00")) // a client that has gone needs no answer
 }
 
 // shown sends what get returns as JSON.

@@ -52,7 +52,7 @@ func (m *member) says(path string, want int) string {
 func TestProbesAreAnsweredFromBeforeTheStartUntilTheEnd(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
-	dir, err := os.MkdirTemp("", "adm") // the path of a socket is short
+	dir, err := os.MkdirTemp("", "adm") //nolint:usetesting // the path of a socket is short
 	if err != nil {
 		t.Fatal(err)
 	}

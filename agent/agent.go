@@ -155,7 +155,7 @@ type Agent struct {
 	publisher publisher
 
 	host       hostWork
-	exceptions int64 // of plugins, as told last
+	exceptions map[string]int64 // by plugin, as told last
 	pluginBook pluginBook
 }
 
@@ -255,11 +255,13 @@ func (a *Agent) upgradeConfig() upgrade.Config {
 	c.Pulse = upgradePulse{a}
 	c.TracerProvider = a.cfg.TracerProvider
 	c.External = append(slices.Clone(c.External), conditionRegistration)
+	refusable := false
 	for _, r := range a.cfg.Responses {
-		switch r.Action {
-		case RespondDrain:
+		if r.Action == RespondDrain {
 			c.External = append(c.External, conditionResponse+r.Alert)
-		case RespondRefuseUpgrades:
+		}
+		if r.Action == RespondRefuseUpgrades && !refusable {
+			refusable = true
 			c.Requirements = append(slices.Clone(c.Requirements), noRefusal{a})
 		}
 	}

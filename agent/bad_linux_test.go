@@ -13,8 +13,8 @@ import (
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 
-// What etcd takes in one request is 1.5 MiB, and the registration and all
-// plugins go with a status.
+// What a release has printed before it failed is told from afar as far as a status
+// has room for it, and whole on the host.
 func TestBadSuccessorIsToldInEtcdWithinWhatEtcdTakes(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -45,12 +45,16 @@ func TestBadSuccessorIsToldInEtcdWithinWhatEtcdTakes(t *testing.T) {
 			if _, err := f.dir.Follow(f.ctx(), order, "a1", func(upgrade.Status) {}); err != nil {
 				t.Fatal(err)
 			}
-			s := f.statusValue(t, 512<<10).Upgrade
+			status := f.statusValue(t)
+			s := status.Upgrade
 			if s.State != upgrade.RolledBack || s.Class != upgrade.BadBinary || !strings.Contains(s.Reason, c.reason) {
 				t.Errorf("status: %s, class %s, %q", s.State, s.Class, s.Reason)
 			}
-			if len(s.Log) != c.lines {
-				t.Errorf("status holds %d lines of log, want %d", len(s.Log), c.lines)
+			if n := len(s.Log); n != min(c.lines, max(n, 1)) || n+status.LeftOut["log"] != c.lines {
+				t.Errorf("status holds %d lines of log, and says that there are %d more; want one at least, and all %d told or counted", n, status.LeftOut["log"], c.lines)
+			}
+			if onHost, err := upgrade.Inspect(m.state); err != nil || len(onHost.Journal.Log) != c.lines {
+				t.Errorf("the host has %d lines of log, %v; want %d", len(onHost.Journal.Log), err, c.lines)
 			}
 			for _, line := range s.Log {
 				if len(line) > 1<<10 || !utf8.ValidString(line) || strings.ContainsRune(line, '\x1b') {
@@ -68,14 +72,14 @@ func TestBadSuccessorIsToldInEtcdWithinWhatEtcdTakes(t *testing.T) {
 }
 
 // statusValue reads the key itself and checks its size.
-func (f *fleet) statusValue(t *testing.T, limit int) Status {
+func (f *fleet) statusValue(t *testing.T) Status {
 	t.Helper()
 	res, err := f.etcd.Client(t).Get(f.ctx(), newKeys("").status("a1"))
 	if err != nil || len(res.Kvs) != 1 {
 		t.Fatal("no status", err)
 	}
 	value := res.Kvs[0].Value
-	if len(value) > limit {
+	if len(value) > maxStatus {
 		t.Errorf("the status has %d bytes", len(value))
 	}
 	t.Logf("%d bytes", len(value))

@@ -412,7 +412,15 @@ func (c *crash) told(a upgrade.Attempt, want string) error {
 	if e.Version != want || e.PID != c.cmd.Process.Pid || e.Status.Upgrade.Running.Version != want {
 		return fmt.Errorf("the registry says %s in %d, running %s; want %s in %d", e.Version, e.PID, e.Status.Upgrade.Running.Version, want, c.cmd.Process.Pid)
 	}
-	told, err := json.Marshal(e.Status.Upgrade.Attempt)
+	// The status is shorter: whole seconds, and of the log and the words as much as
+	// there is room for.
+	short, reason := e.Status.Upgrade.Attempt, a.Reason
+	if (short.Reason == "") != (reason == "") || !strings.HasPrefix(reason, strings.TrimSuffix(short.Reason, "…")) || len(short.Log) > len(a.Log) {
+		return fmt.Errorf("the status in etcd tells the reason %q and %d lines of the log, the journal %q and %d", short.Reason, len(short.Log), reason, len(a.Log))
+	}
+	a.Started, a.Updated, a.Deadline = a.Started.Truncate(time.Second), a.Updated.Truncate(time.Second), a.Deadline.Truncate(time.Second)
+	a.Reason, a.Log, a.Earlier = short.Reason, short.Log, short.Earlier
+	told, err := json.Marshal(short)
 	if err != nil {
 		return err
 	}

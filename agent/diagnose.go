@@ -52,20 +52,22 @@ func (a *Agent) Diagnose(ctx context.Context, w io.Writer) error {
 	if s, err := config.ParseSchema(a.schema.data); err == nil {
 		schemas = append(schemas, s)
 	}
-	parts := a.parts()
 	state, stateErr := openState(a.cfg.StateDir, schemas)
 	secrets := a.secrets()
 	if stateErr == nil {
 		defer state.close()
 		secrets = append(secrets, state.secrets...)
-		parts = append(parts, state.parts()...)
 	}
 	var veil []func(string) string
 	if v, ok := a.cfg.Settings.(interface{ Veil(string) string }); ok {
 		veil = append(veil, v.Veil)
 	}
-	out := newArchive(w, redact.New(secrets, veil...), Diagnosis{Agent: a.cfg.ID, Version: a.cfg.Version, Source: "agent"})
-	if stateErr != nil {
+	clean := redact.New(secrets, veil...)
+	out := newArchive(w, clean, Diagnosis{Agent: a.cfg.ID, Version: a.cfg.Version, Source: "agent"})
+	parts := a.parts(clean)
+	if stateErr == nil {
+		parts = append(parts, state.parts()...)
+	} else {
 		out.missing("state", stateErr)
 	}
 	if len(schemas) == 0 {
@@ -125,16 +127,20 @@ func (a *Agent) secrets() []string {
 			all = append(all, text)
 		}
 	}
+	for _, endpoint := range a.cfg.Etcd.Endpoints {
+		all = append(all, redact.Variable("", endpoint)...)
+	}
+	_, flags := redact.CommandLine(os.Args)
+	all = append(all, slices.DeleteFunc(flags, func(s string) bool { return len(s) < 6 })...) // a word, perhaps
 	for _, variable := range os.Environ() {
-		if name, value, ok := strings.Cut(variable, "="); ok && redact.SecretName(name) && len(value) >= 6 {
-			all = append(all, value)
-		}
+		name, value, _ := strings.Cut(variable, "=")
+		all = append(all, redact.Variable(name, value)...)
 	}
 	return slices.DeleteFunc(all, func(s string) bool { return s == "" })
 }
 
 // parts are the entries that this process gives.
-func (a *Agent) parts() []finding {
+func (a *Agent) parts(clean *redact.Redactor) []finding {
 	parts := []finding{
 		buildPart(),
 		asJSON("registration.json", "who the agent is", func() any { return a.Info() }),
@@ -145,7 +151,7 @@ func (a *Agent) parts() []finding {
 			return a.presence.status()
 		}),
 		asJSON("alerts.json", "the newest alerts that fired or ended, the oldest first", func() any { return a.health.RecentAlerts() }),
-		{name: "logs/agent.ndjson", about: "the newest lines of this process's log", limit: recentBytes + recentLine, make: a.recentLines},
+		{name: "logs/agent.ndjson", about: "the newest lines of this process's log", limit: recentBytes + recentLine, make: a.recentLines(clean)},
 		{name: "metrics.txt", about: "what /metrics answers", limit: 4 << 20, make: a.metricsText},
 		{name: "process.json", about: "command line, names of environment variables, cgroup and limits", limit: stateFileBytes, make: processFacts},
 		{name: "goroutines.txt", about: "the stack of every goroutine", limit: 4 << 20, make: goroutines},
@@ -157,16 +163,18 @@ func (a *Agent) parts() []finding {
 	return parts
 }
 
-func (a *Agent) recentLines(_ context.Context, w io.Writer) (note string, err error) {
-	r, ok := a.log.Handler().(*recorder)
-	if !ok {
-		return "", errors.New("the agent's log is not remembered")
+func (a *Agent) recentLines(clean *redact.Redactor) func(context.Context, io.Writer) (string, error) {
+	return func(_ context.Context, w io.Writer) (note string, err error) {
+		r, ok := a.log.Handler().(*recorder)
+		if !ok {
+			return "", errors.New("the agent's log is not remembered")
+		}
+		lost, err := r.ring.copyTo(w, clean)
+		if lost > 0 {
+			note = fmt.Sprintf("%d older lines are not remembered", lost)
+		}
+		return note, err
 	}
-	lost, err := r.ring.copyTo(w)
-	if lost > 0 {
-		note = fmt.Sprintf("%d older lines are not remembered", lost)
-	}
-	return note, err
 }
 
 func (a *Agent) metricsText(ctx context.Context, w io.Writer) (string, error) {

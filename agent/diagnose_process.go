@@ -32,8 +32,9 @@ type processReport struct {
 }
 
 func processFacts(_ context.Context, w io.Writer) (string, error) {
+	args, _ := redact.CommandLine(os.Args)
 	r := processReport{
-		PID: os.Getpid(), PPID: os.Getppid(), UID: os.Getuid(), Args: redact.CommandLine(os.Args),
+		PID: os.Getpid(), PPID: os.Getppid(), UID: os.Getuid(), Args: args,
 		CPUs: runtime.NumCPU(), MaxProcs: runtime.GOMAXPROCS(0), Goroutines: runtime.NumGoroutine(), Files: map[string]string{},
 	}
 	r.Executable, _ = os.Executable() // "" where the system does not tell

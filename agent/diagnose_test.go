@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -106,9 +108,12 @@ const plantedKey = "-----BEGIN EC PRIVATE KEY-----\nMHcplantedQEEIBx\nplanted2\n
 func TestNoSecretReachesADiagnosis(t *testing.T) {
 	t.Setenv("DEMO_API_TOKEN", "planted-environment")
 	t.Setenv("DEMO_HARMLESS", "planted-value") // values are not for the archive at all
+	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-team=planted-in-otlp,authorization=Basic%20planted%2Fotlp")
+	t.Setenv("DEMO_DATABASE", "postgres://seen:planted-in-url@db/x")
 	passwords := filepath.Join(t.TempDir(), "password")
 	put(t, passwords, "planted-password-file\n")
 	a := diagnosable(t, func(c *Config) {
+		c.Etcd.Endpoints = []string{"http://seen:planted-endpoint@127.0.0.1:1"}
 		c.Etcd.Username, c.Etcd.Password, c.Etcd.PasswordFile = "u", "planted etcd/password", passwords
 		c.Secrets = func() []string { return []string{"planted by the author\nof two lines planted"} }
 	})
@@ -122,22 +127,30 @@ func TestNoSecretReachesADiagnosis(t *testing.T) {
 	put(t, filepath.Join(dir, "plugins/plugins/demo.json"), `{"schema":1,"name":"demo","pid":1,"manifest":"name: demo\nsettings:\n  dsn: planted-in-settings\n"}`)
 	quote := strings.Join([]string{
 		"seen-before", "planted in force", "planted.document", "planted.unknown", "planted.of.file", "planted etcd/password", "planted+etcd%2Fpassword",
-		"planted-password-file", "planted-environment", "planted by the author", "of two lines planted", "planted-in-settings",
+		"planted-password-file", "planted-environment", "planted-in-otlp", "Basic planted/otlp", "planted-in-url", "planted-endpoint", "planted-flag", "planted-flag2", "planted by the author", "of two lines planted", "planted-in-settings",
 		encode([]byte("planted etcd/password")), "Authorization: Bearer planted.bearer-123", "https://user:planted@host/x", "password=planted",
 		`{"client_secret": "planted \"x\" planted"}`, "api-key: planted", "eyJwbGFudGVkIjoxfQ.eyJwbGFudGVkIjoxfQ.planted", "seen-after",
 	}, "\n")
 	put(t, filepath.Join(dir, "plugins/log/demo.log"), quote+"\n"+plantedKey+"\nseen-last\n")
 	put(t, filepath.Join(dir, "journal.json"), fmt.Sprintf(`{"schema":1,"state":"failed","reason":%q}`, quote))
 	a.Logger().Error("of an error", "error", fmt.Errorf("seen-error: %s %s", quote, plantedKey))
+	for n := recentLine - 200; n < recentLine; n += 7 { // one of them is cut within the secret
+		a.Logger().Info(strings.Repeat("x", n), "error", "planted by the author "+strings.Repeat("x", 1000))
+	}
 	a.Logger().Warn("twice", "error", fmt.Errorf("%q", quote))
 	a.Health().Set("demo", errors.New("seen-check: "+quote))
 
+	key := filepath.Join(t.TempDir(), "seen.key")
+	put(t, key, "planted\n")
 	args := os.Args
 	t.Cleanup(func() { os.Args = args })
-	os.Args = []string{"demo", "--api-token", "planted", "--password=planted", "--etcd-key", "/etc/seen.key", "--url=http://u:planted@h"}
+	os.Args = []string{"demo", "--api-token", "planted-flag", "--password=planted-flag2", "--etcd-key", key, "--url=http://u:planted@h"}
 
 	files := diagnosis(t, a)
-	marks := []string{"planted", "BEGIN EC", encode([]byte("planted etcd/password")), "eyJwbGFudGVk"}
+	line := httptest.NewRecorder()
+	serveCommandLine(line, nil)
+	files["/debug/pprof/cmdline"] = line.Body.String()
+	marks := []string{"planted", "plant", "BEGIN EC", encode([]byte("planted etcd/password")), "eyJwbGFudGVk"}
 	for name, text := range files {
 		for _, mark := range marks {
 			if i := strings.Index(text, mark); i >= 0 {
@@ -151,7 +164,8 @@ func TestNoSecretReachesADiagnosis(t *testing.T) {
 		"logs/agent.ndjson":               {"seen-error", "seen-after", `"agent":"a1"`},
 		"state/journal.json":              {"seen-before", "seen-after"},
 		"state/plugins/plugins/demo.json": {`"pid"`},
-		"process.json":                    {"DEMO_HARMLESS", "DEMO_API_TOKEN", "/etc/seen.key", "(secret)"},
+		"/debug/pprof/cmdline":            {"demo\x00--api-token\x00(secret)"},
+		"process.json":                    {"DEMO_HARMLESS", "DEMO_API_TOKEN", "/seen.key", "(secret)"},
 		"status.json":                     {"seen-check"},
 		"state/listing.txt":               {"id_ed25519"},
 		"goroutines.txt":                  {"goroutine "},
@@ -182,6 +196,11 @@ func TestADiagnosisOfAnAgentIsMadeOneAtATime(t *testing.T) {
 	}
 	if err := a.Diagnose(t.Context(), io.Discard); !errors.Is(err, ErrDiagnosing) {
 		t.Errorf("a second one gives %v, want ErrDiagnosing", err)
+	}
+	second := httptest.NewRecorder()
+	a.serveDiagnosis(second, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/diagnose", nil))
+	if got := second.Header(); second.Code != http.StatusTooManyRequests || got.Get("Retry-After") == "" || !strings.HasPrefix(got.Get("Content-Type"), "text/plain") {
+		t.Errorf("a second caller gets %d, %v, %s", second.Code, got, second.Body)
 	}
 	if _, err := io.Copy(io.Discard, r); err != nil {
 		t.Fatal(err)
@@ -315,7 +334,7 @@ func TestTheRememberedLogIsBoundedAndKeepsTheNewest(t *testing.T) {
 	}
 	log.With("task", "t1").Warn("written too", "text", strings.Repeat("y", 1<<20))
 	var kept bytes.Buffer
-	lost, err := r.ring.copyTo(&kept)
+	lost, err := r.ring.copyTo(&kept, redact.New(nil))
 	if err != nil || kept.Len() > recentBytes || lost == 0 {
 		t.Errorf("%d bytes are kept, %d lines lost, %v", kept.Len(), lost, err)
 	}

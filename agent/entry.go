@@ -1,9 +1,6 @@
 package agent
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // Entry is what the registry holds of one agent.
 type Entry struct {
@@ -89,13 +86,14 @@ func (e *Entry) Standing(now time.Time) (Severity, string) {
 	tree := e.Tree()
 	severity, worst := tree.Severity, tree.Worst()
 	unknown := ""
-	switch overdue := e.Overdue(now); {
+	switch {
 	case e.Error != "":
 		unknown = "cannot be read: " + e.Error
 	case e.Status == nil && e.State.State != Initializing:
 		unknown = "tells no status"
-	case overdue > 0:
-		unknown = fmt.Sprintf("status is %v old", overdue.Round(time.Second))
+	case e.Overdue(now) > 0:
+		// Not how old: those who compare would find something new all the time.
+		unknown = "has not written its status since " + e.Status.At.UTC().Format(time.DateTime)
 	}
 	if unknown == "" || severity.Compare(SeverityUnknown) > 0 {
 		return severity, worst

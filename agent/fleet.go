@@ -28,8 +28,10 @@ const (
 	fleetWorst    = 20
 	maxFleetWorst = 1000
 	fleetPage     = 500
-	// maxCounted bounds the values of each kind that are counted by name.
-	maxCounted = 100
+	// maxCounted bounds the values of each kind that are counted by name, and
+	// maxCounting those that are told apart while the fleet is read.
+	maxCounted  = 100
+	maxCounting = 10_000
 )
 
 // What Fleet.By counts agents by. Of groups and alerts an agent may have several,
@@ -58,7 +60,9 @@ type Fleet struct {
 	Agents  int  `json:"agents"`
 	Partial bool `json:"partial,omitempty"`
 	// By counts agents by kind, see ByVersion, and value: of each kind the 100
-	// values that most agents have. Others counts, by kind, what is left out.
+	// values that most agents have, cut to 200 bytes each. Others counts, by kind,
+	// what is left out. Of more than 10,000 values those that come first by the
+	// agents' ids are counted.
 	By     map[string]map[string]int `json:"by"`
 	Others map[string]int            `json:"others,omitempty"`
 	// Worst are the worst agents with which something is wrong, the worst first.
@@ -161,7 +165,7 @@ func (f *Fleet) add(e *Entry) {
 	if e.Error != "" {
 		f.count(ByProblem, "cannot be read")
 	}
-	line := FleetAgent{ID: e.ID, Version: e.Version, Severity: severity, Worst: worst}
+	line := FleetAgent{ID: e.ID, Version: brief(e.Version), Severity: severity, Worst: clipped(worst)}
 	if e.Status != nil {
 		f.addStatus(e.Status)
 		if !e.Status.At.IsZero() {
@@ -211,10 +215,17 @@ func (f *Fleet) count(kind, value string) {
 	if value == "" {
 		return
 	}
-	if f.By[kind] == nil {
-		f.By[kind] = map[string]int{}
+	counts := f.By[kind]
+	if counts == nil {
+		counts = map[string]int{}
+		f.By[kind] = counts
 	}
-	f.By[kind][value]++
+	value = brief(value) // which is the agent's to choose
+	if _, known := counts[value]; !known && len(counts) == maxCounting {
+		f.Others[kind]++
+		return
+	}
+	counts[value]++
 }
 
 // Counted is how many agents have a value.

@@ -72,3 +72,39 @@ func TestFleetInOneLookCountsAllAndNamesTheWorst(t *testing.T) {
 		t.Errorf("%d agents, partial: %t, %v", f.Agents, f.Partial, err)
 	}
 }
+
+// TestFleetInOneLookIsBoundedWhateverAgentsTell: each of 10,000 may say what none
+// of the others does, and at length.
+func TestFleetInOneLookIsBoundedWhateverAgentsTell(t *testing.T) {
+	f := newFleetOf(FleetOptions{}, time.Now())
+	const n = maxCounting + 50
+	long := strings.Repeat("x", 10_000)
+	for i := range n {
+		f.add(&Entry{Registration: Registration{ID: crowdID(i), Version: fmt.Sprint(i, long)}, Error: long})
+	}
+	if most := len(f.By[ByVersion]); most > maxCounting {
+		t.Errorf("%d versions are told apart", most)
+	}
+	f.finish(false)
+	counted := f.Others[ByVersion]
+	for _, v := range f.By[ByVersion] {
+		counted += v
+	}
+	if counted != n || len(f.By[ByVersion]) != maxCounted {
+		t.Errorf("%d agents are counted by %d versions, want %d and %d", counted, len(f.By[ByVersion]), n, maxCounted)
+	}
+	if data, err := json.Marshal(f); err != nil || len(data) > 128<<10 {
+		t.Errorf("one look takes %d bytes, %v", len(data), err)
+	}
+}
+
+// TestStandingOfAnOverdueAgentDoesNotMove: who watches a fleet would be shown it
+// every second.
+func TestStandingOfAnOverdueAgentDoesNotMove(t *testing.T) {
+	now := time.Date(2026, 11, 26, 10, 1, 0, 0, time.UTC)
+	e := Entry{Status: &Status{At: now.Add(-time.Hour), Tree: &Node{}}}
+	severity, worst := e.Standing(now)
+	if _, later := e.Standing(now.Add(time.Second)); severity != SeverityUnknown || worst != later || !strings.Contains(worst, "2026-11-26 09:01:00") {
+		t.Errorf("%s: %q, a second later %q", severity, worst, later)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	grpcstatus "google.golang.org/grpc/status"
 
 	"github.com/perennial-go/perennial/upgrade"
@@ -22,10 +23,10 @@ func (a *Agent) ServeGRPC(ln net.Listener, srv upgrade.GRPC) {
 
 // GRPCOptions are options for grpc.NewServer: the contexts of its handlers
 // tell of a drain, see upgrade.Draining, and streams that do not end are
-// closed after Drain.Streams, while calls have until Drain.Timeout. Calls that are no streams are measured, as
-// requests are. Give them
-// to all gRPC servers of the agent or to none, after those with interceptors
-// that should see calls first.
+// closed after Drain.Streams, while calls have until Drain.Timeout. Calls that
+// are no streams are measured, as requests are. Give them to all gRPC servers of
+// the agent or to none, after those with interceptors that should see calls
+// first.
 func (a *Agent) GRPCOptions() []grpc.ServerOption {
 	s, requests := a.host.grpcServer(), a.metrics.requests
 	return []grpc.ServerOption{
@@ -34,7 +35,7 @@ func (a *Agent) GRPCOptions() []grpc.ServerOption {
 			defer ended()
 			began := time.Now()
 			answer, err := handle(ctx, req)
-			requests.grpc(grpcstatus.Code(err), time.Since(began))
+			requests.grpc(codeOf(err), time.Since(began))
 			return answer, err
 		}),
 		grpc.ChainStreamInterceptor(func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
@@ -43,6 +44,14 @@ func (a *Agent) GRPCOptions() []grpc.ServerOption {
 			return handle(srv, &toldStream{stream, ctx})
 		}),
 	}
+}
+
+// codeOf is the code that a client gets for a handler's err.
+func codeOf(err error) codes.Code {
+	if s, ok := grpcstatus.FromError(err); ok {
+		return s.Code()
+	}
+	return grpcstatus.FromContextError(err).Code()
 }
 
 // toldStream is a stream with another context.

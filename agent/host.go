@@ -89,15 +89,21 @@ func (a *Agent) indicate(what string, is bool) {
 	a.health.Observe(what, value)
 }
 
-// observePlugins counts the plugins' new exceptions. The manager calls it
-// from one goroutine.
+// observePlugins counts the plugins' new exceptions. Those that an earlier host
+// has counted are none: a successor would raise an alert of its own for what is
+// long over. The manager calls it from one goroutine.
 func (a *Agent) observePlugins(all []plugin.Status) {
-	var sum int64
+	now, fresh := make(map[string]int64, len(all)), int64(0)
 	for _, p := range all {
-		sum += p.Exceptions
+		before, known := a.exceptions[p.Name]
+		if !known {
+			before = p.Inherited
+		}
+		now[p.Name] = p.Exceptions
+		fresh += max(p.Exceptions-before, 0) // less: another plugin of that name
 	}
-	if fresh := sum - a.exceptions; fresh > 0 {
+	a.exceptions = now
+	if fresh > 0 {
 		a.health.Observe(health.PluginExceptions, float64(fresh))
 	}
-	a.exceptions = sum
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -79,7 +80,9 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
 	a := m.agent
-	gauge(m.build, 1, a.cfg.Version, a.cfg.Revision, runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH)
+	// A label that is no text would cost all that this collector shows.
+	revision := strings.ToValidUTF8(a.cfg.Revision, "\uFFFD")
+	gauge(m.build, 1, a.cfg.Version, revision, runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH)
 	now := a.lifecycle.get().State
 	for _, s := range []State{Initializing, Running, Upgrading, Terminating, Terminated} {
 		value := 0.0

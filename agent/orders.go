@@ -100,6 +100,9 @@ func checkRequest(r upgrade.Request) error {
 		// They are kept in the journal and travel to the successor.
 		return fmt.Errorf("has %d bytes in its id, by, program, asked, expect or reason, at most %d are taken: ask again", n, orderLimit)
 	}
+	if _, cut := jsonPrefix(r.ID, nameLimit); cut {
+		return fmt.Errorf("has an id of %d bytes, at most %d are taken, so that a status tells it whole: ask again under a shorter one", len(r.ID), nameLimit)
+	}
 	if err := r.Validate(); err != nil {
 		return fmt.Errorf("cannot be performed: %w", err)
 	}

@@ -16,7 +16,7 @@ func TestOrderThatWouldNotFitTheJournalIsRefused(t *testing.T) {
 	}}
 	long := strings.Repeat("x", orderLimit+1)
 	for name, edit := range map[string]func(*Order){
-		"":       func(*Order) {},
+		"":       func(o *Order) { o.ID = long[:nameLimit] },
 		"id":     func(o *Order) { o.ID = long },
 		"by":     func(o *Order) { o.By = long },
 		"expect": func(o *Order) { o.Expect = long },
@@ -30,6 +30,13 @@ func TestOrderThatWouldNotFitTheJournalIsRefused(t *testing.T) {
 		}
 		if _, err := parseOrder("order/a1", data); (err == nil) != (name == "") || err != nil && !strings.Contains(err.Error(), "at most 1024 are taken") {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// A status that leaves it out would leave whoever follows the order waiting.
+	for _, id := range []string{long[:nameLimit+1], strings.Repeat(`"`, nameLimit)} {
+		r := good.Request
+		if r.ID = id; checkRequest(r) == nil {
+			t.Errorf("an id of %d bytes is taken, and is not told", len(id))
 		}
 	}
 }

@@ -1,16 +1,22 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"log/slog"
 	"sync"
+
+	"github.com/perennial-go/perennial/internal/redact"
 )
 
 // Bounds of what an agent remembers of its log for Diagnose, in bytes of JSON.
 const (
 	recentBytes = 512 << 10
 	recentLine  = 8 << 10
+	// recentEnd is left out of a line that was cut: a secret that was cut in
+	// two is not known any more.
+	recentEnd = 2 << 10
 )
 
 // Logger returns a logger that writes to log, nil meaning to nowhere, with the
@@ -56,7 +62,8 @@ func (r *recorder) WithGroup(name string) slog.Handler {
 	return &recorder{r.next.WithGroup(name), r.kept.WithGroup(name), r.ring}
 }
 
-// recentLog holds the newest lines. A line comes by one Write.
+// recentLog holds the newest lines. A line comes by one Write. One that was cut
+// has no newline at its end.
 type recentLog struct {
 	mu    sync.Mutex
 	lines [][]byte
@@ -67,11 +74,7 @@ type recentLog struct {
 // Write implements io.Writer; it never fails.
 func (l *recentLog) Write(line []byte) (int, error) {
 	n := len(line)
-	if n > recentLine {
-		line = append(append([]byte{}, line[:recentLine-4]...), "...\n"...)
-	} else {
-		line = append([]byte{}, line...)
-	}
+	line = append([]byte{}, line[:min(n, recentLine)]...)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.lines = append(l.lines, line)
@@ -87,12 +90,17 @@ func (l *recentLog) Write(line []byte) (int, error) {
 }
 
 // copyTo writes the lines to w, the oldest first, and returns how many there
-// were before them.
-func (l *recentLog) copyTo(w io.Writer) (lost int64, err error) {
+// were before them. The ends of those that were cut are left out, and what is
+// left is clean.
+func (l *recentLog) copyTo(w io.Writer, clean *redact.Redactor) (lost int64, err error) {
 	l.mu.Lock()
 	lines, lost := append([][]byte{}, l.lines...), l.lost
 	l.mu.Unlock()
 	for _, line := range lines {
+		if !bytes.HasSuffix(line, []byte("\n")) {
+			text := clean.Text(string(line))
+			line = append([]byte(text[:max(0, min(len(text), recentLine)-recentEnd)]), "...\n"...)
+		}
 		if _, err := w.Write(line); err != nil {
 			return lost, err
 		}

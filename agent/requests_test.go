@@ -47,6 +47,15 @@ func TestStrangersCannotMakeSeriesOfRequests(t *testing.T) {
 	}
 }
 
+// TestRevisionThatIsNoTextCostsNoMetrics: all of a collector go if one cannot be
+// shown.
+func TestRevisionThatIsNoTextCostsNoMetrics(t *testing.T) {
+	m := newMetrics(&Agent{cfg: Config{Version: "1.0.0", Revision: "\xff\xfe"}, lifecycle: newLifecycle(func() {})})
+	if problems, err := testutil.CollectAndLint(m); err != nil || len(problems) > 0 {
+		t.Errorf("%v, %v", problems, err)
+	}
+}
+
 // TestPercentileIsOfTheLastMinute: one that goes by all requests since the start
 // neither rises nor falls when something happens.
 func TestPercentileIsOfTheLastMinute(t *testing.T) {
@@ -122,6 +131,9 @@ func (sickly) Check(_ context.Context, r *healthpb.HealthCheckRequest) (*healthp
 	if r.GetService() == "sick" {
 		return nil, grpcstatus.Error(codes.NotFound, "no such service")
 	}
+	if r.GetService() == "late" { // as a handler returns what it is told
+		return nil, fmt.Errorf("asking another: %w", context.DeadlineExceeded)
+	}
 	return &healthpb.HealthCheckResponse{}, nil
 }
 
@@ -148,15 +160,17 @@ func TestGRPCCallsAreMeasuredByTheirCode(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	for service, want := range map[string]codes.Code{"": codes.OK, "sick": codes.NotFound} {
+	for service, want := range map[string]codes.Code{"": codes.OK, "sick": codes.NotFound, "late": codes.DeadlineExceeded} {
 		_, err := healthpb.NewHealthClient(conn).Check(t.Context(), &healthpb.HealthCheckRequest{Service: service})
 		if grpcstatus.Code(err) != want {
 			t.Fatal(err)
 		}
 	}
 	seen := *a.metrics.requests.series.Load()
-	if len(seen) != 2 || seen[requestKind{grpcMethod, int(codes.OK)}] == nil || seen[requestKind{grpcMethod, int(codes.NotFound)}] == nil {
-		t.Errorf("measured %v", seen)
+	for _, want := range []codes.Code{codes.OK, codes.NotFound, codes.DeadlineExceeded} {
+		if len(seen) != 3 || seen[requestKind{grpcMethod, int(want)}] == nil {
+			t.Errorf("measured %v", seen)
+		}
 	}
 }
 

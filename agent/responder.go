@@ -41,10 +41,10 @@ type reaction struct {
 	stop func(error)
 	book *responseRecord
 
-	answered int  // the count of the alert that was responded to last
-	inForce  bool // to be undone when the alert is resolved
-	waits    bool // for the end of an attempt, which was said
-	calling  chan error
+	answered int           // the count of the alert that was responded to last
+	inForce  bool          // to be undone when the alert is resolved
+	waits    bool          // for the end of an attempt, which was said
+	calling  chan struct{} // closed once what the program wrote has returned
 }
 
 func newResponder(a *Agent) (*responder, error) {
@@ -92,11 +92,12 @@ func (p *responder) begin(r *running) {
 // told are the responses that were made last, the newest first.
 func (p *responder) told() []ResponseReport {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.record == nil {
+	record := p.record
+	p.mu.Unlock()
+	if record == nil {
 		return nil
 	}
-	return p.record.told()
+	return record.told()
 }
 
 // look has every reaction see how its alert stands.
@@ -224,20 +225,19 @@ func (re *reaction) call(ctx context.Context, f func(context.Context, health.Ale
 			return errors.New("the call before has not returned: it must heed its context")
 		}
 	}
-	done := make(chan error, 1)
-	re.calling = done
+	returned, err := make(chan struct{}), errors.New("it panicked")
+	re.calling = returned
 	go func() {
-		err := errors.New("it panicked")
+		defer close(returned)
 		defer func() {
 			if v := recover(); v != nil {
 				err = fmt.Errorf("it panicked: %v", v)
 			}
-			done <- err
 		}()
 		err = f(ctx, a)
 	}()
 	select {
-	case err := <-done:
+	case <-returned:
 		re.calling = nil
 		return err
 	case <-ctx.Done():
@@ -253,6 +253,9 @@ func (re *reaction) note(o Outcome, detail string) {
 		re.log.Warn("response to an alert not made", "alert", re.Alert, "action", re.what(), "state", o, "reason", detail)
 	default:
 		re.log.Info("response to an alert", "alert", re.Alert, "action", re.what(), "state", o)
+	}
+	if re.upgrader.Successor() != 0 {
+		return // the record is the successor's: this is what ran when it took over
 	}
 	if err := re.book.end(re.Response, o, detail, time.Now()); err != nil {
 		re.log.Warn("the end of a response to an alert is not recorded", "alert", re.Alert, "action", re.what(), "error", err)

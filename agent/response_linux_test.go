@@ -52,7 +52,7 @@ func (c *counting) resolves(alert string) {
 	c.Helper()
 	waittest.Nil(c, alert+" is resolved", func() error {
 		text, err := c.get("/metrics")
-		if err == nil && !strings.Contains(text, `perennial_health_alert_firing{alert="`+alert+`"} 0`) {
+		if err == nil && !strings.Contains(text, `perennial_health_alert_firing{alert="`+alert+`",severity="warning"} 0`) {
 			err = errors.New("it fires")
 		}
 		return err

@@ -16,7 +16,7 @@ import (
 
 const (
 	responseFile  = "responses.json"
-	responseBytes = 256 << 10
+	responseBytes = 512 << 10
 	// maxResponses bounds those of a Config and of the file, so that it stays
 	// below responseBytes.
 	maxResponses = 50
@@ -56,8 +56,15 @@ type responseEntry struct {
 	// Times are when it was begun, those that may still count.
 	Times []time.Time `json:"times,omitempty"`
 	// InForce is true of what was not undone: the next process may do it again
-	// without being limited, since it goes on.
+	// without being limited, see goesOn.
 	InForce bool `json:"in_force,omitempty"`
+}
+
+// goesOn reports whether of, which is about to be made, only goes on with what a
+// process before has begun. A call that has not returned there may be what ended
+// the process, and counts again.
+func (e *responseEntry) goesOn(of Response) bool {
+	return e.InForce && (of.Action != RespondCall || e.Outcome == ResponseDone)
 }
 
 func (e *responseEntry) key() string { return e.Alert + "=" + e.Action }
@@ -139,7 +146,7 @@ func (r *responseRecord) begin(of Response, now time.Time) (limited string, err 
 		}
 	}
 	e.Times = kept
-	if of.Action != RespondRefuseUpgrades && !e.InForce {
+	if of.Action != RespondRefuseUpgrades && !e.goesOn(of) {
 		if len(e.Times) >= of.Limit {
 			next := e.Times[len(e.Times)-of.Limit].Add(of.Within)
 			return fmt.Sprintf("done %d times within %v; from %s on it may be again", len(e.Times), of.Within, next.UTC().Format(time.RFC3339)), nil

@@ -1,13 +1,17 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/perennial-go/perennial/health"
 )
 
 // goldenResponses has every field set. Later versions must still read the file,
@@ -77,6 +81,50 @@ func TestLimitOfResponsesHoldsOverRestartsAndClocks(t *testing.T) {
 	}
 	if begin(drain, now.Add(3*time.Minute)) == "" {
 		t.Error("a drain that was undone is done again within its limit")
+	}
+}
+
+// TestCallThatMayHaveEndedTheProcessCountsInTheNext: it would otherwise be made
+// at every start, whatever its limit.
+func TestCallThatMayHaveEndedTheProcessCountsInTheNext(t *testing.T) {
+	dir, now := t.TempDir(), time.Date(2026, 11, 26, 8, 0, 0, 0, time.UTC)
+	nothing := func(context.Context, health.Alert) error { return nil }
+	call := Response{Alert: "dead", Action: RespondCall, Do: nothing, Undo: nothing, Limit: 1, Within: time.Hour}
+	if limited, err := openResponses(dir).begin(call, now); limited != "" || err != nil {
+		t.Fatal(limited, err)
+	}
+	if limited, _ := openResponses(dir).begin(call, now.Add(time.Minute)); limited == "" {
+		t.Error("a call that has not returned in the process before is made again within its limit")
+	}
+	if err := openResponses(dir).end(call, ResponseDone, "", now); err != nil {
+		t.Fatal(err)
+	}
+	r := openResponses(dir)
+	r.entries[0].InForce = true // as it is where the call has returned before the process ended
+	if limited, _ := r.begin(call, now.Add(time.Minute)); limited != "" {
+		t.Errorf("a call that is in force is %s in the next process", limited)
+	}
+}
+
+// TestLongestRecordOfResponsesIsReadAgain: one that is not keeps every alert from
+// stopping the agent.
+func TestLongestRecordOfResponsesIsReadAgain(t *testing.T) {
+	now := time.Date(2026, 11, 26, 8, 0, 0, 123456789, time.UTC)
+	r := openResponses(t.TempDir())
+	for i := range maxResponses {
+		e := &responseEntry{ResponseReport: ResponseReport{
+			Alert: fmt.Sprintf("%0128d", i), Action: "restart-plugin:" + strings.Repeat("p", 64), Outcome: ResponseFailed, At: now, Detail: brief(strings.Repeat("<", 500)),
+		}, InForce: true}
+		for range maxResponseLimit {
+			e.Times = append(e.Times, now)
+		}
+		r.entries = append(r.entries, e)
+	}
+	if err := r.write(now); err != nil {
+		t.Fatal(err)
+	}
+	if again := openResponses(filepath.Dir(r.path)); again.broken != nil || len(again.entries) != maxResponses {
+		t.Errorf("%d responses, %v", len(again.entries), again.broken)
 	}
 }
 

@@ -256,23 +256,14 @@ func (r *running) takeCharge() {
 // down drains and ends everything, and says why Run returns.
 func (r *running) down(ctx context.Context, cause error) error {
 	superseded := errors.Is(cause, ErrSuperseded)
-	if superseded {
-		r.admin.leave(r.cfg.Drain)
-	}
 	switch {
 	case superseded:
-		r.lifecycle.set(Terminating, "a successor has taken over")
+		r.giveWay()
 	case cause != nil && ctx.Err() == nil:
 		r.lifecycle.set(Terminating, cause.Error())
 	default:
 		cause = nil
 		r.lifecycle.set(Terminating, "stop was asked for")
-	}
-	if superseded {
-		r.service.superseded(r.upgrader.Successor(), r.upgrader.Status().To.Version)
-	}
-	if superseded && r.plugins != nil {
-		r.plugins.Detach() // they go on under the successor
 	}
 	if superseded || errors.Is(cause, upgrade.ErrAborted) {
 		r.health.HandOver()
@@ -324,6 +315,16 @@ func (r *running) down(ctx context.Context, cause error) error {
 	}
 	r.log.Info("drained")
 	return errors.Join(append(errs, failpoint.Hit("drained"))...)
+}
+
+// giveWay leaves to a successor what is its now.
+func (r *running) giveWay() {
+	r.admin.leave(r.cfg.Drain)
+	r.lifecycle.set(Terminating, "a successor has taken over")
+	r.service.superseded(r.upgrader.Successor(), r.upgrader.Status().To.Version)
+	if r.plugins != nil {
+		r.plugins.Detach() // they go on under the successor
+	}
 }
 
 // afterUpgrades waits until an upgrade in progress has been settled: its hooks

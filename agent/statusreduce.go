@@ -115,7 +115,11 @@ func (r *reducer) cut(what string, are, n int) int {
 }
 
 func (r *reducer) ref(f upgrade.Ref) upgrade.Ref {
-	return upgrade.Ref{Version: exact(r, f.Version, nameLimit), Manifest: exact(r, f.Manifest, digestLimit), Binary: exact(r, f.Binary, digestLimit)}
+	limit := nameLimit
+	if r.bare {
+		limit /= 2
+	}
+	return upgrade.Ref{Version: exact(r, f.Version, limit), Manifest: exact(r, f.Manifest, digestLimit), Binary: exact(r, f.Binary, digestLimit)}
 }
 
 const (
@@ -236,6 +240,9 @@ func (r *reducer) config(c config.Status) config.Status {
 	c.RunningDigest, c.WantedDigest = exact(r, c.RunningDigest, digestLimit), exact(r, c.WantedDigest, digestLimit)
 	c.RunningSince, c.WantedSince = c.RunningSince.Truncate(time.Millisecond), c.WantedSince.Truncate(time.Millisecond)
 	c.EtcdHeard, c.EtcdSilentSince = c.EtcdHeard.Truncate(time.Millisecond), c.EtcdSilentSince.Truncate(time.Millisecond)
+	if r.bare {
+		c.RunningSince, c.WantedSince = time.Time{}, time.Time{}
+	}
 	c.Origin, c.Error = r.clip(c.Origin), r.clip(c.Error)
 	if c.LastFailed != nil {
 		f := *c.LastFailed

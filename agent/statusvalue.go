@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/perennial-go/perennial/health"
@@ -45,8 +46,11 @@ func details() []detail {
 func (s Status) value() ([]byte, error) {
 	for _, d := range details() {
 		data, err := plainJSON(s.reduced(d))
-		if err != nil || len(data) <= maxStatus {
-			return data, err
+		if err != nil {
+			return nil, err
+		}
+		if len(data) <= maxStatus {
+			return s.withLog(d, data), nil
 		}
 	}
 	// Names and ids of a length that nothing of this package lets through.
@@ -55,6 +59,22 @@ func (s Status) value() ([]byte, error) {
 		Health:  health.Report{Schema: s.Health.Schema, At: s.Health.At, Live: s.Health.Live, Ready: s.Health.Ready},
 		LeftOut: map[string]int{"all": 1},
 	})
+}
+
+// withLog is s as d tells it, which takes data, with as many more lines of the
+// failed release's log as there is room for: they say most of why it failed.
+func (s Status) withLog(d detail, data []byte) []byte {
+	least := d.log
+	sort.Search(max(len(s.Upgrade.Log)-least, 0), func(more int) bool {
+		d.log = least + more + 1
+		longer, err := plainJSON(s.reduced(d))
+		if err != nil || len(longer) > maxStatus {
+			return true
+		}
+		data = longer
+		return false
+	})
+	return data
 }
 
 // plainJSON leaves <, > and & as they are: no browser reads this, and a rule

@@ -153,6 +153,23 @@ func TestStatusIsBoundedWhateverIsInIt(t *testing.T) {
 	}
 }
 
+// TestStatusTellsAsMuchOfALogAsThereIsRoomFor: it says most of why a release failed.
+func TestStatusTellsAsMuchOfALogAsThereIsRoomFor(t *testing.T) {
+	reg, s, plugins := busyStatus(3)
+	for i := range 50 {
+		s.Upgrade.Log = append(s.Upgrade.Log, fmt.Sprintf("line %02d: no space left on device", i))
+	}
+	read, size := written(t, withTree(reg, s, plugins))
+	n := len(read.Upgrade.Log)
+	if n < 20 || n+read.LeftOut["log"] != 50 || read.Upgrade.Log[n-1] != s.Upgrade.Log[49] || size < maxStatus-60 {
+		t.Errorf("%d bytes tell %d lines, left out %v", size, n, read.LeftOut)
+	}
+	s.Upgrade.Log = s.Upgrade.Log[40:]
+	if read, _ := written(t, withTree(reg, s, plugins)); len(read.Upgrade.Log) != 10 || read.LeftOut["log"] != 0 {
+		t.Errorf("of 10 lines %d are told, left out %v", len(read.Upgrade.Log), read.LeftOut)
+	}
+}
+
 // fill sets everything in v: each text to text, each list to n of what it holds.
 func fill(v reflect.Value, text string, n int) {
 	switch v.Kind() { //nolint:exhaustive // a status has no others
@@ -188,12 +205,38 @@ func fill(v reflect.Value, text string, n int) {
 	}
 }
 
+// digested gives v, which was filled, digests of the length that real ones have.
+func digested(v reflect.Value) {
+	switch v.Kind() { //nolint:exhaustive // the rest holds none
+	case reflect.Pointer:
+		if !v.IsNil() {
+			digested(v.Elem())
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			digested(v.Index(i))
+		}
+	case reflect.Struct:
+		for field, value := range v.Fields() {
+			switch name := field.Name; {
+			case name == "Manifest":
+				value.SetString("sha256:" + strings.Repeat("a", 64))
+			case name == "Binary", strings.HasSuffix(name, "Digest"):
+				value.SetString(strings.Repeat("a", 64))
+			case field.IsExported():
+				digested(value)
+			}
+		}
+	}
+}
+
 // TestEveryFieldOfAStatusIsBounded: one that is added and forgotten would
 // otherwise cost the agent all the rest of its status.
 func TestEveryFieldOfAStatusIsBounded(t *testing.T) {
-	for _, text := range []string{strings.Repeat("x", 60), strings.Repeat("x", 10_000), strings.Repeat("\x01", 10_000)} {
+	for _, text := range []string{strings.Repeat("x", 20), strings.Repeat("x", 60), strings.Repeat("x", nameLimit), strings.Repeat("x", 10_000), strings.Repeat("\x01", 10_000)} {
 		var s Status
 		fill(reflect.ValueOf(&s).Elem(), text, 9)
+		digested(reflect.ValueOf(&s))
 		s.Schema, s.LeftOut = schema, nil
 		var plugins []PluginRecord
 		for range 20 {

@@ -64,6 +64,9 @@ type Node struct { //nolint:recvcheck // String is asked of values
 	LeftOut int `json:"left_out,omitempty"`
 }
 
+// maxTreeDepth is how deep a tree is shown: that of another agent comes from etcd.
+const maxTreeDepth = 8
+
 // Child is the child called name; nil = there is none.
 func (n *Node) Child(name string) *Node {
 	for i := range n.Children {
@@ -82,7 +85,7 @@ func (n *Node) Worst() string {
 	}
 	var path []string
 	worst := n
-	for {
+	for range maxTreeDepth {
 		i := slices.IndexFunc(worst.Children, func(c Node) bool { return c.Severity.Compare(worst.Severity) >= 0 })
 		if i < 0 {
 			break

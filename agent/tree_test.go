@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -160,5 +161,20 @@ func TestReleaseThatKnowsNoTreeReadsWhatItDidBefore(t *testing.T) {
 	}
 	if c := old.Config; c == nil || c.Running != 4711 || len(c.RunningDigest) != 64 || len(c.Layers) != 3 || old.Presence == nil || old.Presence.TTL != 30 || old.Latency == 0 {
 		t.Errorf("config: %+v, presence: %+v", c, old.Presence)
+	}
+}
+
+// TestTreeOfAnyDepthIsShownInBrief: one megabyte of nested nodes would otherwise
+// be a hundred on a terminal.
+func TestTreeOfAnyDepthIsShownInBrief(t *testing.T) {
+	tree := Node{Name: "leaf", Severity: SeverityCritical}
+	for range 1000 {
+		tree = Node{Name: "n", Severity: SeverityCritical, Children: []Node{tree}}
+	}
+	if text := tree.String(); strings.Count(text, "\n") != maxTreeDepth+2 || !strings.Contains(text, "└ and 1 more") {
+		t.Errorf("it is shown as\n%s", text)
+	}
+	if worst := tree.Worst(); len(worst) > 100 {
+		t.Errorf("the worst takes %d bytes", len(worst))
 	}
 }

@@ -13,17 +13,20 @@ import (
 // the tree is sorted so. Text that is no single printable line is put into one.
 func (n Node) String() string {
 	var b strings.Builder
-	n.write(&b, "", "")
+	n.write(&b, "", "", maxTreeDepth)
 	return b.String()
 }
 
-func (n Node) write(b *strings.Builder, lead, below string) {
+func (n Node) write(b *strings.Builder, lead, below string, depth int) {
 	b.WriteString(lead + n.line() + "\n")
+	if depth == 0 {
+		n.Children, n.LeftOut = nil, n.LeftOut+len(n.Children)
+	}
 	for i, c := range n.Children {
 		if i == len(n.Children)-1 && n.LeftOut == 0 {
-			c.write(b, below+"└ ", below+"  ")
+			c.write(b, below+"└ ", below+"  ", depth-1)
 		} else {
-			c.write(b, below+"├ ", below+"│ ")
+			c.write(b, below+"├ ", below+"│ ", depth-1)
 		}
 	}
 	if n.LeftOut > 0 {

@@ -83,10 +83,10 @@ func (a *Agent) ListenPacketNamed(name, network, addr string) (net.PacketConn, e
 
 // ServeHTTP serves srv on ln in the background. When the agent ends or is
 // superseded, the server is drained as Config.Drain says, without dropping a
-// request. Its requests are measured: perennial_request_duration_seconds. srv belongs to the agent from then on. For HTTPS, ln is a
-// tls.NewListener whose NextProtos offer "h2" if HTTP/2 is wanted. Handlers
-// that hijack a connection or stream an answer learn of the drain from
-// upgrade.Draining.
+// request. Its requests are measured: perennial_request_duration_seconds. srv
+// belongs to the agent from then on. For HTTPS, ln is a tls.NewListener whose
+// NextProtos offer "h2" if HTTP/2 is wanted. Handlers that hijack a connection
+// or stream an answer learn of the drain from upgrade.Draining.
 func (a *Agent) ServeHTTP(ln net.Listener, srv *http.Server) {
 	s := upgrade.NewHTTPServer(srv)
 	s.Observe(a.metrics.requests.http)

@@ -23,6 +23,7 @@ import (
 func working(t *testing.T) (a *Agent, drain func(upgrade.Drain) <-chan error) {
 	t.Helper()
 	a = &Agent{}
+	a.metrics = newMetrics(a)
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	a.host.begin(ctx, func(err error) { t.Errorf("the agent fails: %v", err) })

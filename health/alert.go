@@ -101,7 +101,6 @@ func (m *Monitor) tell(j *judge) {
 	if j.state == Firing {
 		m.log.Warn("alert fires", "alert", e.Name, "indicator", e.Indicator, "value", float64(e.Value), "threshold", float64(e.Threshold))
 	} else {
-		e.State, e.At = Resolved, j.resolved // Rule.ResolvedFor may be none
 		m.log.Info("alert ended", "alert", e.Name, "indicator", e.Indicator, "value", float64(e.Value))
 	}
 	if len(m.recent) == recentAlerts {

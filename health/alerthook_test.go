@@ -66,6 +66,11 @@ func TestAlertIsToldOnceWhenItFiresAndOnceWhenItIsResolved(t *testing.T) {
 				if a.State != c.state || told(events) != c.told || told(m.RecentAlerts()) != c.told {
 					t.Errorf("state %s, told %q; want %s, %q", a.State, told(events), c.state, c.told)
 				}
+				for _, e := range events {
+					if e.FiredAt.IsZero() || e.ResolvedAt.IsZero() != (e.State == health.Firing) {
+						t.Errorf("fired at %v, resolved at %v: %+v", e.FiredAt, e.ResolvedAt, e)
+					}
+				}
 				if i := indicator(t, r, "i"); i.State != a.State || (len(r.Alerts) == 1) != (a.State == health.Firing) {
 					t.Errorf("the report differs: %+v and %+v", i, r.Alerts)
 				}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"syscall"
 	"time"
 
 	"github.com/perennial-go/perennial/internal/cgroup"
@@ -107,7 +108,13 @@ func measureOpenFiles(context.Context) (Sample, error) {
 		return Sample{}, err
 	}
 	open, err := openfiles.Count("self")
+	return openFiles(open, limit, err)
+}
+
+func openFiles(open int, limit uint64, err error) (Sample, error) {
 	switch {
+	case errors.Is(err, syscall.EMFILE): // what the figure is there to tell
+		return Sample{Value: 100, Basis: fmt.Sprintf("all of %d: none was left to count them", limit)}, nil
 	case err != nil:
 		return Sample{}, err
 	case limit == openfiles.Unlimited:

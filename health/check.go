@@ -50,8 +50,10 @@ type Check struct {
 	// After names checks and conditions without which this one makes no sense,
 	// such as that of a server before those of its tables. While one of them
 	// fails, this one is not run, and fails with the text "not run: <name>
-	// fails". It runs at once when they pass again. They must be known when the
-	// check is added; one that is removed later is not waited for.
+	// fails". It runs at once when they pass again. Liveness does not go by a
+	// check that was not run: what it comes after may be no reason to restart the
+	// process. They must be known when the check is added; one that is removed
+	// later is not waited for.
 	After []string
 	// Func returns nil if all is well. It is never called concurrently with
 	// itself. Its context ends after Timeout. A panic counts as a failure.

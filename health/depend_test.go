@@ -73,8 +73,8 @@ func TestCheckAfterAConditionFollowsIt(t *testing.T) {
 			t.Error("a liveness check that waits for its turn counts as failed")
 		}
 		m.Set("registration", errDown)
-		if r := m.Report(); r.Live || check(t, r, "peers").Error != "not run: registration fails" {
-			t.Errorf("%+v", r)
+		if r := m.Report(); !r.Live || check(t, r, "peers").Error != "not run: registration fails" {
+			t.Errorf("a process is restarted since etcd is away: %+v", r)
 		}
 		m.Set("registration", nil)
 		synctest.Wait()

@@ -32,8 +32,11 @@
 //     holds one goroutine and no more.
 //   - Serving a probe costs the same whatever the number of probes: handlers
 //     show the last results and run nothing.
-//   - A missing answer is a bad answer: NaN counts as infinite, and a rule can
-//     ask that silence does too ([Rule.Silence]).
+//   - A missing answer is a bad answer: a NaN that is observed counts as
+//     infinite, and a rule can ask that silence does too ([Rule.Silence]).
+//   - What cannot be measured is not made up: the value stays, and the alert as
+//     it is, whether it fires or not; the report, the log and the metrics tell
+//     of it.
 //
 // What is not promised: a program whose [Monitor.Run] is not running serves
 // the last results for ever; the time of the report ([Report.At]) is the time

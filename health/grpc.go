@@ -21,9 +21,9 @@ const maxWatches = 1000
 // says so and goes on, as the protocol wants.
 //
 // Watch tells a change at once, and the last state alone to a client that does
-// not keep up, but for what HandOver says. 1000 streams may be open; more are refused with
-// ResourceExhausted. They end with their clients, or when the gRPC server
-// stops.
+// not keep up, but for what HandOver says. 1000 streams may be open; more are
+// refused with ResourceExhausted. They end with their clients, or when the gRPC
+// server stops.
 func (m *Monitor) GRPC(services ...string) healthpb.HealthServer {
 	s := &grpcServer{m: m, answers: map[string]func(answers) bool{
 		"liveness": func(a answers) bool { return a.live },

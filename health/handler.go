@@ -234,7 +234,7 @@ func (i IndicatorReport) line() string {
 	if i.Basis != "" {
 		text += " (" + i.Basis + ")"
 	}
-	if i.ErrorAt.After(i.At) {
+	if i.failing {
 		text += ": " + i.Error
 	}
 	return text

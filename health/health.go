@@ -110,6 +110,9 @@ func New(cfg Config) (*Monitor, error) {
 		return nil, err
 	}
 	for _, name := range cfg.Conditions {
+		if !validName(name) {
+			return nil, fmt.Errorf("%w: condition name %q: want letters, digits and ._/:-, starting with a letter or digit, at most 128 bytes", ErrInvalid, name)
+		}
 		m.conditions[name] = &condition{kind: Readiness, since: time.Now()}
 	}
 	err := m.addAll(cfg.Checks)
@@ -165,7 +168,8 @@ func (m *Monitor) RemoveCheck(name string) {
 // Set pushes a readiness condition, such as "registration" or "draining": nil
 // is good, an error is why the process is not ready. A condition stays until
 // the next Set or RemoveCheck. A name that a check or a condition of startup
-// has is refused with a log line, since a check's answer is its own.
+// has is refused with a log line, since a check's answer is its own, and so is
+// the 1001st condition.
 func (m *Monitor) Set(name string, err error) { m.push(name, Readiness, err) }
 
 // Report returns the tree as it stands. It runs nothing.

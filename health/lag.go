@@ -17,9 +17,8 @@ type lag struct {
 	timers int
 }
 
-// fired takes note of a timer that fires.
-func (m *Monitor) fired(wanted time.Time) {
-	late := max(time.Since(wanted), 0)
+// fired takes note of a timer that fires late.
+func (m *Monitor) fired(late time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lag.worst = max(m.lag.worst, late)

@@ -7,7 +7,7 @@ import "github.com/perennial-go/perennial/internal/memory"
 type MemoryUse = memory.Used
 
 // MemoryOf measures the memory of process, "self" or a pid, as the indicator
-// Memory does; root is put before /proc and /sys, "/" or the directory where a
+// MemoryPercent does; root is put before /proc and /sys, "/" or the directory where a
 // container finds those of its host. The base is the smallest limit of the
 // process's cgroup and those above it, version 1 or 2, and without one the
 // host's memory. On other systems than Linux the error wraps

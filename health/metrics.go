@@ -12,7 +12,7 @@ import (
 type collector struct {
 	m *Monitor
 
-	live, ready, starting, check, duration, indicator, alert, fired, lost *prometheus.Desc
+	live, ready, starting, check, duration, indicator, failing, alert, fired, lost *prometheus.Desc
 }
 
 func register(reg *prometheus.Registry, m *Monitor) (*prometheus.Registry, error) {
@@ -31,6 +31,7 @@ func register(reg *prometheus.Registry, m *Monitor) (*prometheus.Registry, error
 		check:     desc("check_ok", "1 if the check or condition passed last.", "check", "kind"),
 		duration:  desc("check_duration_seconds", "How long the check's last answer took.", "check"),
 		indicator: desc("indicator", "The indicator's value, in the unit of its name.", "indicator"),
+		failing:   desc("indicator_failing", "1 while the indicator cannot be measured any more: its value, and the alerts about it, are as they were.", "indicator"),
 		alert:     desc("alert_firing", "1 if the alert fires.", "alert", "severity"),
 		fired:     desc("alerts_fired_total", "How often the alert has begun to fire.", "alert"),
 		lost:      desc("alert_events_lost_total", "Alerts that a hook was not told of since it was too slow."),
@@ -48,7 +49,7 @@ func register(reg *prometheus.Registry, m *Monitor) (*prometheus.Registry, error
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.live, c.ready, c.starting, c.check, c.duration, c.indicator, c.alert, c.fired, c.lost} {
+	for _, d := range []*prometheus.Desc{c.live, c.ready, c.starting, c.check, c.duration, c.indicator, c.failing, c.alert, c.fired, c.lost} {
 		ch <- d
 	}
 }
@@ -82,6 +83,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		if (i.State != Unknown || !i.At.IsZero()) && !seen[i.Name] {
 			seen[i.Name] = true
 			gauge(c.indicator, float64(i.Value), i.Name)
+			// What never could be measured, as on another system, stands to nobody
+			// for anything.
+			gauge(c.failing, bit(i.failing && !i.At.IsZero()), i.Name)
 		}
 	}
 	for _, a := range c.m.Alerts() {

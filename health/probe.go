@@ -30,7 +30,7 @@ func (p *probe) settled() bool { return p.check.Kind == Startup && p.ok() }
 func (p *probe) report() CheckReport {
 	r := CheckReport{
 		Name: p.check.Name, Kind: p.check.Kind, OK: p.ok(), Error: p.text,
-		Since: p.since, At: p.at, Duration: p.duration.Seconds(),
+		Since: p.since, At: p.at, Duration: p.duration.Seconds(), idle: p.blocker != "",
 	}
 	if !p.ran {
 		r.Error = "has not run yet"

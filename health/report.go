@@ -45,6 +45,8 @@ type CheckReport struct {
 	// Duration is how long the last answer took, in seconds; 0 for a
 	// condition.
 	Duration float64 `json:"duration_seconds,omitempty"`
+
+	idle bool // it was not run, since another one fails
 }
 
 // State is where an indicator stands with its rule, and an alert with it.
@@ -98,6 +100,8 @@ type IndicatorReport struct {
 	// says that it is over.
 	Error   string    `json:"error,omitempty"`
 	ErrorAt time.Time `json:"error_at,omitzero"`
+
+	failing bool // the last measurement failed
 }
 
 // Number is a float64 whose JSON form can be infinite: a finite number is a

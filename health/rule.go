@@ -40,7 +40,9 @@ const (
 // fires when the value has been above at every judgement for at least For. It
 // is resolved when the value has been at or below Clear for KeepFiring; a value
 // above Clear in that time starts KeepFiring again. ResolvedFor later it is
-// inactive. Until there is a value to judge it is unknown.
+// inactive. Until there is a value to judge it is unknown. While no samples come
+// the last value is judged, unless Silence is set or Fold is Sum: an alert that
+// fires is not over because nobody can see any more that it is.
 //
 // Time in which the process did not judge, stopped or suspended, counts for two
 // periods at most.

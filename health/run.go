@@ -32,10 +32,14 @@ func (m *Monitor) Run(ctx context.Context) error {
 			m.drain()
 			return nil
 		case <-timer.C:
-			m.fired(wanted)
 		case <-m.wake:
 		}
-		wanted = m.tick(ctx, time.Now())
+		// What woke it says nothing of the timer: both may be due.
+		now := time.Now()
+		if !now.Before(wanted) {
+			m.fired(now.Sub(wanted))
+		}
+		wanted = m.tick(ctx, now)
 		timer.Reset(time.Until(wanted))
 	}
 }

@@ -126,7 +126,7 @@ func (m *Monitor) measured(s *series, sample Sample, err error) {
 func (s *series) report() IndicatorReport {
 	return IndicatorReport{
 		Name: s.Name, Value: Number(s.value), Unit: s.Unit, Help: s.Help, Basis: s.basis, At: s.at,
-		State: Unknown, Error: s.text, ErrorAt: s.textAt,
+		State: Unknown, Error: s.text, ErrorAt: s.textAt, failing: s.failed,
 	}
 }
 

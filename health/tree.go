@@ -12,6 +12,10 @@ import (
 // readiness has is refused with a log line.
 func (m *Monitor) SetStartup(name string, err error) { m.push(name, Startup, err) }
 
+// maxConditions bounds what one Monitor keeps and shows; each is a series of the
+// metrics.
+const maxConditions = 1000
+
 // push is Set for a condition of either kind.
 func (m *Monitor) push(name string, kind Kind, err error) {
 	now := time.Now()
@@ -20,6 +24,10 @@ func (m *Monitor) push(name string, kind Kind, err error) {
 	c := m.conditions[name]
 	if _, taken := m.probes[name]; taken || (c != nil && c.kind != kind) {
 		m.log.Error("health condition ignored: a check or another condition has that name", "check", name)
+		return
+	}
+	if c == nil && len(m.conditions) >= maxConditions {
+		m.log.Error("health condition ignored: there are too many, remove some by RemoveCheck", "check", name, "total", maxConditions)
 		return
 	}
 	if c == nil {
@@ -71,8 +79,9 @@ func answersOf(checks []CheckReport, excluded func(name string) bool) answers {
 		if c.OK || (excluded != nil && excluded(c.Name)) {
 			continue
 		}
-		// What has no result yet is no reason to restart a process.
-		a.live = a.live && (!c.Kind.live() || c.At.IsZero())
+		// What has no result yet, or none of its own, is no reason to restart a
+		// process: another check fails, which may be about etcd.
+		a.live = a.live && (!c.Kind.live() || c.At.IsZero() || c.idle)
 		a.ready = a.ready && !c.Kind.ready()
 		a.started = a.started && !c.Kind.startup()
 	}

@@ -29,6 +29,7 @@ func (w *worker) inherit(a adopted) {
 	t.counted = true
 	w.mu.Lock()
 	w.status.Generation, w.status.Restarts, w.status.Exceptions = a.record.Generation, a.record.Restarts, a.record.Exceptions
+	w.status.Inherited = a.record.Exceptions
 	w.mu.Unlock()
 	w.swap(t, i)
 	if a.problem != "" {

@@ -48,6 +48,9 @@ func (h *host) same(t *testing.T, before plugin.Status) plugin.Status {
 	if s.PID != before.PID || s.Generation != before.Generation || s.Restarts != before.Restarts || s.Version != before.Version {
 		t.Errorf("want the process and the counts of %+v, found %+v", before, s)
 	}
+	if s.Exceptions != before.Exceptions || s.Inherited != before.Exceptions {
+		t.Errorf("want all %d exceptions to be the former host's, found %d of %d", before.Exceptions, s.Inherited, s.Exceptions)
+	}
 	return s
 }
 
@@ -274,7 +277,11 @@ func TestOnlyOneHostAtATimeIsInCharge(t *testing.T) {
 // host, which looks after it no longer.
 func TestPluginThatDiesWhileItsFirstHostDrainsLeavesNoZombie(t *testing.T) {
 	t.Parallel()
-	h, first := startProbe(t, func(c *plugin.Config) { c.DetachTimeout = waittest.Patience })
+	h, died := startProbe(t, func(c *plugin.Config) { c.DetachTimeout = waittest.Patience })
+	if err := syscall.Kill(died.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	first := h.awaitAnother(t, "probe", died) // with an exception that the next host is told of
 	begun := make(chan struct{})
 	finished := make(chan error, 1)
 	go func() {

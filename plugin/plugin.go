@@ -37,7 +37,7 @@ type Manager struct {
 
 // New checks cfg and returns a Manager that does nothing until Run.
 func New(cfg Config) (*Manager, error) {
-	cfg.Required = slices.Clone(cfg.Required)
+	cfg.Required = slices.Compact(slices.Sorted(slices.Values(cfg.Required)))
 	cfg.setDefaults()
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("plugin: %w", err)

@@ -59,6 +59,9 @@ type Status struct {
 	// Exceptions counts deaths, failed starts, failed health checks and tasks
 	// that the plugin ended with an error.
 	Exceptions int64 `json:"exceptions"`
+	// Inherited is how many of the Exceptions an earlier host has counted, where
+	// this one goes on with its process.
+	Inherited int64 `json:"-"`
 	// LastError is the newest of the exceptions, and LastErrorAt its time. Both
 	// outlive the recovery.
 	LastError   string    `json:"last_error,omitempty"`

@@ -64,7 +64,7 @@ func TestReleaseThatFailsToStartColdIsGivenUpAfterThreeStarts(t *testing.T) {
 				r := newRig(t, probation, nil)
 				installed := r.cmd.Path
 				bad := r.publish(build{Version: "1.1.0", Fault: fault})
-				r.ask(bad)
+				r.request(Request{ID: "1.1.0", Pin: bad, Traceparent: askedSpan})
 				if s := r.ends("1.1.0"); s.State != Committed {
 					t.Fatalf("%s: %s", s.State, s.Reason)
 				}
@@ -92,6 +92,7 @@ func TestReleaseThatFailsToStartColdIsGivenUpAfterThreeStarts(t *testing.T) {
 				r.run(launch(installed)...)
 				r.serves("1.0.0")
 				r.gaveUp(bad)
+				r.tracedGivingUp()
 				if err := os.Rename(r.env.Repository+".away", r.env.Repository); err != nil {
 					t.Fatal(err)
 				}

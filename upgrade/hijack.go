@@ -77,8 +77,11 @@ func (w *response) WriteString(s string) (int, error) {
 
 func (w *response) ReadFrom(r io.Reader) (int64, error) {
 	w.closing()
-	w.answers(http.StatusOK)
-	return w.http1Writer.ReadFrom(r)
+	n, err := w.http1Writer.ReadFrom(r)
+	if n > 0 { // else the header is not sent: another status may follow
+		w.answers(http.StatusOK)
+	}
+	return n, err
 }
 
 func (w *response) Flush() {

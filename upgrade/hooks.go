@@ -80,11 +80,11 @@ func (a Attempt) change() Change {
 }
 
 func (u *Upgrader) beforeStart(ctx context.Context) error {
-	return <-u.cfg.Hooks.run(u.course.in(ctx), "before start", u.cfg.Hooks.BeforeStart, u.journal.last.change())
+	return <-u.cfg.Hooks.run(u.below(ctx), "before start", u.cfg.Hooks.BeforeStart, u.journal.last.change())
 }
 
 func (u *Upgrader) beforeCommit(ctx context.Context) <-chan error {
-	return u.cfg.Hooks.run(u.course.in(ctx), "before commit", u.cfg.Hooks.BeforeCommit, u.journal.last.change())
+	return u.cfg.Hooks.run(u.below(ctx), "before commit", u.cfg.Hooks.BeforeCommit, u.journal.last.change())
 }
 
 // rolledBack ends a rollback: the host program undoes what it prepared, and

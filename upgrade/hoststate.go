@@ -51,7 +51,7 @@ func (u *Upgrader) saveState(ctx context.Context) ([]byte, error) {
 	if u.cfg.State == nil {
 		return nil, nil
 	}
-	state, err := u.callHost(u.course.in(ctx), "SaveState", u.cfg.State.SaveState)
+	state, err := u.callHost(u.below(ctx), "SaveState", u.cfg.State.SaveState)
 	if err == nil && len(state) > stateLimit {
 		err = fmt.Errorf("SaveState returned %d bytes, at most %d are handed over: keep the rest on disk", len(state), stateLimit)
 	}
@@ -71,7 +71,7 @@ func (u *Upgrader) Restore(ctx context.Context) error {
 	}
 	state := u.handover.state
 	u.handover.state = nil
-	_, err := u.callHost(u.course.in(ctx), "RestoreState", func(ctx context.Context) ([]byte, error) {
+	_, err := u.callHost(u.below(ctx), "RestoreState", func(ctx context.Context) ([]byte, error) {
 		return nil, u.cfg.State.RestoreState(ctx, state)
 	})
 	if err == nil {

@@ -43,8 +43,9 @@ func (u *Upgrader) ListenNamed(name, network, addr string) (net.Listener, error)
 // ListenWith is ListenNamed with options for a socket that is made here, such
 // as the mode of a Unix socket's file; one that was handed over stays as it is.
 // And clients can connect to it while this process drains: the file of a Unix
-// socket is removed by Close, not when Run ends. One whose release does not ask
-// for it any more stays behind.
+// socket is removed by Close, not when Run ends. One that a successor does not
+// ask for is removed by this process's Close, unless a kill comes before. A
+// file that somebody has deleted is made anew by the next release that asks.
 func (u *Upgrader) ListenWith(options net.ListenConfig, name, network, addr string) (net.Listener, error) {
 	fresh := func() (net.Listener, error) { return options.Listen(context.Background(), network, addr) }
 	if u.flip == nil {

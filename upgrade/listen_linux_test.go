@@ -315,3 +315,31 @@ func TestSocketFileLeftByAKillDoesNotKeepTheAgentFromStarting(t *testing.T) {
 	r.start(makeBinary(t, build{Version: "1.0.0"}))
 	r.answered("1.0.0", "1.0.0")
 }
+
+// TestKeptSocketIsThereAsLongAsReleasesAskForItAndNoLonger: its file has to
+// outlive the Run of each, and not the last that wants it. Without the file,
+// which somebody may delete, a release starts and makes it anew.
+func TestKeptSocketIsThereAsLongAsReleasesAskForItAndNoLonger(t *testing.T) {
+	t.Parallel()
+	var path string
+	r := socketRig(t, func(dir string) map[string][]testSocket {
+		path = filepath.Join(dir, "kept")
+		kept := []testSocket{{keptSocket, "unix", path}}
+		return map[string][]testSocket{"1.0.0": kept, "1.1.0": kept, "1.2.0": kept, "1.3.0": {}, "1.4.0": {}}
+	})
+	before := inode(t, path)
+	r.commits(build{Version: "1.1.0"})
+	r.answered("1.1.0", "1.0.0")
+	if now := inode(t, path); now != before {
+		t.Error("a swap replaced the socket")
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	r.commits(build{Version: "1.2.0"})
+	r.answered("1.2.0", "1.0.0")
+	r.rollsBack(build{Version: "1.3.0", Fault: "unhealthy"})
+	r.answered("1.2.0", "1.0.0")
+	r.commits(build{Version: "1.4.0"})
+	vanished(t, path)
+}

@@ -34,6 +34,11 @@ func TestReadyIsWhenTheLastSocketInUseIsTakenFrom(t *testing.T) {
 		}()
 		waittest.Until(t, "the listener is waited on", func() bool { return !ln.(*gatedListener).ready().IsZero() })
 		at := g.readyAt()
+		for range 64 { // a map's order is another one each time
+			if again := g.readyAt(); !again.Equal(at) {
+				t.Fatalf("socket %d: ready at %v, and at %v", i, at, again)
+			}
+		}
 		if at.Before(before.Round(0)) || (i > 0 && !at.After(moments[i-1])) {
 			t.Errorf("socket %d: ready at %v, which began to be waited on after %v", i, at, before)
 		}

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/perennial-go/perennial/internal/waittest"
@@ -33,6 +34,11 @@ func TestRequestIsObservedOnceWithTheStatusThatItsClientGets(t *testing.T) {
 			mux.HandleFunc("/silent", func(http.ResponseWriter, *http.Request) {})
 			mux.HandleFunc("/text", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "text") })
 			mux.HandleFunc("/copied", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.Copy(w, strings.NewReader("text")) })
+			mux.HandleFunc("/failed-copy", func(w http.ResponseWriter, _ *http.Request) {
+				if _, err := io.Copy(w, iotest.ErrReader(errors.New("no upstream"))); err != nil {
+					w.WriteHeader(http.StatusBadGateway)
+				}
+			})
 			mux.HandleFunc("/hints", func(w http.ResponseWriter, _ *http.Request) {
 				w.WriteHeader(http.StatusEarlyHints)
 				w.WriteHeader(http.StatusTeapot)
@@ -50,7 +56,7 @@ func TestRequestIsObservedOnceWithTheStatusThatItsClientGets(t *testing.T) {
 			addr := p.observing(t, mux, func(r *http.Request, code int, took time.Duration) { seen <- observed{r.Method, code, took} })
 			client := p.client(t)
 			for path, want := range map[string]int{
-				"/silent": 200, "/text": 200, "/copied": 200, "/hints": 418, "/nowhere": 404, "/panics": 500,
+				"/silent": 200, "/text": 200, "/copied": 200, "/failed-copy": 502, "/hints": 418, "/nowhere": 404, "/panics": 500,
 			} {
 				// On a connection of its own, for on another it would be sent again.
 				res, err := p.client(t).Get(p.scheme + addr + path)

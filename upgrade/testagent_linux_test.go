@@ -149,7 +149,7 @@ func newTestUpgrader(env agentEnv, b build, host Host, spans trace.TracerProvide
 	}
 	state, stateTimeout := newTestState(b.State)
 	return New(Config{
-		Hooks: testHooks(env.StateDir, b.Version), BusyLimit: env.BusyLimit, External: []string{"network"},
+		Hooks: testHooks(env, b.Version), BusyLimit: env.BusyLimit, External: []string{"network"},
 		Busy: func(context.Context) string {
 			data, _ := os.ReadFile(filepath.Join(env.StateDir, "busy")) // absent when idle
 			return string(data)
@@ -307,11 +307,13 @@ func (h *testHost) Failing(ctx context.Context) []string {
 // cold tells a cold start from that of a successor.
 func cold() bool { return os.Getenv("TABLEFLIP_HAS_PARENT_7DIU3") == "" }
 
-// testHooks note each call in the file "hooks" of the state directory. The
-// files "fail-NAME" and "hang-NAME" there make a hook do so.
-func testHooks(stateDir, version string) Hooks {
+// testHooks note each call in the file "hooks" of the state directory, and the
+// span that it is below. The files "fail-NAME" and "hang-NAME" there make a hook do so.
+func testHooks(env agentEnv, version string) Hooks {
+	stateDir := env.StateDir
 	note := func(name string) hook {
-		return func(_ context.Context, c Change) error {
+		return func(ctx context.Context, c Change) error {
+			noteHook(ctx, env, name)
 			f, err := os.OpenFile(filepath.Join(stateDir, "hooks"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 			if err != nil {
 				return err

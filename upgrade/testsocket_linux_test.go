@@ -22,6 +22,9 @@ type testSocket struct {
 	Name, Network, Addr string
 }
 
+// keptSocket is the name of those that are opened by ListenWith.
+const keptSocket = "kept"
+
 func (s testSocket) packet() bool { return s.Network == "udp" || s.Network == "unixgram" }
 
 // openSockets are those of a process.
@@ -82,7 +85,13 @@ func (all *openSockets) open(u *Upgrader, s testSocket, version string) (string,
 		})
 		return conn.LocalAddr().String(), nil
 	}
-	ln, err := u.ListenNamed(s.Name, s.Network, s.Addr)
+	listen := u.ListenNamed
+	if s.Name == keptSocket {
+		listen = func(name, network, addr string) (net.Listener, error) {
+			return u.ListenWith(net.ListenConfig{}, name, network, addr)
+		}
+	}
+	ln, err := listen(s.Name, s.Network, s.Addr)
 	if err != nil {
 		return "", err
 	}

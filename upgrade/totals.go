@@ -182,8 +182,12 @@ func (u *Upgrader) count(edit func(*totals) *totals) {
 	u.counted.Store(u.journal.totals)
 }
 
-// maxBuckets bounds what is taken over of a distribution in a journal.
-const maxBuckets = 64
+// What is taken over of a distribution in a journal is bounded: the journal is
+// written again with it, and must not come to be too long to be read.
+const (
+	maxBuckets = 64
+	maxBound   = 32 // bytes of a bucket's bound
+)
 
 // parseTotals reads totals of a journal. They decide nothing: what is no sense
 // counts as nothing, and must not keep an agent from its journal.
@@ -230,8 +234,8 @@ func (s spans) sound() bool {
 		return false
 	}
 	left := s.Count
-	for _, n := range s.Buckets {
-		if n > left {
+	for bound, n := range s.Buckets {
+		if n > left || len(bound) > maxBound {
 			return false
 		}
 		left -= n

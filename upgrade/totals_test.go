@@ -88,6 +88,7 @@ func TestTotalsThatAreDamagedDoNotKeepAnAgentFromItsJournal(t *testing.T) {
 		"no outcome":          `{"ended":{"dancing":{"count":1,"seconds":1}}}`,
 		"more than there are": `{"ended":{"committed":{"count":1,"seconds":1,"buckets":{"1":2}}}}`,
 		"sum that overflows":  `{"ended":{"committed":{"count":1,"seconds":1e308}}}`,
+		"bound without end":   `{"ended":{"committed":{"count":1,"seconds":1,"buckets":{"` + strings.Repeat("9", 1<<19) + `":1}}}}`,
 		"time below zero":     `{"pauses":{"committed":{"count":1,"seconds":-1}}}`,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -73,18 +73,22 @@ type course struct {
 	part   tracing.Span
 	phase  tracing.Span
 	name   string // of the phase; empty between two
+	begun  bool   // part has, and has not ended
 }
 
 // begin begins this process's part.
 func (c *course) begin(ctx context.Context, name string, at time.Time, links ...trace.SpanContext) context.Context {
 	ctx, c.part = c.tracer.StartAt(ctx, name, at, links...)
+	c.begun = true
 	return ctx
 }
 
 // enter ends the phase before, which failed with err unless that is nil, and
 // begins the next one; none for the empty name. One that goes on is left alone.
+// Where no part has begun, as at a start that finds an attempt unfinished, there
+// is no phase: it would be a trace of its own.
 func (c *course) enter(name string, err error) {
-	if name == c.name {
+	if name == c.name || !c.begun {
 		return
 	}
 	c.phase.End(err)
@@ -98,7 +102,7 @@ func (c *course) end(why error, attributes ...attribute.KeyValue) {
 	c.enter("", why)
 	c.part.Set(attributes...)
 	c.part.End(why)
-	c.part = tracing.Span{}
+	c.part, c.begun = tracing.Span{}, false
 }
 
 // in returns ctx with the present phase as the span that others begin below.
@@ -108,6 +112,9 @@ func (c *course) in(ctx context.Context) context.Context {
 	}
 	return c.phase.In(ctx)
 }
+
+// below returns ctx with the span that the host program's part is below.
+func (u *Upgrader) below(ctx context.Context) context.Context { return u.course.in(u.Trace(ctx)) }
 
 // follow shows a state that was just recorded.
 func (u *Upgrader) follow(last Attempt) {

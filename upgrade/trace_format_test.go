@@ -8,6 +8,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/perennial-go/perennial/internal/tracetest"
+	"github.com/perennial-go/perennial/internal/tracing"
 )
 
 const goldenTrace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -53,6 +58,38 @@ func TestTraceThatIsNoneTravelsToNobody(t *testing.T) {
 	}
 	if u.Request(Request{ID: "a", Traceparent: goldenTrace}); u.waiting().Traceparent != goldenTrace {
 		t.Errorf("%q is kept of a good one", u.waiting().Traceparent)
+	}
+}
+
+// TestHostProgramWorksBelowThePhase, or where nothing is traced here in the trace
+// that was handed over: a successor's RestoreState asks a server that traces.
+func TestHostProgramWorksBelowThePhase(t *testing.T) {
+	handed := tracing.Join(t.Context(), goldenTrace)
+	begin := func(c Config) *Upgrader {
+		t.Helper()
+		c.StateDir, c.Name, c.Version = t.TempDir(), "demo", "1.0.0"
+		u, err := New(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := tracing.Text(u.below(t.Context())); got != "" {
+			t.Errorf("below %s before anything began", got)
+		}
+		u.takePart(u.course.begin(handed, SpanSuccessor, time.Now()))
+		return u
+	}
+	if got := tracing.Text(begin(Config{}).below(t.Context())); got != goldenTrace {
+		t.Errorf("without a provider it works below %q, want %q", got, goldenTrace)
+	}
+	var seen tracetest.Recorder
+	u := begin(Config{TracerProvider: &seen})
+	for _, name := range []string{SpanSuccessor, SpanTakeOver} {
+		if name != SpanSuccessor {
+			u.course.enter(name, nil)
+		}
+		if got, want := trace.SpanContextFromContext(u.below(t.Context())), seen.Spans(name)[0].Context; !got.Equal(want) {
+			t.Errorf("it works below %v, want %s, %v", got, name, want)
+		}
 	}
 }
 

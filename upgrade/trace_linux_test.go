@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/perennial-go/perennial/internal/tracetest"
 	"github.com/perennial-go/perennial/internal/tracing"
@@ -41,6 +43,12 @@ func recordSpans(env agentEnv) *tracetest.Recorder {
 		}
 		n.write(env.Spans)
 	}}
+}
+
+// noteHook notes a call of a hook as a span of its own would be.
+func noteHook(ctx context.Context, env agentEnv, name string) {
+	below := trace.SpanContextFromContext(ctx)
+	noted{PID: os.Getpid(), Name: "perennial.hook." + name, Trace: below.TraceID().String(), Span: "hook." + name, Parent: below.SpanID().String()}.write(env.Spans)
 }
 
 // noteOpenSpans is called last: on no way to an orderly end is a span left open.
@@ -140,6 +148,7 @@ func TestOneTraceTellsOfAnUpgradeInBothProcesses(t *testing.T) {
 		"old: upgrade < asker",
 		"old: upgrade.check < upgrade", "old: upgrade.download < upgrade", "old: upgrade.verify < upgrade", "old: upgrade.wait < upgrade",
 		"old: upgrade.start < upgrade", "old: upgrade.probation < upgrade", "old: upgrade.commit < upgrade",
+		"old: hook.before-start < upgrade.start", "old: hook.before-commit < upgrade.probation",
 		"new: upgrade.successor < upgrade", "new: upgrade.takeover < upgrade.successor",
 	)
 	for _, s := range r.spans() {
@@ -172,12 +181,35 @@ func TestTraceTellsWhyAReleaseWasRolledBack(t *testing.T) {
 		"old: upgrade! < asker",
 		"old: upgrade.check < upgrade", "old: upgrade.download < upgrade", "old: upgrade.verify < upgrade", "old: upgrade.wait < upgrade",
 		"old: upgrade.start < upgrade", "old: upgrade.probation! < upgrade", "old: upgrade.rollback < upgrade",
+		"old: hook.before-start < upgrade.start", "old: hook.after-rollback < upgrade.rollback",
 		"new: upgrade.successor! < upgrade",
 	)
 	for _, s := range r.spans() {
 		if s.Name == SpanProbation && !strings.Contains(s.Error, "disk: fault: always unhealthy") {
 			t.Errorf("the probation's error is %q", s.Error)
 		}
+	}
+}
+
+// tracedGivingUp expects that what the boot guard did shows once, in the trace of
+// the upgrade that it took back.
+func (r *rig) tracedGivingUp() {
+	r.Helper()
+	var resumed []noted
+	for _, s := range r.spans() {
+		if s.Name == SpanResume {
+			resumed = append(resumed, s)
+		}
+		if s.Trace != askedTrace {
+			r.Errorf("%s is in a trace of its own", s.Name)
+		}
+	}
+	if len(resumed) != 1 {
+		r.Fatalf("the boot guard's part is traced %d times: %+v", len(resumed), resumed)
+	}
+	s := resumed[0]
+	if !s.Failed || s.Attributes[tracing.Found] != string(RollingBack) || s.Attributes[tracing.State] != string(RolledBack) || !strings.Contains(s.Error, "never became healthy") {
+		r.Errorf("the boot guard's part is traced as %+v", s)
 	}
 }
 
@@ -190,9 +222,10 @@ func TestTraceGoesOnAfterAKill(t *testing.T) {
 	}{
 		"of the incumbent in probation": {map[string]string{"1.0.0": "probation=kill"}, false, []string{
 			"new: upgrade.successor < ", "new: upgrade.commit < upgrade.successor", "new: upgrade.takeover < upgrade.successor",
+			"new: hook.before-commit < upgrade.successor",
 		}},
 		"of the incumbent before its start of the successor": {map[string]string{"1.0.0": "start=kill"}, true, []string{
-			"old: upgrade.resume! < ",
+			"old: upgrade.resume! < ", "old: hook.after-rollback < ",
 		}},
 		"of both, once current had moved": {map[string]string{"1.0.0": "commit-after-current=kill", "1.1.0": "take-over=kill"}, true, []string{
 			"old: upgrade.resume < ",
@@ -222,6 +255,11 @@ func TestTraceGoesOnAfterAKill(t *testing.T) {
 				}
 				return nil
 			})
+			for _, s := range r.spans() {
+				if s.Trace != askedTrace {
+					t.Errorf("%s is in a trace of its own", s.Name)
+				}
+			}
 			if r.cmd.Process.Pid == before && c.restart {
 				t.Error("nothing was started again")
 			}

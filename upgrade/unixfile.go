@@ -92,7 +92,20 @@ func (u *Upgrader) openKept(listen func() (net.Listener, error), name, network, 
 	}
 	if f != nil {
 		ln, err := net.FileListener(f)
-		return ln, errors.Join(err, f.Close(), u.keep(addr))
+		if err = errors.Join(err, f.Close()); err == nil {
+			err = u.keep(addr)
+		}
+		if err == nil {
+			return ln, nil
+		}
+		if ln != nil {
+			err = errors.Join(err, ln.Close())
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		// Somebody has deleted the file, and nobody can connect to the socket
+		// any more: that must not keep this release from starting.
 	}
 	ln, err := listen()
 	if inUse(err) && removeDead(network, addr) {
@@ -119,17 +132,23 @@ func (u *Upgrader) openKept(listen func() (net.Listener, error), name, network, 
 // held.
 func (u *Upgrader) keep(path string) error {
 	info, err := os.Lstat(path)
-	u.keptFiles[path] = info
+	if err == nil {
+		u.keptFiles[path] = info
+	}
 	return err
 }
 
-// unkeep removes the files of the sockets that were kept.
+// unkeep removes the files of the sockets that were kept. After a swap they are
+// the successor's, but for those on which nobody listens any more: it has not
+// asked for them.
 func (u *Upgrader) unkeep() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for path, info := range u.keptFiles {
-		if info != nil {
+		if u.Successor() == 0 {
 			removeSame(path, info)
+		} else {
+			removeDead("unix", path)
 		}
 	}
 }

@@ -74,7 +74,14 @@ func TestCertificateThatDoesNotCountIsRefusedAndCounted(t *testing.T) {
 		t.Errorf("%d calls without a certificate were counted, want 1", got)
 	}
 	// A plain request, and a version of TLS that is out of date.
+	// The listener's address is no name of its certificate.
 	old := trusting(server)
+	old.ServerName = "127.0.0.1"
+	if conn, err := tls.Dial("tcp", s.addr.String(), old); err != nil {
+		t.Errorf("a client whose version is not out of date: %v", err)
+	} else {
+		_ = conn.Close()
+	}
 	old.MinVersion, old.MaxVersion = tls.VersionTLS11, tls.VersionTLS11 //nolint:gosec // it is to be refused
 	if conn, err := tls.Dial("tcp", s.addr.String(), old); err == nil {
 		t.Error("TLS 1.1 was agreed on")
@@ -82,7 +89,7 @@ func TestCertificateThatDoesNotCountIsRefusedAndCounted(t *testing.T) {
 	}
 	waitFor(t, "the failed handshake is counted", func() bool { return s.refused("handshake") == 1 })
 	h2 := trusting(server)
-	h2.NextProtos = []string{"h2"}
+	h2.NextProtos, h2.ServerName = []string{"h2"}, "127.0.0.1"
 	if conn, err := tls.Dial("tcp", s.addr.String(), h2); err == nil {
 		t.Error("HTTP/2 was agreed on")
 		_ = conn.Close()
@@ -119,7 +126,9 @@ func TestAuthorityThatIsTakenAwayEndsWhatItVouchedForOnOpenConnections(t *testin
 	cert, key := certtest.New(t, "other server").Issue(t, "agent")
 	write(t, cfg.CertFile, cert)
 	write(t, cfg.KeyFile, key)
-	if conn, err := tls.Dial("tcp", s.addr.String(), trusting(server)); err == nil {
+	replaced := trusting(server)
+	replaced.ServerName = "127.0.0.1"
+	if conn, err := tls.Dial("tcp", s.addr.String(), replaced); err == nil {
 		t.Error("the listener shows the certificate that was replaced")
 		_ = conn.Close()
 	}

@@ -45,6 +45,10 @@ func socketMode(cfg Config) fs.FileMode {
 // who calls is told by the system all the same.
 func settle(path string, mode fs.FileMode) error {
 	info, err := os.Lstat(path)
+	if err == nil && info.Mode()&fs.ModeSocket == 0 {
+		// Chmod would follow a link to wherever it leads.
+		return fmt.Errorf("the admin socket %s has been replaced by a file that is none (%s): remove it, and see who may write to its directory", path, info.Mode().Type())
+	}
 	if err == nil && info.Mode().Perm() != mode {
 		err = os.Chmod(path, mode)
 	}

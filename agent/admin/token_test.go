@@ -68,6 +68,11 @@ func TestTokenTrapIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	of, err := rsa.GenerateKey(rand.Reader, minRSABits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.keys = append(i.keys, jose.JSONWebKey{Key: &of.PublicKey, KeyID: "rs", Algorithm: "RS256"})
 	public, err := x509.MarshalPKIXPublicKey(&i.ec.PublicKey)
 	if err != nil {
 		t.Fatal(err)
@@ -102,6 +107,7 @@ func TestTokenTrapIsRefused(t *testing.T) {
 		"alg none with a signature":       b64(`{"alg":"None","kid":"ec"}`) + "." + parts[1] + "." + parts[2],
 		"HS256 with the public key":       sign(t, jose.HS256, public, "ec", nil, claims("operate", nil)),
 		"another algorithm of the key":    sign(t, jose.EdDSA, i.ed, "ec", nil, claims("operate", nil)),
+		"another padding of the key":      sign(t, jose.PS256, of, "rs", nil, claims("operate", nil)),
 		"no kid":                          sign(t, jose.ES256, i.ec, "", nil, claims("operate", nil)),
 		"unknown kid":                     sign(t, jose.ES256, i.ec, "none", nil, claims("operate", nil)),
 		"key for encryption":              sign(t, jose.ES256, i.ec, "enc", nil, claims("operate", nil)),
@@ -139,9 +145,15 @@ func TestTokenTrapIsRefused(t *testing.T) {
 	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	s := serve(t, cfg)
 	s.answers(withToken(good), "/debug", 200)
+	s.answers(withToken(sign(t, jose.RS256, of, "rs", nil, claims("operate", nil))), "/debug", 200)
 	for name, token := range traps {
-		if status, body := s.call(withToken(token), "/debug"); status != 401 {
+		status, body := s.call(withToken(token), "/debug")
+		if status != 401 {
 			t.Errorf("%s: %d %s", name, status, body)
+		}
+		// Not only because the key is of another kind.
+		if strings.HasPrefix(name, "HS256") && !strings.Contains(body, "algorithm") {
+			t.Errorf("%s is refused for %s", name, body)
 		}
 	}
 	if got := s.refused(ReasonToken); got != len(traps) {

@@ -1,10 +1,12 @@
 package limit
 
 import (
+	"crypto/tls"
 	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // conns are the open connections of a server.
@@ -30,13 +32,16 @@ func connectionOf(r *http.Request) *connection {
 	return c
 }
 
-// begin counts a new connection, and closes it if there are too many.
+// begin counts a new connection, and closes it if there are too many, or too
+// many of late.
 func (g *Guard) begin(c net.Conn) *connection {
 	made := &connection{peer: g.cfg.Peer(c)}
+	_, secure := c.(*tls.Conn)
+	tooOften := secure && !g.comers.allow(made.peer, 1, time.Now())
 	g.conns.mu.Lock()
 	g.conns.open[c] = made
 	g.conns.perPeer[made.peer]++
-	made.refused = len(g.conns.open) > g.limits.Conns || g.conns.perPeer[made.peer] > g.limits.ConnsPerPeer
+	made.refused = tooOften || len(g.conns.open) > g.limits.Conns || g.conns.perPeer[made.peer] > g.limits.ConnsPerPeer
 	g.conns.mu.Unlock()
 	if made.refused {
 		_ = c.Close() // net/http sees it, and tells follow

@@ -17,7 +17,9 @@ import (
 // default; there is no value for "without bound".
 type Limits struct {
 	// Rate is how many requests a second one peer may make on average; default
-	// 100. Burst is how many at once; default twice the rate.
+	// 100. Burst is how many at once; default twice the rate. With TLS, whose
+	// handshake costs more than most requests, a peer may make twice as many
+	// connections.
 	Rate  float64
 	Burst int
 	// Peers bounds how many peers are told apart; default 1024.
@@ -34,9 +36,13 @@ type Limits struct {
 	BodyBytes int64
 	// HeaderTime bounds the reading of a header and the TLS handshake; default
 	// 5 s. ReadTime bounds the reading of a whole request; default 15 s,
-	// negative = the handler sees to it. IdleTime is how long a connection
-	// without a request is kept; default 1 min.
+	// negative = the handler sees to it, on every path. IdleTime is how long a
+	// connection without a request is kept; default 1 min.
 	HeaderTime, ReadTime, IdleTime time.Duration
+	// WriteTime bounds the time from the header of a request to the end of its
+	// answer; default 1 min, negative = the handler sees to it. A handler may
+	// set another write deadline by http.ResponseController.
+	WriteTime time.Duration
 }
 
 func (l Limits) withDefaults() (Limits, error) {
@@ -60,6 +66,7 @@ func (l Limits) withDefaults() (Limits, error) {
 	or(&l.HeaderTime, 5*time.Second)
 	or(&l.ReadTime, 15*time.Second)
 	or(&l.IdleTime, time.Minute)
+	or(&l.WriteTime, time.Minute)
 	return l, nil
 }
 
@@ -79,7 +86,8 @@ const (
 	Rate Reason = "rate"
 	// Busy: too many requests are in progress; 503.
 	Busy Reason = "busy"
-	// Connections: too many are open; the connection is closed.
+	// Connections: too many are open, or the peer makes them too often with
+	// TLS; the connection is closed.
 	Connections Reason = "connections"
 	// Malformed: what came was no complete request in time: broken, with too
 	// large a header, or too slow. net/http answers 4xx or closes.
@@ -121,7 +129,8 @@ type Config struct {
 type Guard struct {
 	limits Limits
 	cfg    Config
-	peers  *peers
+	peers  *peers // for requests
+	comers *peers // for connections with TLS
 	conns  conns
 	slots  atomic.Int64
 }
@@ -142,8 +151,10 @@ func New(cfg Config) (*Guard, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Guard{
-		limits: limits, cfg: cfg, peers: newPeers(limits),
-		conns: conns{open: map[net.Conn]*connection{}, perPeer: map[string]int{}},
+		limits: limits, cfg: cfg,
+		peers:  newPeers(limits.Rate, limits.Burst, limits.Peers),
+		comers: newPeers(2*limits.Rate, int(min(2*float64(limits.Burst), 1<<30)), limits.Peers),
+		conns:  conns{open: map[net.Conn]*connection{}, perPeer: map[string]int{}},
 	}, nil
 }
 
@@ -155,6 +166,9 @@ func (g *Guard) Protect(srv *http.Server) {
 	srv.ReadHeaderTimeout, srv.IdleTimeout = g.limits.HeaderTime, g.limits.IdleTime
 	if g.limits.ReadTime > 0 {
 		srv.ReadTimeout = g.limits.ReadTime
+	}
+	if g.limits.WriteTime > 0 {
+		srv.WriteTimeout = g.limits.WriteTime
 	}
 	srv.DisableGeneralOptionsHandler = true // it would answer before any handler
 	told, own := srv.ConnState, srv.ConnContext
@@ -191,12 +205,12 @@ func (g *Guard) Handler(next http.Handler) http.Handler {
 		}
 		defer g.slots.Add(-1)
 		if r.ContentLength > g.limits.BodyBytes {
-			g.refuse(Size, r)
+			g.refuse(Size, w, r)
 			http.Error(w, fmt.Sprintf("want a body of at most %d bytes, found %d", g.limits.BodyBytes, r.ContentLength), http.StatusRequestEntityTooLarge)
 			return
 		}
 		if r.ContentLength != 0 {
-			r.Body = &body{ReadCloser: http.MaxBytesReader(w, r.Body, g.limits.BodyBytes), refuse: func() { g.refuse(Size, r) }}
+			r.Body = &body{ReadCloser: http.MaxBytesReader(w, r.Body, g.limits.BodyBytes), refuse: func() { g.refuse(Size, w, r) }}
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -208,7 +222,7 @@ func (g *Guard) Spend(w http.ResponseWriter, r *http.Request, n int) bool {
 	if g.peers.allow(PeerOf(r), n, time.Now()) {
 		return true
 	}
-	g.refuse(Rate, r)
+	g.refuse(Rate, w, r)
 	w.Header().Set("Retry-After", "1")
 	http.Error(w, fmt.Sprintf("too many requests: at most %g a second on average; try again in a second", g.limits.Rate), http.StatusTooManyRequests)
 	return false
@@ -216,12 +230,15 @@ func (g *Guard) Spend(w http.ResponseWriter, r *http.Request, n int) bool {
 
 // Busy answers 503 and counts it, for handlers with bounds of their own.
 func (g *Guard) Busy(w http.ResponseWriter, r *http.Request) {
-	g.refuse(Busy, r)
+	g.refuse(Busy, w, r)
 	w.Header().Set("Retry-After", "1")
 	http.Error(w, "too many requests are in progress: try again in a second", http.StatusServiceUnavailable)
 }
 
-func (g *Guard) refuse(reason Reason, r *http.Request) {
+func (g *Guard) refuse(reason Reason, w http.ResponseWriter, r *http.Request) {
+	// net/http reads on in a body that nobody wants, and without a ReadTime for
+	// as long as the client takes.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(g.limits.HeaderTime)) // not of every server
 	g.cfg.OnRefuse(Refusal{Reason: reason, Peer: PeerOf(r), Path: r.URL.Path})
 }
 
@@ -253,7 +270,8 @@ type complaints struct {
 const handshakeLine = "http: TLS handshake error from "
 
 func (c complaints) Handle(ctx context.Context, r slog.Record) error {
-	if rest, ok := strings.CutPrefix(r.Message, handshakeLine); ok {
+	// One that this side has closed was counted as what it was closed for.
+	if rest, ok := strings.CutPrefix(r.Message, handshakeLine); ok && !strings.Contains(rest, net.ErrClosed.Error()) {
 		remote, detail, _ := strings.Cut(rest, ": ")
 		host, _, err := net.SplitHostPort(remote)
 		if err != nil {

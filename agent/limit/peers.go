@@ -23,10 +23,10 @@ type peers struct {
 	swept time.Time
 }
 
-func newPeers(l Limits) *peers {
+func newPeers(perSecond float64, burst, most int) *peers {
 	return &peers{
-		rate: rate.Limit(l.Rate), burst: l.Burst, max: l.Peers,
-		table: map[string]*rate.Limiter{}, rest: rate.NewLimiter(rate.Limit(l.Rate), l.Burst),
+		rate: rate.Limit(perSecond), burst: burst, max: most,
+		table: map[string]*rate.Limiter{}, rest: rate.NewLimiter(rate.Limit(perSecond), burst),
 	}
 }
 

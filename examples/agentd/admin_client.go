@@ -64,6 +64,9 @@ func (a *adminClient) site() (base string, t *http.Transport, err error) {
 	if _, _, err := net.SplitHostPort(host); err != nil {
 		return "", nil, usagef("--address: want host:port, https://host:port or unix:/path, found %q", a.address)
 	}
+	if !secure && (a.ca != "" || a.cert != "") {
+		return "", nil, usagef("--ca and --cert are of no use with http://: use https://")
+	}
 	if !secure && a.tokenFile != "" && !loopback(host) {
 		return "", nil, usagef("--token-file: the token would go to %s in plain text: use https://", host)
 	}
@@ -131,9 +134,10 @@ func (a *adminClient) get(ctx context.Context, path string, use func(io.Reader) 
 		// The listener has none; whoever sends one is not to get the token.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+	late := func() bool { return errors.Is(limited.Err(), context.DeadlineExceeded) && ctx.Err() == nil }
 	res, err := client.Do(req)
 	if err != nil {
-		if errors.Is(limited.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
+		if late() {
 			return fmt.Errorf("want an answer from the agent at %s within %v, found none: check that it runs, or give it longer with --timeout", a.address, a.timeout)
 		}
 		return fmt.Errorf("ask the agent at %s: %w; check that it runs and that --address is its --admin", a.address, err)
@@ -143,7 +147,10 @@ func (a *adminClient) get(ctx context.Context, path string, use func(io.Reader) 
 		said, _ := io.ReadAll(io.LimitReader(res.Body, maxSaid))
 		return fmt.Errorf("the agent at %s answers %s to %s: %s%s", a.address, res.Status, path, bytes.TrimSpace(said), advice(res.StatusCode, base))
 	}
-	return use(res.Body)
+	if err = use(res.Body); err != nil && late() {
+		return fmt.Errorf("want the whole answer of the agent at %s within %v, found a part of it: give it longer with --timeout", a.address, a.timeout)
+	}
+	return err
 }
 
 // advice is what to do about an answer with code of base.
@@ -168,6 +175,9 @@ func readToken(path string) (token string, err error) {
 		return "", fmt.Errorf("--token-file: %w", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := forOwnerAlone(f); err != nil {
+		return "", fmt.Errorf("--token-file: %w", err)
+	}
 	data, err := io.ReadAll(io.LimitReader(f, maxTokenFile+1))
 	if err != nil {
 		return "", fmt.Errorf("--token-file: %w", err)

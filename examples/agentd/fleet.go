@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -97,23 +96,22 @@ func (f *fleetFlags) run(cmd *cobra.Command) error {
 	if f.summary {
 		return f.summarise(cmd.Context())
 	}
-	l, err := f.list(cmd.Context())
+	l, err := f.list(cmd.Context(), f.line)
 	if err != nil {
 		return err
 	}
 	f.tellStrays(l.strays)
-	l.worstFirst(f.limit)
 	if !f.selected.IsZero() {
 		// Part of the selector may have come from the environment.
-		say(f.progress, "%d agents match %s", len(l.entries), printable(f.selected.String()))
+		say(f.progress, "%d agents match %s", l.found, printable(f.selected.String()))
 	}
 	if f.output.json() {
-		err = printJSON(f.stdout, listed(l.entries))
+		err = printJSON(f.stdout, l.entries())
 	} else {
-		err = f.printAll(l.entries)
+		err = f.printAll(l.rows())
 	}
-	if l.more {
-		say(f.progress, "there are more agents than the %d of --limit", f.limit)
+	if l.found > len(l.agents) {
+		say(f.progress, "there are %d more agents than the %d of --limit, none worse", l.found-len(l.agents), f.limit)
 	}
 	return err
 }
@@ -141,26 +139,10 @@ func (f *fleetFlags) summarise(ctx context.Context) error {
 	return errors.Join(printSummary(f.stdout, &fleet, f.output), err)
 }
 
-// listedAgent is an agent as JSON, with how it is in brief.
-type listedAgent struct {
-	*agent.Entry
-	Severity string `json:"severity"`
-	Worst    string `json:"worst,omitempty"`
-}
-
-func listed(entries []*agent.Entry) []listedAgent {
-	now := time.Now()
-	all := make([]listedAgent, 0, len(entries))
-	for _, e := range entries {
-		severity, worst := e.Standing(now)
-		all = append(all, listedAgent{e, severity.String(), worst})
-	}
-	return all
-}
-
-func (f *fleetFlags) printAll(entries []*agent.Entry) error {
-	if len(entries) > 0 {
-		return fleetTable{wide: f.wide}.print(f.stdout, entries)
+// printAll prints a table of agents.
+func (f *fleetFlags) printAll(rows [][]string) error {
+	if len(rows) > 0 {
+		return fleetTable{wide: f.wide}.print(f.stdout, rows)
 	}
 	text := "no agent is registered"
 	if !f.selected.IsZero() {
@@ -223,78 +205,5 @@ func notEmpty(s string) []string {
 func (f *fleetFlags) tellStrays(s agent.Strays) {
 	if s.Count > 0 {
 		say(f.progress, "%d keys among the agents' belong to none, such as %s", s.Count, oneLine(strings.Join(s.Examples, ", ")))
-	}
-}
-
-// listing is what a list came to.
-type listing struct {
-	entries []*agent.Entry
-	more    bool // than --limit
-	strays  agent.Strays
-}
-
-// worstFirst sorts the agents, and leaves no more than limit; 0 = all.
-func (l *listing) worstFirst(limit int) {
-	worstFirst(l.entries)
-	if limit > 0 && len(l.entries) > limit {
-		l.entries, l.more = l.entries[:limit], true
-	}
-}
-
-// worstFirst sorts agents that are sorted by their ids.
-func worstFirst(entries []*agent.Entry) {
-	now := time.Now()
-	how := make(map[*agent.Entry]agent.Severity, len(entries))
-	for _, e := range entries {
-		how[e], _ = e.Standing(now)
-	}
-	slices.SortStableFunc(entries, func(a, b *agent.Entry) int { return how[b].Compare(how[a]) })
-}
-
-const (
-	// pageSize is how many agents are asked for at once.
-	pageSize = 500
-	// listTries bounds how often a list is begun again that etcd has compacted.
-	listTries = 3
-)
-
-// list reads page by page, each within --timeout, and tells of its progress.
-func (f *fleetFlags) list(ctx context.Context) (listing, error) {
-	for try := 1; ; try++ {
-		l, err := f.listOnce(ctx)
-		if !errors.Is(err, agent.ErrExpired) || try == listTries {
-			return l, err
-		}
-		say(f.progress, "%s", oneLine(err.Error()))
-	}
-}
-
-func (f *fleetFlags) listOnce(ctx context.Context) (listing, error) {
-	l := listing{entries: []*agent.Entry{}}
-	told := time.Now()
-	opts := agent.ListOptions{Selector: f.selected}
-	for {
-		opts.Limit = pageSize
-		var page agent.Page
-		err := f.etcd.ask(ctx, func(ctx context.Context) (err error) {
-			page, err = f.directory.List(ctx, opts)
-			return err
-		})
-		if err != nil {
-			return l, err
-		}
-		for i := range page.Entries {
-			l.entries = append(l.entries, &page.Entries[i])
-		}
-		l.strays.Count += page.Strays.Count
-		l.strays.Examples = append(l.strays.Examples, page.Strays.Examples...)
-		if opts.Continue = page.Continue; opts.Continue == "" {
-			l.strays.Examples = l.strays.Examples[:min(3, len(l.strays.Examples))]
-			return l, nil
-		}
-		if time.Since(told) > time.Second {
-			told = time.Now()
-			say(f.progress, "%d agents so far", len(l.entries))
-		}
 	}
 }

@@ -43,12 +43,8 @@ func (t fleetTable) row(e *agent.Entry) []string {
 	return row
 }
 
-func (t fleetTable) print(w io.Writer, entries []*agent.Entry) error {
-	rows := [][]string{t.header()}
-	for _, e := range entries {
-		rows = append(rows, t.row(e))
-	}
-	return printTable(w, rows)
+func (t fleetTable) print(w io.Writer, rows [][]string) error {
+	return printTable(w, slices.Insert(rows, 0, t.header()))
 }
 
 func labelsOf(e *agent.Entry) string {

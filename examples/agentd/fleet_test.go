@@ -162,7 +162,7 @@ func TestFleetListsWhatIsSelected(t *testing.T) {
 		if got := strings.Join(ids, " "); got != c.want {
 			t.Errorf("fleet %q lists %q, want %q", c.args, got, c.want)
 		}
-		if more := strings.Contains(r.stderr, "there are more"); more != (len(c.args) == 2 && c.args[0] == "--limit") {
+		if more := strings.Contains(r.stderr, "there are 1 more agents"); more != (len(c.args) == 2 && c.args[0] == "--limit") {
 			t.Errorf("fleet %q: more is %t:\n%s", c.args, more, r.stderr)
 		}
 	}
@@ -231,6 +231,31 @@ func TestFleetLargerThanAPageIsListedToTheEnd(t *testing.T) {
 		if err := json.Unmarshal([]byte(r.stdout), &entries); err != nil || len(entries) != want {
 			t.Errorf("--limit %d lists %d agents, want %d: %v", limit, len(entries), want, err)
 		}
+		if more := fmt.Sprintf("there are %d more agents", n-want); strings.Contains(r.stderr, "more agents") != (want < n) || want < n && !strings.Contains(r.stderr, more) {
+			t.Errorf("--limit %d of %d agents says %q", limit, n, r.stderr)
+		}
+	}
+}
+
+// TestListWithALimitHoldsTheWorstAlone: of 10,000 agents nobody wants all at once
+// in memory for the sake of ten.
+func TestListWithALimitHoldsTheWorstAlone(t *testing.T) {
+	var l listing
+	for i := range 10 {
+		for j := range pageSize {
+			line := fleetLine{row: []string{fmt.Sprintf("a%d-%03d", i, j)}}
+			if j == 7 {
+				line.severity = agent.SeverityCritical
+			}
+			l.agents = append(l.agents, line)
+		}
+		l.worstFirst(3)
+		if kept := l.agents[:cap(l.agents)]; len(l.agents) != 3 || kept[3].row != nil {
+			t.Fatalf("after page %d %d agents are held", i, len(l.agents))
+		}
+	}
+	if rows := l.rows(); rows[0][0] != "a0-007" || rows[1][0] != "a1-007" || rows[2][0] != "a2-007" {
+		t.Errorf("the worst are %v", rows)
 	}
 }
 
@@ -356,9 +381,17 @@ func TestFleetTableShowsWhatIsWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	if err := (fleetTable{}).print(&out, entries); err != nil {
-		t.Fatal(err)
+	show := func(entries []*agent.Entry) {
+		out.Reset()
+		var rows [][]string
+		for _, e := range entries {
+			rows = append(rows, fleetTable{}.row(e))
+		}
+		if err := (fleetTable{}).print(&out, rows); err != nil {
+			t.Fatal(err)
+		}
 	}
+	show(entries)
 	for _, want := range []string{
 		"critical: checks/spool", "not ready (spool), alert memory", "r4, r7 refused", "logtail 2.0.0 refused",
 		"release 1.2.0: crashed; /agents/config/global r7: unknown field; x", "written by a newer version",
@@ -370,10 +403,7 @@ func TestFleetTableShowsWhatIsWrong(t *testing.T) {
 	if n := strings.Count(out.String(), "\n"); n != 4 {
 		t.Errorf("the table has %d lines, want 4:\n%s", n, out.String())
 	}
-	out.Reset()
-	if err := (fleetTable{}).print(&out, entries[1:2]); err != nil {
-		t.Fatal(err)
-	}
+	show(entries[1:2])
 	for line := range strings.Lines(out.String()) {
 		if len(line) > 101 {
 			t.Errorf("an agent like any other takes %d columns, 100 are there:\n%s", len(line)-1, line)

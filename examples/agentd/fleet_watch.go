@@ -144,9 +144,12 @@ func (w *fleetWatch) printRows(ctx context.Context, s *agent.Snapshot, c agent.C
 		w.began = true
 		w.tellStrays(s.Strays())
 		say(w.stdout, "%d agents", len(w.shown))
-		all := s.List(w.selected)
-		worstFirst(all)
-		return w.printAll(all)
+		var l listing
+		for _, e := range s.List(w.selected) {
+			l.agents = append(l.agents, w.line(*e, time.Now()))
+		}
+		l.worstFirst(0)
+		return w.printAll(l.rows())
 	}
 	if len(all) == 0 {
 		return nil
@@ -186,7 +189,7 @@ func (w *fleetWatch) printSummary(ctx context.Context, s *agent.Snapshot, _ agen
 type event struct {
 	Change   string       `json:"change"`
 	Revision int64        `json:"revision"`
-	Agent    *agent.Entry `json:"agent,omitempty"`
+	Agent    *listedAgent `json:"agent,omitempty"`
 	// Agents counts those that are selected; only of "synced".
 	Agents *int `json:"agents,omitempty"`
 }
@@ -195,7 +198,7 @@ type event struct {
 func (w *fleetWatch) printEvents(_ context.Context, s *agent.Snapshot, c agent.Changes) error {
 	e := json.NewEncoder(printableJSON{w.stdout})
 	for _, c := range w.changes(c, nil) {
-		if err := e.Encode(event{Change: c.what, Revision: s.Revision(), Agent: c.e}); err != nil {
+		if err := e.Encode(event{Change: c.what, Revision: s.Revision(), Agent: listed(c.e, time.Now())}); err != nil {
 			return err
 		}
 	}

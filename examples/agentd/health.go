@@ -19,8 +19,8 @@ func newHealthRulesCommand() *cobra.Command {
 		Long: `rules prints a rule file for Prometheus 2.42 or later, in YAML: the alerts that
 agents raise themselves, by the same thresholds and times, and alerts about
 agents that cannot, because they are down or gone. Agents must be scraped as
-job ` + health.PrometheusJob + `, at least every 30 s.`,
-		Example: "  agentd health rules >/etc/prometheus/perennial.rules.yml\n  promtool check rules /etc/prometheus/perennial.rules.yml",
+job ` + health.PrometheusJob + `, at least every 30 s. promtool check rules reads the file as Prometheus would.`,
+		Example: "  agentd health rules >/etc/prometheus/perennial.rules.yml",
 		Args:    takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			text, err := health.PrometheusRules(health.DefaultRules())

@@ -75,12 +75,8 @@ func readPasswordFile(path string) (password string, err error) {
 		return "", fmt.Errorf("--password-file: %w", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	info, err := f.Stat()
-	if err != nil {
+	if err := forOwnerAlone(f); err != nil {
 		return "", fmt.Errorf("--password-file: %w", err)
-	}
-	if perm := info.Mode().Perm(); runtime.GOOS != "windows" && info.Mode().IsRegular() && perm&0o077 != 0 {
-		return "", fmt.Errorf("--password-file: %s has mode %04o, so others than its owner can use it: run chmod 600 on it", path, perm)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxPassword+2))
 	if err != nil {
@@ -92,4 +88,17 @@ func readPasswordFile(path string) (password string, err error) {
 		return "", fmt.Errorf("--password-file: the first line of %s has %d bytes, want 1 to %d", path, len(line), maxPassword)
 	}
 	return string(line), nil
+}
+
+// forOwnerAlone refuses a file that others than its owner can use. A pipe is
+// whose it is.
+func forOwnerAlone(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if perm := info.Mode().Perm(); runtime.GOOS != "windows" && info.Mode().IsRegular() && perm&0o077 != 0 {
+		return fmt.Errorf("%s has mode %04o, so others than its owner can use it: run chmod 600 on it", f.Name(), perm)
+	}
+	return nil
 }

@@ -107,15 +107,17 @@ func (l *pluginList) ofTheFleet(cmd *cobra.Command) ([]listedPlugin, error) {
 		return nil, err
 	}
 	defer func() { _ = f.directory.Close() }()
-	found, err := f.list(cmd.Context())
+	found, err := f.list(cmd.Context(), func(e agent.Entry, _ time.Time) fleetLine {
+		return fleetLine{entry: &listedAgent{Entry: &agent.Entry{Registration: agent.Registration{ID: e.ID}, Plugins: e.Plugins, Error: e.Error}}}
+	})
 	if err != nil {
 		return nil, err
 	}
-	if l.agent != "" && len(found.entries) == 0 {
+	if l.agent != "" && found.found == 0 {
 		return nil, fmt.Errorf("no agent %s is registered: agentd fleet lists those that are", l.agent)
 	}
 	all := []listedPlugin{}
-	for _, e := range found.entries {
+	for _, e := range found.entries() {
 		for _, p := range e.Plugins {
 			all = append(all, listedPlugin{e.ID, p.Status})
 		}

@@ -81,7 +81,7 @@ func wantedByEnvironment(log *slog.Logger) bool {
 	}
 	protocol := cmp.Or(os.Getenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"), os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL"), "grpc")
 	if protocol != "grpc" {
-		log.Warn("no traces are exported: OTEL_EXPORTER_OTLP_PROTOCOL wants another protocol than grpc; --otlp-endpoint goes before it", "protocol", protocol)
+		log.Warn("no traces are exported: OTEL_EXPORTER_OTLP_PROTOCOL wants another protocol than grpc; --otlp-endpoint goes before it", "name", protocol)
 		return false
 	}
 	return true

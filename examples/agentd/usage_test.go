@@ -73,10 +73,10 @@ func TestCommandsWithExitCodesOfTheirOwnTellThem(t *testing.T) {
 }
 
 // words splits a call as a shell does, as far as examples go: quotes of either
-// kind around a word or a part of it.
+// kind around a word or a part of it, and a file at the end for the output.
 func words(call string) []string {
 	var all []string
-	for rest := strings.TrimSpace(call); rest != ""; rest = strings.TrimSpace(rest) {
+	for rest := strings.TrimSpace(call); rest != "" && rest[0] != '>'; rest = strings.TrimSpace(rest) {
 		var word strings.Builder
 		for quote := rune(0); rest != ""; rest = rest[1:] {
 			c := rune(rest[0])

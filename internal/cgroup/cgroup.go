@@ -89,42 +89,52 @@ func ownPaths(data []byte, controller string) (v1, v2 string) {
 }
 
 // mounted finds where the group at own is visible: in the mount of controller
-// of version 1, or, without one, in that of version 2. mountinfo has lines of
+// of version 1, or, without one, in that of version 2. Of several mounts, as in
+// a container that has those of its host as well, the first one counts that
+// shows the group itself. mountinfo has lines of
 // "id parent dev root mountpoint options… - type source superoptions".
-func mounted(mounts []byte, own, controller string) (Group, bool) {
+func mounted(mounts []byte, own, controller string) (first Group, found bool) {
 	for line := range strings.Lines(string(mounts)) {
 		before, after, ok := strings.Cut(line, " - ")
 		left, right := strings.Fields(before), strings.Fields(after)
 		if !ok || len(left) < 5 || len(right) < 3 {
 			continue
 		}
-		found := right[0] == "cgroup2"
+		wanted := right[0] == "cgroup2"
 		if controller != "" {
-			found = right[0] == "cgroup" && strings.Contains(","+right[2]+",", ","+controller+",")
+			wanted = right[0] == "cgroup" && strings.Contains(","+right[2]+",", ","+controller+",")
 		}
-		if found {
-			base, mount := unescape(left[3]), path.Clean(unescape(left[4]))
-			return Group{V2: controller == "", Mount: mount, Dir: path.Join(mount, below(base, own))}, true
+		if !wanted {
+			continue
+		}
+		mount := path.Clean(unescape(left[4]))
+		rest, shown := below(unescape(left[3]), own)
+		g := Group{V2: controller == "", Mount: mount, Dir: path.Join(mount, rest)}
+		if shown {
+			return g, true
+		}
+		if !found {
+			first, found = g, true
 		}
 	}
-	return Group{}, false
+	return first, found
 }
 
 // below is own relative to the mount's root. A group outside of what is
-// mounted, as in a container that sees the host's names, stands for the
-// mount's root itself.
-func below(base, own string) string {
+// mounted, as in a container that sees the host's names, is not shown, and the
+// mount's root itself stands for it.
+func below(base, own string) (rest string, shown bool) {
 	if own == "/.." || strings.HasPrefix(own, "/../") {
-		return ""
+		return "", false
 	}
 	if base == "/" {
-		return own
+		return own, true
 	}
 	rest, ok := strings.CutPrefix(own, base)
 	if !ok || (rest != "" && rest[0] != '/') {
-		return ""
+		return "", false
 	}
-	return rest
+	return rest, true
 }
 
 // unescape undoes mountinfo's octal escapes of space, tab, newline and

@@ -32,9 +32,15 @@ func New[T any](read func(inUse T) (T, error), equal func(a, b T) bool, paths ..
 // next version: clocks of file systems are coarse.
 const settled = 2 * time.Second
 
+// again is how long an error is taken for an answer: what it was about may have
+// been mended without a change of the file, as by chmod, or have passed by
+// itself, as a lack of descriptors does.
+const again = time.Second
+
 // Current returns the newest value that was in order, how often it was
 // replaced by another, the first included, and what is wrong with the files as
-// they are now. It reads them only where they have changed.
+// they are now. It reads them where they have changed, and after an error again
+// in a second.
 func (p *Part[T]) Current() (value T, changes int, err error) {
 	if len(p.paths) == 0 {
 		return p.value, 0, nil
@@ -44,7 +50,7 @@ func (p *Part[T]) Current() (value T, changes int, err error) {
 	for i, path := range p.paths {
 		infos[i], _ = os.Stat(path) // reading tells the error
 	}
-	if !p.same(infos) {
+	if !p.same(now, infos) {
 		value, err := p.read(p.value)
 		if p.err = err; err == nil {
 			if p.changes == 0 || !p.equal(value, p.value) {
@@ -57,9 +63,9 @@ func (p *Part[T]) Current() (value T, changes int, err error) {
 	return p.value, p.changes, p.err
 }
 
-// same reports whether the files are those of the last read for certain.
-func (p *Part[T]) same(infos []os.FileInfo) bool {
-	if p.moved(infos) {
+// same reports whether what was last read is what would be read now.
+func (p *Part[T]) same(now time.Time, infos []os.FileInfo) bool {
+	if p.moved(infos) || p.err != nil && now.Sub(p.seenAt) >= again {
 		return false
 	}
 	for _, info := range infos {

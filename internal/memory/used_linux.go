@@ -58,10 +58,6 @@ type group struct{ cgroup.Group }
 // limit returns the tightest limit from dir up to the mount with the usage
 // there; limit is MaxUint64 if there is none.
 func (g group) limit(root string) (Used, error) {
-	usageFile, cacheKey := "memory.usage_in_bytes", "total_inactive_file"
-	if g.V2 {
-		usageFile, cacheKey = "memory.current", "inactive_file"
-	}
 	tight, at, err := g.tightest(root)
 	if err != nil {
 		return Used{}, err
@@ -72,30 +68,48 @@ func (g group) limit(root string) (Used, error) {
 	if tight == 0 {
 		return Used{}, fmt.Errorf("the memory limit of %s is 0: no percentage of nothing", at)
 	}
-	used, err := count(filepath.Join(root, at, usageFile))
+	used, err := g.used(root, at)
 	if err != nil {
 		return Used{}, err
 	}
-	stat, err := os.ReadFile(filepath.Join(root, at, "memory.stat"))
+	return Used{Bytes: used, Limit: tight, Source: "cgroup " + g.Version() + " " + at}, nil
+}
+
+// used is the working set of the group at dir.
+func (g group) used(root, dir string) (uint64, error) {
+	usageFile, cacheKey := "memory.usage_in_bytes", "total_inactive_file"
+	if g.V2 {
+		usageFile, cacheKey = "memory.current", "inactive_file"
+	}
+	usage, err := count(filepath.Join(root, dir, usageFile))
 	if err != nil {
-		return Used{}, err
+		return 0, err
+	}
+	stat, err := os.ReadFile(filepath.Join(root, dir, "memory.stat"))
+	if err != nil {
+		return 0, err
 	}
 	cache, ok := cgroup.Value(stat, cacheKey)
 	if !ok {
-		return Used{}, fmt.Errorf("%s/memory.stat: want a number for %s", at, cacheKey)
+		return 0, fmt.Errorf("%s/memory.stat: want a number for %s", dir, cacheKey)
 	}
-	return Used{Bytes: used - min(cache, used), Limit: tight, Source: "cgroup " + g.Version() + " " + at}, nil
+	return usage - min(cache, usage), nil
 }
 
-// tightest returns the smallest limit, MaxUint64 for none, and whose it is.
-func (g group) tightest(root string) (limit uint64, at string, err error) {
+// limitOf is the limit of the group at dir alone.
+func (g group) limitOf(root, dir string) (uint64, error) {
 	name := "memory.limit_in_bytes"
 	if g.V2 {
 		name = "memory.max"
 	}
+	return count(filepath.Join(root, dir, name))
+}
+
+// tightest returns the smallest limit, MaxUint64 for none, and whose it is.
+func (g group) tightest(root string) (limit uint64, at string, err error) {
 	limit = math.MaxUint64
 	for dir := range g.Up() {
-		n, err := count(filepath.Join(root, dir, name))
+		n, err := g.limitOf(root, dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return 0, "", err
 		}

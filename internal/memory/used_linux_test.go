@@ -114,6 +114,10 @@ func TestMemoryIsMeasuredAgainstWhatLimitsIt(t *testing.T) {
 			merge(process("0::/../../other\n", v2Mount), v2(cg, "1048576", 524288, 0)),
 			50, "cgroup v2 /sys/fs/cgroup, limit 1.0 MiB",
 		},
+		"v2 a container that has its host's groups as well, and first": {
+			merge(process("0::/\n", "29 23 0:26 /../.. /host/cgroup ro - cgroup2 cgroup2 rw\n"+v2Mount), v2("host/cgroup", "max", 1, 0), v2(cg, "1048576", 524288, 0)),
+			50, "cgroup v2 /sys/fs/cgroup, limit 1.0 MiB",
+		},
 		"v2 a mount point with a space": {
 			merge(process("0::/\n", `30 23 0:26 / /my\040cgroup rw - cgroup2 cgroup2 rw`+"\n"), v2("my cgroup", "1048576", 524288, 0)),
 			50, "cgroup v2 /my cgroup, limit 1.0 MiB",

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/url"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -80,12 +81,22 @@ func forms(secret string) []string {
 var (
 	// A private key in PEM, to its end or that of the text. Its lines may be
 	// joined by \n written out.
-	pemKey = regexp.MustCompile(`(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\z)`)
+	pemKey   = regexp.MustCompile(`(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\z)`)
+	pemBegin = regexp.MustCompile(`-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----`)
+	pemEnd   = regexp.MustCompile(`-----END [A-Z0-9 ]*PRIVATE KEY-----`)
 	// A secret key of minisign begins with its algorithms' names.
 	minisignKey = regexp.MustCompile(`RW[A-Za-z0-9+/]{2}(?:Y0Iy|AEIy)[A-Za-z0-9+/=]{60,}`)
 	jwt         = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*`)
 	credentials = regexp.MustCompile(`(?i)(bearer|basic)(\s+)[A-Za-z0-9._~+/=-]{6,}`)
-	userInfo    = regexp.MustCompile(`(://[^\s/@:"'\\]*):[^\s/@"'\\]+@`)
+	// The rest of what is said in a header of HTTP, of whatever scheme.
+	header = regexp.MustCompile(`(?i)((?:authorization|cookie)\\*["']?\s*[:=]\s*\[?(?:\\*["'])?)[^\s"'\\\]][^"'\\\]\r\n]*`)
+	// To the last @ before the path: people forget to escape them. A name
+	// without a password is often a token.
+	userInfo = regexp.MustCompile(`(://)(?:([^\s/@:"'\\]*)(:))?[^\s/"'\\]+@`)
+	// The private members of a JSON Web Key.
+	jwk = regexp.MustCompile(`(\\*"(?:d|k|p|q|dp|dq|qi)\\*"\s*:\s*\\*")[A-Za-z0-9_-]{8,}`)
+	// A flag and its value as the next word, or as the next string of a list.
+	flagValue = regexp.MustCompile(`(?i)(--?[a-z0-9_-]*(?:password|passwd|passphrase|secret|token|api[_-]?key)s?(?:\s+|\\*["'],\s*\\*["']))[^\s"'\\,-][^\s"'\\,\]]*`)
 	// What follows is the value, behind its quote, if there is one.
 	assignment = regexp.MustCompile(`(?i)(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|credential)s?\\*["']?\s*[:=]\s*(\\*["'])?`)
 )
@@ -97,7 +108,7 @@ func (r *Redactor) Text(text string) string {
 	}
 	text = r.known.Replace(text)
 	if strings.Contains(text, "PRIVATE KEY-----") {
-		text = pemKey.ReplaceAllString(text, Mark)
+		text = pemKey.ReplaceAllString(beheaded(text), Mark)
 	}
 	var out strings.Builder
 	out.Grow(len(text))
@@ -105,6 +116,23 @@ func (r *Redactor) Text(text string) string {
 		out.WriteString(oneLine(line))
 	}
 	return out.String()
+}
+
+// pemLongest is more than a private key in PEM has bytes, with something before
+// each of its lines.
+const pemLongest = 16 << 10
+
+// beheaded takes out a private key whose beginning was cut off, as from the end
+// of a log.
+func beheaded(text string) string {
+	end := pemEnd.FindStringIndex(text)
+	if end == nil {
+		return text
+	}
+	if begin := pemBegin.FindStringIndex(text); begin != nil && begin[0] < end[0] {
+		return text
+	}
+	return text[:max(0, end[0]-pemLongest)] + Mark + text[end[1]:]
 }
 
 // oneLine looks with the expressions, which are slow, only where what they all
@@ -117,7 +145,7 @@ func oneLine(line string) string {
 		line = jwt.ReplaceAllString(line, Mark)
 	}
 	if strings.Contains(line, "://") {
-		line = userInfo.ReplaceAllString(line, "${1}:"+Mark+"@")
+		line = userInfo.ReplaceAllString(line, "${1}${2}${3}"+Mark+"@")
 	}
 	lower := strings.ToLower(line)
 	has := func(words ...string) bool {
@@ -126,8 +154,14 @@ func oneLine(line string) string {
 	if has("bearer", "basic") {
 		line = credentials.ReplaceAllString(line, "${1}${2}"+Mark)
 	}
+	if has("authorization", "cookie") {
+		line = header.ReplaceAllString(line, "${1}"+Mark)
+	}
+	if has("kty") {
+		line = jwk.ReplaceAllString(line, "${1}"+Mark)
+	}
 	if has("pass", "secret", "token", "key", "credential") {
-		line = assigned(line)
+		line = flagValue.ReplaceAllString(assigned(line), "${1}"+Mark)
 	}
 	return line
 }
@@ -148,11 +182,22 @@ func assigned(line string) string {
 		}
 		line = line[m[1]:]
 		n := valueLength(line, quote)
+		if quote == "" && line != "" && (line[0] == '[' || line[0] == '{') {
+			n = nestedLength(line)
+		}
+		if strings.HasPrefix(line, Mark) {
+			n = len(Mark) // it has been taken out already
+		}
 		switch value := line[:n]; value {
-		case "", "true", "false", "null", "0":
+		case "", "true", "false", "null", "0", Mark, "[", "{", "[]", "{}":
 			out.WriteString(value)
 		default:
-			out.WriteString(Mark)
+			// What was JSON stays so.
+			if quote == "" && n > 1 && strings.HasPrefix(line[1:], `"`) {
+				out.WriteString(`"` + Mark + `"`)
+			} else {
+				out.WriteString(Mark)
+			}
 		}
 		line = line[n:]
 	}
@@ -183,8 +228,26 @@ func valueLength(line, quote string) int {
 	return len(strings.TrimRight(line, "\r\n"))
 }
 
+// nestedLength is how long the list or map is that line begins with: to its
+// bracket, or to the end of the line. Brackets in strings count; then it is
+// too long.
+func nestedLength(line string) int {
+	depth := 0
+	for i := range len(line) {
+		switch line[i] {
+		case '[', '{':
+			depth++
+		case ']', '}':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		}
+	}
+	return len(strings.TrimRight(line, "\r\n"))
+}
+
 // secretName is of what usually has a secret as its value.
-var secretName = regexp.MustCompile(`(?i)pass(word|wd|phrase)?$|passw|secret|token|credential|api_?-?key|private|auth|(^|[_-])key$|(^|[_-])pw$|dsn`) //nolint:gochecknoglobals // a constant
+var secretName = regexp.MustCompile(`(?i)pass(word|wd|phrase)?$|passw|secret|token|credential|api_?-?key|private|auth|(^|[_-])key$|(^|[_-])pw$|dsn|headers?$`) //nolint:gochecknoglobals // a constant
 
 // SecretName tells whether a flag or an environment variable of that name
 // usually holds a secret, and not the name of a file that does.
@@ -199,9 +262,9 @@ func SecretName(name string) bool {
 }
 
 // CommandLine returns args with the values of flags that usually hold secrets
-// taken out.
-func CommandLine(args []string) []string {
-	shown := slices.Clone(args)
+// taken out, and what else looks like one; and those values.
+func CommandLine(args []string) (shown, secrets []string) {
+	shown = slices.Clone(args)
 	for i := 0; i < len(shown); i++ {
 		flag, value, joined := strings.Cut(shown[i], "=")
 		if !strings.HasPrefix(flag, "-") || !SecretName(strings.TrimLeft(flag, "-")) {
@@ -209,17 +272,58 @@ func CommandLine(args []string) []string {
 		}
 		switch {
 		case joined && !isPath(value):
-			shown[i] = flag + "=" + Mark
-		case !joined && i+1 < len(shown) && !strings.HasPrefix(shown[i+1], "-"):
+			shown[i], secrets = flag+"="+Mark, append(secrets, value)
+		case !joined && i+1 < len(shown) && !strings.HasPrefix(shown[i+1], "--"):
 			if i++; !isPath(shown[i]) {
+				secrets = append(secrets, shown[i])
 				shown[i] = Mark
 			}
 		}
 	}
-	return shown
+	r := New(nil)
+	for i := range shown {
+		shown[i] = r.Text(shown[i])
+	}
+	return shown, secrets
 }
 
-// isPath is of the file that a key is in.
+// isPath is of the file that a key is in. What only begins like one may be in
+// base64.
 func isPath(value string) bool {
-	return strings.HasPrefix(value, "/") || strings.HasPrefix(value, "./") || strings.HasPrefix(value, "../")
+	if !strings.HasPrefix(value, "/") && !strings.HasPrefix(value, "./") && !strings.HasPrefix(value, "../") {
+		return false
+	}
+	_, err := os.Lstat(value)
+	return err == nil
+}
+
+// Variable returns what an environment variable has of secrets: its value, if
+// it is called like one, and the values in it if that is a list such as
+// "a=x,b=y", which OTEL_EXPORTER_OTLP_HEADERS is; and the password of a URL.
+// What is shorter than 6 bytes is more likely a word.
+func Variable(name, value string) (secrets []string) {
+	add := func(text string) {
+		if len(text) >= 6 {
+			secrets = append(secrets, text)
+		}
+	}
+	if at, err := url.Parse(value); err == nil && at.User != nil {
+		password, _ := at.User.Password()
+		add(password)
+	}
+	if !SecretName(name) {
+		return secrets
+	}
+	add(value)
+	if !strings.Contains(value, "=") {
+		return secrets
+	}
+	for part := range strings.SplitSeq(value, ",") {
+		_, text, _ := strings.Cut(part, "=")
+		add(text)
+		if plain, err := url.PathUnescape(text); err == nil && plain != text {
+			add(plain)
+		}
+	}
+	return secrets
 }

@@ -56,7 +56,13 @@ func New(cfg Config) (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/records", h.post)
 	mux.HandleFunc("GET /v1/info", h.info)
-	return mux, nil
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Bounded here and not by http.Server.ReadTimeout, so that a change of
+		// the configuration reaches connections that are open already. On every
+		// path: net/http reads on in a body that nobody wanted.
+		h.setDeadline(w, time.Now().Add(h.readTimeout()))
+		mux.ServeHTTP(w, r)
+	}), nil
 }
 
 // failure is an answer that stored nothing.
@@ -85,9 +91,6 @@ func (h *handler) store(w http.ResponseWriter, r *http.Request) (int, *failure) 
 	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
 		return 0, &failure{Status: http.StatusUnsupportedMediaType, Reason: fmt.Sprintf("want a body without Content-Encoding, found %q: send it plain", e)}
 	}
-	// Bounded here and not by http.Server.ReadTimeout, so that a change of
-	// the configuration reaches connections that are open already.
-	h.setDeadline(w, time.Now().Add(h.readTimeout()))
 	body, held, fail := h.read(w, r)
 	defer h.pending.Add(-held)
 	if fail != nil {
@@ -181,7 +184,11 @@ func (h *handler) info(w http.ResponseWriter, _ *http.Request) {
 	reply(w, http.StatusOK, h.Info())
 }
 
+// replyTime bounds the writing of an answer, however long its request took.
+const replyTime = 30 * time.Second
+
 func reply(w http.ResponseWriter, status int, value any) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(replyTime)) // not of every server
 	body, err := json.Marshal(value)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
