@@ -202,7 +202,7 @@ func TestTimeThatNobodyWatchedIsNotHeldAgainstAnyone(t *testing.T) {
 // TestTimersThatAreALittleEarlyDelayNoAlertByAPeriod, neither its beginning nor
 // its end.
 func TestTimersThatAreALittleEarlyDelayNoAlertByAPeriod(t *testing.T) {
-	j, now := newJudge(Rule{Above: 5, Clear: 5, For: time.Minute, KeepFiring: time.Minute, Every: 30 * time.Second}, &series{}), time.Unix(1000, 0)
+	j, now := newJudge(Rule{Above: 5, Clear: 5, For: time.Minute, KeepFiring: time.Minute, ResolvedFor: time.Minute, Every: 30 * time.Second}, &series{}), time.Unix(1000, 0)
 	for i, want := range []State{Pending, Pending, Firing, Firing, Firing, Resolved} {
 		value := 6.0
 		if i > 2 {
