@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/trace/noop"
 	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
@@ -27,6 +27,8 @@ func ExampleConfig_health() {
 	work := func(string) {}
 	show := func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, len(queue)) }
 
+	provider := noop.NewTracerProvider()
+
 	// quoted: config
 	cfg := agent.Config{
 		Admin: admin.Config{Address: "127.0.0.1:7071"},
@@ -43,7 +45,7 @@ func ExampleConfig_health() {
 			OnAlert: func(e health.AlertEvent) { fmt.Println(e.Name, e.State, e.Value) },
 		},
 		Responses:      []agent.Response{{Alert: "queue_length", Action: agent.RespondDrain}},
-		TracerProvider: otel.GetTracerProvider(),
+		TracerProvider: provider, // of your SDK, or otel.GetTracerProvider()
 	}
 	// end
 

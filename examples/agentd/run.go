@@ -143,24 +143,6 @@ func (r *runFlags) run(cmd *cobra.Command) error {
 	return err
 }
 
-// responses are those of --respond, as far as flags can be wrong.
-func (r *runFlags) responses() ([]agent.Response, error) {
-	var all []agent.Response
-	for _, text := range r.respond {
-		response, err := agent.ParseResponse(text)
-		switch {
-		case err != nil:
-			return nil, usagef("--respond: %w", err)
-		case response.Action == agent.RespondCall:
-			return nil, usagef("--respond %s: want restart-plugin:<plugin>, refuse-upgrades, drain or stop", text)
-		case response.Plugin != "" && r.plugins == "":
-			return nil, usagef("--respond %s: without --plugins there is no plugin %s to restart: name the directory", text, response.Plugin)
-		}
-		all = append(all, response)
-	}
-	return all, nil
-}
-
 func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, error) {
 	cfg := agent.Config{
 		ID: r.id, Name: r.releases.name, Version: version, Groups: r.groups,
@@ -219,6 +201,24 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 		cfg.Upgrade.Requirements, err = cosigned(&r.releases.repository, r.cosignKey)
 	}
 	return cfg, err
+}
+
+// responses are what --respond asks for.
+func (r *runFlags) responses() (all []agent.Response, err error) {
+	for _, text := range r.respond {
+		response, err := agent.ParseResponse(text)
+		if err != nil {
+			return nil, usagef("--respond: %w", err)
+		}
+		switch {
+		case response.Action == agent.RespondCall:
+			return nil, usagef("--respond %s: want restart-plugin:<plugin>, refuse-upgrades, drain or stop", text)
+		case response.Plugin != "" && r.plugins == "":
+			return nil, usagef("--respond %s: without --plugins there is no plugin %s to restart: name the directory", text, response.Plugin)
+		}
+		all = append(all, response)
+	}
+	return all, nil
 }
 
 // busy is what the operator's file says that upgrades wait for. A file that
