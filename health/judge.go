@@ -60,12 +60,18 @@ func (j *judge) take(now time.Time) (float64, bool) {
 // watched is the time since the last judgement that was watched: of a gap, as
 // when the process was stopped or its host suspended, no more counts than two
 // periods. One value above the threshold before and one after an hour's sleep
-// are not an hour above it.
+// are not an hour above it. One that is a little late or early counts as a
+// period: a minute in periods of 30 s is two of them, not three when a timer
+// was a millisecond early.
 func (j *judge) watched(now time.Time) time.Duration {
 	if j.judged.IsZero() {
 		return 0
 	}
-	return min(now.Sub(j.judged), 2*j.rule.Every)
+	gap := now.Sub(j.judged)
+	if (gap - j.rule.Every).Abs() <= j.rule.Every/10 {
+		gap = j.rule.Every
+	}
+	return min(gap, 2*j.rule.Every)
 }
 
 // decide moves the state by one judgement and reports whether the alert fired

@@ -198,3 +198,20 @@ func TestTimeThatNobodyWatchedIsNotHeldAgainstAnyone(t *testing.T) {
 	step(20*time.Second, 1, Firing)
 	step(20*time.Second, 1, Resolved)
 }
+
+// TestTimersThatAreALittleEarlyDelayNoAlertByAPeriod, neither its beginning nor
+// its end.
+func TestTimersThatAreALittleEarlyDelayNoAlertByAPeriod(t *testing.T) {
+	j, now := newJudge(Rule{Above: 5, Clear: 5, For: time.Minute, KeepFiring: time.Minute, ResolvedFor: time.Minute, Every: 30 * time.Second}, &series{}), time.Unix(1000, 0)
+	for i, want := range []State{Pending, Pending, Firing, Firing, Firing, Resolved} {
+		value := 6.0
+		if i > 2 {
+			value = 1
+		}
+		j.add(value)
+		if j.decide(now); j.state != want {
+			t.Fatalf("%s at judgement %d, want %s", j.state, i, want)
+		}
+		now = now.Add(30*time.Second - time.Millisecond)
+	}
+}
