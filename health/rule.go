@@ -55,7 +55,8 @@ type Rule struct {
 	Above float64
 	// Clear must not be higher than Above; 0 means Above itself.
 	Clear float64
-	// For is how long the value must stay above; 0 fires at once.
+	// For is how long the value must stay above, less at most a tenth of Every;
+	// 0 fires at once.
 	For time.Duration
 	// KeepFiring is how long the value must stay at or below Clear before the
 	// alert ends; 0 ends it at once.
