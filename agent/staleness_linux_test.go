@@ -49,6 +49,7 @@ func presentAs(t *testing.T, endpoint string, adjust func(*Config)) *presence {
 		_ = p.client.Close()
 	})
 	waittest.Next(t, "registered", p.registered)
+	a.health.SetStartup(conditionStart, nil) // of a program whose Start has returned
 	return p
 }
 

@@ -168,7 +168,8 @@ func TestPluginOfTheReleaseKeyRunsWhereSignaturesAreRequired(t *testing.T) {
 		return first.State == plugin.Running
 	})
 	public, err := os.ReadFile(s.trust)
-	if err != nil || first.Signed == "" || !strings.Contains(string(public), first.Signed) {
+	// minisign writes a key's id without the zeros that it begins with.
+	if err != nil || first.Signed == "" || !strings.Contains(string(public), strings.TrimLeft(first.Signed, "0")) {
 		t.Errorf("it is said to be signed by %q, the key is %s (%v)", first.Signed, public, err)
 	}
 	install("{more: 1}").ok(t)
