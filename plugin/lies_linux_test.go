@@ -147,9 +147,14 @@ func TestCopyOfAStateDirectoryLeavesThePluginsOfTheOriginalAlone(t *testing.T) {
 			}
 			from = moved
 		}
-		if out, err := exec.Command("cp", "-a", from, to).CombinedOutput(); err != nil {
+		made := to + "-made"
+		if out, err := exec.Command("cp", "-a", from, made).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
+		// The original makes its directory for requests again where it was.
+		waittest.Until(t, "the copy is in its place", func() bool {
+			return os.RemoveAll(to) == nil && os.Rename(made, to) == nil
+		})
 		other := startHost(t, h.dir, func(c *plugin.Config) { c.StateDir = to })
 		if s := other.awaitState(t, "probe", plugin.Running); s.PID == first.PID {
 			t.Errorf("%s: the plugin of the original was taken over", name)
@@ -159,12 +164,9 @@ func TestCopyOfAStateDirectoryLeavesThePluginsOfTheOriginalAlone(t *testing.T) {
 			t.Fatalf("%s: the plugin of the original was killed", name)
 		}
 		if to == h.state {
-			if err := os.RemoveAll(h.state); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Rename(moved, h.state); err != nil {
-				t.Fatal(err)
-			}
+			waittest.Until(t, "the original is in its place", func() bool {
+				return os.RemoveAll(to) == nil && os.Rename(moved, to) == nil
+			})
 		}
 	}
 	h.same(t, first)
