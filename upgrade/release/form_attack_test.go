@@ -111,7 +111,7 @@ func TestHostileFormIsRefused(t *testing.T) {
 		"arbitrary binary as zstd":                   {FormatZstd, []byte("\x7fELF something else"), "zstd", zstd.ErrMagicMismatch},
 		"zstd of another binary":                     {FormatZstd, bomb(t, size), "decodes to", ErrDigest},
 		"truncated encoding with the right digest":   {FormatZstd, bomb(t, size)[:20], "", io.ErrUnexpectedEOF},
-		"decompression bomb":                         {FormatZstd, bomb(t, 1<<30), "more than the", errEncoding},
+		"decompression bomb":                         {FormatZstd, bomb(t, 256<<20), "more than the", errEncoding},
 		"decompression bomb in bsdiff":               {FormatBSDiff, patch(t, -1, 0, size, make([]int64, 3_000_000)...), "make nothing", errEncoding},
 		"giant window":                               {FormatZstd, window(41, false, 0), "window", errEncoding},
 		"giant window of a single segment":           {FormatZstd, window(0, true, 1<<40), "window", errEncoding},
@@ -175,7 +175,7 @@ func TestUnsignedBytesReachNoDecoder(t *testing.T) {
 		f.write(f.blob(d.Encoding), append(forged, make([]byte, d.Size)...)[:d.Size])
 	}
 	zip := m.Platforms[0].Encodings[0]
-	f.write(f.blob(zip), append(bomb(t, 1<<30), make([]byte, zip.Size)...)[:zip.Size])
+	f.write(f.blob(zip), append(bomb(t, 256<<20), make([]byte, zip.Size)...)[:zip.Size])
 	got, err := f.client(0).Fetch(t.Context(), m, f.dst, FetchOptions{Old: f.old(0)})
 	if err != nil || got.Form != FormatPlain || len(got.Passed) != 3 {
 		t.Fatalf("%+v, %v", got, err)
