@@ -223,6 +223,12 @@ func sign(tb testing.TB, alg jose.SignatureAlgorithm, key any, kid string, heade
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return compact(tb, signer, payload)
+}
+
+// compact is payload, signed, as an Authorization header carries it.
+func compact(tb testing.TB, signer jose.Signer, payload []byte) string {
+	tb.Helper()
 	jws, err := signer.Sign(payload)
 	if err != nil {
 		tb.Fatal(err)

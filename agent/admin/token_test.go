@@ -94,14 +94,7 @@ func TestTokenTrapIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	jws, err := embedded.Sign(payload)
-	if err != nil {
-		t.Fatal(err)
-	}
-	embeds, err := jws.CompactSerialize()
-	if err != nil {
-		t.Fatal(err)
-	}
+	embeds := compact(t, embedded, payload)
 	traps := map[string]string{
 		"alg none":                        b64(`{"alg":"none","kid":"ec"}`) + "." + parts[1] + ".",
 		"alg none with a signature":       b64(`{"alg":"None","kid":"ec"}`) + "." + parts[1] + "." + parts[2],
