@@ -1,0 +1,117 @@
+package rollout
+
+import "time"
+
+// Record is the value of rollout/<fleet>/history/<rollout>/<seq>: one write of a
+// plan. Records are created and never changed; each names the digest of the one
+// before, so that one that is missing or was changed shows.
+type Record struct {
+	Schema  int    `json:"schema"`
+	Fleet   string `json:"fleet"`
+	Rollout string `json:"rollout"`
+	Seq     int64  `json:"seq"`
+	// Before is the digest of the record before: "sha256:<hex>" of its value.
+	Before string    `json:"before,omitempty"`
+	At     time.Time `json:"at"`
+	// By is who did it: an operator, or "controller <id>".
+	By string `json:"by"`
+	// Event is what was done.
+	Event Event `json:"event"`
+	// Why is the reason in a sentence, with the figures that it was decided on in
+	// Figures.
+	Why     string  `json:"why,omitempty"`
+	Figures Figures `json:"figures"`
+	State   State   `json:"state"`
+	Stage   int     `json:"stage"`
+	// Plan is the whole plan in the first record of a rollout.
+	Plan *Plan `json:"plan,omitempty"`
+}
+
+// Event is what a Record tells of.
+type Event string
+
+// The events.
+const (
+	EventStarted   Event = "started"
+	EventAdmitted  Event = "admitted" // the mark moved
+	EventStage     Event = "stage"    // a stage passed, the next begins
+	EventPaused    Event = "paused"
+	EventResumed   Event = "resumed"
+	EventPromoted  Event = "promoted"
+	EventHalted    Event = "halted"
+	EventReverting Event = "reverting"
+	EventReverted  Event = "reverted"
+	EventAborted   Event = "aborted"
+	EventCompleted Event = "completed"
+	EventSwitched  Event = "switched" // blue-green
+	EventReplaced  Event = "replaced" // by another rollout
+)
+
+// Figures count the agents of a rollout by what became of them.
+type Figures struct {
+	// Agents are those that the rollout is about and that are in the registry or
+	// are under way, Target those that the present stage is to have admitted.
+	Agents int `json:"agents"`
+	Target int `json:"target"`
+	// Admitted are those that the marks admit: they are Waiting, UnderWay,
+	// Succeeded, Failed, Silent, Gone or Held.
+	Admitted  int `json:"admitted"`
+	Waiting   int `json:"waiting"`
+	UnderWay  int `json:"under_way"`
+	Succeeded int `json:"succeeded"`
+	Failed    int `json:"failed"`
+	// Silent took longer than the deadline; they count as failed.
+	Silent int `json:"silent"`
+	// Gone left the registry for what does not seem to be the rollout's doing:
+	// they count neither way.
+	Gone int `json:"gone"`
+	// Held were kept out by their operators.
+	Held int `json:"held"`
+	// Late are not admitted yet, since they came after the mark had passed.
+	Late int `json:"late"`
+	// Unavailable counts against MaxUnavailable.
+	Unavailable int `json:"unavailable"`
+	// Rate is the percentage of those that ended which succeeded, 0 of none.
+	Rate float64 `json:"success_percent"`
+}
+
+// Freeze is the value of freeze/<fleet>: while it is there no agent starts what
+// a plan brings, and no mark moves. Reverts go on, unless Reverts.
+type Freeze struct {
+	Schema  int       `json:"schema"`
+	By      string    `json:"by,omitempty"`
+	Reason  string    `json:"reason,omitempty"`
+	At      time.Time `json:"at"`
+	Reverts bool      `json:"reverts,omitempty"`
+}
+
+// Books is the value of rollout/<fleet>/books: what a controller knows of single
+// agents and the registry does not show, for the one that follows it. It is
+// written in the transaction that moves the mark, and when something of it changes.
+type Books struct {
+	Schema  int    `json:"schema"`
+	Rollout string `json:"rollout"`
+	Number  int    `json:"number"` // of the instruction
+	// UnderWay are the ids of agents that were admitted and have not ended.
+	UnderWay map[string]Entrant `json:"under_way,omitempty"`
+	// Lost are those that failed, are silent or gone, by id.
+	Lost map[string]Loss `json:"lost,omitempty"`
+	// Figures are the newest.
+	Figures Figures `json:"figures"`
+}
+
+// Entrant is an agent under way.
+type Entrant struct {
+	// Since is when it was admitted, Gone when it was seen to have left the
+	// registry.
+	Since time.Time `json:"since"`
+	Gone  time.Time `json:"gone,omitzero"`
+}
+
+// Loss is an agent that does not count as succeeded.
+type Loss struct {
+	State  string    `json:"state"` // "failed", "silent", "gone", "held"
+	Reason string    `json:"reason,omitempty"`
+	At     time.Time `json:"at"`
+	Stage  int       `json:"stage"`
+}
