@@ -28,6 +28,9 @@ type Books struct {
 	// agents that it was the first to admit.
 	Figures Figures   `json:"figures"`
 	Stages  []Figures `json:"stages,omitempty"`
+	// Told is the number of the last record that whoever is to be told of was told
+	// of; it is the controller's.
+	Told int64 `json:"told,omitempty"`
 	// Waits says what the rollout waits for, in one sentence.
 	Waits string `json:"waits,omitempty"`
 	// Stopped is since when those who are admitted do not start, as the fleet is
@@ -150,15 +153,19 @@ func (b Books) forPlan(p *Plan, now time.Time) Books {
 			b.Former[id] = e
 		}
 	}
+	told := int64(0)
+	if b.Rollout == p.ID {
+		told = b.Told
+	}
 	return Books{
-		Schema: Schema, Rollout: p.ID, Number: p.Instruction.Number,
+		Told: told, Schema: Schema, Rollout: p.ID, Number: p.Instruction.Number,
 		UnderWay: map[string]Entrant{}, Former: b.Former, Lost: map[string]Loss{}, Stopped: b.Stopped,
 	}
 }
 
 // equal reports whether there is nothing to write.
 func (b *Books) equal(o *Books) bool {
-	return b.Schema == o.Schema && b.Rollout == o.Rollout && b.Number == o.Number && b.Figures == o.Figures &&
+	return b.Schema == o.Schema && b.Rollout == o.Rollout && b.Number == o.Number && b.Figures == o.Figures && b.Told == o.Told &&
 		b.Waits == o.Waits && b.Stopped.Equal(o.Stopped) && slices.Equal(b.Stages, o.Stages) &&
 		maps.Equal(b.UnderWay, o.UnderWay) && maps.Equal(b.Former, o.Former) && maps.EqualFunc(b.Lost, o.Lost, Loss.equal)
 }

@@ -1,9 +1,6 @@
 package rollout
 
-import (
-	"fmt"
-	"time"
-)
+import "fmt"
 
 // turnBack begins a revert, and lets the first go back in the same write.
 func (d *decision) turnBack(why string) {
@@ -51,13 +48,4 @@ func (d *decision) mute() string {
 		return ""
 	}
 	return fmt.Sprintf(", %d of them silent past their deadline", d.figures.Silent)
-}
-
-// reverting is p with the instruction to bring agents back, all in one stage.
-func (p Plan) reverting(why string, at time.Time) Plan {
-	p.Instruction = Instruction{Number: p.Instruction.Number + 1, Action: ActRevert}
-	p.Cursor = Cursor{}
-	p.StageSince, p.SoakSince = at.UTC(), time.Time{}
-	p.State, p.Why, p.Since = Reverting, why, at.UTC()
-	return p
 }

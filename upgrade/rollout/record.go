@@ -46,6 +46,10 @@ const (
 	EventCompleted Event = "completed"
 	EventSwitched  Event = "switched" // blue-green
 	EventReplaced  Event = "replaced" // by another rollout
+	// EventFrozen and EventUnfrozen are in the chain of the brake, whose records
+	// have "freeze" for a rollout.
+	EventFrozen   Event = "frozen"
+	EventUnfrozen Event = "unfrozen"
 )
 
 // Figures count the agents of a rollout by what became of them.
