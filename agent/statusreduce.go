@@ -178,15 +178,15 @@ func (r *reducer) upgrade(u upgrade.Status) upgrade.Status {
 
 // barest leaves out what the host's state directory tells as well.
 func (r *reducer) barest(u upgrade.Status) upgrade.Status {
-	u.From.Manifest, u.From.Binary, u.To.Binary, u.Progress = "", "", "", nil
+	u.From.Manifest, u.From.Binary, u.To.Binary, u.Progress, u.Deadline = "", "", "", nil, time.Time{}
 	u.Program, u.By, u.Asked, u.AllowedBy, u.Traceparent = "", "", "", "", ""
 	if u.LastFailed != nil {
 		u.LastFailed.Manifest, u.LastFailed.Binary = "", ""
 	}
 	if p := u.Provenance; p != nil {
 		u.Provenance = &upgrade.Provenance{Revoked: p.Revoked, Error: p.Error}
-		if p.Revoked != nil {
-			p.Revoked.Key = ""
+		if p.Revoked != nil { // why, the tree says
+			p.Revoked.Key, p.Revoked.Reason, u.Provenance.Error = "", "", ""
 		}
 		r.out["provenance"]++
 	}
@@ -263,7 +263,7 @@ func (r *reducer) config(c config.Status) config.Status {
 	c.EtcdHeard, c.EtcdSilentSince = c.EtcdHeard.Truncate(time.Millisecond), c.EtcdSilentSince.Truncate(time.Millisecond)
 	if r.bare {
 		c.RunningSince, c.WantedSince = time.Time{}, time.Time{}
-		c.EtcdHeard = time.Time{} // as in Presence
+		c.EtcdHeard, c.EtcdSilentSince = time.Time{}, time.Time{} // as in Presence
 	}
 	c.Origin, c.Error = r.clip(c.Origin), r.clip(c.Error)
 	if c.LastFailed != nil {
