@@ -135,6 +135,7 @@ func (r *reducer) upgrade(u upgrade.Status) upgrade.Status {
 	u.From, u.To, u.Running = r.ref(u.From), r.ref(u.To), r.ref(u.Running)
 	u.Program, u.Traceparent = exact(r, u.Program, nameLimit), exact(r, u.Traceparent, digestLimit)
 	u.Started, u.Updated, u.Deadline = u.Started.Truncate(time.Second), u.Updated.Truncate(time.Second), u.Deadline.Truncate(time.Second)
+	u.RecalledBy, u.GiveUp = exact(r, u.RecalledBy, nameLimit), u.GiveUp.Truncate(time.Second)
 	u.Log = newest(r, "log", u.Log, r.log)
 	for i, line := range u.Log {
 		u.Log[i] = r.clip(line)
@@ -146,6 +147,10 @@ func (r *reducer) upgrade(u upgrade.Status) upgrade.Status {
 	u.Retained = first(r, "retained", u.Retained, r.retained)
 	for i, ref := range u.Retained {
 		u.Retained[i] = r.ref(ref)
+	}
+	if u.Staged != nil {
+		staged := r.ref(*u.Staged)
+		u.Staged = &staged
 	}
 	u.Withdrawn = first(r, "withdrawn", u.Withdrawn, r.retained)
 	for i, w := range u.Withdrawn {
@@ -171,7 +176,7 @@ func (r *reducer) upgrade(u upgrade.Status) upgrade.Status {
 
 // barest leaves out what the host's state directory tells as well.
 func (r *reducer) barest(u upgrade.Status) upgrade.Status {
-	u.From.Manifest, u.From.Binary, u.To.Binary = "", "", ""
+	u.From.Manifest, u.From.Binary, u.To.Binary, u.Staged = "", "", "", nil
 	u.Program, u.By, u.Asked, u.AllowedBy, u.Traceparent = "", "", "", "", ""
 	if u.LastFailed != nil {
 		u.LastFailed.Manifest, u.LastFailed.Binary = "", ""
