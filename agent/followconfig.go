@@ -37,6 +37,7 @@ type configHost struct {
 	order rollout.Order
 	stand rollout.Standing // to order
 	end   context.CancelFunc
+	ended chan struct{} // closed once what was begun last has ended; nil = nothing was
 	laid  overlayFile
 	// staged is a document that was read ahead, by its digest.
 	staged map[string]stagedDocument
@@ -85,7 +86,7 @@ func (h *configHost) begun(ctx context.Context) {
 	h.life = ctx
 }
 
-// begin replaces what was begun before.
+// begin replaces what was begun before, once that has left everything to it.
 func (h *configHost) begin(o rollout.Order) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -97,13 +98,17 @@ func (h *configHost) begin(o rollout.Order) {
 		limit = time.Hour
 	}
 	ctx, cancel := context.WithTimeout(h.life, limit)
-	h.order, h.stand, h.end = o, rollout.Standing{State: rollout.ReportStarted}, cancel
+	before, ended := h.ended, make(chan struct{})
+	h.order, h.stand, h.end, h.ended = o, rollout.Standing{State: rollout.ReportStarted}, cancel, ended
 	h.tasks.Go(func() {
+		defer close(ended)
 		defer cancel()
+		if before != nil {
+			<-before
+		}
 		s := h.perform(ctx, o)
 		h.mu.Lock()
-		current := h.order.Request == o.Request
-		if current && h.life.Err() == nil { // else the next process finds out
+		if h.order.Request == o.Request && h.life.Err() == nil { // else the next process finds out
 			h.stand = s
 		}
 		h.mu.Unlock()
@@ -206,6 +211,7 @@ func (h *configHost) await(ctx context.Context, ask func() (bool, error)) error 
 		select {
 		case <-h.moved:
 		case <-ctx.Done():
+			ring(h.moved) // which may have been another's
 			return ctx.Err()
 		}
 	}
