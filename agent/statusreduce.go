@@ -183,7 +183,8 @@ func (r *reducer) upgrade(u upgrade.Status) upgrade.Status {
 
 // barest leaves out what the host's state directory tells as well.
 func (r *reducer) barest(u upgrade.Status) upgrade.Status {
-	u.From.Manifest, u.From.Binary, u.To.Binary, u.Progress, u.Deadline, u.Staged = "", "", "", nil, time.Time{}, nil
+	u.From.Manifest, u.From.Binary, u.To.Binary, u.Deadline = "", "", "", time.Time{}
+	u.Progress, u.Staged = nil, nil
 	u.Program, u.By, u.Asked, u.AllowedBy, u.Traceparent = "", "", "", "", ""
 	if u.LastFailed != nil {
 		u.LastFailed.Manifest, u.LastFailed.Binary = "", ""
