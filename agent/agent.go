@@ -147,6 +147,8 @@ type Agent struct {
 	admin     *adminSite // nil without an address
 	started   time.Time
 	ran       atomic.Bool
+	// executable is what runs.
+	executable executable
 	// diagnosing is held while a diagnosis is made.
 	diagnosing sync.Mutex
 
@@ -327,7 +329,7 @@ func (a *Agent) Info() Registration {
 	}
 	r := Registration{
 		Schema: schema, ID: a.cfg.ID,
-		Version: a.cfg.Version, ManifestDigest: running.Manifest, BinaryDigest: running.Binary,
+		Version: a.cfg.Version, ManifestDigest: running.Manifest, BinaryDigest: a.executable.of(running),
 		Revision: a.cfg.Revision, BuildTime: a.cfg.BuildTime,
 		Platform: runtime.GOOS + "/" + runtime.GOARCH, Runtime: runtime.Version(),
 		Labels: a.cfg.Labels, Groups: a.cfg.Groups, ConfigSchema: a.schema.digest,

@@ -19,7 +19,10 @@ type Registration struct {
 	// ManifestDigest is "sha256:<hex>" of the signed manifest; empty for an
 	// executable that was installed by other means.
 	ManifestDigest string `json:"manifest_digest,omitempty"`
-	// BinaryDigest is the sha256 of the executable in hex.
+	// BinaryDigest is the sha256 in hex of the executable that runs: of its bytes
+	// as the process has them (/proc/self/exe), not of what lies at its path. Soon
+	// after a start, and where the system cannot tell, it is what was installed,
+	// which Status.Upgrade.Running tells as well.
 	BinaryDigest string            `json:"binary_digest"`
 	Revision     string            `json:"revision,omitempty"`
 	BuildTime    string            `json:"build_time,omitempty"`

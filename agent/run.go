@@ -242,6 +242,7 @@ func (r *running) takeCharge() {
 	r.presence.takeBeat()
 	r.start(r.life, "registration", r.presence.tend)
 	r.start(r.life, "registration", r.presence.publish)
+	r.start(r.life, "executable", r.measure)
 	r.start(r.life, "configuration schema", func(ctx context.Context) error {
 		return r.schema.publish(ctx, r.presence.client, r.presence.registry.keys.root, r.log)
 	})
