@@ -6,8 +6,10 @@ import (
 	"encoding/hex"
 	"io"
 	"os"
+	"strings"
 	"sync/atomic"
 
+	"github.com/perennial-go/perennial/agent/fingerprint"
 	"github.com/perennial-go/perennial/internal/ctxio"
 	"github.com/perennial-go/perennial/upgrade"
 )
@@ -62,4 +64,22 @@ func digestOf(ctx context.Context, path string) (string, error) {
 		return "", err
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// lookAround finds out once what the agent runs on. Nothing waits for it: a
+// registration that is written before is written again.
+func (a *Agent) lookAround(ctx context.Context) error {
+	if a.cfg.Fingerprint.Off {
+		return nil
+	}
+	found := fingerprint.Probe(ctx, a.cfg.Fingerprint)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if len(found.Unknown) > 0 {
+		a.log.Info("not all of what the agent runs on could be found out", "reason", strings.Join(found.Unknown, "; "))
+	}
+	a.around.Store(&found)
+	a.touchSoon()
+	return nil
 }

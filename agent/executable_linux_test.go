@@ -2,8 +2,10 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/perennial-go/perennial/internal/waittest"
@@ -44,4 +46,19 @@ func TestReplacedExecutableIsToldAsTheBytesThatRun(t *testing.T) {
 	if e := m.registered(); e.BinaryDigest != want {
 		t.Errorf("%s is told once the file is gone", e.BinaryDigest)
 	}
+}
+
+func TestRegistrationTellsWhatTheAgentRunsOn(t *testing.T) {
+	t.Parallel()
+	kernel, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newFleet(t).member("a1").start()
+	waittest.Nil(t, "the fingerprint is in the registration", func() error {
+		if e := m.registered(); e.Fingerprint == nil || e.Fingerprint.Kernel != strings.TrimSpace(string(kernel)) {
+			return fmt.Errorf("%+v", e.Fingerprint)
+		}
+		return nil
+	})
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"time"
 
+	"github.com/perennial-go/perennial/agent/fingerprint"
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/upgrade"
@@ -44,6 +45,9 @@ type Registration struct {
 	// ConfigSchema is the digest of the JSON Schema of the configuration
 	// documents that the agent takes, under config-schema/; empty = has none.
 	ConfigSchema string `json:"config_schema,omitempty"`
+	// Fingerprint is what the agent runs on; nil while it is not known, where
+	// Config.Fingerprint is off, and in what older releases write.
+	Fingerprint *fingerprint.Fingerprint `json:"fingerprint,omitempty"`
 }
 
 // Status is the value of status/<id>: how an agent fares.
