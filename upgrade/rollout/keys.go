@@ -36,3 +36,6 @@ func (k keys) record(id string, seq int64) string {
 }
 func (k keys) document(hex string) string    { return k.below() + "document/" + hex }
 func (k keys) pin(environment string) string { return k.root + "pin/" + environment }
+
+// documents are those of configuration that are in force.
+func (k keys) documents() string { return k.root + "config/" }
