@@ -183,7 +183,7 @@ func ParsePercent(text string) (basisPoints int, err error) {
 	whole, part, dotted := strings.Cut(number, ".")
 	w, err := strconv.ParseUint(whole, 10, 8)
 	var p uint64
-	if err == nil && dotted {
+	if err == nil && len(part) > 0 {
 		p, err = strconv.ParseUint((part + "0")[:max(2, len(part))], 10, 8)
 	}
 	if n := int(w)*100 + int(p); err == nil && len(part) <= 2 && (!dotted || part != "") && n >= 1 && n <= 10_000 {
