@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/perennial-go/perennial/agent"
 	"github.com/perennial-go/perennial/examples/agentd/internal/rolloutview"
@@ -87,7 +88,7 @@ func (c *startCheck) examine(m *release.Manifest) {
 		case e.ManifestDigest == c.plan.Target.Release.Digest:
 			running++
 		default:
-			if why := refusal1(e, m, c); why != "" {
+			if why := wouldRefuse(e, m, c); why != "" {
 				refusing[why] = append(refusing[why], e.ID)
 			}
 		}
@@ -105,9 +106,9 @@ func (c *startCheck) examine(m *release.Manifest) {
 	}
 }
 
-// refusal1 is why an agent would not take the release, as far as the registry
+// wouldRefuse is why an agent would not take the release, as far as the registry
 // tells; "" = nothing is known.
-func refusal1(e *agent.Entry, m *release.Manifest, c *startCheck) string {
+func wouldRefuse(e *agent.Entry, m *release.Manifest, c *startCheck) string {
 	s := upgrade.Status{}
 	if e.Status != nil {
 		s = e.Status.Upgrade
@@ -119,7 +120,7 @@ func refusal1(e *agent.Entry, m *release.Manifest, c *startCheck) string {
 		return "there is no binary for " + e.Platform
 	}
 	for _, q := range s.Quarantine {
-		if q.Ref.Manifest == c.plan.Target.Release.Digest {
+		if q.Manifest == c.plan.Target.Release.Digest && q.Active(time.Now()) {
 			return "it has failed there before and is in quarantine (agentd quarantine clear)"
 		}
 	}

@@ -52,7 +52,7 @@ changed; those that there are have been printed then.`,
 			if flags.output.json() {
 				return errors.Join(printJSON(cmd.OutOrStdout(), all), err)
 			}
-			return errors.Join(printHistory(cmd.OutOrStdout(), flags.fleet, all), err)
+			return errors.Join(printRecords(cmd.OutOrStdout(), flags.fleet, all), err)
 		},
 	}
 	flags.add(cmd)
@@ -61,7 +61,7 @@ changed; those that there are have been printed then.`,
 	return cmd
 }
 
-func printHistory(w io.Writer, fleet string, all []rollout.Past) error {
+func printRecords(w io.Writer, fleet string, all []rollout.Past) error {
 	if len(all) == 0 {
 		_, err := fmt.Fprintln(w, "fleet", fleet, "has had no rollout")
 		return err

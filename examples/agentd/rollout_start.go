@@ -2,16 +2,18 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/perennial-go/perennial/agent"
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/upgrade/release"
 	"github.com/perennial-go/perennial/upgrade/rollout"
@@ -178,7 +180,7 @@ func (s *rolloutStart) prepare(cmd *cobra.Command, args []string) (rollout.Plan,
 		return p, opts, err
 	}
 	if p.ID = s.id; p.ID == "" {
-		p.ID = rollout.NewID(time.Now())
+		p.ID = newRolloutID(time.Now())
 	}
 	p.Created, p.Since = time.Now().UTC(), time.Now().UTC()
 	p = p.WithDefaults()
@@ -186,6 +188,11 @@ func (s *rolloutStart) prepare(cmd *cobra.Command, args []string) (rollout.Plan,
 		return p, opts, usageError{err}
 	}
 	return p, opts, nil
+}
+
+// newRolloutID is one that says when, and that nobody else makes.
+func newRolloutID(now time.Time) string {
+	return now.UTC().Format("20060102-150405-") + strings.ToLower(rand.Text()[:8])
 }
 
 // release pins what is to run: it is in the signed index, and not withdrawn.
@@ -224,7 +231,7 @@ func documentTarget(cmd *cobra.Command, file, scope string) (rollout.Target, []b
 	if err != nil {
 		return rollout.Target{}, nil, err
 	}
-	return rollout.Target{Config: &rollout.ConfigTarget{Scope: scope, Digest: release.Digest(document)}}, document, nil
+	return rollout.Target{Config: &rollout.ConfigTarget{Scope: scope, Digest: fmt.Sprintf("sha256:%x", sha256.Sum256(document))}}, document, nil
 }
 
 // unoccupied refuses early to begin beside another rollout; Start has the last
@@ -269,5 +276,3 @@ func (s *rolloutStart) examineDocument(cmd *cobra.Command, c *startCheck, docume
 	})
 	return errors.Join(err, c.verdict(cmd.ErrOrStderr(), s.force || s.dryRun))
 }
-
-var _ = agent.Entry{}

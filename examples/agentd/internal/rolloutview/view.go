@@ -42,7 +42,7 @@ func (m *Model) Line() string {
 		text += "; " + why
 	}
 	if f := m.Freeze; f != nil && !p.State.Over() {
-		text += "; " + frozen(f)
+		text += "; " + Frozen(f)
 	}
 	return text
 }
@@ -66,7 +66,7 @@ func (m *Model) Text(width int) []string {
 	}
 	lines = append(lines, state)
 	if m.Freeze != nil {
-		lines = append(lines, strings.ToUpper(frozen(m.Freeze)[:1])+frozen(m.Freeze)[1:])
+		lines = append(lines, strings.ToUpper(Frozen(m.Freeze)[:1])+Frozen(m.Freeze)[1:])
 	}
 	if m.Leader == "" && !p.State.Over() {
 		lines = append(lines, "No controller is elected: nothing moves until one runs (agentd rollout controller).")
@@ -231,8 +231,8 @@ func (m *Model) lost() []string {
 	return lines
 }
 
-// frozen says who has frozen the fleet.
-func frozen(f *rollout.Freeze) string {
+// Frozen says who has frozen the fleet.
+func Frozen(f *rollout.Freeze) string {
 	text := "frozen"
 	if who := by(f.By, f.Reason); who != "" {
 		text += " " + who
