@@ -196,10 +196,7 @@ func (s *rolloutShape) apply(cmd *cobra.Command, p *rollout.Plan, at int) error 
 		if err != nil {
 			return usagef("--check: %w", err)
 		}
-		if n := len(stage.Judge.Checks); n > 0 {
-			check.Name = fmt.Sprintf("%s %d", check.Name, n+1)
-		}
-		stage.Judge.Checks = append(stage.Judge.Checks, check)
+		planfile.AddCheck(&stage.Judge, check)
 	}
 	if stage.Judge.SuccessAbove == nil && cmd.Flags().Changed("success-above") {
 		stage.Judge.SuccessAbove = &s.successAbove
