@@ -46,7 +46,7 @@ func Stages(p *rollout.Plan, members []*rollout.Member) (stages []Stage, rest []
 			}
 		}
 		s.Selected = len(selected)
-		s.Target = rollout.Amount{BasisPoints: p.Stages[i].BasisPoints}.Of(s.Selected)
+		s.Target = min(s.Selected, rollout.Amount{BasisPoints: p.Stages[i].BasisPoints}.Of(s.Selected))
 		if p.Strategy == rollout.BlueGreen && i == len(p.Stages)-1 {
 			clear(taken) // who has staged switches as well
 		}
