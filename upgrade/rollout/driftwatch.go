@@ -87,7 +87,7 @@ func NewDriftWatch(cfg DriftWatchConfig) (*DriftWatch, error) {
 		published: map[string]Document{}, in: DriftInput{Label: cfg.Label, BadPins: map[string]string{}},
 	}
 	w.watch, err = etcdkv.NewWatch(etcdkv.WatchConfig{
-		Client: cfg.Client, Keys: []string{k.plan()}, Prefixes: []string{k.pin(""), k.documents()},
+		Client: cfg.Client, Keys: []string{k.plan()}, Prefixes: []string{k.pin(""), k.published()},
 		OnChange: w.take, OnError: func(err error) { w.complain("etcd", err) }, Logger: cfg.Logger,
 	})
 	return w, err
@@ -172,7 +172,7 @@ func (w *DriftWatch) compare() (Drift, bool) {
 // take reads a view of pins, documents and plan.
 func (w *DriftWatch) take(v etcdkv.View) {
 	for _, key := range v.Changed {
-		if scope, ok := strings.CutPrefix(key, w.keys.documents()); ok {
+		if scope, ok := strings.CutPrefix(key, w.keys.published()); ok {
 			if value, there := v.Values[key]; there {
 				sum := sha256.Sum256(value.Data)
 				w.published[scope] = Document{Revision: value.ModRevision, Digest: digestPrefix + hex.EncodeToString(sum[:])}
