@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -169,3 +171,5 @@ func (t *Chronicle) follows(w, before *Write, bad func(*Write, string, ...any)) 
 		}
 	}
 }
+
+func sortedKeys(all map[int64]*Write) []int64 { return slices.Sorted(maps.Keys(all)) }

@@ -10,6 +10,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/perennial-go/perennial/agent"
+	"github.com/perennial-go/perennial/examples/internal/sleep"
 	"github.com/perennial-go/perennial/internal/etcdkv"
 )
 
@@ -20,6 +22,7 @@ type Rack struct {
 	root    string
 	ttl     time.Duration
 	session *etcdkv.Session
+	graves  sync.WaitGroup
 
 	mu     sync.Mutex
 	lease  int64
@@ -33,47 +36,46 @@ const writeTimeout = 5 * time.Second
 func NewRack(client *clientv3.Client, root string, ttl, beat time.Duration) (*Rack, error) {
 	r := &Rack{client: client, root: etcdkv.CleanRoot(root), ttl: ttl, agents: map[string]*Agent{}}
 	var err error
-	r.session, err = etcdkv.NewSession(etcdkv.SessionConfig{Client: client, TTL: ttl, Interval: beat, OnLease: r.leased})
+	r.session, err = etcdkv.NewSession(etcdkv.SessionConfig{Client: client, TTL: ttl, Interval: beat, OnLease: r.onLease})
 	return r, err
 }
 
 // Run keeps the lease until ctx ends.
-func (r *Rack) Run(ctx context.Context) error { return r.session.Run(ctx) }
+func (r *Rack) Run(ctx context.Context) error {
+	defer r.graves.Wait()
+	return r.session.Run(ctx)
+}
 
-// Fresh reports whether the lease cannot have ended: by this side's clock, from
+// fresh reports whether the lease cannot have ended: by this side's clock, from
 // when the last renewal that was answered had been sent.
-func (r *Rack) Fresh() bool {
+func (r *Rack) fresh() bool {
 	at, latency, _ := r.session.LastBeat()
 	return !at.IsZero() && time.Since(at.Add(-latency)) < r.ttl
 }
 
-// leased registers all agents under a lease.
-func (r *Rack) leased(ctx context.Context, lease int64) error {
+// onLease has all agents register under another lease.
+func (r *Rack) onLease(_ context.Context, lease int64) error {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.lease = lease
-	up := make([]*Agent, 0, len(r.agents))
 	for _, a := range r.agents {
-		up = append(up, a)
-	}
-	r.mu.Unlock()
-	for _, a := range up {
-		if err := a.register(ctx, lease); err != nil {
-			return err
-		}
+		a.touch()
 	}
 	return nil
 }
 
+func (r *Rack) leased() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lease
+}
+
 // add has an agent registered now, or as soon as there is a lease.
-func (r *Rack) add(ctx context.Context, a *Agent) error {
+func (r *Rack) add(a *Agent) {
 	r.mu.Lock()
 	r.agents[a.id] = a
-	lease := r.lease
 	r.mu.Unlock()
-	if lease == 0 {
-		return nil
-	}
-	return a.register(ctx, lease)
+	a.touch()
 }
 
 func (r *Rack) remove(a *Agent) {
@@ -82,26 +84,56 @@ func (r *Rack) remove(a *Agent) {
 	delete(r.agents, a.id)
 }
 
-// put writes values under the lease, in one transaction, and returns the create
-// revision of the first.
-func (r *Rack) put(ctx context.Context, lease int64, values ...any) (created int64, err error) {
+func (r *Rack) registryKey(id string) string { return r.root + "registry/" + id }
+func (r *Rack) statusKey(id string) string   { return r.root + "status/" + id }
+
+// put writes what an agent has in etcd, in one transaction, and returns the
+// create and the mod revision of the registration.
+func (r *Rack) put(ctx context.Context, lease int64, id string, reg agent.Registration, status agent.Status) (created, revision int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	first, err1 := json.Marshal(reg)
+	second, err2 := json.Marshal(status)
+	if err := errors.Join(err1, err2); err != nil {
+		return 0, 0, err
+	}
+	on := clientv3.WithLease(clientv3.LeaseID(lease))
+	res, err := r.client.Txn(ctx).Then(
+		clientv3.OpPut(r.registryKey(id), string(first), on),
+		clientv3.OpPut(r.statusKey(id), string(second), on),
+		clientv3.OpGet(r.registryKey(id), clientv3.WithKeysOnly()),
+	).Commit()
+	if err != nil {
+		return 0, 0, fmt.Errorf("agent %s: %w", id, err)
+	}
+	return res.Responses[2].GetResponseRange().Kvs[0].CreateRevision, res.Header.Revision, nil
+}
+
+// bury takes a dead agent's keys away once its lease would have ended, unless it
+// has come back.
+func (r *Rack) bury(ctx context.Context, undertaker *clientv3.Client, id string, revision int64) {
+	r.graves.Go(func() {
+		if sleep.For(ctx, r.ttl) != nil {
+			return
+		}
+		ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+		defer cancel()
+		// Where this fails, the lease takes them with it.
+		_, _ = undertaker.Txn(ctx).
+			If(clientv3.Compare(clientv3.ModRevision(r.registryKey(id)), "=", revision)).
+			Then(clientv3.OpDelete(r.registryKey(id)), clientv3.OpDelete(r.statusKey(id))).Commit()
+	})
+}
+
+// Break ends the lease before its time, as an etcd does that has lost it: all
+// agents of the rack are gone from the registry until they have another.
+func (r *Rack) Break(ctx context.Context, by *clientv3.Client) error {
+	lease := r.leased()
 	if lease == 0 {
-		return 0, errors.New("there is no lease yet")
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	var ops []clientv3.Op
-	for i := 0; i < len(values); i += 2 {
-		data, err := json.Marshal(values[i+1])
-		if err != nil {
-			return 0, err
-		}
-		ops = append(ops, clientv3.OpPut(values[i].(string), string(data), clientv3.WithLease(clientv3.LeaseID(lease))))
-	}
-	ops = append(ops, clientv3.OpGet(values[0].(string), clientv3.WithKeysOnly()))
-	res, err := r.client.Txn(ctx).Then(ops...).Commit()
-	if err != nil {
-		return 0, fmt.Errorf("%v: %w", values[0], err)
-	}
-	return res.Responses[len(ops)-1].GetResponseRange().Kvs[0].CreateRevision, nil
+	_, err := by.Revoke(ctx, clientv3.LeaseID(lease))
+	return err
 }
