@@ -79,6 +79,8 @@ type Config struct {
 	Plugins plugin.Config
 	// Tasks says what the agent does about the tasks of its fleet.
 	Tasks Tasks
+	// Rollout says which fleet's plan the agent follows.
+	Rollout Rollout
 	// Health adds checks, indicators and rules. The default rules of
 	// ReleaseYanked, ReleaseKeyRevoked and EtcdStale are added to configured
 	// ones unless there are such, or none are wanted. DiskPath defaults to
@@ -222,6 +224,9 @@ func check(cfg *Config) error {
 		return errors.New("Start is missing: it opens the program's listeners")
 	}
 	if err := cfg.Tasks.check(); err != nil {
+		return err
+	}
+	if err := cfg.Rollout.check(); err != nil {
 		return err
 	}
 	if cfg.Name == "" {

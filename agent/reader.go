@@ -41,14 +41,14 @@ type reader struct {
 type pieceLimit int64
 
 // each visits what lies in [from, end), in pieces.
-func (r *reader) each(ctx context.Context, from, end string, limit *pieceLimit, visit func(key string, value []byte)) error {
+func (r *reader) each(ctx context.Context, from, end string, limit *pieceLimit, visit func(*mvccpb.KeyValue)) error {
 	for from != "" {
 		kvs, next, err := r.piece(ctx, from, end, limit)
 		if err != nil {
 			return err
 		}
 		for _, kv := range kvs {
-			visit(string(kv.Key), kv.Value)
+			visit(kv)
 		}
 		from = next
 	}
@@ -57,7 +57,7 @@ func (r *reader) each(ctx context.Context, from, end string, limit *pieceLimit, 
 
 // key reads one key into found.
 func (r *reader) key(ctx context.Context, key string, found *roster) error {
-	return r.each(ctx, key, key+"\x00", new(pieceLimit), func(key string, value []byte) { found.set(key, value) })
+	return r.each(ctx, key, key+"\x00", new(pieceLimit), found.take)
 }
 
 // piece reads the beginning of [from, end), and says where the next piece

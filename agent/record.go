@@ -6,6 +6,7 @@ import (
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/rollout"
 )
 
 // Registration is the value of registry/<id>: who an agent is. It changes
@@ -59,6 +60,9 @@ type Status struct { //nolint:recvcheck // UnmarshalJSON needs a pointer, the ot
 	Health  health.Report  `json:"health"`
 	Config  *config.Status `json:"config,omitempty"`
 	Upgrade upgrade.Status `json:"upgrade"`
+	// Rollout is what the agent says about the plan of its fleet that it follows,
+	// or was the last to follow; nil where it follows none.
+	Rollout *rollout.Report `json:"rollout,omitempty"`
 	// Responses are what alerts led to last, the newest first, at most 5.
 	Responses []ResponseReport `json:"responses,omitempty"`
 	// HeartbeatLatency is the round trip of the last heartbeat that etcd has
