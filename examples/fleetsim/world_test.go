@@ -168,27 +168,20 @@ func (w *world) build(ctx context.Context, t *testing.T, server *etcdtest.Server
 
 // elect begins a life of a controller.
 func (w *world) elect(ctx context.Context, c *candidate) error {
-	client, err := etcdkv.Dial(etcdkv.ClientConfig{Endpoints: []string{c.way.URL()}})
+	directory, err := agent.OpenDirectory(agent.EtcdConfig{Endpoints: []string{c.way.URL()}, Root: w.root})
 	if err != nil {
 		return err
 	}
-	directory, err := agent.OpenDirectory(agent.EtcdConfig{Endpoints: []string{c.way.URL()}, Root: w.root})
+	controller, err := directory.RolloutController(rollout.ControllerConfig{Fleet: fleetName, ID: c.id, TTL: leaderTTL})
 	if err != nil {
-		return errors.Join(err, client.Close())
-	}
-	closeAll := func() error { return errors.Join(client.Close(), directory.Close()) }
-	controller, err := rollout.NewController(rollout.ControllerConfig{
-		Client: client, Root: w.root, Fleet: fleetName, ID: c.id, TTL: leaderTTL, Agents: agentsOf(directory),
-	})
-	if err != nil {
-		return errors.Join(err, closeAll())
+		return errors.Join(err, directory.Close())
 	}
 	life, end := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	w.running.Go(func() {
 		defer close(ended)
 		_ = controller.Run(life) // ends with its life
-		_ = closeAll()
+		_ = directory.Close()
 	})
 	c.end = func() { end(); <-ended }
 	return nil
