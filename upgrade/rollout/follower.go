@@ -37,67 +37,11 @@ type FollowerConfig struct {
 	// State is the path of the file that keeps the report through swaps and
 	// restarts, in a directory that exists; "" keeps nothing.
 	State string
-	// OnReport is called after Report has changed; it must not block. May be nil.
+	// OnReport is called after Report or Trouble has changed; it must not block.
+	// May be nil.
 	OnReport func()
 	// Logger receives what the agent follows; nil discards it.
 	Logger *slog.Logger
-}
-
-// Host is the agent's own side of a rollout. Its methods are called from one
-// goroutine, and must not block. Whenever an answer of Standing may have changed
-// it calls Follower.Touch.
-type Host interface {
-	// Begin has the host do what o asks for; Standing tells what becomes of it.
-	// An order that was begun before and has not ended is replaced. It is called
-	// again with the same order if the host turns out not to know it, as after a
-	// crash.
-	Begin(o Order)
-	// Standing tells how the host stands to o.
-	Standing(o Order) Standing
-	// Settle is told that a rollout is over, or that another has taken its place:
-	// what was laid over until then may give way. It may be called again.
-	Settle(rollout string)
-}
-
-// Order is an instruction as it is given to one host.
-type Order struct {
-	// Rollout is Plan.ID, Request what names the order in the host's journal.
-	Rollout, Request string
-	// By is who asked for the rollout.
-	By     string
-	Action Action
-	// Target is what is to be there or to run. Of a revert it is zero where each
-	// agent goes back to what it ran before.
-	Target Target
-	// From is what a revert leaves; else zero.
-	From Target
-	// Document is the key of Target's configuration document; "" = none.
-	Document string
-	// Probation is for how long at least the successor is on probation; 0 = as
-	// the host is set.
-	Probation time.Duration
-	// GiveUp is how long the whole may take from Begin on: it must have ended by
-	// itself before.
-	GiveUp time.Duration
-	// Retain is for how long what ran before is to be kept; 0 = as the host is
-	// set.
-	Retain time.Duration
-}
-
-// Standing is how a host stands to an Order.
-type Standing struct {
-	// State is how far it has got with the order: "" if it does not know it,
-	// ReportWaiting if it has it and may not start now, ReportStarted, or how it
-	// ended; then Reason and Class are as in Report.
-	State         ReportState
-	Reason, Class string
-	// Runs: what the order asks for is so already, whoever did it. For a revert
-	// without a target it is that what it leaves does not run.
-	Runs bool
-	// There: all that the order needs is on the host.
-	There bool
-	// Held says who keeps the host out and why; "" = nobody.
-	Held string
 }
 
 // Follower is the agent's side of rollouts: it follows the plan of its fleet and
@@ -105,20 +49,29 @@ type Standing struct {
 //
 // It starts on the plan's change alone, without a read or a write of etcd, and
 // starts nothing while the agent's registration may have ended, so that it is
-// never down without being counted.
+// never down without being counted. What an agent has reported the end of it
+// does not begin again, whatever has become of the reason: whoever moves the
+// marks does not count it any more. The next instruction, or an order to this
+// one host, does.
 type Follower struct {
 	cfg     FollowerConfig
 	keys    keys
 	started atomic.Bool
 	touched chan struct{}
-	heard   chan heard
+	views   chan planView
+	errs    chan error
 
-	mu     sync.Mutex
-	report *Report
+	followee // of Run's goroutine
+
+	mu      sync.Mutex
+	report  *Report
 	trouble error
 }
 
-// NewFollower checks cfg and reads the report that was kept; it starts nothing.
+// planView is what etcd holds of a fleet for its agents; nil = nothing.
+type planView struct{ plan, freeze []byte }
+
+// NewFollower checks cfg and starts nothing.
 func NewFollower(cfg FollowerConfig) (*Follower, error) {
 	switch {
 	case cfg.Client == nil:
@@ -136,14 +89,67 @@ func NewFollower(cfg FollowerConfig) (*Follower, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Follower{cfg: cfg, keys: k, touched: make(chan struct{}, 1), heard: make(chan heard)}, nil
+	return &Follower{
+		cfg: cfg, keys: k,
+		touched: make(chan struct{}, 1), views: make(chan planView), errs: make(chan error),
+	}, nil
 }
 
 // Run follows the plan until ctx ends, whose error it then returns. It goes on
 // through outages, can be called once, and joins what it starts.
 func (f *Follower) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return ctx.Err()
+	if f.started.Swap(true) {
+		return errors.New("rollout: Follower.Run called twice")
+	}
+	f.recall()
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	watch, err := etcdkv.NewWatch(etcdkv.WatchConfig{
+		Client: f.cfg.Client, Keys: []string{f.keys.plan(), f.keys.freeze()},
+		// A mark that moves is acted on at once; two moves are far apart.
+		Coalesce: -1,
+		OnChange: func(v etcdkv.View) {
+			handTo(ctx, f.views, planView{v.Values[f.keys.plan()].Data, v.Values[f.keys.freeze()].Data})
+		},
+		OnError: func(err error) { handTo(ctx, f.errs, err) },
+		Logger:  f.cfg.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	wg.Go(func() { _ = watch.Run(ctx) }) // ends with ctx only
+	return f.follow(ctx)
+}
+
+func handTo[V any](ctx context.Context, to chan<- V, v V) {
+	select {
+	case to <- v:
+	case <-ctx.Done():
+	}
+}
+
+// follow looks at what has changed until ctx ends.
+func (f *Follower) follow(ctx context.Context) error {
+	again := time.NewTimer(0)
+	defer again.Stop()
+	for {
+		select {
+		case v := <-f.views:
+			f.hear(v)
+		case err := <-f.errs:
+			f.deaf = err
+		case <-f.touched:
+		case <-again.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		again.Stop()
+		if wait := f.look(time.Now()); wait > 0 {
+			again.Reset(wait)
+		}
+	}
 }
 
 // Touch has the Follower look at its Host, Self and Fresh again. It does not
@@ -164,13 +170,10 @@ func (f *Follower) Report() *Report {
 	return f.report
 }
 
-// Trouble is why the plan in etcd, or the brake, cannot be followed; nil if it
-// can. It may be called concurrently.
+// Trouble is why the plan in etcd, or the brake, cannot be followed, or why the
+// report is not kept; nil if all is well. It may be called concurrently.
 func (f *Follower) Trouble() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.trouble
 }
-
-// heard is a view of the plan and the brake.
-type heard struct{ view etcdkv.View }
