@@ -33,6 +33,8 @@ type AgentConfig struct {
 	Release release.Pin
 	// Fate tells what becomes of what it is asked to do.
 	Fate func(id string, o rollout.Order) Fate
+	// Staged has all that it is asked to run be there already.
+	Staged bool
 	// Download and Probation are how long those take, each more or less by half.
 	Download, Probation time.Duration
 	// Spread is the most that a change of its status waits until it is written.
@@ -242,7 +244,7 @@ func (a *Agent) fresh() bool {
 	a.mu.Lock()
 	lease := a.registry.lease
 	a.mu.Unlock()
-	return lease != 0 && lease == a.cfg.Rack.session.Lease() && a.cfg.Rack.fresh()
+	return lease != 0 && lease == a.cfg.Rack.session.Lease() && a.cfg.Rack.session.Stands()
 }
 
 // publish keeps what the agent has in etcd up to date.

@@ -45,9 +45,9 @@ func (a *Agent) Standing(o rollout.Order) rollout.Standing {
 		s.State, s.Reason, s.Class = b.attempt.state, b.attempt.reason, b.attempt.class
 	}
 	to := a.goal(o)
+	s.There = a.has(to)
 	// What another order has on probation is not yet known to come or go.
-	s.Runs = b.running == to && o.Action != rollout.ActStage && b.attempt.state != rollout.ReportStarted
-	s.There = b.running == to || b.before == to || b.staged[to]
+	s.Runs = b.running == to && b.attempt.state != rollout.ReportStarted || s.There && o.Action == rollout.ActStage
 	return s
 }
 
@@ -66,12 +66,17 @@ func (a *Agent) goal(o rollout.Order) release.Pin {
 	return b.running
 }
 
+// has reports whether a release lies on this host; a.mu is held.
+func (a *Agent) has(p release.Pin) bool {
+	b := &a.body
+	return b.running == p || b.before == p || b.staged[p] || a.cfg.Staged
+}
+
 // change does what o asks for.
 func (a *Agent) change(ctx context.Context, p *process, o rollout.Order) {
 	a.mu.Lock()
 	to := a.goal(o)
-	b := &a.body
-	there := b.running == to || b.before == to || b.staged[to]
+	there := a.has(to)
 	a.mu.Unlock()
 	fate := Works
 	if o.Action == rollout.ActSwitch {

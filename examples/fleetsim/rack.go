@@ -46,13 +46,6 @@ func (r *Rack) Run(ctx context.Context) error {
 	return r.session.Run(ctx)
 }
 
-// fresh reports whether the lease cannot have ended: by this side's clock, from
-// when the last renewal that was answered had been sent.
-func (r *Rack) fresh() bool {
-	at, latency, _ := r.session.LastBeat()
-	return !at.IsZero() && time.Since(at.Add(-latency)) < r.ttl
-}
-
 // onLease has all agents register under another lease.
 func (r *Rack) onLease(_ context.Context, lease int64) error {
 	r.mu.Lock()
