@@ -145,6 +145,7 @@ type Agent struct {
 	service   *serviceManager
 	plugins   *plugin.Manager // nil without a directory
 	tasking   *tasking
+	following *following
 	schema    *configSchema
 	admin     *adminSite // nil without an address
 	started   time.Time
@@ -172,6 +173,7 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a.metrics = newMetrics(a)
 	a.presence, a.tasking = newPresence(a), newTasking(a)
+	a.following = newFollowing(a)
 	a.lifecycle = newLifecycle(a.touchSoon)
 	a.service = newServiceManager(cfg.Logger)
 	a.schema = newConfigSchema(cfg.Settings, cfg.Logger, a.presence.section())

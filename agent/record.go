@@ -76,6 +76,10 @@ type Status struct { //nolint:recvcheck // UnmarshalJSON needs a pointer, the ot
 	// OrderErrorRevision is the mod revision of that order's key. Agents of
 	// older releases do not tell it: then it is 0.
 	OrderErrorRevision int64 `json:"order_error_revision,omitempty"`
+	// Rollout is what the agent says about the plan of its fleet; nil = nothing
+	// yet. RolloutError says why that plan cannot be followed.
+	Rollout      *rollout.Report `json:"rollout,omitempty"`
+	RolloutError string          `json:"rollout_error,omitempty"`
 }
 
 // Presence says how an agent keeps its place in etcd. The counts begin with

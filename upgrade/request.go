@@ -116,6 +116,9 @@ type Request struct {
 	// etcd; Config.RemoteRollback then applies. No document says so, or who
 	// writes it could say otherwise: it is for whoever receives the request.
 	Remote bool `json:"-"`
+
+	// due is when it must have ended, by GiveUp; see dueNow.
+	due time.Time
 }
 
 // Answer says how a request ended that is no attempt.
@@ -257,6 +260,10 @@ func (u *Upgrader) Request(r Request) {
 
 // line makes r the request that waits. The caller holds the lock.
 func (u *Upgrader) line(r Request) {
+	if p := u.pending; p != nil && r.ID != "" && p.ID == r.ID && p.GiveUp == r.GiveUp {
+		r.due = p.due
+	}
+	r.dueNow()
 	r.Traceparent = tracing.Clean(r.Traceparent) // it may travel to a successor
 	u.pending = &r
 	u.nudge()
@@ -312,8 +319,10 @@ func (u *Upgrader) perform(ctx context.Context, r Request) error {
 		u.mu.Lock()
 		u.inHand = ""
 		u.mu.Unlock()
+		u.nudge() // an attempt may have heard of what came meanwhile
 	}()
 	if r.Action.attempt() {
+		r.dueNow() // of one that waited in a file
 		return u.attempt(ctx, r)
 	}
 	return u.obey(r)
