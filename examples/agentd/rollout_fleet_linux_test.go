@@ -23,7 +23,7 @@ const fleetSize = 20
 
 // fleet is agents that share etcd, repository and keys.
 type fleet struct {
-	*site // of the first
+	*site  // of the first
 	agents []*member
 }
 
