@@ -40,7 +40,7 @@ func newFollowing(a *Agent) *following {
 // run follows the fleet's plan until ctx ends.
 func (f *following) run(ctx context.Context) error {
 	follower, err := rollout.NewFollower(rollout.FollowerConfig{
-		Client: f.presence.client, Root: f.presence.registry.keys.root, Fleet: f.fleet(),
+		Client: f.presence.client, Root: f.presence.registry.keys.root, Fleet: f.cfg.Rollout.Fleet,
 		Self: f.member, Fresh: f.fresh, Host: f,
 		State:    filepath.Join(f.cfg.StateDir, followFile),
 		OnReport: f.reported, Logger: f.log,
@@ -51,8 +51,6 @@ func (f *following) run(ctx context.Context) error {
 	f.follower.Store(follower)
 	return follower.Run(ctx)
 }
-
-func (f *following) fleet() string { return rollout.DefaultFleet }
 
 // look tells the follower that something is different now; before there is one
 // there is nothing to tell.

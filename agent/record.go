@@ -63,6 +63,8 @@ type Status struct { //nolint:recvcheck // UnmarshalJSON needs a pointer, the ot
 	// Rollout is what the agent says about the plan of its fleet that it follows,
 	// or was the last to follow; nil where it follows none.
 	Rollout *rollout.Report `json:"rollout,omitempty"`
+	// RolloutError says why that plan cannot be followed; empty if it can.
+	RolloutError string `json:"rollout_error,omitempty"`
 	// Responses are what alerts led to last, the newest first, at most 5.
 	Responses []ResponseReport `json:"responses,omitempty"`
 	// HeartbeatLatency is the round trip of the last heartbeat that etcd has
@@ -76,10 +78,6 @@ type Status struct { //nolint:recvcheck // UnmarshalJSON needs a pointer, the ot
 	// OrderErrorRevision is the mod revision of that order's key. Agents of
 	// older releases do not tell it: then it is 0.
 	OrderErrorRevision int64 `json:"order_error_revision,omitempty"`
-	// Rollout is what the agent says about the plan of its fleet; nil = nothing
-	// yet. RolloutError says why that plan cannot be followed.
-	Rollout      *rollout.Report `json:"rollout,omitempty"`
-	RolloutError string          `json:"rollout_error,omitempty"`
 }
 
 // Presence says how an agent keeps its place in etcd. The counts begin with

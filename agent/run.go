@@ -246,7 +246,9 @@ func (r *running) takeCharge() {
 		return r.schema.publish(ctx, r.presence.client, r.presence.registry.keys.root, r.log)
 	})
 	r.start(r.host, "orders", r.orders.run)
-	r.start(r.host, "rollouts", r.following.run)
+	if !r.cfg.Rollout.Off {
+		r.start(r.host, "rollouts", r.following.run)
+	}
 	r.tasking.begin(r)
 	r.responder.begin(r)
 	if r.plugins != nil {

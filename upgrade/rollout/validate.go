@@ -20,19 +20,19 @@ import (
 // Limits of a plan: it comes from etcd, is fanned out to each agent with each
 // step, and each agent keeps it in memory.
 const (
-	MaxPlanBytes = 64 << 10
-	maxPlanDepth = 8
-	maxStages    = 32
-	maxWindows   = 32
-	maxChecks    = 16
-	maxPins      = 64
-	maxText      = 1 << 10
-	maxQuery     = 8 << 10
-	maxAttempts  = 20
-	maxAgents    = 1 << 20
-	maxSteps     = 8
-	maxDuration  = Seconds(366 * 24 * 3600)
-	minDeadline  = Seconds(0.1)
+	MaxPlanBytes    = 64 << 10
+	maxPlanDepth    = 8
+	maxStages       = 32
+	maxWindows      = 32
+	maxChecks       = 16
+	maxEnvironments = 64
+	maxText         = 1 << 10
+	maxQuery        = 8 << 10
+	maxAttempts     = 20
+	maxAgents       = 1 << 20
+	maxSteps        = 8
+	maxDuration     = Seconds(366 * 24 * 3600)
+	minDeadline     = Seconds(0.1)
 )
 
 // Defaults of a plan.
@@ -155,8 +155,8 @@ func (p *Plan) Validate() error {
 
 func (p *Plan) validateNames() error {
 	errs := []error{etcdkv.ValidID(p.Fleet), etcdkv.ValidID(p.ID), text("by", p.By), text("reason", p.Reason), text("why", p.Why)}
-	if len(p.Environments) > maxPins {
-		errs = append(errs, fmt.Errorf("%d environments, at most %d are allowed", len(p.Environments), maxPins))
+	if len(p.Environments) > maxEnvironments {
+		errs = append(errs, fmt.Errorf("%d environments, at most %d are allowed", len(p.Environments), maxEnvironments))
 	}
 	for _, e := range p.Environments {
 		if err := etcdkv.ValidID(e); err != nil {
