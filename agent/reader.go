@@ -9,10 +9,9 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc/codes"
-	grpcstatus "google.golang.org/grpc/status"
 
 	"github.com/perennial-go/perennial/internal/backoff"
+	"github.com/perennial-go/perennial/internal/etcdkv"
 )
 
 const (
@@ -107,7 +106,7 @@ func (r *reader) get(ctx context.Context, key string, opts ...clientv3.OpOption)
 		if err == nil {
 			return res, nil
 		}
-		if !unavailable(err) {
+		if !etcdkv.Unavailable(err) {
 			if last != nil && ctx.Err() != nil {
 				err = fmt.Errorf("%w, and before that: %w", err, last)
 			}
@@ -118,12 +117,4 @@ func (r *reader) get(ctx context.Context, key string, opts ...clientv3.OpOption)
 			return nil, fmt.Errorf("%w, and before that: %w", ctx.Err(), last)
 		}
 	}
-}
-
-// unavailable reports whether a read may do better a little later.
-func unavailable(err error) bool {
-	if e, ok := errors.AsType[rpctypes.EtcdError](err); ok {
-		return e.Code() == codes.Unavailable
-	}
-	return grpcstatus.Code(err) == codes.Unavailable
 }

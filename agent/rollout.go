@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/internal/etcdkv"
 	"github.com/perennial-go/perennial/upgrade/rollout"
 )
@@ -41,7 +42,9 @@ func (r *Rollout) check() error {
 // Rollouts is where the rollouts of a fleet are started and steered; "" is
 // rollout.DefaultFleet.
 func (d *Directory) Rollouts(fleet string) (*rollout.Operator, error) {
-	return rollout.NewOperator(rollout.OperatorConfig{Client: d.client, Root: d.keys.root, Fleet: fleet})
+	return rollout.NewOperator(rollout.OperatorConfig{
+		Client: d.client, Root: d.keys.root, Fleet: fleet, CheckDocument: config.CheckDocument,
+	})
 }
 
 // RolloutController makes a controller of the rollouts of cfg.Fleet. Client,

@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -82,8 +84,17 @@ type rolloutPublisher struct{ directory *Directory }
 
 // Prepare implements rollout.Publisher.
 func (p rolloutPublisher) Prepare(ctx context.Context, d rollout.Publication) ([]clientv3.Cmp, []clientv3.Op, error) {
-	made, err := config.Prepare(ctx, p.directory.client, p.directory.keys.root, d.Document, config.Change{
-		Scope: d.Scope, Replaces: config.AnyRevision, By: d.By, Message: d.Message,
-	})
+	change := config.Change{Scope: d.Scope, Replaces: config.AnyRevision, By: d.By, Message: d.Message}
+	if d.Replaces != nil {
+		there, err := config.Get(ctx, p.directory.client, p.directory.keys.root, d.Scope)
+		if errors.Is(err, config.ErrNotFound) || err == nil && !bytes.Equal(there.Data, d.Replaces) {
+			return nil, nil, nil // it was never published, or others have published since
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		change.Replaces = there.Revision
+	}
+	made, err := config.Prepare(ctx, p.directory.client, p.directory.keys.root, d.Document, change)
 	return made.If, made.Then, err
 }

@@ -137,12 +137,21 @@ func (c Change) checkDocument(document []byte) error {
 	if err := c.check(); err != nil {
 		return err
 	}
+	if err := CheckDocument(document); err != nil {
+		return fmt.Errorf("%s: %w", c.Scope, err)
+	}
+	return nil
+}
+
+// CheckDocument reports what keeps document from being published, whatever the
+// scope. The error wraps ErrInvalid.
+func CheckDocument(document []byte) error {
 	t, err := parse(document, DefaultMaxBytes)
 	if err == nil {
 		err = t.notShown()
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrInvalid, c.Scope, err)
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	return nil
 }
@@ -214,20 +223,26 @@ type Prepared struct {
 	Then []clientv3.Op
 }
 
-// Prepare is Publish but for its last transaction, which it returns. What is
-// that of c.Scope already takes nothing.
+// Prepare is Publish, or Delete if document is nil, but for its last transaction,
+// which it returns. What is so already takes nothing.
 func Prepare(ctx context.Context, client *clientv3.Client, root string, document []byte, c Change) (Prepared, error) {
-	if err := c.checkDocument(document); err != nil {
+	err := c.check()
+	change := clientv3.OpDelete(documentKey(root, c.Scope))
+	if document != nil {
+		err = c.checkDocument(document)
+		change = clientv3.OpPut(documentKey(root, c.Scope), string(document))
+	}
+	if err != nil {
 		return Prepared{}, err
 	}
 	now, err := read(ctx, client, root, c.Scope)
 	if err != nil {
 		return Prepared{}, err
 	}
-	if now.document != nil && bytes.Equal(now.document.Value, document) {
+	if there := now.document != nil; there == (document != nil) && (!there || bytes.Equal(now.document.Value, document)) {
 		return Prepared{}, nil
 	}
-	return c.prepare(ctx, client, root, now, clientv3.OpPut(documentKey(root, c.Scope), string(document)))
+	return c.prepare(ctx, client, root, now, change)
 }
 
 // prepare puts what is there into the history, and returns what makes change.

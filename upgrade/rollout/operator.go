@@ -3,10 +3,13 @@ package rollout
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/perennial-go/perennial/internal/backoff"
+	"github.com/perennial-go/perennial/internal/etcdkv"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 
@@ -22,6 +25,9 @@ var (
 	ErrHistory = errors.New("the history is not whole")
 )
 
+// actFor bounds what an Operator does, with all its retries.
+const actFor = 30 * time.Second
+
 // OperatorConfig says which fleet is operated.
 type OperatorConfig struct {
 	// Client is used, never closed. Required.
@@ -30,20 +36,36 @@ type OperatorConfig struct {
 	Root string
 	// Fleet is the fleet's name; default DefaultFleet.
 	Fleet string
+	// CheckDocument refuses a configuration document that agents could not read;
+	// nil = any is taken.
+	CheckDocument func(document []byte) error
 }
 
 // Operator starts, steers and shows the rollouts of one fleet: what people do.
 // What it does is recorded in the history with who did it. Its methods may be
 // called concurrently, and by any number of Operators: each acts on what it has
-// read, and again if that has changed meanwhile. With an error that is none of
-// the above, such as a timeout, it may have been done all the same.
+// read, and again if that has changed meanwhile. They wait up to 30 s for etcd,
+// unless their ctx ends before. With an error that is none of the above, such as
+// a timeout, it may have been done all the same.
 type Operator struct {
-	client *clientv3.Client
-	keys   keys
+	store
+	checkDocument func([]byte) error
 }
 
 // NewOperator checks cfg and connects to nothing.
-func NewOperator(cfg OperatorConfig) (*Operator, error) { return nil, errors.New("not yet") }
+func NewOperator(cfg OperatorConfig) (*Operator, error) {
+	if cfg.Client == nil {
+		return nil, errors.New("operator of rollouts: OperatorConfig.Client is nil")
+	}
+	k, err := newKeys(cfg.Root, cfg.Fleet)
+	if err != nil {
+		return nil, fmt.Errorf("operator of rollouts: %w", err)
+	}
+	if cfg.CheckDocument == nil {
+		cfg.CheckDocument = func([]byte) error { return nil }
+	}
+	return &Operator{store{cfg.Client, k}, cfg.CheckDocument}, nil
+}
 
 // Act says who does something, and why: for the history, at most 256 and 512
 // bytes.
@@ -51,41 +73,24 @@ type Act struct {
 	By, Reason string
 }
 
-// StartOptions say how a rollout starts.
-type StartOptions struct {
-	// Replace ends another rollout that is under way: its agents stay as they are
-	// until the new one admits them.
-	Replace bool
-	// Document is that of Plan.Target.Config, whose Digest is filled in; Previous
-	// that of Plan.Previous.Config, if it is not the scope's own.
-	Document, Previous []byte
-}
-
-// Start begins the rollout p, whose By and Reason say who asks and why, and
-// returns it as it was written: with its defaults, and with an ID where it had
-// none. The error wraps ErrUnderWay if there is another that has not ended.
-func (o *Operator) Start(ctx context.Context, p Plan, opts StartOptions) (Plan, error) {
-	return Plan{}, errors.New("not yet")
-}
-
 // Pause has no more agents admitted; those under way go on.
 func (o *Operator) Pause(ctx context.Context, a Act) (Plan, error) {
-	return Plan{}, errors.New("not yet")
+	return o.steer(ctx, a, EventPaused, Plan.pause)
 }
 
 // Resume goes on with what is paused or halted.
 func (o *Operator) Resume(ctx context.Context, a Act) (Plan, error) {
-	return Plan{}, errors.New("not yet")
+	return o.steer(ctx, a, EventResumed, Plan.resume)
 }
 
 // Promote opens the gate of the stage that waits for it.
 func (o *Operator) Promote(ctx context.Context, a Act) (Plan, error) {
-	return Plan{}, errors.New("not yet")
+	return o.steer(ctx, a, EventPromoted, Plan.promote)
 }
 
 // Abort ends the rollout: who has changed stays so, and nobody else is admitted.
 func (o *Operator) Abort(ctx context.Context, a Act) (Plan, error) {
-	return Plan{}, errors.New("not yet")
+	return o.steer(ctx, a, EventAborted, Plan.abort)
 }
 
 // RevertOptions say how a rollout is reverted.
@@ -98,17 +103,87 @@ type RevertOptions struct {
 // Revert brings agents back, also those of a rollout that has completed. Windows
 // and gates do not hold it up. Follow it with Watch until its State is Reverted.
 func (o *Operator) Revert(ctx context.Context, opts RevertOptions) (Plan, error) {
-	return Plan{}, errors.New("not yet")
+	return o.steer(ctx, opts.Act, EventReverting, func(p Plan, a Act, at time.Time) (Plan, error) {
+		return p.back(a, opts.To, at)
+	})
 }
 
-// Freeze pulls the fleet's brake: no agent starts what a plan brings until
-// Unfreeze. With reverts those are held up as well.
-func (o *Operator) Freeze(ctx context.Context, a Act, reverts bool) error {
-	return errors.New("not yet")
+// steer writes what change makes of the plan.
+func (o *Operator) steer(ctx context.Context, a Act, event Event, change func(Plan, Act, time.Time) (Plan, error)) (Plan, error) {
+	if err := a.check(); err != nil {
+		return Plan{}, err
+	}
+	return o.change(ctx, func(s standing, at time.Time) (draft, error) {
+		if s.plan.value == nil {
+			return draft{}, errors.Join(s.plan.err, fmt.Errorf("fleet %s: %w", o.keys.fleet, ErrNoPlan))
+		}
+		next, err := change(*s.plan.value, a, at)
+		return draft{before: *s.plan.value, plan: next, record: a.record(event, s, at)}, err
+	})
 }
 
-// Unfreeze releases the brake; it is no error if it was not pulled.
-func (o *Operator) Unfreeze(ctx context.Context, a Act) error { return errors.New("not yet") }
+// record is of what a does, with the figures that there were.
+func (a Act) record(event Event, s standing, at time.Time) Record {
+	r := Record{At: at, By: a.By, Event: event, Why: a.Reason}
+	if b := s.view().Books; b != nil {
+		r.Figures = b.Figures
+	}
+	return r
+}
+
+// change writes what make makes of what is there, and again while others are
+// faster. A write that was not answered is looked for before it is made again.
+func (o *Operator) change(ctx context.Context, next func(standing, time.Time) (draft, error)) (Plan, error) {
+	var tried written
+	err := o.insist(ctx, func(ctx context.Context) (bool, error) {
+		s, err := o.now(ctx)
+		if err != nil {
+			return false, err
+		}
+		if tried.plan.History != "" && o.holds(ctx, tried) {
+			return true, nil
+		}
+		d, err := next(s, time.Now())
+		if err != nil {
+			return true, err
+		}
+		d.over = s.plan.mod
+		if tried, err = o.keys.seal(d); err != nil {
+			return true, err
+		}
+		_, done, _, err := o.commit(ctx, tried.when, tried.then)
+		return done, err
+	})
+	return tried.plan, err
+}
+
+// holds reports whether the record of w is in etcd: it was written, whatever
+// followed it.
+func (o *Operator) holds(ctx context.Context, w written) bool {
+	r, err := o.client.Get(ctx, o.keys.record(w.record.Rollout, w.record.Seq))
+	return err == nil && len(r.Kvs) == 1 && digestOf(r.Kvs[0].Value) == w.plan.History
+}
+
+// insist calls try until it is done, while what fails may do better a little
+// later.
+func (o *Operator) insist(ctx context.Context, try func(context.Context) (done bool, err error)) error {
+	ctx, cancel := context.WithTimeout(ctx, actFor)
+	defer cancel()
+	retry := backoff.Backoff{Min: 20 * time.Millisecond, Max: 2 * time.Second}
+	var last error
+	for {
+		done, err := try(ctx)
+		if done || err != nil && ctx.Err() == nil && !etcdkv.Unavailable(err) && !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		if err != nil {
+			last = err
+		}
+		if err := retry.Wait(ctx); err != nil {
+			return errors.Join(err, last)
+		}
+	}
+}
 
 // View is a fleet's rollout at one moment.
 type View struct {
@@ -133,36 +208,38 @@ type Leader struct {
 
 // Status reads the rollout as it is.
 func (o *Operator) Status(ctx context.Context) (View, error) {
-	return View{}, errors.New("not yet")
+	var v View
+	err := o.insist(ctx, func(ctx context.Context) (bool, error) {
+		s, err := o.now(ctx)
+		if err != nil {
+			return false, err
+		}
+		v = s.view()
+		return true, s.wrong()
+	})
+	return v, err
 }
 
 // Watch calls changed with the rollout as it is and then after each change, never
 // concurrently, until ctx ends, whose error it returns. It outlasts outages of
 // etcd. A value that cannot be read ends it.
 func (o *Operator) Watch(ctx context.Context, changed func(View)) error {
-	return errors.New("not yet")
-}
-
-// HistoryOptions say what of the history to read. The zero value reads all.
-type HistoryOptions struct {
-	// Rollout is the ID of the only rollout to read; "" = all, the newest first.
-	Rollout string
-	// Limit is the most rollouts; 0 = all that are kept, which are 20.
-	Limit int
-}
-
-// Past is the history of one rollout.
-type Past struct {
-	Rollout string   `json:"rollout"`
-	Records []Record `json:"records"`
-	// Broken says what is wrong with the chain of its records, the first only;
-	// "" = nothing.
-	Broken string `json:"broken,omitempty"`
-}
-
-// History reads rollouts, the newest first, and their records, the first first,
-// and checks that none is missing and none was changed. If so, the error wraps
-// ErrHistory, and what could be read is returned all the same.
-func (o *Operator) History(ctx context.Context, opts HistoryOptions) ([]Past, error) {
-	return nil, errors.New("not yet")
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	w, err := etcdkv.NewWatch(etcdkv.WatchConfig{
+		Client: o.client, Keys: o.keys.watched(), Coalesce: -1,
+		OnChange: func(v etcdkv.View) {
+			s := o.keys.stands(v.Revision, v.Values)
+			if err := s.wrong(); err != nil {
+				cancel(err)
+				return
+			}
+			changed(s.view())
+		},
+	})
+	if err != nil {
+		return err
+	}
+	_ = w.Run(ctx) // its error is ctx's
+	return context.Cause(ctx)
 }

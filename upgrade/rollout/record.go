@@ -45,6 +45,10 @@ const (
 	EventCompleted Event = "completed"
 	EventSwitched  Event = "switched" // blue-green
 	EventReplaced  Event = "replaced" // by another rollout
+	// EventFrozen and EventUnfrozen are in the chain of the brake, whose records
+	// have "freeze" for a rollout.
+	EventFrozen   Event = "frozen"
+	EventUnfrozen Event = "unfrozen"
 )
 
 // Figures count the agents of a rollout by what became of them.
@@ -98,6 +102,9 @@ type Books struct {
 	Lost map[string]Loss `json:"lost,omitempty"`
 	// Figures are the newest.
 	Figures Figures `json:"figures"`
+	// Told is the number of the last record that whoever is to be told of was told
+	// of.
+	Told int64 `json:"told,omitempty"`
 }
 
 // Entrant is an agent under way.
