@@ -61,7 +61,7 @@ type Standing struct {
 	Held string
 }
 
-// givesUp is the part of Plan.Deadline after which a host gives up by itself:
+// givesUp is the part of its time after which a host gives up by itself:
 // whoever counts it out has then no reason to think that it is still at it.
 const givesUp = 0.9
 
@@ -70,7 +70,7 @@ func (p *Plan) order(k keys) Order {
 	o := Order{
 		Rollout: p.ID, Request: p.Request(), By: p.By, Action: p.Instruction.Action, Target: p.Target,
 		Probation: p.Instruction.Probation.Duration(),
-		GiveUp:    time.Duration(givesUp * float64(p.Deadline.Duration())),
+		GiveUp:    time.Duration(givesUp * float64(p.attempt())),
 		Retain:    p.RetainFor.Duration(),
 	}
 	if o.Action == ActRevert {

@@ -68,18 +68,28 @@ func (p Plan) pause(a Act, at time.Time) (Plan, error) {
 }
 
 func (p Plan) resume(a Act, at time.Time) (Plan, error) {
-	return p.enter(Running, a.why("resumed"), at), p.in("resume", Paused, Halted)
+	to := Running
+	if p.Instruction.Action == ActRevert {
+		to = Reverting
+	}
+	return p.enter(to, a.why("resumed"), at), p.in("resume", Paused, Halted)
 }
 
 func (p Plan) promote(a Act, at time.Time) (Plan, error) {
-	if err := p.in("promote", Running); err != nil {
+	if err := p.in("promote", Running, Paused, Halted); err != nil {
 		return p, err
 	}
-	if p.Promoted > p.Stage {
-		return p, fmt.Errorf("promote rollout %s: the gate of stage %d is open already: %w", p.ID, p.Stage+1, ErrState)
+	to := p.Stage + 1 // opens its gate
+	if p.Stage >= len(p.Stages) || p.Instruction.Action == ActRevert {
+		return p, fmt.Errorf("promote rollout %s: no stage is to come: %w", p.ID, ErrState)
+	} else if p.Promoted > p.Stage || !p.Stages[p.Stage].Manual {
+		to++ // accepts it as it is
 	}
-	p.Promoted, p.Why = p.Stage+1, a.why("promoted")
-	return p, nil
+	if p.Promoted >= to {
+		return p, fmt.Errorf("promote rollout %s: stage %d is promoted already: %w", p.ID, p.Stage+1, ErrState)
+	}
+	p.Promoted = to
+	return p.enter(Running, a.why("promoted"), at), nil
 }
 
 func (p Plan) abort(a Act, at time.Time) (Plan, error) {

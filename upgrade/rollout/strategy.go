@@ -2,12 +2,13 @@ package rollout
 
 // DefaultCanary returns the stages of the default flow: 5 % of the agents with
 // the label env=test, when more than 99.5 % of them have succeeded 30 % of those
-// with env=production, and then all.
+// with env=production, and then all; of these at most a quarter at once.
 func DefaultCanary() []Stage {
+	quarter := Amount{BasisPoints: 2500}
 	return []Stage{
 		{Name: "test", Selector: "env=test", BasisPoints: 500},
-		{Name: "production", Selector: "env=production", BasisPoints: 3000},
-		{Name: "all", BasisPoints: allBasisPoints},
+		{Name: "production", Selector: "env=production", BasisPoints: 3000, MaxUnavailable: quarter},
+		{Name: "all", BasisPoints: allBasisPoints, MaxUnavailable: quarter},
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -269,8 +268,6 @@ func (s *Stage) validate() error {
 	for _, w := range s.Windows {
 		if _, _, _, err := w.parse(); err != nil {
 			errs = append(errs, fmt.Errorf("window: %w", err))
-		} else if _, next, err := w.at(time.Unix(0, 0)); err != nil || next.IsZero() {
-			errs = append(errs, fmt.Errorf("window from %s to %s never opens", w.From, w.To))
 		}
 	}
 	return errors.Join(errs...)
