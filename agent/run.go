@@ -250,6 +250,7 @@ func (r *running) takeCharge() {
 		r.start(r.host, "rollouts", r.following.run)
 	}
 	r.tasking.begin(r)
+	r.control(r)
 	r.responder.begin(r)
 	if r.plugins != nil {
 		r.start(r.tasking.pluginsUntil(r), "plugins", r.plugins.Run)
