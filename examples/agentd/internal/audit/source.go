@@ -82,11 +82,24 @@ func (s *source) column(line, column int) int {
 	return offset
 }
 
-// find is the position of the first occurrence of text, the file's beginning
-// if there is none.
+// find is the position of the first place where text stands as a word of its
+// own, the file's beginning if there is none.
 func (s *source) find(text string) position {
-	return s.at(max(0, bytes.Index(s.raw, []byte(text))))
+	for from := 0; ; {
+		i := bytes.Index(s.raw[from:], []byte(text))
+		if i < 0 || text == "" {
+			return s.at(0)
+		}
+		begin := from + i
+		end := begin + len(text)
+		if (begin == 0 || !wordByte(s.raw[begin-1])) && (end == len(s.raw) || !wordByte(s.raw[end])) {
+			return s.at(begin)
+		}
+		from = begin + 1
+	}
 }
+
+func wordByte(c byte) bool { return nameByte(c, false) || c == '-' || c == '.' }
 
 // marker begins a comment that speaks to the audit.
 const marker = "agentd-audit:"
