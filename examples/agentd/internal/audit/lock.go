@@ -110,6 +110,25 @@ func decodeTOML(raw []byte, into any) error {
 	return err
 }
 
+// maxBrackets is how many brackets TOML may have open at a time.
+const maxBrackets = 500
+
+// brackets returns how many opening brackets are without a closing one at
+// most, whatever they mean: those in quotes and comments count too.
+func brackets(text string) int {
+	open, most := 0, 0
+	for i := range len(text) {
+		switch text[i] {
+		case '{', '[':
+			open++
+			most = max(most, open)
+		case '}', ']':
+			open = max(0, open-1)
+		}
+	}
+	return most
+}
+
 // satisfies reports whether one of the versions is in the range; what cannot
 // be told counts as if it were.
 func satisfies(constraint string, versions []string) bool {

@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"bytes"
 	"path"
 	"slices"
 	"strings"
@@ -9,10 +8,6 @@ import (
 	"go.yaml.in/yaml/v3"
 	"mvdan.cc/sh/v3/syntax"
 )
-
-// maxBrackets is how many brackets a script may have open at a time: the
-// parser calls itself for each.
-const maxBrackets = 500
 
 // script is judged for what it uses and does not declare, and for the images
 // that it pulls or runs.
@@ -64,39 +59,16 @@ func shellOf(line string) string {
 
 // parse reads a script; what is no script is reported.
 func (s *source) parse(text, shell string) *syntax.File {
-	if brackets(text) > maxBrackets {
-		s.report(fileUnread, position{}, "was not judged: it has more than %d brackets open at a time", maxBrackets)
-		return nil
-	}
-	variant := syntax.LangBash
-	switch shell {
-	case "sh", "dash", "ash":
-		// Bash reads nearly all of it, and tells [[ from a program.
-	case "ksh", "mksh":
+	variant := syntax.LangBash // reads what is for sh, and tells [[ from a program
+	if shell == "ksh" || shell == "mksh" {
 		variant = syntax.LangMirBSDKorn
 	}
-	file, err := syntax.NewParser(syntax.Variant(variant)).Parse(strings.NewReader(text), "")
+	file, err := parseShell(text, variant)
 	if err != nil {
 		s.report(fileUnread, position{}, "was not judged: no shell script: %v", err)
 		return nil
 	}
 	return file
-}
-
-// brackets returns how many opening brackets are without a closing one at
-// most, whatever they mean: quotes and comments count too.
-func brackets(text string) int {
-	open, most := 0, 0
-	for i := range len(text) {
-		switch text[i] {
-		case '(', '{', '[':
-			open++
-			most = max(most, open)
-		case ')', '}', ']':
-			open = max(0, open-1)
-		}
-	}
-	return most
 }
 
 // declared takes what comments of the script declare.
@@ -133,10 +105,10 @@ func (s *source) sourced(u *use, dir string, depth int) reach {
 			at = s.at(int(min(c.pos.Offset(), uint(len(s.raw))))) //nolint:gosec // at most the size of the file
 		}
 		raw := s.besides(c.name, dir)
-		if raw == nil || depth == maxSourced || brackets(string(raw)) > maxBrackets {
+		if raw == nil || depth == maxSourced {
 			return reach{missing: "a file that is sourced (" + c.shown + ")", at: at}
 		}
-		file, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(bytes.NewReader(raw), "")
+		file, err := parseShell(string(raw), syntax.LangBash)
 		if err != nil {
 			return reach{missing: "a script in " + c.shown, at: at}
 		}
@@ -219,10 +191,10 @@ func (d *documents) lines(n *yaml.Node, declared map[string]bool) {
 // embedded judges a script whose line n of the file at tells.
 func (d *documents) embedded(script string, at func(line int) position, declared map[string]bool, prefixes []string) {
 	script = withoutExpressions(script)
-	if script == "" || len(script) > maxScript || brackets(script) > maxBrackets {
+	if script == "" || len(script) > maxScript {
 		return
 	}
-	file, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(script), "")
+	file, err := parseShell(script, syntax.LangBash)
 	if err != nil {
 		return // of another shell, perhaps
 	}

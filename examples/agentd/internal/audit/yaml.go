@@ -12,7 +12,7 @@ import (
 
 // Limits of one YAML file. What aliases repeat counts each time.
 const (
-	maxValues = 5_000_000
+	maxValues = 2_000_000
 	maxNested = 64
 	maxParts  = 1000 // documents in one file
 )
