@@ -42,7 +42,12 @@ const resolvers = 4
 func (r *Report) Resolve(ctx context.Context, resolver Resolver, progress func(done, of int, image string)) error {
 	asked := map[reference][]*Finding{}
 	for i := range r.Findings {
-		if f := &r.Findings[i]; f.edit != nil && f.Open() {
+		f := &r.Findings[i]
+		switch {
+		case !f.Open():
+		case f.edit == nil && (f.Rule == imageTagMissing || f.Rule == imageTagFloating || f.Rule == imageDigestMissing):
+			f.Unfixed = "the file does not have it in one piece, or has it in a script or a field of its own: pin it by hand"
+		case f.edit != nil:
 			asked[f.edit.ref] = append(asked[f.edit.ref], f)
 		}
 	}
