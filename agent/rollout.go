@@ -1,7 +1,10 @@
 package agent
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/perennial-go/perennial/config"
@@ -63,9 +66,19 @@ func RolloutMember(e *Entry, now time.Time) *rollout.Member {
 		Joined: e.Joined, Version: e.Version, Manifest: e.ManifestDigest, Binary: e.BinaryDigest,
 		Started: e.Started,
 	}
+	for _, p := range e.Plugins {
+		if m.Plugins == nil {
+			m.Plugins = make(map[string]string, len(e.Plugins))
+		}
+		m.Plugins[p.Name] = p.Digest
+	}
 	s := e.Status
 	if s == nil {
 		return m
+	}
+	// The registration is written first, and may be of the next release.
+	if r := s.Upgrade.Running; r.Version == e.Version && r.Manifest == e.ManifestDigest {
+		m.Installed = r.Binary
 	}
 	if c := s.Config; c != nil {
 		m.ConfigDigest, m.ConfigRevision = c.RunningDigest, c.Running
@@ -87,4 +100,31 @@ func RolloutMember(e *Entry, now time.Time) *rollout.Member {
 	m.Report = s.Rollout
 	m.Overdue = e.Overdue(now) > 0
 	return m
+}
+
+// errRollout is of what trying again does not mend.
+var errRollout = errors.New("Config.Rollout")
+
+// control has the agent stand for election as its fleet's controller, once this
+// process is in charge.
+func (a *Agent) control(r *running) {
+	if !a.cfg.Rollout.Controller {
+		return
+	}
+	r.start(r.host, "control of rollouts", func(ctx context.Context) error {
+		return a.again(ctx, "moving rollouts on", errRollout, func(ctx context.Context) error {
+			cfg := a.cfg.Rollout.Control
+			cfg.Fleet, cfg.ID, cfg.Logger = a.cfg.Rollout.Fleet, a.cfg.ID, a.log
+			c, err := a.directory().RolloutController(cfg)
+			if err != nil {
+				return fmt.Errorf("%w: %w", errRollout, err)
+			}
+			return c.Run(ctx)
+		})
+	})
+}
+
+// directory is the registry by the agent's own connection; it is not closed.
+func (a *Agent) directory() *Directory {
+	return &Directory{client: a.presence.client, keys: a.presence.registry.keys, addr: strings.Join(a.cfg.Etcd.Endpoints, ",")}
 }

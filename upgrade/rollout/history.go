@@ -80,6 +80,9 @@ func (o *Operator) past(ctx context.Context, opts HistoryOptions) ([]Past, error
 	if err != nil {
 		return nil, err
 	}
+	if p := s.plan.value; p != nil && !slices.ContainsFunc(chains, func(c chain) bool { return c.id == p.ID }) {
+		chains = slices.Insert(chains, 0, chain{id: p.ID}) // all of it is missing
+	}
 	if opts.Rollout != "" {
 		chains = slices.DeleteFunc(chains, func(c chain) bool { return c.id != opts.Rollout })
 	} else if opts.Limit > 0 {

@@ -28,15 +28,18 @@ func newKeys(root, fleet string) (keys, error) {
 func (k keys) plan() string   { return k.root + "plan/" + k.fleet }
 func (k keys) freeze() string { return k.root + "freeze/" + k.fleet }
 
-// below are the keys that agents do not need, but for documents.
+// documents lie by themselves: agents may read them, and nothing of below.
+func (k keys) documents() string             { return k.root + "rollout-document/" + k.fleet + "/" }
+func (k keys) document(hex string) string    { return k.documents() + hex }
 func (k keys) below() string                 { return k.root + "rollout/" + k.fleet + "/" }
 func (k keys) leader() string                { return k.below() + "leader" }
 func (k keys) books() string                 { return k.below() + "books" }
-func (k keys) documents() string             { return k.below() + "document/" }
-func (k keys) document(hex string) string    { return k.documents() + hex }
 func (k keys) history() string               { return k.below() + "history/" }
 func (k keys) records(id string) string      { return k.history() + id + "/" }
 func (k keys) pin(environment string) string { return k.root + "pin/" + environment }
+
+// published are the documents of configuration that are in force.
+func (k keys) published() string { return k.root + "config/" }
 
 // record is the key of a record: those of a rollout are in their order.
 func (k keys) record(id string, seq int64) string {

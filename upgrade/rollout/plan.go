@@ -93,7 +93,7 @@ type ConfigTarget struct {
 	// Scope is "global" or "group/<group>".
 	Scope string `json:"scope"`
 	// Digest is "sha256:<hex>" of the document's bytes, which lie under
-	// rollout/<fleet>/document/<hex>. An empty one = the scope's own document in
+	// rollout-document/<fleet>/<hex>. An empty one = the scope's own document in
 	// config/<scope>, or none.
 	Digest string `json:"digest,omitempty"`
 }
