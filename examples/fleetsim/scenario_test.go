@@ -17,7 +17,7 @@ const (
 	ttl       = time.Second
 	beat      = 250 * time.Millisecond
 	leaderTTL = time.Second
-	deadline  = 1500 * time.Millisecond
+	deadline  = 3 * time.Second
 	download  = 10 * time.Millisecond
 	probation = 20 * time.Millisecond
 	soak      = 30 * time.Millisecond
@@ -166,8 +166,11 @@ func (s scenario) plan() rollout.Plan {
 	switch s.strategy {
 	case rollout.Canary:
 		p.Stages = []rollout.Stage{stage("test", "env=test", 10000), stage("production", "env=production", 3000), stage("all", "", 10000)}
-	default:
+	case rollout.Rolling:
 		p.Stages = []rollout.Stage{stage("all", "", 10000)}
+	case rollout.BlueGreen:
+		p.Stages = rollout.DefaultBlueGreen(rollout.Seconds(soak.Seconds()), false)
+		p.Stages[0].MaxUnavailable = budget
 	}
 	return p
 }
