@@ -33,7 +33,7 @@ func (s *rolloutShape) add(cmd *cobra.Command) {
 	f.StringVar(&s.plan, "plan", "", "YAML `file` with the plan, in place of the flags about stages")
 	f.BoolVar(&s.canary, "canary", false, "5 % of the agents with env=test, 30 % of those with env=production, then all; the default")
 	f.BoolVar(&s.rolling, "rolling", false, "all agents, --batch by --batch")
-	f.BoolVar(&s.blueGreen, "blue-green", false, "have it lie ready everywhere, then switch all at once; --soak is for how long they can switch back warm")
+	f.BoolVar(&s.blueGreen, "blue-green", false, "have it lie ready everywhere, then switch all at once; --soak, by default 10m, is for how long they can switch back warm")
 	f.StringArrayVar(&s.stages, "stage", nil, "a `stage` of your own, such as name=test,selector=env=test,percent=5,batch=10; put a field with a comma in double quotes; may be repeated, the first first")
 	f.StringVar(&s.batch, "batch", "", "how `many` agents one step admits, such as 5 or 10%; default as many as may be")
 	f.StringVar(&s.unavailable, "max-unavailable", "", "how `many` agents may be under way at once, such as 5 or 10%; default 10% with --rolling, else no limit")
@@ -48,7 +48,7 @@ func (s *rolloutShape) add(cmd *cobra.Command) {
 	f.StringVar(&s.alerts, "alerts", "", "least `severity` of an alert after its change that makes an agent count as failed: critical (the default), warning or none")
 	f.StringVarP(&s.selector, "selector", "l", "", "`which` agents it is about: labels, .id, .group, .host and .platform; default all of the fleet")
 	f.StringVar(&s.onFailure, "on-failure", "", "what a failed judgement leads to: `revert` (the default) or halt")
-	f.DurationVar(&s.deadline, "deadline", 0, "how long one agent may take, from when it is admitted, before it counts as failed; default as package rollout has it")
+	f.DurationVar(&s.deadline, "deadline", 0, "how long one agent may take, from when it is admitted, before it counts as failed; default 15m")
 	f.DurationVar(&s.retain, "retain", 0, "how long agents keep the release before; default 72h")
 	f.StringSliceVar(&s.environments, "environment", nil, "`names` of the environments that are meant to run it once it has completed (agentd pin)")
 	for _, flag := range []string{"plan", "deadline"} {
@@ -145,13 +145,7 @@ func (s *rolloutShape) fromFlags(cmd *cobra.Command, p *rollout.Plan) error {
 		}
 		p.Stages = append(p.Stages, stage)
 	}
-	switch {
-	case len(p.Stages) > 0:
-	case p.Strategy == rollout.Canary:
-		p.Stages = rollout.DefaultCanary()
-	default:
-		p.Stages = []rollout.Stage{{Name: "all", BasisPoints: 10_000}}
-	}
+	s.complete(p)
 	for i := range p.Stages {
 		if err := s.apply(cmd, p, i); err != nil {
 			return err
@@ -160,9 +154,51 @@ func (s *rolloutShape) fromFlags(cmd *cobra.Command, p *rollout.Plan) error {
 	return nil
 }
 
-// apply sets what the flags say of every stage, unless the stage says it.
+// complete adds the stages that the strategy has where the flags say none, and
+// the switch.
+func (s *rolloutShape) complete(p *rollout.Plan) {
+	own := len(p.Stages) > 0
+	switch {
+	case p.Strategy == rollout.BlueGreen:
+		flow := rollout.DefaultBlueGreen(defaultWarm, false)
+		if !own {
+			p.Stages = flow[:1]
+		}
+		p.Stages = append(p.Stages, flow[len(flow)-1])
+	case own:
+	case p.Strategy == rollout.Rolling:
+		p.Stages = rollout.DefaultRolling()
+	default:
+		p.Stages = rollout.DefaultCanary()
+	}
+}
+
+// defaultWarm is the --soak of --blue-green.
+const defaultWarm = rollout.Seconds(10 * 60)
+
+// apply sets what the flags say of every stage, unless the stage says it. In
+// which part of the fleet something lies ready is nothing to judge, and those
+// that switch do so together.
 func (s *rolloutShape) apply(cmd *cobra.Command, p *rollout.Plan, at int) error {
 	stage := &p.Stages[at]
+	last := at == len(p.Stages)-1
+	stages, switches := p.Strategy == rollout.BlueGreen && !last, p.Strategy == rollout.BlueGreen && last
+	stage.Manual = stage.Manual || s.gate && at > 0 && !stages
+	if err := s.applyWindows(stage); err != nil {
+		return err
+	}
+	if !switches {
+		if err := s.applyAmounts(cmd, stage); err != nil {
+			return err
+		}
+	}
+	if stages {
+		return nil
+	}
+	return s.applyJudgement(cmd, stage)
+}
+
+func (s *rolloutShape) applyAmounts(cmd *cobra.Command, stage *rollout.Stage) error {
 	for _, a := range []struct {
 		flag, text string
 		to         *rollout.Amount
@@ -171,35 +207,43 @@ func (s *rolloutShape) apply(cmd *cobra.Command, p *rollout.Plan, at int) error 
 		if err != nil {
 			return usagef("--%s: %w", a.flag, err)
 		}
-		if *a.to == (rollout.Amount{}) {
+		// A stage of --stage comes before the flag, a default does not.
+		if cmd.Flags().Changed(a.flag) && (a.to.IsZero() || len(s.stages) == 0) {
 			*a.to = amount
 		}
 	}
 	stage.PairBy = cmp.Or(stage.PairBy, s.pairBy)
-	stage.Manual = stage.Manual || s.gate && (at > 0 || p.Strategy == rollout.BlueGreen)
+	return nil
+}
+
+func (s *rolloutShape) applyWindows(stage *rollout.Stage) error {
+	if len(stage.Windows) > 0 {
+		return nil
+	}
+	for _, text := range s.windows {
+		w, err := planfile.ParseWindow(text)
+		if err != nil {
+			return usagef("--window: %w", err)
+		}
+		stage.Windows = append(stage.Windows, w)
+	}
+	return nil
+}
+
+func (s *rolloutShape) applyJudgement(cmd *cobra.Command, stage *rollout.Stage) error {
 	soak, err := planfile.Seconds("--soak", s.soak)
 	if err != nil {
 		return usageError{err}
 	}
-	stage.Soak = cmp.Or(stage.Soak, soak)
-	if len(stage.Windows) == 0 {
-		for _, text := range s.windows {
-			w, err := planfile.ParseWindow(text)
-			if err != nil {
-				return usagef("--window: %w", err)
-			}
-			stage.Windows = append(stage.Windows, w)
-		}
+	if cmd.Flags().Changed("soak") && (stage.Soak == 0 || len(s.stages) == 0 || s.blueGreen) {
+		stage.Soak = soak
 	}
 	for _, text := range s.checks {
 		check, err := planfile.ParseCheck(text)
 		if err != nil {
 			return usagef("--check: %w", err)
 		}
-		if n := len(stage.Judge.Checks); n > 0 {
-			check.Name = fmt.Sprintf("%s %d", check.Name, n+1)
-		}
-		stage.Judge.Checks = append(stage.Judge.Checks, check)
+		planfile.AddCheck(&stage.Judge, check)
 	}
 	if stage.Judge.SuccessAbove == nil && cmd.Flags().Changed("success-above") {
 		stage.Judge.SuccessAbove = &s.successAbove

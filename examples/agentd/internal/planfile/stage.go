@@ -121,7 +121,7 @@ func (s *Stage) plan() (rollout.Stage, error) {
 		if err != nil {
 			return out, fmt.Errorf("check %d: %w", i+1, err)
 		}
-		out.Judge.Checks = append(out.Judge.Checks, check)
+		AddCheck(&out.Judge, check)
 	}
 	return out, nil
 }
@@ -148,12 +148,22 @@ func (c *Check) plan() (rollout.Check, error) {
 	if out.Kind == kindPrometheus && c.Query == "" {
 		return out, errors.New("want a query beside prometheus")
 	}
-	if out.Name == "" {
-		out.Name = out.Kind
-	}
 	var err error
 	out.Timeout, err = Seconds("timeout", c.Timeout)
 	return out, err
+}
+
+// AddCheck adds a check, with a name of its own if it has none: answers are told
+// apart by it.
+func AddCheck(j *rollout.Judge, c rollout.Check) {
+	taken := func(other rollout.Check) bool { return other.Name == c.Name }
+	if c.Name == "" {
+		c.Name = c.Kind
+		for n := 2; slices.ContainsFunc(j.Checks, taken); n++ {
+			c.Name = fmt.Sprintf("%s %d", c.Kind, n)
+		}
+	}
+	j.Checks = append(j.Checks, c)
 }
 
 // ParseCheck reads "prometheus=URL,QUERY", "http=URL" or the name of a checker

@@ -46,12 +46,15 @@ func Stages(p *rollout.Plan, members []*rollout.Member) (stages []Stage, rest []
 			}
 		}
 		s.Selected = len(selected)
-		s.Target = part(p.Stages[i].BasisPoints, s.Selected)
+		s.Target = min(s.Selected, rollout.Amount{BasisPoints: p.Stages[i].BasisPoints}.Of(s.Selected))
+		if p.Strategy == rollout.BlueGreen && i == len(p.Stages)-1 {
+			clear(taken) // who has staged switches as well
+		}
 		for _, m := range selected[:s.Target] {
 			if !taken[m.ID] {
 				taken[m.ID] = true
 				s.Members = append(s.Members, m)
-				s.count(p.Request(), m)
+				s.count(p, i, m)
 			}
 		}
 		stages = append(stages, s)
@@ -82,12 +85,17 @@ func byRank(id string, members []*rollout.Member) []*rollout.Member {
 	return out
 }
 
-// part is a part of n, rounded up.
-func part(basisPoints, n int) int { return (n*basisPoints + 9_999) / 10_000 }
-
-// count adds what m says of the request.
-func (s *Stage) count(request string, m *rollout.Member) {
-	if m.Report == nil || m.Report.Request != request {
+// count adds what m says of the plan's instruction.
+func (s *Stage) count(p *rollout.Plan, stage int, m *rollout.Member) {
+	switches := p.Strategy == rollout.BlueGreen && stage == len(p.Stages)-1
+	stages := p.Strategy == rollout.BlueGreen && !switches
+	switch {
+	case stages && p.Instruction.Action == rollout.ActSwitch:
+		s.Succeeded++ // the switch began when all had staged
+		return
+	case switches && p.Instruction.Action == rollout.ActStage:
+		return
+	case m.Report == nil || m.Report.Request != p.Request():
 		if m.Held != "" {
 			s.Held++
 		}

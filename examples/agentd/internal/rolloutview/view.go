@@ -198,7 +198,7 @@ func (s *Stage) bar(room int) string {
 		mark  string
 	}{{s.Succeeded, "#"}, {s.Failed, "!"}, {s.UnderWay, ">"}} {
 		from := upTo * room / n
-		upTo += c.count
+		upTo = min(n, upTo+c.count)
 		b.WriteString(strings.Repeat(c.mark, upTo*room/n-from))
 	}
 	return "[" + b.String() + strings.Repeat(".", room-b.Len()) + "]"
