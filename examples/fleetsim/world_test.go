@@ -252,7 +252,7 @@ func (w *world) probe(ctx context.Context) {
 func (w *world) stood() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.stall > ttl/4
+	return w.stall > ttl/8
 }
 
 func (w *world) seen(v rollout.View) {
@@ -273,7 +273,7 @@ func (w *world) view() rollout.View {
 
 // until waits for ok.
 func (w *world) until(ctx context.Context, what string, ok func() (bool, error)) error {
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		is, err := ok()
