@@ -559,13 +559,16 @@ func TestBooksOfAHugeFleetFitIntoEtcd(t *testing.T) {
 	plan.Strategy = BlueGreen
 	d := newDesk(t, plan, 0)
 	long := strings.Repeat("x", 120)
-	for i := range 7000 {
+	for i := range 5000 {
 		d.rev++
 		d.members = append(d.members, &Member{ID: fmt.Sprintf("%s%05d", long, i), Joined: d.rev, Version: "1.0.0", Labels: map[string]string{}})
 	}
 	for d.plan.Stage == 0 {
 		if d.pass(time.Second); len(d.told) > 40 {
 			t.Fatal("it does not get on")
+		}
+		if n := len(d.admitted()); d.plan.Stage == 0 && n != len(d.books.UnderWay) {
+			t.Fatalf("%d may start, %d are counted", n, len(d.books.UnderWay))
 		}
 		d.all(ReportStaged)
 		data, err := json.Marshal(d.books)
