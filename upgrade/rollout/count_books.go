@@ -165,7 +165,7 @@ func (b Books) forPlan(p *Plan, now time.Time) Books {
 }
 
 // clamp keeps what names a stage within those that there are.
-func (b *Books) clamp(last int) {
+func (b Books) clamp(last int) {
 	for id, e := range b.UnderWay {
 		if n := min(max(e.Stage, 0), last); n != e.Stage {
 			e.Stage = n
@@ -181,7 +181,7 @@ func (b *Books) clamp(last int) {
 }
 
 // equal reports whether there is nothing to write.
-func (b *Books) equal(o *Books) bool {
+func (b Books) equal(o *Books) bool {
 	return b.Schema == o.Schema && b.Rollout == o.Rollout && b.Number == o.Number && b.Figures == o.Figures && b.Told == o.Told &&
 		b.Waits == o.Waits && b.Stopped.Equal(o.Stopped) && slices.Equal(b.Stages, o.Stages) &&
 		maps.Equal(b.UnderWay, o.UnderWay) && maps.Equal(b.Former, o.Former) && maps.EqualFunc(b.Lost, o.Lost, Loss.equal)

@@ -33,6 +33,7 @@ func (o outcome) loss() string {
 		return lossGone
 	case held:
 		return lossHeld
+	case apart, waiting, underWay, succeeded:
 	}
 	return ""
 }
@@ -120,6 +121,7 @@ func (f *Figures) add(a *agent) {
 		f.Gone++
 	case held:
 		f.Held++
+	case apart:
 	}
 }
 

@@ -79,6 +79,7 @@ func Decide(in Input) (Output, error) {
 		}
 	case Completed, Reverted:
 		d.admit("%s that came late")
+	case Halted, Aborted: // an operator's
 	}
 	return d.out, d.err
 }

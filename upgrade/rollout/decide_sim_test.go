@@ -1,7 +1,6 @@
 package rollout_test
 
 import (
-	"bytes"
 	"container/heap"
 	"encoding/json"
 	"flag"
@@ -421,11 +420,18 @@ func (w *world) leaderChange(in Input, out Output) {
 	if err != nil {
 		w.fatalf("%v", err)
 	}
-	a, _ := json.Marshal(out)
-	b, _ := json.Marshal(again)
-	if !bytes.Equal(a, b) {
+	if a, b := encoded(w.t, out), encoded(w.t, again); a != b {
 		w.fatalf("another leader decides otherwise:\n%s\n%s", a, b)
 	}
+}
+
+func encoded(t *testing.T, v any) string {
+	t.Helper()
+	data, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }
 
 func reread(t *testing.T, from, to any) {
