@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -60,6 +61,10 @@ func (i *insider) post(path string, body any) {
 	}
 	res, err := i.Client.Post(i.base+path, "application/json", bytes.NewReader(data))
 	if err != nil {
+		i.Fatal(err)
+	}
+	// Read to its end, or the connection is not used again.
+	if _, err := io.Copy(io.Discard, res.Body); err != nil {
 		i.Fatal(err)
 	}
 	_ = res.Body.Close()
@@ -166,10 +171,11 @@ func TestProbationIsNotEndedByWhoMayNotRollBack(t *testing.T) {
 				}
 			}
 			inside.post("/request?remote", c.asked)
-			inside.CloseIdleConnections()
 			if err := os.Remove(paused); err != nil {
 				t.Fatal(err)
 			}
+			waittest.Until(t, "the incumbent says why it goes on", func() bool { return strings.Contains(r.logged(), "request ends no probation") })
+			inside.CloseIdleConnections()
 			if s := r.ends("back"); s.State != Failed || !strings.Contains(s.Reason, c.says) || s.Running.Version != "1.1.0" {
 				t.Errorf("%s: %s; %s runs", s.State, s.Reason, s.Running.Version)
 			}
@@ -191,6 +197,34 @@ func TestSuccessorThatIsLeftAloneCommitsAfterTheHostsOwnProbation(t *testing.T) 
 		t.Errorf("%s: %s", a.State, a.Reason)
 	}
 	r.serves("1.1.0")
+}
+
+// A long probation must not keep operators from their hosts: it is long for the
+// warm way back alone.
+func TestLongProbationKeepsNobodyFromTheHost(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 300*time.Millisecond, nil)
+	r.awaitAdopted()
+	inside := r.insider()
+	one := r.onTrial(r.publish(build{Version: "1.1.0"}))
+	inside.post("/request", Request{ID: "hold", Action: ActionHold, By: "ops"})
+	waittest.Nil(t, "the host is held", func() error {
+		if h, err := ReadHold(r.env.StateDir); err != nil || h == nil || h.By != "ops" {
+			return fmt.Errorf("%+v, %w", h, err)
+		}
+		return nil
+	})
+	if a, err := readJournal(filepath.Join(r.env.StateDir, journalFile)); err != nil || a.OrderID != one || a.State != Probation {
+		t.Errorf("a hold has ended the probation: %s: %s, %v", a.State, a.Reason, err)
+	}
+	if err := ClearHold(r.env.StateDir); err != nil {
+		t.Fatal(err)
+	}
+	inside.CloseIdleConnections()
+	a := r.followed(r.leave(Request{Pin: r.publish(build{Version: "1.2.0"})}))
+	if a.State != Committed || a.From.Version != "1.1.0" {
+		t.Errorf("%s from %s: %s", a.State, a.From.Version, a.Reason)
+	}
 }
 
 func TestOnlyWhatLeadsFromTheSuccessorToTheIncumbentEndsAProbation(t *testing.T) {
