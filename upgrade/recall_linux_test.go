@@ -105,7 +105,12 @@ func TestRevertInAProbationIsWarmBlamesNobodyAndLosesNoRequest(t *testing.T) {
 	if a := r.followed(nowhere); a.State != Committed || !strings.Contains(a.Reason, "nothing to do") || r.current() != "1.1.0" {
 		t.Errorf("the revert of what does not run: %s: %s; current is %s", a.State, a.Reason, r.current())
 	}
-	retained := r.leave(Request{Action: ActionRevert, Leave: pin})
+	// The first release was installed by hand, so that its digest is unknown here.
+	meant := release.Pin{Version: "1.0.0", Digest: "sha256:" + strings.Repeat("ef", 32)}
+	if a := r.followed(r.leave(Request{Action: ActionRollback, Pin: meant})); a.State != Failed || !strings.Contains(a.Reason, "no 1.0.0 is retained") {
+		t.Errorf("a rollback to another 1.0.0: %s: %s", a.State, a.Reason)
+	}
+	retained := r.leave(Request{Action: ActionRevert, Leave: pin, Pin: meant})
 	if a := r.followed(retained); a.State != Committed || a.To.Version != "1.0.0" {
 		t.Errorf("the revert of what was committed: %s to %s: %s", a.State, a.To.Version, a.Reason)
 	}
