@@ -67,9 +67,6 @@ func (h *releaseHost) displaced() {
 func (h *releaseHost) standing(o rollout.Order) rollout.Standing {
 	status := h.upgrader.Status()
 	s := rollout.Standing{Runs: satisfied(o, status), There: there(o, status)}
-	if status.Hold != nil {
-		s.Held = heldBy(status.Hold)
-	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
