@@ -156,11 +156,7 @@ func BenchmarkHearAMarkThatMoves(b *testing.B) {
 	var values [][]byte
 	for n := range 2 {
 		p.Cursor.Marks = []Mark{{Open: true, Rank: Rank(n)}}
-		data, err := json.Marshal(p)
-		if err != nil {
-			b.Fatal(err)
-		}
-		values = append(values, data)
+		values = append(values, []byte(encoded(b, p)))
 	}
 	f := &Follower{keys: keys{"/agents/", DefaultFleet}}
 	f.cfg.OnReport = func() {}
