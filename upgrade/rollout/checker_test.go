@@ -19,8 +19,8 @@ import (
 	"github.com/perennial-go/perennial/internal/waittest"
 )
 
-// realPrometheus is one one.
-func realPrometheus(t *testing.T) (url string) {
+// servePrometheus is a real one.
+func servePrometheus(t *testing.T) (url string) {
 	t.Helper()
 	program := peertest.Find(t, "prometheus", "debian")
 	dir := t.TempDir()
@@ -53,7 +53,7 @@ func realPrometheus(t *testing.T) (url string) {
 
 func TestAnswersOfARealPrometheusAreUnderstood(t *testing.T) {
 	t.Parallel()
-	url := realPrometheus(t)
+	url := servePrometheus(t)
 	all := checkers(nil)
 	for query, want := range map[string]Verdict{
 		"vector(1)":            Pass,
