@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/perennial-go/perennial/agent/admin"
+	"github.com/perennial-go/perennial/agent/fingerprint"
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/internal/etcdkv"
@@ -93,6 +94,9 @@ type Config struct {
 	Responses []Response
 	// Settings is a *config.Store; nil means no configuration from etcd.
 	Settings Settings
+	// Fingerprint says how far the agent looks at what it runs on, for its
+	// registration: by default at files, and at the sockets of container runtimes.
+	Fingerprint fingerprint.Config
 	// Drain says how servers end.
 	Drain upgrade.Drain
 
@@ -150,6 +154,9 @@ type Agent struct {
 	admin     *adminSite // nil without an address
 	started   time.Time
 	ran       atomic.Bool
+	// executable is what runs, and around what it runs.
+	executable executable
+	around     atomic.Pointer[fingerprint.Fingerprint] // nil until it is known
 	// diagnosing is held while a diagnosis is made.
 	diagnosing sync.Mutex
 
@@ -334,11 +341,11 @@ func (a *Agent) Info() Registration {
 	}
 	r := Registration{
 		Schema: schema, ID: a.cfg.ID,
-		Version: a.cfg.Version, ManifestDigest: running.Manifest, BinaryDigest: running.Binary,
+		Version: a.cfg.Version, ManifestDigest: running.Manifest, BinaryDigest: a.executable.of(running),
 		Revision: a.cfg.Revision, BuildTime: a.cfg.BuildTime,
 		Platform: runtime.GOOS + "/" + runtime.GOARCH, Runtime: runtime.Version(),
 		Labels: a.cfg.Labels, Groups: a.cfg.Groups, ConfigSchema: a.schema.digest,
-		Host: host, PID: os.Getpid(), Started: a.started, State: a.lifecycle.get(),
+		Host: host, PID: os.Getpid(), Started: a.started, State: a.lifecycle.get(), Fingerprint: a.around.Load(),
 	}
 	a.presence.describe(&r)
 	return r

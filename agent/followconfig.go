@@ -165,7 +165,7 @@ func (h *configHost) lay(ctx context.Context, o rollout.Order, d stagedDocument)
 	if h.replaced(o) {
 		return rollout.Standing{} // which nobody asks for any more
 	}
-	if was && digestOf(before.Data) != digest {
+	if was && documentDigest(before.Data) != digest {
 		h.set(scope, &before)
 		err = errors.Join(err, h.overlay.Lay(scope, before.Data, before.Revision))
 	} else {
@@ -243,7 +243,7 @@ func (h *configHost) document(ctx context.Context, o rollout.Order) (stagedDocum
 		if len(d.data) > config.DefaultMaxBytes {
 			return d, fmt.Errorf("%s has %d bytes, at most %d are taken", o.Document, len(d.data), config.DefaultMaxBytes)
 		}
-		if found := digestOf(d.data); found != digest {
+		if found := documentDigest(d.data); found != digest {
 			return d, fmt.Errorf("%s has the digest %s, the plan names %s", o.Document, found, digest)
 		}
 		h.mu.Lock()
@@ -259,7 +259,7 @@ func (h *configHost) get(ctx context.Context, key string) (*clientv3.GetResponse
 	return h.presence.client.Get(ctx, key)
 }
 
-func digestOf(data []byte) string {
+func documentDigest(data []byte) string {
 	sum := sha256.Sum256(data)
 	return "sha256:" + hex.EncodeToString(sum[:])
 }

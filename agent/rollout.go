@@ -66,9 +66,19 @@ func RolloutMember(e *Entry, now time.Time) *rollout.Member {
 		Joined: e.Joined, Version: e.Version, Manifest: e.ManifestDigest, Binary: e.BinaryDigest,
 		Started: e.Started,
 	}
+	for _, p := range e.Plugins {
+		if m.Plugins == nil {
+			m.Plugins = make(map[string]string, len(e.Plugins))
+		}
+		m.Plugins[p.Name] = p.Digest
+	}
 	s := e.Status
 	if s == nil {
 		return m
+	}
+	// The registration is written first, and may be of the next release.
+	if r := s.Upgrade.Running; r.Version == e.Version && r.Manifest == e.ManifestDigest {
+		m.Installed = r.Binary
 	}
 	if c := s.Config; c != nil {
 		m.ConfigDigest, m.ConfigRevision = c.RunningDigest, c.Running

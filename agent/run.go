@@ -134,6 +134,7 @@ func (r *running) start(ctx context.Context, what string, f func(context.Context
 func (r *running) up(ctx context.Context) error {
 	r.lifecycle.set(Initializing, "starting")
 	_, successor := r.upgrader.Inherited()
+	r.start(r.life, "fingerprint", r.lookAround)
 	r.start(r.life, "health", r.health.Run)
 	r.start(r.life, "registration", r.presence.session.Run)
 	if err := r.loadSettings(ctx, successor); err != nil {
@@ -243,6 +244,7 @@ func (r *running) takeCharge() {
 	r.presence.takeBeat()
 	r.start(r.life, "registration", r.presence.tend)
 	r.start(r.life, "registration", r.presence.publish)
+	r.start(r.life, "executable", r.measure)
 	r.start(r.life, "configuration schema", func(ctx context.Context) error {
 		return r.schema.publish(ctx, r.presence.client, r.presence.registry.keys.root, r.log)
 	})

@@ -11,20 +11,20 @@ import (
 func production(id string) *Member {
 	return &Member{
 		ID: id, Labels: map[string]string{"env": "production"}, Groups: []string{"web"}, Platform: "linux/amd64", Joined: 5,
-		Version: "1.2.0", Manifest: digest("a"), Binary: hex("b"), Installed: hex("b"),
-		Plugins: map[string]string{"logtail": digest("c")}, ConfigDigest: digest("0"), ConfigRevision: 9,
+		Version: "1.2.0", Manifest: pinDigest("a"), Binary: pinHex("b"), Installed: pinHex("b"),
+		Plugins: map[string]string{"logtail": pinDigest("c")}, ConfigDigest: pinDigest("0"), ConfigRevision: 9,
 	}
 }
 
 func driftPins() []Pin {
 	return []Pin{{
-		Environment: "production", Release: pinOf("1.2.0", "a"), Binaries: map[string]string{"linux/amd64": hex("b")},
-		Plugins: map[string]string{"logtail": digest("c")}, Config: map[string]string{"group/web": digest("d")},
+		Environment: "production", Release: pinOf("1.2.0", "a"), Binaries: map[string]string{"linux/amd64": pinHex("b")},
+		Plugins: map[string]string{"logtail": pinDigest("c")}, Config: map[string]string{"group/web": pinDigest("d")},
 	}}
 }
 
 func driftDocuments() map[string]Document {
-	return map[string]Document{"global": {7, digest("1")}, "group/web": {9, digest("d")}, "group/db": {20, digest("2")}, "agent/other": {21, digest("3")}}
+	return map[string]Document{"global": {7, pinDigest("1")}, "group/web": {9, pinDigest("d")}, "group/db": {20, pinDigest("2")}, "agent/other": {21, pinDigest("3")}}
 }
 
 // compared is what is found of one agent that change makes another one of.
@@ -47,24 +47,24 @@ func TestNothingThatRunsDifferentlyPassesForPinned(t *testing.T) {
 		what   string
 	}{
 		"as pinned":                             {func(*Member, *DriftInput) {}, DriftNone, ""},
-		"other version":                         {func(m *Member, _ *DriftInput) { m.Version, m.Manifest = "1.1.0", digest("e") }, DriftVersion, "release"},
-		"other manifest":                        {func(m *Member, _ *DriftInput) { m.Manifest = digest("e") }, DriftDigest, "release"},
-		"other executable":                      {func(m *Member, _ *DriftInput) { m.Binary, m.Installed = hex("e"), hex("e") }, DriftDigest, "binary"},
-		"replaced bytes of an unknown platform": {func(m *Member, _ *DriftInput) { m.Platform, m.Binary = "linux/arm64", hex("e") }, DriftDigest, "binary"},
-		"replaced bytes of the right one":       {func(m *Member, in *DriftInput) { m.Binary = hex("e"); in.Pins[0].Binaries = nil }, DriftDigest, "binary"},
-		"replaced bytes without a pin":          {func(m *Member, in *DriftInput) { m.Binary = hex("e"); in.Pins = nil }, DriftDigest, "binary"},
+		"other version":                         {func(m *Member, _ *DriftInput) { m.Version, m.Manifest = "1.1.0", pinDigest("e") }, DriftVersion, "release"},
+		"other manifest":                        {func(m *Member, _ *DriftInput) { m.Manifest = pinDigest("e") }, DriftDigest, "release"},
+		"other executable":                      {func(m *Member, _ *DriftInput) { m.Binary, m.Installed = pinHex("e"), pinHex("e") }, DriftDigest, "binary"},
+		"replaced bytes of an unknown platform": {func(m *Member, _ *DriftInput) { m.Platform, m.Binary = "linux/arm64", pinHex("e") }, DriftDigest, "binary"},
+		"replaced bytes of the right one":       {func(m *Member, in *DriftInput) { m.Binary = pinHex("e"); in.Pins[0].Binaries = nil }, DriftDigest, "binary"},
+		"replaced bytes without a pin":          {func(m *Member, in *DriftInput) { m.Binary = pinHex("e"); in.Pins = nil }, DriftDigest, "binary"},
 		"by hand, the right bytes":              {func(m *Member, _ *DriftInput) { m.Manifest = "" }, DriftNone, ""},
-		"by hand, other bytes":                  {func(m *Member, _ *DriftInput) { m.Manifest, m.Binary, m.Installed = "", hex("e"), hex("e") }, DriftDigest, "binary"},
+		"by hand, other bytes":                  {func(m *Member, _ *DriftInput) { m.Manifest, m.Binary, m.Installed = "", pinHex("e"), pinHex("e") }, DriftDigest, "binary"},
 		"by hand, nothing to compare":           {func(m *Member, in *DriftInput) { m.Manifest = ""; in.Pins[0].Binaries = nil }, DriftUnknown, "release"},
-		"plugin of other bytes":                 {func(m *Member, _ *DriftInput) { m.Plugins["logtail"] = digest("e") }, DriftPlugin, "plugin/logtail"},
+		"plugin of other bytes":                 {func(m *Member, _ *DriftInput) { m.Plugins["logtail"] = pinDigest("e") }, DriftPlugin, "plugin/logtail"},
 		"plugin that is missing":                {func(m *Member, _ *DriftInput) { m.Plugins = nil }, DriftPlugin, "plugin/logtail"},
 		"old configuration":                     {func(m *Member, _ *DriftInput) { m.ConfigRevision = 7 }, DriftConfig, "config"},
-		"own document":                          {func(_ *Member, in *DriftInput) { in.Documents["agent/a1"] = Document{22, digest("4")} }, DriftConfig, "config"},
-		"unpinned document published":           {func(_ *Member, in *DriftInput) { in.Documents["group/web"] = Document{9, digest("e")} }, DriftConfig, "config/group/web"},
+		"own document":                          {func(_ *Member, in *DriftInput) { in.Documents["agent/a1"] = Document{22, pinDigest("4")} }, DriftConfig, "config"},
+		"unpinned document published":           {func(_ *Member, in *DriftInput) { in.Documents["group/web"] = Document{9, pinDigest("e")} }, DriftConfig, "config/group/web"},
 		"pinned document deleted":               {func(m *Member, in *DriftInput) { delete(in.Documents, "group/web"); m.ConfigRevision = 7 }, DriftConfig, "config/group/web"},
 		"takes no configuration":                {func(m *Member, _ *DriftInput) { m.ConfigDigest, m.ConfigRevision = "", 0 }, DriftNone, ""},
 		"held back":                             {func(m *Member, _ *DriftInput) { m.Version, m.Held = "1.1.0", "ops: audit" }, DriftHeld, "release"},
-		"held, and other bytes":                 {func(m *Member, _ *DriftInput) { m.Manifest, m.Held = digest("e"), "ops: audit" }, DriftDigest, "release"},
+		"held, and other bytes":                 {func(m *Member, _ *DriftInput) { m.Manifest, m.Held = pinDigest("e"), "ops: audit" }, DriftDigest, "release"},
 		"no pin":                                {func(m *Member, _ *DriftInput) { m.Labels = nil }, DriftUnpinned, "release"},
 		"bad pin":                               {func(_ *Member, in *DriftInput) { in.Pins, in.BadPins = nil, map[string]string{"production": "garbage"} }, DriftUnknown, "release"},
 		"cannot be read":                        {func(m *Member, _ *DriftInput) { *m = Member{ID: "a1"} }, DriftUnknown, "release"},
@@ -108,10 +108,10 @@ func TestOnlyWhatARolloutAccountsForIsRolling(t *testing.T) {
 		"left out when it completed":   {Completed, pinned, DriftVersion, ""},
 		"late, and about it":           {Completed, reports(ReportStarted), DriftRolling, "completed"},
 		"refused, and it is completed": {Completed, reports(ReportRefused), DriftVersion, "refused: no room"},
-		"neither the old nor the new":  {Running, func(m *Member, _ *DriftInput) { m.Version, m.Manifest = "1.0.0", digest("9") }, DriftVersion, ""},
+		"neither the old nor the new":  {Running, func(m *Member, _ *DriftInput) { m.Version, m.Manifest = "1.0.0", pinDigest("9") }, DriftVersion, ""},
 		"not selected":                 {Running, func(m *Member, in *DriftInput) { runsTarget(m, in); in.Plan.Selector = "env=test" }, DriftVersion, ""},
-		"same version, other manifest": {Running, func(m *Member, _ *DriftInput) { m.Version, m.Manifest = target.Version, digest("9") }, DriftVersion, ""},
-		"replaced bytes in the middle": {Running, func(m *Member, in *DriftInput) { runsTarget(m, in); m.Binary = hex("7") }, DriftDigest, "installed"},
+		"same version, other manifest": {Running, func(m *Member, _ *DriftInput) { m.Version, m.Manifest = target.Version, pinDigest("9") }, DriftVersion, ""},
+		"replaced bytes in the middle": {Running, func(m *Member, in *DriftInput) { runsTarget(m, in); m.Binary = pinHex("7") }, DriftDigest, "installed"},
 	} {
 		plan := &Plan{ID: "r-8", State: c.state, Why: "for a reason", Target: Target{Release: target}, Previous: Target{Release: pinOf("1.2.0", "a")}, Instruction: Instruction{Number: 1}}
 		a := compared(t, plan, c.change)
@@ -122,7 +122,7 @@ func TestOnlyWhatARolloutAccountsForIsRolling(t *testing.T) {
 }
 
 func TestRolloutOfADocumentAccountsForItsOwnScopeOnly(t *testing.T) {
-	plan := &Plan{ID: "r-9", State: Running, Target: Target{Config: &ConfigTarget{Scope: "group/web", Digest: digest("e")}}}
+	plan := &Plan{ID: "r-9", State: Running, Target: Target{Config: &ConfigTarget{Scope: "group/web", Digest: pinDigest("e")}}}
 	old := func(m *Member, _ *DriftInput) { m.ConfigRevision = 7 }
 	if a := compared(t, plan, old); a.Status != DriftRolling {
 		t.Errorf("%+v", a)
@@ -138,11 +138,11 @@ func TestEnvironmentTellsTheWorstOfItsAgentsAndCountsThem(t *testing.T) {
 	for i := range 10_000 {
 		m := production(fmt.Sprintf("a%05d", 9_999-i))
 		if i%1000 == 0 {
-			m.Version, m.Manifest, m.Held = "1.1.0", digest("e"), "ops"
+			m.Version, m.Manifest, m.Held = "1.1.0", pinDigest("e"), "ops"
 		}
 		members = append(members, m)
 	}
-	members[3].Binary = hex("7")
+	members[3].Binary = pinHex("7")
 	members[4].Labels = map[string]string{"zone": "a"}
 	pins := append(driftPins(), Pin{Environment: "empty", Release: pinOf("1.0.0", "0")})
 	began := time.Now()

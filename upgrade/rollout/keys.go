@@ -38,6 +38,9 @@ func (k keys) history() string               { return k.below() + "history/" }
 func (k keys) records(id string) string      { return k.history() + id + "/" }
 func (k keys) pin(environment string) string { return k.root + "pin/" + environment }
 
+// published are the documents of configuration that are in force.
+func (k keys) published() string { return k.root + "config/" }
+
 // record is the key of a record: those of a rollout are in their order.
 func (k keys) record(id string, seq int64) string {
 	return fmt.Sprintf("%s%08d", k.records(id), seq)

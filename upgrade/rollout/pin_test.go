@@ -12,10 +12,10 @@ import (
 	"github.com/perennial-go/perennial/upgrade/release"
 )
 
-func hex(c string) string    { return strings.Repeat(c, 64) }
-func digest(c string) string { return digestPrefix + hex(c) }
+func pinHex(c string) string    { return strings.Repeat(c, 64) }
+func pinDigest(c string) string { return digestPrefix + pinHex(c) }
 
-func pinOf(version, c string) release.Pin { return release.Pin{Version: version, Digest: digest(c)} }
+func pinOf(version, c string) release.Pin { return release.Pin{Version: version, Digest: pinDigest(c)} }
 
 func goldenPin(t testing.TB) []byte {
 	t.Helper()
@@ -31,8 +31,8 @@ func TestPinOfAnotherReleaseIsStillReadAndWrittenAlike(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.Release != pinOf("1.2.0", "a") || p.Binaries["linux/amd64"] != hex("b") || p.Plugins["logtail"] != digest("c") ||
-		p.Config["group/web"] != digest("d") || p.By != "ops@desk" || p.Rollout != "r-7" || p.At.Year() != 2030 {
+	if p.Release != pinOf("1.2.0", "a") || p.Binaries["linux/amd64"] != pinHex("b") || p.Plugins["logtail"] != pinDigest("c") ||
+		p.Config["group/web"] != pinDigest("d") || p.By != "ops@desk" || p.Rollout != "r-7" || p.At.Year() != 2030 {
 		t.Errorf("%+v", p)
 	}
 	if text, err := p.encode(); err != nil || text != string(goldenPin(t)) {
@@ -50,9 +50,9 @@ func TestPinThatIsNoneIsRefused(t *testing.T) {
 		"newer schema":      {`"schema":1`, `"schema":2`, "schema 2"},
 		"other environment": {`"production"`, `"test"`, `"test"`},
 		"floating version":  {`"1.2.0"`, `"latest"`, "latest"},
-		"short digest":      {`"sha256:` + hex("a"), `"sha256:ab`, "64 lower-case"},
+		"short digest":      {`"sha256:` + pinHex("a"), `"sha256:ab`, "64 lower-case"},
 		"platform":          {`"linux/amd64"`, `"linux"`, "linux"},
-		"binary":            {hex("b"), strings.Repeat("B", 64), "binaries"},
+		"binary":            {pinHex("b"), strings.Repeat("B", 64), "binaries"},
 		"plugin":            {`"logtail"`, `"../logtail"`, "../logtail"},
 		"scope":             {`"group/web"`, `"group/a/b"`, "group/a/b"},
 		"terminal escape":   {"the summer", `\u001b[2J`, "reason"},
@@ -80,15 +80,15 @@ func TestCompletedRolloutMovesItsPinAndNothingElse(t *testing.T) {
 	if _, err := next.encode(); err != nil {
 		t.Fatal(err)
 	}
-	if next.Release != plan.Target.Release || next.Binaries != nil || next.Plugins["logtail"] != digest("c") || next.Rollout != "r-8" || !next.At.Equal(at) {
+	if next.Release != plan.Target.Release || next.Binaries != nil || next.Plugins["logtail"] != pinDigest("c") || next.Rollout != "r-8" || !next.At.Equal(at) {
 		t.Errorf("%+v", next)
 	}
 	if again := plan.Pin("production", next, at); again.Release != next.Release {
 		t.Errorf("%+v", again)
 	}
-	plan.Target = Target{Config: &ConfigTarget{Scope: "global", Digest: digest("f")}}
+	plan.Target = Target{Config: &ConfigTarget{Scope: "global", Digest: pinDigest("f")}}
 	next = plan.Pin("production", before, at)
-	if next.Release != before.Release || next.Config["global"] != digest("f") || next.Config["group/web"] != digest("d") || before.Config["global"] != "" {
+	if next.Release != before.Release || next.Config["global"] != pinDigest("f") || next.Config["group/web"] != pinDigest("d") || before.Config["global"] != "" {
 		t.Errorf("%+v, was %+v", next, before)
 	}
 	plan.Target.Config = &ConfigTarget{Scope: "group/web"}
