@@ -157,6 +157,7 @@ type Agent struct {
 	// executable is what runs, and around what it runs.
 	executable executable
 	around     atomic.Pointer[fingerprint.Fingerprint] // nil until it is known
+	fleetWide  *fleetWide                              // nil where it stands for no election
 	// diagnosing is held while a diagnosis is made.
 	diagnosing sync.Mutex
 
@@ -178,7 +179,7 @@ func New(cfg Config) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, log: cfg.Logger, tracer: tracing.New(cfg.TracerProvider, scope), started: time.Now().UTC(), publisher: newPublisher(),
 	}
-	a.metrics = newMetrics(a)
+	a.metrics, a.fleetWide = newMetrics(a), newFleetWide(cfg.Rollout)
 	a.presence, a.tasking = newPresence(a), newTasking(a)
 	a.following = newFollowing(a)
 	a.lifecycle = newLifecycle(a.touchSoon)
