@@ -20,6 +20,7 @@ type following struct {
 	follower atomic.Pointer[rollout.Follower] // nil before
 	self     rollout.Member                   // but for Joined
 	releases releaseHost
+	settings *configHost
 }
 
 func newFollowing(a *Agent) *following {
@@ -29,7 +30,7 @@ func newFollowing(a *Agent) *following {
 	}
 	return &following{
 		Agent:    a,
-		releases: releaseHost{Agent: a},
+		releases: releaseHost{Agent: a}, settings: newConfigHost(a),
 		self: rollout.Member{
 			ID: a.cfg.ID, Labels: a.cfg.Labels, Groups: a.cfg.Groups,
 			Host: host, Platform: runtime.GOOS + "/" + runtime.GOARCH,
@@ -48,6 +49,8 @@ func (f *following) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	f.settings.begun(ctx)
+	defer f.settings.tasks.Wait()
 	f.follower.Store(follower)
 	return follower.Run(ctx)
 }
@@ -97,10 +100,28 @@ func (f *following) describe(s *Status) {
 }
 
 // Begin implements rollout.Host.
-func (f *following) Begin(o rollout.Order) { f.releases.begin(o) }
+func (f *following) Begin(o rollout.Order) {
+	if o.Target.Config != nil {
+		f.settings.begin(o)
+		return
+	}
+	f.releases.begin(o)
+}
 
 // Standing implements rollout.Host.
-func (f *following) Standing(o rollout.Order) rollout.Standing { return f.releases.standing(o) }
+func (f *following) Standing(o rollout.Order) rollout.Standing {
+	var s rollout.Standing
+	if o.Target.Config != nil {
+		f.settings.tidy()
+		s = f.settings.standing(o)
+	} else {
+		s = f.releases.standing(o)
+	}
+	if hold := f.upgrader.Status().Hold; hold != nil {
+		s.Held = heldBy(hold)
+	}
+	return s
+}
 
 // Settle implements rollout.Host.
-func (f *following) Settle(string) {}
+func (f *following) Settle(id string) { f.settings.settle(id) }

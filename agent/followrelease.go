@@ -67,9 +67,6 @@ func (h *releaseHost) displaced() {
 func (h *releaseHost) standing(o rollout.Order) rollout.Standing {
 	status := h.upgrader.Status()
 	s := rollout.Standing{Runs: satisfied(o, status), There: there(o, status)}
-	if status.Hold != nil {
-		s.Held = heldBy(status.Hold)
-	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
@@ -125,12 +122,13 @@ func satisfied(o rollout.Order, s upgrade.Status) bool {
 	case rollout.ActRevert:
 		return !same(s.Running, o.From.Release)
 	}
-	return same(s.Running, o.Target.Release)
+	return same(s.Running, o.Target.Release) || s.Staged != nil && same(*s.Staged, o.Target.Release)
 }
 
 // there reports whether o needs nothing from outside.
 func there(o rollout.Order, s upgrade.Status) bool {
 	return o.Action == rollout.ActRevert ||
+		s.Staged != nil && same(*s.Staged, o.Target.Release) ||
 		slices.ContainsFunc(s.Retained, func(r upgrade.Ref) bool { return same(r, o.Target.Release) })
 }
 

@@ -195,9 +195,10 @@ func (r *running) loadSettings(ctx context.Context, successor bool) error {
 	src := config.Source{
 		Client: r.presence.client, Root: r.presence.registry.keys.root, AgentID: r.cfg.ID, Groups: r.cfg.Groups,
 		File: filepath.Join(r.cfg.StateDir, configFile), PreferFile: successor,
-		OnStatus: r.touchSoon,
+		OnStatus: r.touchSoon, Overlay: r.following.settings.overlay,
 		Sections: []config.Section{r.presence.section()},
 	}
+	r.following.settings.recall()
 	// The file stays the incumbent's until a successor is in charge, and a
 	// start that etcd refuses leaves none behind.
 	if src.InCharge = r.presence.registered; successor {

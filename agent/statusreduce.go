@@ -142,6 +142,7 @@ func (r *reducer) upgrade(u upgrade.Status) upgrade.Status {
 	u.From, u.To, u.Running = r.ref(u.From), r.ref(u.To), r.ref(u.Running)
 	u.Program, u.Traceparent = exact(r, u.Program, nameLimit), exact(r, u.Traceparent, digestLimit)
 	u.Started, u.Updated, u.Deadline = u.Started.Truncate(time.Second), u.Updated.Truncate(time.Second), u.Deadline.Truncate(time.Second)
+	u.RecalledBy, u.GiveUp = exact(r, u.RecalledBy, nameLimit), u.GiveUp.Truncate(time.Second)
 	u.Log = newest(r, "log", u.Log, r.log)
 	for i, line := range u.Log {
 		u.Log[i] = r.clip(line)
@@ -153,6 +154,10 @@ func (r *reducer) upgrade(u upgrade.Status) upgrade.Status {
 	u.Retained = first(r, "retained", u.Retained, r.retained)
 	for i, ref := range u.Retained {
 		u.Retained[i] = r.ref(ref)
+	}
+	if u.Staged != nil {
+		staged := r.ref(*u.Staged)
+		u.Staged = &staged
 	}
 	u.Withdrawn = first(r, "withdrawn", u.Withdrawn, r.retained)
 	for i, w := range u.Withdrawn {
@@ -178,7 +183,9 @@ func (r *reducer) upgrade(u upgrade.Status) upgrade.Status {
 
 // barest leaves out what the host's state directory tells as well.
 func (r *reducer) barest(u upgrade.Status) upgrade.Status {
-	u.From.Manifest, u.From.Binary, u.To.Binary, u.Progress, u.Deadline = "", "", "", nil, time.Time{}
+	u.From.Manifest, u.From.Binary, u.To.Binary, u.Deadline = "", "", "", time.Time{}
+	u.Progress, u.Staged = nil, nil
+	u.Probation, u.Retain, u.GiveUp, u.RecalledBy = 0, 0, time.Time{}, ""
 	u.Program, u.By, u.Asked, u.AllowedBy, u.Traceparent = "", "", "", "", ""
 	if u.LastFailed != nil {
 		u.LastFailed.Manifest, u.LastFailed.Binary = "", ""

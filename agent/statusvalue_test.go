@@ -13,8 +13,8 @@ import (
 	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/plugin"
 	"github.com/perennial-go/perennial/upgrade"
-	"github.com/perennial-go/perennial/upgrade/rollout"
 	"github.com/perennial-go/perennial/upgrade/release"
+	"github.com/perennial-go/perennial/upgrade/rollout"
 )
 
 // busyStatus is that of an agent with so many plugins and much to tell: a failed

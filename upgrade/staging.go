@@ -24,6 +24,9 @@ type Staging struct {
 
 // stage ends an attempt that starts nothing: its slot is kept for a later one.
 func (u *Upgrader) stage(slot Slot, r Request) error {
+	if err := failpoint.Hit("stage-complete"); err != nil {
+		return err
+	}
 	now := time.Now().UTC()
 	slot.Staged = &Staging{At: now, Until: now.Add(max(u.cfg.Retention, u.keepFor(r)))}
 	if x := u.client.Accepted(); x != nil && offers(x, r.Pin) {
@@ -49,6 +52,18 @@ func offers(x *release.Index, pin release.Pin) bool {
 
 // kept reports whether the slot is kept at now for an upgrade that is to come.
 func (s Slot) kept(now time.Time) bool { return s.Staged != nil && now.Before(s.Staged.Until) }
+
+// waiting is the release that is kept for an upgrade that is to come, nil for none.
+func (s slots) waiting() (*Ref, error) {
+	complete, _, err := s.list()
+	last := s.lastStaged(complete, time.Now())
+	for _, slot := range complete {
+		if slot.Name() == last {
+			return &slot.Ref, err
+		}
+	}
+	return nil, err
+}
 
 // errNotStaged has a release come from the repository.
 var errNotStaged = errors.New("not staged")

@@ -21,7 +21,7 @@ func TestCommandsOfTheRolloutsPageWork(t *testing.T) {
 	walk, _, _ := strings.Cut(string(page), "# Reference")
 	script := shellLines(walk, "run", "run()", "until", "if", "for", "kill", "export")
 	script = strings.ReplaceAll(script, "export AGENTD_ETCD=http://127.0.0.1:2379\n", "")
-	if strings.Count(script, "agentd rollout ") < 25 {
+	if strings.Count(script, "agentd rollout ") < 20 {
 		t.Fatalf("too few commands were found:\n%s", script)
 	}
 	s := newSite(t)

@@ -173,7 +173,6 @@ func (f *Follower) settle(p *Plan) {
 func (f *Follower) obey(now time.Time, p *Plan) (again time.Duration) {
 	o := p.order(f.keys)
 	s := f.standing(o)
-	s.There = s.There || f.staged(o)
 	// Of a former instruction the host may still be at work on.
 	unfinished := f.kept.Begun != "" && f.kept.Begun != o.Request
 	revert := o.Action == ActRevert
@@ -198,12 +197,6 @@ func (f *Follower) obey(now time.Time, p *Plan) (again time.Duration) {
 		return left
 	}
 	return f.begin(now, p, o)
-}
-
-// staged reports whether the rollout has had the target staged before.
-func (f *Follower) staged(o Order) bool {
-	k := &f.kept
-	return k.Report.State == ReportStaged && k.Order.Rollout == o.Rollout && k.Order.Target.Release == o.Target.Release
 }
 
 // done is how an order of this action ends where all is as it asks for.

@@ -1,0 +1,238 @@
+package audit
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const someDigest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+// write makes a tree of files and returns its directory.
+func write(t testing.TB, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// judge audits a directory.
+func judge(t testing.TB, dir string, cfg Config) *Report {
+	t.Helper()
+	if cfg.Paths == nil {
+		cfg.Paths = []string{dir}
+	}
+	a, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := a.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+// lines puts what stands into lines such as "compose.yaml:3:12 image-tag-missing".
+func lines(dir string, report *Report) []string {
+	all := []string{}
+	for _, f := range report.Findings {
+		if f.Open() {
+			all = append(all, fmt.Sprintf("%s:%d:%d %s", strings.TrimPrefix(f.Path, filepath.ToSlash(dir)+"/"), f.Line, f.Column, f.Rule))
+		}
+	}
+	return all
+}
+
+// scenario is a tree of files and what is found in it.
+type scenario struct {
+	name  string
+	files map[string]string
+	want  []string
+}
+
+// file is a scenario of one file; the positions are without its name.
+func file(title, name, content string, want ...string) scenario {
+	for i := range want {
+		want[i] = name + ":" + want[i]
+	}
+	return scenario{title, map[string]string{name: content}, want}
+}
+
+func imageScenarios() []scenario {
+	pod := func(fields string) string {
+		return "apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - " + fields + "\n"
+	}
+	return []scenario{
+		file("pod at no tag", "pod.yaml", pod("image: nginx"), "5:12 image-tag-missing"),
+		file("pod at latest", "pod.yaml", pod("image: nginx:latest"), "5:12 image-tag-floating"),
+		file("pod at latest that keeps it", "pod.yaml", pod("{image: nginx:latest, imagePullPolicy: IfNotPresent}"), "5:13 image-tag-floating", "5:44 pull-policy-stale"),
+		file("pod at no tag that never pulls", "pod.yaml", pod("{image: nginx, imagePullPolicy: Never}"), "5:13 image-tag-missing", "5:37 pull-policy-stale"),
+		file("pod at a partial version is kept by default", "pod.yaml", pod("image: nginx:1.25"), "5:12 image-tag-floating", "5:12 pull-policy-stale"),
+		file("pod at a partial version pulled always", "pod.yaml", pod("{image: 'nginx:1.25', imagePullPolicy: Always}"), "5:13 image-tag-floating"),
+		file("pod at an exact version", "pod.yaml", pod(`image: "nginx:1.25.3-alpine"`), "5:12 image-digest-missing"),
+		file("pod with a digest", "pod.yaml", pod("image: nginx:1.25.3@"+someDigest)),
+		file("pod with a digest pulled always", "pod.yaml", pod("{image: 'nginx@"+someDigest+"', imagePullPolicy: Always}"), "5:111 pull-policy-needless"),
+		file("pull policy in the wrong case", "pod.yaml", pod("{image: 'nginx@"+someDigest+"', imagePullPolicy: always}"), "5:111 pull-policy-unknown"),
+		file("image that no registry has", "pod.yaml", pod("image: Nginx:1.0.0"), "5:12 image-invalid"),
+		file("digest cut short", "pod.yaml", pod("image: nginx@sha256:0123"), "5:12 image-invalid"),
+		file("image of a variable", "pod.yaml", pod("image: nginx:$(TAG)"), "5:12 image-variable"),
+		file("registry with a port is no tag", "pod.yaml", pod("image: localhost:5000/nginx"), "5:12 image-tag-missing"),
+		file("several documents and kinds that are not known", "all.yaml",
+			"apiVersion: example.com/v1\nkind: Thing\nspec:\n  template:\n    spec:\n      initContainers:\n      - image: a:1.0.0\n---\napiVersion: v1\nkind: List\nitems:\n- kind: Pod\n  spec: {ephemeralContainers: [{image: b:2.0.0}]}\n---\nother: {image: latest}\n",
+			"7:16 image-digest-missing", "13:40 image-digest-missing"),
+		file("image of a volume", "pod.yaml", "apiVersion: v1\nkind: Pod\nspec:\n  volumes:\n  - image: {reference: 'models:v1', pullPolicy: Never}\n", "5:24 image-tag-floating", "5:49 pull-policy-stale"),
+		file("alias and merge are followed, each place told once", "pod.yaml",
+			"apiVersion: v1\nkind: Pod\nbase: &b {image: 'a:edge', imagePullPolicy: Always}\nspec:\n  containers: &c\n  - <<: *b\n  - {<<: *b, name: two}\n  initContainers: *c\n", "3:18 image-tag-floating"),
+		file("object as JSON", "pod.json", `{"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"image":"nginx"}]}}`, "1:64 image-tag-missing"),
+		file("JSON of something else", "x.json", `{"containers":[{"image":"nginx"}]}`),
+		file("kustomization", "kustomization.yaml",
+			"apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nimages:\n- {name: a, newTag: latest}\n- {name: b, newTag: 1.2.3, digest: '"+someDigest+"'}\nresources:\n- https://github.com/x/y//base?ref=main\n- https://github.com/x/y//base?ref=v1.2.3\n- local\n",
+			"4:21 image-tag-floating", "7:3 ci-ref-floating", "8:3 ci-commit-missing"),
+		file("values of a chart", "values.yaml", "web:\n  image: {registry: r.example.com, repository: web, tag: stable, pullPolicy: IfNotPresent}\nown: {repository: o, tag: ''}\n",
+			"2:58 image-tag-floating", "2:78 pull-policy-stale"),
+		file("template is not taken for clean", "deploy.yaml", "apiVersion: v1\nkind: Pod\n{{- if .x }}\nspec: {}\n{{- end }}\n", "0:0 file-unread"),
+
+		file("compose", "compose.yaml", "services:\n  a: {image: redis}\n  b: {image: 'redis:7.2.4'}\n  c: {image: built:latest, build: .}\n  d: {image: redis:7, pull_policy: always}\n  e: {image: redis:7, pull_policy: never}\n  f: {image: 'redis@"+someDigest+"', pull_policy: often}\n",
+			"2:14 image-tag-missing", "2:14 pull-policy-stale", "3:14 image-digest-missing", "5:14 image-tag-floating", "6:14 image-tag-floating", "6:36 pull-policy-stale", "7:108 pull-policy-unknown"),
+		file("variables of compose have their defaults", "docker-compose.prod.yml", "services:\n  a: {image: 'x:${TAG:-latest}', pull_policy: always}\n  b: {image: 'x:${TAG:-1.0.0}'}\n  c: {image: 'x:${TAG:?}'}\n  d: {image: 'x:1.0.0@$${D}'}\n",
+			"2:14 image-tag-floating", "3:14 image-digest-missing", "4:14 image-variable", "5:14 image-variable"),
+		file("compose under another name", "stack.yml", "services:\n  a:\n    image: redis:7.2.4\n", "3:12 image-digest-missing"),
+		file("YAML of something else", "notes.yaml", "services: [a, b]\nimage: latest\n"),
+
+		file("Dockerfile", "Dockerfile", "# syntax=docker/dockerfile:1\nARG V=1.2.3\nARG W\nFROM --platform=linux/amd64 golang:${V} AS Build\nFROM build AS again\nFROM scratch\nFROM alpine:${W}\nFROM alpine:3.19 \\\n  AS last\nCOPY --from=build /a /a\nCOPY --from=0 /a /a\nCOPY --chown=1 --from=busybox /a /a\nRUN --mount=type=bind,from=tools:v2.0.1,target=/t make\n",
+			"1:10 image-tag-floating", "4:29 image-digest-missing", "7:6 image-variable", "8:6 image-tag-floating", "12:23 image-tag-missing", "13:28 image-digest-missing"),
+		file("heredoc and comment are no instructions", "Containerfile", "FROM scratch\nRUN <<EOF\nFROM nginx\nEOF\n# FROM nginx\nRUN a \\\n# FROM nginx\n  b\nCOPY <<-\"X\" /x\n\tFROM nginx\n\tX\nFROM nginx\n", "12:6 image-tag-missing"),
+		file("escape of Windows", "win.Dockerfile", "# escape=`\nFROM `\n  nginx\n", "2:6 image-tag-missing"),
+		file("no image", "Dockerfile", "FROM\n", "1:5 image-invalid"),
+		file("Go file with such a name", "dockerfile.go", "FROM nginx\n"),
+	}
+}
+
+func pipelineScenarios() []scenario {
+	commit := strings.Repeat("0a", 20)
+	return []scenario{
+		file("workflow", ".github/workflows/ci.yml", "on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    container: node:20\n    services:\n      db: {image: 'postgres:16.1'}\n    steps:\n    - uses: actions/checkout@v4\n    - uses: actions/setup-go@v5.0.1\n    - uses: actions/cache@"+commit+" # v4\n    - uses: ./local\n    - uses: docker://alpine:3.19.1\n    - uses: other/thing\n  b:\n    runs-on: [self-hosted, windows-latest]\n    uses: o/r/.github/workflows/x.yml@main\n",
+			"4:14 ci-runner-floating", "5:16 image-tag-floating", "7:19 image-tag-floating", "9:13 ci-ref-floating", "10:13 ci-commit-missing", "13:13 image-digest-missing", "14:13 ci-ref-floating", "16:28 ci-runner-floating", "17:11 ci-ref-floating"),
+		file("action in a container", "action.yml", "runs:\n  using: docker\n  image: docker://alpine\n", "3:10 image-tag-missing"),
+		file("steps of a workflow use what it sets", ".github/workflows/x.yaml", "env: {A: 1}\njobs:\n  a:\n    steps:\n    - env: {B: 2}\n      run: |\n        echo $A $B $GITHUB_SHA ${{ secrets.X }}\n        echo $C\n    - run: Get-Item $X\n      shell: pwsh\n    - run: docker pull alpine\n", "8:1 env-undeclared", "11:12 image-tag-missing"),
+		file("pipeline of GitLab", ".gitlab-ci.yml", "variables: {V: '1.2.3'}\nimage: {name: 'go:${V}', pull_policy: if-not-present}\ninclude:\n- {project: a/b, file: x.yml}\n- {project: a/b, ref: 1.0.0, file: x.yml}\n- {remote: 'https://example.com/x.yml'}\n- component: g.example.com/c/d@~latest\nbuild:\n  image: {name: go, pull_policy: [always, if-not-present]}\n  services: [redis, {name: 'db:1.0.0'}]\n  script:\n  - echo $V $CI_COMMIT_SHA\n  - echo $OTHER\n",
+			"2:15 image-variable", "4:13 ci-ref-floating", "5:13 ci-commit-missing", "6:12 ci-ref-floating", "7:14 ci-ref-floating", "9:17 image-tag-missing", "9:43 pull-policy-stale", "10:14 image-tag-missing", "10:28 image-digest-missing", "13:5 env-undeclared"),
+		file("CircleCI", ".circleci/config.yml", "orbs: {node: circleci/node@5.1, go: circleci/go@1.7.3}\njobs:\n  a:\n    docker: [{image: 'cimg/go:1.22'}]\n  b:\n    machine: {image: 'ubuntu-2204:current'}\n", "1:14 ci-ref-floating", "4:22 image-tag-floating", "6:22 ci-runner-floating"),
+		file("Woodpecker", ".woodpecker.yml", "steps:\n- image: golang\n", "2:10 image-tag-missing"),
+		file("Azure and Bitbucket", "azure-pipelines.yml", "pool: {vmImage: ubuntu-latest}\nsteps:\n- pipe: atlassian/x:1\n", "1:17 ci-runner-floating", "3:9 ci-ref-floating"),
+	}
+}
+
+func scriptScenarios() []scenario {
+	return []scenario{
+		file("script that declares nothing", "a.sh", "#!/bin/sh\njq . \"$INPUT\"\ncurl \"$URL\" | jq .\n", "2:1 tool-undeclared", "2:7 env-undeclared", "3:1 tool-undeclared", "3:7 env-undeclared"),
+		file("script that looks first", "a.sh", "#!/bin/sh\ncommand -v jq >/dev/null || exit 1\ntype curl\n: \"${INPUT:?a file}\" \"${URL:-x}\"\njq . \"$INPUT\"; curl \"$URL\"\n[ -z \"$OPT\" ] || echo \"$OPT\"\n"),
+		file("script with comments", "a.sh", "# agentd-audit: tools jq, curl\n# agentd-audit: env INPUT\njq . \"$INPUT\" | curl x\n"),
+		file("what a script sets", "a.bash", "f() { local x; x=$1; echo \"$x\" \"$@\" $#; }\nf\nfor i in 1 2; do echo $i; done\nread -r a b <<<x; echo $a $b\nwhile getopts ab: o; do echo $o $OPTARG; done\nprintf -v p x; echo $p $HOME\n((n = 1)); ((m++)); echo $n $m\nmapfile -t all; echo ${all[0]}\nexec {fd}>x; echo $fd\n"),
+		file("programs behind others", "a.sh", "exec sudo jq\nenv A=1 yq\nxargs rg\n./own; /usr/bin/x; $any\ncommand fd\nany=\n", "1:6 tool-undeclared", "1:11 tool-undeclared", "2:9 tool-undeclared", "3:7 tool-undeclared", "5:9 tool-undeclared"),
+		file("script without a suffix", "run", "#!/usr/bin/env bash\nset -e\njq\n", "3:1 tool-undeclared"),
+		file("file without a suffix", "LICENSE", "jq\n"),
+		file("script of another language", "x.sh", "#!/usr/bin/env python\nimport x\n"),
+		file("no script", "a.sh", "if then (\n", "0:0 file-unread"),
+		file("images in scripts", "a.sh", "# agentd-audit: tools docker\ndocker pull redis\ndocker run --rm -v a:b -e X=$HOME redis:7.2.4 x\ndocker build -t x .\n", "2:13 image-tag-missing", "3:35 image-digest-missing"),
+		{"script that sources what is there", map[string]string{"bin/a.sh": ". \"$(dirname \"$0\")/lib.sh\"\necho $SET $UNSET\nhelp_me\n", "bin/lib.sh": "SET=1\nhelp_me() { :; }\n"}, []string{"bin/a.sh:2:11 env-undeclared"}},
+		file("script that sources what is not", "a.sh", "source /etc/os-release\necho $ID\njq\n", "1:1 source-unread"),
+		file("script that sources itself", "a.sh", ". ./a.sh\n", "1:1 source-unread"),
+	}
+}
+
+func lockScenarios() []scenario {
+	npm := `{"dependencies":{"a":"^1.0.0"},"devDependencies":{"b":"2"}}`
+	npmLock := func(a string) string {
+		return `{"lockfileVersion":3,"packages":{"":{"dependencies":{"a":"` + a + `"},"devDependencies":{"b":"2"}},"node_modules/a":{},"node_modules/b":{}}}`
+	}
+	goMod := "module x\n\ngo 1.26\n\nrequire (\n\tgolang.org/x/mod v0.43.0\n\texample.com/local v1.0.0\n)\n\nreplace example.com/local => ../local\n"
+	cargo := "[package]\nname='x'\n[dependencies]\nserde = \"1.0\"\nown = {path='../own'}\nren = {package='real', version='2'}\n[target.'cfg(unix)'.dependencies]\nlibc = '0.2'\n"
+	cargoLock := func(serde string) string {
+		return "version = 4\n[[package]]\nname='serde'\nversion='" + serde + "'\n[[package]]\nname='own'\nversion='0.1.0'\n[[package]]\nname='real'\nversion='2.1.0'\n[[package]]\nname='libc'\nversion='0.2.5'\n"
+	}
+	chart := "apiVersion: v2\ndependencies:\n- {name: db, version: ~1.2.0, repository: 'https://c.example.com'}\n"
+	return []scenario{
+		file("npm without a lock", "package.json", npm, "1:1 lock-missing"),
+		file("npm without dependencies", "package.json", `{"name":"x"}`),
+		file("no JSON", "package.json", `{`, "0:0 file-unread"),
+		{"npm", map[string]string{"package.json": npm, "package-lock.json": npmLock("^1.0.0")}, nil},
+		{"npm with another range", map[string]string{"package.json": npm, "package-lock.json": npmLock("^0.9.0")}, []string{"package.json:1:18 lock-stale"}},
+		{"npm with one too few", map[string]string{"package.json": npm, "package-lock.json": `{"lockfileVersion":3,"packages":{"":{"dependencies":{"a":"^1.0.0"}},"node_modules/a":{}}}`}, []string{"package.json:1:51 lock-stale"}},
+		{"npm with one too many", map[string]string{"package.json": `{"dependencies":{"a":"^1.0.0"}}`, "package-lock.json": npmLock("^1.0.0")}, []string{"package.json:1:1 lock-stale"}},
+		{"npm of old", map[string]string{"package.json": npm, "package-lock.json": `{"lockfileVersion":1,"dependencies":{"a":{}}}`}, []string{"package.json:1:51 lock-stale"}},
+		{"workspace of npm", map[string]string{"package.json": `{}`, "w/package.json": `{"dependencies":{"a":"1"}}`, "package-lock.json": `{"lockfileVersion":3,"packages":{"":{},"w":{"dependencies":{"a":"1"}},"node_modules/a":{}}}`}, nil},
+		{"member that the lock does not know", map[string]string{"w/package.json": `{"dependencies":{"a":"1"}}`, "package-lock.json": `{"lockfileVersion":3,"packages":{"":{}}}`}, []string{"w/package.json:1:1 lock-missing"}},
+		{"yarn", map[string]string{"package.json": npm, "yarn.lock": "# yarn lockfile v1\n\na@^1.0.0, a@^1.1.0:\n  version \"1.1.0\"\n\"b@npm:2\":\n  version: 2.0.0\n"}, nil},
+		{"yarn with another range", map[string]string{"package.json": npm, "yarn.lock": "a@^1.1.0:\n  version \"1.1.0\"\nb@2:\n  version 2.0.0\n"}, []string{"package.json:1:18 lock-stale"}},
+		{"pnpm", map[string]string{"package.json": npm, "pnpm-lock.yaml": "importers:\n  .:\n    dependencies:\n      a: {specifier: ^1.0.0, version: 1.0.0}\n    devDependencies:\n      b: {specifier: '2', version: 2.0.0}\n"}, nil},
+		{"pnpm with another range", map[string]string{"package.json": npm, "pnpm-lock.yaml": "specifiers: {a: ^0.9.0, b: '2'}\n"}, []string{"package.json:1:18 lock-stale"}},
+		file("Go without sums", "go.mod", goMod, "1:1 lock-missing"),
+		{"Go", map[string]string{"go.mod": goMod, "go.sum": "golang.org/x/mod v0.43.0/go.mod h1:x=\n"}, nil},
+		{"Go with the sums of another version", map[string]string{"go.mod": goMod, "go.sum": "golang.org/x/mod v0.42.0/go.mod h1:x=\n"}, []string{"go.mod:6:2 lock-stale"}},
+		file("Cargo without a lock", "Cargo.toml", cargo, "1:1 lock-missing"),
+		{"Cargo", map[string]string{"Cargo.toml": cargo, "Cargo.lock": cargoLock("1.0.200")}, nil},
+		{"Cargo with an older one", map[string]string{"Cargo.toml": cargo, "Cargo.lock": cargoLock("0.9.0")}, []string{"Cargo.toml:4:1 lock-stale"}},
+		{"Cargo with one too few", map[string]string{"Cargo.toml": cargo + "rand = '0.8'\n", "Cargo.lock": cargoLock("1.0.0")}, []string{"Cargo.toml:9:1 lock-stale"}},
+		file("Poetry without a lock", "pyproject.toml", "[tool.poetry.dependencies]\npython='^3.12'\nrequests='*'\n", "1:1 lock-missing"),
+		{"Poetry", map[string]string{"pyproject.toml": "[tool.poetry.dependencies]\nRequests='*'\n[tool.poetry.group.dev.dependencies]\npytest='*'\n", "poetry.lock": "[[package]]\nname='requests'\nversion='2.0.0'\n"}, []string{"pyproject.toml:4:1 lock-stale"}},
+		{"uv", map[string]string{"pyproject.toml": "[project]\ndependencies=['a_b>=1', 'win; sys_platform==\"win32\"']\n", "uv.lock": "[[package]]\nname='a-b'\nversion='1'\n"}, nil},
+		{"requirements", map[string]string{"requirements.txt": "# x\n-r other.txt\na==1.0 \\\n    --hash=sha256:0\nb>=2 # c\nc==1.*\nd @ https://e.example.com/d.whl#sha256=0\ne @ git+https://e.example.com/e@main\n", "requirements.in": "a\nmissing\n"},
+			[]string{"requirements.txt:1:1 lock-stale", "requirements.txt:5:1 requirement-unpinned", "requirements.txt:6:1 requirement-unpinned", "requirements.txt:8:1 requirement-unpinned"}},
+		{"Pipfile", map[string]string{"Pipfile": "[packages]\na='*'\nb='*'\n", "Pipfile.lock": `{"default":{"a":{}},"develop":{}}`}, []string{"Pipfile:3:1 lock-stale"}},
+		{"Gemfile", map[string]string{"Gemfile": "source 'x'\ngem 'rails', '~> 7'\ngem \"pg\"\n", "Gemfile.lock": "GEM\n  specs:\n    rails (7)\n\nDEPENDENCIES\n  rails (~> 7)\n\nBUNDLED\n"}, []string{"Gemfile:3:6 lock-stale"}},
+		{"Composer", map[string]string{"composer.json": `{"require":{"php":">=8","a/b":"^1"}}`, "composer.lock": `{"packages":[]}`}, []string{"composer.json:1:26 lock-stale"}},
+		file("chart without a lock", "Chart.yaml", chart, "1:1 lock-missing"),
+		{"chart", map[string]string{"Chart.yaml": chart, "Chart.lock": "dependencies:\n- {name: db, version: 1.2.7, repository: 'https://c.example.com'}\n"}, nil},
+		{"chart with an older one", map[string]string{"Chart.yaml": chart, "Chart.lock": "dependencies:\n- {name: db, version: 1.1.0, repository: 'https://c.example.com'}\n"}, []string{"Chart.yaml:3:10 lock-stale"}},
+	}
+}
+
+func suppressionScenarios() []scenario {
+	return []scenario{
+		file("comment in the line", "Dockerfile", "FROM nginx # agentd-audit: ignore image-tag-missing for the tutorial\n"),
+		file("comment before the line", "compose.yaml", "services:\n  a:\n    # agentd-audit: ignore image-tag-floating, pull-policy-stale mirrored\n    # by hand\n    image: a:edge\n  b: {image: b:edge}\n", "6:14 image-tag-floating", "6:14 pull-policy-stale"),
+		file("comment for another rule", "Dockerfile", "# agentd-audit: ignore image-digest-missing x\nFROM nginx\n", "2:6 image-tag-missing"),
+		file("comment for the file", "a.sh", "# agentd-audit: ignore-file tool-undeclared a developer's own\njq\ncurl $X\n", "3:6 env-undeclared"),
+		file("comment without a reason", "Dockerfile", "# agentd-audit: ignore image-tag-missing\nFROM nginx\n", "1:1 suppression-invalid", "2:6 image-tag-missing"),
+		file("comment with a rule that is none", "Dockerfile", "# agentd-audit: ignore image-tag x\n# agentd-audit: forgive\n", "1:1 suppression-invalid", "2:1 suppression-invalid"),
+		file("text that is no comment", "pod.yaml", "apiVersion: v1\nkind: Pod\nspec: {containers: [{image: nginx, args: ['agentd-audit: ignore image-tag-missing x']}]}\n", "3:29 image-tag-missing"),
+	}
+}
+
+func TestWhatMovesIsFoundWhereItStandsAndNothingElse(t *testing.T) {
+	seen := map[string]bool{gitNotAtTag: true, gitDirty: true} // of another test
+	for _, s := range slices.Concat(imageScenarios(), pipelineScenarios(), scriptScenarios(), lockScenarios(), suppressionScenarios()) {
+		t.Run(s.name, func(t *testing.T) {
+			dir := write(t, s.files)
+			report := judge(t, dir, Config{})
+			got := lines(dir, report)
+			if !slices.Equal(got, s.want) {
+				t.Errorf("found\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(s.want, "\n  "))
+				for _, f := range report.Findings {
+					t.Log(f.Message)
+				}
+			}
+			for _, f := range report.Findings {
+				seen[f.Rule] = true
+			}
+		})
+	}
+	for _, rule := range Rules() {
+		if !seen[rule.ID] {
+			t.Errorf("no scenario breaks rule %s", rule.ID)
+		}
+	}
+}

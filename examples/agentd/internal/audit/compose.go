@@ -1,0 +1,123 @@
+package audit
+
+import (
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+func isCompose(base string) bool {
+	return strings.HasPrefix(base, "compose.") || strings.HasPrefix(base, "docker-compose.") || strings.HasPrefix(base, "docker-compose-") || strings.HasPrefix(base, "compose-")
+}
+
+// looksComposed reports whether a document is a Compose file by what it
+// holds: services, of which one has an image or is built.
+func (d *documents) looksComposed(part *yaml.Node) (composed bool) {
+	if d.get(part, "apiVersion") != nil {
+		return false
+	}
+	d.fields(d.get(part, "services"), func(_ string, service *yaml.Node) {
+		composed = composed || d.get(service, "image") != nil || d.get(service, "build") != nil
+	})
+	return composed
+}
+
+// compose judges the services of a Compose file. A service that is built and
+// has an image gives that name to what it builds: nothing is pulled by it.
+func (d *documents) compose(part *yaml.Node) {
+	d.fields(d.get(part, "services"), func(_ string, service *yaml.Node) {
+		image, policy := d.get(service, "image"), d.get(service, "pull_policy")
+		built := d.get(service, "build") != nil
+		word := text(policy)
+		if word != "" && !composePolicy(word) && !strings.Contains(word, "$") {
+			d.report(pullPolicyUnknown, d.place(policy), "pull policy %.100q is none: want always, missing, never, build, daily, weekly or every_ and a time", word)
+		}
+		if text(image) == "" || built {
+			return
+		}
+		expanded := interpolate(text(image), nil)
+		v := d.image(expanded, d.place(image), text(image))
+		switch {
+		case v.moving != "" && slices.Contains([]string{"missing", "if_not_present", "never"}, word):
+			d.report(pullPolicyStale, d.place(policy), "pull policy %s keeps what %s meant when a host pulled it first (%s): pin the image by digest, or pull always", word, expanded, v.moving)
+		case v.moving != "" && word == "":
+			d.report(pullPolicyStale, d.place(image), "without a pull policy it is missing, which keeps what %s meant when a host pulled it first (%s): pin the image by digest, or pull always", expanded, v.moving)
+		case v.pinned && word == "always":
+			d.report(pullPolicyNeedless, d.place(policy), "pull policy always asks the registry at each start for %s, which cannot change: leave it out, unless pulling is to check who may", expanded)
+		}
+	})
+}
+
+func composePolicy(word string) bool {
+	return slices.Contains([]string{"always", "never", "missing", "if_not_present", "build", "refresh", "daily", "weekly"}, word) || strings.HasPrefix(word, "every_")
+}
+
+// maxVariables bounds how many variables of one text are filled in.
+const maxVariables = 50
+
+// interpolate fills in the variables of s as far as that is possible without
+// an environment: from values, else from defaults such as ${TAG:-1.2.3}. What
+// has neither is left as it is.
+func interpolate(s string, values map[string]string) string {
+	var b strings.Builder
+	for range maxVariables {
+		before, after, ok := strings.Cut(s, "$")
+		b.WriteString(before)
+		if !ok {
+			return b.String()
+		}
+		name, operator, fallback, length := variableOf(after)
+		value, set := values[name]
+		switch {
+		case length == 0 || name == "" && operator == "":
+			b.WriteString("$")
+			s = after
+			continue
+		case set && (value != "" || operator != ":-"):
+			b.WriteString(value)
+		case operator == ":-" || operator == "-":
+			b.WriteString(fallback)
+		default:
+			b.WriteString("$" + after[:length])
+		}
+		s = after[length:]
+	}
+	return b.String() + s
+}
+
+// variableOf reads what follows a dollar: NAME, {NAME}, {NAME:-fallback}.
+// length is how much of s that is, 0 if it is no variable.
+func variableOf(s string) (name, operator, fallback string, length int) {
+	braced := strings.HasPrefix(s, "{")
+	if braced {
+		length = 1
+	}
+	begin := length
+	for length < len(s) && nameByte(s[length], length == begin) {
+		length++
+	}
+	name = s[begin:length]
+	if name == "" || !braced {
+		return name, "", "", length
+	}
+	end := strings.IndexByte(s[length:], '}')
+	if end < 0 {
+		return "", "", "", 0
+	}
+	inner := s[length : length+end]
+	length += end + 1
+	for _, operator := range []string{":-", "-"} {
+		if fallback, ok := strings.CutPrefix(inner, operator); ok && !strings.Contains(fallback, "$") {
+			return name, operator, fallback, length
+		}
+	}
+	if inner != "" {
+		return name, "?", "", length
+	}
+	return name, "", "", length
+}
+
+func nameByte(c byte, first bool) bool {
+	return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || !first && c >= '0' && c <= '9'
+}

@@ -1,0 +1,201 @@
+package audit
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/perennial-go/perennial/examples/internal/durable"
+)
+
+// Resolver tells the digest of an image.
+type Resolver interface {
+	// Resolve returns what tag of host/repository is now, as sha256: and 64
+	// hexadecimal digits. host is docker.io for docker's own.
+	Resolve(ctx context.Context, host, repository, tag string) (digest string, err error)
+}
+
+// edit is what would mend a finding: a digest behind a reference.
+type edit struct {
+	offset int
+	old    string
+	ref    reference
+}
+
+// resolvers bounds how many images are asked for at a time.
+const resolvers = 4
+
+// Resolve asks for the digest of every image that can be pinned, each once,
+// and adds what was found to the findings; what was not found is told in
+// Unfixed. progress, which may be nil, is called with each answer, one at a
+// time. The files are left alone. The only error is that of ctx.
+func (r *Report) Resolve(ctx context.Context, resolver Resolver, progress func(done, of int, image string)) error {
+	asked := map[reference][]*Finding{}
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		switch {
+		case !f.Open():
+		case f.edit == nil && (f.Rule == imageTagMissing || f.Rule == imageTagFloating || f.Rule == imageDigestMissing):
+			f.Unfixed = "the file does not have it in one piece, or has it in a script or a field of its own: pin it by hand"
+		case f.edit != nil:
+			asked[f.edit.ref] = append(asked[f.edit.ref], f)
+		}
+	}
+	var mu sync.Mutex
+	done := 0
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(resolvers)
+	for ref, findings := range asked {
+		g.Go(func() error {
+			digest, err := resolver.Resolve(ctx, ref.host, ref.repository, cmp.Or(ref.tag, "latest"))
+			if err == nil {
+				checked := ref
+				checked.digest = digest
+				_, err = parseReference(checked.String())
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for _, f := range findings {
+				f.resolved(digest, err)
+			}
+			if done++; progress != nil {
+				progress(done, len(asked), ref.String())
+			}
+			return ctx.Err()
+		})
+	}
+	return g.Wait()
+}
+
+// String returns the reference in full.
+func (r reference) String() string {
+	s := r.host + "/" + r.repository
+	if r.tag != "" {
+		s += ":" + r.tag
+	}
+	if r.digest != "" {
+		s += "@" + r.digest
+	}
+	return s
+}
+
+func (f *Finding) resolved(digest string, err error) {
+	if err != nil {
+		f.Unfixed = err.Error()
+		return
+	}
+	replacement := f.edit.old
+	if f.edit.ref.tag == "" {
+		replacement += ":latest" // as the reference was read
+	}
+	f.Fix = &Fix{Old: f.edit.old, New: replacement + "@" + digest}
+}
+
+// Change is one file before and after.
+type Change struct {
+	Path          string // as in Finding
+	Before, After []byte
+
+	dir, name string
+	mode      fs.FileMode
+	findings  []*Finding
+}
+
+// Changes returns what the fixes that were found make of the files, in order.
+// A file that is no longer as it was audited is an error.
+func (r *Report) Changes() ([]Change, error) {
+	byPath := map[string][]*Finding{}
+	for i := range r.Findings {
+		if f := &r.Findings[i]; f.Fix != nil && f.edit != nil && f.Open() {
+			byPath[f.Path] = append(byPath[f.Path], f)
+		}
+	}
+	var all []Change
+	for shown, findings := range byPath {
+		c, err := changeOf(shown, findings)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	slices.SortFunc(all, func(x, y Change) int { return cmp.Compare(x.Path, y.Path) })
+	return all, nil
+}
+
+func changeOf(shown string, findings []*Finding) (Change, error) {
+	c := Change{Path: shown, dir: filepath.FromSlash(path.Dir(shown)), name: path.Base(shown), findings: findings}
+	t, err := openTree(c.dir, nil)
+	if err != nil {
+		return Change{}, err
+	}
+	defer t.close()
+	if c.Before, err = t.read(c.name, maxDocument); err != nil {
+		return Change{}, fmt.Errorf("%s: %w", shown, err)
+	}
+	info, err := t.root.Lstat(c.name)
+	if err != nil || !info.Mode().IsRegular() {
+		return Change{}, errors.Join(fmt.Errorf("%s is no regular file any more", shown), err)
+	}
+	c.mode = info.Mode().Perm()
+	slices.SortFunc(findings, func(x, y *Finding) int { return cmp.Compare(x.edit.offset, y.edit.offset) })
+	end := 0
+	for _, f := range findings {
+		from, old := f.edit.offset, []byte(f.Fix.Old)
+		if from < end || from+len(old) > len(c.Before) || !bytes.Equal(c.Before[from:from+len(old)], old) {
+			return Change{}, fmt.Errorf("%s: line %d is not as it was read: audit again", shown, f.Line)
+		}
+		c.After = append(append(c.After, c.Before[end:from]...), f.Fix.New...)
+		end = from + len(old)
+	}
+	c.After = append(c.After, c.Before[end:]...)
+	return c, nil
+}
+
+// Apply replaces the file at once by its new content and marks the findings
+// as fixed. A crash leaves the old file or the new one, and perhaps a file
+// .NAME.agentd-audit beside it, which the next fix of it removes.
+func (c *Change) Apply() error {
+	root, err := os.OpenRoot(c.dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }()
+	draft := "." + c.name + ".agentd-audit"
+	if err := root.Remove(draft); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := root.OpenFile(draft, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(c.After)
+	if err == nil {
+		err = f.Chmod(c.mode)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = root.Rename(draft, c.name)
+	}
+	if err == nil {
+		err = durable.SyncDir(c.dir)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("%s was not changed: %w", c.Path, err), root.Remove(draft))
+	}
+	for _, f := range c.findings {
+		f.Fix.Applied = true
+	}
+	return nil
+}

@@ -1,0 +1,221 @@
+package audit
+
+import (
+	"encoding/json"
+	"path"
+	"strings"
+)
+
+// pyproject judges pyproject.toml: there is a lock, and what is asked for is
+// in it.
+func (s *source) pyproject() bool {
+	var m struct {
+		Project struct {
+			Dependencies []string `toml:"dependencies"`
+		} `toml:"project"`
+		Tool struct {
+			Poetry *struct {
+				Dependencies map[string]any `toml:"dependencies"`
+				Group        map[string]struct {
+					Dependencies map[string]any `toml:"dependencies"`
+				} `toml:"group"`
+			} `toml:"poetry"`
+			PDM any `toml:"pdm"`
+			UV  any `toml:"uv"`
+		} `toml:"tool"`
+	}
+	if err := decodeTOML(s.raw, &m); err != nil {
+		return s.unreadable("no pyproject.toml", err)
+	}
+	wanted := map[string]string{} // normalised name → as it is written
+	for _, r := range m.Project.Dependencies {
+		if name := requirementName(r); name != "" && !strings.Contains(r, ";") {
+			wanted[normalised(name)] = name
+		}
+	}
+	names, advice := []string{"uv.lock", "pdm.lock", "poetry.lock", "pylock.toml", "requirements.txt"}, "uv lock"
+	switch {
+	case m.Tool.Poetry != nil:
+		names, advice = []string{"poetry.lock"}, "poetry lock"
+		tables := []map[string]any{m.Tool.Poetry.Dependencies}
+		for _, g := range sorted(m.Tool.Poetry.Group) {
+			tables = append(tables, m.Tool.Poetry.Group[g].Dependencies)
+		}
+		for _, table := range tables {
+			for name := range table {
+				if name != "python" {
+					wanted[normalised(name)] = name
+				}
+			}
+		}
+	case m.Tool.PDM != nil:
+		names, advice = []string{"pdm.lock"}, "pdm lock"
+	case m.Tool.UV != nil:
+		names = []string{"uv.lock"}
+	}
+	if len(wanted) == 0 {
+		return true
+	}
+	l := s.lock(names...)
+	if l == nil {
+		return s.unlocked(advice, names...)
+	}
+	if path.Base(l.name) == "requirements.txt" {
+		s.sameNames(l, advice, wanted, requirementNames(string(l.raw)))
+		return true
+	}
+	locked, ok := s.locked(l)
+	if !ok {
+		return true
+	}
+	have := map[string]bool{}
+	for name := range locked {
+		have[normalised(name)] = true
+	}
+	s.sameNames(l, advice, wanted, have)
+	return true
+}
+
+func (s *source) sameNames(l *lockFile, advice string, wanted map[string]string, have map[string]bool) {
+	for _, name := range sorted(wanted) {
+		if !have[name] {
+			s.stale(l, wanted[name], advice, "%s is missing in the packages", wanted[name])
+		}
+	}
+}
+
+// normalised is a name as Python's packages compare: 1.0 of A_b is of a-b.
+func normalised(name string) string {
+	fields := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return r == '-' || r == '_' || r == '.' })
+	return strings.Join(fields, "-")
+}
+
+// requirementName returns the name that a requirement begins with.
+func requirementName(requirement string) string {
+	end := strings.IndexFunc(requirement, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.", r))
+	})
+	if end < 0 {
+		return requirement
+	}
+	return requirement[:end]
+}
+
+// requirementLines returns the requirements of a file for pip, without
+// comments and options, and the line of each.
+func requirementLines(raw string) (requirements []string, lines []int) {
+	open := false
+	n := 0
+	for line := range strings.Lines(raw) {
+		n++
+		line, _, _ = strings.Cut(strings.TrimRight(line, "\r\n"), " #")
+		line = strings.TrimSpace(line)
+		body, continued := strings.CutSuffix(line, `\`)
+		switch {
+		case open:
+			requirements[len(requirements)-1] += " " + strings.TrimSpace(body)
+		case line == "" || line[0] == '#' || line[0] == '-':
+			continue
+		default:
+			requirements, lines = append(requirements, strings.TrimSpace(body)), append(lines, n)
+		}
+		open = continued
+	}
+	return requirements, lines
+}
+
+func requirementNames(raw string) map[string]bool {
+	all := map[string]bool{}
+	requirements, _ := requirementLines(raw)
+	for _, r := range requirements {
+		all[normalised(requirementName(r))] = true
+	}
+	return all
+}
+
+// requirements judges requirements.txt: each line names one version, and what
+// is asked for in requirements.in is there.
+func (s *source) requirements() bool {
+	requirements, lines := requirementLines(string(s.raw))
+	for i, r := range requirements {
+		if !exactRequirement(r) {
+			s.report(requirementLoose, position{line: lines[i], column: 1, offset: -1}, "%.100q names no exact version: write name==version, with hashes (pip-compile --generate-hashes)", r)
+		}
+	}
+	in := strings.TrimSuffix(s.name, ".txt") + ".in"
+	raw, err := s.tree.read(in, maxDocument)
+	if err != nil {
+		return true
+	}
+	have := requirementNames(string(s.raw))
+	for _, name := range sorted(requirementNames(string(raw))) {
+		if !have[name] {
+			s.report(lockStale, position{line: 1, column: 1, offset: -1}, "%s is asked for in %s and missing here: run pip-compile and commit what it writes", name, path.Base(in))
+		}
+	}
+	return true
+}
+
+// exactRequirement reports whether a requirement can be met by one thing only.
+func exactRequirement(r string) bool {
+	r, _, _ = strings.Cut(r, " --hash")
+	r, _, _ = strings.Cut(r, ";")
+	if _, url, ok := strings.Cut(r, "@ "); ok {
+		if _, ref, git := cutAny(url, "@"); strings.HasPrefix(strings.TrimSpace(url), "git+") {
+			return git && len(ref) >= 40 && hexadecimal(ref[:40])
+		}
+		return strings.Contains(url, "#sha256=")
+	}
+	_, version, ok := strings.Cut(r, "==")
+	version = strings.TrimSpace(strings.TrimPrefix(version, "="))
+	return ok && version != "" && !strings.ContainsAny(version, "*,<>~! ")
+}
+
+// cutAny cuts s at the last of separator.
+func cutAny(s, separator string) (before, after string, ok bool) {
+	i := strings.LastIndex(s, separator)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(separator):], true
+}
+
+// pipfile judges Pipfile.
+func (s *source) pipfile() bool {
+	var m struct {
+		Packages map[string]any `toml:"packages"`
+		Dev      map[string]any `toml:"dev-packages"`
+	}
+	if err := decodeTOML(s.raw, &m); err != nil {
+		return s.unreadable("no Pipfile", err)
+	}
+	wanted := map[string]string{}
+	for _, table := range []map[string]any{m.Packages, m.Dev} {
+		for name := range table {
+			wanted[normalised(name)] = name
+		}
+	}
+	if len(wanted) == 0 {
+		return true
+	}
+	const advice = "pipenv lock"
+	l := s.besideLock("Pipfile.lock")
+	if l == nil {
+		return s.unlocked(advice, "Pipfile.lock")
+	}
+	var lock struct {
+		Default map[string]any `json:"default"`
+		Develop map[string]any `json:"develop"`
+	}
+	if err := json.Unmarshal(l.raw, &lock); err != nil {
+		return s.unreadable("no Pipfile.lock", err)
+	}
+	have := map[string]bool{}
+	for _, table := range []map[string]any{lock.Default, lock.Develop} {
+		for name := range table {
+			have[normalised(name)] = true
+		}
+	}
+	s.sameNames(l, advice, wanted, have)
+	return true
+}

@@ -1,0 +1,222 @@
+package audit
+
+import (
+	"path"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// pipelineKind tells by the name which CI system a file is of, nil if none.
+func pipelineKind(name string) func(*source) bool {
+	base, dir := strings.ToLower(path.Base(name)), path.Dir(name)
+	in := func(want string) bool { return dir == want || strings.HasSuffix(dir, "/"+want) }
+	switch {
+	case in(".github/workflows"), base == "action.yml", base == "action.yaml":
+		return (*source).github
+	case base == ".gitlab-ci.yml", strings.HasSuffix(base, ".gitlab-ci.yml"), in(".gitlab/ci"):
+		return (*source).gitlab
+	case base == "config.yml" && in(".circleci"):
+		return (*source).circle
+	case strings.HasPrefix(base, ".woodpecker.y"), in(".woodpecker"), strings.HasPrefix(base, ".drone.y"),
+		strings.HasPrefix(base, "azure-pipelines"), strings.HasPrefix(base, "bitbucket-pipelines."):
+		return (*source).pipeline
+	}
+	return nil
+}
+
+// github judges workflows and actions.
+func (s *source) github() bool {
+	d := s.mustYAML()
+	if d == nil {
+		return true
+	}
+	for _, part := range d.parts {
+		declared := map[string]bool{}
+		d.each(part, func(m *yaml.Node) {
+			d.fields(d.get(m, "env"), func(key string, _ *yaml.Node) { declared[key] = true })
+		})
+		d.each(part, func(m *yaml.Node) {
+			d.uses(d.get(m, "uses"))
+			d.runner(d.get(m, "runs-on"))
+			if run := d.get(m, "run"); text(run) != "" && posixShell(text(d.get(m, "shell"))) {
+				d.block(run, declared, "GITHUB_", "RUNNER_", "ACTIONS_", "INPUT_", "STATE_")
+			}
+		})
+		d.fields(d.get(part, "jobs"), func(_ string, job *yaml.Node) {
+			d.pulledAtRun(d.get(job, "container"))
+			d.fields(d.get(job, "services"), func(_ string, service *yaml.Node) { d.pulledAtRun(service) })
+		})
+		if image := d.get(part, "runs", "image"); strings.HasPrefix(text(image), dockerScheme) {
+			d.uses(image)
+		}
+	}
+	return d.end()
+}
+
+const dockerScheme = "docker://"
+
+// uses judges what a step, or a job, takes from elsewhere.
+func (d *documents) uses(n *yaml.Node) {
+	what := text(n)
+	if what == "" || strings.HasPrefix(what, "./") || strings.HasPrefix(what, "../") {
+		return
+	}
+	at := d.place(n)
+	if image, ok := strings.CutPrefix(what, dockerScheme); ok {
+		if at.offset >= 0 {
+			at.offset += len(dockerScheme)
+		}
+		d.image(image, at, "")
+		return
+	}
+	name, ref, _ := strings.Cut(what, "@")
+	d.gitRef(name, ref, at)
+}
+
+// runner judges the machine image that a job runs on.
+func (d *documents) runner(n *yaml.Node) {
+	for _, label := range append(items(n), n) {
+		if word := text(label); strings.HasSuffix(word, "-latest") {
+			d.report(ciRunnerFloating, d.place(target(label)), "the job runs on %s, which becomes another system: name its version, such as ubuntu-24.04", word)
+		}
+	}
+}
+
+// pulledAtRun judges an image of CI that is a name, or a mapping with it.
+func (d *documents) pulledAtRun(n *yaml.Node) {
+	image, policy := n, (*yaml.Node)(nil)
+	if n = target(n); n != nil && n.Kind == yaml.MappingNode {
+		if image = d.get(n, "image"); image == nil {
+			image = d.get(n, "name")
+		}
+		policy = d.get(n, "pull_policy")
+	}
+	if text(image) == "" {
+		return
+	}
+	v := d.image(interpolate(text(image), nil), d.place(target(image)), text(image))
+	for _, word := range append(items(policy), policy) {
+		// A list names what is tried next where one fails.
+		if w := text(word); v.moving != "" && (w == "if-not-present" || w == "never" || w == "missing") {
+			d.report(pullPolicyStale, d.place(target(word)), "pull policy %s keeps what %s meant when a runner pulled it first (%s): pin the image by digest, or pull always", w, text(image), v.moving)
+		}
+	}
+}
+
+// gitlab judges .gitlab-ci.yml: images of jobs and their services, what is
+// included from elsewhere, and scripts.
+func (s *source) gitlab() bool {
+	d := s.mustYAML()
+	if d == nil {
+		return true
+	}
+	for _, part := range d.parts {
+		declared := map[string]bool{}
+		values := map[string]string{}
+		d.each(part, func(m *yaml.Node) {
+			d.fields(d.get(m, "variables"), func(key string, value *yaml.Node) {
+				declared[key] = true
+				values[key] = text(value)
+			})
+		})
+		jobs := []*yaml.Node{part}
+		d.fields(part, func(_ string, job *yaml.Node) { jobs = append(jobs, job) })
+		for _, job := range jobs {
+			d.pulledAtRun(d.get(job, "image"))
+			for _, service := range items(d.get(job, "services")) {
+				d.pulledAtRun(service)
+			}
+			for _, key := range []string{"before_script", "script", "after_script"} {
+				d.lines(d.get(job, key), declared)
+			}
+		}
+		includes := d.get(part, "include")
+		for _, include := range append(items(includes), includes) {
+			d.include(include)
+		}
+	}
+	return d.end()
+}
+
+// include judges a part of the pipeline that lies in another project.
+func (d *documents) include(n *yaml.Node) {
+	if project := d.get(n, "project"); text(project) != "" {
+		d.gitRef("project "+text(project), text(d.get(n, "ref")), d.place(project))
+	}
+	if component := d.get(n, "component"); text(component) != "" {
+		name, ref, _ := strings.Cut(text(component), "@")
+		if ref == "~latest" {
+			ref = "latest"
+		}
+		d.gitRef("component "+name, ref, d.place(component))
+	}
+	if remote := d.get(n, "remote"); text(remote) != "" && d.get(n, "integrity") == nil {
+		d.report(ciRefFloating, d.place(remote), "%.200s is what the server has on the day: give its integrity, or keep a copy here", text(remote))
+	}
+}
+
+// circle judges .circleci/config.yml.
+func (s *source) circle() bool {
+	d := s.mustYAML()
+	if d == nil {
+		return true
+	}
+	for _, part := range d.parts {
+		d.each(part, func(m *yaml.Node) {
+			for _, container := range items(d.get(m, "docker")) {
+				d.pulledAtRun(container)
+			}
+			d.machine(d.get(m, "machine", "image"))
+		})
+		d.fields(d.get(part, "orbs"), func(_ string, orb *yaml.Node) {
+			if name, version, _ := strings.Cut(text(orb), "@"); text(orb) != "" && !exactVersion(version) {
+				d.report(ciRefFloating, d.place(orb), "orb %s is at %.100q, which moves: write all three numbers of its version", name, version)
+			}
+		})
+	}
+	return d.end()
+}
+
+// machine judges the machine image of a job of CircleCI.
+func (d *documents) machine(n *yaml.Node) {
+	if word := text(n); strings.HasSuffix(word, ":current") || strings.HasSuffix(word, ":default") || strings.HasSuffix(word, ":edge") {
+		d.report(ciRunnerFloating, d.place(n), "the job runs on %s, which becomes another system: name its version", word)
+	}
+}
+
+// pipeline judges the files of CI systems whose steps name images in plain
+// fields: Woodpecker, Drone, Azure Pipelines, Bitbucket.
+func (s *source) pipeline() bool {
+	d := s.mustYAML()
+	if d == nil {
+		return true
+	}
+	for _, part := range d.parts {
+		d.each(part, func(m *yaml.Node) {
+			if image := d.get(m, "image"); image != nil {
+				d.pulledAtRun(image)
+			}
+			if container := d.get(m, "container"); container != nil && strings.ContainsAny(text(container), ":/") {
+				d.pulledAtRun(container)
+			}
+			if pipe := d.get(m, "pipe"); text(pipe) != "" {
+				name, version, _ := strings.Cut(text(pipe), ":")
+				if !exactVersion(version) && !strings.HasPrefix(text(pipe), dockerScheme) {
+					d.report(ciRefFloating, d.place(pipe), "pipe %s is at %.100q, which moves: write all three numbers of its version", name, version)
+				}
+			}
+			if vm := d.get(m, "vmImage"); strings.HasSuffix(text(vm), "-latest") {
+				d.runner(vm)
+			}
+		})
+	}
+	return d.end()
+}
+
+// posixShell reports whether a step's shell is one whose scripts are read.
+func posixShell(shell string) bool {
+	first, _, _ := strings.Cut(shell, " ")
+	return slices.Contains([]string{"", "bash", "sh"}, first)
+}

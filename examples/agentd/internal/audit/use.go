@@ -1,0 +1,333 @@
+package audit
+
+import (
+	"slices"
+	"strings"
+
+	"mvdan.cc/sh/v3/syntax"
+)
+
+// named is something that a script names, and where.
+type named struct {
+	name  string
+	shown string // as it is written; only of what is sourced
+	pos   syntax.Pos
+}
+
+// use is what a script declares and uses.
+type use struct {
+	sets  map[string]bool // variables that it sets, or copes with the lack of
+	tools map[string]bool // functions, and programs that it looks for first
+
+	reads, calls    []named
+	sources, images []named
+}
+
+func newUse() *use { return &use{sets: map[string]bool{}, tools: map[string]bool{}} }
+
+// take adds what a sourced file sets. What it uses is judged with that file.
+func (u *use) take(other *use) {
+	for name := range other.sets {
+		u.sets[name] = true
+	}
+	for name := range other.tools {
+		u.tools[name] = true
+	}
+}
+
+// read goes through a script. Order does not count: a function may set what
+// stands above it.
+func (u *use) read(file *syntax.File) {
+	syntax.Walk(file, func(n syntax.Node) bool {
+		switch n := n.(type) {
+		case *syntax.Assign:
+			if n.Name != nil && (!n.Naked) {
+				u.sets[n.Name.Value] = true
+			}
+		case *syntax.DeclClause:
+			u.declares(n)
+		case *syntax.FuncDecl:
+			if n.Name != nil {
+				u.tools[n.Name.Value] = true
+			}
+		case *syntax.WordIter:
+			u.sets[n.Name.Value] = true
+		case *syntax.CoprocClause:
+			u.sets["COPROC"] = true
+			if name := literal(n.Name); name != "" {
+				u.sets[name] = true
+			}
+		case *syntax.Redirect:
+			if n.N != nil {
+				u.sets[strings.Trim(n.N.Value, "{}")] = true
+			}
+		case *syntax.ParamExp:
+			u.expansion(n)
+		case *syntax.BinaryArithm:
+			u.arithmetic(n)
+		case *syntax.UnaryArithm:
+			if n.Op == syntax.Inc || n.Op == syntax.Dec {
+				u.setBy(n.X)
+			}
+		case *syntax.UnaryTest:
+			u.test(n)
+		case *syntax.CallExpr:
+			u.call(n.Args)
+		}
+		return true
+	})
+}
+
+// declares takes local x, declare x, which set a name also without a value;
+// export x and readonly x do not.
+func (u *use) declares(n *syntax.DeclClause) {
+	if n.Variant.Value == "export" || n.Variant.Value == "readonly" {
+		return
+	}
+	for _, a := range n.Args {
+		if a.Name != nil {
+			u.sets[a.Name.Value] = true
+		}
+	}
+}
+
+// expansion is a use, unless it says what is to happen without a value.
+func (u *use) expansion(n *syntax.ParamExp) {
+	if n.Param == nil {
+		return
+	}
+	name := n.Param.Value
+	if name == "" || !nameByte(name[0], true) {
+		return // $1, $@, $? and their like
+	}
+	if n.Exp != nil {
+		switch n.Exp.Op {
+		case syntax.AlternateUnset, syntax.AlternateUnsetOrNull, syntax.DefaultUnset, syntax.DefaultUnsetOrNull,
+			syntax.ErrorUnset, syntax.ErrorUnsetOrNull, syntax.AssignUnset, syntax.AssignUnsetOrNull:
+			u.sets[name] = true
+			return
+		}
+	}
+	u.reads = append(u.reads, named{name: name, pos: n.Pos()})
+}
+
+func (u *use) arithmetic(n *syntax.BinaryArithm) {
+	switch n.Op {
+	case syntax.Assgn, syntax.AddAssgn, syntax.SubAssgn, syntax.MulAssgn, syntax.QuoAssgn, syntax.RemAssgn,
+		syntax.AndAssgn, syntax.OrAssgn, syntax.XorAssgn, syntax.ShlAssgn, syntax.ShrAssgn:
+		u.setBy(n.X)
+	}
+}
+
+func (u *use) setBy(x syntax.ArithmExpr) {
+	if w, ok := x.(*syntax.Word); ok && literal(w) != "" {
+		u.sets[literal(w)] = true
+	}
+}
+
+// test takes [[ -v X ]], [[ -z $X ]] and [[ -n $X ]]: what is asked about may
+// be without a value.
+func (u *use) test(n *syntax.UnaryTest) {
+	w, ok := n.X.(*syntax.Word)
+	if !ok {
+		return
+	}
+	switch n.Op {
+	case syntax.TsVarSet:
+		u.sets[literal(w)] = true
+	case syntax.TsEmpStr, syntax.TsNempStr:
+		u.sets[variable(w)] = true
+	}
+}
+
+// literal returns what a word says if nothing in it is to be expanded.
+func literal(w *syntax.Word) string {
+	if w == nil {
+		return ""
+	}
+	var b strings.Builder
+	for _, part := range w.Parts {
+		switch part := part.(type) {
+		case *syntax.Lit:
+			b.WriteString(part.Value)
+		case *syntax.SglQuoted:
+			b.WriteString(part.Value)
+		case *syntax.DblQuoted:
+			for _, inner := range part.Parts {
+				lit, ok := inner.(*syntax.Lit)
+				if !ok {
+					return ""
+				}
+				b.WriteString(lit.Value)
+			}
+		default:
+			return ""
+		}
+	}
+	return b.String()
+}
+
+// variable returns the name of the variable that a word is, and nothing else.
+func variable(w *syntax.Word) string {
+	if w == nil || len(w.Parts) != 1 {
+		return ""
+	}
+	part := w.Parts[0]
+	if q, ok := part.(*syntax.DblQuoted); ok && len(q.Parts) == 1 {
+		part = q.Parts[0]
+	}
+	if p, ok := part.(*syntax.ParamExp); ok && p.Param != nil {
+		return p.Param.Value
+	}
+	return ""
+}
+
+// call reads a simple command.
+func (u *use) call(args []*syntax.Word) {
+	if len(args) == 0 {
+		return
+	}
+	name := literal(args[0])
+	switch name {
+	case "", ":", "true", "false":
+	case ".", "source":
+		if len(args) > 1 {
+			u.sources = append(u.sources, named{sourcePath(args[1]), shown(args[1]), args[0].Pos()})
+		}
+	case "[", "test":
+		for i, w := range args[:len(args)-1] {
+			if op := literal(w); op == "-z" || op == "-n" {
+				u.sets[variable(args[i+1])] = true
+			}
+		}
+	case "command", "type", "which", "hash":
+		u.looksFor(name, args)
+	case "exec", "builtin", "nohup", "sudo", "xargs", "env", "time", "nice", "setsid":
+		u.calls = append(u.calls, named{name: name, pos: args[0].Pos()})
+		u.wrapped(args[1:])
+	default:
+		u.assigns(name, args)
+		if !strings.Contains(name, "/") { // a path is of the tree, or absolute and so declared
+			u.calls = append(u.calls, named{name: name, pos: args[0].Pos()})
+		}
+		if name == "docker" || name == "podman" || name == "nerdctl" {
+			u.container(args[1:])
+		}
+	}
+}
+
+// looksFor takes command -v x and its like, after which x is declared.
+func (u *use) looksFor(name string, args []*syntax.Word) {
+	if name == "command" && (len(args) < 2 || !strings.HasPrefix(literal(args[1]), "-")) {
+		u.wrapped(args[1:])
+		return
+	}
+	if name == "which" {
+		u.calls = append(u.calls, named{name: name, pos: args[0].Pos()})
+	}
+	for _, w := range args[1:] {
+		if tool := literal(w); tool != "" && !strings.HasPrefix(tool, "-") {
+			u.tools[tool] = true
+		}
+	}
+}
+
+// wrapped is the command that another one is given.
+func (u *use) wrapped(args []*syntax.Word) {
+	for i, w := range args {
+		switch lit := literal(w); {
+		case lit == "" && len(w.Parts) > 0 && assignment(w):
+		case strings.Contains(lit, "="):
+		case strings.HasPrefix(lit, "-"):
+			return // options may take values: what follows is not known
+		default:
+			u.call(args[i:])
+			return
+		}
+	}
+}
+
+// assignment reports whether a word is NAME=… with something to be expanded.
+func assignment(w *syntax.Word) bool {
+	lit, ok := w.Parts[0].(*syntax.Lit)
+	return ok && strings.Contains(lit.Value, "=")
+}
+
+// assigns takes the variables that builtins set.
+func (u *use) assigns(name string, args []*syntax.Word) {
+	switch name {
+	case "read", "mapfile", "readarray", "unset", "wait":
+		for _, w := range args[1:] {
+			if lit := literal(w); lit != "" && nameByte(lit[0], true) {
+				u.sets[lit] = true
+			}
+		}
+	case "getopts":
+		if len(args) > 2 {
+			u.sets[literal(args[2])] = true
+		}
+	case "printf":
+		if len(args) > 2 && literal(args[1]) == "-v" {
+			u.sets[literal(args[2])] = true
+		}
+	}
+}
+
+// container takes the image of docker pull IMAGE. That of docker run is the
+// first word that is no option, and which options take a value is not known
+// here: it is taken only where what looks like one is the only such word.
+func (u *use) container(args []*syntax.Word) {
+	if len(args) < 2 || literal(args[0]) != "pull" && literal(args[0]) != "run" {
+		return
+	}
+	run := literal(args[0]) == "run"
+	valued := []string{"--platform", "--name", "-v", "--volume", "-e", "--env", "-p", "--publish", "-w", "--workdir", "-u", "--user", "--network", "--net", "--entrypoint", "--mount", "--env-file", "-l", "--label", "-h", "--hostname", "-m", "--memory", "--cpus", "--restart", "--pull", "--add-host", "--cap-add", "--cap-drop", "--device", "--security-opt", "--tmpfs", "--ulimit", "--log-driver", "--log-opt", "--gpus", "--ipc", "--pid", "--shm-size", "--stop-timeout", "--sysctl", "--volumes-from", "--health-cmd", "--dns", "--expose", "--cgroupns", "--userns", "--runtime", "--cidfile", "-a", "--attach", "-c", "--cpu-shares", "--group-add", "--ip", "--link", "--network-alias"}
+	for i := 1; i < len(args); i++ {
+		lit := literal(args[i])
+		switch {
+		case strings.HasPrefix(lit, "-") && slices.Contains(valued, lit):
+			i++
+		case strings.HasPrefix(lit, "-"):
+		case lit == "" && len(args[i].Parts) > 0 && startsAsOption(args[i]):
+		case lit == "" || run && strings.ContainsAny(lit, "= "):
+			return
+		default:
+			u.images = append(u.images, named{name: lit, pos: args[i].Pos()})
+			return
+		}
+	}
+}
+
+func startsAsOption(w *syntax.Word) bool {
+	lit, ok := w.Parts[0].(*syntax.Lit)
+	return ok && strings.HasPrefix(lit.Value, "-")
+}
+
+// sourcePath returns the path of a sourced file: the whole word, or what
+// follows the directory that the script computes, as in "$(dirname "$0")/x".
+func sourcePath(w *syntax.Word) string {
+	if whole := literal(w); whole != "" {
+		return whole
+	}
+	parts := w.Parts
+	if q, ok := parts[0].(*syntax.DblQuoted); ok && len(parts) == 1 {
+		parts = q.Parts
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	lit, ok := parts[len(parts)-1].(*syntax.Lit)
+	if !ok || len(parts) != 2 && len(w.Parts) != 2 || !strings.HasPrefix(lit.Value, "/") {
+		return ""
+	}
+	return strings.TrimPrefix(lit.Value, "/")
+}
+
+// shown is a word as it is written.
+func shown(w *syntax.Word) string {
+	var b strings.Builder
+	if err := syntax.NewPrinter().Print(&b, w); err != nil {
+		return "?"
+	}
+	return b.String()
+}

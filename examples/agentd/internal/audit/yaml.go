@@ -1,0 +1,197 @@
+package audit
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Limits of one YAML file. What aliases repeat counts each time.
+const (
+	maxValues = 2_000_000
+	maxNested = 64
+	maxParts  = 1000 // documents in one file
+)
+
+var errTooMuch = errors.New("more values, or deeper nested, than are looked at")
+
+// documents are the parts of a YAML file, with the reading of them bounded:
+// aliases are followed where they stand, and never expanded in memory.
+type documents struct {
+	*source
+	parts []*yaml.Node
+	left  int // how many values may be looked at still
+	full  bool
+}
+
+// yaml reads the file. It returns nil if it is no YAML.
+func (s *source) yaml() (*documents, error) {
+	d := &documents{source: s, left: maxValues}
+	decoder := yaml.NewDecoder(bytes.NewReader(s.raw))
+	for {
+		var part yaml.Node
+		err := decoder.Decode(&part)
+		if errors.Is(err, io.EOF) {
+			return d, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("no YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
+		}
+		if len(d.parts) == maxParts {
+			return nil, fmt.Errorf("more than %d YAML documents", maxParts)
+		}
+		if part.Kind == yaml.DocumentNode && len(part.Content) == 1 {
+			d.parts = append(d.parts, part.Content[0])
+		}
+	}
+}
+
+// mustYAML reads a file that is to be YAML, and reports if it is not.
+func (s *source) mustYAML() *documents {
+	d, err := s.yaml()
+	if err == nil {
+		return d
+	}
+	if bytes.Contains(s.raw, []byte("{{")) {
+		s.reportAs(Note, fileUnread, position{}, "was not judged, being a template: audit what it renders to (%v)", err)
+	} else {
+		s.report(fileUnread, position{}, "was not judged: %v", err)
+	}
+	return nil
+}
+
+// end reports what could not be looked at.
+func (d *documents) end() bool {
+	if d.full {
+		d.report(fileUnread, position{}, "was judged in part only: %v", errTooMuch)
+	}
+	return true
+}
+
+// spend counts a value that is looked at and reports whether it may be.
+func (d *documents) spend(depth int) bool {
+	if d.left--; d.left < 0 || depth > maxNested {
+		d.full = true
+		return false
+	}
+	return true
+}
+
+// target follows aliases.
+func target(n *yaml.Node) *yaml.Node {
+	for range maxNested {
+		if n == nil || n.Kind != yaml.AliasNode {
+			return n
+		}
+		n = n.Alias
+	}
+	return nil
+}
+
+// fields calls f with what a mapping holds, what it merges (<<) after its own.
+func (d *documents) fields(n *yaml.Node, f func(key string, value *yaml.Node)) {
+	d.fieldsBelow(n, map[string]bool{}, 0, f)
+}
+
+func (d *documents) fieldsBelow(n *yaml.Node, seen map[string]bool, depth int, f func(key string, value *yaml.Node)) {
+	if n = target(n); n == nil || n.Kind != yaml.MappingNode || !d.spend(depth) {
+		return
+	}
+	var merged []*yaml.Node
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := target(n.Content[i]), target(n.Content[i+1])
+		switch {
+		case key == nil || value == nil || key.Kind != yaml.ScalarNode || !d.spend(0):
+		case key.Tag == "!!merge":
+			merged = append(merged, value)
+		case !seen[key.Value]:
+			seen[key.Value] = true
+			f(key.Value, value)
+		}
+	}
+	for _, m := range merged {
+		if m.Kind == yaml.SequenceNode {
+			for _, item := range m.Content {
+				d.fieldsBelow(item, seen, depth+1, f)
+			}
+			continue
+		}
+		d.fieldsBelow(m, seen, depth+1, f)
+	}
+}
+
+// get returns what a mapping holds under the keys, one below the other; nil
+// if that is nothing.
+func (d *documents) get(n *yaml.Node, keys ...string) *yaml.Node {
+	for _, want := range keys {
+		var found *yaml.Node
+		d.fields(n, func(key string, value *yaml.Node) {
+			if key == want {
+				found = value
+			}
+		})
+		if n = found; n == nil {
+			return nil
+		}
+	}
+	return n
+}
+
+// text returns what a scalar says, nothing if it is none.
+func text(n *yaml.Node) string {
+	if n = target(n); n == nil || n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
+		return ""
+	}
+	return n.Value
+}
+
+// items returns what a list holds.
+func items(n *yaml.Node) []*yaml.Node {
+	if n = target(n); n == nil || n.Kind != yaml.SequenceNode {
+		return nil
+	}
+	return n.Content
+}
+
+// place is where a scalar stands. The offset is known only if the file has
+// the very text there, perhaps in quotes, so that it can be replaced.
+func (d *documents) place(n *yaml.Node) position {
+	at := position{line: n.Line, column: n.Column, offset: -1}
+	offset := d.column(n.Line, n.Column)
+	if offset < 0 || offset > len(d.raw) {
+		return at
+	}
+	rest := d.raw[offset:]
+	if quoted := n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0; quoted && len(rest) > 0 {
+		rest, offset = rest[1:], offset+1
+	}
+	if n.Value != "" && bytes.HasPrefix(rest, []byte(n.Value)) {
+		at.offset = offset
+	}
+	return at
+}
+
+// each calls f with every mapping below n.
+func (d *documents) each(n *yaml.Node, f func(mapping *yaml.Node)) { d.eachBelow(n, 0, f) }
+
+func (d *documents) eachBelow(n *yaml.Node, depth int, f func(mapping *yaml.Node)) {
+	if n = target(n); n == nil || !d.spend(depth) {
+		return
+	}
+	switch n.Kind {
+	case yaml.MappingNode:
+		f(n)
+		for i := 1; i < len(n.Content); i += 2 {
+			d.eachBelow(n.Content[i], depth+1, f)
+		}
+	case yaml.SequenceNode:
+		for _, item := range n.Content {
+			d.eachBelow(item, depth+1, f)
+		}
+	default:
+	}
+}
