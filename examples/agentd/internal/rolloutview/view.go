@@ -22,6 +22,8 @@ type Model struct {
 	// told only while something is to be moved.
 	Leader string
 	Stages []Stage
+	// Cause is why it went back or was ended, where Plan.Why tells no more of it.
+	Cause string
 	// Stale is why what is shown may be old; "" = it is not.
 	Stale string
 	Now   time.Time
@@ -38,7 +40,7 @@ func (m *Model) Line() string {
 		text += ", " + m.place()
 	}
 	text += ": " + m.figures()
-	if why := p.Why; why != "" {
+	for _, why := range m.whys() {
 		text += "; " + why
 	}
 	if f := m.Freeze; f != nil && !p.State.Over() {
@@ -61,10 +63,7 @@ func (m *Model) Text(width int) []string {
 	if d := m.Now.Sub(p.Since); !p.Since.IsZero() && d > 0 && !p.State.Over() {
 		state += fmt.Sprintf(" (%v)", d.Round(time.Second))
 	}
-	if p.Why != "" {
-		state += ": " + p.Why
-	}
-	lines = append(lines, state)
+	lines = append(lines, strings.Join(append([]string{state}, m.whys()...), ": "))
 	if m.Freeze != nil {
 		lines = append(lines, strings.ToUpper(Frozen(m.Freeze)[:1])+Frozen(m.Freeze)[1:])
 	}
@@ -78,6 +77,11 @@ func (m *Model) Text(width int) []string {
 	lines = append(lines, m.bars(width)...)
 	lines = append(lines, "", sentence(m.figures()))
 	return append(lines, m.lost()...)
+}
+
+// whys are the reasons for its state, the first cause last.
+func (m *Model) whys() []string {
+	return slices.Compact(slices.DeleteFunc([]string{m.Plan.Why, m.Cause}, func(why string) bool { return why == "" }))
 }
 
 // Course says from where to where a rollout goes.
