@@ -120,9 +120,8 @@ func TestFixAppendsTheDigestsOfARealRegistryAndChangesNothingElse(t *testing.T) 
 	if _, err := os.Stat(filepath.Join(dir, ".pod.yaml.agentd-audit")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a draft is left: %v", err)
 	}
-	i := slices.IndexFunc(report.Findings, func(f Finding) bool { return f.Unfixed != "" })
-	if i < 0 || !strings.Contains(report.Findings[i].Unfixed, "has no tag 9.9.9") {
-		t.Errorf("it is not told why an image could not be fixed: %v", report.Findings)
+	if !slices.ContainsFunc(report.Findings, func(f Finding) bool { return strings.Contains(f.Unfixed, "has no tag 9.9.9") }) {
+		t.Error("it is not told that an image does not exist")
 	}
 	// A second run finds what is left alone, and changes nothing.
 	again := fixed(t, dir, newTestRegistry(t, RegistryConfig{}))
