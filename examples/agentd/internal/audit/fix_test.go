@@ -63,6 +63,18 @@ func fixed(t *testing.T, dir string, resolver Resolver) *Report {
 	return report
 }
 
+func TestWhatAFixMadeMootIsNotFoundAnyMore(t *testing.T) {
+	dir := write(t, map[string]string{"compose.yaml": "services:\n  a: {image: a.example.com/a:1}\n  b: {image: 'a.example.com/b:${V}'}\n  c: {image: 'a.example.com/b:${V:-1.0.0}'}\n"})
+	report := fixed(t, dir, answers(func() (string, error) { return someDigest, nil }))
+	report = report.Took(judge(t, dir, Config{}))
+	if got, want := lines(dir, report), []string{"compose.yaml:3:14 image-variable", "compose.yaml:4:14 image-digest-missing"}; !slices.Equal(got, want) {
+		t.Errorf("found %q, want %q", got, want)
+	}
+	if len(report.Findings) != 3 || !report.Findings[0].Fix.Applied || report.Findings[2].Unfixed == "" {
+		t.Errorf("what was fixed, or why else not, is lost: %+v", report.Findings)
+	}
+}
+
 func newTestRegistry(t *testing.T, cfg RegistryConfig) *Registry {
 	t.Helper()
 	if cfg.DockerConfig == "" {
