@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/perennial-go/perennial/agent/admin"
+	"github.com/perennial-go/perennial/agent/fingerprint"
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/internal/etcdkv"
@@ -79,6 +80,8 @@ type Config struct {
 	Plugins plugin.Config
 	// Tasks says what the agent does about the tasks of its fleet.
 	Tasks Tasks
+	// Rollout says which fleet's plan the agent follows.
+	Rollout Rollout
 	// Health adds checks, indicators and rules. The default rules of
 	// ReleaseYanked, ReleaseKeyRevoked and EtcdStale are added to configured
 	// ones unless there are such, or none are wanted. DiskPath defaults to
@@ -91,6 +94,9 @@ type Config struct {
 	Responses []Response
 	// Settings is a *config.Store; nil means no configuration from etcd.
 	Settings Settings
+	// Fingerprint says how far the agent looks at what it runs on, for its
+	// registration: by default at files, and at the sockets of container runtimes.
+	Fingerprint fingerprint.Config
 	// Drain says how servers end.
 	Drain upgrade.Drain
 
@@ -143,10 +149,14 @@ type Agent struct {
 	service   *serviceManager
 	plugins   *plugin.Manager // nil without a directory
 	tasking   *tasking
+	following *following
 	schema    *configSchema
 	admin     *adminSite // nil without an address
 	started   time.Time
 	ran       atomic.Bool
+	// executable is what runs, and around what it runs.
+	executable executable
+	around     atomic.Pointer[fingerprint.Fingerprint] // nil until it is known
 	// diagnosing is held while a diagnosis is made.
 	diagnosing sync.Mutex
 
@@ -170,6 +180,7 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a.metrics = newMetrics(a)
 	a.presence, a.tasking = newPresence(a), newTasking(a)
+	a.following = newFollowing(a)
 	a.lifecycle = newLifecycle(a.touchSoon)
 	a.service = newServiceManager(cfg.Logger)
 	a.schema = newConfigSchema(cfg.Settings, cfg.Logger, a.presence.section())
@@ -222,6 +233,9 @@ func check(cfg *Config) error {
 		return errors.New("Start is missing: it opens the program's listeners")
 	}
 	if err := cfg.Tasks.check(); err != nil {
+		return err
+	}
+	if err := cfg.Rollout.check(); err != nil {
 		return err
 	}
 	if cfg.Name == "" {
@@ -327,11 +341,11 @@ func (a *Agent) Info() Registration {
 	}
 	r := Registration{
 		Schema: schema, ID: a.cfg.ID,
-		Version: a.cfg.Version, ManifestDigest: running.Manifest, BinaryDigest: running.Binary,
+		Version: a.cfg.Version, ManifestDigest: running.Manifest, BinaryDigest: a.executable.of(running),
 		Revision: a.cfg.Revision, BuildTime: a.cfg.BuildTime,
 		Platform: runtime.GOOS + "/" + runtime.GOARCH, Runtime: runtime.Version(),
 		Labels: a.cfg.Labels, Groups: a.cfg.Groups, ConfigSchema: a.schema.digest,
-		Host: host, PID: os.Getpid(), Started: a.started, State: a.lifecycle.get(),
+		Host: host, PID: os.Getpid(), Started: a.started, State: a.lifecycle.get(), Fingerprint: a.around.Load(),
 	}
 	a.presence.describe(&r)
 	return r

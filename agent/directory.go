@@ -63,7 +63,7 @@ func (d *Directory) Get(ctx context.Context, id string) (Entry, error) {
 	}
 	if err == nil {
 		plugins := d.keys.plugin(id, "")
-		err = r.each(ctx, plugins, clientv3.GetPrefixRangeEnd(plugins), new(pieceLimit), func(key string, value []byte) { found.set(key, value) })
+		err = r.each(ctx, plugins, clientv3.GetPrefixRangeEnd(plugins), new(pieceLimit), found.take)
 	}
 	if err != nil {
 		return Entry{}, fmt.Errorf("agent %s: etcd at %s: %w", id, d.addr, err)

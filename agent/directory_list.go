@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/internal/etcdkv"
@@ -85,8 +86,8 @@ func (d *Directory) page(ctx context.Context, opts ListOptions, at position) (Pa
 		}
 		agents := newRoster(d.keys)
 		for _, kv := range kvs {
-			if agents.set(string(kv.Key), kv.Value) == "" {
-				strays.set(string(kv.Key), nil)
+			if agents.set(string(kv.Key), kv.Value, kv.CreateRevision) == "" {
+				strays.set(string(kv.Key), nil, 0)
 			}
 		}
 		if err := d.complete(ctx, &r, &limits, agents); err != nil {
@@ -131,9 +132,9 @@ func (d *Directory) complete(ctx context.Context, r *reader, limits *pieceLimits
 	if first == "" {
 		return nil
 	}
-	take := func(key string, value []byte) {
-		if _, id, _, ok := d.keys.split(key); ok && agents.records[id] != nil {
-			agents.set(key, value)
+	take := func(kv *mvccpb.KeyValue) {
+		if _, id, _, ok := d.keys.split(string(kv.Key)); ok && agents.records[id] != nil {
+			agents.take(kv)
 		}
 	}
 	if err := r.each(ctx, d.keys.status(first), d.keys.status(last)+"\x00", &limits.status, take); err != nil {

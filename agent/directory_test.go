@@ -45,7 +45,7 @@ func TestFollowedOrderIsNotRefusedForTheOneBeforeIt(t *testing.T) {
 func entriesOf(d *Directory, values map[string]etcdkv.Value) []*Entry {
 	r := newRoster(d.keys)
 	for key, v := range values {
-		r.set(key, v.Data)
+		r.set(key, v.Data, v.CreateRevision)
 	}
 	return r.entries()
 }

@@ -5,6 +5,9 @@ import "time"
 // Entry is what the registry holds of one agent.
 type Entry struct {
 	Registration
+	// Joined is the revision of etcd at which the agent came into the registry. It
+	// stays the same through upgrades, and through outages that its lease outlives.
+	Joined int64 `json:"joined,omitempty"`
 	// Status is nil until the agent has written it.
 	Status *Status `json:"status,omitempty"`
 	// Plugins are by name, at most 256.

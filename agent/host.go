@@ -53,6 +53,7 @@ func (h upgradeHost) Changed(s upgrade.Status) {
 	h.indicate(health.ReleaseYanked, s.Yanked != "")
 	h.indicate(health.ReleaseKeyRevoked, s.Provenance != nil && s.Provenance.Revoked != nil)
 	h.service.follow(s)
+	h.following.look()
 	h.responder.look() // what has waited for the end of an attempt
 	h.touch()
 }

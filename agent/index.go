@@ -129,7 +129,7 @@ func (x *Index) apply(v etcdkv.View) {
 	for _, key := range v.Changed {
 		var id string
 		if value, ok := v.Values[key]; ok {
-			id = x.roster.set(key, value.Data)
+			id = x.roster.set(key, value.Data, value.CreateRevision)
 		} else {
 			id = x.roster.remove(key)
 		}
@@ -139,7 +139,7 @@ func (x *Index) apply(v etcdkv.View) {
 	}
 	old := x.current.Load()
 	next := newSnapshot()
-	next.revision, next.entries = v.Revision, slices.Clone(old.entries)
+	next.revision, next.registered, next.entries = v.Revision, v.Reached(x.keys.registry("")), slices.Clone(old.entries)
 	unreadable := 0
 	for _, id := range slices.Sorted(maps.Keys(touched)) {
 		e := x.roster.entry(id)

@@ -70,7 +70,7 @@ func (x *Index) listen(ctx context.Context) {
 			cancel()
 			return
 		}
-		if err != nil && !unavailable(err) && limited.Err() == nil {
+		if err != nil && !etcdkv.Unavailable(err) && limited.Err() == nil {
 			err = nil // a refusal is an answer
 		}
 		cancel()

@@ -63,7 +63,16 @@ func (o *orders) changed(v etcdkv.View) {
 		return
 	}
 	order.Remote = true // whoever can write to etcd has asked
+	o.agent.following.releases.displaced()
 	o.agent.upgrader.Request(order.Request)
+}
+
+// open reports whether there is an order in etcd that has not been answered.
+func (o *orders) open() bool {
+	o.mu.Lock()
+	id := o.id
+	o.mu.Unlock()
+	return id != "" && !answered(o.agent.upgrader.Status(), id)
 }
 
 // answers reports whether s tells what became of the order called id, or is
@@ -113,6 +122,7 @@ func (o *orders) set(id string, revision int64, err error) {
 	o.mu.Lock()
 	o.id, o.revision, o.err = id, revision, err
 	o.mu.Unlock()
+	o.agent.following.look()
 	o.agent.touch()
 }
 

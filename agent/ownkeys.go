@@ -60,6 +60,8 @@ func (p *presence) tend(ctx context.Context) error {
 }
 
 func (p *presence) look(v etcdkv.View) {
+	p.registry.member.shows(p.registry.keys.registry(p.cfg.ID), v)
+	p.following.look()
 	keys := p.registry.damage(v)
 	p.hurt.Store(&keys)
 	if len(keys) > 0 {

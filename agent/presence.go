@@ -137,6 +137,7 @@ func (p *presence) enlisted(err error) error {
 	p.enroll.Do(func() { close(p.registered) })
 	p.schema.registered()
 	p.tasking.changed()
+	p.following.look()
 	p.touchSoon()
 	return nil
 }

@@ -41,6 +41,7 @@ func TestPresenceOfSchema1IsStillRead(t *testing.T) {
 func FuzzRegistration(f *testing.F) {
 	f.Add(golden(f, "registration-1.json"))
 	f.Add(golden(f, "registration-1-presence.json"))
+	f.Add(golden(f, "registration-1-fingerprint.json"))
 	f.Fuzz(func(t *testing.T, data []byte) { rereads[Registration](t, data) })
 }
 

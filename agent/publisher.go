@@ -117,6 +117,7 @@ func (a *Agent) status() Status {
 	if a.orders != nil {
 		s.OrderError, s.OrderErrorRevision = a.orders.lastError()
 	}
+	a.following.describe(&s)
 	s.Responses = a.responder.told()
 	if a.cfg.Settings != nil {
 		c := a.cfg.Settings.Status()

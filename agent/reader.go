@@ -9,10 +9,9 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc/codes"
-	grpcstatus "google.golang.org/grpc/status"
 
 	"github.com/perennial-go/perennial/internal/backoff"
+	"github.com/perennial-go/perennial/internal/etcdkv"
 )
 
 const (
@@ -41,14 +40,14 @@ type reader struct {
 type pieceLimit int64
 
 // each visits what lies in [from, end), in pieces.
-func (r *reader) each(ctx context.Context, from, end string, limit *pieceLimit, visit func(key string, value []byte)) error {
+func (r *reader) each(ctx context.Context, from, end string, limit *pieceLimit, visit func(*mvccpb.KeyValue)) error {
 	for from != "" {
 		kvs, next, err := r.piece(ctx, from, end, limit)
 		if err != nil {
 			return err
 		}
 		for _, kv := range kvs {
-			visit(string(kv.Key), kv.Value)
+			visit(kv)
 		}
 		from = next
 	}
@@ -57,7 +56,7 @@ func (r *reader) each(ctx context.Context, from, end string, limit *pieceLimit, 
 
 // key reads one key into found.
 func (r *reader) key(ctx context.Context, key string, found *roster) error {
-	return r.each(ctx, key, key+"\x00", new(pieceLimit), func(key string, value []byte) { found.set(key, value) })
+	return r.each(ctx, key, key+"\x00", new(pieceLimit), found.take)
 }
 
 // piece reads the beginning of [from, end), and says where the next piece
@@ -107,7 +106,7 @@ func (r *reader) get(ctx context.Context, key string, opts ...clientv3.OpOption)
 		if err == nil {
 			return res, nil
 		}
-		if !unavailable(err) {
+		if !etcdkv.Unavailable(err) {
 			if last != nil && ctx.Err() != nil {
 				err = fmt.Errorf("%w, and before that: %w", err, last)
 			}
@@ -118,12 +117,4 @@ func (r *reader) get(ctx context.Context, key string, opts ...clientv3.OpOption)
 			return nil, fmt.Errorf("%w, and before that: %w", ctx.Err(), last)
 		}
 	}
-}
-
-// unavailable reports whether a read may do better a little later.
-func unavailable(err error) bool {
-	if e, ok := errors.AsType[rpctypes.EtcdError](err); ok {
-		return e.Code() == codes.Unavailable
-	}
-	return grpcstatus.Code(err) == codes.Unavailable
 }

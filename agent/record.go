@@ -3,9 +3,11 @@ package agent
 import (
 	"time"
 
+	"github.com/perennial-go/perennial/agent/fingerprint"
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/rollout"
 )
 
 // Registration is the value of registry/<id>: who an agent is. It changes
@@ -19,7 +21,10 @@ type Registration struct {
 	// ManifestDigest is "sha256:<hex>" of the signed manifest; empty for an
 	// executable that was installed by other means.
 	ManifestDigest string `json:"manifest_digest,omitempty"`
-	// BinaryDigest is the sha256 of the executable in hex.
+	// BinaryDigest is the sha256 in hex of the executable that runs: of its bytes
+	// as the process has them (/proc/self/exe), not of what lies at its path. Soon
+	// after a start, and where the system cannot tell, it is what was installed,
+	// which Status.Upgrade.Running tells as well.
 	BinaryDigest string            `json:"binary_digest"`
 	Revision     string            `json:"revision,omitempty"`
 	BuildTime    string            `json:"build_time,omitempty"`
@@ -40,6 +45,9 @@ type Registration struct {
 	// ConfigSchema is the digest of the JSON Schema of the configuration
 	// documents that the agent takes, under config-schema/; empty = has none.
 	ConfigSchema string `json:"config_schema,omitempty"`
+	// Fingerprint is what the agent runs on; nil while it is not known, where
+	// Config.Fingerprint is off, and in what older releases write.
+	Fingerprint *fingerprint.Fingerprint `json:"fingerprint,omitempty"`
 }
 
 // Status is the value of status/<id>: how an agent fares.
@@ -59,6 +67,11 @@ type Status struct { //nolint:recvcheck // UnmarshalJSON needs a pointer, the ot
 	Health  health.Report  `json:"health"`
 	Config  *config.Status `json:"config,omitempty"`
 	Upgrade upgrade.Status `json:"upgrade"`
+	// Rollout is what the agent says about the plan of its fleet that it follows,
+	// or was the last to follow; nil where it follows none.
+	Rollout *rollout.Report `json:"rollout,omitempty"`
+	// RolloutError says why that plan cannot be followed; empty if it can.
+	RolloutError string `json:"rollout_error,omitempty"`
 	// Responses are what alerts led to last, the newest first, at most 5.
 	Responses []ResponseReport `json:"responses,omitempty"`
 	// HeartbeatLatency is the round trip of the last heartbeat that etcd has

@@ -54,7 +54,8 @@ type registry struct {
 	hurt     map[string]int64  // what was damaged in it, with the revision held then
 	facts    string            // of the status as it was written last; "" = of none
 
-	echo echoes
+	echo   echoes
+	member membership
 }
 
 // echoes are what has come back on the watch of what was written as the status.
@@ -152,6 +153,7 @@ func (r *registry) enter(ctx context.Context, lease int64, reg Registration) err
 		}
 		return err
 	}
+	r.member.wrote(found.GetCreateRevision(), r.revision)
 	for _, k := range append(plugins, r.keys.status(r.id)) {
 		// Those of a former process, or of somebody else: the next write replaces
 		// the status, and deletes what has no plugin.

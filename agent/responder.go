@@ -279,6 +279,9 @@ type noRefusal struct{ *Agent }
 // String implements release.Requirement.
 func (noRefusal) String() string { return "no alert that has upgrades refused fires" }
 
+// Local implements release.LocalRequirement.
+func (noRefusal) Local() {}
+
 // Check implements release.Requirement.
 func (n noRefusal) Check(context.Context, *release.Manifest, release.Pin) error {
 	n.responder.mu.Lock()

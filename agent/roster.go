@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
 	"github.com/perennial-go/perennial/internal/etcdkv"
 )
 
@@ -38,9 +40,10 @@ type record struct {
 
 // part is a value that is decoded when it is first asked for.
 type part struct {
-	data  []byte
-	value any // nil until then, and if it cannot be read
-	err   error
+	data    []byte
+	created int64
+	value   any // nil until then, and if it cannot be read
+	err     error
 }
 
 type pluginPart struct {
@@ -52,15 +55,18 @@ func newRoster(k keys) *roster {
 	return &roster{keys: k, records: map[string]*record{}, strays: map[string]bool{}}
 }
 
+// take takes over what was read.
+func (r *roster) take(kv *mvccpb.KeyValue) { r.set(string(kv.Key), kv.Value, kv.CreateRevision) }
+
 // set takes over a value, which must not be modified, and returns whose it is;
-// "" = nobody's.
-func (r *roster) set(key string, data []byte) (id string) {
+// "" = nobody's. created is the key's create revision.
+func (r *roster) set(key string, data []byte, created int64) (id string) {
 	id, place := r.place(key, true)
 	if place == nil {
 		r.stray(key, true)
 		return ""
 	}
-	place(&part{data: data})
+	place(&part{data: data, created: created})
 	r.stray(id, r.records[id].registration == nil)
 	return id
 }
@@ -138,7 +144,7 @@ func (r *roster) entry(id string) *Entry {
 	if rec == nil || rec.registration == nil {
 		return nil
 	}
-	e, wrong := &Entry{}, mistakes{}
+	e, wrong := &Entry{Joined: rec.registration.created}, mistakes{}
 	if reg := read[Registration](rec.registration, r.keys.registry(id), &wrong); reg != nil {
 		e.Registration = *reg
 	}

@@ -134,6 +134,7 @@ func (r *running) start(ctx context.Context, what string, f func(context.Context
 func (r *running) up(ctx context.Context) error {
 	r.lifecycle.set(Initializing, "starting")
 	_, successor := r.upgrader.Inherited()
+	r.start(r.life, "fingerprint", r.lookAround)
 	r.start(r.life, "health", r.health.Run)
 	r.start(r.life, "registration", r.presence.session.Run)
 	if err := r.loadSettings(ctx, successor); err != nil {
@@ -194,9 +195,10 @@ func (r *running) loadSettings(ctx context.Context, successor bool) error {
 	src := config.Source{
 		Client: r.presence.client, Root: r.presence.registry.keys.root, AgentID: r.cfg.ID, Groups: r.cfg.Groups,
 		File: filepath.Join(r.cfg.StateDir, configFile), PreferFile: successor,
-		OnStatus: r.touchSoon,
+		OnStatus: r.touchSoon, Overlay: r.following.settings.overlay,
 		Sections: []config.Section{r.presence.section()},
 	}
+	r.following.settings.recall()
 	// The file stays the incumbent's until a successor is in charge, and a
 	// start that etcd refuses leaves none behind.
 	if src.InCharge = r.presence.registered; successor {
@@ -242,11 +244,16 @@ func (r *running) takeCharge() {
 	r.presence.takeBeat()
 	r.start(r.life, "registration", r.presence.tend)
 	r.start(r.life, "registration", r.presence.publish)
+	r.start(r.life, "executable", r.measure)
 	r.start(r.life, "configuration schema", func(ctx context.Context) error {
 		return r.schema.publish(ctx, r.presence.client, r.presence.registry.keys.root, r.log)
 	})
 	r.start(r.host, "orders", r.orders.run)
+	if !r.cfg.Rollout.Off {
+		r.start(r.host, "rollouts", r.following.run)
+	}
 	r.tasking.begin(r)
+	r.control(r)
 	r.responder.begin(r)
 	if r.plugins != nil {
 		r.start(r.tasking.pluginsUntil(r), "plugins", r.plugins.Run)

@@ -3,6 +3,7 @@ package agent
 import (
 	"strconv"
 
+	"github.com/perennial-go/perennial/agent/fingerprint"
 	"github.com/perennial-go/perennial/internal/selector"
 	"github.com/perennial-go/perennial/upgrade"
 )
@@ -13,9 +14,11 @@ import (
 //	env=test,tier!=web,zone in (a,b),gpu,!legacy,.version>=1.2,.id=web-*
 //
 // Labels are selected as in Kubernetes. The fields begin with a dot: .alert
-// (one that fires), .config (the revision in force), .group, .health (ready,
-// not-ready, dead or unknown), .hold (who holds it), .host, .id, .platform,
-// .plugin, .state, .upgrade (the state of the last attempt) and .version. An
+// (one that fires), .config (the revision in force), .container, .group, .health
+// (ready, not-ready, dead or unknown), .hold (who holds it), .host, .id, .image,
+// .kernel, .libc, .orchestrator, .os, .platform, .plugin, .runtime (of containers,
+// as docker/24.0.5), .state, .upgrade (the state of the last attempt) and .version.
+// Those about what an agent runs on are as in fingerprint.Fingerprint. An
 // agent that has several values in a field, such as groups, is taken if one of
 // them is, and refused by != and notin if one of them is among those. Values
 // that end with * stand for all that begin so, but for .health, .state,
@@ -36,6 +39,7 @@ func ParseSelector(text string) (Selector, error) {
 func selectorFields() selector.Fields {
 	return selector.Fields{
 		"alert": {}, "config": {}, "group": {}, "hold": {}, "host": {}, "id": {}, "platform": {}, "plugin": {},
+		"container": {}, "image": {}, "kernel": {}, "libc": {}, "orchestrator": {}, "os": {}, "runtime": {},
 		"version": {Version: true},
 		"health":  {Values: []string{HealthReady, HealthNotReady, HealthDead, HealthUnknown}},
 		"state":   {Values: []string{string(Initializing), string(Running), string(Upgrading), string(Terminating), string(Terminated)}},
@@ -103,10 +107,39 @@ func (s selected) Field(name string) []string {
 		}
 		return names
 	}
+	if f := s.e.Fingerprint; f != nil {
+		if values := fieldOfFingerprint(f, name); values != nil {
+			return values
+		}
+	}
 	if s.e.Status == nil {
 		return nil
 	}
 	return fieldOfStatus(s.e.Status, name)
+}
+
+func fieldOfFingerprint(f *fingerprint.Fingerprint, name string) []string {
+	switch name {
+	case "container":
+		return notEmpty(f.Container)
+	case "image":
+		return notEmpty(f.Image)
+	case "kernel":
+		return notEmpty(f.Kernel)
+	case "libc":
+		return notEmpty(f.Libc)
+	case "orchestrator":
+		return notEmpty(f.Orchestrator)
+	case "os":
+		return notEmpty(f.OS)
+	case "runtime":
+		var all []string
+		for _, r := range f.Runtimes {
+			all = append(all, r.Name+"/"+r.Version)
+		}
+		return all
+	}
+	return nil
 }
 
 func fieldOfStatus(s *Status, name string) []string {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/perennial-go/perennial/agent/fingerprint"
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/plugin"
@@ -16,6 +17,10 @@ func TestSelectorKnowsEachFieldOfAnAgent(t *testing.T) {
 		Registration: Registration{
 			ID: "web-1", Version: "1.2.3", Platform: "linux/amd64", Host: "h1", Groups: []string{"web", "eu"},
 			Labels: map[string]string{"env": "test"}, State: Event{State: Running},
+			Fingerprint: &fingerprint.Fingerprint{
+				Kernel: "6.1.0", OS: "debian 12", Libc: "glibc 2.36", Container: "docker", Image: "app:1", Orchestrator: "nomad",
+				Runtimes: []fingerprint.Runtime{{Name: "docker", Version: "24.0.5"}},
+			},
 		},
 		Status: &Status{
 			Health: health.Report{Live: true, Alerts: []health.Alert{{Name: "memory"}}},

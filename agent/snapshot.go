@@ -8,9 +8,10 @@ import (
 // Snapshot is all agents at one moment. It does not change, may be kept and
 // used concurrently, and so are the entries in it: modify none.
 type Snapshot struct {
-	revision int64
-	entries  []*Entry // by id
-	strays   Strays
+	revision   int64
+	registered int64
+	entries    []*Entry // by id
+	strays     Strays
 	// superseded is closed once there is a newer one.
 	superseded chan struct{}
 }
@@ -23,6 +24,10 @@ func newSnapshot() *Snapshot { return &Snapshot{superseded: make(chan struct{})}
 // in two steps, and where one of the three kinds is quiet Revision stays behind
 // for some seconds.
 func (s *Snapshot) Revision() int64 { return s.revision }
+
+// Registered is the revision of the store up to which every registration, and
+// the end of every other, is in the snapshot: Revision of that kind alone.
+func (s *Snapshot) Registered() int64 { return s.registered }
 
 // Len counts the agents.
 func (s *Snapshot) Len() int { return len(s.entries) }

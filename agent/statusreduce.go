@@ -8,6 +8,7 @@ import (
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/rollout"
 )
 
 // reducer counts what it leaves out.
@@ -40,7 +41,11 @@ func (s Status) reduced(d detail) Status {
 		}
 		s.Presence = &p
 	}
-	s.OrderError = r.clip(s.OrderError)
+	s.OrderError, s.RolloutError = r.clip(s.OrderError), r.clip(s.RolloutError)
+	if r.bare {
+		s.RolloutError = "" // which is in the tree
+	}
+	s.Rollout = r.rollout(s.Rollout)
 	s.Responses = first(r, "responses", s.Responses, r.other)
 	for i, o := range s.Responses {
 		o.Alert, o.Action = exact(r, o.Alert, nameLimit), exact(r, o.Action, 2*nameLimit)
@@ -123,9 +128,11 @@ func (r *reducer) ref(f upgrade.Ref) upgrade.Ref {
 }
 
 const (
-	nameLimit   = 128 // an id's, and longer than a version has reason to be
-	wordLimit   = 24  // longer than any state, class or kind
-	digestLimit = len("sha256:") + 64
+	nameLimit = 128 // an id's, and longer than a version has reason to be
+	// requestLimit is an id's with the number of an instruction.
+	requestLimit = nameLimit + 24
+	wordLimit    = 24 // longer than any state, class or kind
+	digestLimit  = len("sha256:") + 64
 )
 
 func (r *reducer) upgrade(u upgrade.Status) upgrade.Status {
@@ -135,6 +142,7 @@ func (r *reducer) upgrade(u upgrade.Status) upgrade.Status {
 	u.From, u.To, u.Running = r.ref(u.From), r.ref(u.To), r.ref(u.Running)
 	u.Program, u.Traceparent = exact(r, u.Program, nameLimit), exact(r, u.Traceparent, digestLimit)
 	u.Started, u.Updated, u.Deadline = u.Started.Truncate(time.Second), u.Updated.Truncate(time.Second), u.Deadline.Truncate(time.Second)
+	u.RecalledBy, u.GiveUp = exact(r, u.RecalledBy, nameLimit), u.GiveUp.Truncate(time.Second)
 	u.Log = newest(r, "log", u.Log, r.log)
 	for i, line := range u.Log {
 		u.Log[i] = r.clip(line)
@@ -146,6 +154,10 @@ func (r *reducer) upgrade(u upgrade.Status) upgrade.Status {
 	u.Retained = first(r, "retained", u.Retained, r.retained)
 	for i, ref := range u.Retained {
 		u.Retained[i] = r.ref(ref)
+	}
+	if u.Staged != nil {
+		staged := r.ref(*u.Staged)
+		u.Staged = &staged
 	}
 	u.Withdrawn = first(r, "withdrawn", u.Withdrawn, r.retained)
 	for i, w := range u.Withdrawn {
@@ -171,15 +183,16 @@ func (r *reducer) upgrade(u upgrade.Status) upgrade.Status {
 
 // barest leaves out what the host's state directory tells as well.
 func (r *reducer) barest(u upgrade.Status) upgrade.Status {
-	u.From.Manifest, u.From.Binary, u.To.Binary = "", "", ""
+	u.From.Manifest, u.From.Binary, u.To.Binary, u.Deadline = "", "", "", time.Time{}
+	u.Progress, u.Staged = nil, nil
 	u.Program, u.By, u.Asked, u.AllowedBy, u.Traceparent = "", "", "", "", ""
 	if u.LastFailed != nil {
 		u.LastFailed.Manifest, u.LastFailed.Binary = "", ""
 	}
 	if p := u.Provenance; p != nil {
 		u.Provenance = &upgrade.Provenance{Revoked: p.Revoked, Error: p.Error}
-		if p.Revoked != nil {
-			p.Revoked.Key = ""
+		if p.Revoked != nil { // why, the tree says
+			p.Revoked.Key, p.Revoked.Reason, u.Provenance.Error = "", "", ""
 		}
 		r.out["provenance"]++
 	}
@@ -236,12 +249,27 @@ func (r *reducer) rest(u upgrade.Status) upgrade.Status {
 	return u
 }
 
+// rollout keeps what agents are counted by, whatever else goes.
+func (r *reducer) rollout(report *rollout.Report) *rollout.Report {
+	if report == nil {
+		return nil
+	}
+	o := *report
+	o.Request, o.State = exact(r, o.Request, requestLimit), exact(r, o.State, wordLimit)
+	o.Class, o.Reason = exact(r, o.Class, wordLimit), r.clip(o.Reason)
+	if o.At = o.At.Truncate(time.Millisecond); r.bare {
+		o.Reason = "" // which the upgrade's status tells
+	}
+	return &o
+}
+
 func (r *reducer) config(c config.Status) config.Status {
 	c.RunningDigest, c.WantedDigest = exact(r, c.RunningDigest, digestLimit), exact(r, c.WantedDigest, digestLimit)
 	c.RunningSince, c.WantedSince = c.RunningSince.Truncate(time.Millisecond), c.WantedSince.Truncate(time.Millisecond)
 	c.EtcdHeard, c.EtcdSilentSince = c.EtcdHeard.Truncate(time.Millisecond), c.EtcdSilentSince.Truncate(time.Millisecond)
 	if r.bare {
 		c.RunningSince, c.WantedSince = time.Time{}, time.Time{}
+		c.EtcdHeard, c.EtcdSilentSince = time.Time{}, time.Time{} // as in Presence
 	}
 	c.Origin, c.Error = r.clip(c.Origin), r.clip(c.Error)
 	if c.LastFailed != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/perennial-go/perennial/plugin"
 	"github.com/perennial-go/perennial/upgrade"
 	"github.com/perennial-go/perennial/upgrade/release"
+	"github.com/perennial-go/perennial/upgrade/rollout"
 )
 
 // busyStatus is that of an agent with so many plugins and much to tell: a failed
@@ -127,7 +128,8 @@ func TestStatusIsBoundedWhateverIsInIt(t *testing.T) {
 			for range 50 {
 				s.Upgrade.Log = append(s.Upgrade.Log, text)
 			}
-			s.Upgrade.Reason, s.OrderError, s.Presence.HeartbeatError = text, text, text
+			s.Upgrade.Reason, s.OrderError, s.RolloutError, s.Presence.HeartbeatError = text, text, text, text
+			s.Rollout = &rollout.Report{Request: strings.Repeat("r", 64) + ".2", State: rollout.ReportFailed, Class: "binary", Reason: text, At: s.At}
 			before := encoded(t, withTree(reg, s, plugins))
 			read, size := written(t, withTree(reg, s, plugins))
 			if encoded(t, withTree(reg, s, plugins)) != before {
@@ -148,6 +150,9 @@ func TestStatusIsBoundedWhateverIsInIt(t *testing.T) {
 			}
 			if read.Upgrade.OrderID != s.Upgrade.OrderID {
 				t.Error("nobody can follow the order")
+			}
+			if r := read.Rollout; r == nil || r.Request != s.Rollout.Request || r.State != s.Rollout.State || r.Class != s.Rollout.Class {
+				t.Errorf("whoever counts the agents of a rollout finds %+v", r)
 			}
 		})
 	}

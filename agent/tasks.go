@@ -67,12 +67,12 @@ func (t *tasking) begin(r *running) {
 	} else {
 		t.Go("tasks", func(ctx context.Context) error {
 			defer close(t.ended)
-			return t.again(ctx, "running tasks", t.work)
+			return t.again(ctx, "running tasks", errTasks, t.work)
 		})
 	}
 	if t.cfg.Tasks.Dispatch {
 		r.start(r.host, "assignment of tasks", func(ctx context.Context) error {
-			return t.again(ctx, "assigning tasks", t.assign)
+			return t.again(ctx, "assigning tasks", errTasks, t.assign)
 		})
 	}
 }
@@ -95,8 +95,9 @@ func (t *tasking) pluginsUntil(r *running) context.Context {
 // errTasks is of what trying again does not mend.
 var errTasks = errors.New("Config.Tasks")
 
-// again calls f until ctx ends: tasks are no reason for an agent to end.
-func (t *tasking) again(ctx context.Context, what string, f func(context.Context) error) error {
+// again calls f until ctx ends: the fleet's work is no reason for an agent to
+// end. An error that is wrong is one that trying again does not mend.
+func (a *Agent) again(ctx context.Context, what string, wrong error, f func(context.Context) error) error {
 	retry := backoff.Backoff{Max: time.Minute}
 	said := ""
 	for ctx.Err() == nil {
@@ -104,12 +105,12 @@ func (t *tasking) again(ctx context.Context, what string, f func(context.Context
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // its end was asked for
 		}
-		if errors.Is(err, errTasks) {
+		if errors.Is(err, wrong) {
 			return err
 		}
 		if now := fmt.Sprint(err); now != said {
 			said = now
-			t.log.Error("no part in the tasks of the fleet for now", "name", what, "error", err)
+			a.log.Error("no part in the work of the fleet for now", "name", what, "error", err)
 		}
 		_ = retry.Wait(ctx) // the loop sees ctx's end
 	}

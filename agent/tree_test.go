@@ -46,6 +46,8 @@ func TestWorstOfAnAgentIsFoundWhereverItIs(t *testing.T) {
 			SeverityWarning, "registration stale: nothing was heard for 2m0s"},
 		"an order": {func(_ *Registration, s *Status, _ []PluginRecord) { s.OrderError = "has no id" },
 			SeverityWarning, "upgrade/order refused: has no id"},
+		"a plan": {func(_ *Registration, s *Status, _ []PluginRecord) { s.RolloutError = "has no stages" },
+			SeverityWarning, "upgrade/rollout not followed: has no stages"},
 		"a withdrawn release": {func(_ *Registration, s *Status, _ []PluginRecord) { s.Upgrade.Yanked = "loses records" },
 			SeverityWarning, "upgrade/release withdrawn: loses records"},
 	} {

@@ -142,6 +142,9 @@ func upgradeNode(s Status) Node {
 	if s.OrderError != "" {
 		n.add(Node{Name: "order", State: "refused", Reason: s.OrderError, Severity: SeverityWarning})
 	}
+	if s.RolloutError != "" {
+		n.add(Node{Name: "rollout", State: "not followed", Reason: s.RolloutError, Severity: SeverityWarning})
+	}
 	return n
 }
 

@@ -19,6 +19,7 @@ type document struct {
 	Data     []byte `json:"data"`
 
 	local bool  // not from etcd
+	laid  bool  // an Overlay's, in the place of etcd's
 	tree  *tree // instead of Data, of the environment
 	err   error // why Data could not be read
 }

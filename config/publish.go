@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -89,15 +90,8 @@ type Change struct {
 // an error that is neither ErrInvalid nor ErrConflict, such as a timeout, it
 // may have been published all the same.
 func Publish(ctx context.Context, client *clientv3.Client, root string, document []byte, c Change) (revision int64, err error) {
-	if err := c.check(); err != nil {
+	if err := c.checkDocument(document); err != nil {
 		return 0, err
-	}
-	t, err := parse(document, DefaultMaxBytes)
-	if err == nil {
-		err = t.notShown()
-	}
-	if err != nil {
-		return 0, fmt.Errorf("%w: %s: %w", ErrInvalid, c.Scope, err)
 	}
 	return c.apply(ctx, client, root, func(key string) clientv3.Op { return clientv3.OpPut(key, string(document)) })
 }
@@ -136,6 +130,30 @@ func Rollback(ctx context.Context, client *clientv3.Client, root string, to int6
 	}
 	c.restores = earlier.Revision
 	return Publish(ctx, client, root, earlier.Data, c)
+}
+
+// checkDocument is check, and that document may be that of the scope.
+func (c Change) checkDocument(document []byte) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	if err := CheckDocument(document); err != nil {
+		return fmt.Errorf("%s: %w", c.Scope, err)
+	}
+	return nil
+}
+
+// CheckDocument reports what keeps document from being published, whatever the
+// scope. The error wraps ErrInvalid.
+func CheckDocument(document []byte) error {
+	t, err := parse(document, DefaultMaxBytes)
+	if err == nil {
+		err = t.notShown()
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return nil
 }
 
 func (c Change) check() error {
@@ -180,30 +198,12 @@ func (c Change) once(ctx context.Context, client *clientv3.Client, root string, 
 	if err != nil {
 		return 0, err
 	}
-	if c.Replaces != AnyRevision && c.Replaces != now.documentRevision() {
-		return 0, now.conflict(c)
-	}
 	change := op(documentKey(root, c.Scope))
-	if change.IsDelete() && now.document == nil {
-		return 0, fmt.Errorf("%w: %s is not in etcd", ErrNotFound, documentKey(root, c.Scope))
-	}
-	if err := remember(ctx, client, root, now); err != nil {
-		return 0, err
-	}
-	if err := failpoint.Hit("config-remembered"); err != nil {
-		return 0, err
-	}
-	note, err := record{
-		Schema: recordSchema, By: c.By, At: time.Now().UTC(), Message: c.Message,
-		Restores: c.restores, Deleted: change.IsDelete(),
-	}.encode()
+	p, err := c.prepare(ctx, client, root, now, change)
 	if err != nil {
 		return 0, err
 	}
-	r, err := client.Txn(ctx).
-		If(now.unchanged(root)...).
-		Then(change, clientv3.OpPut(recordKey(root, c.Scope), note)).
-		Commit()
+	r, err := client.Txn(ctx).If(p.If...).Then(p.Then...).Commit()
 	if err != nil {
 		return 0, unwritten(client, documentKey(root, c.Scope), len(change.ValueBytes()), err)
 	}
@@ -214,6 +214,56 @@ func (c Change) once(ctx context.Context, client *clientv3.Client, root string, 
 		return 0, now.conflict(c)
 	}
 	return r.Header.Revision, nil
+}
+
+// Prepared is the last transaction of a change, for whoever has more to write in
+// it: if what it compares is not so, others have published meanwhile.
+type Prepared struct {
+	If   []clientv3.Cmp
+	Then []clientv3.Op
+}
+
+// Prepare is Publish, or Delete if document is nil, but for its last transaction,
+// which it returns. What is so already takes nothing.
+func Prepare(ctx context.Context, client *clientv3.Client, root string, document []byte, c Change) (Prepared, error) {
+	err := c.check()
+	change := clientv3.OpDelete(documentKey(root, c.Scope))
+	if document != nil {
+		err = c.checkDocument(document)
+		change = clientv3.OpPut(documentKey(root, c.Scope), string(document))
+	}
+	if err != nil {
+		return Prepared{}, err
+	}
+	now, err := read(ctx, client, root, c.Scope)
+	if err != nil {
+		return Prepared{}, err
+	}
+	if there := now.document != nil; there == (document != nil) && (!there || bytes.Equal(now.document.Value, document)) {
+		return Prepared{}, nil
+	}
+	return c.prepare(ctx, client, root, now, change)
+}
+
+// prepare puts what is there into the history, and returns what makes change.
+func (c Change) prepare(ctx context.Context, client *clientv3.Client, root string, now state, change clientv3.Op) (Prepared, error) {
+	if c.Replaces != AnyRevision && c.Replaces != now.documentRevision() {
+		return Prepared{}, now.conflict(c)
+	}
+	if change.IsDelete() && now.document == nil {
+		return Prepared{}, fmt.Errorf("%w: %s is not in etcd", ErrNotFound, documentKey(root, c.Scope))
+	}
+	if err := remember(ctx, client, root, now); err != nil {
+		return Prepared{}, err
+	}
+	if err := failpoint.Hit("config-remembered"); err != nil {
+		return Prepared{}, err
+	}
+	note, err := record{
+		Schema: recordSchema, By: c.By, At: time.Now().UTC(), Message: c.Message,
+		Restores: c.restores, Deleted: change.IsDelete(),
+	}.encode()
+	return Prepared{now.unchanged(root), []clientv3.Op{change, clientv3.OpPut(recordKey(root, c.Scope), note)}}, err
 }
 
 // unwritten says why a document was not taken.

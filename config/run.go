@@ -29,10 +29,11 @@ func (s *Store[T]) Run(ctx context.Context, src Source) error {
 	if s.started.Swap(true) {
 		return errors.New("config: Run called twice")
 	}
-	keys, err := src.keys()
+	places, err := src.places()
 	if err != nil {
 		return err
 	}
+	keys, _ := src.keys()
 	env, notes, err := s.begin(src.Sections)
 	if err != nil {
 		return err
@@ -47,12 +48,12 @@ func (s *Store[T]) Run(ctx context.Context, src Source) error {
 		Store:  s,
 		keeper: &keeper{path: src.File, keys: keys, inCharge: src.InCharge},
 		local:  &localFiles{paths: s.cfg.Files, maxBytes: s.cfg.MaxBytes},
-		origin: OriginFile,
-		views:  make(chan view),
-		files:  make(chan []document),
-		errs:   make(chan error),
-		pause:  backoff.Backoff{Min: time.Second, Max: 30 * time.Second},
-		known:  readings{},
+		origin: OriginFile, places: places, overlay: src.Overlay,
+		views: make(chan view),
+		files: make(chan []document),
+		errs:  make(chan error),
+		pause: backoff.Backoff{Min: time.Second, Max: 30 * time.Second},
+		known: readings{},
 	}
 	r.layers = layers{files: r.local.read(), env: env}
 	watch, err := etcdkv.NewWatch(etcdkv.WatchConfig{
@@ -120,9 +121,14 @@ type runner[T any] struct {
 	good   layers // in force; of the last-known-good file's only what etcd had
 	known  readings
 	origin string // of the documents that layers has for etcd
-	views  chan view
-	files  chan []document
-	errs   chan error
+	// own are the documents that etcd holds, as heard, without the overlay;
+	// meaningless where origin is OriginFile.
+	own     []document
+	places  []spot
+	overlay *Overlay // may be nil
+	views   chan view
+	files   chan []document
+	errs    chan error
 
 	refused []document // by failure; nil = none
 	failure *Failure
@@ -152,6 +158,9 @@ func (r *runner[T]) follow(ctx context.Context) error {
 		case docs := <-r.files:
 			r.layers.files = docs
 			_ = r.apply(ctx)
+		case <-r.overlay.changes():
+			r.lay()
+			_ = r.apply(ctx)
 		case <-r.again:
 			r.again = nil
 			_ = r.try(ctx)
@@ -174,7 +183,8 @@ func (r *runner[T]) follow(ctx context.Context) error {
 func (r *runner[T]) heard(v view) (lost bool) {
 	r.report.etcdError(nil)
 	if !v.lacks(r.good) {
-		r.layers.etcd, r.layers.store, r.origin = v.documents, v.store, OriginEtcd
+		r.own, r.layers.store, r.origin = v.documents, v.store, OriginEtcd
+		r.lay()
 		return false
 	}
 	lost = !r.good.store.Lost
@@ -184,6 +194,16 @@ func (r *runner[T]) heard(v view) (lost bool) {
 	r.good.store.Lost = true
 	r.layers.etcd, r.layers.store = r.good.etcd, r.good.store
 	return lost
+}
+
+// lay lays the overlay over what etcd holds, or over what was kept of it, until
+// it is heard.
+func (r *runner[T]) lay() {
+	if r.origin == OriginEtcd && !r.layers.store.Lost {
+		r.layers.etcd = r.overlay.over(r.places, r.own, true)
+		return
+	}
+	r.layers.etcd = r.overlay.over(r.places, r.layers.etcd, false)
 }
 
 // tellLost has the status say whether what runs is what etcd has lost.
@@ -277,6 +297,7 @@ func (r *runner[T]) loadFile(ctx context.Context) error {
 	}
 	lost := r.good.store.Lost
 	r.good = kept.fromEtcd()
+	r.overlay.applied(r.places, r.good.etcd)
 	r.good.store.Lost = r.good.store.Lost || lost
 	if r.origin == OriginFile {
 		r.layers.etcd, r.layers.store = r.good.etcd, r.good.store
@@ -320,6 +341,7 @@ func (r *runner[T]) bring(ctx context.Context, docs []document, origin string) *
 func (r *runner[T]) apply(ctx context.Context) error {
 	if r.failure != nil && same(r.layers.documents(), r.refused) {
 		r.report.wanted(r.failure.Revision, r.failure.Digest, r.failure)
+		r.tellOverlay(r.failure)
 		return r.failure
 	}
 	r.refused, r.failure, r.again = nil, nil, nil
@@ -349,13 +371,22 @@ func (r *runner[T]) try(ctx context.Context) error {
 		}
 		r.cfg.Logger.Error("configuration refused: the running one stays",
 			"revision", bad.Revision, "before", r.Snapshot().Revision, "count", bad.Attempts, "error", bad)
+		r.tellOverlay(bad)
 		return bad
 	}
 	r.refused, r.failure, r.good = nil, nil, r.layers
 	// Kept after the subscribers: a configuration that crashes the program
 	// there is not one to start on without etcd.
 	r.noteKept(r.keeper.keep(r.layers))
+	r.overlay.applied(r.places, r.layers.etcd)
 	return nil
+}
+
+// tellOverlay tells it of layers that were refused, unless they are tried again.
+func (r *runner[T]) tellOverlay(bad *Failure) {
+	if r.again == nil && !bad.hanging {
+		r.overlay.refused(r.places, r.layers.etcd, bad)
+	}
 }
 
 func (s *Store[T]) noteKept(err error) {

@@ -32,6 +32,8 @@ type Source struct {
 	// Sections are the top-level mappings of the documents that are not the
 	// program's. A type that has a field of that name is refused by Run.
 	Sections []Section
+	// Overlay lays documents over those that etcd holds; nil = none.
+	Overlay *Overlay
 	// OnStatus is called whenever Status may have changed; it must not block.
 	// May be nil.
 	OnStatus func()
@@ -39,6 +41,16 @@ type Source struct {
 
 // keys returns the keys of the documents that apply, weakest first.
 func (s Source) keys() ([]string, error) {
+	places, err := s.places()
+	keys := make([]string, 0, len(places))
+	for _, p := range places {
+		keys = append(keys, p.key)
+	}
+	return keys, err
+}
+
+// places returns where the documents are that apply, weakest first.
+func (s Source) places() ([]spot, error) {
 	if s.Client == nil {
 		return nil, errors.New("config: Source.Client is nil")
 	}
@@ -47,14 +59,14 @@ func (s Source) keys() ([]string, error) {
 		scopes = append(scopes, "group/"+g)
 	}
 	scopes = append(scopes, "agent/"+s.AgentID)
-	keys := make([]string, 0, len(scopes))
+	places := make([]spot, 0, len(scopes))
 	for _, scope := range scopes {
 		if err := CheckScope(scope); err != nil {
 			return nil, err
 		}
-		keys = append(keys, documentKey(s.Root, scope))
+		places = append(places, spot{documentKey(s.Root, scope), scope})
 	}
-	return keys, nil
+	return places, nil
 }
 
 // pick takes the documents that exist out of a view, in the order of keys.

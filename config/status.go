@@ -50,6 +50,8 @@ type Layer struct {
 	Name string `json:"name"`
 	// Revision is the modification revision in etcd; 0 = it is not from there.
 	Revision int64 `json:"revision,omitempty"`
+	// Overlay: an Overlay has laid it in the place of what the key holds.
+	Overlay bool `json:"overlay,omitempty"`
 	// Variables are the environment variables that apply.
 	Variables []string `json:"variables,omitempty"`
 }
@@ -112,7 +114,7 @@ func (f *Failure) by(err error) *Failure {
 func layersOf(docs []document) []Layer {
 	var list []Layer
 	for _, d := range docs {
-		l := Layer{Name: d.Key, Revision: d.Revision}
+		l := Layer{Name: d.Key, Revision: d.Revision, Overlay: d.laid}
 		if d.tree != nil {
 			for _, name := range d.tree.variables {
 				l.Variables = append(l.Variables, name)

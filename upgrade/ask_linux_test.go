@@ -172,7 +172,7 @@ func TestWhatCannotBeAskedByAFileIsSaidAtOnce(t *testing.T) {
 	t.Parallel()
 	empty := t.TempDir()
 	state := slots{t.TempDir()}
-	if err := state.prove(makeSlot(t, state, "1.0.0"), time.Now()); err != nil {
+	if err := state.prove(makeSlot(t, state, "1.0.0"), time.Now(), 0); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {

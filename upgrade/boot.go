@@ -149,7 +149,7 @@ func (u *Upgrader) adoptRunning() error {
 	if err != nil {
 		return fmt.Errorf("the installed executable cannot be kept in the state directory: %w; %s and start again", err, remedy(err, "make room there"))
 	}
-	if err := u.slots.prove(slot, time.Now()); err != nil {
+	if err := u.slots.prove(slot, time.Now(), 0); err != nil {
 		return err
 	}
 	u.adoptable = ""
@@ -189,7 +189,7 @@ func (u *Upgrader) resume(cur Slot) {
 		}
 		// The pointer moved, so the release had passed its probation.
 		cur.Rollback = last.comeback()
-		err = errors.Join(u.slots.prove(cur, time.Now()),
+		err = errors.Join(u.slots.prove(cur, time.Now(), last.Retain),
 			u.move(Committed, func(a *Attempt) { a.Reason = "finished at start: the agent ended during commit" }))
 	case RollingBack:
 		u.blame(last)

@@ -36,7 +36,8 @@ func (s slots) remove(name string) error {
 // been retired for longer than retention, and, the oldest first, those that
 // take replaced releases beyond budget bytes. It spares the slots called
 // keep, the current one, the one that was replaced last within its retention,
-// and every slot that a live process executes.
+// the one that was staged last, for as long as that was asked for, and every slot
+// that a live process executes.
 func (s slots) collect(keep []string, retention time.Duration, budget int64, now time.Time) (removed []string, err error) {
 	complete, unfinished, err := s.list()
 	if err != nil {
@@ -46,7 +47,7 @@ func (s slots) collect(keep []string, retention time.Duration, budget int64, now
 	if err != nil {
 		return nil, err
 	}
-	doomed := unfinished
+	doomed, staged := unfinished, s.lastStaged(complete, now)
 	var retired []Slot
 	for _, slot := range complete {
 		if slot.Name() == cur.Name() {
@@ -64,9 +65,11 @@ func (s slots) collect(keep []string, retention time.Duration, budget int64, now
 			// executable would be adopted again at the next start.
 			continue
 		}
-		if slot.Proven.IsZero() || now.Sub(slot.Retired) >= retention {
+		switch {
+		case slot.Name() == staged:
+		case slot.Proven.IsZero() || now.Sub(slot.Retired) >= retention && !now.Before(slot.Keep):
 			doomed = append(doomed, slot.Name())
-		} else {
+		default:
 			retired = append(retired, slot)
 		}
 	}
@@ -81,6 +84,19 @@ func (s slots) collect(keep []string, retention time.Duration, budget int64, now
 		removed = append(removed, name)
 	}
 	return removed, failpoint.Hit("collected")
+}
+
+// lastStaged names the slot that is kept for an upgrade that is to come, "" for
+// none: one is, so that whoever asks for many fills no disk, and one that has
+// failed here for its own sake is not.
+func (s slots) lastStaged(complete []Slot, now time.Time) (name string) {
+	var last time.Time
+	for _, slot := range complete {
+		if slot.kept(now) && slot.Staged.At.After(last) && !quarantine(s).forGood(slot.Ref) {
+			name, last = slot.Name(), slot.Staged.At
+		}
+	}
+	return name
 }
 
 // olderThan compares versions; one that cannot be read is older.

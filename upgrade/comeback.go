@@ -21,7 +21,7 @@ func (a Attempt) comeback() *Comeback {
 	switch {
 	case a.Abandoned: // its direction is that of what is taken back
 		c.From = a.To.Version
-	case a.Action != ActionRollback:
+	case !a.Action.back():
 		return nil
 	}
 	return c

@@ -50,6 +50,10 @@ type Config struct {
 	// Probation is how long a successor serves before it is trusted;
 	// default 30 s.
 	Probation time.Duration
+	// ProbationLimit is the longest probation that a request can ask for; default
+	// 1 h, and never below Probation. In a probation two processes run, and what
+	// else is asked for waits.
+	ProbationLimit time.Duration
 	// HealthEvery is the pause between a successor's health reports;
 	// default 1 s.
 	HealthEvery time.Duration
@@ -71,6 +75,10 @@ type Config struct {
 	// Retention is how long a replaced release is kept for a rollback;
 	// default 72 h.
 	Retention time.Duration
+	// RetentionLimit is the longest time for which a request can have the release
+	// kept that it replaces, or that it stages; default 30 days, and never below
+	// Retention. RetentionBytes bounds that, too.
+	RetentionLimit time.Duration
 	// RetentionBytes bounds what replaced releases take on disk; default
 	// 1 GiB. Beyond it the oldest go first; the release that ran before the
 	// current one stays for the whole Retention all the same.
@@ -154,6 +162,9 @@ func (c Config) complete() (Config, error) {
 	setDefault(&c.StateTimeout, 10*time.Second)
 	setDefault(&c.Retention, 72*time.Hour)
 	setDefault(&c.RetentionBytes, 1<<30)
+	setDefault(&c.ProbationLimit, time.Hour)
+	setDefault(&c.RetentionLimit, 30*24*time.Hour)
+	c.ProbationLimit, c.RetentionLimit = max(c.ProbationLimit, c.Probation), max(c.RetentionLimit, c.Retention)
 	setDefault(&c.Budget.Starts, 5)
 	setDefault(&c.Budget.Window, time.Hour)
 	setDefault(&c.BusyLimit, time.Hour)

@@ -21,6 +21,9 @@ func (t *trial) dismiss(f failure) {
 		if f.deaf {
 			patience = time.Second
 		}
+		if due := t.request.due; !due.IsZero() {
+			patience = min(patience, max(time.Until(due)/2, 0)) // it is to be over by then
+		}
 		if t.send(frame{Kind: kindAbort, Reason: f.reason}) == nil {
 			t.gone(patience)
 		}

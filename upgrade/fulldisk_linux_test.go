@@ -19,7 +19,7 @@ func unwritable(t *testing.T) (u *Upgrader, old, cur Slot) {
 	s := slots{dir}
 	old, cur = makeSlot(t, s, "1.0.0"), makeSlot(t, s, "1.1.0")
 	for _, slot := range []Slot{old, cur} {
-		if err := s.prove(slot, time.Now()); err != nil {
+		if err := s.prove(slot, time.Now(), 0); err != nil {
 			t.Fatal(err)
 		}
 	}

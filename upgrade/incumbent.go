@@ -49,6 +49,9 @@ type failure struct {
 	deaf bool
 	// dead is true of a successor that ended by itself.
 	dead bool
+	// recall is the id of the request that asked for this; the release is not to
+	// blame.
+	recall string
 	// label is true where the manifest is wrong about the executable, which
 	// may be a good one under another.
 	label bool
@@ -65,14 +68,16 @@ func (f *failure) blamed(ref Ref) Ref {
 // trial is one successor as its incumbent sees it.
 type trial struct {
 	*Upgrader
-	slot  Slot
-	conn  net.Conn
-	far   net.Conn // the successor's end
-	in    <-chan inbound
-	quit  chan struct{}
-	ended chan error // the result of tableflip's Upgrade: nil after Ready
-	state []byte     // of the host, for the successor; may be empty
-	sent  chan error // why the state could not be sent
+	request Request
+	refused string // the id of a request that may not end this
+	slot    Slot
+	conn    net.Conn
+	far     net.Conn // the successor's end
+	in      <-chan inbound
+	quit    chan struct{}
+	ended   chan error // the result of tableflip's Upgrade: nil after Ready
+	state   []byte     // of the host, for the successor; may be empty
+	sent    chan error // why the state could not be sent
 	// sending is that of the state; it ends with conn.
 	sending sync.WaitGroup
 	stdio   *stdio
@@ -95,8 +100,8 @@ type trial struct {
 
 // swap starts slot's executable on the sockets of this process, watches its
 // probation and then either gives everything to it (ErrSuperseded) or takes
-// everything back.
-func (u *Upgrader) swap(ctx context.Context, slot Slot) error {
+// everything back. bounded ends when it is too late to begin for what r allows.
+func (u *Upgrader) swap(ctx, bounded context.Context, r Request, slot Slot) error {
 	select {
 	case <-u.serving:
 	case <-ctx.Done():
@@ -115,11 +120,11 @@ func (u *Upgrader) swap(ctx context.Context, slot Slot) error {
 	if err != nil {
 		return u.giveUp(failure{reason: err.Error()})
 	}
-	t := &trial{Upgrader: u, slot: slot, quit: make(chan struct{}), ended: make(chan error, 1), sent: make(chan error, 1)}
-	err = t.begin(ctx)
+	t := &trial{Upgrader: u, request: r, slot: slot, quit: make(chan struct{}), ended: make(chan error, 1), sent: make(chan error, 1)}
+	err = t.begin(bounded)
 	u.report() // the successor loads meanwhile
 	if err != nil {
-		return t.rollBack(ctx, failure{class: BadEnvironment, reason: err.Error(), ours: true}, nil)
+		return t.rollBack(ctx, failure{class: BadEnvironment, reason: endedBy(ctx, bounded, err).Error(), ours: true}, nil)
 	}
 	if f := t.watch(ctx); f != nil {
 		return t.rollBack(ctx, *f, nil)
@@ -218,12 +223,26 @@ func (t *trial) watch(ctx context.Context) *failure {
 	defer quiet.Stop()
 	probation := time.NewTimer(time.Hour)
 	probation.Stop()
+	due, stopDue := t.due()
+	defer stopDue()
+	look := time.NewTicker(t.cfg.HealthEvery)
+	defer look.Stop()
 	over := false
 	var ready <-chan error // the hook before commit has ended
 	for !over || !t.reported {
 		select {
 		case <-ctx.Done():
 			return &failure{reason: interrupted}
+		case <-t.wake:
+			if f := t.recalled(); f != nil {
+				return f
+			}
+		case <-look.C: // a request may lie in the state directory
+			if f := t.recalled(); f != nil {
+				return f
+			}
+		case <-due:
+			return &failure{reason: fmt.Sprintf("given up: it was to have ended within %v", t.request.GiveUp)}
 		case err := <-t.ended:
 			t.alive, t.lived = false, time.Now()
 			return t.died(err)
@@ -263,7 +282,7 @@ func (t *trial) watch(ctx context.Context) *failure {
 				return f
 			}
 			if serves {
-				probation.Reset(t.cfg.Probation)
+				probation.Reset(t.probationFor(t.request))
 			}
 			// Only now: a slow disk in take is not the successor's silence.
 			if t.served {
@@ -335,7 +354,7 @@ func (t *trial) meet(f frame) *failure {
 // before its record: it leaves nothing behind, and the disk need not stand
 // between clients and the successor.
 func (t *trial) yield() *failure {
-	deadline := time.Now().Add(t.cfg.Probation).UTC()
+	deadline := time.Now().Add(t.probationFor(t.request)).UTC()
 	err := failpoint.Hit("serving")
 	if err == nil {
 		t.paused = time.Now()

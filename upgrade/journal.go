@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/internal/atomicfile"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 const (
@@ -33,6 +34,12 @@ type Ref struct {
 	Binary string `json:"binary,omitempty"`
 }
 
+// isNamed reports whether pin is about the release: by version and digest, as far as
+// it has them.
+func (r Ref) isNamed(pin release.Pin) bool {
+	return (pin.Version == "" || pin.Version == r.Version) && (pin.Digest == "" || pin.Digest == r.Manifest)
+}
+
 // Pinned names the release as a pin, 1.2.0@sha256:…, or by its version alone
 // where it was adopted and has no manifest.
 func (r Ref) Pinned() string {
@@ -50,8 +57,8 @@ type Attempt struct {
 	OrderID string `json:"order_id"`
 	// By is who asked, as the request gave it.
 	By string `json:"by,omitempty"`
-	// Action is ActionUpgrade or ActionRollback; empty in the records of
-	// older releases, which know upgrades only.
+	// Action is that of the request; empty in the records of older releases, which
+	// know upgrades only.
 	Action Action `json:"action,omitempty"`
 	State  State  `json:"state"`
 	From   Ref    `json:"from"`
@@ -65,6 +72,17 @@ type Attempt struct {
 	// Traceparent is the W3C trace context of the attempt, by which a successor
 	// or the next start goes on with its trace; empty where there is none.
 	Traceparent string `json:"traceparent,omitempty"`
+	// Probation is how long at least the successor is on probation, and Retain how
+	// long the release that it replaces is kept, where the request has them above
+	// what the host is set to; 0 else.
+	Probation time.Duration `json:"probation_ns,omitempty"`
+	Retain    time.Duration `json:"retain_ns,omitempty"`
+	// GiveUp is when the attempt must have ended, as the request has it; zero
+	// where it has no limit.
+	GiveUp time.Time `json:"give_up,omitzero"`
+	// RecalledBy is the id of the request that ended the probation, which with it
+	// was done.
+	RecalledBy string `json:"recalled_by,omitempty"`
 	// Reason says why the attempt ended, empty while it succeeds.
 	Reason string `json:"reason,omitempty"`
 	// Class tells a bad binary from a bad environment, once it has failed
@@ -93,12 +111,15 @@ func (a Attempt) id() string {
 	return a.OrderID
 }
 
-// ended lists the ids of requests that have ended when the next one begins.
-func (a Attempt) ended() []string {
-	ids := a.Earlier
-	if a.OrderID != "" {
-		ids = append([]string{a.OrderID}, ids...)
+// ended lists the ids of requests that have ended when the one called next
+// begins. What has recalled a is done, and is next as a rule, for its answer.
+func (a Attempt) ended(next string) (ids []string) {
+	for _, id := range []string{a.RecalledBy, a.OrderID} {
+		if id != "" && id != next {
+			ids = append(ids, id)
+		}
 	}
+	ids = append(ids, a.Earlier...)
 	return ids[:min(len(ids), earlierMax)]
 }
 
@@ -163,7 +184,7 @@ func (j *journal) begin(a Attempt) error {
 	if err := transition(j.last.State, Requested); err != nil {
 		return err
 	}
-	a.Schema, a.State, a.Earlier = journalSchema, Requested, j.last.ended()
+	a.Schema, a.State, a.Earlier = journalSchema, Requested, j.last.ended(a.OrderID)
 	return j.write(a)
 }
 
@@ -173,7 +194,7 @@ func (j *journal) abandon(a Attempt) error {
 	if err := transition(j.last.State, RollingBack); err != nil {
 		return err
 	}
-	a.Schema, a.State, a.Abandoned, a.Earlier = journalSchema, RollingBack, true, j.last.ended()
+	a.Schema, a.State, a.Abandoned, a.Earlier = journalSchema, RollingBack, true, j.last.ended(a.OrderID)
 	err := j.write(a)
 	if err != nil {
 		j.last = a // as move does
@@ -218,6 +239,7 @@ func (j *journal) write(a Attempt) error {
 	a.Reason = sentence(a.Reason)
 	a.Asked, a.By, a.AllowedBy = phrase(a.Asked), phrase(a.By), phrase(a.AllowedBy)
 	a.OrderID = a.OrderID[:min(len(a.OrderID), wordBytes)]
+	a.RecalledBy = a.RecalledBy[:min(len(a.RecalledBy), wordBytes)]
 	if err := writeState(j.path, entry{Attempt: a, Totals: j.totals.encoded()}); err != nil {
 		return fmt.Errorf("the journal in the state directory cannot be written: %w; %s, then ask again", err, remedy(err, "make room there"))
 	}

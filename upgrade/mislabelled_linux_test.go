@@ -51,10 +51,10 @@ func TestProvenReleaseIsKeptOutByItsOwnFailuresOnly(t *testing.T) {
 	s := slots{dir}
 	now := time.Now()
 	proven, other := makeSlot(t, s, "1.2.0"), makeSlot(t, s, "1.3.0")
-	if err := s.prove(proven, now); err != nil {
+	if err := s.prove(proven, now, 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.prove(other, now); err != nil {
+	if err := s.prove(other, now, 0); err != nil {
 		t.Fatal(err)
 	}
 	unproven := makeSlot(t, s, "1.4.0")

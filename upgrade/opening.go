@@ -26,7 +26,7 @@ func (u *Upgrader) Open(ctx context.Context) (err error) {
 	}
 	u.flip, err = tableflip.New(tableflip.Options{
 		// The probation is ours to end; this only has to be longer.
-		UpgradeTimeout: u.cfg.StartTimeout + u.cfg.StateTimeout + u.cfg.Probation + u.cfg.Hooks.Timeout +
+		UpgradeTimeout: u.cfg.StartTimeout + u.cfg.StateTimeout + u.cfg.ProbationLimit + u.cfg.Hooks.Timeout +
 			u.cfg.SilentAfter + u.cfg.AbortTimeout + commitTimeout + time.Minute,
 	})
 	if errors.Is(err, tableflip.ErrNotSupported) {

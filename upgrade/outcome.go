@@ -27,12 +27,16 @@ func (t *trial) commit(ctx context.Context) error {
 		return t.undoCommit(ctx, failure{class: BadEnvironment, reason: err.Error()})
 	}
 	t.slot.Rollback = t.journal.last.comeback()
-	if err := t.slots.prove(t.slot, time.Now()); err != nil {
+	if err := t.slots.prove(t.slot, time.Now(), t.journal.last.Retain); err != nil {
 		return t.undoCommit(ctx, failure{class: BadEnvironment, reason: err.Error()})
 	}
 	t.note() // the successor may be asked for a rollback before it has looked
 	next := t.waiting()
-	if err := t.send(frame{Kind: kindCommit, Next: next, NextHere: next != nil && !next.Remote, Paused: t.paused.UTC()}); err != nil {
+	here := next != nil && !next.Remote
+	if next != nil {
+		next = new(next.passedOn())
+	}
+	if err := t.send(frame{Kind: kindCommit, Next: next, NextHere: here, Paused: t.paused.UTC()}); err != nil {
 		return t.undoCommit(ctx, failure{class: BadBinary, reason: "commit could not be sent: " + err.Error()})
 	}
 	if err := failpoint.Hit("commit-sent"); err != nil {
@@ -75,7 +79,9 @@ func (t *trial) rollBack(ctx context.Context, f failure, back func() error) erro
 	state := t.journal.last.State
 	errs = append(errs, failpoint.Hit("resumed"),
 		// What it has printed so far, for a crash in what follows would lose it.
-		t.move(RollingBack, func(a *Attempt) { a.Reason, a.Class, a.Log = f.reason, f.class, t.printed() }),
+		t.move(RollingBack, func(a *Attempt) {
+			a.Reason, a.Class, a.Log, a.RecalledBy = f.reason, f.class, t.printed(), f.recall
+		}),
 		failpoint.Hit("rolling-back"))
 	if back != nil {
 		errs = append(errs, back(), failpoint.Hit("reverted"))

@@ -70,14 +70,7 @@ func (p *Provenance) built(binary string) {
 }
 
 func (p *Provenance) signed(s Slot) error {
-	raw, err := atomicfile.Read(filepath.Join(s.dir, releaseFile), release.MaxManifestSize)
-	if err != nil {
-		return err
-	}
-	if sum := sha256.Sum256(raw); "sha256:"+hex.EncodeToString(sum[:]) != s.Manifest {
-		return fmt.Errorf("%w: %s of slot %s is not the manifest that was staged: something wrote to it; ask for the release anew", release.ErrDigest, releaseFile, s.Name())
-	}
-	m, err := release.ParseManifest(raw)
+	_, m, err := s.signedManifest()
 	if err != nil {
 		return err
 	}
@@ -85,7 +78,7 @@ func (p *Provenance) signed(s Slot) error {
 	if here, err := m.Here(); err == nil && here.Build != nil {
 		p.Go = here.Build.Go
 	}
-	signature, err := atomicfile.Read(filepath.Join(s.dir, releaseFile+".minisig"), release.MaxManifestSize)
+	signature, err := s.signature()
 	if err != nil {
 		return err
 	}
@@ -95,6 +88,24 @@ func (p *Provenance) signed(s Slot) error {
 	}
 	p.SignedBy = &signer
 	return nil
+}
+
+// signedManifest reads the manifest that was kept beside the executable, which
+// is the one that was verified when it was staged.
+func (s Slot) signedManifest() (raw []byte, m *release.Manifest, err error) {
+	if raw, err = atomicfile.Read(filepath.Join(s.dir, releaseFile), release.MaxManifestSize); err != nil {
+		return nil, nil, err
+	}
+	if sum := sha256.Sum256(raw); "sha256:"+hex.EncodeToString(sum[:]) != s.Manifest {
+		return nil, nil, fmt.Errorf("%w: %s of slot %s is not the manifest that was staged: something wrote to it; ask for the release anew", release.ErrDigest, releaseFile, s.Name())
+	}
+	m, err = release.ParseManifest(raw)
+	return raw, m, err
+}
+
+// signature reads that of the manifest.
+func (s Slot) signature() ([]byte, error) {
+	return atomicfile.Read(filepath.Join(s.dir, releaseFile+".minisig"), release.MaxManifestSize)
 }
 
 // letIn notes anew by which rule, and for whom, a slot that was there already

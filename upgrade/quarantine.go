@@ -125,6 +125,12 @@ func (q Quarantined) is(ref Ref) bool {
 	return (ref.Manifest != "" && q.Manifest == ref.Manifest) || (ref.Binary != "" && q.Binary == ref.Binary)
 }
 
+// forGood reports whether ref is kept out until it is cleared.
+func (q quarantine) forGood(ref Ref) bool {
+	entries, err := q.entries()
+	return err == nil && slices.ContainsFunc(entries, func(e Quarantined) bool { return e.Until.IsZero() && q.keepsOut(e, ref) })
+}
+
 // add records a failure of ref. Entries beyond the newest 100 are dropped.
 func (q quarantine) add(ref Ref, class Class, reason string, now time.Time) error {
 	return q.change(func(entries []Quarantined) []Quarantined {
@@ -150,7 +156,7 @@ func (q quarantine) add(ref Ref, class Class, reason string, now time.Time) erro
 func (q quarantine) clear(pin release.Pin) (cleared []Quarantined, err error) {
 	err = q.change(func(entries []Quarantined) []Quarantined {
 		return slices.DeleteFunc(entries, func(e Quarantined) bool {
-			named := (pin.Version == "" || e.Version == pin.Version) && (pin.Digest == "" || e.Manifest == pin.Digest)
+			named := e.isNamed(pin)
 			if named {
 				cleared = append(cleared, e)
 			}

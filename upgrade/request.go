@@ -2,7 +2,9 @@ package upgrade
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/perennial-go/perennial/internal/tracing"
 	"github.com/perennial-go/perennial/upgrade/release"
@@ -11,9 +13,9 @@ import (
 // Action is what a Request asks for.
 type Action string
 
-// The actions. Upgrade and rollback are attempts, which the journal follows;
-// the others change what the host remembers and are answered in
-// Status.Answer.
+// The actions. Upgrade, stage, rollback and revert are attempts, which the
+// journal follows; the others change what the host remembers and are answered
+// in Status.Answer.
 const (
 	// ActionUpgrade asks for the release that Pin names; the default.
 	ActionUpgrade Action = "upgrade"
@@ -22,6 +24,17 @@ const (
 	// version, and by digest where that is set; a zero Pin is the release
 	// that ran before this one.
 	ActionRollback Action = "rollback"
+	// ActionStage asks for the release that Pin names to be there, verified, and
+	// not to be started. It ends as Committed. An upgrade to it then needs no
+	// network as long as it is kept; see Request.Retain. One staged release is
+	// kept at a time, the newest.
+	ActionStage Action = "stage"
+	// ActionRevert asks to be rid of the release that Request.Leave names. Where
+	// that waits, is downloaded or is on probation, it is given up, warm and
+	// without blame. Where it runs, it is a rollback to what Pin names, a zero Pin
+	// being the release that ran before. On any other host there is nothing to
+	// do, and it ends as Committed.
+	ActionRevert Action = "revert"
 	// ActionHold keeps the host out of upgrades and rollbacks from now on.
 	ActionHold Action = "hold"
 	// ActionUnhold ends that.
@@ -34,7 +47,7 @@ const (
 // Valid reports whether a is an action this library knows.
 func (a Action) Valid() bool {
 	switch a {
-	case ActionUpgrade, ActionRollback, ActionHold, ActionUnhold, ActionClear:
+	case ActionUpgrade, ActionRollback, ActionStage, ActionRevert, ActionHold, ActionUnhold, ActionClear:
 		return true
 	default:
 		return false
@@ -42,7 +55,12 @@ func (a Action) Valid() bool {
 }
 
 // attempt reports whether a changes what runs.
-func (a Action) attempt() bool { return a == ActionUpgrade || a == ActionRollback }
+func (a Action) attempt() bool {
+	return a == ActionUpgrade || a == ActionStage || a.back()
+}
+
+// back reports whether a leads to what ran before.
+func (a Action) back() bool { return a == ActionRollback || a == ActionRevert }
 
 // Request asks a host for something.
 type Request struct {
@@ -54,6 +72,24 @@ type Request struct {
 	Action Action `json:"action,omitempty"`
 	// Pin is the release that it is about.
 	Pin release.Pin `json:"pin,omitzero"`
+	// Leave is the release that an ActionRevert is to be rid of, by version, and by
+	// digest where that is set. No other action has it.
+	Leave release.Pin `json:"leave,omitzero"`
+	// Probation is how long at least the successor is on probation, up to
+	// Config.ProbationLimit; 0 is Config.Probation, which it never is below. A
+	// rollback or a revert that is asked for in this time is warm. Should this
+	// process die meanwhile, so that nothing warm is left to go back to, the
+	// successor's probation is Config.Probation.
+	Probation time.Duration `json:"probation_ns,omitempty"`
+	// GiveUp is how long the attempt may take from when Upgrader.Request is called,
+	// or the file of Ask is taken up: it has then ended by itself, as Failed or
+	// RolledBack, what it waited for, the download and the way back included. It is
+	// no reason to quarantine a release. 0 = no limit.
+	GiveUp time.Duration `json:"give_up_ns,omitempty"`
+	// Retain is how long at least what this request leaves behind is kept, up to
+	// Config.RetentionLimit: of ActionStage what it has staged, of others the
+	// release that is replaced. 0 is Config.Retention, which it never is below.
+	Retain time.Duration `json:"retain_ns,omitempty"`
 	// Program is the name that the release is signed for, as far as whoever
 	// asks has told it. A host whose program has another name refuses.
 	Program string `json:"program,omitempty"`
@@ -80,6 +116,9 @@ type Request struct {
 	// etcd; Config.RemoteRollback then applies. No document says so, or who
 	// writes it could say otherwise: it is for whoever receives the request.
 	Remote bool `json:"-"`
+
+	// due is when it must have ended, by GiveUp; see dueNow.
+	due time.Time
 }
 
 // Answer says how a request ended that is no attempt.
@@ -93,13 +132,19 @@ type Answer struct {
 // Validate reports what keeps r from being performed by any host.
 func (r Request) Validate() error {
 	if !r.Action.Valid() && r.Action != "" {
-		return fmt.Errorf("asks for %.40q, this release knows %s, %s, %s, %s and %s", r.Action, ActionUpgrade, ActionRollback, ActionHold, ActionUnhold, ActionClear)
+		return fmt.Errorf("asks for %.40q, this release knows %s, %s, %s, %s, %s, %s and %s", r.Action, ActionUpgrade, ActionRollback, ActionStage, ActionRevert, ActionHold, ActionUnhold, ActionClear)
+	}
+	if err := r.checkBounds(); err != nil {
+		return err
 	}
 	if err := checkExpect(r.Expect); err != nil {
 		return err
 	}
-	if r.AllowWithdrawn && r.Action != ActionRollback {
+	if r.AllowWithdrawn && !r.Action.back() {
 		return errNotRollback
+	}
+	if err := r.checkLeave(); err != nil {
+		return err
 	}
 	if len(r.Asked) > wordBytes {
 		return fmt.Errorf("asked for in %d bytes, at most %d are taken", len(r.Asked), wordBytes)
@@ -107,12 +152,56 @@ func (r Request) Validate() error {
 	if len(r.Program) > wordBytes {
 		return fmt.Errorf("is about a program whose name has %d bytes, at most %d are taken", len(r.Program), wordBytes)
 	}
-	switch {
-	case r.Action == "" || r.Action == ActionUpgrade || r.Pin.Digest != "":
+	if r.Action == "" || r.Action == ActionUpgrade || r.Action == ActionStage {
 		return r.Pin.Validate()
-	case r.Pin.Version != "":
-		_, err := release.ParseVersion(r.Pin.Version)
+	}
+	return checkLoosePin(r.Pin)
+}
+
+// checkLoosePin takes no pin, a version alone, and a whole one.
+func checkLoosePin(pin release.Pin) error {
+	switch {
+	case pin.Digest != "":
+		return pin.Validate()
+	case pin.Version != "":
+		_, err := release.ParseVersion(pin.Version)
 		return err
+	}
+	return nil
+}
+
+// checkLeave refuses a revert of nothing, and what is to be left by what is none.
+func (r Request) checkLeave() error {
+	if r.Action != ActionRevert {
+		if !r.Leave.IsZero() {
+			return errors.New("leave is about a revert alone: leave it out")
+		}
+		return nil
+	}
+	if r.Leave.Version == "" {
+		return errors.New("a revert says in leave what it is to be rid of: give its version, and its digest where that is known")
+	}
+	if err := checkLoosePin(r.Leave); err != nil {
+		return fmt.Errorf("what is to be left: %w", err)
+	}
+	return nil
+}
+
+// boundLimit is the longest time that a request may speak of.
+const boundLimit = 10 * 365 * 24 * time.Hour
+
+// checkBounds refuses times that mean nothing.
+func (r Request) checkBounds() error {
+	for _, bound := range []struct {
+		what string
+		time time.Duration
+	}{{"probation", r.Probation}, {"give_up", r.GiveUp}, {"retain", r.Retain}} {
+		switch {
+		case bound.time < 0 || bound.time > boundLimit:
+			return fmt.Errorf("%s is %v, between 0 and %v is taken", bound.what, bound.time, boundLimit)
+		case bound.time != 0 && r.Action != "" && !r.Action.attempt():
+			return fmt.Errorf("%s is about what changes the release, and %s does not: leave it out", bound.what, r.Action)
+		}
 	}
 	return nil
 }
@@ -171,6 +260,10 @@ func (u *Upgrader) Request(r Request) {
 
 // line makes r the request that waits. The caller holds the lock.
 func (u *Upgrader) line(r Request) {
+	if p := u.pending; p != nil && r.ID != "" && p.ID == r.ID && p.GiveUp == r.GiveUp {
+		r.due = p.due
+	}
+	r.dueNow()
 	r.Traceparent = tracing.Clean(r.Traceparent) // it may travel to a successor
 	u.pending = &r
 	u.nudge()
@@ -226,8 +319,10 @@ func (u *Upgrader) perform(ctx context.Context, r Request) error {
 		u.mu.Lock()
 		u.inHand = ""
 		u.mu.Unlock()
+		u.nudge() // an attempt may have heard of what came meanwhile
 	}()
 	if r.Action.attempt() {
+		r.dueNow() // of one that waited in a file
 		return u.attempt(ctx, r)
 	}
 	return u.obey(r)

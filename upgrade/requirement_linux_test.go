@@ -31,6 +31,21 @@ func (e endorsed) Check(_ context.Context, m *release.Manifest, pin release.Pin)
 	return err
 }
 
+// quiet is a requirement about the host: there is no file "loud" in its state
+// directory.
+type quiet struct{ stateDir string }
+
+func (quiet) String() string { return "quiet" }
+
+func (quiet) Local() {}
+
+func (q quiet) Check(context.Context, *release.Manifest, release.Pin) error {
+	if _, err := os.Stat(filepath.Join(q.stateDir, "loud")); err == nil {
+		return errors.New("it is loud here")
+	}
+	return nil
+}
+
 func TestReleaseThatARequirementRefusesIsNotDownloaded(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 100*time.Millisecond, nil)

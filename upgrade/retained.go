@@ -1,6 +1,8 @@
 package upgrade
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -27,8 +29,7 @@ func (s slots) retained(pin release.Pin, running string) (Slot, error) {
 			continue
 		}
 		there = append(there, slot.Version)
-		named := (pin.Version == "" || slot.Version == pin.Version) && (pin.Digest == "" || slot.Manifest == pin.Digest)
-		if named && (found == nil || slot.retiredAfter(*found)) {
+		if slot.isNamed(pin) && (found == nil || slot.retiredAfter(*found)) {
 			found = &complete[i]
 		}
 	}
@@ -43,8 +44,10 @@ func (s slots) retained(pin release.Pin, running string) (Slot, error) {
 	if !pin.IsZero() {
 		want = pin.Version
 	}
-	return Slot{}, fmt.Errorf("%w: no %s is retained on this host, %s: go back to one of those, or publish the older code under a higher version", release.ErrNotFound, want, have)
+	return Slot{}, fmt.Errorf("%w: no %s is %w, %s: go back to one of those, or publish the older code under a higher version", release.ErrNotFound, want, errNotRetained, have)
 }
+
+var errNotRetained = errors.New("retained on this host")
 
 // returnable lists the releases that a rollback can go to, the one that was
 // replaced last first.
@@ -102,11 +105,14 @@ func (s Slot) manifest() (*release.Manifest, error) {
 // prepareRollback finds the retained slot that r asks for. Nothing is read
 // from outside the state directory, so neither the network nor the expiry of
 // an index stands in the way.
-func (u *Upgrader) prepareRollback(r Request) (Slot, error) {
+func (u *Upgrader) prepareRollback(ctx context.Context, r Request) (Slot, error) {
 	if err := u.cfg.mayRollBack(r); err != nil {
 		return Slot{}, err
 	}
 	slot, err := u.slots.retained(r.Pin, u.running.Name())
+	if errors.Is(err, errNotRetained) && r.Pin.Digest != "" && u.client != nil && u.cfg.Policy.AllowOlder {
+		return u.prepare(ctx, r)
+	}
 	if err != nil {
 		return Slot{}, err
 	}
@@ -124,12 +130,7 @@ func (u *Upgrader) prepareRollback(r Request) (Slot, error) {
 			return Slot{}, err
 		}
 	}
-	retained, err := u.slots.returnable(u.running.Ref)
-	if err != nil {
-		return Slot{}, err
-	}
-	u.heard() // of what was accepted since Run was free to hear it
-	besides, err := backTo{r, slot, u.known, u.unknown, u.cfg.RemoteRollback}.allowed(retained)
+	besides, err := u.withdrawnRule(r, slot)
 	if err != nil {
 		return Slot{}, err
 	}
@@ -138,6 +139,17 @@ func (u *Upgrader) prepareRollback(r Request) (Slot, error) {
 		return Slot{}, fmt.Errorf("%s: %w: %w", slot.Version, release.ErrRequires, err)
 	}
 	return slot, u.move(Staged, func(a *Attempt) { a.To, a.AllowedBy = slot.Ref, rule })
+}
+
+// withdrawnRule refuses to go back to a slot that is withdrawn, and returns what to
+// add to the rule where that is allowed.
+func (u *Upgrader) withdrawnRule(r Request, slot Slot) (string, error) {
+	retained, err := u.slots.returnable(u.running.Ref)
+	if err != nil {
+		return "", err
+	}
+	u.heard() // of what was accepted since Run was free to hear it
+	return backTo{r, slot, u.known, u.unknown, u.cfg.RemoteRollback}.allowed(retained)
 }
 
 // size is the room that the slot takes, in bytes.

@@ -40,6 +40,12 @@ type Slot struct {
 	// Retired is when another release took its place; zero while it is
 	// current.
 	Retired time.Time `json:"retired,omitzero"`
+	// Keep is until when it is kept at least once it is retired, because a request
+	// asked for that; zero = as long as all are.
+	Keep time.Time `json:"keep,omitzero"`
+	// Staged is set where ActionStage has asked for it, and it has not become
+	// current since.
+	Staged *Staging `json:"staged,omitempty"`
 	// AllowedBy is the rule of the policy by which the release was let in, and
 	// By who asked for it; both empty in an adopted slot, and in those that
 	// older releases made.
@@ -125,14 +131,23 @@ func (s slots) current() (Slot, error) {
 }
 
 // prove marks slot as having passed probation and makes it current, the
-// slot before it retired. Each step is durable before the next, and doing
-// it again is harmless.
-func (s slots) prove(slot Slot, now time.Time) error {
+// slot before it retired and kept for at least keep. Each step is durable before
+// the next, and doing it again is harmless.
+func (s slots) prove(slot Slot, now time.Time, keep time.Duration) error {
 	before, err := s.current()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if slot.Retired = (time.Time{}); slot.Proven.IsZero() {
+	replaces := before.dir != "" && before.dir != slot.dir
+	if replaces && keep > 0 {
+		// Before the pointer moves, for nobody who comes after a crash knows of it.
+		before.Keep = now.Add(keep).UTC()
+		if err := before.save(); err != nil {
+			return err
+		}
+	}
+	slot.Retired, slot.Keep, slot.Staged = time.Time{}, time.Time{}, nil
+	if slot.Proven.IsZero() {
 		slot.Proven = now.UTC()
 	}
 	if err := slot.save(); err != nil {
@@ -147,7 +162,7 @@ func (s slots) prove(slot Slot, now time.Time) error {
 	if err := failpoint.Hit("commit-after-current"); err != nil {
 		return err
 	}
-	if before.dir != "" && before.dir != slot.dir {
+	if replaces {
 		before.Retired = now.UTC()
 		// A mark that could not be made is made by the next collection; the
 		// commit stands.
@@ -176,7 +191,7 @@ func (s slots) revert(a Attempt, now time.Time) error {
 			from.Rollback = a.comeback()
 		}
 		// The pointer first: it can often be moved where nothing can be written.
-		if err := errors.Join(s.point(from), s.prove(from, now)); err != nil {
+		if err := errors.Join(s.point(from), s.prove(from, now, 0)); err != nil {
 			return err
 		}
 	}
@@ -276,7 +291,7 @@ func (s slots) relabel(slot Slot, ref Ref, manifest, signature []byte) (Slot, er
 			return Slot{}, err
 		}
 	}
-	slot.Ref = ref
+	slot.Ref, slot.Staged = ref, nil
 	return slot, slot.save()
 }
 

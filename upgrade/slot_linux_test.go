@@ -39,7 +39,7 @@ func TestCollectionSparesWhatIsNeeded(t *testing.T) {
 	now := time.Now()
 	long := now.Add(-100 * time.Hour)
 	for _, v := range []string{"1.0.0", "1.1.0", "1.2.0"} {
-		if err := s.prove(makeSlot(t, s, v), long); err != nil {
+		if err := s.prove(makeSlot(t, s, v), long, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -53,11 +53,11 @@ func TestCollectionSparesWhatIsNeeded(t *testing.T) {
 		t.Fatal(err)
 	}
 	recent := makeSlot(t, s, "1.3.0")
-	if err := s.prove(recent, now.Add(-time.Hour)); err != nil {
+	if err := s.prove(recent, now.Add(-time.Hour), 0); err != nil {
 		t.Fatal(err)
 	}
 	current := makeSlot(t, s, "1.4.0")
-	if err := s.prove(current, now); err != nil {
+	if err := s.prove(current, now, 0); err != nil {
 		t.Fatal(err)
 	}
 	failed := makeSlot(t, s, "1.5.0")
@@ -95,7 +95,7 @@ func TestRetentionByBytesLetsTheOldestGoAndKeepsTheOneReplacedLast(t *testing.T)
 	var made []Slot
 	for i, v := range []string{"1.0.0", "1.1.0", "1.2.0", "1.3.0"} {
 		made = append(made, makeSlot(t, s, v))
-		if err := s.prove(made[i], now.Add(time.Duration(i)*time.Minute)); err != nil {
+		if err := s.prove(made[i], now.Add(time.Duration(i)*time.Minute), 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -125,7 +125,7 @@ func TestCollectionSparesBothSidesOfAnAttemptInProgress(t *testing.T) {
 	s := slots{state}
 	now := time.Now()
 	from, to, cur := makeSlot(t, s, "1.0.0"), makeSlot(t, s, "1.1.0"), makeSlot(t, s, "1.2.0")
-	if err := s.prove(cur, now); err != nil {
+	if err := s.prove(cur, now, 0); err != nil {
 		t.Fatal(err)
 	}
 	u := &Upgrader{running: cur, journal: &journal{last: Attempt{State: Probation, From: from.Ref, To: to.Ref}}}
@@ -152,7 +152,7 @@ func TestSlotWithoutItsRecordIsNoSlot(t *testing.T) {
 func TestDamagedCurrentIsToldNotGuessed(t *testing.T) {
 	s := slots{t.TempDir()}
 	slot := makeSlot(t, s, "1.0.0")
-	if err := s.prove(slot, time.Now()); err != nil {
+	if err := s.prove(slot, time.Now(), 0); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.remove(slot.Name()); err != nil {
@@ -166,7 +166,7 @@ func TestDamagedCurrentIsToldNotGuessed(t *testing.T) {
 func TestSlotThatHasTheExecutableIsKeptUnderItsNewManifest(t *testing.T) {
 	s := slots{t.TempDir()}
 	slot := makeSlot(t, s, "1.0.0")
-	if err := s.prove(slot, time.Now()); err != nil {
+	if err := s.prove(slot, time.Now(), 0); err != nil {
 		t.Fatal(err)
 	}
 	slot, err := s.open(slot.Name())

@@ -41,8 +41,9 @@ func (s State) successors() []State {
 	case Verifying:
 		return []State{Staged, Failed}
 	case Staged:
-		// Staged again: the reason why it waits has changed.
-		return []State{Staged, Starting, Failed}
+		// Staged again: the reason why it waits has changed. Committed where no more
+		// was asked for.
+		return []State{Staged, Starting, Committed, Failed}
 	case Starting:
 		return []State{Probation, RollingBack, Failed}
 	case Probation:

@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/perennial-go/perennial/upgrade/release"
@@ -28,13 +29,16 @@ type Status struct {
 	// Retained are the releases that a rollback can go to, the one that ran
 	// last first.
 	Retained []Ref `json:"retained,omitempty"`
+	// Staged is the release that waits for an upgrade to it, which then needs no
+	// download, nil if none does.
+	Staged *Ref `json:"staged,omitempty"`
 	// Hold is set while the host is kept out of upgrades.
 	Hold *Hold `json:"hold,omitempty"`
 	// Yanked is why the release that runs was withdrawn by its publisher, as
 	// the last look at the index found, perhaps before this start; empty while
 	// it is offered.
 	Yanked string `json:"yanked,omitempty"`
-	// Withdrawn are those of Running and Retained that are known to be
+	// Withdrawn are those of Running, Retained and Staged that are known to be
 	// withdrawn.
 	Withdrawn []Withdrawn `json:"withdrawn,omitempty"`
 	// Provenance says where the release that runs comes from; nil until it has
@@ -74,7 +78,7 @@ func (u *Upgrader) publish(edit func(*Status)) {
 	u.status.Program = there.Program
 	u.status.Running, u.status.LastFailed, u.status.Quarantine = there.Running, there.LastFailed, there.Quarantine
 	u.status.Retained, u.status.Hold, u.status.Provenance = there.Retained, there.Hold, there.Provenance
-	u.status.Withdrawn = there.Withdrawn
+	u.status.Withdrawn, u.status.Staged = there.Withdrawn, there.Staged
 	status := u.status
 	u.mu.Unlock()
 	u.cfg.Host.Changed(status)
@@ -97,7 +101,14 @@ func (u *Upgrader) standing() Status {
 	if s.Retained, err = u.slots.returnable(u.running.Ref); err != nil {
 		u.log.Warn("slots are not readable", "error", err)
 	}
-	s.Withdrawn = present(u.known, append(s.Retained, s.Running)...)
+	if s.Staged, err = u.slots.waiting(); err != nil {
+		u.log.Warn("slots are not readable", "error", err)
+	}
+	here := append(slices.Clone(s.Retained), s.Running)
+	if s.Staged != nil {
+		here = append(here, *s.Staged)
+	}
+	s.Withdrawn = present(u.known, here...)
 	return s
 }
 

@@ -285,7 +285,7 @@ func (u *Upgrader) commitAlone(ctx context.Context) error {
 		}
 	}
 	u.running.Rollback = u.journal.last.comeback()
-	if err := u.slots.prove(u.running, time.Now()); err != nil {
+	if err := u.slots.prove(u.running, time.Now(), u.journal.last.Retain); err != nil {
 		return err
 	}
 	u.origin.forget()

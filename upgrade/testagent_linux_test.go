@@ -61,6 +61,7 @@ type agentEnv struct {
 	Roots                     []string      // root keys in place of Key, two of which sign the keyring
 	CheckEvery                time.Duration // default 1 h
 	RemoteRollback            RemoteRollback
+	AllowOlder                bool
 	Cache                     string // directory of a cache in front of Repository; empty is none
 	Pull                      release.PullPolicy
 	Spans                     string // file in which spans are noted as they end
@@ -156,8 +157,9 @@ func newTestUpgrader(env agentEnv, b build, host Host, spans trace.TracerProvide
 		},
 		State: state, StateTimeout: stateTimeout,
 		StateDir: env.StateDir, Name: "demo", Version: b.Says, Source: source, Trust: trust,
-		Requirements: []release.Requirement{endorsed{env.StateDir}},
+		Requirements: []release.Requirement{endorsed{env.StateDir}, quiet{env.StateDir}},
 		StartTimeout: 8 * time.Second, Probation: env.Probation, HealthEvery: env.HealthEvery, SilentAfter: 3 * time.Second,
+		Policy:     release.Policy{AllowOlder: env.AllowOlder},
 		CheckEvery: env.CheckEvery, RemoteRollback: env.RemoteRollback, Host: host, TracerProvider: spans, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 }

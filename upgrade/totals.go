@@ -20,6 +20,8 @@ const (
 	OutcomeCommitted Outcome = "committed"
 	// OutcomeUnchanged: it ran already.
 	OutcomeUnchanged Outcome = "unchanged"
+	// OutcomeStaged: it was staged, and no more was asked for.
+	OutcomeStaged Outcome = "staged"
 	// OutcomeRolledBack: a successor was started and was not wanted.
 	OutcomeRolledBack Outcome = "rolled_back"
 	// OutcomeAbandoned: a release that had been committed was given up, by the
@@ -34,6 +36,8 @@ func (a Attempt) outcome() Outcome {
 	switch {
 	case a.State == Committed && a.From == a.To:
 		return OutcomeUnchanged
+	case a.State == Committed && a.Action == ActionStage:
+		return OutcomeStaged
 	case a.State == Committed:
 		return OutcomeCommitted
 	case a.State == RolledBack && a.Abandoned:
@@ -244,7 +248,7 @@ func (s spans) sound() bool {
 }
 
 func outcomes() []Outcome {
-	return []Outcome{OutcomeCommitted, OutcomeUnchanged, OutcomeRolledBack, OutcomeAbandoned, OutcomeFailed}
+	return []Outcome{OutcomeCommitted, OutcomeUnchanged, OutcomeStaged, OutcomeRolledBack, OutcomeAbandoned, OutcomeFailed}
 }
 
 func forms() []string {

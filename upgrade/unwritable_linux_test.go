@@ -11,7 +11,7 @@ func TestRollbackOnAReadOnlyDiskSaysThatItIsReadOnly(t *testing.T) {
 	d := newDisk(t, 4, 100*time.Millisecond)
 	s := slots{d.env.StateDir}
 	for _, version := range []string{"1.0.0", "1.1.0"} {
-		if err := s.prove(makeSlot(t, s, version), time.Now()); err != nil {
+		if err := s.prove(makeSlot(t, s, version), time.Now(), 0); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -32,7 +32,13 @@ func (u *Upgrader) attempt(ctx context.Context, r Request) (err error) {
 		OrderID: r.ID, By: r.By, Action: r.Action, Asked: r.Asked, Started: now,
 		From: u.running.Ref,
 		To:   Ref{Version: r.Pin.Version, Manifest: r.Pin.Digest},
+
+		Retain: u.keepFor(r), GiveUp: r.until(),
 	}
+	if longer := u.probationFor(r); longer > u.cfg.Probation {
+		attempt.Probation = longer
+	}
+	done := r.ID != "" && r.ID == u.journal.last.RecalledBy
 	ctx = u.traceAttempt(ctx, r, &attempt)
 	defer func() { u.endAttempt(attempt, err) }()
 	err = u.journal.begin(attempt)
@@ -47,23 +53,40 @@ func (u *Upgrader) attempt(ctx context.Context, r Request) (err error) {
 		return err
 	}
 	u.publish(func(s *Status) { s.Attempt, s.Progress = u.journal.last, nil })
-	slot, err := u.admitted(ctx, r)
+	bounded, cancel := u.prepareWithin(ctx, r)
+	defer cancel()
+	slot, err := Slot{}, errRunsAlready
+	if !done {
+		slot, err = u.admitted(bounded, r)
+	}
 	if errors.Is(err, errRunsAlready) {
 		return u.already()
 	}
-	if err == nil {
-		err = u.awaitIdle(ctx, r)
-	}
-	if err == nil {
-		err = held(u.cfg.StateDir) // it may have been set while this waited
+	switch {
+	case err != nil:
+	case r.Action == ActionStage:
+		if err = u.stage(slot, r); err == nil {
+			return nil
+		}
+	default:
+		err = u.mayStart(bounded, r)
 	}
 	if err != nil {
-		if ctx.Err() != nil {
-			err = fmt.Errorf("%s: %w", interrupted, err)
-		}
+		err = endedBy(ctx, bounded, err)
 		return errors.Join(err, u.move(Failed, func(a *Attempt) { a.Reason = err.Error() }))
 	}
-	return u.swap(ctx, slot)
+	return u.swap(ctx, bounded, r, slot)
+}
+
+// mayStart waits until a successor may be started.
+func (u *Upgrader) mayStart(ctx context.Context, r Request) error {
+	if err := u.awaitIdle(ctx, r); err != nil {
+		return err
+	}
+	if err := held(u.cfg.StateDir); err != nil { // it may have been set meanwhile
+		return err
+	}
+	return ctx.Err()
 }
 
 // admitted refuses r, or returns the slot that it leads to. What the host says of itself comes before what is asked of it,
@@ -93,12 +116,20 @@ func (u *Upgrader) admitted(ctx context.Context, r Request) (slot Slot, err erro
 	if err := r.expects(u.running.Ref); err != nil {
 		return Slot{}, err
 	}
-	if r.Action == ActionRollback {
-		slot, err = u.prepareRollback(r)
-	} else {
+	switch r.Action {
+	case ActionRollback, ActionRevert:
+		slot, err = u.prepareRollback(ctx, r)
+	case ActionUpgrade:
+		if u.client != nil {
+			slot, err = u.prepareStaged(ctx, r)
+		}
+		if u.client == nil || errors.Is(err, errNotStaged) {
+			slot, err = u.prepare(ctx, r)
+		}
+	default:
 		slot, err = u.prepare(ctx, r)
 	}
-	if err == nil && !r.Force {
+	if err == nil && !r.Force && r.Action != ActionStage {
 		err = u.withinBudget(slot.Ref)
 	}
 	return slot, err
@@ -106,7 +137,10 @@ func (u *Upgrader) admitted(ctx context.Context, r Request) (slot Slot, err erro
 
 // runs reports whether what r asks for is what runs.
 func (r Request) runs(running Ref) bool {
-	if r.Action == ActionRollback && r.Pin.Digest == "" {
+	if r.Action == ActionRevert && !running.isNamed(r.Leave) {
+		return true // something else does, and that is all that is asked for
+	}
+	if r.Action.back() && r.Pin.Digest == "" {
 		return r.Pin.Version == running.Version
 	}
 	return r.Pin.Digest == running.Manifest
@@ -141,7 +175,7 @@ func (u *Upgrader) prepare(ctx context.Context, r Request) (Slot, error) {
 	if p, err := manifest.Here(); err == nil && manifest.Version == u.running.Version && p.SHA256 == u.running.Ref.Binary {
 		return Slot{}, errRunsAlready
 	}
-	platform, rule, err := u.compatible(manifest)
+	platform, rule, err := u.compatible(manifest, r.Action.back())
 	if err != nil {
 		return Slot{}, err
 	}
@@ -159,13 +193,13 @@ func (u *Upgrader) prepare(ctx context.Context, r Request) (Slot, error) {
 }
 
 // compatible says whether the release may run here, before any of it is
-// downloaded.
-func (u *Upgrader) compatible(m *release.Manifest) (p release.Platform, rule string, err error) {
+// downloaded. With older it is what a rollback leads to.
+func (u *Upgrader) compatible(m *release.Manifest, older bool) (p release.Platform, rule string, err error) {
 	running, err := release.ParseVersion(u.running.Version)
 	if err != nil {
 		return p, "", err
 	}
-	rule, err = release.Admit(u.cfg.Policy, running, m, release.PolicyContext{PluginAPI: u.cfg.PluginAPI, ConfigSchema: u.cfg.ConfigSchema})
+	rule, err = release.Admit(u.cfg.Policy, running, m, release.PolicyContext{Older: older, PluginAPI: u.cfg.PluginAPI, ConfigSchema: u.cfg.ConfigSchema})
 	if err != nil {
 		return p, "", err
 	}

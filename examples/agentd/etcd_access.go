@@ -20,8 +20,9 @@ type accessFlags struct {
 	passwords    string
 	certificates bool
 	dryRun       bool
-	dispatch     bool // the agents that are named
-	output       *format
+	// dispatch and control are of the agents that are named.
+	dispatch, control bool
+	output            *format
 }
 
 func (a *accessFlags) add(cmd *cobra.Command) {
@@ -31,13 +32,15 @@ func (a *accessFlags) add(cmd *cobra.Command) {
 	f.BoolVar(&a.certificates, "certificates", false, "make users that log in by the common name of their certificate and have no password, but for root; etcd must run with --client-cert-auth")
 	f.BoolVar(&a.dryRun, "dry-run", false, "print what would be done and do nothing")
 	f.BoolVar(&a.dispatch, "dispatch", false, "let these agents assign tasks as well, by the role dispatcher: each of them can then have every agent run what its plugins can do; one or three hosts that are better guarded are enough")
+	f.BoolVar(&a.control, "control", false, "let these agents move rollouts on as well, by the role controller: each of them can then have every agent run any release that its keys and policy allow, with any configuration; one or three hosts that are better guarded are enough")
 	a.output = formatFlag(cmd)
 	require(cmd, "passwords", "/root/etcd-passwords")
 }
 
 const accessHelp = `
 An agent's user is called agent-ID, and may use that agent's keys only, its own
-tasks among them; with --dispatch it may also assign those of all. Names of another --etcd-root than the default begin with it. What exists already is
+tasks among them; with --dispatch it may also assign those of all, and with
+--control move rollouts on. Names of another --etcd-root than the default begin with it. What exists already is
 left, or corrected where it differs; running it again changes nothing.`
 
 func newEtcdBootstrapCommand() *cobra.Command {
@@ -102,6 +105,18 @@ the password file that it wrote the first time.
 	f.BoolVar(&prepare, "prepare", false, "do everything but turn authentication on")
 	f.BoolVar(&lockOut, "lock-out", false, "turn authentication on although agents are registered that have no user")
 	return cmd
+}
+
+// works are the roles that the agents which are named bear beside their own.
+func (a *accessFlags) works() []string {
+	var roles []string
+	if a.dispatch {
+		roles = append(roles, access.Dispatcher)
+	}
+	if a.control {
+		roles = append(roles, access.Controller)
+	}
+	return roles
 }
 
 // fleetAt is the fleet of --etcd-root.
@@ -181,7 +196,7 @@ func (a *accessFlags) wanted(fleet access.Fleet, agents []string) (access.Wanted
 		if err := access.CheckName(id); err != nil {
 			return w, usagef("agent id: %w", err)
 		}
-		role, user := fleet.Agent(id, a.dispatch)
+		role, user := fleet.Agent(id, a.works()...)
 		w.Roles, w.Users = append(w.Roles, role), append(w.Users, user)
 	}
 	return w, nil

@@ -228,21 +228,21 @@ func TestNobodyReachesBeyondTheirRole(t *testing.T) {
 		"tasks/leader", "tasks/spec/t", "tasks/state/t", "tasks/payload/t"}, work...)
 	own := append([]string{"registry/a1", "status/a1", "plugins/a1/p", "order/a1"}, work...)
 	for _, key := range append([]string{"registry/a2", "status/a2", "plugins/a2/p", "order/a2", "config/global", "config/group/g", "config/agent/a1",
-		"config/agent/a2", "config-history/global/1", "plan/p", "rollout/p/state", "pin/test", "config-schema/x"}, own...) {
+		"config/agent/a2", "config-history/global/1", "plan/p", "freeze/p", "rollout/p/books", "rollout-document/p/d", "pin/test", "config-schema/x"}, own...) {
 		if _, err := admin.Put(ctx, "/agents/"+key, "by root"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	all := append([]string{"registry/a1", "registry/a2", "registry/a11", "status/a2", "plugins/a2/p", "plugins/a11/p", "plugins/a1", "order/a2", "config/global", "config/group/g",
-		"config/agent/a1", "config/agent/a2", "config-history/global/1", "plan/p", "rollout/p/state", "pin/test", "config-schema/x", "other"}, tasks...)
+		"config/agent/a1", "config/agent/a2", "config-history/global/1", "plan/p", "freeze/p", "rollout/p/books", "rollout-document/p/d", "pin/test", "config-schema/x", "other"}, tasks...)
 	for user, may := range map[string]struct{ write, read []string }{
-		"agent-a1": {append(own, "config-schema/x"), append(own, "config-schema/x", "config/global", "config/group/g", "config/agent/a1", "plan/p", "pin/test")},
-		"operator": {append([]string{"config/global", "config/group/g", "config/agent/a1", "config/agent/a2", "config-history/global/1", "order/a1", "order/a2", "plan/p", "pin/test"}, tasks...),
+		"agent-a1": {append(own, "config-schema/x"), append(own, "config-schema/x", "config/global", "config/group/g", "config/agent/a1", "plan/p", "freeze/p", "rollout-document/p/d", "pin/test")},
+		"operator": {append([]string{"config/global", "config/group/g", "config/agent/a1", "config/agent/a2", "config-history/global/1", "order/a1", "order/a2", "plan/p", "freeze/p", "rollout/p/books", "rollout-document/p/d", "pin/test"}, tasks...),
 			slices.Concat(all, own)},
 		"dispatcher": {tasks, tasks},
-		"controller": {[]string{"plan/p", "rollout/p/state"}, slices.Concat(all, own)},
+		"controller": {[]string{"plan/p", "rollout/p/books", "pin/test", "config/global", "config/group/g", "config/agent/a1", "config/agent/a2", "config-history/global/1"}, slices.Concat(all, own)},
 		"reader": {nil, []string{"registry/a1", "registry/a2", "registry/a11", "status/a1", "status/a2", "plugins/a1", "plugins/a1/p", "plugins/a2/p", "plugins/a11/p",
-			"plan/p", "rollout/p/state", "pin/test", "config-schema/x"}},
+			"plan/p", "freeze/p", "rollout/p/books", "pin/test", "config-schema/x"}},
 	} {
 		c := g.client(user)
 		for _, key := range slices.Concat(all, own) {

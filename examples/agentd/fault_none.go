@@ -1,4 +1,4 @@
-//go:build !fault_unhealthy && !fault_crash
+//go:build !fault_unhealthy && !fault_crash && !fault_told
 
 package main
 

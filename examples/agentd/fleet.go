@@ -29,9 +29,10 @@ all that is known, with "severity" (ok, warning, unknown, critical) and "worst".
 --selector says which agents, in the syntax of Kubernetes: labels as in env=test,
 tier!=web, zone in (a,b), gpu, !legacy, joined by commas. A name that begins with a
 dot is a field: .alert .config .group .health .hold .host .id .platform .plugin
-.state .upgrade .version. A value that ends with * stands for all that begin so,
-and .version takes constraints: .version>=1.2. --group, --state and --version add
-to the selector.
+.state .upgrade .version, and of what the agent runs on .container .image .kernel
+.libc .orchestrator .os .runtime. A value that ends with * stands for all that begin
+so, and .version takes constraints: .version>=1.2. --group, --state and --version
+add to the selector.
 
 --summary counts the agents instead, and names the worst, those whose status is
 overdue and those without any. With --watch the command stays until it is

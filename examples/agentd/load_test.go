@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/perennial-go/perennial/examples/internal/sleep"
 	"github.com/perennial-go/perennial/internal/waittest"
 )
 
@@ -29,17 +30,21 @@ type load struct {
 	acked    []string
 }
 
-// startLoad runs clients until stop, which also judges.
-func startLoad(t testing.TB, s *site) *load {
+// startLoad runs clients without a pause until stop, which also judges.
+func startLoad(t testing.TB, s *site) *load { return startClients(t, s, 8, 0) }
+
+// startClients is startLoad with that many clients, each of which waits between
+// two requests.
+func startClients(t testing.TB, s *site, clients int, every time.Duration) *load {
 	ctx, cancel := context.WithCancel(t.Context())
 	l := &load{site: s, cancel: cancel}
-	for n := range 8 {
+	for n := range clients {
 		transport := &http.Transport{DisableKeepAlives: n%2 == 0}
 		client := &http.Client{Transport: transport, Timeout: 20 * time.Second}
 		l.clients.Go(func() {
 			defer transport.CloseIdleConnections()
-			for i := 0; ctx.Err() == nil; i++ {
-				if n < 4 {
+			for i := 0; sleep.For(ctx, every) == nil; i++ {
+				if n < clients/2 {
 					l.post(client, fmt.Sprintf("%d-%d", n, i))
 				} else {
 					l.get(client)

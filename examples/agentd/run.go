@@ -22,6 +22,7 @@ type runFlags struct {
 	releases  reader
 	logs      logFlags
 	tasks     taskFlags
+	rollouts  rolloutRunFlags
 	traces    traceFlags
 	id        string
 	stateDir  string
@@ -80,6 +81,7 @@ upgrade, with exit code 0.`,
 	r.releases.add(cmd)
 	r.logs.add(cmd)
 	r.tasks.add(cmd)
+	r.rollouts.add(cmd)
 	r.traces.add(cmd)
 	r.admin.add(cmd)
 	f := cmd.Flags()
@@ -168,6 +170,9 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 	}
 	cfg.Plugins.Dir, cfg.Plugins.RequireSigned = r.plugins, r.signed
 	if cfg.Tasks, err = r.tasks.config(); err != nil {
+		return cfg, err
+	}
+	if cfg.Rollout, err = r.rollouts.config(); err != nil {
 		return cfg, err
 	}
 	cfg.Health.Checks = append([]health.Check{{Name: "spool", Every: 2 * time.Second, Func: s.checkSpool}}, faults(s.started)...)

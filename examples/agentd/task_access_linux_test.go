@@ -20,7 +20,7 @@ func TestAgentRunsTasksAsItsOwnUserAndNoMore(t *testing.T) {
 	c.as = g.as("operator")
 	p := c.start(append(c.args, g.as("agent-a1")...)...)
 	id := c.submit(map[string]any{"say": []string{"done"}})
-	waittest.Until(t, "the agent says that it may not assign tasks", func() bool { return strings.Contains(p.logged(), "no dispatcher of tasks here") })
+	waittest.Until(t, "the agent says that it may not assign tasks", func() bool { return strings.Contains(p.logged(), "no candidate here") })
 	if info := c.info(id); info.State != dispatch.Queued || !strings.Contains(info.Waiting, "dispatcher") {
 		t.Errorf("nobody may assign tasks, and it is %+v", info)
 	}

@@ -32,6 +32,7 @@ func sections() []section {
 		{"supervisor", "memory of the process that stays while agentd is replaced", measureSupervisor},
 		{"config", "a changed document until a subscriber has it, against a raw etcd watch", measureConfig},
 		{"fanout", "one write of 1 KiB until 1,000 followers have it, against raw etcd watches", measureFanout},
+		{"rollout", "a mark's move until 10,000 agents have started, against raw etcd watches, and what a rollout costs its controller", measureRollout},
 		{"configread", "reading the configuration in force, against a bare atomic pointer", measureConfigRead},
 		{"oneagent", "memory and processor time of a lease, a watch and their client, against bare clientv3", measureOneAgent},
 		{"rest", "what 10,000 simulated agents at rest cost etcd, against bare leases", measureRest},

@@ -61,7 +61,12 @@ func (c *crowd) seen(i int, value string) {
 
 // write puts value and waits until n followers have it.
 func (c *crowd) write(ctx context.Context, client *clientv3.Client, n int, value string) (*crowdRound, error) {
-	r := &crowdRound{value: value, took: make([]time.Duration, n), done: make(chan struct{}), began: time.Now()}
+	return c.writeAs(ctx, client, n, value, value)
+}
+
+// writeAs is write of a value that followers tell of as something else.
+func (c *crowd) writeAs(ctx context.Context, client *clientv3.Client, n int, value, as string) (*crowdRound, error) {
+	r := &crowdRound{value: as, took: make([]time.Duration, n), done: make(chan struct{}), began: time.Now()}
 	r.left.Store(int64(n))
 	c.round.Store(r)
 	if _, err := client.Put(ctx, c.key, value); err != nil {

@@ -36,7 +36,7 @@ func (w *Watch) follow(ctx context.Context, s *state, first View, good func()) e
 	// Before first is told: a slow receiver must not hold up the draining.
 	changed := make(chan struct{}, 1)
 	receive := func(key string, opts ...clientv3.OpOption) {
-		receiver := s.receiver()
+		receiver := s.receiver(key)
 		wg.Go(func() { cancel(w.receive(ctx, s, receiver, changed, key, opts)) })
 	}
 	for _, k := range w.cfg.Keys {

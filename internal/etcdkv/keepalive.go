@@ -85,7 +85,7 @@ func (s *Session) renew(ctx context.Context, lease int64, missed int, alive func
 			}
 			return err
 		}
-		s.renewed(elapsed, ttl)
+		s.renewed(began, elapsed, ttl)
 		alive()
 		if err := s.rest(ctx); err != nil {
 			return err
@@ -147,12 +147,12 @@ func (s *Session) explain(lease int64, err error, inTime bool, limit time.Durati
 }
 
 // renewed records and reports a renewal.
-func (s *Session) renewed(latency, ttl time.Duration) {
+func (s *Session) renewed(sent time.Time, latency, ttl time.Duration) {
 	s.mu.Lock()
 	if s.last.renewal || (s.held.asked == 0 && s.held.granted == 0) {
 		s.count.Resumed++
 	}
-	s.held.granted = ttl
+	s.held.granted, s.held.sent = ttl, sent
 	s.last = beat{at: time.Now(), latency: latency}
 	s.mu.Unlock()
 	s.cfg.OnBeat(latency, nil)

@@ -90,6 +90,7 @@ type tenure struct {
 	asked     time.Duration // the TTL that it was asked for with; 0 = by another process
 	granted   time.Duration // its TTL as etcd tells it; 0 = not known yet
 	announced bool          // OnLease has succeeded
+	sent      time.Time     // when the last renewal that was answered was sent
 }
 
 type beat struct {
@@ -227,6 +228,21 @@ func (s *Session) LastBeat() (at time.Time, latency time.Duration, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.last.at, s.last.latency, s.last.err
+}
+
+// Stands reports whether the lease lives for certain, unless somebody has
+// revoked it: less than its TTL has passed since the last renewal that was
+// answered was sent. Time counts by the clock that nobody sets, and by the one
+// that goes on while the machine is suspended, whichever says more.
+func (s *Session) Stands() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held.sent.IsZero() {
+		return false
+	}
+	now := time.Now()
+	passed := max(now.Sub(s.held.sent), now.Round(0).Sub(s.held.sent.Round(0)))
+	return passed < s.held.granted
 }
 
 // Revoke ends the lease, and one that an exchange was about to replace it by,

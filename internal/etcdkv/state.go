@@ -38,7 +38,8 @@ type state struct {
 	bytes  int // of keys and values
 
 	mu           sync.Mutex
-	reached      []int64 // what each receiver has seen everything up to
+	reached      []int64  // what each receiver has seen everything up to
+	receives     []string // its key or prefix
 	pending      map[string]pendingValue
 	spare        map[string]pendingValue // empty, for the next pending
 	pendingBytes int
@@ -80,12 +81,12 @@ func (s *state) load(kvs []*mvccpb.KeyValue) {
 	}
 }
 
-// receiver adds a receiver of events, which has the listing, and returns its
-// number.
-func (s *state) receiver() int {
+// receiver adds a receiver of events of a key or prefix, which has the listing,
+// and returns its number.
+func (s *state) receiver(name string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.reached = append(s.reached, s.listed)
+	s.reached, s.receives = append(s.reached, s.listed), append(s.receives, name)
 	return len(s.reached) - 1
 }
 
@@ -145,6 +146,12 @@ func (s *state) take() (View, error) {
 	view := View{Revision: slices.Min(s.reached), Cluster: s.cluster, Values: s.values, Folded: s.received - len(s.pending)}
 	if len(s.pending) > 0 {
 		view.Waited = time.Since(s.oldest)
+	}
+	if len(s.reached) > 1 {
+		view.reached = make(map[string]int64, len(s.reached))
+		for i, name := range s.receives {
+			view.reached[name] = s.reached[i]
+		}
 	}
 	pending := s.pending
 	s.pending, s.spare, s.pendingBytes, s.received = s.spare, nil, 0, 0

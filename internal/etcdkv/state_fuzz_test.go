@@ -44,7 +44,7 @@ func FuzzWatchResponse(f *testing.F) {
 		}
 		s := newState(7, 5, 100, 10_000)
 		s.load([]*mvccpb.KeyValue{kv("a", 4), kv("b", 5)})
-		receiver := s.receiver()
+		receiver := s.receiver("")
 		for range times % 4 {
 			before := maps.Clone(s.values)
 			if _, err := s.receive(receiver, clientv3.WatchResponse{Header: r.Header, Events: r.Events}); err != nil {
@@ -94,7 +94,7 @@ func differing(a, b map[string]Value) []string {
 // hold what one of its prefixes has yet to hear.
 func TestViewIsNoNewerThanItsSlowestReceiver(t *testing.T) {
 	s := newState(7, 5, 100, 10_000)
-	first, second := s.receiver(), s.receiver()
+	first, second := s.receiver("a"), s.receiver("b")
 	send := func(receiver int, store, revision int64) View {
 		t.Helper()
 		r := clientv3.WatchResponse{Header: &pb.ResponseHeader{ClusterId: 7, Revision: store}}
@@ -123,6 +123,10 @@ func TestViewIsNoNewerThanItsSlowestReceiver(t *testing.T) {
 			t.Errorf("%+v: found %d", step, v.Revision)
 		}
 	}
+	v := send(second, 25, 0)
+	if a, b := v.Reached("a"), v.Reached("b"); a != 30 || b != 25 {
+		t.Errorf("by itself the first has reached %d, the second %d", a, b)
+	}
 }
 
 // TestResponseOfAnotherStoreIsRefused: its changes are none of this view.
@@ -134,7 +138,7 @@ func TestResponseOfAnotherStoreIsRefused(t *testing.T) {
 	} {
 		s := newState(7, 5, 100, 10_000)
 		event := &clientv3.Event{Kv: &mvccpb.KeyValue{Key: []byte("k"), ModRevision: 9}}
-		_, err := s.receive(s.receiver(), clientv3.WatchResponse{Header: header, Events: []*clientv3.Event{event}})
+		_, err := s.receive(s.receiver(""), clientv3.WatchResponse{Header: header, Events: []*clientv3.Event{event}})
 		if !errors.Is(err, errReset) || s.waiting() != 0 {
 			t.Errorf("%s: taken over: %v, %d changes wait", name, err, s.waiting())
 		}
@@ -158,7 +162,7 @@ func TestListingsOwnChangeIsNoNews(t *testing.T) {
 	for revision := int64(5); revision <= 6; revision++ {
 		events = append(events, &clientv3.Event{Kv: &mvccpb.KeyValue{Key: fmt.Append(nil, revision), ModRevision: revision}})
 	}
-	news, err := s.receive(s.receiver(), clientv3.WatchResponse{Header: &pb.ResponseHeader{ClusterId: 7, Revision: 6}, Events: events})
+	news, err := s.receive(s.receiver(""), clientv3.WatchResponse{Header: &pb.ResponseHeader{ClusterId: 7, Revision: 6}, Events: events})
 	if err != nil || news != 1 || s.waiting() != 1 {
 		t.Errorf("want one change, found %d, %d wait, %v", news, s.waiting(), err)
 	}

@@ -7,7 +7,7 @@ import "testing"
 // one that somebody has emptied.
 func TestViewTellsThatTheStoreIsAnother(t *testing.T) {
 	last := newState(1, 10, 100, 100)
-	last.reached[last.receiver()] = 50
+	last.reached[last.receiver("")] = 50
 	for name, c := range map[string]struct {
 		next, last *state
 		want       bool

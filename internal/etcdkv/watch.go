@@ -91,6 +91,8 @@ type View struct {
 	// Revision is the store's revision up to which the view holds every
 	// change. It may hold later ones.
 	Revision int64
+	// reached is that of each key and prefix by itself.
+	reached map[string]int64
 	// Cluster is the id of the cluster that this is from. One that was emptied
 	// and started with the same members and token has the same.
 	Cluster uint64
@@ -113,6 +115,10 @@ type View struct {
 	// Coalesce means that OnChange takes longer than changes leave it time.
 	Waited time.Duration
 }
+
+// Reached is Revision of one of the watched keys or prefixes alone, which where
+// others are quiet is ahead of it.
+func (v View) Reached(name string) int64 { return max(v.Revision, v.reached[name]) }
 
 // Value is a key's value.
 type Value struct {

@@ -21,7 +21,7 @@ func TestAgentNeedsNoMoreThanItsOwnKeys(t *testing.T) {
 	key, prefixes := dispatch.AgentKeys("", "a")
 	confined := r.user("a", append([]string{key}, prefixes...)...)
 	r.dispatcher("confined", func(c *dispatch.DispatcherConfig) { c.Client = confined })
-	waittest.Until(t, "it says that it cannot", func() bool { return r.log.Has("no dispatcher of tasks here") })
+	waittest.Until(t, "it says that it cannot", func() bool { return r.log.Has("no candidate here") })
 	r.dispatcher("d")
 	r.agent("b", newHost(map[string]work{"other": nothing}))
 	r.agent("a", newHost(map[string]work{"do": count(4, nil)}), func(c *dispatch.WorkerConfig) { c.Client = confined })
@@ -36,7 +36,7 @@ func TestAgentNeedsNoMoreThanItsOwnKeys(t *testing.T) {
 			t.Errorf("it can write %s: %v", not, err)
 		}
 	}
-	if n := r.log.Count("no dispatcher of tasks here"); n != 1 {
+	if n := r.log.Count("no candidate here"); n != 1 {
 		t.Errorf("it says so %d times", n)
 	}
 }
@@ -82,7 +82,7 @@ func TestDispatcherThatMayNotWriteAnyMoreLeavesItToOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.becomes(r.submit(dispatch.Task{}), dispatch.Succeeded)
-	waittest.Until(t, "it says that it cannot", func() bool { return r.log.Has("no dispatcher of tasks here") })
+	waittest.Until(t, "it says that it cannot", func() bool { return r.log.Has("no candidate here") })
 }
 
 // What an agent makes up about tasks that it was not given changes nothing.

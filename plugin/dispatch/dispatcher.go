@@ -1,22 +1,23 @@
 package dispatch
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/perennial-go/perennial/internal/election"
 	"github.com/perennial-go/perennial/internal/etcdkv"
 	"github.com/perennial-go/perennial/internal/tracing"
 )
 
 // Defaults of a Dispatcher.
 const (
-	DefaultLeaderTTL    = 10 * time.Second
+	DefaultLeaderTTL    = election.DefaultTTL
 	DefaultGrace        = 3 * time.Second
 	DefaultCollectEvery = time.Minute
 )
@@ -51,10 +52,10 @@ type DispatcherConfig struct {
 
 // Dispatcher assigns tasks while it is elected.
 type Dispatcher struct {
-	cfg     DispatcherConfig
-	keys    keys
-	tracer  tracing.Tracer
-	started atomic.Bool
+	cfg      DispatcherConfig
+	keys     keys
+	tracer   tracing.Tracer
+	election *election.Election
 }
 
 // NewDispatcher checks cfg and starts nothing.
@@ -68,8 +69,8 @@ func NewDispatcher(cfg DispatcherConfig) (*Dispatcher, error) {
 		return nil, errors.New("dispatcher: DispatcherConfig.Client is nil")
 	case etcdkv.ValidID(cfg.ID) != nil:
 		return nil, fmt.Errorf("dispatcher: ID: %w", etcdkv.ValidID(cfg.ID))
-	case cfg.TTL != 0 && cfg.TTL < time.Second:
-		return nil, fmt.Errorf("dispatcher: TTL %s: want at least 1s, which is etcd's least", cfg.TTL)
+	case election.CheckTTL(cfg.TTL) != nil:
+		return nil, fmt.Errorf("dispatcher: %w", election.CheckTTL(cfg.TTL))
 	case cfg.CollectEvery < 0:
 		return nil, fmt.Errorf("dispatcher: CollectEvery %s: want a positive time, or 0 for %s", cfg.CollectEvery, DefaultCollectEvery)
 	}
@@ -91,5 +92,26 @@ func NewDispatcher(cfg DispatcherConfig) (*Dispatcher, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Dispatcher{cfg: cfg, keys: k, tracer: tracing.New(cfg.TracerProvider, scope)}, nil
+	d := &Dispatcher{cfg: cfg, keys: k, tracer: tracing.New(cfg.TracerProvider, scope)}
+	d.election, err = election.New(election.Config{
+		Client: cfg.Client, Key: k.leader(), TTL: cfg.TTL, Office: "dispatcher of tasks", Logger: cfg.Logger,
+		Value: func() (string, error) { return encode(leaderValue{schema, cfg.ID, now()}) },
+		Must:  []clientv3.Op{clientv3.OpDelete(k.states(), clientv3.WithPrefix())},
+		Term:  d.term,
+	})
+	return d, err
+}
+
+// Run stands for election, and assigns tasks while elected, until ctx ends,
+// whose error it returns. It resigns when it ends. Who may not write the
+// election's key is told so in the log, once, and only waits. It can be called
+// once.
+func (d *Dispatcher) Run(ctx context.Context) error { return d.election.Run(ctx) }
+
+// term assigns tasks while the election's key has this create revision.
+func (d *Dispatcher) term(ctx context.Context, revision int64) error {
+	d.cfg.Logger.Info("this dispatcher assigns tasks now", "name", d.cfg.ID)
+	d.cfg.Metrics.dispatcher.Set(1)
+	defer d.cfg.Metrics.dispatcher.Set(0)
+	return newTerm(d, revision).run(ctx)
 }

@@ -59,7 +59,7 @@ func TestDispatcherThatWasReplacedWritesNothing(t *testing.T) {
 	if err != nil || !put.Succeeded {
 		t.Fatalf("the test came too late: %v", err)
 	}
-	waittest.Until(t, "it has noticed", func() bool { return r.log.Has("this dispatcher's term has ended") })
+	waittest.Until(t, "it has noticed", func() bool { return r.log.Has("the term of the elected has ended") })
 	if info := r.get(id); info.Attempt != 0 {
 		t.Errorf("it assigns all the same: %+v", info)
 	}

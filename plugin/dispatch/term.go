@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/internal/backoff"
+	"github.com/perennial-go/perennial/internal/election"
 	"github.com/perennial-go/perennial/internal/etcdkv"
 	"github.com/perennial-go/perennial/internal/tracing"
 )
@@ -61,7 +62,7 @@ func newTerm(d *Dispatcher, revision int64) *term {
 	return &term{
 		Dispatcher: d,
 		committer: committer{client: d.cfg.Client, guard: []clientv3.Cmp{
-			clientv3.Compare(clientv3.CreateRevision(d.keys.leader()), "=", revision),
+			election.Guard(d.keys.leader(), revision),
 		}},
 		revision: revision,
 		model:    newModel(d.keys, d.cfg.Logger),
@@ -113,7 +114,7 @@ func (t *term) run(ctx context.Context) error {
 		pause := time.Until(began.Add(coalesce))
 		switch {
 		case ctx.Err() != nil:
-		case errors.Is(err, errDeposed), errors.Is(err, errReset), errors.Is(err, rpctypes.ErrPermissionDenied):
+		case errors.Is(err, election.ErrDeposed), errors.Is(err, errReset), errors.Is(err, rpctypes.ErrPermissionDenied):
 			return err
 		case err != nil:
 			// What fails is there to do again, whatever rings.
@@ -294,7 +295,7 @@ func (t *term) refresh(ctx context.Context, ids []string) error {
 		}
 		leader := r.Responses[0].GetResponseRange().GetKvs()
 		if len(leader) == 0 || leader[0].CreateRevision != t.revision {
-			return errDeposed
+			return election.ErrDeposed
 		}
 		for i, id := range ids[:n] {
 			for j, key := range []string{t.keys.state(id), t.keys.spec(id)} {
@@ -308,4 +309,12 @@ func (t *term) refresh(ctx context.Context, ids []string) error {
 		ids = ids[n:]
 	}
 	return nil
+}
+
+// ring wakes the one that listens, once however often it is rung.
+func ring(bell chan struct{}) {
+	select {
+	case bell <- struct{}{}:
+	default:
+	}
 }

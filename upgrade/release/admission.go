@@ -22,6 +22,8 @@ func Admit(p Policy, running *semver.Version, m *Manifest, host PolicyContext) (
 	rules := []string{"retained on this host and asked for by an operator"}
 	if !host.Rollback {
 		rules[0] = p.step(running, target)
+	}
+	if !host.Rollback && !host.Older {
 		if c := m.Requires.Upgrade; c != "" {
 			rules = append(rules, fmt.Sprintf("requires.upgrade %s holds for %s", c, running))
 		}
@@ -38,6 +40,9 @@ func Admit(p Policy, running *semver.Version, m *Manifest, host PolicyContext) (
 // step says what the policy makes of the way from running to target.
 func (p Policy) step(running, target *semver.Version) string {
 	text := fmt.Sprintf("newer than %s, ", running)
+	if target.LessThan(running) {
+		text = fmt.Sprintf("a rollback to an older release than %s, which the policy lets be fetched, ", running)
+	}
 	if target.Major() == running.Major() {
 		text += "same major version"
 	} else {

@@ -13,6 +13,10 @@ type Policy struct {
 	AllowMajor bool
 	// AllowPrerelease allows a pre-release, such as 2.0.0-rc.1.
 	AllowPrerelease bool
+	// AllowOlder lets a rollback, and nothing else, fetch a release that the host
+	// has not retained: one that the current index offers, that is older than the
+	// running one, and that the rest of the policy allows.
+	AllowOlder bool
 }
 
 // PolicyContext holds the facts about the host that CheckPolicy compares with
@@ -22,6 +26,11 @@ type PolicyContext struct {
 	// version may be older, and neither the policy nor requires.upgrade
 	// applies.
 	Rollback bool
+	// Older says that an operator asked for a rollback to a release that the host
+	// has not retained: it must be older, AllowOlder must allow it, and
+	// requires.upgrade does not apply, which older releases have of those before
+	// them.
+	Older bool
 	// PluginAPI is the version of the plugin API that the host speaks, such
 	// as "1". A release that requires one is refused while it is empty.
 	PluginAPI string
@@ -42,9 +51,11 @@ func CheckPolicy(p Policy, running *semver.Version, m *Manifest, host PolicyCont
 		if running == nil {
 			return fmt.Errorf("%w: the running version is not known, so %s cannot be compared with it: build the program with a version", ErrPolicy, target)
 		}
-		if err := p.checkVersion(running, target); err != nil {
+		if err := p.checkVersion(running, target, host.Older); err != nil {
 			return err
 		}
+	}
+	if !host.Rollback && !host.Older {
 		if err := checkRequires("requires.upgrade", m.Requires.Upgrade, running.String(), "the running version"); err != nil {
 			return err
 		}
@@ -55,9 +66,13 @@ func CheckPolicy(p Policy, running *semver.Version, m *Manifest, host PolicyCont
 	return checkRequires("requires.config_schema", m.Requires.ConfigSchema, host.ConfigSchema, "the host's configuration schema")
 }
 
-func (p Policy) checkVersion(running, target *semver.Version) error {
+func (p Policy) checkVersion(running, target *semver.Version, older bool) error {
 	switch c := target.Compare(running); {
-	case c < 0:
+	case older && c >= 0:
+		return fmt.Errorf("%w: %s runs, %s is not older and is not retained: upgrade to it", ErrPolicy, running, target)
+	case older && !p.AllowOlder:
+		return fmt.Errorf("%w: %s runs, %s is older and is not retained: allow rollbacks to fetch older releases in the policy (run --allow-older), or publish it under a higher version", ErrDowngrade, running, target)
+	case c < 0 && !older:
 		return fmt.Errorf("%w: %s runs, %s is older: roll back to it if the host has kept it, or publish it under a higher version", ErrDowngrade, running, target)
 	case c == 0:
 		return fmt.Errorf("%w: %s runs already, %s is not newer: ask for a newer version", ErrPolicy, running, target)

@@ -16,3 +16,12 @@ type Requirement interface {
 	// String names the requirement for people.
 	String() string
 }
+
+// LocalRequirement is a Requirement that is about this host, such as about what
+// goes on there, and needs no network. It is asked again before a release is
+// started that was staged earlier, as what it found then may have changed.
+type LocalRequirement interface {
+	Requirement
+	// Local tells it from others.
+	Local()
+}

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/perennial-go/perennial/internal/selector"
 )
@@ -35,6 +36,16 @@ func NewAdmission(p Plan) (*Admission, error) {
 		a.stages = append(a.stages, s)
 	}
 	return a, nil
+}
+
+// moved is NewAdmission of p, with what is compiled already where p is the same
+// rollout further on. a may be nil.
+func (a *Admission) moved(p Plan) (*Admission, error) {
+	same := func(s, o Stage) bool { return s.Selector == o.Selector }
+	if a == nil || a.plan.Selector != p.Selector || !slices.EqualFunc(a.plan.Stages, p.Stages, same) {
+		return NewAdmission(p)
+	}
+	return &Admission{plan: p, all: a.all, stages: a.stages}, nil
 }
 
 // Selects reports whether the rollout is about m at all.

@@ -21,6 +21,11 @@ type Member struct {
 	// Version, Manifest ("sha256:<hex>", empty for what was installed by hand)
 	// and Binary (hex) are of what runs.
 	Version, Manifest, Binary string
+	// Installed (hex) is of the executable as the agent verified it when it
+	// installed it; another one than Binary is drift.
+	Installed string
+	// Plugins are "sha256:<hex>" of the plugins' executables, by name.
+	Plugins map[string]string
 	// ConfigDigest and ConfigRevision are of the configuration in force.
 	ConfigDigest   string
 	ConfigRevision int64

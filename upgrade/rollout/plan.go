@@ -61,7 +61,8 @@ type Plan struct {
 	StageSince time.Time `json:"stage_since,omitzero"`
 	SoakSince  time.Time `json:"soak_since,omitzero"`
 	// Promoted is the index of the last stage whose gate an operator has opened,
-	// plus one.
+	// plus one. The stages before that one are accepted as they are: neither soak
+	// nor judgement holds them up.
 	Promoted int    `json:"promoted,omitempty"`
 	Cursor   Cursor `json:"cursor"`
 	// Seq counts the writes of this plan from 1; History is the digest of the
@@ -92,7 +93,7 @@ type ConfigTarget struct {
 	// Scope is "global" or "group/<group>".
 	Scope string `json:"scope"`
 	// Digest is "sha256:<hex>" of the document's bytes, which lie under
-	// rollout/<fleet>/document/<hex>. An empty one = the scope's own document in
+	// rollout-document/<fleet>/<hex>. An empty one = the scope's own document in
 	// config/<scope>, or none.
 	Digest string `json:"digest,omitempty"`
 }

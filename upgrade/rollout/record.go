@@ -34,6 +34,7 @@ type Event string
 const (
 	EventStarted   Event = "started"
 	EventAdmitted  Event = "admitted" // the mark moved
+	EventSoaking   Event = "soaking"  // all of the stage have ended, and are to run well for a while
 	EventStage     Event = "stage"    // a stage passed, the next begins
 	EventPaused    Event = "paused"
 	EventResumed   Event = "resumed"
@@ -45,6 +46,10 @@ const (
 	EventCompleted Event = "completed"
 	EventSwitched  Event = "switched" // blue-green
 	EventReplaced  Event = "replaced" // by another rollout
+	// EventFrozen and EventUnfrozen are in the chain of the brake, whose records
+	// have "freeze" for a rollout.
+	EventFrozen   Event = "frozen"
+	EventUnfrozen Event = "unfrozen"
 )
 
 // Figures count the agents of a rollout by what became of them.
@@ -83,35 +88,4 @@ type Freeze struct {
 	Reason  string    `json:"reason,omitempty"`
 	At      time.Time `json:"at"`
 	Reverts bool      `json:"reverts,omitempty"`
-}
-
-// Books is the value of rollout/<fleet>/books: what a controller knows of single
-// agents and the registry does not show, for the one that follows it. It is
-// written in the transaction that moves the mark, and when something of it changes.
-type Books struct {
-	Schema  int    `json:"schema"`
-	Rollout string `json:"rollout"`
-	Number  int    `json:"number"` // of the instruction
-	// UnderWay are the ids of agents that were admitted and have not ended.
-	UnderWay map[string]Entrant `json:"under_way,omitempty"`
-	// Lost are those that failed, are silent or gone, by id.
-	Lost map[string]Loss `json:"lost,omitempty"`
-	// Figures are the newest.
-	Figures Figures `json:"figures"`
-}
-
-// Entrant is an agent under way.
-type Entrant struct {
-	// Since is when it was admitted, Gone when it was seen to have left the
-	// registry.
-	Since time.Time `json:"since"`
-	Gone  time.Time `json:"gone,omitzero"`
-}
-
-// Loss is an agent that does not count as succeeded.
-type Loss struct {
-	State  string    `json:"state"` // "failed", "silent", "gone", "held"
-	Reason string    `json:"reason,omitempty"`
-	At     time.Time `json:"at"`
-	Stage  int       `json:"stage"`
 }

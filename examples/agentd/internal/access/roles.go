@@ -102,8 +102,10 @@ const agentPrefix = "agent-"
 
 // The roles of people and programs.
 const (
-	Agent      = "agent"
-	Operator   = "operator"
+	Agent    = "agent"
+	Operator = "operator"
+	// Controller moves rollouts on, and so can have every agent run any release that
+	// its keys and its policy allow, with any configuration.
 	Controller = "controller"
 	Reader     = "reader"
 	// Dispatcher assigns tasks, and so can have every agent run what its plugins
@@ -130,20 +132,21 @@ func (f Fleet) Roles() []Role {
 	return []Role{
 		// What every agent reads. A schema is named by its digest, which
 		// readers check; an agent writes it if it is not there.
-		{f.Name(Agent), append(f.reads("config/global", "config/group/", "plan/", "pin/"), f.writes("config-schema/")...)},
+		{f.Name(Agent), append(f.reads("config/global", "config/group/", "plan/", "freeze/", "rollout-document/", "pin/"), f.writes("config-schema/")...)},
 		// An operator also reads what agents say of themselves.
-		{f.Name(Operator), append(f.reads(""), f.writes("config/", "config-history/", "config-record/", "order/", "plan/", "pin/", "tasks/")...)},
+		{f.Name(Operator), append(f.reads(""), f.writes("config/", "config-history/", "config-record/", "order/", "plan/", "freeze/", "rollout/", "rollout-document/", "pin/", "tasks/")...)},
 		{f.Name(Dispatcher), f.writes("tasks/")},
-		{f.Name(Controller), append(f.reads(""), f.writes("plan/", "rollout/")...)},
+		// What a rollout of a configuration document ends with is its publication.
+		{f.Name(Controller), append(f.reads(""), f.writes("plan/", "rollout/", "pin/", "config/", "config-history/", "config-record/")...)},
 		// Configuration and tasks may hold secrets, and orders name who gave them.
-		{f.Name(Reader), f.reads("registry/", "status/", "plugins/", "plan/", "rollout/", "pin/", "config-schema/")},
+		{f.Name(Reader), f.reads("registry/", "status/", "plugins/", "plan/", "freeze/", "rollout/", "pin/", "config-schema/")},
 	}
 }
 
 // Agent is the role and the user of one agent: nobody else's keys, and of the
-// configuration for single agents only its own. One that dispatches bears the
-// role for that as well.
-func (f Fleet) Agent(id string, dispatches bool) (Role, User) {
+// configuration for single agents only its own. One that works for the fleet
+// bears the roles for that as well: Dispatcher, Controller.
+func (f Fleet) Agent(id string, works ...string) (Role, User) {
 	user := f.AgentName(id)
 	own := append(f.writes("registry/"+id, "status/"+id, "plugins/"+id+"/", "order/"+id), f.reads("config/agent/"+id)...)
 	key, prefixes := dispatch.AgentKeys(f.root, id)
@@ -152,8 +155,8 @@ func (f Fleet) Agent(id string, dispatches bool) (Role, User) {
 		own = append(own, Permission{Key: prefix, Prefix: true, Write: true})
 	}
 	roles := []string{f.Name(Agent), user}
-	if dispatches {
-		roles = append(roles, f.Name(Dispatcher))
+	for _, role := range works {
+		roles = append(roles, f.Name(role))
 	}
 	return Role{user, own}, User{user, roles}
 }

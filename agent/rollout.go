@@ -1,0 +1,130 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/perennial-go/perennial/config"
+	"github.com/perennial-go/perennial/internal/etcdkv"
+	"github.com/perennial-go/perennial/upgrade/rollout"
+)
+
+// Rollout says what an agent has to do with the rollouts of its fleet, see
+// package upgrade/rollout. The zero value has it follow the plan of
+// rollout.DefaultFleet.
+type Rollout struct {
+	// Fleet is the fleet whose plan the agent follows; default
+	// rollout.DefaultFleet. Fleets of one root share the registry: the selector of
+	// a plan says which agents it is about.
+	Fleet string
+	// Off has the agent follow no plan.
+	Off bool
+	// Controller has this agent stand for election as the one that moves the
+	// fleet's rollouts on. Any number of agents may, and one at least must, unless
+	// another program does it. It takes rights that agents do not have: one
+	// without them says so once, and leaves it to others.
+	Controller bool
+	// Control is what the controller does beside that: its Checkers, Notify,
+	// Webhooks, Observe and TTL. The rest of it is filled in.
+	Control rollout.ControllerConfig
+}
+
+func (r *Rollout) check() error {
+	if r.Fleet == "" {
+		r.Fleet = rollout.DefaultFleet
+	}
+	if err := etcdkv.ValidID(r.Fleet); err != nil {
+		return fmt.Errorf("Rollout.Fleet: %w", err)
+	}
+	return nil
+}
+
+// Rollouts is where the rollouts of a fleet are started and steered; "" is
+// rollout.DefaultFleet.
+func (d *Directory) Rollouts(fleet string) (*rollout.Operator, error) {
+	return rollout.NewOperator(rollout.OperatorConfig{
+		Client: d.client, Root: d.keys.root, Fleet: fleet, CheckDocument: config.CheckDocument,
+	})
+}
+
+// RolloutController makes a controller of the rollouts of cfg.Fleet. Client,
+// Root, Agents and Publisher are filled in.
+func (d *Directory) RolloutController(cfg rollout.ControllerConfig) (*rollout.Controller, error) {
+	cfg.Client, cfg.Root = d.client, d.keys.root
+	cfg.Agents = RolloutFleet(d)
+	cfg.Publisher = rolloutPublisher{d}
+	return rollout.NewController(cfg)
+}
+
+// RolloutMember is e as a rollout sees it. now is for those that are overdue.
+func RolloutMember(e *Entry, now time.Time) *rollout.Member {
+	m := &rollout.Member{
+		ID: e.ID, Labels: e.Labels, Groups: e.Groups, Host: e.Host, Platform: e.Platform,
+		Joined: e.Joined, Version: e.Version, Manifest: e.ManifestDigest, Binary: e.BinaryDigest,
+		Started: e.Started,
+	}
+	for _, p := range e.Plugins {
+		if m.Plugins == nil {
+			m.Plugins = make(map[string]string, len(e.Plugins))
+		}
+		m.Plugins[p.Name] = p.Digest
+	}
+	s := e.Status
+	if s == nil {
+		return m
+	}
+	// The registration is written first, and may be of the next release.
+	if r := s.Upgrade.Running; r.Version == e.Version && r.Manifest == e.ManifestDigest {
+		m.Installed = r.Binary
+	}
+	if c := s.Config; c != nil {
+		m.ConfigDigest, m.ConfigRevision = c.RunningDigest, c.Running
+	}
+	for _, ref := range s.Upgrade.Retained {
+		m.Retained = append(m.Retained, ref.Pinned())
+	}
+	m.Ready = s.Health.Ready
+	for _, a := range s.Health.Alerts {
+		since := a.FiredAt
+		if since.IsZero() { // earlier releases do not tell it
+			since = a.Since
+		}
+		m.Alerts = append(m.Alerts, rollout.Alert{Name: a.Name, Severity: string(a.Severity), Since: since})
+	}
+	if h := s.Upgrade.Hold; h != nil {
+		m.Held = h.By + ": " + h.Reason
+	}
+	m.Report = s.Rollout
+	m.Overdue = e.Overdue(now) > 0
+	return m
+}
+
+// errRollout is of what trying again does not mend.
+var errRollout = errors.New("Config.Rollout")
+
+// control has the agent stand for election as its fleet's controller, once this
+// process is in charge.
+func (a *Agent) control(r *running) {
+	if !a.cfg.Rollout.Controller {
+		return
+	}
+	r.start(r.host, "control of rollouts", func(ctx context.Context) error {
+		return a.again(ctx, "moving rollouts on", errRollout, func(ctx context.Context) error {
+			cfg := a.cfg.Rollout.Control
+			cfg.Fleet, cfg.ID, cfg.Logger = a.cfg.Rollout.Fleet, a.cfg.ID, a.log
+			c, err := a.directory().RolloutController(cfg)
+			if err != nil {
+				return fmt.Errorf("%w: %w", errRollout, err)
+			}
+			return c.Run(ctx)
+		})
+	})
+}
+
+// directory is the registry by the agent's own connection; it is not closed.
+func (a *Agent) directory() *Directory {
+	return &Directory{client: a.presence.client, keys: a.presence.registry.keys, addr: strings.Join(a.cfg.Etcd.Endpoints, ",")}
+}

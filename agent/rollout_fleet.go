@@ -1,0 +1,100 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/perennial-go/perennial/config"
+	"github.com/perennial-go/perennial/upgrade/rollout"
+)
+
+// lookForOverdue is how often it is looked whether an agent has become overdue,
+// of which nothing tells.
+const lookForOverdue = 15 * time.Second
+
+// RolloutFleet shows the agents of d to a rollout's controller. Each Watch of it
+// keeps an Index of its own for as long as it runs.
+func RolloutFleet(d *Directory) rollout.Fleet { return rolloutFleet{d} }
+
+type rolloutFleet struct{ directory *Directory }
+
+// Watch implements rollout.Fleet.
+func (f rolloutFleet) Watch(ctx context.Context, changed func(rollout.Snapshot), stale func(error)) error {
+	x, err := NewIndex(IndexConfig{Directory: f.directory, OnError: stale})
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	var run sync.WaitGroup
+	defer run.Wait()
+	defer stop()
+	run.Go(func() { _ = x.Run(ctx) }) // it ends with ctx only
+	m := members{of: map[*Entry]*rollout.Member{}}
+	look := time.NewTicker(lookForOverdue)
+	defer look.Stop()
+	for next := x.Ready(); ; {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-next:
+		case <-look.C:
+		}
+		s := x.Snapshot()
+		if s.Registered() == 0 {
+			continue // not Ready yet
+		}
+		next = s.superseded
+		if all, news := m.take(s, time.Now()); news {
+			changed(rollout.Snapshot{Revision: s.Registered(), Members: all})
+		}
+	}
+}
+
+// members are those of the newest snapshot, made once for each entry.
+type members struct {
+	of       map[*Entry]*rollout.Member
+	revision int64
+}
+
+// take returns the members of s, and whether any is new, gone or another.
+func (m *members) take(s *Snapshot, now time.Time) (all []*rollout.Member, news bool) {
+	news = s.Registered() != m.revision || len(s.entries) != len(m.of)
+	m.revision = s.Registered()
+	of := make(map[*Entry]*rollout.Member, len(s.entries))
+	all = make([]*rollout.Member, 0, len(s.entries))
+	for _, e := range s.entries {
+		member := m.of[e]
+		if overdue := e.Overdue(now) > 0; member == nil || member.Overdue != overdue {
+			member, news = RolloutMember(e, now), true
+		}
+		of[e] = member
+		all = append(all, member)
+	}
+	m.of = of
+	return all, news
+}
+
+// rolloutPublisher publishes documents whose rollout has completed.
+type rolloutPublisher struct{ directory *Directory }
+
+// Prepare implements rollout.Publisher.
+func (p rolloutPublisher) Prepare(ctx context.Context, d rollout.Publication) ([]clientv3.Cmp, []clientv3.Op, error) {
+	change := config.Change{Scope: d.Scope, Replaces: config.AnyRevision, By: d.By, Message: d.Message}
+	if d.Replaces != nil {
+		there, err := config.Get(ctx, p.directory.client, p.directory.keys.root, d.Scope)
+		if errors.Is(err, config.ErrNotFound) || err == nil && !bytes.Equal(there.Data, d.Replaces) {
+			return nil, nil, nil // it was never published, or others have published since
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		change.Replaces = there.Revision
+	}
+	made, err := config.Prepare(ctx, p.directory.client, p.directory.keys.root, d.Document, change)
+	return made.If, made.Then, err
+}

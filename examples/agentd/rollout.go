@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/perennial-go/perennial/agent"
+	"github.com/perennial-go/perennial/upgrade/rollout"
+)
+
+func newRolloutCommand() *cobra.Command {
+	cmd := newGroup("rollout", "Bring a release or a configuration to a fleet in stages that are judged",
+		`  agentd rollout start --etcd http://127.0.0.1:2379 --repo repo --trust keys/release.pub --wait 2h 1.1.0
+  agentd rollout status --etcd http://127.0.0.1:2379 --watch`,
+		newRolloutStartCommand(),
+		newRolloutStatusCommand(),
+		newRolloutActCommand(pausing),
+		newRolloutActCommand(resuming),
+		newRolloutActCommand(promoting),
+		newRolloutActCommand(aborting),
+		newRolloutRevertCommand(),
+		newRolloutHistoryCommand(),
+		newRolloutFreezeCommand(),
+		newRolloutUnfreezeCommand(),
+		newRolloutControllerCommand(),
+	)
+	cmd.Long = `A rollout is one plan for one fleet: what is to run, which agents, and in which
+stages. Its agents start when the plan admits them; a controller, which one of the
+agents (agentd run --rollout-controller) or agentd rollout controller hosts, admits
+them, judges each stage, and halts or reverts by itself. docs/rollouts.md walks
+through it.`
+	return cmd
+}
+
+// rolloutFlags say which fleet a command is about.
+type rolloutFlags struct {
+	etcd   etcdFlags
+	fleet  string
+	output *format
+}
+
+func (r *rolloutFlags) add(cmd *cobra.Command) {
+	r.etcd.addTimeout(cmd)
+	r.addFleet(cmd)
+	r.output = formatFlag(cmd)
+}
+
+func (r *rolloutFlags) addFleet(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&r.fleet, "fleet", rollout.DefaultFleet, "`name` of the fleet")
+}
+
+// fleetOperator operates the rollouts of the fleet; to be closed.
+type fleetOperator struct {
+	*rollout.Operator
+	flags     *rolloutFlags
+	directory *agent.Directory
+}
+
+func (r *rolloutFlags) open() (*fleetOperator, error) {
+	cfg, err := r.etcd.config()
+	if err != nil {
+		return nil, err
+	}
+	directory, err := agent.OpenDirectory(cfg)
+	if err != nil {
+		return nil, err
+	}
+	op, err := directory.Rollouts(r.fleet)
+	if err != nil {
+		return nil, errors.Join(usagef("--fleet: %w", err), directory.Close())
+	}
+	return &fleetOperator{op, r, directory}, nil
+}
+
+func (o *fleetOperator) close() { _ = o.directory.Close() }
+
+// status reads the rollout within the timeout.
+func (o *fleetOperator) status(ctx context.Context) (v rollout.View, err error) {
+	err = o.flags.etcd.ask(ctx, func(ctx context.Context) error {
+		v, err = o.Status(ctx)
+		return err
+	})
+	return v, err
+}
+
+// entries are all agents of the registry.
+func (o *fleetOperator) entries(ctx context.Context) (all []agent.Entry, err error) {
+	err = o.flags.etcd.ask(ctx, func(ctx context.Context) error {
+		page, err := o.directory.List(ctx, agent.ListOptions{})
+		all = page.Entries
+		return err
+	})
+	return all, err
+}
+
+// membersOf are agents as a rollout sees them.
+func membersOf(entries []agent.Entry) []*rollout.Member {
+	now := time.Now()
+	members := make([]*rollout.Member, len(entries))
+	for i := range entries {
+		members[i] = agent.RolloutMember(&entries[i], now)
+	}
+	return members
+}
+
+// actFlags say who does something and why.
+type actFlags struct {
+	by, reason string
+}
+
+func (a *actFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&a.by, "by", "", "who does it, for the history (default user@host)")
+	cmd.Flags().StringVar(&a.reason, "reason", "", "why, for the history")
+}
+
+func (a *actFlags) act() rollout.Act {
+	if a.by == "" {
+		a.by = requester()
+	}
+	return rollout.Act{By: a.by, Reason: a.reason}
+}
+
+// endedError is a rollout that ended otherwise than it was asked to.
+type endedError struct {
+	error
+
+	code int
+}
+
+func (e endedError) Unwrap() error { return e.error }
+
+// The exit codes of commands that follow a rollout, beside 0 and 3.
+const (
+	exitHalted   = 4
+	exitReverted = 5
+	exitAborted  = 6
+)
+
+const rolloutExits = `Exit codes: 0 the rollout has completed, 1 failure, 2 wrong usage, 3 it has not ended
+(it is paused, or --wait was over first), 4 it was halted, 5 it was reverted, 6 it
+was aborted or replaced by another.`
+
+// endOf is nil of a rollout that has come to wanted.
+func endOf(p *rollout.Plan, wanted rollout.State) error {
+	if p.State == wanted {
+		return nil
+	}
+	text := fmt.Sprintf("want rollout %s %s, found it %s", p.ID, wanted, p.State)
+	if p.Why != "" {
+		text += ": " + p.Why
+	}
+	err := errors.New(text)
+	switch p.State {
+	case rollout.Halted:
+		return endedError{fmt.Errorf("%w: look at agentd rollout status, then agentd rollout resume, revert or abort", err), exitHalted}
+	case rollout.Reverted, rollout.Reverting:
+		return endedError{err, exitReverted}
+	case rollout.Aborted:
+		return endedError{err, exitAborted}
+	case rollout.Paused:
+		return undecidedError{fmt.Errorf("%w: agentd rollout resume goes on with it", err)}
+	}
+	return undecidedError{err}
+}
+
+// tellPlan prints what became of a plan.
+func (r *rolloutFlags) tellPlan(w io.Writer, p *rollout.Plan, text string) error {
+	if r.output.json() {
+		return printJSON(w, p)
+	}
+	_, err := fmt.Fprintln(w, oneLine(text))
+	return err
+}

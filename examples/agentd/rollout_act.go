@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/perennial-go/perennial/upgrade/rollout"
+)
+
+// rolloutAct is a command that an operator gives to a rollout.
+type rolloutAct struct {
+	use, short, long string
+	do               func(*rollout.Operator, context.Context, rollout.Act) (rollout.Plan, error)
+	done             string
+}
+
+var (
+	pausing = rolloutAct{
+		use: "pause", short: "Admit no more agents for now",
+		long: `pause has no more agents admitted. Those that have been go on; agentd rollout freeze
+holds up those that have not started as well.`,
+		do: (*rollout.Operator).Pause, done: "no more agents are admitted until agentd rollout resume",
+	}
+	resuming = rolloutAct{
+		use: "resume", short: "Go on with a rollout that is paused or halted",
+		long: `resume goes on with a rollout that an operator has paused, that an inconclusive
+judgement has paused, or that a failed one has halted. What the judgement was made of
+stays: if it still fails, the rollout halts again.`,
+		do: (*rollout.Operator).Resume, done: "it goes on",
+	}
+	promoting = rolloutAct{
+		use: "promote", short: "Open the gate of the stage that waits for it",
+		long: `promote lets the stage begin that waits for an operator; a blue-green rollout
+switches by it.`,
+		do: (*rollout.Operator).Promote, done: "the gate is open",
+	}
+	aborting = rolloutAct{
+		use: "abort", short: "End a rollout where it is",
+		long: `abort ends the rollout: agents that have changed stay so, those under way go on, and
+nobody else is admitted. agentd rollout revert brings those back that have changed.`,
+		do: (*rollout.Operator).Abort, done: "nobody else is admitted, and what has changed stays so",
+	}
+)
+
+func newRolloutActCommand(a rolloutAct) *cobra.Command {
+	var flags rolloutFlags
+	var who actFlags
+	cmd := &cobra.Command{
+		Use: a.use, Short: a.short, Long: a.long,
+		Example: fmt.Sprintf("  agentd rollout %s --etcd http://127.0.0.1:2379 --reason 'ticket 4711'", a.use),
+		Args:    takes(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			op, err := flags.open()
+			if err != nil {
+				return err
+			}
+			defer op.close()
+			var p rollout.Plan
+			err = flags.etcd.ask(cmd.Context(), func(ctx context.Context) (err error) {
+				p, err = a.do(op.Operator, ctx, who.act())
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			return flags.tellPlan(cmd.OutOrStdout(), &p, fmt.Sprintf("rollout %s is %s: %s", p.ID, p.State, a.done))
+		},
+	}
+	flags.add(cmd)
+	who.add(cmd)
+	return cmd
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/perennial-go/perennial/agent"
+	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/release"
+	"github.com/perennial-go/perennial/upgrade/rollout"
+)
+
+// registered is an agent that could take release 1.1.0.
+func registered(id string) agent.Entry {
+	e := agent.Entry{Status: &agent.Status{}}
+	e.ID, e.Version, e.Platform, e.Labels = id, "1.0.0", "linux/amd64", map[string]string{"env": "test"}
+	e.Status.Upgrade.Program = "agentd"
+	return e
+}
+
+func TestRolloutThatAgentsWouldRefuseIsNotBegun(t *testing.T) {
+	manifest := &release.Manifest{Version: "1.1.0", Platforms: []release.Platform{{OS: "linux", Arch: "amd64"}}}
+	manifest.Requires.PluginAPI = "7" // of which the registry tells nothing
+	target := "sha256:" + strings.Repeat("ab", 32)
+	for name, c := range map[string]struct {
+		change func(*agent.Entry, *startCheck)
+		says   string
+	}{
+		"nothing is wrong":   {func(*agent.Entry, *startCheck) {}, ""},
+		"another program":    {func(e *agent.Entry, _ *startCheck) { e.Status.Upgrade.Program = "shop" }, "they run shop"},
+		"another platform":   {func(e *agent.Entry, _ *startCheck) { e.Platform = "darwin/arm64" }, "no binary for darwin/arm64"},
+		"a downgrade":        {func(e *agent.Entry, _ *startCheck) { e.Version = "1.2.0" }, "1.2.0 runs, 1.1.0 is older"},
+		"a major version":    {func(e *agent.Entry, _ *startCheck) { e.Version = "0.9.0" }, "another major version"},
+		"which is allowed":   {func(e *agent.Entry, c *startCheck) { e.Version, c.policy.AllowMajor = "0.9.0", true }, ""},
+		"runs it already":    {func(e *agent.Entry, _ *startCheck) { e.Version, e.ManifestDigest = "1.1.0", target }, ""},
+		"built by hand":      {func(e *agent.Entry, _ *startCheck) { e.Version = "dev" }, ""},
+		"without a status":   {func(e *agent.Entry, _ *startCheck) { e.Status = nil }, ""},
+		"nobody in a stage":  {func(_ *agent.Entry, c *startCheck) { c.plan.Stages[0].Selector = "env=lab" }, `stage test has no agent that matches "env=lab"`},
+		"does not take part": {func(e *agent.Entry, c *startCheck) { e.Labels["env"], e.Platform = "lab", "plan9/386" }, ""},
+		"has failed before": {func(e *agent.Entry, _ *startCheck) {
+			e.Status.Upgrade.Quarantine = []upgrade.Quarantined{{Ref: upgrade.Ref{Manifest: target}}}
+		}, "in quarantine"},
+		"failed long ago": {func(e *agent.Entry, _ *startCheck) {
+			e.Status.Upgrade.Quarantine = []upgrade.Quarantined{{Ref: upgrade.Ref{Manifest: target}, Until: time.Now().Add(-time.Hour)}}
+		}, ""},
+	} {
+		p := rollout.Plan{ID: "r", Stages: []rollout.Stage{{Name: "test", Selector: "env=test", BasisPoints: 10_000}}}
+		p.Target.Release, p.Target.Program = release.Pin{Version: "1.1.0", Digest: target}, "agentd"
+		check := &startCheck{plan: &p, entries: []agent.Entry{registered("a1"), registered("a2")}}
+		c.change(&check.entries[1], check)
+		check.members = membersOf(check.entries)
+		if err := check.sort(); err != nil {
+			t.Fatal(err)
+		}
+		check.examine(manifest)
+		err := check.verdict(new(strings.Builder), false)
+		if c.says == "" && err != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) {
+			t.Errorf("%s: %v, want %q", name, err, c.says)
+		}
+		if err := check.verdict(new(strings.Builder), true); err != nil {
+			t.Errorf("%s: --force does not help: %v", name, err)
+		}
+	}
+}
+
+// TestRevertIsRefusedWhereTheReleaseIsNeitherKeptNorOffered: half a fleet would
+// stay on what it is to leave.
+func TestRevertIsRefusedWhereTheReleaseIsNeitherKeptNorOffered(t *testing.T) {
+	target := release.Pin{Version: "1.1.0", Digest: "sha256:" + strings.Repeat("ab", 32)}
+	before := release.Pin{Version: "1.0.0", Digest: "sha256:" + strings.Repeat("cd", 32)}
+	p := &rollout.Plan{Target: rollout.Target{Release: target}}
+	here := &release.Description{Manifest: &release.Manifest{Platforms: []release.Platform{{OS: "linux", Arch: "amd64"}}}}
+	for name, c := range map[string]struct {
+		m       rollout.Member
+		to      release.Pin
+		offered *release.Description
+		want    bool
+	}{
+		"never changed":             {rollout.Member{Manifest: before.Digest}, release.Pin{}, nil, true},
+		"changed and kept it":       {rollout.Member{Manifest: target.Digest, Retained: []string{"1.0.0"}}, release.Pin{}, nil, true},
+		"changed and kept nothing":  {rollout.Member{Manifest: target.Digest}, release.Pin{}, nil, false},
+		"runs it":                   {rollout.Member{Manifest: before.Digest}, before, nil, true},
+		"runs it, installed":        {rollout.Member{Version: "1.0.0"}, before, nil, true},
+		"kept the very one":         {rollout.Member{Manifest: target.Digest, Retained: []string{"0.9.0", before.String()}}, before, nil, true},
+		"kept another":              {rollout.Member{Manifest: target.Digest, Retained: []string{"0.9.0"}}, before, nil, false},
+		"offered":                   {rollout.Member{Manifest: target.Digest, Platform: "linux/amd64"}, before, here, true},
+		"not for its platform":      {rollout.Member{Manifest: target.Digest, Platform: "linux/arm64"}, before, here, false},
+		"same version, other bytes": {rollout.Member{Manifest: "sha256:other", Version: "1.0.0"}, before, nil, false},
+	} {
+		if got := canGoBack(&c.m, p, c.to, c.offered); got != c.want {
+			t.Errorf("%s: can go back: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+func TestFollowedRolloutEndsWithACodeOfItsOwn(t *testing.T) {
+	for state, want := range map[rollout.State]int{
+		rollout.Completed: 0, rollout.Running: 3, rollout.Paused: 3, rollout.Halted: 4, rollout.Reverting: 5, rollout.Reverted: 5, rollout.Aborted: 6,
+	} {
+		var said strings.Builder
+		code := report(&said, endOf(&rollout.Plan{ID: "r1", State: state, Why: "two of three failed"}, rollout.Completed))
+		if code != want || code != 0 && !strings.Contains(said.String(), "found it "+string(state)+": two of three failed") {
+			t.Errorf("%s ends with %d, want %d: %s", state, code, want, said.String())
+		}
+	}
+	if err := endOf(&rollout.Plan{State: rollout.Reverted}, rollout.Reverted); err != nil {
+		t.Errorf("a revert that has come to its end: %v", err)
+	}
+}

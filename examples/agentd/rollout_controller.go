@@ -1,0 +1,121 @@
+package main
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/perennial-go/perennial/agent"
+	"github.com/perennial-go/perennial/internal/secretfile"
+	"github.com/perennial-go/perennial/upgrade/rollout"
+)
+
+// webhookFlags say who is told of what a controller does.
+type webhookFlags struct {
+	urls     []string
+	authFile string
+}
+
+func (w *webhookFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar(&w.urls, "webhook", nil, "`URL` that is told of each record of the history but admissions, as JSON by POST; may be repeated")
+	cmd.Flags().StringVar(&w.authFile, "webhook-auth-file", "", "`file` with the Authorization header to send it, such as Bearer TOKEN, mode 0600")
+}
+
+// maxHeader bounds the file with the header.
+const maxHeader = 8 << 10
+
+func (w *webhookFlags) config() ([]rollout.Webhook, error) {
+	if len(w.urls) == 0 {
+		if w.authFile != "" {
+			return nil, usagef("--webhook-auth-file is for --webhook: give its URL")
+		}
+		return nil, nil
+	}
+	header := map[string]string{}
+	if w.authFile != "" {
+		value, err := secretfile.Read("--webhook-auth-file", w.authFile, maxHeader)
+		if err != nil {
+			return nil, err
+		}
+		header["Authorization"] = value
+	}
+	var hooks []rollout.Webhook
+	for _, text := range w.urls {
+		u, err := url.Parse(text)
+		switch {
+		case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+			return nil, usagef("--webhook: want a URL such as https://chat.example.com/hook, found another text") // it may hold a secret
+		case w.authFile != "" && u.Scheme != "https":
+			return nil, usagef("--webhook-auth-file is sent over https only: over http anyone on the way could read it")
+		}
+		hooks = append(hooks, rollout.Webhook{URL: text, Header: header})
+	}
+	return hooks, nil
+}
+
+func newRolloutControllerCommand() *cobra.Command {
+	var (
+		flags rolloutFlags
+		hooks webhookFlags
+		logs  logFlags
+		name  string
+	)
+	cmd := &cobra.Command{
+		Use:   "controller",
+		Short: "Move the rollouts of a fleet on, without being an agent",
+		Long: `controller stands for election as the one that moves the rollouts of the fleet on,
+beside agents that do so (agentd run --rollout-controller), and does it while it is
+elected: it admits agents, judges stages, halts and reverts. Any number may run; one
+works, the others wait to replace it, and the next goes on exactly where the one
+before stopped. Nothing moves while none runs, and nothing gets lost.
+
+It runs until it is interrupted, and then lets another one take over.`,
+		Example: "  agentd rollout controller --etcd http://127.0.0.1:2379 --name controller-1 --webhook https://chat.example.com/hook",
+		Args:    takes(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			logger, err := logs.logger(cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			if name == "" {
+				if name, err = os.Hostname(); err != nil {
+					return fmt.Errorf("the host has no name; give --name: %w", err)
+				}
+			}
+			cfg := rollout.ControllerConfig{Fleet: flags.fleet, ID: name, Logger: logger}
+			if cfg.Webhooks, err = hooks.config(); err != nil {
+				return err
+			}
+			etcd, err := flags.etcd.config()
+			if err != nil {
+				return err
+			}
+			directory, err := agent.OpenDirectory(etcd)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = directory.Close() }()
+			c, err := directory.RolloutController(cfg)
+			if err != nil {
+				return err
+			}
+			if _, err := fmt.Fprintln(cmd.OutOrStdout(), "controller", name, "stands for election in fleet", flags.fleet); err != nil {
+				return err
+			}
+			err = c.Run(cmd.Context())
+			if cmd.Context().Err() != nil {
+				return nil // it was asked to end
+			}
+			return err
+		},
+	}
+	flags.etcd.add(cmd)
+	flags.addFleet(cmd)
+	logs.add(cmd)
+	hooks.add(cmd)
+	cmd.Flags().StringVar(&name, "name", "", "`name` of this controller, for people (default the host's)")
+	noVariable(cmd, "name")
+	return cmd
+}

@@ -1,0 +1,333 @@
+package fleetsim
+
+import (
+	"context"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/perennial-go/perennial/agent"
+	"github.com/perennial-go/perennial/examples/internal/sleep"
+	"github.com/perennial-go/perennial/health"
+	"github.com/perennial-go/perennial/internal/backoff"
+	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/release"
+	"github.com/perennial-go/perennial/upgrade/rollout"
+)
+
+// AgentConfig describes an agent.
+type AgentConfig struct {
+	ID     string
+	Labels map[string]string
+	// Fleet is whose plan it follows.
+	Fleet string
+	Rack  *Rack
+	// Ledger is told when it is down.
+	Ledger *Ledger
+	// Dir is where the follower keeps its report; "" = nowhere.
+	Dir string
+	// Release is what it runs at first.
+	Release release.Pin
+	// Fate tells what becomes of what it is asked to do.
+	Fate func(id string, o rollout.Order) Fate
+	// Staged has all that it is asked to run be there already.
+	Staged bool
+	// Download and Probation are how long those take, each more or less by half.
+	Download, Probation time.Duration
+	// Spread is the most that a change of its status waits until it is written.
+	Spread time.Duration
+	// OnBegin is called when it starts; may be nil. It must not block.
+	OnBegin func(id string, o rollout.Order)
+	// OnDoom is told of an agent whose fate it is to die now; it must not block.
+	OnDoom func(a *Agent, f Fate)
+}
+
+// Fate is what becomes of a change.
+type Fate string
+
+// The fates.
+const (
+	Works     Fate = ""           // it runs what was asked for
+	RollsBack Fate = "rolls back" // it fails on probation
+	Dies      Fate = "dies"       // the whole agent dies on probation, and comes back
+	Alerts    Fate = "alerts"     // it runs, and a critical alert begins to fire
+	FallsBack Fate = "falls back" // it passes, dies later, and boots what ran before
+)
+
+// Agent is a simulated agent. Its methods may be called concurrently.
+type Agent struct {
+	id  string
+	cfg AgentConfig
+
+	// What its process has; nil while it is dead.
+	mu       sync.Mutex
+	process  *process
+	registry registered
+
+	// What its host has, whatever becomes of the process.
+	body body
+}
+
+// body is what lies on the disk.
+type body struct {
+	running, before release.Pin
+	staged          map[release.Pin]bool
+	started         time.Time
+	alert           time.Time // since when it fires; zero = it does not
+	attempt         attempt
+}
+
+// attempt is what the host was asked to do last.
+type attempt struct {
+	request       string
+	state         rollout.ReportState
+	reason, class string
+	cancel        context.CancelFunc
+}
+
+// registered is the registration as it was written.
+type registered struct {
+	lease, joined, revision int64
+}
+
+// process is one life of an agent.
+type process struct {
+	ctx      context.Context //nolint:containedctx // of the process
+	end      context.CancelFunc
+	running  sync.WaitGroup
+	follower *rollout.Follower
+	dirty    chan struct{}
+}
+
+// NewAgent starts nothing.
+func NewAgent(cfg AgentConfig) *Agent {
+	if cfg.Fate == nil {
+		cfg.Fate = func(string, rollout.Order) Fate { return Works }
+	}
+	if cfg.OnBegin == nil {
+		cfg.OnBegin = func(string, rollout.Order) {}
+	}
+	if cfg.OnDoom == nil {
+		cfg.OnDoom = func(*Agent, Fate) {}
+	}
+	return &Agent{id: cfg.ID, cfg: cfg, body: body{running: cfg.Release, staged: map[release.Pin]bool{}}}
+}
+
+// ID is the agent's.
+func (a *Agent) ID() string { return a.id }
+
+// Start begins a life of the agent, which lasts until ctx ends or Kill.
+func (a *Agent) Start(ctx context.Context) error {
+	p := &process{dirty: make(chan struct{}, 1)}
+	p.ctx, p.end = context.WithCancel(ctx)
+	state := ""
+	if a.cfg.Dir != "" {
+		state = filepath.Join(a.cfg.Dir, a.id+".json")
+	}
+	a.resume()
+	var err error
+	p.follower, err = rollout.NewFollower(rollout.FollowerConfig{
+		Client: a.cfg.Rack.client, Root: a.cfg.Rack.root, Fleet: a.cfg.Fleet,
+		Self: a.self, Host: a, Fresh: a.fresh, State: state, OnReport: p.touch,
+	})
+	if err != nil {
+		p.end()
+		return err
+	}
+	a.mu.Lock()
+	a.process, a.registry = p, registered{}
+	a.body.started = time.Now()
+	a.mu.Unlock()
+	p.running.Go(func() { _ = p.follower.Run(p.ctx) }) // ends with ctx only
+	p.running.Go(func() { a.publish(p) })
+	a.cfg.Rack.add(a)
+	return nil
+}
+
+// resume finishes or undoes what an earlier life has left.
+func (a *Agent) resume() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if t := &a.body.attempt; t.state == rollout.ReportStarted {
+		t.state, t.reason, t.class = rollout.ReportFailed, "the host died while the release was on probation", string(upgrade.BadEnvironment)
+	}
+	a.cfg.Ledger.Rise(a.id)
+}
+
+// Kill ends the agent as kill -9 does: what it has in etcd stays for as long as
+// its lease would have lived, and then goes by another's hand, since the rack's
+// lease lives on.
+func (a *Agent) Kill(ctx context.Context, undertaker *clientv3.Client) {
+	a.mu.Lock()
+	p := a.process
+	if p == nil {
+		a.mu.Unlock()
+		return
+	}
+	p.end() // before it is noted that it is dead: it does nothing more by then
+	a.mu.Unlock()
+	a.cfg.Rack.remove(a)
+	p.running.Wait()
+	a.mu.Lock()
+	a.process = nil
+	was, under := a.registry, a.body.attempt.state == rollout.ReportStarted
+	a.mu.Unlock()
+	if under {
+		a.cfg.Ledger.Die(a.id)
+	}
+	if was.lease != 0 {
+		a.cfg.Rack.bury(ctx, undertaker, a.id, was.revision)
+	}
+}
+
+// Alive reports whether the agent has a process.
+func (a *Agent) Alive() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.process != nil
+}
+
+// Runs returns the release that it runs, or would.
+func (a *Agent) Runs() release.Pin {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.body.running
+}
+
+// UnderWay reports whether it is in the middle of a change.
+func (a *Agent) UnderWay() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.body.attempt.state == rollout.ReportStarted
+}
+
+// Report is what it says about the plan.
+func (a *Agent) Report() *rollout.Report {
+	a.mu.Lock()
+	p := a.process
+	a.mu.Unlock()
+	if p == nil {
+		return nil
+	}
+	return p.follower.Report()
+}
+
+// touch has the agent write what it has in etcd again.
+func (a *Agent) touch() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.process != nil {
+		a.process.touch()
+	}
+}
+
+func (p *process) touch() {
+	select {
+	case p.dirty <- struct{}{}:
+	default:
+	}
+}
+
+// self is the agent as the registry has it.
+func (a *Agent) self() rollout.Member {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return rollout.Member{ID: a.id, Labels: a.cfg.Labels, Host: a.id, Platform: platform, Joined: a.registry.joined}
+}
+
+// fresh reports whether the registration stands for certain. One under another
+// lease is gone, whatever has been heard of that one since.
+func (a *Agent) fresh() bool {
+	a.mu.Lock()
+	lease := a.registry.lease
+	a.mu.Unlock()
+	return lease != 0 && lease == a.cfg.Rack.session.Lease() && a.cfg.Rack.session.Stands()
+}
+
+// publish keeps what the agent has in etcd up to date.
+func (a *Agent) publish(p *process) {
+	retry := backoff.Backoff{Max: time.Second}
+	for {
+		select {
+		case <-p.ctx.Done():
+			return
+		case <-p.dirty:
+		}
+		if a.cfg.Spread > 0 && a.isRegistered() {
+			if sleep.For(p.ctx, rand.N(a.cfg.Spread)) != nil {
+				return
+			}
+		}
+		lease := a.cfg.Rack.leased()
+		if lease == 0 {
+			continue // it is told again once there is one
+		}
+		if err := a.write(p, lease); err != nil {
+			if retry.Wait(p.ctx) != nil {
+				return
+			}
+			p.touch()
+			continue
+		}
+		retry.Reset()
+	}
+}
+
+func (a *Agent) isRegistered() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.registry.lease != 0
+}
+
+// write puts registration and status under a lease.
+func (a *Agent) write(p *process, lease int64) error {
+	reg, status := a.values(p.follower.Report())
+	joined, revision, err := a.cfg.Rack.put(p.ctx, lease, a.id, reg, status)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	was := a.registry
+	if a.process == p {
+		a.registry = registered{lease: lease, joined: joined, revision: revision}
+	}
+	a.mu.Unlock()
+	if was.lease != lease || was.joined != joined {
+		p.follower.Touch()
+	}
+	return nil
+}
+
+// platform is that of all simulated agents.
+const platform = "linux/amd64"
+
+// values are what the agent has in etcd.
+func (a *Agent) values(report *rollout.Report) (agent.Registration, agent.Status) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	b := &a.body
+	now := time.Now()
+	reg := agent.Registration{
+		Schema: 1, ID: a.id, Instance: a.id, Version: b.running.Version, ManifestDigest: b.running.Digest,
+		BinaryDigest: b.running.Digest[len("sha256:"):], Platform: platform, Runtime: "go", Labels: a.cfg.Labels,
+		Host: a.id, PID: 1, Started: b.started, State: agent.Event{State: agent.Running, At: b.started},
+	}
+	status := agent.Status{
+		Schema: 1, At: now, Every: 60,
+		Health:  health.Report{Schema: 1, At: now, Live: true, Ready: true},
+		Upgrade: upgrade.Status{Running: refOf(b.running)},
+		Rollout: report,
+	}
+	if !b.before.IsZero() {
+		status.Upgrade.Retained = []upgrade.Ref{refOf(b.before)}
+	}
+	if !b.alert.IsZero() {
+		status.Health.Alerts = []health.Alert{{Name: "errors", Severity: health.Critical, Since: b.alert}}
+	}
+	return reg, status
+}
+
+func refOf(p release.Pin) upgrade.Ref { return upgrade.Ref{Version: p.Version, Manifest: p.Digest} }

@@ -1,0 +1,70 @@
+package rollout
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+)
+
+// maxAsked bounds how many checks are asked at once.
+const maxAsked = 32
+
+// checkbook asks checks in the background, and keeps their answers for as long as
+// the stage that they are about lasts.
+type checkbook struct {
+	checkers map[string]Checker
+	answered func()
+	asking   sync.WaitGroup
+
+	mu      sync.Mutex
+	about   string // what answers are of
+	answers map[string]CheckResult
+	asked   map[string]bool // those that are asked, with what they are about
+}
+
+func newCheckbook(checkers map[string]Checker, answered func()) *checkbook {
+	return &checkbook{checkers: checkers, answered: answered, answers: map[string]CheckResult{}, asked: map[string]bool{}}
+}
+
+// aboutOf names what the answers to the checks of p are of.
+func aboutOf(p *Plan) string {
+	return fmt.Sprintf("%s.%d.%d@%d", p.ID, p.Instruction.Number, p.Stage, p.StageSince.UnixNano())
+}
+
+// results are the answers for p.
+func (c *checkbook) results(p *Plan) map[string]CheckResult {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if about := aboutOf(p); c.about != about {
+		c.about, c.answers = about, map[string]CheckResult{}
+	}
+	return maps.Clone(c.answers)
+}
+
+// ask asks those of checks that are not being asked.
+func (c *checkbook) ask(ctx context.Context, checks []Check, p *Plan) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, check := range checks {
+		about := aboutOf(p)
+		key := about + " " + check.Name
+		if c.asked[key] || len(c.asked) >= maxAsked {
+			continue
+		}
+		c.asked[key] = true
+		c.asking.Go(func() {
+			r := ask(ctx, c.checkers[check.Kind], check, p)
+			c.mu.Lock()
+			delete(c.asked, key)
+			if c.about == about {
+				c.answers[check.Name] = r
+			}
+			c.mu.Unlock()
+			c.answered()
+		})
+	}
+}
+
+// wait returns once nothing is asked any more.
+func (c *checkbook) wait() { c.asking.Wait() }

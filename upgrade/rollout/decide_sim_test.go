@@ -1,0 +1,579 @@
+package rollout_test
+
+import (
+	"bytes"
+	"container/heap"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/perennial-go/perennial/upgrade/release"
+	. "github.com/perennial-go/perennial/upgrade/rollout"
+)
+
+// seeds is how many fleets each test of the engine goes through.
+var seeds = flag.Int("rollout.seeds", 300, "how many seeds the pure simulation of rollouts goes through")
+
+// A world is a fleet in which time is a number: agents as small state machines,
+// a registry, and a controller that decides whenever something has changed.
+type world struct {
+	t    *testing.T
+	seed uint64
+	rng  *rand.Rand
+	cfg  worldConfig
+
+	now    time.Time
+	events events
+	order  int
+
+	revision int64
+	plan     Plan
+	books    Books
+	freeze   *Freeze
+	writes   []Draft
+	agents   []*simAgent
+
+	shown   map[string]*Member // what the controller sees of the registry
+	seen    int64
+	due     time.Time // of the next decision
+	checks  map[string]CheckResult
+	answers func(Check) Verdict
+}
+
+type worldConfig struct {
+	agents    int
+	bad       float64       // of agents that cannot change
+	hang      float64       // of agents that never end
+	kills     bool          // the bad die of it
+	lag       time.Duration // of all that is told
+	partition float64       // of agents, at some time
+	deaths    float64
+	joins     int
+	limit     int // that is never to be exceeded; 0 = none
+	until     time.Duration
+}
+
+const (
+	simTTL      = 3 * time.Second
+	simDeadline = 20 * time.Second
+	goodDigest  = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	badDigest   = "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+)
+
+type simAgent struct {
+	Member
+	w *world
+	// alive: its process runs; cut: it does not reach etcd; registered: its key is
+	// there.
+	alive, cut, registered bool
+	renewed                time.Time
+	attempt                string // under way; "" = not
+	generation             int
+	badly, hangs           bool
+	plan                   *Plan
+	pending                []Plan // told while it was cut
+}
+
+type event struct {
+	at    time.Time
+	order int
+	do    func()
+}
+
+type events []event
+
+func (e events) Len() int { return len(e) }
+func (e events) Less(i, j int) bool {
+	return e[i].at.Before(e[j].at) || e[i].at.Equal(e[j].at) && e[i].order < e[j].order
+}
+func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
+func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
+func (e *events) Pop() any {
+	last := (*e)[len(*e)-1]
+	*e = (*e)[:len(*e)-1]
+	return last
+}
+
+func newWorld(t *testing.T, seed uint64, plan Plan, cfg worldConfig) *world {
+	w := &world{
+		t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), cfg: cfg, now: time.Date(2026, 1, 5, 12, 0, 0, 0, time.UTC),
+		shown: map[string]*Member{}, checks: map[string]CheckResult{}, revision: 10,
+	}
+	for range cfg.agents {
+		w.join()
+	}
+	plan.Created, plan.Since = w.now, w.now
+	plan.Deadline = Seconds(simDeadline.Seconds())
+	plan.ID = fmt.Sprintf("r%d", seed)
+	w.plan = plan.WithDefaults()
+	if err := w.plan.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	w.tell()
+	for range cfg.joins {
+		w.after(w.spread(cfg.until/2), func() { w.join() })
+	}
+	for _, a := range w.agents {
+		if w.rng.Float64() < cfg.partition {
+			w.after(w.spread(cfg.until/3), func() { a.partition(w.spread(3 * simTTL)) })
+		}
+		if w.rng.Float64() < cfg.deaths {
+			w.after(w.spread(cfg.until/3), a.die)
+		}
+	}
+	return w
+}
+
+// releasePlan is one of a release.
+func releasePlan(stages ...Stage) Plan {
+	return Plan{Target: Target{Release: release.Pin{Version: "2.0.0", Digest: badDigest}}, Strategy: Canary, Stages: stages}
+}
+
+func (w *world) after(d time.Duration, do func()) {
+	w.order++
+	heap.Push(&w.events, event{w.now.Add(d), w.order, do})
+}
+
+func (w *world) spread(d time.Duration) time.Duration { return time.Duration(w.rng.Int64N(int64(d) + 1)) }
+
+func (w *world) join() {
+	env := "production"
+	if len(w.agents)%4 == 0 {
+		env = "test"
+	}
+	a := &simAgent{w: w, alive: true, badly: w.rng.Float64() < w.cfg.bad, hangs: w.rng.Float64() < w.cfg.hang}
+	a.Member = Member{
+		ID: fmt.Sprintf("a%04d", len(w.agents)), Labels: map[string]string{"env": env, "pair": fmt.Sprint(len(w.agents) / 2)},
+		Version: "1.0.0", Manifest: goodDigest, Ready: true,
+	}
+	w.agents = append(w.agents, a)
+	a.register()
+}
+
+// register puts a's keys; what it has reported it still knows.
+func (a *simAgent) register() {
+	a.w.revision++
+	a.registered, a.Joined, a.renewed = true, a.w.revision, a.w.now
+	a.publish()
+	if a.w.plan.ID != "" {
+		a.hear(a.w.plan)
+	}
+}
+
+// publish shows a's state to whoever watches, a little later and in order.
+func (a *simAgent) publish() {
+	if !a.registered || a.cut {
+		return
+	}
+	w := a.w
+	w.revision++
+	m, revision := a.Member, w.revision
+	if m.Report != nil {
+		r := *m.Report
+		m.Report = &r
+	}
+	w.inOrder(func() { w.shown[m.ID] = &m; w.see(revision) })
+}
+
+// inOrder tells the controller something after a delay that all share.
+func (w *world) inOrder(do func()) { w.after(w.cfg.lag, func() { do(); w.poke() }) }
+
+func (w *world) see(revision int64) { w.seen = max(w.seen, revision) }
+
+func (a *simAgent) leave() {
+	if !a.registered {
+		return
+	}
+	a.registered = false
+	w := a.w
+	w.revision++
+	revision := w.revision
+	w.inOrder(func() { delete(w.shown, a.ID); w.see(revision) })
+}
+
+func (a *simAgent) die() {
+	a.alive, a.attempt = false, ""
+	a.generation++
+	a.w.after(simTTL, func() {
+		if !a.alive {
+			a.leave()
+		}
+	})
+}
+
+// partition cuts a off: its lease ends when it lasts.
+func (a *simAgent) partition(d time.Duration) {
+	w := a.w
+	if a.cut || !a.alive {
+		return
+	}
+	a.cut, a.renewed = true, w.now
+	w.after(simTTL, func() {
+		if a.cut && w.now.Sub(a.renewed) >= simTTL {
+			a.leave()
+		}
+	})
+	w.after(d, func() {
+		a.cut = false
+		if !a.alive {
+			return
+		}
+		if a.registered {
+			a.publish()
+		} else {
+			a.register()
+		}
+		pending := a.pending
+		a.pending = nil
+		for _, p := range pending {
+			a.follow(p)
+		}
+	})
+}
+
+// fresh reports whether a's lease stands for certain.
+func (a *simAgent) fresh() bool { return a.registered && (!a.cut || a.w.now.Sub(a.renewed) < simTTL) }
+
+// tell has all agents hear of the plan, each with a delay of its own and in order.
+func (w *world) tell() {
+	p := w.plan
+	for _, a := range w.agents {
+		w.after(0, func() { a.hear(p) })
+	}
+}
+
+func (a *simAgent) hear(p Plan) {
+	a.w.after(a.w.spread(a.w.cfg.lag), func() {
+		if a.cut {
+			a.pending = append(a.pending, p)
+			return
+		}
+		a.follow(p)
+	})
+}
+
+// follow is what an agent does with a plan, as the Follower does.
+func (a *simAgent) follow(p Plan) {
+	if a.plan != nil && (p.ID == a.plan.ID && p.Seq < a.plan.Seq) || !a.alive {
+		return
+	}
+	a.plan = &p
+	if !a.fresh() || a.attempt != "" {
+		return
+	}
+	if r := a.Report; r != nil && r.Request == p.Request() && r.State.Ended() {
+		return
+	}
+	adm, err := NewAdmission(p)
+	if err != nil {
+		a.w.t.Fatal(err)
+	}
+	if !adm.Admits(&a.Member) || p.State == Halted || p.State == Aborted {
+		return
+	}
+	if p.Instruction.Action == ActRevert && a.Version != "2.0.0" {
+		if a.Report != nil { // it took part
+			a.report(p.Request(), ReportDone, "")
+		}
+		return
+	}
+	a.attempt = p.Request()
+	a.generation++
+	generation := a.generation
+	a.report(p.Request(), ReportStarted, "")
+	if a.hangs && p.Instruction.Action != ActRevert {
+		return
+	}
+	a.w.after(time.Second+a.w.spread(4*time.Second), func() {
+		if a.generation == generation {
+			a.end(p)
+		}
+	})
+}
+
+func (a *simAgent) end(p Plan) {
+	switch {
+	case p.Instruction.Action == ActRevert:
+		a.Version, a.Manifest = "1.0.0", goodDigest
+		a.report(p.Request(), ReportDone, "")
+	case a.badly && a.w.cfg.kills:
+		a.die()
+		return
+	case a.badly:
+		a.report(p.Request(), ReportFailed, "unhealthy\non probation")
+	default:
+		a.Version, a.Manifest = "2.0.0", badDigest
+		a.report(p.Request(), ReportDone, "")
+	}
+	a.attempt = ""
+	if a.plan != nil {
+		a.follow(*a.plan)
+	}
+}
+
+func (a *simAgent) report(request string, s ReportState, why string) {
+	a.Report = &Report{Request: request, State: s, Reason: why, At: a.w.now}
+	a.publish()
+}
+
+// down are the agents that are really under way.
+func (w *world) down() (n int) {
+	for _, a := range w.agents {
+		if a.alive && a.attempt != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// poke has the controller decide soon.
+func (w *world) poke() {
+	if w.due.IsZero() || w.due.After(w.now) {
+		w.due = w.now
+	}
+}
+
+func (w *world) snapshot() Snapshot {
+	s := Snapshot{Revision: w.seen}
+	for _, m := range w.shown {
+		s.Members = append(s.Members, m)
+	}
+	slices.SortFunc(s.Members, func(a, b *Member) int { return strings.Compare(a.ID, b.ID) })
+	return s
+}
+
+func (w *world) fatalf(format string, args ...any) {
+	w.t.Helper()
+	var told strings.Builder
+	for _, d := range w.writes[max(0, len(w.writes)-30):] {
+		fmt.Fprintf(&told, "\n  %s: %s %+v", d.Event, d.Why, d.Figures)
+	}
+	w.t.Fatalf("seed %d, %v: %s\n%s, waits: %s%s", w.seed, w.now.Sub(w.plan.Created), fmt.Sprintf(format, args...), w.plan.State, w.books.Waits, told.String())
+}
+
+// decide decides until there is nothing more to write.
+func (w *world) decide() {
+	for {
+		in := Input{Plan: w.plan, Books: w.books, Snapshot: w.snapshot(), Freeze: w.freeze, CheckResults: w.checks, Now: w.now}
+		out, err := Decide(in)
+		if err != nil {
+			w.fatalf("%v", err)
+		}
+		if w.rng.IntN(8) == 0 {
+			w.leaderChange(in, out)
+		}
+		w.due = out.Wake
+		if !out.Wake.IsZero() && !out.Wake.After(w.now) {
+			w.fatalf("it is to be woken at %v, which has been", out.Wake)
+		}
+		w.books = out.Books
+		for _, c := range out.Ask {
+			w.checks[c.Name] = CheckResult{Verdict: w.answers(c), Detail: "as asked", At: w.now}
+			w.poke()
+		}
+		if !out.Changed {
+			return
+		}
+		w.counted(out)
+		out.Plan.Seq++
+		w.revision++
+		w.plan = out.Plan
+		w.writes = append(w.writes, out.Draft)
+		if err := w.plan.Validate(); err != nil {
+			w.fatalf("%v", err)
+		}
+		w.tell()
+		if len(w.writes) > 10000 {
+			w.fatalf("it does not come to an end")
+		}
+	}
+}
+
+// leaderChange has another controller read what is written and decide the same.
+func (w *world) leaderChange(in Input, out Output) {
+	read := in
+	reread(w.t, in.Plan, &read.Plan)
+	read.Books = Books{}
+	reread(w.t, in.Books, &read.Books)
+	again, err := Decide(read)
+	if err != nil {
+		w.fatalf("%v", err)
+	}
+	a, _ := json.Marshal(out)
+	b, _ := json.Marshal(again)
+	if !bytes.Equal(a, b) {
+		w.fatalf("another leader decides otherwise:\n%s\n%s", a, b)
+	}
+}
+
+func reread(t *testing.T, from, to any) {
+	t.Helper()
+	data, err := json.Marshal(from)
+	if err == nil {
+		err = json.Unmarshal(data, to)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// counted checks that whoever a write lets start has been counted by it.
+func (w *world) counted(out Output) {
+	before, err1 := NewAdmission(w.plan)
+	after, err2 := NewAdmission(out.Plan)
+	if err1 != nil || err2 != nil {
+		w.fatalf("%v, %v", err1, err2)
+	}
+	same := w.plan.Request() == out.Plan.Request()
+	for _, a := range w.agents {
+		if !a.registered || !after.Admits(&a.Member) || same && before.Admits(&a.Member) {
+			continue
+		}
+		if a.Report != nil && a.Report.Request == out.Plan.Request() && a.Report.State.Ended() {
+			continue
+		}
+		if out.Plan.Instruction.Action == ActRevert && a.Version != "2.0.0" && a.attempt == "" {
+			continue
+		}
+		_, tracked := out.Books.UnderWay[a.ID]
+		_, former := out.Books.Former[a.ID]
+		if !tracked && !former && w.shown[a.ID] != nil {
+			w.fatalf("%s may start and is not counted: joined %d, cursor %+v", a.ID, a.Joined, out.Plan.Cursor)
+		}
+	}
+}
+
+// run goes on until done or cfg.until.
+func (w *world) run(done func() bool) {
+	end := w.now.Add(w.cfg.until)
+	for !done() {
+		next := end
+		if len(w.events) > 0 {
+			next = w.events[0].at
+		}
+		if !w.due.IsZero() && w.due.Before(next) {
+			next = w.due
+		}
+		if !next.Before(end) {
+			w.now = end
+			return
+		}
+		w.now = next
+		for len(w.events) > 0 && !w.events[0].at.After(w.now) {
+			heap.Pop(&w.events).(event).do()
+		}
+		if n := w.down(); w.cfg.limit > 0 && n > w.cfg.limit {
+			w.fatalf("%d agents are down, at most %d may be", n, w.cfg.limit)
+		}
+		if !w.due.IsZero() && !w.due.After(w.now) {
+			w.decide()
+		}
+	}
+}
+
+func (w *world) over() bool { return w.plan.State.Over() || w.plan.State == Halted }
+
+// eachSeed runs one world a seed, on all cores.
+func eachSeed(t *testing.T, n int, run func(t *testing.T, seed uint64)) {
+	t.Helper()
+	const workers = 4
+	var next atomic.Uint64
+	for i := range workers {
+		t.Run(fmt.Sprint("worker ", i), func(t *testing.T) {
+			t.Parallel()
+			for seed := next.Add(1); seed <= uint64(n); seed = next.Add(1) {
+				run(t, seed)
+			}
+		})
+	}
+}
+
+func canaryStages(limit int) []Stage {
+	return []Stage{
+		{Name: "test", Selector: "env=test", BasisPoints: 5000, MaxUnavailable: Amount{Agents: limit}, Soak: 2},
+		{Name: "production", Selector: "env=production", BasisPoints: 3000, MaxUnavailable: Amount{Agents: limit}, Soak: 2},
+		{Name: "all", BasisPoints: 10000, MaxUnavailable: Amount{Agents: limit}},
+	}
+}
+
+func TestGoodReleaseReachesAllThoughAgentsAreAwayAndJoin(t *testing.T) {
+	eachSeed(t, *seeds, func(t *testing.T, seed uint64) {
+		plan := releasePlan(canaryStages(6)...)
+		w := newWorld(t, seed, plan, worldConfig{agents: 40, lag: 300 * time.Millisecond, partition: 0.2, joins: 6, limit: 6, until: 10 * time.Minute})
+		w.run(func() bool { return false })
+		if w.plan.State != Completed {
+			w.fatalf("it did not complete")
+		}
+		for _, a := range w.agents {
+			if a.registered && a.Version != "2.0.0" {
+				w.fatalf("%s was left on %s: %+v, joined %d, %+v", a.ID, a.Version, a.Report, a.Joined, w.plan.Cursor)
+			}
+		}
+	})
+}
+
+func TestBadReleaseIsTakenBackFromAll(t *testing.T) {
+	eachSeed(t, *seeds, func(t *testing.T, seed uint64) {
+		plan := releasePlan(canaryStages(5)...)
+		w := newWorld(t, seed, plan, worldConfig{
+			agents: 40, bad: 0.3, kills: seed%3 == 0, lag: 300 * time.Millisecond, partition: 0.2, deaths: 0.02, joins: 4, limit: 5, until: 10 * time.Minute,
+		})
+		w.run(func() bool { return false })
+		if w.plan.State != Reverted {
+			w.fatalf("it was not reverted")
+		}
+		for _, a := range w.agents {
+			if a.registered && a.Version != "1.0.0" {
+				w.fatalf("%s was left on the bad release: %+v, joined %d, %+v", a.ID, a.Report, a.Joined, w.plan.Cursor)
+			}
+		}
+	})
+}
+
+func TestSilentAgentsNeverMakeRoomForOthers(t *testing.T) {
+	eachSeed(t, *seeds, func(t *testing.T, seed uint64) {
+		plan := releasePlan(canaryStages(4)...)
+		w := newWorld(t, seed, plan, worldConfig{agents: 30, hang: 0.15, lag: 200 * time.Millisecond, partition: 0.3, deaths: 0.1, joins: 3, limit: 4, until: 5 * time.Minute})
+		w.run(func() bool { return false })
+		if w.plan.State == Running {
+			w.fatalf("it neither went on nor ended")
+		}
+	})
+}
+
+// The figure of the issue: one canary of a hundred fails, in each of a thousand
+// fleets, and the second stage never begins.
+func TestOneBadCanaryInAHundredHaltsBeforeTheSecondStage(t *testing.T) {
+	eachSeed(t, 1000, func(t *testing.T, seed uint64) {
+		plan := releasePlan(
+			Stage{Name: "test", Selector: "env=test", BasisPoints: 5000},
+			Stage{Name: "production", Selector: "env=production", BasisPoints: 3000},
+			Stage{Name: "all"},
+		)
+		plan.OnFailure = Halt
+		w := newWorld(t, seed, plan, worldConfig{agents: 800, until: 5 * time.Minute})
+		var canaries []*simAgent
+		for _, a := range w.agents {
+			if a.Labels["env"] == "test" {
+				canaries = append(canaries, a)
+			}
+		}
+		slices.SortFunc(canaries, func(a, b *simAgent) int {
+			return strings.Compare(RankOf(w.plan.ID, a.ID).String(), RankOf(w.plan.ID, b.ID).String())
+		})
+		if canaries = canaries[:len(canaries)/2]; len(canaries) != 100 {
+			t.Fatalf("%d canaries", len(canaries))
+		}
+		canaries[w.rng.IntN(100)].badly = true
+		w.run(w.over)
+		if w.plan.State != Halted || w.plan.Stage != 0 || w.books.Figures.Admitted != 100 {
+			w.fatalf("it is %s in stage %d with %+v", w.plan.State, w.plan.Stage, w.books.Figures)
+		}
+	})
+}

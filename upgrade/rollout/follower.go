@@ -1,0 +1,179 @@
+package rollout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/perennial-go/perennial/internal/etcdkv"
+)
+
+// FollowerConfig describes an agent that follows its fleet's plan. Client, Self,
+// Host and Fresh are required.
+type FollowerConfig struct {
+	// Client is used, never closed.
+	Client *clientv3.Client
+	// Root is the prefix of all keys; default "/agents/".
+	Root string
+	// Fleet is whose plan is followed; default DefaultFleet.
+	Fleet string
+	// Self is the agent as it stands in the registry. ID, Labels, Groups, Host
+	// and Platform do not change; Joined is 0 while it is not registered. It is
+	// called often and must not block.
+	Self func() Member
+	// Host does what the plan asks for.
+	Host Host
+	// Fresh reports whether the registration stands for certain: whether less
+	// time than its lease lasts has passed since the last renewal was sent that
+	// was answered. Nothing is started while it does not: whoever moves the
+	// marks may think that the agent is gone. It must not block.
+	Fresh func() bool
+	// State is the path of the file that keeps the report through swaps and
+	// restarts, in a directory that exists; "" keeps nothing.
+	State string
+	// OnReport is called after Report or Trouble has changed; it must not block.
+	// May be nil.
+	OnReport func()
+	// Logger receives what the agent follows; nil discards it.
+	Logger *slog.Logger
+}
+
+// Follower is the agent's side of rollouts: it follows the plan of its fleet and
+// has its Host start what the plan asks for, once the plan admits the agent.
+//
+// It starts on the plan's change alone, without a read or a write of etcd, and
+// starts nothing while the agent's registration may have ended, so that it is
+// never down without being counted. What an agent has reported the end of it
+// does not begin again, whatever has become of the reason: whoever moves the
+// marks does not count it any more. The next instruction, or an order to this
+// one host, does.
+type Follower struct {
+	cfg     FollowerConfig
+	keys    keys
+	started atomic.Bool
+	touched chan struct{}
+	views   chan planView
+	errs    chan error
+
+	followee // of Run's goroutine
+
+	mu      sync.Mutex
+	report  *Report
+	trouble error
+}
+
+// planView is what etcd holds of a fleet for its agents; nil = nothing.
+type planView struct{ plan, freeze []byte }
+
+// NewFollower checks cfg and starts nothing.
+func NewFollower(cfg FollowerConfig) (*Follower, error) {
+	switch {
+	case cfg.Client == nil:
+		return nil, errors.New("rollout: FollowerConfig.Client is nil")
+	case cfg.Self == nil || cfg.Host == nil || cfg.Fresh == nil:
+		return nil, errors.New("rollout: FollowerConfig.Self, Host and Fresh are required")
+	}
+	k, err := newKeys(cfg.Root, cfg.Fleet)
+	if err != nil {
+		return nil, fmt.Errorf("rollout: %w", err)
+	}
+	if cfg.OnReport == nil {
+		cfg.OnReport = func() {}
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Follower{
+		cfg: cfg, keys: k,
+		touched: make(chan struct{}, 1), views: make(chan planView), errs: make(chan error),
+	}, nil
+}
+
+// Run follows the plan until ctx ends, whose error it then returns. It goes on
+// through outages, can be called once, and joins what it starts.
+func (f *Follower) Run(ctx context.Context) error {
+	if f.started.Swap(true) {
+		return errors.New("rollout: Follower.Run called twice")
+	}
+	f.recall()
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	watch, err := etcdkv.NewWatch(etcdkv.WatchConfig{
+		Client: f.cfg.Client, Keys: []string{f.keys.plan(), f.keys.freeze()},
+		// A mark that moves is acted on at once; two moves are far apart.
+		Coalesce: -1,
+		OnChange: func(v etcdkv.View) {
+			handTo(ctx, f.views, planView{v.Values[f.keys.plan()].Data, v.Values[f.keys.freeze()].Data})
+		},
+		OnError: func(err error) { handTo(ctx, f.errs, err) },
+		Logger:  f.cfg.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	wg.Go(func() { _ = watch.Run(ctx) }) // ends with ctx only
+	return f.follow(ctx)
+}
+
+func handTo[V any](ctx context.Context, to chan<- V, v V) {
+	select {
+	case to <- v:
+	case <-ctx.Done():
+	}
+}
+
+// follow looks at what has changed until ctx ends.
+func (f *Follower) follow(ctx context.Context) error {
+	again := time.NewTimer(0)
+	defer again.Stop()
+	for {
+		select {
+		case v := <-f.views:
+			f.hear(v)
+		case err := <-f.errs:
+			f.deaf = err
+		case <-f.touched:
+		case <-again.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		again.Stop()
+		if wait := f.look(time.Now()); wait > 0 {
+			again.Reset(wait)
+		}
+	}
+}
+
+// Touch has the Follower look at its Host, Self and Fresh again. It does not
+// block and may be called concurrently, also before Run.
+func (f *Follower) Touch() {
+	select {
+	case f.touched <- struct{}{}:
+	default:
+	}
+}
+
+// Report is what the agent says about the instruction that it follows, or was
+// the last to follow; nil = about none. It may be called concurrently; the
+// report does not change.
+func (f *Follower) Report() *Report {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.report
+}
+
+// Trouble is why the plan in etcd, or the brake, cannot be followed, or why the
+// report is not kept; nil if all is well. It may be called concurrently.
+func (f *Follower) Trouble() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.trouble
+}

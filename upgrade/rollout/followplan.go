@@ -1,0 +1,369 @@
+package rollout
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+	"unicode/utf8"
+)
+
+const (
+	// followAgain is how soon is looked again at what nobody tells of, such as that
+	// a lease was renewed.
+	followAgain = time.Second
+	// spreadPerAgent is how far apart those who are admitted by one step ask the
+	// repository, and spreadPart the most of their time that this may take.
+	spreadPerAgent = 10 * time.Millisecond
+	spreadPart     = 0.1
+	// maxReportReason bounds Report.Reason, in bytes.
+	maxReportReason = 300
+	// maxBrake bounds the value of a freeze, in bytes.
+	maxBrake = 16 << 10
+)
+
+// followee is what a Follower knows; it belongs to Run's goroutine.
+type followee struct {
+	heard     planView   // as it was seen last
+	plan      *Plan      // nil = none that can be followed
+	admission *Admission // of plan
+	planErr   error
+	brake     *Freeze // nil = not frozen
+	brakeErr  error
+	deaf      error // why the plan may be old
+	keepErr   error
+
+	kept followed
+	// handed is the request that this process has given to the host and that
+	// has not ended, begun since when; "" = none.
+	handed string
+	begun  time.Time
+	// due is when an order that has to be fetched is begun, and dueFor its request.
+	due     time.Time
+	dueFor  string
+	settled string // the rollout that Host.Settle was told of
+}
+
+// recall takes up what a former process has reported.
+func (f *Follower) recall() {
+	var err error
+	if f.kept, err = readFollowed(f.cfg.State); err != nil {
+		// What was begun the host's journal tells, and it is asked.
+		f.cfg.Logger.Warn("report of the last rollout cannot be read", "error", err)
+	}
+	if f.kept.Report.Request != "" {
+		r := f.kept.Report
+		f.publish(&r)
+	}
+}
+
+// hear takes over what etcd holds.
+func (f *Follower) hear(v planView) {
+	if !bytes.Equal(v.plan, f.heard.plan) || f.plan == nil {
+		f.hearPlan(v.plan)
+	}
+	f.brake, f.brakeErr = nil, nil
+	if v.freeze != nil {
+		b, err := parseBrake(v.freeze)
+		if f.brake = &b; err != nil {
+			// Whoever pulled it meant something by it.
+			f.brakeErr = fmt.Errorf("%s: %w", f.keys.freeze(), err)
+		}
+	}
+	f.heard = v
+	f.tellTrouble()
+}
+
+func (f *Follower) hearPlan(data []byte) {
+	before := f.admission
+	f.plan, f.admission, f.planErr = nil, nil, nil
+	if data == nil {
+		return
+	}
+	p, err := ParsePlan(data)
+	if err == nil && f.keys.fleet != p.Fleet {
+		err = fmt.Errorf("it is of fleet %.130q", p.Fleet)
+	}
+	var a *Admission
+	if err == nil {
+		a, err = before.moved(p)
+	}
+	if err != nil {
+		f.planErr = fmt.Errorf("%s: %w", f.keys.plan(), err)
+		f.cfg.Logger.Error("plan cannot be followed", "error", f.planErr)
+		return
+	}
+	f.plan, f.admission = &p, a
+}
+
+// look does what there is to do now, and returns when to look again; 0 = when
+// something has changed.
+func (f *Follower) look(now time.Time) time.Duration {
+	f.conclude(now)
+	p := f.plan
+	if p == nil {
+		return f.patience(now)
+	}
+	f.settle(p)
+	if f.kept.Report.Request == p.Request() && f.kept.Report.State.Ended() {
+		return 0
+	}
+	if self := f.cfg.Self(); !f.admission.Admits(&self) {
+		return f.patience(now)
+	}
+	if again := f.obey(now, p); again > 0 {
+		return again
+	}
+	return f.patience(now)
+}
+
+// patience is when to ask the host about an order that has not ended, should it
+// not say a word.
+func (f *Follower) patience(now time.Time) time.Duration {
+	if f.handed == "" || f.kept.Order.GiveUp <= 0 {
+		return 0
+	}
+	if left := f.begun.Add(f.kept.Order.GiveUp).Sub(now); left > 0 {
+		return left
+	}
+	return followAgain
+}
+
+// conclude asks the host what has become of what is reported, also where no
+// plan asks for it any more.
+func (f *Follower) conclude(now time.Time) {
+	r, o := f.kept.Report, f.kept.Order
+	if r.Request == "" || r.State.Ended() {
+		return
+	}
+	switch s := f.standing(o); {
+	case s.State != "":
+		f.say(now, o, s)
+	case r.State != ReportStarted:
+	case f.handed == r.Request && o.GiveUp > 0 && now.Sub(f.begun) >= o.GiveUp:
+		f.say(now, o, Standing{State: ReportFailed, Reason: fmt.Sprintf("the host did not get to it within %v", o.GiveUp)})
+	default:
+		f.say(now, o, Standing{State: ReportWaiting, Reason: "it was interrupted before it had begun"})
+	}
+}
+
+// standing is the host's, with a failure that is its operator's will as such.
+func (f *Follower) standing(o Order) Standing {
+	s := f.cfg.Host.Standing(o)
+	if s.State == ReportFailed && s.Held != "" && s.Class == "" {
+		s.State, s.Reason = ReportHeld, s.Held
+	}
+	return s
+}
+
+// settle tells the host once that what a rollout has laid over is not the
+// rollout's any more.
+func (f *Follower) settle(p *Plan) {
+	id := f.kept.Order.Rollout
+	if id == "" || id == f.settled || id == p.ID && !p.State.Over() {
+		return
+	}
+	f.cfg.Host.Settle(id)
+	f.settled = id
+}
+
+// obey does what p, which admits this agent and has not ended here, asks for.
+func (f *Follower) obey(now time.Time, p *Plan) (again time.Duration) {
+	o := p.order(f.keys)
+	s := f.standing(o)
+	s.There = s.There || f.staged(o)
+	// Of a former instruction the host may still be at work on.
+	unfinished := f.kept.Begun != "" && f.kept.Begun != o.Request
+	revert := o.Action == ActRevert
+	switch {
+	case s.State != "":
+		f.say(now, o, s)
+		return 0
+	case s.Runs && revert && !unfinished && f.kept.Changed != o.Rollout:
+		return 0 // it is none of this agent's business: ten thousand need not say so
+	case s.Runs && !(revert && unfinished):
+		f.say(now, o, Standing{State: done(o.Action)})
+		return 0
+	case s.Held != "":
+		f.say(now, o, Standing{State: ReportHeld, Reason: s.Held})
+		return 0
+	}
+	if why := f.mayNot(p); why != "" {
+		f.say(now, o, Standing{State: ReportWaiting, Reason: why})
+		return followAgain
+	}
+	if left := f.turn(now, p, s); left > 0 {
+		return left
+	}
+	return f.begin(now, p, o)
+}
+
+// staged reports whether the rollout has had the target staged before.
+func (f *Follower) staged(o Order) bool {
+	k := &f.kept
+	return k.Report.State == ReportStaged && k.Order.Rollout == o.Rollout && k.Order.Target.Release == o.Target.Release
+}
+
+// done is how an order of this action ends where all is as it asks for.
+func done(a Action) ReportState {
+	if a == ActStage {
+		return ReportStaged
+	}
+	return ReportDone
+}
+
+// mayNot says why nothing may be started now; "" = it may.
+func (f *Follower) mayNot(p *Plan) string {
+	revert := p.Instruction.Action == ActRevert
+	switch {
+	case !f.cfg.Fresh():
+		return "this agent's registration may have ended: it starts nothing before etcd has answered"
+	case f.deaf != nil:
+		return "the plan may be old: " + f.deaf.Error()
+	case f.brakeErr != nil:
+		return "whether the fleet is frozen cannot be told: " + f.brakeErr.Error()
+	case f.brake != nil && (!revert || f.brake.Reverts):
+		return "the fleet is frozen by " + untold(f.brake.By) + ": " + untold(f.brake.Reason)
+	case !revert && (p.State == Halted || p.State == Aborted):
+		return "the rollout is " + string(p.State)
+	}
+	return ""
+}
+
+func untold(s string) string {
+	if s == "" {
+		return "(not told)"
+	}
+	return s
+}
+
+// turn is how long to wait still, so that those who were let in together do not
+// ask the repository together.
+func (f *Follower) turn(now time.Time, p *Plan, s Standing) time.Duration {
+	if s.There || len(p.Cursor.Steps) == 0 {
+		return 0
+	}
+	if f.dueFor != p.Request() {
+		agents := p.Cursor.Steps[len(p.Cursor.Steps)-1].Agents
+		spread := min(time.Duration(agents-1)*spreadPerAgent, time.Duration(spreadPart*float64(p.Deadline.Duration())))
+		f.due, f.dueFor = now, p.Request()
+		if spread > 0 {
+			f.due = now.Add(rand.N(spread))
+		}
+	}
+	return f.due.Sub(now)
+}
+
+// begin has the host begin o. What is kept says so before: a process that dies
+// in between finds out at its next start whether the host has heard.
+func (f *Follower) begin(now time.Time, p *Plan, o Order) time.Duration {
+	before := f.kept
+	if f.handed != o.Request { // else it was lost in the host, and its time goes on
+		f.begun = now
+	}
+	f.kept.Report, f.kept.Order = Report{Request: o.Request, State: ReportStarted, At: reported(now)}, o
+	f.kept.Begun = o.Request
+	if o.Action == ActSwitch {
+		f.kept.Changed = o.Rollout
+	}
+	f.keep()
+	// The disk may have taken its time.
+	if why := f.mayNot(p); why != "" {
+		f.kept = before
+		f.say(now, o, Standing{State: ReportWaiting, Reason: why})
+		return followAgain
+	}
+	f.handed = o.Request
+	if o.GiveUp > 0 {
+		o.GiveUp = max(o.GiveUp-time.Since(f.begun), time.Millisecond)
+	}
+	f.cfg.Logger.Info("rollout followed", "rollout", o.Rollout, "action", o.Action, "attempt", o.Request)
+	f.cfg.Host.Begin(o)
+	r := f.kept.Report
+	f.publish(&r)
+	return 0
+}
+
+// say reports how the host stands to o, if that is news.
+func (f *Follower) say(now time.Time, o Order, s Standing) {
+	r := Report{Request: o.Request, State: s.State, Reason: reasonOf(s.Reason), Class: s.Class, At: reported(now)}
+	last := f.kept.Report
+	if last.Request == r.Request && last.State == r.State && last.Reason == r.Reason {
+		return
+	}
+	f.kept.Report, f.kept.Order = r, o
+	if r.State.Ended() {
+		if f.kept.Begun == r.Request {
+			f.kept.Begun = ""
+		}
+		f.handed = ""
+		f.cfg.Logger.Info("rollout reported", "rollout", o.Rollout, "attempt", o.Request, "state", r.State, "reason", r.Reason)
+	}
+	if r.State != ReportWaiting { // which is found out anew
+		f.keep()
+	}
+	f.publish(&r)
+}
+
+// reported is a time as reports tell it.
+func reported(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
+
+// keep writes down what is reported. A disk that does not take it is the
+// host's to refuse: what it begins it writes down, too.
+func (f *Follower) keep() {
+	err := f.kept.write(f.cfg.State)
+	if err != nil && f.keepErr == nil {
+		f.cfg.Logger.Error("report of a rollout not kept on disk", "error", err)
+	}
+	if f.keepErr = err; err != nil {
+		f.keepErr = fmt.Errorf("%s: %w", f.cfg.State, err)
+	}
+	f.tellTrouble()
+}
+
+func (f *Follower) publish(r *Report) {
+	f.mu.Lock()
+	f.report = r
+	f.mu.Unlock()
+	f.cfg.OnReport()
+}
+
+func (f *Follower) tellTrouble() {
+	err := errors.Join(f.planErr, f.brakeErr, f.keepErr)
+	f.mu.Lock()
+	changed := (err == nil) != (f.trouble == nil) || err != nil && err.Error() != f.trouble.Error()
+	f.trouble = err
+	f.mu.Unlock()
+	if changed {
+		f.cfg.OnReport()
+	}
+}
+
+// reasonOf is text in at most maxReportReason bytes.
+func reasonOf(text string) string {
+	if len(text) <= maxReportReason {
+		return text
+	}
+	n := maxReportReason - len("…")
+	for n > 0 && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n] + "…"
+}
+
+// parseBrake reads the value of freeze/<fleet>.
+func parseBrake(data []byte) (Freeze, error) {
+	var b Freeze
+	if len(data) > maxBrake {
+		return b, fmt.Errorf("%d bytes, at most %d are read", len(data), maxBrake)
+	}
+	if err := json.Unmarshal(data, &b); err != nil {
+		return b, err
+	}
+	if b.Schema != Schema {
+		return b, fmt.Errorf("schema %d, this agent reads %d", b.Schema, Schema)
+	}
+	return b, nil
+}
