@@ -82,10 +82,8 @@ that is published there now. What the command does not name stays as it was pinn
 			case n == 1 && p.from == "" && len(p.scopes) == 0:
 				return usagef("%s wants the argument VERSION, --from or --config; see %s --help", cmd.CommandPath(), cmd.CommandPath())
 			}
-			for _, scope := range p.scopes {
-				if err := config.CheckScope(scope); err != nil {
-					return usagef("--config: %w", err)
-				}
+			if err := p.check(args[1:]); err != nil {
+				return err
 			}
 			return p.with(func(client *clientv3.Client) error { return p.set(cmd, client, args) })
 		},
@@ -100,6 +98,25 @@ that is published there now. What the command does not name stays as it was pinn
 	f.StringVar(&p.by, "by", "", "who does it, for the record (default user@host)")
 	f.StringVar(&p.reason, "reason", "", "why, for the record")
 	return cmd
+}
+
+// check refuses what names no release, or no scope.
+func (p *pinSet) check(which []string) error {
+	for _, scope := range p.scopes {
+		if err := config.CheckScope(scope); err != nil {
+			return usagef("--config: %w", err)
+		}
+	}
+	if len(which) == 0 {
+		return nil
+	}
+	if err := releaseArgument(which[0]); err != nil || p.location != "" {
+		return err
+	}
+	if _, err := release.ParsePin(which[0]); err != nil {
+		return usagef("VERSION: %w: give the whole pin, or --repo and --trust, where it is looked up", err)
+	}
+	return nil
 }
 
 func (p *pinSet) set(cmd *cobra.Command, client *clientv3.Client, args []string) error {
@@ -168,7 +185,7 @@ func (p *pinSet) fromRepository(ctx context.Context, which string, next *rollout
 	if p.location == "" {
 		pin, err := release.ParsePin(which)
 		if err != nil {
-			return usagef("VERSION: %w: give the whole pin, or --repo and --trust, where it is looked up", err)
+			return usageError{err}
 		}
 		if pin != next.Release {
 			next.Binaries = nil
