@@ -127,7 +127,7 @@ func satisfied(o rollout.Order, s upgrade.Status) bool {
 
 // there reports whether o needs nothing from outside.
 func there(o rollout.Order, s upgrade.Status) bool {
-	return o.Action == rollout.ActRevert ||
+	return o.Action == rollout.ActRevert || s.Staged != nil && same(*s.Staged, o.Target.Release) ||
 		slices.ContainsFunc(s.Retained, func(r upgrade.Ref) bool { return same(r, o.Target.Release) })
 }
 
