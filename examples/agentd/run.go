@@ -24,6 +24,7 @@ type runFlags struct {
 	tasks     taskFlags
 	rollouts  rolloutRunFlags
 	traces    traceFlags
+	around    looksAround
 	id        string
 	stateDir  string
 	listen    string
@@ -85,6 +86,7 @@ upgrade, with exit code 0.`,
 	r.tasks.add(cmd)
 	r.rollouts.add(cmd)
 	r.traces.add(cmd)
+	r.around.add(cmd)
 	r.admin.add(cmd)
 	f := cmd.Flags()
 	f.StringVar(&r.id, "id", "", "`id` of the agent, unique in the fleet")
@@ -155,7 +157,7 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 		ID: r.id, Name: r.releases.name, Version: version, Groups: r.groups,
 		StateDir: r.stateDir, TTL: r.ttl, HeartbeatEvery: r.heartbeat,
 		Supervise: upgrade.Supervision(r.supervise),
-		Start:     s.start, Stop: s.stop,
+		Start:     s.start, Stop: s.stop, Fingerprint: r.around.config(),
 	}
 	cfg.Revision, cfg.BuildTime = built()
 	var err error
