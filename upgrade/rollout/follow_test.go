@@ -71,7 +71,7 @@ func (r *followRig) Settle(id string) { r.settled = append(r.settled, id) }
 func (r *followRig) Standing(o Order) Standing {
 	s := r.stands[o.Request]
 	s.Held, s.There = r.held, r.there
-	switch o.Action {
+	switch o.Action { //nolint:exhaustive // nothing is staged here
 	case ActSwitch:
 		s.Runs = r.runs == o.Target.Release.Version
 	case ActRevert:

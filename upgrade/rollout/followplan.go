@@ -178,7 +178,7 @@ func (f *Follower) obey(now time.Time, p *Plan) (again time.Duration) {
 		return 0
 	case s.Runs && revert && !unfinished && f.kept.Changed != o.Rollout:
 		return 0 // it is none of this agent's business: ten thousand need not say so
-	case s.Runs && !(revert && unfinished):
+	case s.Runs && (!revert || !unfinished):
 		f.say(now, o, Standing{State: done(o.Action)})
 		return 0
 	case s.Held != "":
@@ -239,7 +239,7 @@ func (f *Follower) turn(now time.Time, p *Plan, s Standing) time.Duration {
 		spread := min(time.Duration(agents-1)*spreadPerAgent, time.Duration(spreadPart*float64(p.Deadline.Duration())))
 		f.due, f.dueFor = now, p.Request()
 		if spread > 0 {
-			f.due = now.Add(rand.N(spread))
+			f.due = now.Add(rand.N(spread)) //nolint:gosec // no secret
 		}
 	}
 	return f.due.Sub(now)
