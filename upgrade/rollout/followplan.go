@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"time"
 	"unicode/utf8"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
 const (
@@ -321,6 +323,9 @@ func (f *Follower) publish(r *Report) {
 
 func (f *Follower) tellTrouble() {
 	err := errors.Join(f.planErr, f.brakeErr, f.keepErr)
+	if errors.Is(f.deaf, rpctypes.ErrPermissionDenied) { // any other is an outage, which is told elsewhere
+		err = errors.Join(err, fmt.Errorf("%s: %w: give this agent's role the right to read plan/ and freeze/", f.keys.plan(), f.deaf))
+	}
 	f.mu.Lock()
 	changed := (err == nil) != (f.trouble == nil) || err != nil && err.Error() != f.trouble.Error()
 	f.trouble = err
