@@ -45,6 +45,10 @@ func (s *rolloutStatus) model(now time.Time) *rolloutview.Model {
 	m := &rolloutview.Model{Plan: s.Plan, Freeze: s.Freeze, Stages: s.Stages, Cause: s.Cause, Stale: s.Stale, Now: now}
 	if b := s.Books; b != nil && b.Rollout == s.Plan.ID {
 		m.Figures, m.Lost = b.Figures, b.Lost
+	} else {
+		for i := range s.Stages { // no controller has counted them yet
+			m.Figures.Agents += len(s.Stages[i].Members)
+		}
 	}
 	if s.Leader != nil {
 		m.Leader = s.Leader.ID

@@ -19,8 +19,8 @@ import (
 	"github.com/perennial-go/perennial/internal/waittest"
 )
 
-// prometheus is a real one.
-func prometheus(t *testing.T) (url string) {
+// servePrometheus is a real one.
+func servePrometheus(t *testing.T) (url string) {
 	t.Helper()
 	program := peertest.Find(t, "prometheus", "debian")
 	dir := t.TempDir()
@@ -53,7 +53,7 @@ func prometheus(t *testing.T) (url string) {
 
 func TestAnswersOfARealPrometheusAreUnderstood(t *testing.T) {
 	t.Parallel()
-	url := prometheus(t)
+	url := servePrometheus(t)
 	all := checkers(nil)
 	for query, want := range map[string]Verdict{
 		"vector(1)":            Pass,

@@ -29,6 +29,9 @@ type Model struct {
 	Now   time.Time
 }
 
+// waitsForPromote is said of a stage whose gate is shut.
+const waitsForPromote = "waits for promote"
+
 // maxLost bounds how many agents that were lost are named.
 const maxLost = 8
 
@@ -81,7 +84,13 @@ func (m *Model) Text(width int) []string {
 
 // whys are the reasons for its state, the first cause last.
 func (m *Model) whys() []string {
-	return slices.Compact(slices.DeleteFunc([]string{m.Plan.Why, m.Cause}, func(why string) bool { return why == "" }))
+	var all []string
+	for _, why := range []string{m.Plan.Why, m.Cause} {
+		if why != "" && (len(all) == 0 || !strings.Contains(all[0], why)) {
+			all = append(all, why)
+		}
+	}
+	return all
 }
 
 // Course says from where to where a rollout goes.
@@ -113,7 +122,11 @@ func (m *Model) place() string {
 	if p.Stage >= len(p.Stages) {
 		return "all stages passed"
 	}
-	return fmt.Sprintf("stage %d of %d (%s)", p.Stage+1, len(p.Stages), p.Stages[p.Stage].Name)
+	text := fmt.Sprintf("stage %d of %d (%s)", p.Stage+1, len(p.Stages), p.Stages[p.Stage].Name)
+	if p.State == rollout.Running && p.Stages[p.Stage].Manual && p.Promoted <= p.Stage && !strings.Contains(p.Why, waitsForPromote) {
+		text += ", " + waitsForPromote
+	}
+	return text
 }
 
 // figures are those that are not 0.
@@ -186,7 +199,7 @@ func (m *Model) progress(stage int) string {
 		left := p.SoakSince.Add(p.Stages[stage].Soak.Duration()).Sub(m.Now)
 		word = fmt.Sprintf("soaks for another %v", max(0, left).Round(time.Second))
 	case p.Stages[stage].Manual && p.Promoted <= stage:
-		word = "waits for promote"
+		word = waitsForPromote
 	}
 	return cmp.Or(strings.Trim(counts+", "+word, ", "), "begun")
 }
