@@ -78,7 +78,9 @@ func TestHostileGitServersAndNamesAreRefused(t *testing.T) {
 		case strings.HasPrefix(r.URL.Path, "/hangs/"):
 			<-r.Context().Done()
 		case strings.HasPrefix(r.URL.Path, "/moves/"):
-			http.Redirect(w, r, strings.Replace(r.URL.String(), "/moves/", "/lies/", 1), http.StatusFound)
+			http.Redirect(w, r, strings.Replace(r.URL.String(), "/moves/", "/honest/", 1), http.StatusFound)
+		case strings.HasPrefix(r.URL.Path, "/honest/"):
+			_, _ = w.Write([]byte(strings.Repeat("0a", 20) + "\trefs/tags/v1\n"))
 		default:
 			_, _ = w.Write([]byte("evil\nuses: x\trefs/tags/v1\n"))
 		}
@@ -93,6 +95,9 @@ func TestHostileGitServersAndNamesAreRefused(t *testing.T) {
 			t.Errorf("%s answers %q", repository, commit)
 		}
 	}
+	if _, err := (question{action: "honest/r", revision: "v1"}).answer(t.Context(), nil, g); err != nil {
+		t.Fatal(err)
+	}
 	reached := asked
 	for _, q := range [][2]string{{"-o/r", "v1"}, {"o/../r", "v1"}, {"o/r", "--upload-pack=x"}, {"o/r", "a/../b"}, {"o/r", "v1\nx"}, {"ext::sh", "v1"}, {"o", "v1"}} {
 		if _, err := g.Commit(t.Context(), q[0], q[1]); err == nil || asked != reached {
@@ -103,6 +108,10 @@ func TestHostileGitServersAndNamesAreRefused(t *testing.T) {
 		if _, err := NewGitServer(GitServerConfig{URL: u}); err == nil {
 			t.Errorf("git server %q is taken", u)
 		}
+	}
+	images := answers(func() (string, error) { return someDigest + "\n  command: evil", nil })
+	if digest, err := (question{image: reference{host: "a.example.com", repository: "a", tag: "1.0.0"}}).answer(t.Context(), images, nil); err == nil {
+		t.Errorf("%q would be written into a file", digest)
 	}
 	lies := liar("0123456789abcdef\n  run: evil")
 	if commit, err := (question{action: "o/r", revision: "v1"}).answer(t.Context(), nil, lies); err == nil {

@@ -342,6 +342,9 @@ func git(ctx context.Context, dir string, env []string, args ...string) (string,
 			return "", errors.New("git is not installed")
 		}
 		why, _, _ := strings.Cut(strings.TrimSpace(stderr.String()), "\n")
+		for len(args) > 2 && args[0] == "-c" {
+			args = args[2:]
+		}
 		return "", fmt.Errorf("git %s: %w: %.300s", args[0], err, why)
 	}
 	return strings.TrimSuffix(stdout.String(), "\n"), nil
