@@ -122,12 +122,13 @@ func satisfied(o rollout.Order, s upgrade.Status) bool {
 	case rollout.ActRevert:
 		return !same(s.Running, o.From.Release)
 	}
-	return same(s.Running, o.Target.Release)
+	return same(s.Running, o.Target.Release) || s.Staged != nil && same(*s.Staged, o.Target.Release)
 }
 
 // there reports whether o needs nothing from outside.
 func there(o rollout.Order, s upgrade.Status) bool {
 	return o.Action == rollout.ActRevert ||
+		s.Staged != nil && same(*s.Staged, o.Target.Release) ||
 		slices.ContainsFunc(s.Retained, func(r upgrade.Ref) bool { return same(r, o.Target.Release) })
 }
 

@@ -17,6 +17,10 @@ import (
 // of which nothing tells.
 const lookForOverdue = 15 * time.Second
 
+// fleetCoalesce is the least distance between two snapshots: each costs as much
+// as the fleet is large.
+const fleetCoalesce = 200 * time.Millisecond
+
 // RolloutFleet shows the agents of d to a rollout's controller. Each Watch of it
 // keeps an Index of its own for as long as it runs.
 func RolloutFleet(d *Directory) rollout.Fleet { return rolloutFleet{d} }
@@ -25,7 +29,7 @@ type rolloutFleet struct{ directory *Directory }
 
 // Watch implements rollout.Fleet.
 func (f rolloutFleet) Watch(ctx context.Context, changed func(rollout.Snapshot), stale func(error)) error {
-	x, err := NewIndex(IndexConfig{Directory: f.directory, OnError: stale})
+	x, err := NewIndex(IndexConfig{Directory: f.directory, Coalesce: fleetCoalesce, OnError: stale})
 	if err != nil {
 		return err
 	}

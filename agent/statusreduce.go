@@ -185,6 +185,7 @@ func (r *reducer) upgrade(u upgrade.Status) upgrade.Status {
 func (r *reducer) barest(u upgrade.Status) upgrade.Status {
 	u.From.Manifest, u.From.Binary, u.To.Binary, u.Deadline = "", "", "", time.Time{}
 	u.Progress, u.Staged = nil, nil
+	u.Probation, u.Retain, u.GiveUp, u.RecalledBy = 0, 0, time.Time{}, ""
 	u.Program, u.By, u.Asked, u.AllowedBy, u.Traceparent = "", "", "", "", ""
 	if u.LastFailed != nil {
 		u.LastFailed.Manifest, u.LastFailed.Binary = "", ""

@@ -220,8 +220,8 @@ func (t *term) step(ctx context.Context, at standing, fleet Snapshot) (again boo
 	now := time.Now().UTC()
 	v := at.view()
 	in := Input{Plan: *v.Plan, Snapshot: fleet, Freeze: v.Freeze, Now: now, CheckResults: t.checks.results(v.Plan)}
-	if v.Books != nil {
-		in.Books = *v.Books
+	if at.books.value != nil {
+		in.Books = *at.books.value // also of the rollout before: its agents may still be at it
 	}
 	out, err := Decide(in)
 	if err != nil {
@@ -229,7 +229,8 @@ func (t *term) step(ctx context.Context, at standing, fleet Snapshot) (again boo
 	}
 	t.checks.ask(ctx, out.Ask, v.Plan)
 	t.teller.follow(v.Plan, at.books.value)
-	out.Books.Told = max(in.Books.Told, t.teller.told(in.Plan.ID))
+	before := out.Books.Told
+	out.Books.Told = max(before, t.teller.told(in.Plan.ID))
 	if out.Changed {
 		again, err = t.move(ctx, at, in, out)
 		return again, 0, err
@@ -240,7 +241,7 @@ func (t *term) step(ctx context.Context, at standing, fleet Snapshot) (again boo
 	}
 	// Who was told waits for a write that there is anyhow, as long as more are to
 	// come.
-	if out.BooksChanged || out.Books.Told > in.Books.Told && in.Plan.State.Over() {
+	if out.BooksChanged || out.Books.Told > before && in.Plan.State.Over() {
 		if early := booksEvery - time.Since(t.wroteAt); early > 0 {
 			return false, min(next, early), nil
 		}
