@@ -80,38 +80,42 @@ func (e *Entry) PinOf(environment string) (rollout.Pin, error) {
 	return p, nil
 }
 
-// fleetWide is what the controller that this agent may be shows to Prometheus;
-// nil = it stands for no election.
-type fleetWide struct{ *rollout.Metrics }
-
-func newFleetWide(r Rollout) *fleetWide {
-	if !r.Controller {
-		return nil
-	}
-	return &fleetWide{rollout.NewMetrics(r.Fleet)}
+// RolloutControl is a controller of a fleet's rollouts that also compares the
+// fleet with its pins.
+type RolloutControl struct {
+	controller *rollout.Controller
+	drift      *rollout.DriftWatch
 }
 
-// run has control see, and compares what it sees with the pins, until control
-// returns, whose error it returns.
-func (f *fleetWide) run(ctx context.Context, d *Directory, cfg rollout.ControllerConfig, control func(rollout.ControllerConfig) error) error {
-	w, err := rollout.NewDriftWatch(rollout.DriftWatchConfig{
-		Client: d.client, Root: d.keys.root, Fleet: cfg.Fleet, Changed: f.Drift, Logger: cfg.Logger,
+// RolloutControl makes a RolloutController, and has m show what it sees, and the
+// drift that comes of it; see RolloutController for cfg.
+func (d *Directory) RolloutControl(cfg rollout.ControllerConfig, m *rollout.Metrics) (*RolloutControl, error) {
+	var c RolloutControl
+	var err error
+	c.drift, err = rollout.NewDriftWatch(rollout.DriftWatchConfig{
+		Client: d.client, Root: d.keys.root, Fleet: cfg.Fleet, Changed: m.Drift, Logger: cfg.Logger,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	told := cfg.Observe
 	cfg.Observe = func(o rollout.Observation) {
-		f.Observe(o)
-		w.Observe(o)
+		m.Observe(o)
+		c.drift.Observe(o)
 		if told != nil {
 			told(o)
 		}
 	}
+	c.controller, err = d.RolloutController(cfg)
+	return &c, err
+}
+
+// Run is that of the controller.
+func (c *RolloutControl) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
-	var watching sync.WaitGroup
-	defer watching.Wait()
+	var comparing sync.WaitGroup
+	defer comparing.Wait()
 	defer stop()
-	watching.Go(func() { _ = w.Run(ctx) }) // it ends with ctx
-	return control(cfg)
+	comparing.Go(func() { _ = c.drift.Run(ctx) }) // it ends with ctx
+	return c.controller.Run(ctx)
 }

@@ -52,8 +52,8 @@ func (m *metrics) register() error {
 	if s, ok := a.cfg.Settings.(interface{ Metrics() prometheus.Collector }); ok {
 		all = append(all, s.Metrics())
 	}
-	if a.fleetWide != nil {
-		all = append(all, a.fleetWide)
+	if a.cfg.Rollout.Controller {
+		all = append(all, a.fleetMetrics)
 	}
 	if a.plugins != nil {
 		all = append(all, a.plugins.Metrics(), m.tasks)

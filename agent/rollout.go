@@ -115,13 +115,11 @@ func (a *Agent) control(r *running) {
 		return a.again(ctx, "moving rollouts on", errRollout, func(ctx context.Context) error {
 			cfg := a.cfg.Rollout.Control
 			cfg.Fleet, cfg.ID, cfg.Logger = a.cfg.Rollout.Fleet, a.cfg.ID, a.log
-			return a.fleetWide.run(ctx, a.directory(), cfg, func(cfg rollout.ControllerConfig) error {
-				c, err := a.directory().RolloutController(cfg)
-				if err != nil {
-					return fmt.Errorf("%w: %w", errRollout, err)
-				}
-				return c.Run(ctx)
-			})
+			c, err := a.directory().RolloutControl(cfg, a.fleetMetrics)
+			if err != nil {
+				return fmt.Errorf("%w: %w", errRollout, err)
+			}
+			return c.Run(ctx)
 		})
 	})
 }

@@ -115,6 +115,23 @@ func TestWatchedDriftShowsItComeAndGo(t *testing.T) {
 	w.interrupt()
 }
 
+// TestControllerThatIsNoAgentShowsDriftToo ends as it is asked to.
+func TestControllerThatIsNoAgentShowsDriftToo(t *testing.T) {
+	t.Parallel()
+	s := newSimulated(t)
+	s.agent("a1", "1.0.0", "test", "web", true)
+	address := freeAddress(t)
+	w := watchCommand(t, "rollout", "controller", "--etcd", s.url, "--name", "c1", "--metrics", address)
+	waittest.Nil(t, "the drift is among its metrics", func() error {
+		text, err := get("http://" + address + "/metrics")
+		if err == nil && !strings.Contains(string(text), `perennial_fleet_drift{environment="test",fleet="default",status="unpinned"} 1`) {
+			err = fmt.Errorf("%s", text)
+		}
+		return err
+	})
+	w.interrupt()
+}
+
 func TestPinsThatMeanNothingAreWrongUsage(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -61,6 +61,8 @@ type controllerFlags struct {
 	hooks webhookFlags
 	logs  logFlags
 	name  string
+
+	metrics metricsFlag
 }
 
 func newRolloutControllerCommand() *cobra.Command {
@@ -74,6 +76,9 @@ elected: it admits agents, judges stages, halts and reverts. Any number may run;
 works, the others wait to replace it, and the next goes on exactly where the one
 before stopped. Nothing moves while none runs, and nothing gets lost.
 
+While it is elected it also compares the fleet with its pins (agentd drift), for
+--metrics.
+
 It runs until it is interrupted, and then lets another one take over.`,
 		Example: "  agentd rollout controller --etcd http://127.0.0.1:2379 --name controller-1 --webhook https://chat.example.com/hook",
 		Args:    takes(),
@@ -83,6 +88,7 @@ It runs until it is interrupted, and then lets another one take over.`,
 	c.addFleet(cmd)
 	c.logs.add(cmd)
 	c.hooks.add(cmd)
+	c.metrics.add(cmd)
 	cmd.Flags().StringVar(&c.name, "name", "", "`name` of this controller, for people (default the host's)")
 	noVariable(cmd, "name")
 	return cmd
@@ -111,10 +117,16 @@ func (c *controllerFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer func() { _ = directory.Close() }()
-	controller, err := directory.RolloutController(cfg)
+	shown := rollout.NewMetrics(c.fleet)
+	controller, err := directory.RolloutControl(cfg, shown)
 	if err != nil {
 		return err
 	}
+	end, err := c.metrics.serve(cmd.Context(), shown)
+	if err != nil {
+		return err
+	}
+	defer end()
 	if _, err := fmt.Fprintln(cmd.OutOrStdout(), "controller", c.name, "stands for election in fleet", c.fleet); err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ const (
 // followee is what a Follower knows; it belongs to Run's goroutine.
 type followee struct {
 	heard     planView   // as it was seen last
+	reader    planReader // of plans
 	plan      *Plan      // nil = none that can be followed
 	admission *Admission // of plan
 	planErr   error
@@ -77,7 +78,7 @@ func (f *Follower) hearPlan(data []byte) {
 	if data == nil {
 		return
 	}
-	p, err := ParsePlan(data)
+	p, err := f.reader.read(data)
 	if err == nil && f.keys.fleet != p.Fleet {
 		err = fmt.Errorf("it is of fleet %.130q", p.Fleet)
 	}
