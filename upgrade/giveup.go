@@ -31,9 +31,9 @@ func (r Request) until() time.Time {
 	return r.due.Round(0).UTC() // without the reading of this process's clock
 }
 
-// wayBack is how long before a request is due its trial is ended, so that the way
+// returnTime is how long before a request is due its trial is ended, so that the way
 // back is over by then.
-func (c Config) wayBack(r Request) time.Duration {
+func (c Config) returnTime(r Request) time.Duration {
 	return min(c.AbortTimeout+killTimeout+commitTimeout+c.Hooks.Timeout, r.GiveUp/4)
 }
 
@@ -46,7 +46,7 @@ func (u *Upgrader) prepareWithin(ctx context.Context, r Request) (context.Contex
 	if r.Action == ActionStage {
 		return context.WithDeadlineCause(ctx, r.due, fmt.Errorf("given up: it was to have ended within %v", r.GiveUp))
 	}
-	spare := u.cfg.wayBack(r) + u.probationFor(r)
+	spare := u.cfg.returnTime(r) + u.probationFor(r)
 	return context.WithDeadlineCause(ctx, r.due.Add(-spare), fmt.Errorf(
 		"given up: it was to have ended within %v, of which %v are for the probation and the way back: ask for it with more time", r.GiveUp, spare))
 }
@@ -67,7 +67,7 @@ func (t *trial) due() (<-chan time.Time, func() bool) {
 	if t.request.due.IsZero() {
 		return nil, func() bool { return false }
 	}
-	timer := time.NewTimer(time.Until(t.request.due) - t.cfg.wayBack(t.request))
+	timer := time.NewTimer(time.Until(t.request.due) - t.cfg.returnTime(t.request))
 	return timer.C, timer.Stop
 }
 

@@ -85,6 +85,7 @@ type trial struct {
 	alive   bool
 	lived   time.Time // the successor's last sign of life
 	paused  time.Time // when this process stopped to take connections; zero = it has not
+	trusted time.Time // when the probation is over that was asked for
 
 	family    *family
 	started   <-chan int // its pid, once it is executed
@@ -234,11 +235,11 @@ func (t *trial) watch(ctx context.Context) *failure {
 		case <-ctx.Done():
 			return &failure{reason: interrupted}
 		case <-t.wake:
-			if f := t.recalled(); f != nil {
+			if f := t.attend(); f != nil {
 				return f
 			}
 		case <-look.C: // a request may lie in the state directory
-			if f := t.recalled(); f != nil {
+			if f := t.attend(); f != nil {
 				return f
 			}
 		case <-due:
@@ -260,6 +261,10 @@ func (t *trial) watch(ctx context.Context) *failure {
 		case <-quiet.C:
 			return t.silent(fmt.Sprintf("the successor sent no health report for %v", silence))
 		case <-probation.C:
+			if left := t.extension(); left > 0 {
+				probation.Reset(min(left, t.cfg.HealthEvery))
+				break
+			}
 			ready = t.beforeCommit(ctx)
 		case err := <-ready:
 			if err != nil {
@@ -282,7 +287,7 @@ func (t *trial) watch(ctx context.Context) *failure {
 				return f
 			}
 			if serves {
-				probation.Reset(t.probationFor(t.request))
+				probation.Reset(t.cfg.Probation)
 			}
 			// Only now: a slow disk in take is not the successor's silence.
 			if t.served {
@@ -354,7 +359,7 @@ func (t *trial) meet(f frame) *failure {
 // before its record: it leaves nothing behind, and the disk need not stand
 // between clients and the successor.
 func (t *trial) yield() *failure {
-	deadline := time.Now().Add(t.probationFor(t.request)).UTC()
+	t.trusted = time.Now().Add(t.probationFor(t.request))
 	err := failpoint.Hit("serving")
 	if err == nil {
 		t.paused = time.Now()
@@ -364,7 +369,7 @@ func (t *trial) yield() *failure {
 		err = failpoint.Hit("paused")
 	}
 	if err == nil {
-		err = t.move(Probation, func(a *Attempt) { a.Deadline = deadline })
+		err = t.move(Probation, func(a *Attempt) { a.Deadline = t.trusted.UTC() })
 	}
 	if err == nil {
 		err = failpoint.Hit("probation")

@@ -312,6 +312,17 @@ func (u *Upgrader) takeCommand() *Request {
 	return r
 }
 
+// obeyCommand performs the request in line if it is no attempt.
+func (u *Upgrader) obeyCommand() {
+	r := u.takeCommand()
+	if r == nil {
+		return
+	}
+	if err := u.obey(*r); err != nil {
+		u.log.Warn("request failed", "action", r.Action, "attempt", r.ID, "error", err)
+	}
+}
+
 // perform does what take has returned. Once it has ended, whatever its end,
 // the same may be asked again. Its error is the attempt's.
 func (u *Upgrader) perform(ctx context.Context, r Request) error {

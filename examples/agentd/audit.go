@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/aymanbagabas/go-udiff"
@@ -92,16 +93,14 @@ func (a *auditFlags) run(cmd *cobra.Command, args []string) error {
 		return usagef("--registry-timeout: %w", err)
 	}
 	report, err := auditor.Run(cmd.Context())
+	if err == nil && a.fix {
+		report, err = a.mend(cmd, auditor, report, registry)
+	}
 	switch {
 	case errors.Is(err, audit.ErrPath):
 		return usagef("%w", err)
 	case err != nil:
 		return undecidedError{err}
-	}
-	if a.fix {
-		if err := a.mend(cmd, report, registry); err != nil {
-			return undecidedError{err}
-		}
 	}
 	if err := a.print(cmd.OutOrStdout(), report); err != nil {
 		return undecidedError{err}
@@ -130,33 +129,50 @@ func counted(n int, of string) string {
 	return fmt.Sprintf("%d %ss", n, of)
 }
 
-// mend writes what the registries tell into the files, or only shows it.
-func (a *auditFlags) mend(cmd *cobra.Command, report *audit.Report, registry audit.Resolver) error {
-	w := cmd.ErrOrStderr()
+// mend writes what the registries tell into the files, or only shows it, and
+// returns what is found then: with its digest, an image is no longer kept by
+// the wrong pull policy either.
+func (a *auditFlags) mend(cmd *cobra.Command, auditor *audit.Audit, report *audit.Report, registry audit.Resolver) (*audit.Report, error) {
 	err := report.Resolve(cmd.Context(), registry, func(done, of int, image string) {
-		say(w, "%d of %d asked for: %s", done, of, oneLine(image))
+		say(cmd.ErrOrStderr(), "%d of %d asked for: %s", done, of, oneLine(image))
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	changes, err := report.Changes()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for i := range changes {
 		c := &changes[i]
-		if a.dryRun {
-			diff := udiff.Unified(c.Path, c.Path, string(c.Before), string(c.After))
-			if _, err := io.WriteString(cmd.OutOrStdout(), diff); err != nil {
-				return err
+		if !a.dryRun {
+			if err := c.Apply(); err != nil {
+				return nil, err
 			}
 			continue
 		}
-		if err := c.Apply(); err != nil {
-			return err
+		diff := udiff.Unified(c.Path, c.Path, string(c.Before), string(c.After))
+		if _, err := fmt.Fprint(cmd.OutOrStdout(), printableLines(diff)); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	if a.dryRun {
+		return report, nil
+	}
+	again, err := auditor.Run(cmd.Context())
+	if err != nil {
+		return nil, err
+	}
+	return report.Took(again), nil
+}
+
+// printableLines is printable for text of several lines.
+func printableLines(s string) string {
+	var b strings.Builder
+	for line := range strings.Lines(s) {
+		b.WriteString(printable(strings.TrimRight(line, "\r\n")) + "\n")
+	}
+	return b.String()
 }
 
 // print writes the report in the form that was asked for.

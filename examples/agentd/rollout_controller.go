@@ -61,6 +61,8 @@ func newRolloutControllerCommand() *cobra.Command {
 		hooks webhookFlags
 		logs  logFlags
 		name  string
+
+		metrics metricsFlag
 	)
 	cmd := &cobra.Command{
 		Use:   "controller",
@@ -70,6 +72,9 @@ beside agents that do so (agentd run --rollout-controller), and does it while it
 elected: it admits agents, judges stages, halts and reverts. Any number may run; one
 works, the others wait to replace it, and the next goes on exactly where the one
 before stopped. Nothing moves while none runs, and nothing gets lost.
+
+While it is elected it also compares the fleet with its pins (agentd drift), for
+--metrics.
 
 It runs until it is interrupted, and then lets another one take over.`,
 		Example: "  agentd rollout controller --etcd http://127.0.0.1:2379 --name controller-1 --webhook https://chat.example.com/hook",
@@ -97,10 +102,16 @@ It runs until it is interrupted, and then lets another one take over.`,
 				return err
 			}
 			defer func() { _ = directory.Close() }()
-			c, err := directory.RolloutController(cfg)
+			shown := rollout.NewMetrics(flags.fleet)
+			c, err := directory.RolloutControl(cfg, shown)
 			if err != nil {
 				return err
 			}
+			end, err := metrics.serve(cmd.Context(), shown)
+			if err != nil {
+				return err
+			}
+			defer end()
 			if _, err := fmt.Fprintln(cmd.OutOrStdout(), "controller", name, "stands for election in fleet", flags.fleet); err != nil {
 				return err
 			}
@@ -115,6 +126,7 @@ It runs until it is interrupted, and then lets another one take over.`,
 	flags.addFleet(cmd)
 	logs.add(cmd)
 	hooks.add(cmd)
+	metrics.add(cmd)
 	cmd.Flags().StringVar(&name, "name", "", "`name` of this controller, for people (default the host's)")
 	noVariable(cmd, "name")
 	return cmd

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,6 +24,8 @@ type rolloutWatch struct {
 	pause time.Duration
 	// beat is how often it is shown although nothing has changed; 0 = never.
 	beat time.Duration
+	// cause is fleetOperator.cause.
+	cause func(context.Context, *rollout.Plan) (string, error)
 	// ended says whether to stop.
 	ended func(p *rollout.Plan) bool
 
@@ -96,6 +99,12 @@ func (w *rolloutWatch) run(parent context.Context, op *rollout.Operator, fleet r
 			}
 			continue
 		}
+		if s.Plan != nil {
+			// Without it the plan is shown all the same.
+			if s.Cause, err = w.causeOf(ctx, s.Plan, last); err != nil && ctx.Err() == nil {
+				s.Stale = cmp.Or(s.Stale, err.Error())
+			}
+		}
 		last = s
 		if err := w.show(s); err != nil {
 			return last, err
@@ -110,6 +119,14 @@ func (w *rolloutWatch) run(parent context.Context, op *rollout.Operator, fleet r
 		}
 		t.Stop()
 	}
+}
+
+// causeOf asks for the cause once for each state of a rollout.
+func (w *rolloutWatch) causeOf(ctx context.Context, p *rollout.Plan, last *rolloutStatus) (string, error) {
+	if last != nil && last.Plan != nil && last.Cause != "" && last.Plan.ID == p.ID && last.Plan.Instruction == p.Instruction {
+		return last.Cause, nil
+	}
+	return w.cause(ctx, p)
 }
 
 // screenPause is the least time between two drawings.
@@ -153,12 +170,17 @@ func (w *rolloutWatch) showLines(out io.Writer) {
 	}
 }
 
+func (o *fleetOperator) newWatch() *rolloutWatch {
+	return &rolloutWatch{fleet: o.flags.fleet, cause: o.cause, changed: make(chan struct{}, 1)}
+}
+
 // watch shows the fleet's rollout until it has ended.
 func (o *fleetOperator) watch(cmd *cobra.Command, wait time.Duration) error {
 	if _, err := o.status(cmd.Context()); err != nil { // says soon that etcd does not answer
 		return err
 	}
-	w := &rolloutWatch{fleet: o.flags.fleet, changed: make(chan struct{}, 1), ended: func(p *rollout.Plan) bool { return p.State.Over() }}
+	w := o.newWatch()
+	w.ended = func(p *rollout.Plan) bool { return p.State.Over() }
 	w.showOn(cmd.OutOrStdout(), o.flags.output)
 	last, err := o.follow(cmd.Context(), w, wait)
 	if cmd.Context().Err() != nil {
@@ -167,13 +189,13 @@ func (o *fleetOperator) watch(cmd *cobra.Command, wait time.Duration) error {
 	if err != nil || last == nil || last.Plan == nil {
 		return err
 	}
-	return endOf(last.Plan, rollout.Completed)
+	return endOf(last.Plan, last.Cause, rollout.Completed)
 }
 
 // await follows the rollout p until it has ended or needs an operator, and
 // returns nil if it has come to wanted.
 func (o *fleetOperator) await(cmd *cobra.Command, p *rollout.Plan, wanted rollout.State, wait time.Duration) error {
-	w := &rolloutWatch{fleet: o.flags.fleet, changed: make(chan struct{}, 1)}
+	w := o.newWatch()
 	w.ended = func(now *rollout.Plan) bool {
 		if now.ID != p.ID || now.Seq < p.Seq {
 			return now.ID != p.ID
@@ -194,7 +216,7 @@ func (o *fleetOperator) await(cmd *cobra.Command, p *rollout.Plan, wanted rollou
 	if err != nil || last == nil || last.Plan == nil {
 		return err
 	}
-	if err := endOf(last.Plan, wanted); err != nil {
+	if err := endOf(last.Plan, last.Cause, wanted); err != nil {
 		return err
 	}
 	if !o.flags.output.json() {

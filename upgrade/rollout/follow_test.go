@@ -192,7 +192,7 @@ func TestAnOrderSaysAllThatTheHostNeeds(t *testing.T) {
 	r.hears()
 	want := Order{
 		Rollout: "r1", Request: "r1.1", By: "ops", Action: ActSwitch, Target: r.plan.Target,
-		Probation: time.Minute, GiveUp: 90 * time.Second, Retain: time.Hour,
+		Probation: time.Minute, GiveUp: 144 * time.Second, Retain: time.Hour,
 	}
 	if got := r.begun[0]; got.GiveUp > want.GiveUp || got.GiveUp < want.GiveUp-10*time.Second {
 		t.Errorf("gives up after %v, want %v, which is before the plan's deadline", got.GiveUp, want.GiveUp)

@@ -2,7 +2,6 @@ package rollout
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -20,13 +19,12 @@ const (
 	spreadPart     = 0.1
 	// maxReportReason bounds Report.Reason, in bytes.
 	maxReportReason = 300
-	// maxBrake bounds the value of a freeze, in bytes.
-	maxBrake = 16 << 10
 )
 
 // followee is what a Follower knows; it belongs to Run's goroutine.
 type followee struct {
 	heard     planView   // as it was seen last
+	reader    planReader // of plans
 	plan      *Plan      // nil = none that can be followed
 	admission *Admission // of plan
 	planErr   error
@@ -66,11 +64,9 @@ func (f *Follower) hear(v planView) {
 	}
 	f.brake, f.brakeErr = nil, nil
 	if v.freeze != nil {
-		b, err := parseBrake(v.freeze)
-		if f.brake = &b; err != nil {
-			// Whoever pulled it meant something by it.
-			f.brakeErr = fmt.Errorf("%s: %w", f.keys.freeze(), err)
-		}
+		f.brake = new(Freeze)
+		// Whoever pulled one that cannot be read meant something by it.
+		f.brakeErr = decode(f.keys.freeze(), v.freeze, maxSmall, f.brake)
 	}
 	f.heard = v
 	f.tellTrouble()
@@ -82,7 +78,7 @@ func (f *Follower) hearPlan(data []byte) {
 	if data == nil {
 		return
 	}
-	p, err := ParsePlan(data)
+	p, err := f.reader.read(data)
 	if err == nil && f.keys.fleet != p.Fleet {
 		err = fmt.Errorf("it is of fleet %.130q", p.Fleet)
 	}
@@ -272,7 +268,7 @@ func (f *Follower) begin(now time.Time, p *Plan, o Order) time.Duration {
 	if o.GiveUp > 0 {
 		o.GiveUp = max(o.GiveUp-time.Since(f.begun), time.Millisecond)
 	}
-	f.cfg.Logger.Info("rollout followed", "rollout", o.Rollout, "action", o.Action, "attempt", o.Request)
+	f.cfg.Logger.Info("rollout followed", "action", o.Action, "attempt", o.Request)
 	f.cfg.Host.Begin(o)
 	r := f.kept.Report
 	f.publish(&r)
@@ -292,7 +288,7 @@ func (f *Follower) say(now time.Time, o Order, s Standing) {
 			f.kept.Begun = ""
 		}
 		f.handed = ""
-		f.cfg.Logger.Info("rollout reported", "rollout", o.Rollout, "attempt", o.Request, "state", r.State, "reason", r.Reason)
+		f.cfg.Logger.Info("rollout reported", "attempt", o.Request, "state", r.State, "reason", r.Reason)
 	}
 	if r.State != ReportWaiting { // which is found out anew
 		f.keep()
@@ -344,19 +340,4 @@ func reasonOf(text string) string {
 		n--
 	}
 	return text[:n] + "…"
-}
-
-// parseBrake reads the value of freeze/<fleet>.
-func parseBrake(data []byte) (Freeze, error) {
-	var b Freeze
-	if len(data) > maxBrake {
-		return b, fmt.Errorf("%d bytes, at most %d are read", len(data), maxBrake)
-	}
-	if err := json.Unmarshal(data, &b); err != nil {
-		return b, err
-	}
-	if b.Schema != Schema {
-		return b, fmt.Errorf("schema %d, this agent reads %d", b.Schema, Schema)
-	}
-	return b, nil
 }

@@ -101,6 +101,28 @@ func (f *Finding) resolved(digest string, err error) {
 	f.Fix = &Fix{Old: f.edit.old, New: replacement + "@" + digest}
 }
 
+// Took returns the report of another run, made after changes were applied,
+// with what they fixed, and why else what still stands was not fixed.
+func (r *Report) Took(again *Report) *Report {
+	type key struct {
+		path, rule, message string
+		line                int
+	}
+	why := map[key]string{}
+	for _, f := range r.Findings {
+		if f.Fix != nil && f.Fix.Applied {
+			again.Findings = append(again.Findings, f)
+		}
+		why[key{f.Path, f.Rule, f.Message, f.Line}] = f.Unfixed
+	}
+	for i := range again.Findings {
+		f := &again.Findings[i]
+		f.Unfixed = why[key{f.Path, f.Rule, f.Message, f.Line}]
+	}
+	again.settle()
+	return again
+}
+
 // Change is one file before and after.
 type Change struct {
 	Path          string // as in Finding

@@ -143,7 +143,7 @@ type verdict struct {
 // can be replaced; written is what stands there, if that is another thing
 // than text.
 func (s *source) image(text string, at position, written string) verdict {
-	if strings.Contains(text, "$") || strings.Contains(text, "{{") {
+	if strings.Contains(text, "$") || strings.Contains(text, "{{") || strings.Contains(text, "<<") {
 		s.report(imageVariable, at, "image %.200s has a variable without a value here: give it an exact default, or audit what is rendered", text)
 		return verdict{}
 	}

@@ -36,6 +36,7 @@ func (s *source) github() bool {
 		declared := map[string]bool{}
 		d.each(part, func(m *yaml.Node) {
 			d.fields(d.get(m, "env"), func(key string, _ *yaml.Node) { declared[key] = true })
+			exported(text(d.get(m, "run")), declared)
 		})
 		d.each(part, func(m *yaml.Node) {
 			d.uses(d.get(m, "uses"))
@@ -53,6 +54,18 @@ func (s *source) github() bool {
 		}
 	}
 	return d.end()
+}
+
+// exported adds the variables that a step sets for those after it.
+func exported(run string, declared map[string]bool) {
+	if !strings.Contains(run, "GITHUB_ENV") {
+		return
+	}
+	for word := range strings.FieldsFuncSeq(run, func(r rune) bool { return strings.ContainsRune(" \t\n\"';", r) }) {
+		if name, _, ok := strings.Cut(word, "="); ok {
+			declared[name] = true
+		}
+	}
 }
 
 const dockerScheme = "docker://"

@@ -22,10 +22,15 @@ type Model struct {
 	// told only while something is to be moved.
 	Leader string
 	Stages []Stage
+	// Cause is why it went back or was ended, where Plan.Why tells no more of it.
+	Cause string
 	// Stale is why what is shown may be old; "" = it is not.
 	Stale string
 	Now   time.Time
 }
+
+// waitsForPromote is said of a stage whose gate is shut.
+const waitsForPromote = "waits for promote"
 
 // maxLost bounds how many agents that were lost are named.
 const maxLost = 8
@@ -38,7 +43,7 @@ func (m *Model) Line() string {
 		text += ", " + m.place()
 	}
 	text += ": " + m.figures()
-	if why := p.Why; why != "" {
+	for _, why := range m.whys() {
 		text += "; " + why
 	}
 	if f := m.Freeze; f != nil && !p.State.Over() {
@@ -61,10 +66,7 @@ func (m *Model) Text(width int) []string {
 	if d := m.Now.Sub(p.Since); !p.Since.IsZero() && d > 0 && !p.State.Over() {
 		state += fmt.Sprintf(" (%v)", d.Round(time.Second))
 	}
-	if p.Why != "" {
-		state += ": " + p.Why
-	}
-	lines = append(lines, state)
+	lines = append(lines, strings.Join(append([]string{state}, m.whys()...), ": "))
 	if m.Freeze != nil {
 		lines = append(lines, strings.ToUpper(Frozen(m.Freeze)[:1])+Frozen(m.Freeze)[1:])
 	}
@@ -78,6 +80,17 @@ func (m *Model) Text(width int) []string {
 	lines = append(lines, m.bars(width)...)
 	lines = append(lines, "", sentence(m.figures()))
 	return append(lines, m.lost()...)
+}
+
+// whys are the reasons for its state, the first cause last.
+func (m *Model) whys() []string {
+	var all []string
+	for _, why := range []string{m.Plan.Why, m.Cause} {
+		if why != "" && (len(all) == 0 || !strings.Contains(all[0], why)) {
+			all = append(all, why)
+		}
+	}
+	return all
 }
 
 // Course says from where to where a rollout goes.
@@ -109,7 +122,11 @@ func (m *Model) place() string {
 	if p.Stage >= len(p.Stages) {
 		return "all stages passed"
 	}
-	return fmt.Sprintf("stage %d of %d (%s)", p.Stage+1, len(p.Stages), p.Stages[p.Stage].Name)
+	text := fmt.Sprintf("stage %d of %d (%s)", p.Stage+1, len(p.Stages), p.Stages[p.Stage].Name)
+	if p.State == rollout.Running && p.Stages[p.Stage].Manual && p.Promoted <= p.Stage && !strings.Contains(p.Why, waitsForPromote) {
+		text += ", " + waitsForPromote
+	}
+	return text
 }
 
 // figures are those that are not 0.
@@ -182,7 +199,7 @@ func (m *Model) progress(stage int) string {
 		left := p.SoakSince.Add(p.Stages[stage].Soak.Duration()).Sub(m.Now)
 		word = fmt.Sprintf("soaks for another %v", max(0, left).Round(time.Second))
 	case p.Stages[stage].Manual && p.Promoted <= stage:
-		word = "waits for promote"
+		word = waitsForPromote
 	}
 	return cmp.Or(strings.Trim(counts+", "+word, ", "), "begun")
 }
