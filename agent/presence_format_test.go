@@ -47,7 +47,7 @@ func FuzzRegistration(f *testing.F) {
 
 // statusGoldens are statuses of every release so far.
 func statusGoldens() []string {
-	return []string{"status-1.json", "status-1-presence.json", "status-1-held.json", "status-1-order-error.json", "status-1-yanked.json", "status-1-tree.json"}
+	return []string{"status-1.json", "status-1-presence.json", "status-1-held.json", "status-1-order-error.json", "status-1-yanked.json", "status-1-tree.json", "status-1-rollout.json"}
 }
 
 func FuzzStatus(f *testing.F) {

@@ -84,7 +84,7 @@ func readAsked(stateDir string) (*Request, error) {
 		return nil, nil //nolint:nilnil // the absence of a request is no error
 	}
 	if a.ID == "" || !a.Action.attempt() {
-		return nil, fmt.Errorf("%s: want an id and an upgrade or a rollback, found id %q and action %q; ask again", path, a.ID, a.Action)
+		return nil, fmt.Errorf("%s: want an id and what changes the release, found id %q and action %q; ask again", path, a.ID, a.Action)
 	}
 	return &a.Request, nil
 }

@@ -58,11 +58,7 @@ func (u *Upgrader) awaitIdle(ctx context.Context, r Request) error {
 // giveWay performs what is asked meanwhile. It returns an error if that ends
 // the wait: a hold, or a newer attempt.
 func (u *Upgrader) giveWay() error {
-	if r := u.takeCommand(); r != nil {
-		if err := u.obey(*r); err != nil {
-			u.log.Warn("request failed", "action", r.Action, "attempt", r.ID, "error", err)
-		}
-	}
+	u.obeyCommand()
 	if err := held(u.cfg.StateDir); err != nil {
 		return err
 	}

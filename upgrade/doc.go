@@ -19,9 +19,10 @@
 // never closed, and the release is quarantined. A release that passes and
 // then does not start cold is given up after three starts.
 //
-// A [Request] asks for an upgrade, for a rollback to a retained release, or
-// for the host to be held. docs/upgrade.md tells the whole, with what each
-// crash leaves.
+// A [Request] asks for an upgrade, for a release to be staged, for a rollback to a
+// retained release, or for the host to be held. One to go back that comes in a
+// probation ends it: the incumbent still has everything. docs/upgrade.md tells the
+// whole, with what each crash leaves.
 //
 // # Guarantees
 //
@@ -54,7 +55,7 @@
 // more: index and manifest are signed, the sequence of the index never goes
 // back on a host, and each binary is checked against the signed digest before
 // it is executable. Whoever may ask for upgrades can choose among releases
-// that the keys and the policy allow, never other code. Whoever can write to
-// the state directory or ptrace the process owns the agent; the directory has
-// mode 0700.
+// that the keys and the policy allow, and within bounds how long a probation lasts
+// and what is kept; never other code. Whoever can write to the state directory or
+// ptrace the process owns the agent; the directory has mode 0700.
 package upgrade

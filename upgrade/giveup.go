@@ -6,13 +6,14 @@ import (
 	"time"
 )
 
-// dueNow notes when r must have ended, by this process's own clock, which nobody
-// can set. What is noted already stays: a request that is asked for again has no
-// more time for it.
-func (r *Request) dueNow() {
+// timed is r with when it must have ended, by this process's own clock, which
+// nobody can set. What is noted already stays: a request that is asked for again has
+// no more time for it.
+func (r Request) timed() Request {
 	if r.GiveUp > 0 && r.due.IsZero() {
 		r.due = time.Now().Add(r.GiveUp)
 	}
+	return r
 }
 
 // passedOn is r as the next process takes it, whose clock it is to go by.
@@ -31,9 +32,9 @@ func (r Request) until() time.Time {
 	return r.due.Round(0).UTC() // without the reading of this process's clock
 }
 
-// wayBack is how long before a request is due its trial is ended, so that the way
+// returnTime is how long before a request is due its trial is ended, so that the way
 // back is over by then.
-func (c Config) wayBack(r Request) time.Duration {
+func (c Config) returnTime(r Request) time.Duration {
 	return min(c.AbortTimeout+killTimeout+commitTimeout+c.Hooks.Timeout, r.GiveUp/4)
 }
 
@@ -46,12 +47,12 @@ func (u *Upgrader) prepareWithin(ctx context.Context, r Request) (context.Contex
 	if r.Action == ActionStage {
 		return context.WithDeadlineCause(ctx, r.due, fmt.Errorf("given up: it was to have ended within %v", r.GiveUp))
 	}
-	spare := u.cfg.wayBack(r) + u.probationFor(r)
+	spare := u.cfg.returnTime(r) + u.probationFor(r)
 	return context.WithDeadlineCause(ctx, r.due.Add(-spare), fmt.Errorf(
 		"given up: it was to have ended within %v, of which %v are for the probation and the way back: ask for it with more time", r.GiveUp, spare))
 }
 
-// ended adds to err why what was bounded by prepareWithin has ended, if it has.
+// endedBy adds to err why what was bounded by prepareWithin has ended, if it has.
 func endedBy(ctx, bounded context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
@@ -67,7 +68,7 @@ func (t *trial) due() (<-chan time.Time, func() bool) {
 	if t.request.due.IsZero() {
 		return nil, func() bool { return false }
 	}
-	timer := time.NewTimer(time.Until(t.request.due) - t.cfg.wayBack(t.request))
+	timer := time.NewTimer(time.Until(t.request.due) - t.cfg.returnTime(t.request))
 	return timer.C, timer.Stop
 }
 

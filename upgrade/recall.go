@@ -3,6 +3,7 @@ package upgrade
 import (
 	"cmp"
 	"fmt"
+	"time"
 )
 
 // A request to go back that comes while a successor is on probation ends it: the
@@ -11,10 +12,27 @@ import (
 // journal's RecalledBy says that it was done, so that whoever finds it after a
 // crash does not go back once more.
 
+// attend does what is asked meanwhile, and returns why the successor is not wanted
+// any more if that is asked.
+func (t *trial) attend() *failure {
+	t.obeyCommand()
+	return t.recalled()
+}
+
+// extension is how much longer than by the host's own Probation the successor is
+// on probation. It is for the warm way back alone, so that whatever else is asked
+// for ends it.
+func (t *trial) extension() time.Duration {
+	if r := t.newer(); r != nil && (!t.isAbout(*r) || t.hasRefused(*r)) {
+		return 0
+	}
+	return time.Until(t.trusted)
+}
+
 // recalled returns why the successor is not wanted any more: it was asked to go.
 func (t *trial) recalled() *failure {
 	r := t.newer()
-	if r == nil || !t.isAbout(*r) || r.ID != "" && r.ID == t.refused {
+	if r == nil || !t.isAbout(*r) || t.hasRefused(*r) {
 		return nil
 	}
 	if err := t.mayRecall(*r); err != nil {
@@ -28,6 +46,9 @@ func (t *trial) recalled() *failure {
 	}
 	return &failure{reason: reason, recall: r.ID}
 }
+
+// hasRefused reports whether r was found not to end this.
+func (t *trial) hasRefused(r Request) bool { return r.ID != "" && r.ID == t.refused }
 
 // isAbout reports whether r leads from the successor to what ran before it. A
 // rollback without a pin is known by its id afterwards, or it would go further

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -62,6 +63,10 @@ func (i *insider) post(path string, body any) {
 	if err != nil {
 		i.Fatal(err)
 	}
+	// Read to its end, or the connection is not used again.
+	if _, err := io.Copy(io.Discard, res.Body); err != nil {
+		i.Fatal(err)
+	}
 	_ = res.Body.Close()
 }
 
@@ -100,7 +105,12 @@ func TestRevertInAProbationIsWarmBlamesNobodyAndLosesNoRequest(t *testing.T) {
 	if a := r.followed(nowhere); a.State != Committed || !strings.Contains(a.Reason, "nothing to do") || r.current() != "1.1.0" {
 		t.Errorf("the revert of what does not run: %s: %s; current is %s", a.State, a.Reason, r.current())
 	}
-	retained := r.leave(Request{Action: ActionRevert, Leave: pin})
+	// The first release was installed by hand, so that its digest is unknown here.
+	meant := release.Pin{Version: "1.0.0", Digest: "sha256:" + strings.Repeat("ef", 32)}
+	if a := r.followed(r.leave(Request{Action: ActionRollback, Pin: meant})); a.State != Failed || !strings.Contains(a.Reason, "no 1.0.0 is retained") {
+		t.Errorf("a rollback to another 1.0.0: %s: %s", a.State, a.Reason)
+	}
+	retained := r.leave(Request{Action: ActionRevert, Leave: pin, Pin: meant})
 	if a := r.followed(retained); a.State != Committed || a.To.Version != "1.0.0" {
 		t.Errorf("the revert of what was committed: %s to %s: %s", a.State, a.To.Version, a.Reason)
 	}
@@ -147,6 +157,7 @@ func TestProbationIsNotEndedByWhoMayNotRollBack(t *testing.T) {
 		hold  bool
 	}{
 		"from outside where that is forbidden": {RemoteRollbackNever, Request{ID: "back", Action: ActionRollback}, "--remote-rollback never", false},
+		"to a release that was withdrawn":      {"", Request{ID: "back", Action: ActionRollback}, "1.0.0 was withdrawn by its publisher (loses records)", false},
 		"of another program":                   {"", Request{ID: "back", Action: ActionRevert, Leave: release.Pin{Version: "1.1.0"}, Program: "other"}, "of \"other\"", false},
 		"while the host is held":               {"", Request{ID: "back", Action: ActionRevert, Leave: release.Pin{Version: "1.1.0"}}, "held", true},
 	} {
@@ -155,6 +166,10 @@ func TestProbationIsNotEndedByWhoMayNotRollBack(t *testing.T) {
 			pauses := t.TempDir()
 			r := prepareRig(t, 500*time.Millisecond, map[string]string{"1.0.0": "probation=pause:" + pauses})
 			r.env.RemoteRollback = c.rule
+			if strings.Contains(name, "withdrawn") {
+				r.publish(build{Version: "1.0.0"})
+				r.yank("1.0.0", "loses records")
+			}
 			r.first(build{Version: "1.0.0"})
 			inside := r.insider()
 			r.ask(r.publish(build{Version: "1.1.0"}))
@@ -166,10 +181,11 @@ func TestProbationIsNotEndedByWhoMayNotRollBack(t *testing.T) {
 				}
 			}
 			inside.post("/request?remote", c.asked)
-			inside.CloseIdleConnections()
 			if err := os.Remove(paused); err != nil {
 				t.Fatal(err)
 			}
+			waittest.Until(t, "the incumbent says why it goes on", func() bool { return strings.Contains(r.logged(), "request ends no probation") })
+			inside.CloseIdleConnections()
 			if s := r.ends("back"); s.State != Failed || !strings.Contains(s.Reason, c.says) || s.Running.Version != "1.1.0" {
 				t.Errorf("%s: %s; %s runs", s.State, s.Reason, s.Running.Version)
 			}
@@ -191,6 +207,34 @@ func TestSuccessorThatIsLeftAloneCommitsAfterTheHostsOwnProbation(t *testing.T) 
 		t.Errorf("%s: %s", a.State, a.Reason)
 	}
 	r.serves("1.1.0")
+}
+
+// A long probation must not keep operators from their hosts: it is long for the
+// warm way back alone.
+func TestLongProbationKeepsNobodyFromTheHost(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 300*time.Millisecond, nil)
+	r.awaitAdopted()
+	inside := r.insider()
+	one := r.onTrial(r.publish(build{Version: "1.1.0"}))
+	inside.post("/request", Request{ID: "hold", Action: ActionHold, By: "ops"})
+	waittest.Nil(t, "the host is held", func() error {
+		if h, err := ReadHold(r.env.StateDir); err != nil || h == nil || h.By != "ops" {
+			return fmt.Errorf("%+v, %w", h, err)
+		}
+		return nil
+	})
+	if a, err := readJournal(filepath.Join(r.env.StateDir, journalFile)); err != nil || a.OrderID != one || a.State != Probation {
+		t.Errorf("a hold has ended the probation: %s: %s, %v", a.State, a.Reason, err)
+	}
+	if err := ClearHold(r.env.StateDir); err != nil {
+		t.Fatal(err)
+	}
+	inside.CloseIdleConnections()
+	a := r.followed(r.leave(Request{Pin: r.publish(build{Version: "1.2.0"})}))
+	if a.State != Committed || a.From.Version != "1.1.0" {
+		t.Errorf("%s from %s: %s", a.State, a.From.Version, a.Reason)
+	}
 }
 
 func TestOnlyWhatLeadsFromTheSuccessorToTheIncumbentEndsAProbation(t *testing.T) {

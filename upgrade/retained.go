@@ -49,6 +49,20 @@ func (s slots) retained(pin release.Pin, running string) (Slot, error) {
 
 var errNotRetained = errors.New("retained on this host")
 
+// targetOf finds the slot that r leads to. A revert asks all hosts alike: where the
+// release was installed by hand, so that nobody knows its manifest, it is meant,
+// too.
+func (s slots) targetOf(r Request, running string) (Slot, error) {
+	slot, err := s.retained(r.Pin, running)
+	if r.Action != ActionRevert || r.Pin.Digest == "" || !errors.Is(err, errNotRetained) {
+		return slot, err
+	}
+	if byHand, none := s.retained(release.Pin{Version: r.Pin.Version}, running); none == nil && byHand.Manifest == "" {
+		return byHand, nil
+	}
+	return slot, err
+}
+
 // returnable lists the releases that a rollback can go to, the one that was
 // replaced last first.
 func (s slots) returnable(running Ref) ([]Ref, error) {
@@ -109,7 +123,7 @@ func (u *Upgrader) prepareRollback(ctx context.Context, r Request) (Slot, error)
 	if err := u.cfg.mayRollBack(r); err != nil {
 		return Slot{}, err
 	}
-	slot, err := u.slots.retained(r.Pin, u.running.Name())
+	slot, err := u.slots.targetOf(r, u.running.Name())
 	if errors.Is(err, errNotRetained) && r.Pin.Digest != "" && u.client != nil && u.cfg.Policy.AllowOlder {
 		return u.prepare(ctx, r)
 	}

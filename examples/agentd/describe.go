@@ -103,6 +103,9 @@ func describeStatus(name string, s upgrade.Status, now time.Time) string {
 		}
 	}
 	say("A rollback can go to: %s.", versions(s.Retained, s.Withdrawn))
+	if s.Staged != nil {
+		say("Staged: %s.", versions([]upgrade.Ref{*s.Staged}, s.Withdrawn))
+	}
 	say("Last attempt: %s.", describeAttempt(s.Attempt, true))
 	say("Hold: %s.", describeHold(s.Hold))
 	return b.String() + describeQuarantine(s.Quarantine, now)
@@ -190,6 +193,11 @@ func describeSlot(s upgrade.Slot, current string) string {
 	}
 	if !s.Retired.IsZero() {
 		parts = append(parts, "replaced "+stamp(s.Retired))
+	}
+	if s.Staged != nil {
+		parts = append(parts, "waits for an upgrade to it until "+stamp(s.Staged.Until))
+	} else if !s.Keep.IsZero() {
+		parts = append(parts, "kept until "+stamp(s.Keep)+" at least")
 	}
 	return strings.Join(parts, ", ")
 }

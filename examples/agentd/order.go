@@ -124,6 +124,9 @@ func (o *order) complete(ctx context.Context, h host, r upgrade.Request, w io.Wr
 
 // course says where a rollback leads: without a version that may be forward.
 func course(h host, r upgrade.Request, now upgrade.Status) string {
+	if r.Pin.IsZero() && now.State == upgrade.Probation {
+		return fmt.Sprintf("rollback of %s: it ends the probation of %s, %s stays", h.name(), now.To.Version, dash(now.Running.Version))
+	}
 	to := wanted(r.Pin)
 	if r.Pin.IsZero() && len(now.Retained) > 0 {
 		to = now.Retained[0].Version + ", " + to

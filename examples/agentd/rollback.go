@@ -21,13 +21,17 @@ func newRollbackCommand() *cobra.Command {
 release that was left last, so that a second rollback goes forward again: name
 a VERSION to go further back. Where it leads is printed before it is asked for.
 
+While a new release is on probation, a rollback without a version ends that: the
+release before still runs, and takes over again at once.
+
 It needs no repository and does not mind an index that has expired; the release
 passes a probation as in an upgrade. One that failed on this host stays in quarantine
 until agentd quarantine clear. One that the host knows to be withdrawn by its
 publisher is refused, with the names of others, unless --allow-withdrawn says that
 it must be this one. An agent makes no rollback by an order in etcd where it runs with
 --remote-rollback never: ask on its own host then. One whose key was revoked since
-is no obstacle, and told.
+is no obstacle, and told. One that was not kept is fetched, by
+VERSION@sha256:DIGEST, where the agent runs with --allow-older.
 
 The agent is named by --etcd and --agent, or, on its own host and without
 etcd, by --state-dir. Where no agent runs on that directory, the release

@@ -24,6 +24,7 @@ type runFlags struct {
 	tasks     taskFlags
 	rollouts  rolloutRunFlags
 	traces    traceFlags
+	around    looksAround
 	id        string
 	stateDir  string
 	listen    string
@@ -34,7 +35,9 @@ type runFlags struct {
 	labels    []string
 	groups    []string
 	probation time.Duration
+	longest   time.Duration
 	retention time.Duration
+	keepLimit time.Duration
 	keepBytes int64
 	busyFile  string
 	busyLimit time.Duration
@@ -77,13 +80,9 @@ upgrade, with exit code 0.`,
 			return r.run(cmd)
 		},
 	}
-	r.etcd.add(cmd)
-	r.releases.add(cmd)
-	r.logs.add(cmd)
-	r.tasks.add(cmd)
-	r.rollouts.add(cmd)
-	r.traces.add(cmd)
-	r.admin.add(cmd)
+	for _, part := range []interface{ add(*cobra.Command) }{&r.etcd, &r.releases, &r.logs, &r.tasks, &r.rollouts, &r.traces, &r.around, &r.admin} {
+		part.add(cmd)
+	}
 	f := cmd.Flags()
 	f.StringVar(&r.id, "id", "", "`id` of the agent, unique in the fleet")
 	f.StringVar(&r.stateDir, "state-dir", "", "state `directory`, of this agent alone")
@@ -94,7 +93,9 @@ upgrade, with exit code 0.`,
 	f.StringSliceVar(&r.labels, "label", nil, "label `key=value`; may be repeated")
 	f.StringSliceVar(&r.groups, "group", nil, "configuration `group`; may be repeated, the later one wins")
 	f.DurationVar(&r.probation, "probation", 30*time.Second, "how long a new release serves before it is trusted")
-	f.DurationVar(&r.retention, "retention", 72*time.Hour, "how long a replaced release is kept")
+	f.DurationVar(&r.longest, "probation-limit", time.Hour, "the longest probation that an upgrade can ask for; a rollback in that time is warm, and two processes run")
+	f.DurationVar(&r.retention, "retention", 72*time.Hour, "how long a replaced release is kept, or a staged one")
+	f.DurationVar(&r.keepLimit, "retention-limit", 30*24*time.Hour, "the longest time that a request can have one kept")
 	f.Int64Var(&r.keepBytes, "retention-bytes", 1<<30, "how many `bytes` replaced releases may take; the one that ran last stays all the same")
 	f.StringVar(&r.busyFile, "busy-file", "", "while this `file` exists, upgrades and rollbacks wait; its first line says why")
 	f.DurationVar(&r.busyLimit, "busy-limit", time.Hour, "how long the busy file may put one off")
@@ -102,6 +103,7 @@ upgrade, with exit code 0.`,
 	f.DurationVar(&r.heartbeat, "heartbeat", 5*time.Second, "pause between two heartbeats")
 	f.BoolVar(&r.policy.AllowMajor, "allow-major", false, "allow upgrades to another major version")
 	f.BoolVar(&r.policy.AllowPrerelease, "allow-prerelease", false, "allow upgrades to a pre-release")
+	f.BoolVar(&r.policy.AllowOlder, "allow-older", false, "let a rollback to VERSION@sha256:DIGEST that is not kept fetch it from --repo, if the index offers it and it is older; so whoever may ask for rollbacks chooses among all older releases, those in etcd too unless --remote-rollback never")
 	f.StringVar(&r.remote, "remote-rollback", string(upgrade.RemoteRollbackOffered), "which rollbacks are made by orders in etcd: `offered` (not to a release known to be withdrawn), any (there too, if the order says --allow-withdrawn) or never; what is asked for on the host itself is not bound by it, nor is the way back from a release that fails")
 	f.StringVar(&r.cosignKey, "cosign-key", "", "take only releases whose image in --repo, an OCI registry or layout, is signed with cosign by this public key `file` as well; the registry is asked for the signature each time, also with --pull Never")
 	f.DurationVar(&r.check, "check-every", time.Hour, "pause between two looks at the index, by which a withdrawn release is noticed; negative looks never")
@@ -150,7 +152,7 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 		ID: r.id, Name: r.releases.name, Version: version, Groups: r.groups,
 		StateDir: r.stateDir, TTL: r.ttl, HeartbeatEvery: r.heartbeat,
 		Supervise: upgrade.Supervision(r.supervise),
-		Start:     s.start, Stop: s.stop,
+		Start:     s.start, Stop: s.stop, Fingerprint: r.around.config(),
 	}
 	cfg.Revision, cfg.BuildTime = built()
 	var err error
@@ -176,7 +178,7 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 		return cfg, err
 	}
 	cfg.Health.Checks = append([]health.Check{{Name: "spool", Every: 2 * time.Second, Func: s.checkSpool}}, faults(s.started)...)
-	cfg.Upgrade = upgrade.Config{Policy: r.policy, RemoteRollback: upgrade.RemoteRollback(r.remote), Probation: r.probation, Retention: r.retention, RetentionBytes: r.keepBytes, BusyLimit: r.busyLimit, CheckEvery: r.check, PluginAPI: pluginAPI, ConfigSchema: configSchema}
+	cfg.Upgrade = upgrade.Config{Policy: r.policy, RemoteRollback: upgrade.RemoteRollback(r.remote), Probation: r.probation, ProbationLimit: r.longest, Retention: r.retention, RetentionLimit: r.keepLimit, RetentionBytes: r.keepBytes, BusyLimit: r.busyLimit, CheckEvery: r.check, PluginAPI: pluginAPI, ConfigSchema: configSchema}
 	if r.busyFile != "" {
 		cfg.Upgrade.Busy = r.busy
 	}

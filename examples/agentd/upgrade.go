@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -13,6 +14,8 @@ import (
 func newUpgradeCommand() *cobra.Command {
 	var o order
 	var releases chooser
+	var stage bool
+	var bounds upgrade.Request
 	cmd := &cobra.Command{
 		Use:   "upgrade VERSION|VERSION@sha256:DIGEST|RANGE",
 		Short: "Upgrade one agent and follow it to its end",
@@ -26,12 +29,18 @@ release in it that was not withdrawn; the agent is asked for that pin and never
 sees the range, which the order keeps for the record. Pre-releases are taken
 only if RANGE names one, or with --prerelease.
 
+--stage has the release downloaded, verified and kept, and not started: an upgrade
+to it is then quick, and needs no repository while the index that offered it is
+valid. --probation asks for a longer one than the agent is set to; a rollback in that
+time is warm. --give-up has the agent itself end the attempt in time.
+
 The agent is named by --etcd and --agent, or, on its own host and without
 etcd, by --state-dir. It refuses if it does not run what it ran when this
 command was given (--expect), and puts it off while it is busy (--force). A
 release of another program (--name) than the agent runs is not even ordered.
 
-Exit code 0 means that the new release passed its probation and was committed.
+Exit code 0 means that the new release passed its probation and was committed, or
+with --stage that it is there.
 After anything else the agent runs what it ran before, or, if this command
 lost sight of it, agentd fleet tells.`,
 		Example: `  agentd upgrade --etcd http://127.0.0.1:2379 --agent a1 \
@@ -43,6 +52,14 @@ lost sight of it, agentd fleet tells.`,
 		if err := releaseArgument(args[0]); err != nil {
 			return upgrade.Request{}, err
 		}
+		if stage && bounds.Probation != 0 {
+			return upgrade.Request{}, usagef("--probation is about a start, and --stage starts nothing: leave one out")
+		}
+		for name, d := range map[string]time.Duration{"probation": bounds.Probation, "give-up": bounds.GiveUp, "retain": bounds.Retain} {
+			if d < 0 {
+				return upgrade.Request{}, usagef("--%s: want a duration of 0 or more, found %v", name, d)
+			}
+		}
 		client, err := releases.client()
 		if err != nil {
 			return upgrade.Request{}, err
@@ -52,7 +69,11 @@ lost sight of it, agentd fleet tells.`,
 			return upgrade.Request{}, err
 		}
 		say(w, "resolved %s to %s", args[0], pin)
-		r := upgrade.Request{Action: upgrade.ActionUpgrade, Pin: pin, Program: releases.name}
+		r := bounds
+		r.Action, r.Pin, r.Program = upgrade.ActionUpgrade, pin, releases.name
+		if stage {
+			r.Action = upgrade.ActionStage
+		}
 		if release.IsRange(args[0]) {
 			r.Asked = args[0]
 		}
@@ -60,5 +81,10 @@ lost sight of it, agentd fleet tells.`,
 	})
 	releases.add(cmd)
 	require(cmd, "repo", "repo")
+	f := cmd.Flags()
+	f.BoolVar(&stage, "stage", false, "have the release there and do not start it")
+	f.DurationVar(&bounds.Probation, "probation", 0, "how long at least it is on probation, up to the agent's --probation-limit (default as the agent is set)")
+	f.DurationVar(&bounds.GiveUp, "give-up", 0, "how long the agent may take until it has ended the attempt, its way back included (default no limit)")
+	f.DurationVar(&bounds.Retain, "retain", 0, "how long at least the release before is kept, or with --stage the one that is staged, up to the agent's --retention-limit (default as the agent is set)")
 	return cmd
 }

@@ -10,6 +10,7 @@ import (
 
 func TestPolicyRefusesWhatTheHostMustNotRun(t *testing.T) {
 	lax := Policy{AllowMajor: true, AllowPrerelease: true}
+	older := Policy{AllowOlder: true}
 	for _, tt := range []struct {
 		name     string
 		policy   Policy
@@ -46,6 +47,12 @@ func TestPolicyRefusesWhatTheHostMustNotRun(t *testing.T) {
 		{name: "rollback goes back", running: "1.2.0", target: "1.1.0", requires: Requires{Upgrade: "<1.1.0"}, host: PolicyContext{Rollback: true}},
 		{name: "rollback over a major", running: "2.0.0", target: "1.1.0", host: PolicyContext{Rollback: true}},
 		{name: "rollback to what the plugins cannot speak", running: "1.2.0", target: "1.1.0", requires: Requires{PluginAPI: "1"}, host: PolicyContext{Rollback: true, PluginAPI: "2"}, want: ErrRequires},
+		{name: "rollback to what is not retained", policy: lax, running: "1.2.0", target: "1.1.0", host: PolicyContext{Older: true}, want: ErrDowngrade, says: "(run --allow-older)"},
+		{name: "that is allowed", policy: older, running: "1.2.0", target: "1.1.0", requires: Requires{Upgrade: "<1.1.0"}, host: PolicyContext{Older: true}},
+		{name: "that is allowed, and it requires a plugin API", policy: older, running: "1.2.0", target: "1.1.0", requires: Requires{PluginAPI: "1"}, host: PolicyContext{Older: true, PluginAPI: "2"}, want: ErrRequires},
+		{name: "that is allowed, and it is an upgrade", policy: older, running: "1.2.0", target: "1.3.0", host: PolicyContext{Older: true}, want: ErrPolicy, says: "upgrade to it"},
+		{name: "that is allowed, over a major", policy: older, running: "2.0.0", target: "1.3.0", host: PolicyContext{Older: true}, want: ErrPolicy, says: "(run --allow-major)"},
+		{name: "that is allowed, of an upgrade", policy: older, running: "1.2.0", target: "1.1.0", want: ErrDowngrade},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var running *semver.Version

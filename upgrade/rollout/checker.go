@@ -87,7 +87,7 @@ type prometheusChecker struct{ client *http.Client }
 func (p prometheusChecker) Check(ctx context.Context, c Check, _ *Plan) (Verdict, string, error) {
 	form := url.Values{"query": {c.Query}}
 	if deadline, ok := ctx.Deadline(); ok {
-		form.Set("timeout", fmt.Sprintf("%.3fs", time.Until(deadline).Seconds()))
+		form.Set("timeout", fmt.Sprintf("%dms", max(time.Until(deadline).Milliseconds(), 1)))
 	}
 	address := strings.TrimSuffix(c.URL, "/") + "/api/v1/query"
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(form.Encode()))

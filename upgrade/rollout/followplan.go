@@ -2,12 +2,13 @@ package rollout
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
 	"unicode/utf8"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
 const (
@@ -20,13 +21,12 @@ const (
 	spreadPart     = 0.1
 	// maxReportReason bounds Report.Reason, in bytes.
 	maxReportReason = 300
-	// maxBrake bounds the value of a freeze, in bytes.
-	maxBrake = 16 << 10
 )
 
 // followee is what a Follower knows; it belongs to Run's goroutine.
 type followee struct {
 	heard     planView   // as it was seen last
+	reader    planReader // of plans
 	plan      *Plan      // nil = none that can be followed
 	admission *Admission // of plan
 	planErr   error
@@ -66,11 +66,9 @@ func (f *Follower) hear(v planView) {
 	}
 	f.brake, f.brakeErr = nil, nil
 	if v.freeze != nil {
-		b, err := parseBrake(v.freeze)
-		if f.brake = &b; err != nil {
-			// Whoever pulled it meant something by it.
-			f.brakeErr = fmt.Errorf("%s: %w", f.keys.freeze(), err)
-		}
+		f.brake = new(Freeze)
+		// Whoever pulled one that cannot be read meant something by it.
+		f.brakeErr = decode(f.keys.freeze(), v.freeze, maxSmall, f.brake)
 	}
 	f.heard = v
 	f.tellTrouble()
@@ -82,7 +80,7 @@ func (f *Follower) hearPlan(data []byte) {
 	if data == nil {
 		return
 	}
-	p, err := ParsePlan(data)
+	p, err := f.reader.read(data)
 	if err == nil && f.keys.fleet != p.Fleet {
 		err = fmt.Errorf("it is of fleet %.130q", p.Fleet)
 	}
@@ -182,7 +180,7 @@ func (f *Follower) obey(now time.Time, p *Plan) (again time.Duration) {
 		return 0
 	case s.Runs && revert && !unfinished && f.kept.Changed != o.Rollout:
 		return 0 // it is none of this agent's business: ten thousand need not say so
-	case s.Runs && !(revert && unfinished):
+	case s.Runs && (!revert || !unfinished):
 		f.say(now, o, Standing{State: done(o.Action)})
 		return 0
 	case s.Held != "":
@@ -243,7 +241,7 @@ func (f *Follower) turn(now time.Time, p *Plan, s Standing) time.Duration {
 		spread := min(time.Duration(agents-1)*spreadPerAgent, time.Duration(spreadPart*float64(p.Deadline.Duration())))
 		f.due, f.dueFor = now, p.Request()
 		if spread > 0 {
-			f.due = now.Add(rand.N(spread))
+			f.due = now.Add(rand.N(spread)) //nolint:gosec // no secret
 		}
 	}
 	return f.due.Sub(now)
@@ -272,7 +270,7 @@ func (f *Follower) begin(now time.Time, p *Plan, o Order) time.Duration {
 	if o.GiveUp > 0 {
 		o.GiveUp = max(o.GiveUp-time.Since(f.begun), time.Millisecond)
 	}
-	f.cfg.Logger.Info("rollout followed", "rollout", o.Rollout, "action", o.Action, "attempt", o.Request)
+	f.cfg.Logger.Info("rollout followed", "action", o.Action, "attempt", o.Request)
 	f.cfg.Host.Begin(o)
 	r := f.kept.Report
 	f.publish(&r)
@@ -292,7 +290,7 @@ func (f *Follower) say(now time.Time, o Order, s Standing) {
 			f.kept.Begun = ""
 		}
 		f.handed = ""
-		f.cfg.Logger.Info("rollout reported", "rollout", o.Rollout, "attempt", o.Request, "state", r.State, "reason", r.Reason)
+		f.cfg.Logger.Info("rollout reported", "attempt", o.Request, "state", r.State, "reason", r.Reason)
 	}
 	if r.State != ReportWaiting { // which is found out anew
 		f.keep()
@@ -325,6 +323,9 @@ func (f *Follower) publish(r *Report) {
 
 func (f *Follower) tellTrouble() {
 	err := errors.Join(f.planErr, f.brakeErr, f.keepErr)
+	if errors.Is(f.deaf, rpctypes.ErrPermissionDenied) { // any other is an outage, which is told elsewhere
+		err = errors.Join(err, fmt.Errorf("%s: %w: give this agent's role the right to read plan/ and freeze/", f.keys.plan(), f.deaf))
+	}
 	f.mu.Lock()
 	changed := (err == nil) != (f.trouble == nil) || err != nil && err.Error() != f.trouble.Error()
 	f.trouble = err
@@ -344,19 +345,4 @@ func reasonOf(text string) string {
 		n--
 	}
 	return text[:n] + "…"
-}
-
-// parseBrake reads the value of freeze/<fleet>.
-func parseBrake(data []byte) (Freeze, error) {
-	var b Freeze
-	if len(data) > maxBrake {
-		return b, fmt.Errorf("%d bytes, at most %d are read", len(data), maxBrake)
-	}
-	if err := json.Unmarshal(data, &b); err != nil {
-		return b, err
-	}
-	if b.Schema != Schema {
-		return b, fmt.Errorf("schema %d, this agent reads %d", b.Schema, Schema)
-	}
-	return b, nil
 }
