@@ -217,7 +217,7 @@ func (a *Agent) String() string {
 	if a.process == nil {
 		text += ", and is dead"
 	}
-	return text
+	return text + fmt.Sprintf("; its rack has %x, which stands: %t", a.cfg.Rack.session.Lease(), a.cfg.Rack.session.Stands())
 }
 
 // Report is what it says about the plan.

@@ -25,7 +25,7 @@ const (
 	program   = "simulated"
 	// patience is how long a fleet may take; it is reached only where something
 	// is broken, or the machine is very busy.
-	patience = 90 * time.Second
+	patience = 60 * time.Second
 )
 
 func older() release.Pin { return pin("1.0.0", "a") }
@@ -288,11 +288,11 @@ func (w *world) until(ctx context.Context, what string, ok func() (bool, error))
 				state = fmt.Sprintf("the plan is %s (%s), stage %d, instruction %d", v.Plan.State, v.Plan.Why, v.Plan.Stage, v.Plan.Instruction.Number)
 			}
 			if v.Books != nil {
-				state += fmt.Sprintf(", figures %+v, under way %v, lost %v", v.Books.Figures, v.Books.UnderWay, v.Books.Lost)
+				state += fmt.Sprintf(", cursor %+v, figures %+v, under way %v, lost %v", v.Plan.Cursor, v.Books.Figures, v.Books.UnderWay, v.Books.Lost)
 			}
 			for _, a := range w.agents {
 				if a.UnderWay() || v.Books != nil && v.Books.UnderWay[a.ID()] != (rollout.Entrant{}) {
-					state += "\n" + a.String()
+					state += "\n" + rollout.RankOf(v.Plan.ID, a.ID()).String() + " " + a.String()
 				}
 			}
 			return fmt.Errorf("not in time: %s (%w); %s", what, errors.Join(ctx.Err(), err), state)

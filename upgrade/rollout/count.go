@@ -143,7 +143,9 @@ func (c *census) member(m *Member, lost map[string]Loss) agent {
 	a.admitted = c.admits(&c.p.Cursor, &a)
 	a.pair = m.Labels[c.limiting().PairBy]
 	var r *Report
-	if m.Report != nil && m.Report.Request == c.p.Request() {
+	// One that waits and is not admitted any more was gone from the registry in
+	// between, and waits to be let in again.
+	if m.Report != nil && m.Report.Request == c.p.Request() && (a.admitted || m.Report.State != ReportWaiting) {
 		r = m.Report
 	}
 	if c.p.Instruction.Action == ActRevert {
