@@ -198,7 +198,7 @@ func TestAnOrderSaysAllThatTheHostNeeds(t *testing.T) {
 		Probation: time.Minute, GiveUp: 144 * time.Second, Retain: time.Hour,
 	}
 	if got := r.begun[0]; got.GiveUp > want.GiveUp || got.GiveUp < want.GiveUp-10*time.Second {
-		t.Errorf("gives up after %v, want %v, which is before the plan's deadline", got.GiveUp, want.GiveUp)
+		t.Errorf("gives up after %v, want %v, which is before its deadline, the probation beside", got.GiveUp, want.GiveUp)
 	}
 	r.begun[0].GiveUp = want.GiveUp
 	if r.begun[0] != want {

@@ -13,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/internal/etcdkv"
+	"github.com/perennial-go/perennial/internal/strictjson"
 )
 
 const (
@@ -22,6 +23,8 @@ const (
 	maxBooks  = 2 << 20
 	maxRecord = 1 << 20
 	maxSmall  = 16 << 10 // a freeze, who leads
+	// maxDepth is that of a record with a plan in it.
+	maxDepth = maxPlanDepth + 1
 )
 
 // ErrSchema is wrapped by the error for a value that a newer version wrote.
@@ -128,11 +131,14 @@ func decode(key string, data []byte, most int, into any) error {
 	if len(data) > most {
 		return fmt.Errorf("%s has %d bytes, at most %d are read", key, len(data), most)
 	}
+	if err := strictjson.Check(data, maxDepth); err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
 	var head struct {
 		Schema int `json:"schema"`
 	}
 	if err := json.Unmarshal(data, &head); err != nil {
-		return fmt.Errorf("%s is not JSON: %w", key, err)
+		return fmt.Errorf("%s: %w", key, err)
 	}
 	if head.Schema != Schema {
 		return fmt.Errorf("%s has schema %d, this version reads %d: %w", key, head.Schema, Schema, ErrSchema)

@@ -1,0 +1,211 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/perennial-go/perennial/config"
+	"github.com/perennial-go/perennial/internal/waittest"
+	"github.com/perennial-go/perennial/upgrade/rollout"
+)
+
+// beside runs f until the test ends.
+func (c *crowd) beside(f func(context.Context) error) {
+	c.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	var run sync.WaitGroup
+	run.Go(func() { _ = f(ctx) }) // it ends with ctx only
+	c.Cleanup(func() { stop(); run.Wait() })
+}
+
+// obey has agents report that they did what the plan asks for, as soon as it
+// admits them.
+func (c *crowd) obey(o *rollout.Operator) {
+	c.Helper()
+	c.beside(func(ctx context.Context) error {
+		return o.Watch(ctx, func(v rollout.View) {
+			if v.Plan == nil {
+				return
+			}
+			adm, err := rollout.NewAdmission(*v.Plan)
+			all, errList := listed(ctx, c.dir)
+			if err = errors.Join(err, errList); err != nil {
+				if ctx.Err() == nil {
+					c.Error(err)
+				}
+				return
+			}
+			for i := range all {
+				m := RolloutMember(&all[i], time.Now())
+				if !adm.Admits(m) || m.Report != nil && m.Report.Request == v.Plan.Request() {
+					continue
+				}
+				s := Status{Schema: schema, At: time.Now(), Rollout: &rollout.Report{Request: v.Plan.Request(), State: rollout.ReportDone, At: time.Now()}}
+				s.Health.Ready = true
+				c.put("status/"+m.ID, encoded(c, s))
+			}
+		})
+	})
+}
+
+// becomes waits until the rollout is in a state.
+func (c *crowd) becomes(o *rollout.Operator, want rollout.State) rollout.View {
+	c.Helper()
+	var v rollout.View
+	waittest.Until(c, "the rollout is "+string(want), func() bool {
+		var err error
+		v, err = o.Status(c.Context())
+		return err == nil && v.Plan != nil && v.Plan.State == want
+	})
+	return v
+}
+
+// document is what a scope has now.
+func (c *crowd) document(scope string) config.Document {
+	c.Helper()
+	d, err := config.Get(c.Context(), c.client, "", scope)
+	if err != nil && !errors.Is(err, config.ErrNotFound) {
+		c.Fatal(err)
+	}
+	return d
+}
+
+func TestDocumentIsPublishedWhenItsRolloutCompletesAndTakenBackWithIt(t *testing.T) {
+	t.Parallel()
+	c := newCrowd(t)
+	c.fill(3)
+	if _, err := config.Publish(t.Context(), c.client, "", []byte("a: 1\n"), config.Change{Scope: "global", By: "carol"}); err != nil {
+		t.Fatal(err)
+	}
+	o, err := c.dir.Rollouts("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	controller, err := c.dir.RolloutController(rollout.ControllerConfig{ID: "c1", TTL: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.beside(controller.Run)
+	c.obey(o)
+	start := func(scope, document string) {
+		t.Helper()
+		p := rollout.Plan{Strategy: rollout.Rolling, By: "alice", Target: rollout.Target{Config: &rollout.ConfigTarget{Scope: scope}}}
+		if _, err := o.Start(t.Context(), p, rollout.StartOptions{Document: []byte(document)}); err != nil {
+			t.Fatal(err)
+		}
+		if v := c.becomes(o, rollout.Completed); v.Books.Figures.Succeeded != 3 {
+			t.Errorf("figures: %+v", v.Books.Figures)
+		}
+		if d := c.document(scope); string(d.Data) != document || d.By != "alice" || !strings.Contains(d.Message, "rollout") {
+			t.Errorf("%s is %q by %s: %s", scope, d.Data, d.By, d.Message)
+		}
+	}
+	revert := func() {
+		t.Helper()
+		if _, err := o.Revert(t.Context(), rollout.RevertOptions{Act: rollout.Act{By: "bob"}}); err != nil {
+			t.Fatal(err)
+		}
+		c.becomes(o, rollout.Reverted)
+	}
+	start("global", "a: 2\n")
+	past, err := config.History(t.Context(), c.client, "", "global")
+	if err != nil || len(past.Documents) != 1 || string(past.Documents[0].Data) != "a: 1\n" {
+		t.Errorf("the history of the document: %+v, %v", past, err)
+	}
+	revert()
+	if d := c.document("global"); string(d.Data) != "a: 1\n" {
+		t.Errorf("after the revert it is %q", d.Data)
+	}
+	// Where there was none there is to be none again.
+	start("group/web", "b: 1\n")
+	revert()
+	if d := c.document("group/web"); d.Data != nil {
+		t.Errorf("after the revert there is %q", d.Data)
+	}
+	// What others have published since is theirs.
+	start("global", "a: 3\n")
+	if _, err := config.Put(t.Context(), c.client, "", "global", []byte("a: 4\n")); err != nil {
+		t.Fatal(err)
+	}
+	revert()
+	if d := c.document("global"); string(d.Data) != "a: 4\n" {
+		t.Errorf("a revert takes away what others have published: it is %q", d.Data)
+	}
+	_, err = o.Start(t.Context(), rollout.Plan{Target: rollout.Target{Config: &rollout.ConfigTarget{Scope: "global"}}}, rollout.StartOptions{Document: []byte("- a list\n")})
+	if !errors.Is(err, config.ErrInvalid) {
+		t.Errorf("what agents cannot read is rolled out: %v", err)
+	}
+}
+
+// An agent whose registration ended and is there again is one that a controller
+// has not counted; one that has only written it anew is not.
+func TestFleetTellsWhoWasAway(t *testing.T) {
+	t.Parallel()
+	c := newCrowd(t)
+	c.fill(2)
+	snapshots := make(chan rollout.Snapshot, 100)
+	c.beside(func(ctx context.Context) error {
+		return RolloutFleet(c.dir).Watch(ctx, func(s rollout.Snapshot) { snapshots <- s }, func(error) {})
+	})
+	last := waittest.Next(t, "the first snapshot", snapshots)
+	first := last
+	sees := func(what string, ok func(*rollout.Member) bool) *rollout.Member {
+		t.Helper()
+		for {
+			i := slices.IndexFunc(last.Members, func(m *rollout.Member) bool { return m.ID == crowdID(1) })
+			if i >= 0 && ok(last.Members[i]) || i < 0 && ok(nil) {
+				if i < 0 {
+					return nil
+				}
+				return last.Members[i]
+			}
+			last = waittest.Next(t, what, snapshots)
+		}
+	}
+	before := sees("it", func(m *rollout.Member) bool { return m != nil })
+	if before.Joined == 0 || before.Joined > last.Revision {
+		t.Errorf("it joined at revision %d, all are known up to %d", before.Joined, last.Revision)
+	}
+	c.put("registry/"+crowdID(1), registered(t, 1, "1.1.0"))
+	same := sees("its new version", func(m *rollout.Member) bool { return m != nil && m.Version == "1.1.0" })
+	if same.Joined != before.Joined {
+		t.Errorf("an upgrade makes it another: joined at %d, then %d", before.Joined, same.Joined)
+	}
+	c.remove("registry/" + crowdID(1))
+	sees("that it is away", func(m *rollout.Member) bool { return m == nil })
+	// Nobody writes a status: what is known of registrations does not wait for one.
+	at := c.put("registry/"+crowdID(1), registered(t, 1, "1.1.0"))
+	back := sees("that it is back", func(m *rollout.Member) bool { return m != nil })
+	if back.Joined != at || last.Revision < at {
+		t.Errorf("it is back since %d: joined at %d, all are known up to %d", at, back.Joined, last.Revision)
+	}
+	if first.Members[1].Version != "1.0.0" {
+		t.Error("a snapshot changed in the hands of its reader")
+	}
+}
+
+func TestMemberIsOverdueWhenItsStatusIs(t *testing.T) {
+	t.Parallel()
+	c := newCrowd(t)
+	c.fill(1)
+	x := c.index(IndexConfig{})
+	c.ready(x)
+	m := members{of: map[*Entry]*rollout.Member{}}
+	since := time.Unix(1e9, 0)
+	all, news := m.take(x.Snapshot(), since.Add(time.Second))
+	if !news || all[0].Overdue {
+		t.Errorf("at first: %+v, news %t", all[0], news)
+	}
+	if _, news := m.take(x.Snapshot(), since.Add(2*time.Second)); news {
+		t.Error("there is news where nothing has changed")
+	}
+	later, news := m.take(x.Snapshot(), since.Add(time.Hour))
+	if !news || !later[0].Overdue || all[0].Overdue {
+		t.Errorf("an hour later: %+v, news %t, before %+v", later[0], news, all[0])
+	}
+}
