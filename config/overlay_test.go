@@ -90,6 +90,8 @@ func TestWhatIsLaidOverIsLikePublishedOnThisAgentAlone(t *testing.T) {
 	again.start(t)
 	publish(t, c, "group/web", "server: {port: 9}")
 	other.runsPort(t, 9)
+	publish(t, c, "agent/a1", "server: {host: seen}")
+	waittest.Until(t, "what was published is seen", func() bool { return again.Snapshot().Value.Server.Host == "seen" })
 	again.overlaid(t, "not before it is to yield", 2, config.OverlayStanding{Laid: digest(tried), InForce: digest(tried), Tried: true})
 	again.src.Overlay.Lift("group/web")
 	again.runsPort(t, 9)
