@@ -24,6 +24,7 @@ import (
 	"github.com/perennial-go/perennial/internal/tracing"
 	"github.com/perennial-go/perennial/plugin"
 	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/rollout"
 )
 
 // ErrSuperseded is what Run returns when a successor has committed and this
@@ -157,6 +158,8 @@ type Agent struct {
 	// executable is what runs, and around what it runs.
 	executable executable
 	around     atomic.Pointer[fingerprint.Fingerprint] // nil until it is known
+	// fleetMetrics are of the controller that this agent may be.
+	fleetMetrics *rollout.Metrics
 	// diagnosing is held while a diagnosis is made.
 	diagnosing sync.Mutex
 
@@ -178,7 +181,7 @@ func New(cfg Config) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, log: cfg.Logger, tracer: tracing.New(cfg.TracerProvider, scope), started: time.Now().UTC(), publisher: newPublisher(),
 	}
-	a.metrics = newMetrics(a)
+	a.metrics, a.fleetMetrics = newMetrics(a), rollout.NewMetrics(cfg.Rollout.Fleet)
 	a.presence, a.tasking = newPresence(a), newTasking(a)
 	a.following = newFollowing(a)
 	a.lifecycle = newLifecycle(a.touchSoon)

@@ -52,6 +52,9 @@ func (m *metrics) register() error {
 	if s, ok := a.cfg.Settings.(interface{ Metrics() prometheus.Collector }); ok {
 		all = append(all, s.Metrics())
 	}
+	if a.cfg.Rollout.Controller {
+		all = append(all, a.fleetMetrics)
+	}
 	if a.plugins != nil {
 		all = append(all, a.plugins.Metrics(), m.tasks)
 	} else if a.cfg.Tasks.Dispatch {

@@ -115,7 +115,7 @@ func (a *Agent) control(r *running) {
 		return a.again(ctx, "moving rollouts on", errRollout, func(ctx context.Context) error {
 			cfg := a.cfg.Rollout.Control
 			cfg.Fleet, cfg.ID, cfg.Logger = a.cfg.Rollout.Fleet, a.cfg.ID, a.log
-			c, err := a.directory().RolloutController(cfg)
+			c, err := a.directory().RolloutControl(cfg, a.fleetMetrics)
 			if err != nil {
 				return fmt.Errorf("%w: %w", errRollout, err)
 			}

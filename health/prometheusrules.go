@@ -3,6 +3,7 @@ package health
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,7 +18,7 @@ const PrometheusJob = "perennial"
 
 // PrometheusRules returns a rule file for Prometheus 2.42 or later, in YAML:
 // an alert for each of rules, and those about agents that are down, gone, not
-// ready, or not what they were asked to be.
+// ready, or not what they were asked to be, about rollouts, and about drift.
 //
 // An alert is named Perennial and the rule's name in camel case. It fires by
 // the same threshold, For, Clear and KeepFiring as in the agent, one interval
@@ -29,8 +30,9 @@ const PrometheusJob = "perennial"
 func PrometheusRules(rules []Rule) ([]byte, error) {
 	judged := prometheusGroup{Name: "perennial-indicators"}
 	standing := prometheusGroup{Name: "perennial-agents", Rules: standingAlerts()}
+	fleet := prometheusGroup{Name: "perennial-fleet", Rules: fleetAlerts()}
 	names := map[string]string{}
-	for _, a := range standing.Rules {
+	for _, a := range slices.Concat(standing.Rules, fleet.Rules) {
 		names[a.Alert] = "the alert of that name"
 	}
 	for _, r := range rules {
@@ -48,7 +50,7 @@ func PrometheusRules(rules []Rule) ([]byte, error) {
 	var file struct {
 		Groups []prometheusGroup `yaml:"groups"`
 	}
-	file.Groups = []prometheusGroup{standing}
+	file.Groups = []prometheusGroup{standing, fleet}
 	if len(judged.Rules) > 0 {
 		file.Groups = append(file.Groups, judged)
 	}
@@ -79,38 +81,71 @@ type prometheusAlert struct {
 // somebody who decides.
 func standingAlerts() []prometheusAlert {
 	job := fmt.Sprintf("{job=%q}", PrometheusJob)
-	alert := func(name, expr string, pending time.Duration, severity Severity, summary, description string) prometheusAlert {
-		return prometheusAlert{
-			Alert: "Perennial" + name, Expr: expr, For: prometheusDuration(pending),
-			Labels:      map[string]string{"severity": string(severity)},
-			Annotations: map[string]string{"summary": summary, "description": description},
-		}
-	}
 	return []prometheusAlert{
-		alert("AgentDown", "up"+job+" == 0", time.Minute, Critical,
+		standingAlert("AgentDown", "up"+job+" == 0", time.Minute, Critical,
 			"An agent cannot be scraped.",
 			"{{ $labels.instance }} has not answered for a minute."),
-		alert("AgentGone", "perennial_health_live"+job+" offset 10m unless on (job, instance) up", time.Minute, Warning,
+		standingAlert("AgentGone", "perennial_health_live"+job+" offset 10m unless on (job, instance) up", time.Minute, Warning,
 			"An agent is no longer a target.",
 			"{{ $labels.instance }} was scraped ten minutes ago and is not among the targets any more. This ends by itself, ten minutes after it went."),
-		alert("AgentsAbsent", "absent(up"+job+")", 5*time.Minute, Critical,
+		standingAlert("AgentsAbsent", "absent(up"+job+")", 5*time.Minute, Critical,
 			"No agent is scraped.",
 			"Prometheus has no target of job "+PrometheusJob+". The alerts about agents that are down go by that name."),
-		alert("NotLive", "perennial_health_live"+job+" == 0", 30*time.Second, Critical,
+		standingAlert("NotLive", "perennial_health_live"+job+" == 0", 30*time.Second, Critical,
 			"An agent says that it is not live.",
 			"{{ $labels.instance }} answers, and its liveness checks fail: see /livez?verbose."),
-		alert("NotReady", "perennial_health_ready"+job+" == 0", 5*time.Minute, Warning,
+		standingAlert("NotReady", "perennial_health_ready"+job+" == 0", 5*time.Minute, Warning,
 			"An agent is not ready for work.",
 			"{{ $labels.instance }} has not been ready for five minutes: see /readyz?verbose."),
-		alert("IndicatorFailing", "perennial_health_indicator_failing"+job+" == 1", 15*time.Minute, Warning,
+		standingAlert("IndicatorFailing", "perennial_health_indicator_failing"+job+" == 1", 15*time.Minute, Warning,
 			"A figure of an agent cannot be measured any more.",
 			"{{ $labels.instance }} has not measured {{ $labels.indicator }} for 15 minutes. The alerts about it stand as they were: see /readyz?verbose."),
-		alert("VersionDrift", "perennial_version_drift{job="+strconv.Quote(PrometheusJob)+", class!=\"in_progress\"} == 1", 5*time.Minute, Warning,
+		standingAlert("VersionDrift", "perennial_version_drift{job="+strconv.Quote(PrometheusJob)+", class!=\"in_progress\"} == 1", 5*time.Minute, Warning,
 			"An agent does not run what was last asked for.",
 			"{{ $labels.instance }} was asked for another release, and it came to nothing ({{ $labels.class }}): see agentd status."),
-		alert("ConfigRefused", "perennial_config_wanted_revision"+job+" != perennial_config_revision"+job, 5*time.Minute, Warning,
+		standingAlert("ConfigRefused", "perennial_config_wanted_revision"+job+" != perennial_config_revision"+job, 5*time.Minute, Warning,
 			"An agent does not take the newest configuration.",
 			"{{ $labels.instance }} has seen revision {{ $value }} and keeps to an older one: see agentd fleet."),
+	}
+}
+
+// fleetAlerts are about rollouts, and about agents that run something else than
+// what they are meant to, as the fleet's controller sees them. Each controller
+// that there was may be asked about the same fleet for a while: one alert is enough.
+func fleetAlerts() []prometheusAlert {
+	rollout := func(metric, labels string) string {
+		return fmt.Sprintf("max by (fleet) (perennial_rollout_%s{job=%q%s})", metric, PrometheusJob, labels)
+	}
+	drift := func(statuses string) string {
+		return fmt.Sprintf("max by (fleet, environment, status) (perennial_fleet_drift{job=%q, status=~%q}) > 0", PrometheusJob, statuses)
+	}
+	return []prometheusAlert{
+		standingAlert("RolloutHalted", rollout("state", `, state="halted"`)+" == 1", 0, Critical,
+			"A rollout has failed its judgement and halted.",
+			"The rollout of fleet {{ $labels.fleet }} waits for somebody to resume, revert or abort it: see agentd rollout status."),
+		standingAlert("RolloutReverted", rollout("state", `, state=~"reverting|reverted"`)+" == 1\nand\ntime() - "+rollout("state_timestamp_seconds", "")+" < 3600", 0, Warning,
+			"A rollout has failed its judgement and goes back.",
+			"The rollout of fleet {{ $labels.fleet }} is reverted, or is being so: see agentd rollout history. This ends by itself, an hour after it has gone back."),
+		standingAlert("RolloutPaused", rollout("state", `, state="paused"`)+" == 1", time.Hour, Warning,
+			"A rollout has been paused for an hour.",
+			"The rollout of fleet {{ $labels.fleet }} waits for somebody: see agentd rollout status."),
+		standingAlert("RolloutStuck", rollout("stuck", "")+" == 1", 5*time.Minute, Critical,
+			"The controller cannot move a rollout on.",
+			"Something has kept the controller of fleet {{ $labels.fleet }} from its work for five minutes: see its log."),
+		standingAlert("FleetDigest", drift("digest"), 5*time.Minute, Critical,
+			"Agents run other bytes than those of the release that they are meant to run.",
+			"{{ $value }} agents of {{ $labels.environment }} run the right version of another manifest, or an executable that was exchanged: see agentd drift."),
+		standingAlert("FleetDrift", drift("version|plugin|config"), 15*time.Minute, Warning,
+			"Agents do not run what their environment is pinned to.",
+			"{{ $value }} agents of {{ $labels.environment }} differ in their {{ $labels.status }}, and no rollout accounts for it: see agentd drift."),
+	}
+}
+
+func standingAlert(name, expr string, pending time.Duration, severity Severity, summary, description string) prometheusAlert {
+	return prometheusAlert{
+		Alert: "Perennial" + name, Expr: expr, For: prometheusDuration(pending),
+		Labels:      map[string]string{"severity": string(severity)},
+		Annotations: map[string]string{"summary": summary, "description": description},
 	}
 }
 

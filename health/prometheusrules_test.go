@@ -46,8 +46,8 @@ func TestPrometheusTakesTheGeneratedRules(t *testing.T) {
 		if out, err := promtool(t, dir, "check", "rules", "--lint-fatal", "rules.yml"); err != nil {
 			t.Errorf("%s: %v\n%s\n%s", name, err, out, text)
 		}
-		if n := strings.Count(string(text), "- alert: "); n != len(rules)+8 {
-			t.Errorf("%s: want %d alerts and the 8 about agents as such, found %d", name, len(rules), n)
+		if n := strings.Count(string(text), "- alert: "); n != len(rules)+14 {
+			t.Errorf("%s: want %d alerts and the 14 about agents and fleets as such, found %d", name, len(rules), n)
 		}
 	}
 }

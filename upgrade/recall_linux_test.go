@@ -157,6 +157,7 @@ func TestProbationIsNotEndedByWhoMayNotRollBack(t *testing.T) {
 		hold  bool
 	}{
 		"from outside where that is forbidden": {RemoteRollbackNever, Request{ID: "back", Action: ActionRollback}, "--remote-rollback never", false},
+		"to a release that was withdrawn":      {"", Request{ID: "back", Action: ActionRollback}, "1.0.0 was withdrawn by its publisher (loses records)", false},
 		"of another program":                   {"", Request{ID: "back", Action: ActionRevert, Leave: release.Pin{Version: "1.1.0"}, Program: "other"}, "of \"other\"", false},
 		"while the host is held":               {"", Request{ID: "back", Action: ActionRevert, Leave: release.Pin{Version: "1.1.0"}}, "held", true},
 	} {
@@ -165,6 +166,10 @@ func TestProbationIsNotEndedByWhoMayNotRollBack(t *testing.T) {
 			pauses := t.TempDir()
 			r := prepareRig(t, 500*time.Millisecond, map[string]string{"1.0.0": "probation=pause:" + pauses})
 			r.env.RemoteRollback = c.rule
+			if strings.Contains(name, "withdrawn") {
+				r.publish(build{Version: "1.0.0"})
+				r.yank("1.0.0", "loses records")
+			}
 			r.first(build{Version: "1.0.0"})
 			inside := r.insider()
 			r.ask(r.publish(build{Version: "1.1.0"}))

@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,10 +57,14 @@ func TestStagedReleaseIsSwitchedToWithoutARepository(t *testing.T) {
 	}
 	r.kill()
 	r.start(r.cmd.Path)
-	var s Status
-	if err := r.get("/status", &s); err != nil || s.Staged == nil || s.Staged.Version != "1.2.0" || s.outcome() != OutcomeStaged {
-		t.Errorf("staged: %+v (%s), %v", s.Staged, s.outcome(), err)
-	}
+	waittest.Nil(r, "the status tells what is staged", func() error {
+		var s Status
+		err := r.get("/status", &s)
+		if err == nil && (s.Staged == nil || s.Staged.Version != "1.2.0" || s.outcome() != OutcomeStaged) {
+			err = fmt.Errorf("staged: %+v (%s)", s.Staged, s.outcome())
+		}
+		return err
+	})
 	r.has("1.0.0", "1.2.0")
 	r.away()
 	r.write("unendorsed", "1.2.0") // it was endorsed when it was staged

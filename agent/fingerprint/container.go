@@ -4,6 +4,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/perennial-go/perennial/internal/cgroup"
 	"github.com/perennial-go/perennial/internal/ident"
 )
 
@@ -103,33 +104,17 @@ func (h *hint) segment(parent, s string) {
 	}
 }
 
-// mount is a line of mountinfo.
-type mount struct{ root, point, kind, options string }
-
-func parseMount(line string) (mount, bool) {
-	before, after, ok := strings.Cut(line, " - ")
-	left, right := strings.Fields(before), strings.Fields(after)
-	if !ok || len(left) < 5 || len(right) < 3 {
-		return mount{}, false
-	}
-	return mount{left[3], left[4], right[0], right[2]}, true
-}
-
 // mountHint reads /proc/self/mountinfo: runtimes lay files of their own over some
 // of a container's, and the layers of its image under its root.
 func mountHint(data []byte) (h hint) {
-	for line := range strings.Lines(string(data)) {
-		m, ok := parseMount(line)
-		if !ok {
-			continue
-		}
-		switch m.point {
+	for m := range cgroup.Mounts(data) {
+		switch m.Point {
 		case "/":
-			if m.kind == "overlay" {
-				h.layers(m.options)
+			if m.Type == "overlay" {
+				h.layers(m.Options)
 			}
 		case "/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/dev/termination-log":
-			h.file(m.root)
+			h.file(m.Root)
 		}
 	}
 	return h

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/perennial-go/perennial/internal/cgroup"
 )
 
 const (
@@ -69,9 +71,8 @@ func assignments(data []byte) map[string]string {
 // hierarchies tells which versions of cgroups are mounted.
 func hierarchies(mounts []byte) string {
 	var v1, v2 bool
-	for line := range strings.Lines(string(mounts)) {
-		m, ok := parseMount(line)
-		v1, v2 = v1 || ok && m.kind == "cgroup", v2 || ok && m.kind == "cgroup2"
+	for m := range cgroup.Mounts(mounts) {
+		v1, v2 = v1 || m.Type == "cgroup", v2 || m.Type == "cgroup2"
 	}
 	switch {
 	case v1 && v2:

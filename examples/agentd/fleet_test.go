@@ -29,11 +29,17 @@ type fleetWatcher struct {
 
 func watchFleet(t *testing.T, more ...string) *fleetWatcher {
 	t.Helper()
+	return watchCommand(t, append([]string{"fleet", "--watch"}, more...)...)
+}
+
+// watchCommand is a command that stays, and prints a line for each change.
+func watchCommand(t *testing.T, args ...string) *fleetWatcher {
+	t.Helper()
 	program := binary(t, "1.0.0")
 	// A watch that shows nothing more ends, and the test with it.
 	ctx, cancel := context.WithTimeout(t.Context(), waittest.Patience)
 	t.Cleanup(cancel)
-	cmd := exec.CommandContext(ctx, program, append([]string{"fleet", "--watch"}, more...)...)
+	cmd := exec.CommandContext(ctx, program, args...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -3,7 +3,7 @@
 // while it works. The same executable holds the operator's commands.
 //
 // Exit codes: 0 success, 1 failure, 2 wrong usage, 3 what was asked cannot be
-// told, 4 to 6 how a rollout ended, 128+n where a supervised
+// told, 4 to 6 how a rollout ended, 7 something drifts, 128+n where a supervised
 // agent was ended by signal n. Every failure is one sentence on standard error.
 package main
 

@@ -22,6 +22,7 @@ import (
 	"github.com/perennial-go/perennial/internal/peertest"
 	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin/dispatch"
+	"github.com/perennial-go/perennial/upgrade/rollout"
 )
 
 // prometheus is a real one that scrapes the agent of a site.
@@ -248,6 +249,7 @@ func metricsAreThoseOfTheDocument(t *testing.T, url string) {
 	go func() {
 		defer close(existing)
 		etcdkv.NewMetrics().Describe(existing)
+		rollout.NewMetrics("").Describe(existing) // of an agent that is a controller
 	}()
 	var declared strings.Builder
 	for d := range existing {

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,10 +21,10 @@ func newRolloutCommand() *cobra.Command {
   agentd rollout status --etcd http://127.0.0.1:2379 --watch`,
 		newRolloutStartCommand(),
 		newRolloutStatusCommand(),
-		newRolloutActCommand(pausing),
-		newRolloutActCommand(resuming),
-		newRolloutActCommand(promoting),
-		newRolloutActCommand(aborting),
+		newRolloutActCommand(pausing()),
+		newRolloutActCommand(resuming()),
+		newRolloutActCommand(promoting()),
+		newRolloutActCommand(aborting()),
 		newRolloutRevertCommand(),
 		newRolloutHistoryCommand(),
 		newRolloutFreezeCommand(),
@@ -88,6 +90,28 @@ func (o *fleetOperator) status(ctx context.Context) (v rollout.View, err error) 
 	return v, err
 }
 
+// cause is why a rollout went back or was ended, which its plan no longer tells
+// once that has come about; "" of others.
+func (o *fleetOperator) cause(ctx context.Context, p *rollout.Plan) (string, error) {
+	if p.State != rollout.Reverting && p.State != rollout.Reverted && p.State != rollout.Aborted {
+		return "", nil
+	}
+	var past []rollout.Past
+	err := o.flags.etcd.ask(ctx, func(ctx context.Context) (err error) {
+		past, err = o.History(ctx, rollout.HistoryOptions{Rollout: p.ID})
+		return err
+	})
+	if err != nil && !errors.Is(err, rollout.ErrHistory) || len(past) == 0 {
+		return "", err
+	}
+	for _, r := range slices.Backward(past[0].Records) {
+		if r.Event == rollout.EventReverting || r.Event == rollout.EventAborted || r.Event == rollout.EventReplaced {
+			return r.Why, nil
+		}
+	}
+	return "", nil
+}
+
 // entries are all agents of the registry.
 func (o *fleetOperator) entries(ctx context.Context) (all []agent.Entry, err error) {
 	err = o.flags.etcd.ask(ctx, func(ctx context.Context) error {
@@ -145,14 +169,14 @@ const rolloutExits = `Exit codes: 0 the rollout has completed, 1 failure, 2 wron
 (it is paused, or --wait was over first), 4 it was halted, 5 it was reverted, 6 it
 was aborted or replaced by another.`
 
-// endOf is nil of a rollout that has come to wanted.
-func endOf(p *rollout.Plan, wanted rollout.State) error {
+// endOf is nil of a rollout that has come to wanted. cause is why it has not.
+func endOf(p *rollout.Plan, cause string, wanted rollout.State) error {
 	if p.State == wanted {
 		return nil
 	}
 	text := fmt.Sprintf("want rollout %s %s, found it %s", p.ID, wanted, p.State)
-	if p.Why != "" {
-		text += ": " + p.Why
+	if cause = cmp.Or(cause, p.Why); cause != "" {
+		text += ": " + cause
 	}
 	err := errors.New(text)
 	switch p.State {
@@ -164,6 +188,7 @@ func endOf(p *rollout.Plan, wanted rollout.State) error {
 		return endedError{err, exitAborted}
 	case rollout.Paused:
 		return undecidedError{fmt.Errorf("%w: agentd rollout resume goes on with it", err)}
+	case rollout.Running, rollout.Completed: // completed, and then it was to be reverted
 	}
 	return undecidedError{err}
 }

@@ -99,12 +99,12 @@ func TestFollowedRolloutEndsWithACodeOfItsOwn(t *testing.T) {
 		rollout.Completed: 0, rollout.Running: 3, rollout.Paused: 3, rollout.Halted: 4, rollout.Reverting: 5, rollout.Reverted: 5, rollout.Aborted: 6,
 	} {
 		var said strings.Builder
-		code := report(&said, endOf(&rollout.Plan{ID: "r1", State: state, Why: "two of three failed"}, rollout.Completed))
+		code := report(&said, endOf(&rollout.Plan{ID: "r1", State: state, Why: "nobody is left"}, "two of three failed", rollout.Completed))
 		if code != want || code != 0 && !strings.Contains(said.String(), "found it "+string(state)+": two of three failed") {
 			t.Errorf("%s ends with %d, want %d: %s", state, code, want, said.String())
 		}
 	}
-	if err := endOf(&rollout.Plan{State: rollout.Reverted}, rollout.Reverted); err != nil {
+	if err := endOf(&rollout.Plan{State: rollout.Reverted}, "slow", rollout.Reverted); err != nil {
 		t.Errorf("a revert that has come to its end: %v", err)
 	}
 }

@@ -21,6 +21,8 @@ type rolloutStatus struct {
 	Freeze   *rollout.Freeze     `json:"freeze,omitempty"`
 	Leader   *rollout.Leader     `json:"leader,omitempty"`
 	Stages   []rolloutview.Stage `json:"stages,omitempty"`
+	// Cause is why it went back or was ended.
+	Cause string `json:"cause,omitempty"`
 	// Stale is why what is shown may be old.
 	Stale string `json:"stale,omitempty"`
 }
@@ -40,9 +42,13 @@ func newRolloutStatus(fleet string, v rollout.View, members []*rollout.Member, s
 
 // model is it for people.
 func (s *rolloutStatus) model(now time.Time) *rolloutview.Model {
-	m := &rolloutview.Model{Plan: s.Plan, Freeze: s.Freeze, Stages: s.Stages, Stale: s.Stale, Now: now}
+	m := &rolloutview.Model{Plan: s.Plan, Freeze: s.Freeze, Stages: s.Stages, Cause: s.Cause, Stale: s.Stale, Now: now}
 	if b := s.Books; b != nil && b.Rollout == s.Plan.ID {
 		m.Figures, m.Lost = b.Figures, b.Lost
+	} else {
+		for i := range s.Stages { // no controller has counted them yet
+			m.Figures.Agents += len(s.Stages[i].Members)
+		}
 	}
 	if s.Leader != nil {
 		m.Leader = s.Leader.ID
@@ -119,6 +125,10 @@ func (o *fleetOperator) show(cmd *cobra.Command) error {
 	s, err := newRolloutStatus(o.flags.fleet, v, members, unread)
 	if err != nil {
 		return err
+	}
+	if v.Plan != nil {
+		cause, err := o.cause(cmd.Context(), v.Plan)
+		s.Cause, unread = cause, errors.Join(unread, err)
 	}
 	if o.flags.output.json() {
 		return errors.Join(printJSON(cmd.OutOrStdout(), s), unread)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,6 +24,8 @@ type rolloutWatch struct {
 	pause time.Duration
 	// beat is how often it is shown although nothing has changed; 0 = never.
 	beat time.Duration
+	// cause is fleetOperator.cause.
+	cause func(context.Context, *rollout.Plan) (string, error)
 	// ended says whether to stop.
 	ended func(p *rollout.Plan) bool
 
@@ -44,20 +47,20 @@ func (w *rolloutWatch) set(change func()) {
 	}
 }
 
-// status is what is known now; nil until enough is.
-func (w *rolloutWatch) status() (*rolloutStatus, error) {
+// status is what is known now, once enough is.
+func (w *rolloutWatch) status() (s rolloutStatus, enough bool, err error) {
 	w.mu.Lock()
 	view, snapshot, stale := w.view, w.snapshot, w.stale
 	w.mu.Unlock()
 	if view == nil || snapshot == nil && stale == nil {
-		return nil, nil
+		return s, false, nil
 	}
 	var members []*rollout.Member
 	if snapshot != nil {
 		members = snapshot.Members
 	}
-	s, err := newRolloutStatus(w.fleet, *view, members, stale)
-	return &s, err
+	s, err = newRolloutStatus(w.fleet, *view, members, stale)
+	return s, true, err
 }
 
 // run watches until the rollout has ended, and returns how it stood last, which
@@ -89,15 +92,16 @@ func (w *rolloutWatch) run(parent context.Context, op *rollout.Operator, fleet r
 		case <-w.changed:
 		case <-beat:
 		}
-		s, err := w.status()
-		if err != nil || s == nil {
-			if err != nil {
-				return last, err
-			}
+		s, enough, err := w.status()
+		if err != nil {
+			return last, err
+		}
+		if !enough {
 			continue
 		}
-		last = s
-		if err := w.show(s); err != nil {
+		w.explain(ctx, &s, last)
+		last = &s
+		if err := w.show(last); err != nil {
 			return last, err
 		}
 		if s.Plan != nil && w.ended(s.Plan) {
@@ -109,6 +113,23 @@ func (w *rolloutWatch) run(parent context.Context, op *rollout.Operator, fleet r
 		case <-ctx.Done():
 		}
 		t.Stop()
+	}
+}
+
+// explain asks for the cause, once for each instruction of a rollout. Without it
+// the rest is shown all the same.
+func (w *rolloutWatch) explain(ctx context.Context, s, last *rolloutStatus) {
+	p := s.Plan
+	if p == nil {
+		return
+	}
+	if last != nil && last.Plan != nil && last.Cause != "" && last.Plan.ID == p.ID && last.Plan.Instruction == p.Instruction {
+		s.Cause = last.Cause
+		return
+	}
+	cause, err := w.cause(ctx, p)
+	if s.Cause = cause; err != nil && ctx.Err() == nil {
+		s.Stale = cmp.Or(s.Stale, err.Error())
 	}
 }
 
@@ -153,27 +174,32 @@ func (w *rolloutWatch) showLines(out io.Writer) {
 	}
 }
 
+func (o *fleetOperator) newWatch() *rolloutWatch {
+	return &rolloutWatch{fleet: o.flags.fleet, cause: o.cause, changed: make(chan struct{}, 1)}
+}
+
 // watch shows the fleet's rollout until it has ended.
 func (o *fleetOperator) watch(cmd *cobra.Command, wait time.Duration) error {
 	if _, err := o.status(cmd.Context()); err != nil { // says soon that etcd does not answer
 		return err
 	}
-	w := &rolloutWatch{fleet: o.flags.fleet, changed: make(chan struct{}, 1), ended: func(p *rollout.Plan) bool { return p.State.Over() }}
+	w := o.newWatch()
+	w.ended = func(p *rollout.Plan) bool { return p.State.Over() }
 	w.showOn(cmd.OutOrStdout(), o.flags.output)
 	last, err := o.follow(cmd.Context(), w, wait)
 	if cmd.Context().Err() != nil {
-		return nil // it was interrupted
+		err, last = nil, nil // it was interrupted
 	}
 	if err != nil || last == nil || last.Plan == nil {
 		return err
 	}
-	return endOf(last.Plan, rollout.Completed)
+	return endOf(last.Plan, last.Cause, rollout.Completed)
 }
 
 // await follows the rollout p until it has ended or needs an operator, and
 // returns nil if it has come to wanted.
 func (o *fleetOperator) await(cmd *cobra.Command, p *rollout.Plan, wanted rollout.State, wait time.Duration) error {
-	w := &rolloutWatch{fleet: o.flags.fleet, changed: make(chan struct{}, 1)}
+	w := o.newWatch()
 	w.ended = func(now *rollout.Plan) bool {
 		if now.ID != p.ID || now.Seq < p.Seq {
 			return now.ID != p.ID
@@ -194,7 +220,7 @@ func (o *fleetOperator) await(cmd *cobra.Command, p *rollout.Plan, wanted rollou
 	if err != nil || last == nil || last.Plan == nil {
 		return err
 	}
-	if err := endOf(last.Plan, wanted); err != nil {
+	if err := endOf(last.Plan, last.Cause, wanted); err != nil {
 		return err
 	}
 	if !o.flags.output.json() {

@@ -16,9 +16,11 @@ it: --state-dir is AGENTD_STATE_DIR. A flag on the command line comes before the
 variable before the default. Lists are separated by commas.
 
 Exit codes: 0 success, 1 failure, 2 wrong usage, 3 neither yes nor no (agentd
-release conflicts, agentd audit; agentd rollout, which also has 4 to 6), 128+n where the agent of a supervising agentd run was ended
-by signal n (137 by SIGKILL); agentd upgrade and agentd rollback end with 0 only
-if what was asked for was committed, or runs already.`
+release conflicts, agentd audit, agentd drift, agentd rollout), 4 to 6 how a
+rollout ended, 7 something drifts (agentd drift), 128+n where the agent of a
+supervising agentd run was ended by signal n (137 by SIGKILL); agentd upgrade and
+agentd rollback end with 0 only if what was asked for was committed, or runs
+already.`
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
@@ -49,6 +51,8 @@ func newRoot() *cobra.Command {
 		newQuarantineCommand(),
 		newFleetCommand(),
 		newRolloutCommand(),
+		newPinCommand(),
+		newDriftCommand(),
 		newKeysCommand(),
 		newReleaseCommand(),
 		newConfigCommand(),

@@ -24,6 +24,7 @@ type runFlags struct {
 	tasks     taskFlags
 	rollouts  rolloutRunFlags
 	traces    traceFlags
+	around    looksAround
 	id        string
 	stateDir  string
 	listen    string
@@ -79,13 +80,9 @@ upgrade, with exit code 0.`,
 			return r.run(cmd)
 		},
 	}
-	r.etcd.add(cmd)
-	r.releases.add(cmd)
-	r.logs.add(cmd)
-	r.tasks.add(cmd)
-	r.rollouts.add(cmd)
-	r.traces.add(cmd)
-	r.admin.add(cmd)
+	for _, part := range []interface{ add(*cobra.Command) }{&r.etcd, &r.releases, &r.logs, &r.tasks, &r.rollouts, &r.traces, &r.around, &r.admin} {
+		part.add(cmd)
+	}
 	f := cmd.Flags()
 	f.StringVar(&r.id, "id", "", "`id` of the agent, unique in the fleet")
 	f.StringVar(&r.stateDir, "state-dir", "", "state `directory`, of this agent alone")
@@ -155,7 +152,7 @@ func (r *runFlags) agentConfig(cmd *cobra.Command, s *service) (agent.Config, er
 		ID: r.id, Name: r.releases.name, Version: version, Groups: r.groups,
 		StateDir: r.stateDir, TTL: r.ttl, HeartbeatEvery: r.heartbeat,
 		Supervise: upgrade.Supervision(r.supervise),
-		Start:     s.start, Stop: s.stop,
+		Start:     s.start, Stop: s.stop, Fingerprint: r.around.config(),
 	}
 	cfg.Revision, cfg.BuildTime = built()
 	var err error

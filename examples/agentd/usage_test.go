@@ -62,6 +62,10 @@ func TestCommandsWithExitCodesOfTheirOwnTellThem(t *testing.T) {
 		"release conflicts": {"0 means", "1 that something is", "3 that\nit cannot be told"},
 		"release diff":      {"also means"},
 		"keys list":         {"0 means", "has expired"},
+		"rollout start":     {"0 the rollout has completed", "4 it was halted", "5 it was reverted"},
+		"rollout status":    {"0 the rollout has completed", "6 it\nwas aborted"},
+		"rollout revert":    {"0 the revert has begun"},
+		"rollout history":   {"0 means"},
 	} {
 		help := agentd(t, append(strings.Fields(path), "--help")...).ok(t).stdout
 		for _, s := range says {
@@ -173,6 +177,19 @@ func TestWrongUsageEndsWith2AndOneSentence(t *testing.T) {
 		"payload of a hyphen":            {[]string{"task", "submit", "--etcd", "http://x:1", "--plugin", "p", "-"}, []string{"--payload-file -"}},
 		"less than no time":              {[]string{"task", "list", "--etcd", "http://x:1", "--timeout", "-1s"}, []string{"--timeout", "-1s"}},
 		"cancelled nothing":              {[]string{"task", "cancel", "--etcd", "http://x:1"}, []string{"ID"}},
+		"rollout of nothing":             {[]string{"rollout", "start", "--etcd", "http://x:1"}, []string{"VERSION", "--config"}},
+		"rollout of both":                {[]string{"rollout", "start", "--etcd", "http://x:1", "--config", "x", "1.1.0"}, []string{"both"}},
+		"rollout from nowhere":           {[]string{"rollout", "start", "--etcd", "http://x:1", "1.1.0"}, []string{"--repo"}},
+		"rollout of a moving tag":        {[]string{"rollout", "start", "--etcd", "http://x:1", "--repo", "r", "--trust", "t", "latest"}, []string{"VERSION", "latest"}},
+		"rollout in two ways":            {[]string{"rollout", "start", "--etcd", "http://x:1", "--canary", "--rolling", "1.1.0"}, []string{"--canary", "--rolling"}},
+		"rollout in a wrong window":      {[]string{"rollout", "start", "--etcd", "http://x:1", "--window", "nightly", "1.1.0"}, []string{"--window", "Mon-Fri"}},
+		"rollout to a wrong part":        {[]string{"rollout", "start", "--etcd", "http://x:1", "--rolling", "--batch", "0", "1.1.0"}, []string{"--batch", "5%"}},
+		"rollout of whose document":      {[]string{"rollout", "start", "--etcd", "http://x:1", "--config", "x"}, []string{"--scope"}},
+		"rollout of a strange fleet":     {[]string{"rollout", "status", "--etcd", "http://x:1", "--fleet", "a/b"}, []string{"--fleet", "a/b"}},
+		"rollout watched not at all":     {[]string{"rollout", "status", "--etcd", "http://x:1", "--wait", "1m"}, []string{"--watch"}},
+		"rollout back to a moving tag":   {[]string{"rollout", "revert", "--etcd", "http://x:1", "--to", "latest"}, []string{"--to", "latest"}},
+		"unknown rollout command":        {[]string{"rollout", "stop"}, []string{`"stop"`, "agentd rollout --help"}},
+		"webhook without a controller":   {[]string{"run", "--id", "a", "--etcd", "http://x:1", "--state-dir", "x", "--webhook", "https://x"}, []string{"--rollout-controller"}},
 		"duration that is no number":     {[]string{"run", "--id", "a", "--etcd", "http://x:1", "--state-dir", "x", "--probation", "long"}, []string{"--probation", "long"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package fleetsim
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"sync"
@@ -202,6 +203,21 @@ func (a *Agent) UnderWay() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.body.attempt.state == rollout.ReportStarted
+}
+
+// String tells how it is, for people.
+func (a *Agent) String() string {
+	report := a.Report()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	text := fmt.Sprintf("%s runs %s, %s of %s, registered under %x since %d", a.id, a.body.running.Version, a.body.attempt.state, a.body.attempt.request, a.registry.lease, a.registry.joined)
+	if report != nil {
+		text += fmt.Sprintf(", and reports %s of %s: %s", report.State, report.Request, report.Reason)
+	}
+	if a.process == nil {
+		text += ", and is dead"
+	}
+	return text + fmt.Sprintf("; its rack has %x, which stands: %t", a.cfg.Rack.session.Lease(), a.cfg.Rack.session.Stands())
 }
 
 // Report is what it says about the plan.

@@ -21,8 +21,8 @@ import (
 var (
 	seeds    = flag.Int("sim.seeds", 200, "how many fleets are simulated, a `number`")
 	first    = flag.Uint64("sim.first", 1, "the `seed` of the first")
-	step     = flag.Uint64("sim.step", 1, "the `distance` of two seeds: 10 from 10 on makes all of them the hundred canaries of which one fails")
-	together = flag.Int("sim.parallel", 24, "how many are simulated at the same time, a `number`")
+	step     = flag.Uint64("sim.step", 1, "the `distance` of two seeds: 20 from 20 on makes all of them the hundred canaries of which one fails")
+	together = flag.Int("sim.parallel", 10, "how many are simulated at the same time, a `number`")
 	verbose  = flag.Bool("sim.verbose", false, "tell of each fleet")
 )
 

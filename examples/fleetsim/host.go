@@ -22,7 +22,7 @@ func (a *Agent) Begin(o rollout.Order) {
 	if former := &a.body.attempt; former.cancel != nil && former.state == rollout.ReportStarted {
 		former.cancel() // what is on probation goes back at once
 	}
-	ctx, cancel := context.WithTimeout(p.ctx, o.GiveUp)
+	ctx, cancel := context.WithTimeout(p.ctx, o.GiveUp+o.Probation)
 	t := attempt{request: o.Request, state: rollout.ReportStarted, cancel: cancel}
 	a.body.attempt = t
 	if o.Action != rollout.ActStage {

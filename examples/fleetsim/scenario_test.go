@@ -11,13 +11,13 @@ import (
 	"github.com/perennial-go/perennial/upgrade/rollout"
 )
 
-// Times of a simulated fleet. The shortest lease that etcd grants is what makes
-// a run as long as it is.
+// Times of a simulated fleet. The lease of a rack is what makes a run as long as
+// it is, and what a busy machine must not outlast.
 const (
-	ttl       = time.Second
-	beat      = 250 * time.Millisecond
+	ttl       = 2 * time.Second
+	beat      = ttl / 4
 	leaderTTL = time.Second
-	deadline  = 1500 * time.Millisecond
+	deadline  = 3 * time.Second
 	download  = 10 * time.Millisecond
 	probation = 20 * time.Millisecond
 	soak      = 30 * time.Millisecond
@@ -68,14 +68,14 @@ func faultKinds() []faultKind {
 	return []faultKind{killOne, killUnderWay, breakLease, rackDelayed, rackFrozen, rackCut, leaderKilled, leaderLeaves, leaderFrozen, leaderCut}
 }
 
-// newScenario makes that of a seed. One in ten has a hundred canaries of which a
+// newScenario makes that of a seed. One in twenty has a hundred canaries of which a
 // single one fails: the one percent that has to be enough.
 func newScenario(seed uint64) scenario {
 	dice := rand.New(rand.NewPCG(seed, 8)) //nolint:gosec // it is to be repeatable
-	s := scenario{seed: seed, strategy: rollout.Canary, agents: 12 + dice.IntN(20), budget: 1 + dice.IntN(5)}
+	s := scenario{seed: seed, strategy: rollout.Canary, agents: 10 + dice.IntN(14), budget: 1 + dice.IntN(5)}
 	s.canaries = 2 + dice.IntN(s.agents/3)
 	switch {
-	case seed%10 == 0:
+	case seed%20 == 0:
 		s.agents, s.canaries, s.budget = 120, 100, 20
 		s.bad, s.badTurn, s.badEvery = fleetsim.RollsBack, 1+dice.IntN(100), 1000
 	case dice.IntN(2) == 0:
@@ -92,10 +92,10 @@ func newScenario(seed uint64) scenario {
 			kind:  faultKinds()[dice.IntN(len(faultKinds()))],
 			falls: 1 + dice.IntN(s.agents),
 			after: time.Duration(100+dice.IntN(1500)) * time.Millisecond,
-			lasts: time.Duration(50+dice.IntN(2200)) * time.Millisecond,
+			lasts: time.Duration(50+dice.IntN(3000)) * time.Millisecond,
 			which: dice.Uint64(),
 		}
-		if seed%10 != 0 || f.tells() {
+		if seed%20 != 0 || f.tells() {
 			s.faults = append(s.faults, f)
 		}
 	}
@@ -166,8 +166,11 @@ func (s scenario) plan() rollout.Plan {
 	switch s.strategy {
 	case rollout.Canary:
 		p.Stages = []rollout.Stage{stage("test", "env=test", 10000), stage("production", "env=production", 3000), stage("all", "", 10000)}
-	default:
+	case rollout.Rolling:
 		p.Stages = []rollout.Stage{stage("all", "", 10000)}
+	case rollout.BlueGreen:
+		p.Stages = rollout.DefaultBlueGreen(rollout.Seconds(soak.Seconds()), false)
+		p.Stages[0].MaxUnavailable = budget
 	}
 	return p
 }

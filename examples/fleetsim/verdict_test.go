@@ -86,10 +86,10 @@ func (w *world) judge(ctx context.Context, from int64) error {
 	w.mu.Lock()
 	strays := w.strays
 	w.mu.Unlock()
-	if w.mustStop() && (len(strays) > 0 || final.State != rollout.Reverted) {
+	if w.mustStop() && !w.stood() && (len(strays) > 0 || final.State != rollout.Reverted) {
 		bad("one canary of %d failed, and %v began all the same; the rollout is %s (%s)", w.canaries, strays, final.State, final.Why)
 	}
-	if w.mustComplete() && final.State != rollout.Completed {
+	if w.mustComplete() && !w.stood() && final.State != rollout.Completed {
 		bad("a good release is %s (%s)", final.State, final.Why)
 	}
 	history, err := fleetsim.ReadChronicle(ctx, w.client, w.root, fleetName, from)

@@ -25,7 +25,7 @@ const (
 	program   = "simulated"
 	// patience is how long a fleet may take; it is reached only where something
 	// is broken, or the machine is very busy.
-	patience = 90 * time.Second
+	patience = 60 * time.Second
 )
 
 func older() release.Pin { return pin("1.0.0", "a") }
@@ -55,6 +55,7 @@ type world struct {
 	mu      sync.Mutex
 	turns   map[string]int // in which the agents have begun
 	strays  []string       // that are no canaries and began all the same
+	stall   time.Duration  // the longest that etcd took to answer
 	last    rollout.View
 	changed chan struct{}
 }
@@ -101,6 +102,7 @@ func (s scenario) run(t *testing.T, server *etcdtest.Server, dir string) (err er
 		return err
 	}
 	w.running.Go(func() { w.bury(ctx) })
+	w.running.Go(func() { w.probe(ctx) })
 	for _, f := range w.faults {
 		w.running.Go(func() { w.strike(ctx, f) })
 	}
@@ -108,7 +110,7 @@ func (s scenario) run(t *testing.T, server *etcdtest.Server, dir string) (err er
 		return err
 	}
 	if err := w.calm(ctx); err != nil {
-		return err
+		return errors.Join(err, w.judge(ctx, first.Header.Revision+1))
 	}
 	return w.judge(ctx, first.Header.Revision+1)
 }
@@ -232,6 +234,27 @@ func (w *world) bury(ctx context.Context) {
 	}
 }
 
+// probe measures how busy the machine is: on one that stands still for longer
+// than leases last, agents die that no fault has killed.
+func (w *world) probe(ctx context.Context) {
+	for pause(ctx, ttl/10) == nil {
+		asked := time.Now()
+		_, err := w.client.Get(ctx, w.root+"probe")
+		w.mu.Lock()
+		if took := time.Since(asked); err == nil {
+			w.stall = max(w.stall, took)
+		}
+		w.mu.Unlock()
+	}
+}
+
+// stood reports whether the machine has stood still.
+func (w *world) stood() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.stall > ttl/8
+}
+
 func (w *world) seen(v rollout.View) {
 	w.mu.Lock()
 	w.last = v
@@ -250,7 +273,7 @@ func (w *world) view() rollout.View {
 
 // until waits for ok.
 func (w *world) until(ctx context.Context, what string, ok func() (bool, error)) error {
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		is, err := ok()
@@ -265,9 +288,14 @@ func (w *world) until(ctx context.Context, what string, ok func() (bool, error))
 				state = fmt.Sprintf("the plan is %s (%s), stage %d, instruction %d", v.Plan.State, v.Plan.Why, v.Plan.Stage, v.Plan.Instruction.Number)
 			}
 			if v.Books != nil {
-				state += fmt.Sprintf(", figures %+v, under way %v, lost %v", v.Books.Figures, v.Books.UnderWay, v.Books.Lost)
+				state += fmt.Sprintf(", cursor %+v, figures %+v, under way %v, lost %v", v.Plan.Cursor, v.Books.Figures, v.Books.UnderWay, v.Books.Lost)
 			}
-			return fmt.Errorf("not within %v: %s (%w); %s", patience, what, err, state)
+			for _, a := range w.agents {
+				if a.UnderWay() || v.Books != nil && v.Books.UnderWay[a.ID()] != (rollout.Entrant{}) {
+					state += "\n" + rollout.RankOf(v.Plan.ID, a.ID()).String() + " " + a.String()
+				}
+			}
+			return fmt.Errorf("not in time: %s (%w); %s", what, errors.Join(ctx.Err(), err), state)
 		case <-tick.C:
 		}
 	}

@@ -34,9 +34,13 @@ var testOnly = []string{
 	"github.com/google/go-cmp", "github.com/onsi/gomega", "github.com/onsi/ginkgo", "go.uber.org/mock",
 }
 
-// benchmarks measure what the library is built of, each part beside the bare
-// mechanism, and thousands of agents by their parts in one process.
-const benchmarks = "examples/bench"
+// The benchmarks measure what the library is built of, each part beside the bare
+// mechanism, and thousands of agents by their parts in one process; the simulated
+// fleet is those agents.
+const (
+	benchmarks     = "examples/bench"
+	simulatedFleet = "examples/fleetsim"
+)
 
 // place of a directory relative to the repository.
 func place(dir string) string {
@@ -70,7 +74,7 @@ func (f File) check(imported string) (rule string) {
 		return ""
 	case slices.Contains(mayImport[from], to):
 		return ""
-	case from == "examples" && to == "internal" && (isTest || within(path.Dir(f.Path), benchmarks)):
+	case from == "examples" && to == "internal" && (isTest || within(path.Dir(f.Path), benchmarks) || within(path.Dir(f.Path), simulatedFleet)):
 		return ""
 	}
 	return broken(from, to)

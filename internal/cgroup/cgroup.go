@@ -91,24 +91,18 @@ func ownPaths(data []byte, controller string) (v1, v2 string) {
 // mounted finds where the group at own is visible: in the mount of controller
 // of version 1, or, without one, in that of version 2. Of several mounts, as in
 // a container that has those of its host as well, the first one counts that
-// shows the group itself. mountinfo has lines of
-// "id parent dev root mountpoint options… - type source superoptions".
+// shows the group itself.
 func mounted(mounts []byte, own, controller string) (first Group, found bool) {
-	for line := range strings.Lines(string(mounts)) {
-		before, after, ok := strings.Cut(line, " - ")
-		left, right := strings.Fields(before), strings.Fields(after)
-		if !ok || len(left) < 5 || len(right) < 3 {
-			continue
-		}
-		wanted := right[0] == "cgroup2"
+	for m := range Mounts(mounts) {
+		wanted := m.Type == "cgroup2"
 		if controller != "" {
-			wanted = right[0] == "cgroup" && strings.Contains(","+right[2]+",", ","+controller+",")
+			wanted = m.Type == "cgroup" && strings.Contains(","+m.Options+",", ","+controller+",")
 		}
 		if !wanted {
 			continue
 		}
-		mount := path.Clean(unescape(left[4]))
-		rest, shown := below(unescape(left[3]), own)
+		mount := path.Clean(m.Point)
+		rest, shown := below(m.Root, own)
 		g := Group{V2: controller == "", Mount: mount, Dir: path.Join(mount, rest)}
 		if shown {
 			return g, true
@@ -118,6 +112,32 @@ func mounted(mounts []byte, own, controller string) (first Group, found bool) {
 		}
 	}
 	return first, found
+}
+
+// Mount is a line of mountinfo.
+type Mount struct {
+	// Root is what of the file system is mounted at Point.
+	Root, Point string
+	Type        string
+	// Options are those of the file system itself.
+	Options string
+}
+
+// Mounts yields the mounts in data, of /proc/<pid>/mountinfo: lines of
+// "id parent dev root mountpoint options… - type source superoptions".
+func Mounts(data []byte) iter.Seq[Mount] {
+	return func(yield func(Mount) bool) {
+		for line := range strings.Lines(string(data)) {
+			before, after, ok := strings.Cut(line, " - ")
+			left, right := strings.Fields(before), strings.Fields(after)
+			if !ok || len(left) < 5 || len(right) < 3 {
+				continue
+			}
+			if !yield(Mount{unescape(left[3]), unescape(left[4]), right[0], right[2]}) {
+				return
+			}
+		}
+	}
 }
 
 // below is own relative to the mount's root. A group outside of what is

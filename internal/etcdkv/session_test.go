@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -322,4 +323,36 @@ func TestLeaseWhoseGrantWasAnsweredTooLateIsTheOneThatIsKept(t *testing.T) {
 	if ttl, _ := s.Timing(); ttl != 10*time.Minute {
 		t.Errorf("the lease has a TTL of %v", ttl)
 	}
+}
+
+// TestALeaseDoesNotStandAnyMoreWhenItsKeysGo: who must not act once the registry may
+// have given it up would act uncounted.
+func TestALeaseDoesNotStandAnyMoreWhenItsKeysGo(t *testing.T) {
+	server := etcdtest.Start(t)
+	proxy := server.Proxy(t)
+	direct := server.Client(t)
+	s, leases := presenceSession(t, etcdkv.SessionConfig{Client: proxy.Client(t), TTL: 2 * time.Second, Interval: 200 * time.Millisecond})
+	if s.Stands() {
+		t.Error("a lease stands that there is not yet")
+	}
+	gone := direct.Watch(t.Context(), presence)
+	background(t, s.Run)
+	waittest.Next(t, "the lease", leases)
+	waittest.Until(t, "the lease stands", s.Stands)
+	proxy.Freeze()
+	for {
+		r := waittest.Next(t, "the key goes", gone)
+		if err := r.Err(); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(r.Events, func(e *clientv3.Event) bool { return e.Type == clientv3.EventTypeDelete }) {
+			continue
+		}
+		if s.Stands() {
+			t.Error("etcd has ended the lease, and it is said to stand")
+		}
+		break
+	}
+	proxy.Heal()
+	waittest.Until(t, "another lease stands", s.Stands)
 }

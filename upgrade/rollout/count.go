@@ -71,7 +71,8 @@ type census struct {
 	before  *Books
 	agents  []agent // those in the registry in its order, then the others
 	sizes   []int   // how many each stage selects
-	tracked int     // bytes
+	aheads  map[int][]*agent
+	tracked int // bytes
 	figures Figures
 	stages  []Figures
 	wake    time.Time
@@ -85,7 +86,7 @@ func takeCensus(in *Input, p *Plan, books Books, now time.Time) (*census, error)
 	c := &census{
 		p: p, adm: adm, now: now, before: &in.Books, books: books.forPlan(p, now),
 		agents: make([]agent, 0, len(in.Snapshot.Members)),
-		sizes:  make([]int, len(p.Stages)), stages: make([]Figures, len(p.Stages)),
+		aheads: map[int][]*agent{}, sizes: make([]int, len(p.Stages)), stages: make([]Figures, len(p.Stages)),
 	}
 	c.books.Waits = ""
 	c.stop(in.Freeze)
@@ -142,7 +143,9 @@ func (c *census) member(m *Member, lost map[string]Loss) agent {
 	a.admitted = c.admits(&c.p.Cursor, &a)
 	a.pair = m.Labels[c.limiting().PairBy]
 	var r *Report
-	if m.Report != nil && m.Report.Request == c.p.Request() {
+	// One that waits and is not admitted any more was gone from the registry in
+	// between, and waits to be let in again.
+	if m.Report != nil && m.Report.Request == c.p.Request() && (a.admitted || m.Report.State != ReportWaiting) {
 		r = m.Report
 	}
 	if c.p.Instruction.Action == ActRevert {

@@ -143,6 +143,7 @@ func cloned[V any](m map[string]V) map[string]V {
 // admitted may still be at it: another instruction does not stop what has begun.
 func (b Books) forPlan(p *Plan, now time.Time) Books {
 	b = b.copied()
+	b.clamp(len(p.Stages) - 1)
 	if b.Rollout == p.ID && b.Number == p.Instruction.Number {
 		return b
 	}
@@ -160,6 +161,22 @@ func (b Books) forPlan(p *Plan, now time.Time) Books {
 	return Books{
 		Told: told, Schema: Schema, Rollout: p.ID, Number: p.Instruction.Number,
 		UnderWay: map[string]Entrant{}, Former: b.Former, Lost: map[string]Loss{}, Stopped: b.Stopped,
+	}
+}
+
+// clamp keeps what names a stage within those that there are.
+func (b *Books) clamp(last int) {
+	for id, e := range b.UnderWay {
+		if n := min(max(e.Stage, 0), last); n != e.Stage {
+			e.Stage = n
+			b.UnderWay[id] = e
+		}
+	}
+	for id, l := range b.Lost {
+		if n := min(max(l.Stage, 0), last); n != l.Stage {
+			l.Stage = n
+			b.Lost[id] = l
+		}
 	}
 }
 

@@ -30,6 +30,8 @@ type DriftWatchConfig struct {
 	Agents Fleet
 	// Label names an agent's environment; default EnvironmentLabel.
 	Label string
+	// NoConfig leaves configuration out, for those who may not read it.
+	NoConfig bool
 	// Every is the least distance between two comparisons; default 5 s.
 	Every time.Duration
 	// Changed is called with each comparison that differs from the one before, and
@@ -86,8 +88,12 @@ func NewDriftWatch(cfg DriftWatchConfig) (*DriftWatch, error) {
 		cfg: cfg, keys: k, dirty: make(chan struct{}, 1), pins: map[string]Pin{}, wrong: map[string]string{},
 		published: map[string]Document{}, in: DriftInput{Label: cfg.Label, BadPins: map[string]string{}},
 	}
+	prefixes := []string{k.pin("")}
+	if !cfg.NoConfig {
+		prefixes = append(prefixes, k.published())
+	}
 	w.watch, err = etcdkv.NewWatch(etcdkv.WatchConfig{
-		Client: cfg.Client, Keys: []string{k.plan()}, Prefixes: []string{k.pin(""), k.published()},
+		Client: cfg.Client, Keys: []string{k.plan()}, Prefixes: prefixes,
 		OnChange: w.take, OnError: func(err error) { w.complain("etcd", err) }, Logger: cfg.Logger,
 	})
 	return w, err
@@ -183,7 +189,9 @@ func (w *DriftWatch) take(v etcdkv.View) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.known, w.in.Documents = true, maps.Clone(w.published)
+	if w.known = true; !w.cfg.NoConfig {
+		w.in.Documents = maps.Clone(w.published)
+	}
 	for _, key := range v.Changed {
 		environment, ok := strings.CutPrefix(key, w.keys.pin(""))
 		if !ok {

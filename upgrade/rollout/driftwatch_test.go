@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
+	prom "github.com/prometheus/client_golang/prometheus"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/internal/etcdtest"
@@ -70,9 +70,9 @@ func (d *drifting) shows(after string, want DriftStatus) {
 }
 
 // gathered are the series of a collector.
-func gathered(tb testing.TB, c prometheus.Collector) map[string]float64 {
+func gathered(tb testing.TB, c prom.Collector) map[string]float64 {
 	tb.Helper()
-	r := prometheus.NewPedanticRegistry()
+	r := prom.NewPedanticRegistry()
 	err := r.Register(c)
 	families, gatherErr := r.Gather()
 	if err = errors.Join(err, gatherErr); err != nil {

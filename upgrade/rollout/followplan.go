@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"time"
 	"unicode/utf8"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
 const (
@@ -24,6 +26,7 @@ const (
 // followee is what a Follower knows; it belongs to Run's goroutine.
 type followee struct {
 	heard     planView   // as it was seen last
+	reader    planReader // of plans
 	plan      *Plan      // nil = none that can be followed
 	admission *Admission // of plan
 	planErr   error
@@ -77,7 +80,7 @@ func (f *Follower) hearPlan(data []byte) {
 	if data == nil {
 		return
 	}
-	p, err := ParsePlan(data)
+	p, err := f.reader.read(data)
 	if err == nil && f.keys.fleet != p.Fleet {
 		err = fmt.Errorf("it is of fleet %.130q", p.Fleet)
 	}
@@ -177,7 +180,7 @@ func (f *Follower) obey(now time.Time, p *Plan) (again time.Duration) {
 		return 0
 	case s.Runs && revert && !unfinished && f.kept.Changed != o.Rollout:
 		return 0 // it is none of this agent's business: ten thousand need not say so
-	case s.Runs && !(revert && unfinished):
+	case s.Runs && (!revert || !unfinished):
 		f.say(now, o, Standing{State: done(o.Action)})
 		return 0
 	case s.Held != "":
@@ -238,7 +241,7 @@ func (f *Follower) turn(now time.Time, p *Plan, s Standing) time.Duration {
 		spread := min(time.Duration(agents-1)*spreadPerAgent, time.Duration(spreadPart*float64(p.Deadline.Duration())))
 		f.due, f.dueFor = now, p.Request()
 		if spread > 0 {
-			f.due = now.Add(rand.N(spread))
+			f.due = now.Add(rand.N(spread)) //nolint:gosec // no secret
 		}
 	}
 	return f.due.Sub(now)
@@ -320,6 +323,9 @@ func (f *Follower) publish(r *Report) {
 
 func (f *Follower) tellTrouble() {
 	err := errors.Join(f.planErr, f.brakeErr, f.keepErr)
+	if errors.Is(f.deaf, rpctypes.ErrPermissionDenied) { // any other is an outage, which is told elsewhere
+		err = errors.Join(err, fmt.Errorf("%s: %w: give this agent's role the right to read plan/ and freeze/", f.keys.plan(), f.deaf))
+	}
 	f.mu.Lock()
 	changed := (err == nil) != (f.trouble == nil) || err != nil && err.Error() != f.trouble.Error()
 	f.trouble = err

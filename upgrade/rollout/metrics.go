@@ -3,7 +3,7 @@ package rollout
 import (
 	"sync"
 
-	"github.com/prometheus/client_golang/prometheus"
+	prom "github.com/prometheus/client_golang/prometheus"
 
 	"github.com/perennial-go/perennial/internal/etcdkv"
 )
@@ -25,9 +25,9 @@ type Metrics struct {
 	seen  Observation
 	drift Drift
 
-	controller, state, since, stage, stages *prometheus.Desc
-	agents, unavailable, frozen, stuck      *prometheus.Desc
-	fleetDrift                              *prometheus.Desc
+	controller, state, since, stage, stages *prom.Desc
+	agents, unavailable, frozen, stuck      *prom.Desc
+	fleetDrift                              *prom.Desc
 }
 
 // NewMetrics is for the fleet of that name; "" = DefaultFleet.
@@ -35,8 +35,8 @@ func NewMetrics(fleet string) *Metrics {
 	if fleet == "" {
 		fleet = DefaultFleet
 	}
-	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc("perennial_"+name, help, labels, prometheus.Labels{"fleet": fleet})
+	desc := func(name, help string, labels ...string) *prom.Desc {
+		return prom.NewDesc("perennial_"+name, help, labels, prom.Labels{"fleet": fleet})
 	}
 	return &Metrics{
 		fleet:       fleet,
@@ -69,24 +69,24 @@ func (m *Metrics) Drift(d Drift) {
 	m.drift = d
 }
 
-// Describe implements prometheus.Collector.
-func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{
+// Describe implements prom.Collector.
+func (m *Metrics) Describe(ch chan<- *prom.Desc) {
+	for _, d := range []*prom.Desc{
 		m.controller, m.state, m.since, m.stage, m.stages, m.agents, m.unavailable, m.frozen, m.stuck, m.fleetDrift,
 	} {
 		ch <- d
 	}
 }
 
-// Collect implements prometheus.Collector.
-func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+// Collect implements prom.Collector.
+func (m *Metrics) Collect(ch chan<- prom.Metric) {
 	m.mu.Lock()
 	seen, drift := m.seen, m.drift
 	m.mu.Unlock()
-	send := func(d *prometheus.Desc, value float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	send := func(d *prom.Desc, value float64, labels ...string) {
+		ch <- prom.MustNewConstMetric(d, prom.GaugeValue, value, labels...)
 	}
-	is := func(d *prometheus.Desc, yes bool, labels ...string) {
+	is := func(d *prom.Desc, yes bool, labels ...string) {
 		value := 0.0
 		if yes {
 			value = 1

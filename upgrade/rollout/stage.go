@@ -103,6 +103,9 @@ func (r *room) take(a *agent) bool {
 // ahead are those whom the stage takes by rank, up to the last that it is to
 // have admitted.
 func (c *census) ahead(stage int) []*agent {
+	if list, ok := c.aheads[stage]; ok {
+		return list
+	}
 	all := make([]*agent, 0, c.sizes[stage])
 	for i := range c.agents {
 		if a := &c.agents[i]; a.selected && a.in(stage) {
@@ -110,7 +113,8 @@ func (c *census) ahead(stage int) []*agent {
 		}
 	}
 	slices.SortFunc(all, byRank)
-	return all[:min(len(all), part(c.p.Stages[stage].BasisPoints, len(all)))]
+	c.aheads[stage] = all[:min(len(all), part(c.p.Stages[stage].BasisPoints, len(all)))]
+	return c.aheads[stage]
 }
 
 // byRank orders agents as marks pass them.

@@ -30,7 +30,7 @@ type Config struct {
 	Progress func(files int, path string)
 }
 
-// ErrPath: what was given as a path is not there, or of no use.
+// ErrPath is of a path that is not there, or of no use.
 var ErrPath = errors.New("nothing to audit there")
 
 // Audit reads and judges. It may be used several times, also at the same time.

@@ -92,7 +92,11 @@ func (s *source) from(in instruction, arguments map[string]string, stages []stri
 // or nothing.
 func (s *source) built(w word, in instruction, arguments map[string]string, stages []string) {
 	name := interpolate(w.text, arguments)
-	if name == "scratch" || name == "" || slices.Contains(stages, strings.ToLower(name)) {
+	// A stage can be chosen by a variable of the builder: FROM base-${TARGETOS}.
+	prefix, _, variable := strings.Cut(strings.ToLower(name), "$")
+	if name == "scratch" || name == "" || slices.ContainsFunc(stages, func(stage string) bool {
+		return stage == prefix && !variable || variable && prefix != "" && strings.HasPrefix(stage, prefix)
+	}) {
 		return
 	}
 	at := s.at(in.offset)

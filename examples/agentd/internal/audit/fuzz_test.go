@@ -4,62 +4,86 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
 
-// fuzzed are names of files, one of each kind.
-func fuzzed() []string {
-	return []string{
-		"pod.yaml", "compose.yaml", "Dockerfile", ".github/workflows/x.yml", ".gitlab-ci.yml", ".circleci/config.yml",
-		".drone.yml", "a.sh", "run", "pod.json", "values.yaml", "package.json", "go.mod", "Cargo.toml", "pyproject.toml",
-		"requirements.txt", "Pipfile", "Gemfile", "composer.json", "Chart.yaml",
+// fuzzed are names of files, one of each kind, and the locks that belong to
+// them.
+func fuzzed() [][]string {
+	return [][]string{
+		{"pod.yaml"}, {"compose.yaml"}, {"Dockerfile"}, {".github/workflows/x.yml"}, {".gitlab-ci.yml"}, {".circleci/config.yml"},
+		{".drone.yml"}, {"a.sh", "lib.sh"}, {"pod.json"}, {"values.yaml"}, {"package.json", "package-lock.json"},
+		{"package.json", "yarn.lock"}, {"package.json", "pnpm-lock.yaml"}, {"go.mod", "go.sum"}, {"Cargo.toml", "Cargo.lock"},
+		{"pyproject.toml", "uv.lock"}, {"requirements.txt", "requirements.in"}, {"Pipfile", "Pipfile.lock"},
+		{"Gemfile", "Gemfile.lock"}, {"composer.json", "composer.lock"}, {"Chart.yaml", "Chart.lock"},
 	}
 }
 
-// FuzzJudge gives any bytes to any judge, and as every lock file as well. What
-// is found must be in the file, and what would be fixed must be an image there.
+// FuzzJudge gives any bytes to any judge, and any lock beside it. What is found
+// must be in the file, and what would be fixed must be an image there.
 func FuzzJudge(f *testing.F) {
 	for _, s := range slices.Concat(imageScenarios(), pipelineScenarios(), scriptScenarios(), lockScenarios(), suppressionScenarios()) {
-		for name, content := range s.files {
-			if kind := slices.Index(fuzzed(), name); kind >= 0 {
-				f.Add(kind, content, "")
-			} else {
-				f.Add(slices.Index(fuzzed(), "package.json"), `{"dependencies":{"a":"1"}}`, content)
+		for kind, names := range fuzzed() {
+			content, ok := s.files[names[0]]
+			if lock := s.files[names[len(names)-1]]; ok && (len(names) == 1 || lock != "") {
+				f.Add(kind, content, lock)
 			}
+		}
+	}
+	base := f.TempDir()
+	for kind := range fuzzed() {
+		if err := os.Mkdir(filepath.Join(base, strconv.Itoa(kind)), 0o700); err != nil {
+			f.Fatal(err)
 		}
 	}
 	f.Fuzz(func(t *testing.T, kind int, content, lock string) {
 		if kind < 0 || kind >= len(fuzzed()) {
 			return
 		}
-		name := fuzzed()[kind]
-		files := map[string]string{name: content}
-		if lock != "" {
-			for _, l := range []string{"package-lock.json", "go.sum", "Cargo.lock", "uv.lock", "Pipfile.lock", "Gemfile.lock", "composer.lock", "Chart.lock"} {
-				files[l] = lock
+		names := fuzzed()[kind]
+		dir := filepath.Join(base, strconv.Itoa(kind))
+		if len(names) > 1 {
+			if err := os.WriteFile(filepath.Join(dir, names[1]), []byte(lock), 0o600); err != nil {
+				t.Fatal(err)
 			}
 		}
-		dir := write(t, files)
-		report := judge(t, filepath.Join(dir, filepath.FromSlash(name)), Config{})
-		raw, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, finding := range report.Findings {
-			if finding.Line < 0 || finding.Line > strings.Count(string(raw), "\n")+2 || finding.Column < 0 {
+		for _, finding := range judgeText(t, dir, names[0], content) {
+			if finding.Line < 0 || finding.Line > strings.Count(content, "\n")+2 || finding.Column < 0 {
 				t.Errorf("%s stands at line %d, column %d of %q", finding.Rule, finding.Line, finding.Column, content)
 			}
-			if e := finding.edit; e != nil {
-				if !strings.HasPrefix(string(raw[e.offset:]), e.old) {
-					t.Errorf("%q is to be replaced at %d of %q", e.old, e.offset, content)
-				}
-				if _, err := parseReference(e.old + "@" + someDigest); err != nil && e.ref.tag != "" {
-					t.Errorf("the fix of %q would be no image: %v", e.old, err)
-				}
+			e := finding.edit
+			if e == nil {
+				continue
+			}
+			if !strings.HasPrefix(content[e.offset:], e.old) {
+				t.Errorf("%q is to be replaced at %d of %q", e.old, e.offset, content)
+			}
+			if _, err := parseReference(e.replacement(someDigest)); err != nil && e.ask.action == "" {
+				t.Errorf("the fix of %q would be no image: %v", e.old, err)
 			}
 		}
 	})
+}
+
+// judgeText judges a file that is not there, in a tree that is.
+func judgeText(t *testing.T, dir, name, content string) []Finding {
+	a, err := New(Config{Paths: []string{dir}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := openTree(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.close()
+	report := &Report{}
+	s := newSource(&run{Audit: a, tree: tree, report: report}, name, []byte(content))
+	kindOf(name).judge(s)
+	s.suppress(report.Findings)
+	report.settle()
+	return report.Findings
 }
 
 // FuzzReference: what is read as a reference and written again is the same

@@ -143,7 +143,7 @@ type verdict struct {
 // can be replaced; written is what stands there, if that is another thing
 // than text.
 func (s *source) image(text string, at position, written string) verdict {
-	if strings.Contains(text, "$") || strings.Contains(text, "{{") {
+	if strings.Contains(text, "$") || strings.Contains(text, "{{") || strings.Contains(text, "<<") {
 		s.report(imageVariable, at, "image %.200s has a variable without a value here: give it an exact default, or audit what is rendered", text)
 		return verdict{}
 	}
@@ -168,7 +168,7 @@ func (s *source) image(text string, at position, written string) verdict {
 		f = s.report(imageDigestMissing, at, "image %s has no digest and its tag can be pushed again: append @sha256:…", text)
 	}
 	if at.offset >= 0 && (written == "" || written == text) {
-		f.edit = &edit{offset: at.offset, old: text, ref: ref}
+		f.edit = &edit{offset: at.offset, old: text, ask: question{image: ref}}
 	}
 	return v
 }

@@ -6,56 +6,76 @@ import (
 	"strings"
 )
 
+// pyproject is what of pyproject.toml says which packages are wanted, and who
+// locks them.
+type pyproject struct {
+	Project struct {
+		Dependencies []string `toml:"dependencies"`
+	} `toml:"project"`
+	Tool struct {
+		Poetry *struct {
+			Dependencies map[string]any `toml:"dependencies"`
+			Group        map[string]struct {
+				Dependencies map[string]any `toml:"dependencies"`
+			} `toml:"group"`
+		} `toml:"poetry"`
+		PDM any `toml:"pdm"`
+		UV  any `toml:"uv"`
+	} `toml:"tool"`
+}
+
+// wanted returns the packages, as they are written by their normalised names.
+// What is for some systems only need not be in a lock.
+func (m *pyproject) wanted() map[string]string {
+	all := map[string]string{}
+	for _, r := range m.Project.Dependencies {
+		if name := requirementName(r); name != "" && !strings.Contains(r, ";") {
+			all[normalised(name)] = name
+		}
+	}
+	if m.Tool.Poetry == nil {
+		return all
+	}
+	tables := []map[string]any{m.Tool.Poetry.Dependencies}
+	for _, g := range m.Tool.Poetry.Group {
+		tables = append(tables, g.Dependencies)
+	}
+	for _, table := range tables {
+		for name := range table {
+			if name != "python" {
+				all[normalised(name)] = name
+			}
+		}
+	}
+	return all
+}
+
+// locks returns the names that the lock may have, and the command that makes
+// it.
+func (m *pyproject) locks() (names []string, advice string) {
+	switch {
+	case m.Tool.Poetry != nil:
+		return []string{"poetry.lock"}, "poetry lock"
+	case m.Tool.PDM != nil:
+		return []string{"pdm.lock"}, "pdm lock"
+	case m.Tool.UV != nil:
+		return []string{"uv.lock"}, "uv lock"
+	}
+	return []string{"uv.lock", "pdm.lock", "poetry.lock", "pylock.toml", "requirements.txt"}, "uv lock"
+}
+
 // pyproject judges pyproject.toml: there is a lock, and what is asked for is
 // in it.
 func (s *source) pyproject() bool {
-	var m struct {
-		Project struct {
-			Dependencies []string `toml:"dependencies"`
-		} `toml:"project"`
-		Tool struct {
-			Poetry *struct {
-				Dependencies map[string]any `toml:"dependencies"`
-				Group        map[string]struct {
-					Dependencies map[string]any `toml:"dependencies"`
-				} `toml:"group"`
-			} `toml:"poetry"`
-			PDM any `toml:"pdm"`
-			UV  any `toml:"uv"`
-		} `toml:"tool"`
-	}
+	var m pyproject
 	if err := decodeTOML(s.raw, &m); err != nil {
 		return s.unreadable("no pyproject.toml", err)
 	}
-	wanted := map[string]string{} // normalised name → as it is written
-	for _, r := range m.Project.Dependencies {
-		if name := requirementName(r); name != "" && !strings.Contains(r, ";") {
-			wanted[normalised(name)] = name
-		}
-	}
-	names, advice := []string{"uv.lock", "pdm.lock", "poetry.lock", "pylock.toml", "requirements.txt"}, "uv lock"
-	switch {
-	case m.Tool.Poetry != nil:
-		names, advice = []string{"poetry.lock"}, "poetry lock"
-		tables := []map[string]any{m.Tool.Poetry.Dependencies}
-		for _, g := range sorted(m.Tool.Poetry.Group) {
-			tables = append(tables, m.Tool.Poetry.Group[g].Dependencies)
-		}
-		for _, table := range tables {
-			for name := range table {
-				if name != "python" {
-					wanted[normalised(name)] = name
-				}
-			}
-		}
-	case m.Tool.PDM != nil:
-		names, advice = []string{"pdm.lock"}, "pdm lock"
-	case m.Tool.UV != nil:
-		names = []string{"uv.lock"}
-	}
+	wanted := m.wanted()
 	if len(wanted) == 0 {
 		return true
 	}
+	names, advice := m.locks()
 	l := s.lock(names...)
 	if l == nil {
 		return s.unlocked(advice, names...)
@@ -92,9 +112,7 @@ func normalised(name string) string {
 
 // requirementName returns the name that a requirement begins with.
 func requirementName(requirement string) string {
-	end := strings.IndexFunc(requirement, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.", r))
-	})
+	end := strings.IndexFunc(requirement, func(r rune) bool { return !wordRune(r) })
 	if end < 0 {
 		return requirement
 	}

@@ -36,6 +36,7 @@ func (s *source) github() bool {
 		declared := map[string]bool{}
 		d.each(part, func(m *yaml.Node) {
 			d.fields(d.get(m, "env"), func(key string, _ *yaml.Node) { declared[key] = true })
+			exported(text(d.get(m, "run")), declared)
 		})
 		d.each(part, func(m *yaml.Node) {
 			d.uses(d.get(m, "uses"))
@@ -55,6 +56,18 @@ func (s *source) github() bool {
 	return d.end()
 }
 
+// exported adds the variables that a step sets for those after it.
+func exported(run string, declared map[string]bool) {
+	if !strings.Contains(run, "GITHUB_ENV") {
+		return
+	}
+	for word := range strings.FieldsFuncSeq(run, func(r rune) bool { return strings.ContainsRune(" \t\n\"';", r) }) {
+		if name, _, ok := strings.Cut(word, "="); ok {
+			declared[name] = true
+		}
+	}
+}
+
 const dockerScheme = "docker://"
 
 // uses judges what a step, or a job, takes from elsewhere.
@@ -72,7 +85,19 @@ func (d *documents) uses(n *yaml.Node) {
 		return
 	}
 	name, ref, _ := strings.Cut(what, "@")
-	d.gitRef(name, ref, at)
+	f := d.gitRef(name, ref, at)
+	owner, path, _ := strings.Cut(name, "/")
+	repository, _, _ := strings.Cut(path, "/")
+	if f == nil || at.offset < 0 || !gitName(owner) || !gitName(repository) || !gitRevision(ref) {
+		return
+	}
+	e := &edit{offset: at.offset + len(name) + 1, old: ref, ask: question{action: owner + "/" + repository, revision: ref}}
+	// The tag stays as a comment, if there is room for one.
+	if rest, ok := strings.CutPrefix(d.line(at.line)[e.offset-d.source.lines[at.line-1]:], ref); ok && strings.Trim(rest, "\"' \t") == "" {
+		quote := strings.TrimRight(rest, " \t")
+		e.old, e.after = ref+quote, quote+" # "+ref
+	}
+	f.edit = e
 }
 
 // runner judges the machine image that a job runs on.

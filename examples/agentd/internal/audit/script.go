@@ -191,7 +191,7 @@ func (d *documents) lines(n *yaml.Node, declared map[string]bool) {
 // embedded judges a script whose line n of the file at tells.
 func (d *documents) embedded(script string, at func(line int) position, declared map[string]bool, prefixes []string) {
 	script = withoutExpressions(script)
-	if script == "" || len(script) > maxScript {
+	if script == "" || len(script) > maxScript || strings.Contains(script, "$env:") { // PowerShell
 		return
 	}
 	file, err := parseShell(script, syntax.LangBash)

@@ -103,10 +103,10 @@ func (t *tree) walk(ctx context.Context, report *Report, f func(name string) err
 // open opens a regular file for reading. Whether it is one is asked of what
 // was opened: names can change in between. What else there is (a pipe without
 // a writer) would block without O_NONBLOCK.
-func (t *tree) open(name string) (*os.File, fs.FileInfo, error) {
+func (t *tree) open(name string) (*os.File, error) {
 	f, err := t.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
@@ -114,14 +114,14 @@ func (t *tree) open(name string) (*os.File, fs.FileInfo, error) {
 	}
 	if err != nil {
 		_ = f.Close()
-		return nil, nil, err
+		return nil, err
 	}
-	return f, info, nil
+	return f, nil
 }
 
 // read returns the content, which must be text of at most limit bytes.
 func (t *tree) read(name string, limit int64) ([]byte, error) {
-	f, _, err := t.open(name)
+	f, err := t.open(name)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +146,7 @@ func (t *tree) has(name string) bool {
 
 // hasShebang reports whether a file begins as a shell script does.
 func (t *tree) hasShebang(name string) bool {
-	f, _, err := t.open(name)
+	f, err := t.open(name)
 	if err != nil {
 		return false
 	}

@@ -106,6 +106,7 @@ func (u *use) expansion(n *syntax.ParamExp) {
 			syntax.ErrorUnset, syntax.ErrorUnsetOrNull, syntax.AssignUnset, syntax.AssignUnsetOrNull:
 			u.sets[name] = true
 			return
+		default:
 		}
 	}
 	u.reads = append(u.reads, named{name: name, pos: n.Pos()})
@@ -116,6 +117,7 @@ func (u *use) arithmetic(n *syntax.BinaryArithm) {
 	case syntax.Assgn, syntax.AddAssgn, syntax.SubAssgn, syntax.MulAssgn, syntax.QuoAssgn, syntax.RemAssgn,
 		syntax.AndAssgn, syntax.OrAssgn, syntax.XorAssgn, syntax.ShlAssgn, syntax.ShrAssgn:
 		u.setBy(n.X)
+	default:
 	}
 }
 
@@ -137,6 +139,7 @@ func (u *use) test(n *syntax.UnaryTest) {
 		u.sets[literal(w)] = true
 	case syntax.TsEmpStr, syntax.TsNempStr:
 		u.sets[variable(w)] = true
+	default:
 	}
 }
 

@@ -22,10 +22,15 @@ type Model struct {
 	// told only while something is to be moved.
 	Leader string
 	Stages []Stage
+	// Cause is why it went back or was ended, where Plan.Why tells no more of it.
+	Cause string
 	// Stale is why what is shown may be old; "" = it is not.
 	Stale string
 	Now   time.Time
 }
+
+// waitsForPromote is said of a stage whose gate is shut.
+const waitsForPromote = "waits for promote"
 
 // maxLost bounds how many agents that were lost are named.
 const maxLost = 8
@@ -33,18 +38,15 @@ const maxLost = 8
 // Line is the whole in one line: another one when something has happened.
 func (m *Model) Line() string {
 	p := m.Plan
-	text := string(p.State)
+	state := string(p.State)
 	if !p.State.Over() && p.State != rollout.Reverting {
-		text += ", " + m.place()
+		state += ", " + m.place()
 	}
-	text += ": " + m.figures()
-	if why := p.Why; why != "" {
-		text += "; " + why
-	}
+	parts := append([]string{state + ": " + m.figures()}, m.whys()...)
 	if f := m.Freeze; f != nil && !p.State.Over() {
-		text += "; " + Frozen(f)
+		parts = append(parts, Frozen(f))
 	}
-	return text
+	return strings.Join(parts, "; ")
 }
 
 // Text is the whole, in lines that are at most width wide. They have no escapes
@@ -61,10 +63,7 @@ func (m *Model) Text(width int) []string {
 	if d := m.Now.Sub(p.Since); !p.Since.IsZero() && d > 0 && !p.State.Over() {
 		state += fmt.Sprintf(" (%v)", d.Round(time.Second))
 	}
-	if p.Why != "" {
-		state += ": " + p.Why
-	}
-	lines = append(lines, state)
+	lines = append(lines, strings.Join(append([]string{state}, m.whys()...), ": "))
 	if m.Freeze != nil {
 		lines = append(lines, strings.ToUpper(Frozen(m.Freeze)[:1])+Frozen(m.Freeze)[1:])
 	}
@@ -78,6 +77,17 @@ func (m *Model) Text(width int) []string {
 	lines = append(lines, m.bars(width)...)
 	lines = append(lines, "", sentence(m.figures()))
 	return append(lines, m.lost()...)
+}
+
+// whys are the reasons for its state, the first cause last.
+func (m *Model) whys() []string {
+	var all []string
+	for _, why := range []string{m.Plan.Why, m.Cause} {
+		if why != "" && (len(all) == 0 || !strings.Contains(all[0], why)) {
+			all = append(all, why)
+		}
+	}
+	return all
 }
 
 // Course says from where to where a rollout goes.
@@ -109,13 +119,17 @@ func (m *Model) place() string {
 	if p.Stage >= len(p.Stages) {
 		return "all stages passed"
 	}
-	return fmt.Sprintf("stage %d of %d (%s)", p.Stage+1, len(p.Stages), p.Stages[p.Stage].Name)
+	text := fmt.Sprintf("stage %d of %d (%s)", p.Stage+1, len(p.Stages), p.Stages[p.Stage].Name)
+	if p.State == rollout.Running && p.Stages[p.Stage].Manual && p.Promoted <= p.Stage && !strings.Contains(p.Why, waitsForPromote) {
+		text += ", " + waitsForPromote
+	}
+	return text
 }
 
 // figures are those that are not 0.
 func (m *Model) figures() string {
 	f := m.Figures
-	text := fmt.Sprintf("%d of %d agents admitted", f.Admitted, f.Agents)
+	parts := []string{fmt.Sprintf("%d of %d agents admitted", f.Admitted, f.Agents)}
 	for _, n := range []struct {
 		count int
 		what  string
@@ -124,13 +138,13 @@ func (m *Model) figures() string {
 		{f.Held, "held"}, {f.Gone, "gone for other reasons"}, {f.Late, "late"},
 	} {
 		if n.count > 0 {
-			text += fmt.Sprintf(", %d %s", n.count, n.what)
+			parts = append(parts, fmt.Sprintf("%d %s", n.count, n.what))
 		}
 	}
 	if f.Succeeded+f.Failed+f.Silent > 0 {
-		text += fmt.Sprintf(", success %.4g %%", f.Rate)
+		parts = append(parts, fmt.Sprintf("success %.4g %%", f.Rate))
 	}
-	return text
+	return strings.Join(parts, ", ")
 }
 
 // bars shows each stage.
@@ -182,7 +196,7 @@ func (m *Model) progress(stage int) string {
 		left := p.SoakSince.Add(p.Stages[stage].Soak.Duration()).Sub(m.Now)
 		word = fmt.Sprintf("soaks for another %v", max(0, left).Round(time.Second))
 	case p.Stages[stage].Manual && p.Promoted <= stage:
-		word = "waits for promote"
+		word = waitsForPromote
 	}
 	return cmp.Or(strings.Trim(counts+", "+word, ", "), "begun")
 }

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"oras.land/oras-go/v2"
+	"oras.land/oras-go/v2/registry/remote"
+
+	"github.com/perennial-go/perennial/examples/agentd/internal/audit"
+	"github.com/perennial-go/perennial/internal/peertest"
+)
+
+// audited makes a directory with one file.
+func audited(t *testing.T, name, content string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestAuditEndsWithACodeThatContinuousIntegrationCanUse(t *testing.T) {
+	clean, warned := audited(t, "Dockerfile", "FROM scratch\n"), audited(t, "Dockerfile", "FROM a.example.com/a:1.0.0\n")
+	if r := agentd(t, "audit", clean).ok(t); r.stdout != "1 file judged: 0 findings, 0 fixed, 0 suppressed.\n" {
+		t.Errorf("a clean tree: %q", r.stdout)
+	}
+	agentd(t, "audit", warned).fails(t, 1, "at or above warning", "1 of 1 finding")
+	agentd(t, "audit", "--fail-on", "error", warned).ok(t)
+	agentd(t, "audit", "--ignore", "image-digest-missing", warned).ok(t)
+	agentd(t, "audit", "--exclude", "Docker*", warned).ok(t)
+	agentd(t, "audit").fails(t, 2, "PATH")
+	agentd(t, "audit", filepath.Join(clean, "absent")).fails(t, 2, "absent")
+	agentd(t, "audit", audited(t, "x.png", "")+"/x.png").fails(t, 2, "x.png", "Dockerfile")
+	agentd(t, "audit", "--ignore", "image", clean).fails(t, 2, `"image"`, "image-invalid")
+	agentd(t, "audit", "--exclude", "[", clean).fails(t, 2, `"["`)
+	agentd(t, "audit", "--fail-on", "fatal", clean).fails(t, 2, "note, warning or error", "fatal")
+	agentd(t, "audit", "-o", "xml", clean).fails(t, 2, "sarif", "xml")
+	agentd(t, "audit", "--dry-run", clean).fails(t, 2, "--fix")
+	agentd(t, "audit", "--fix", "--registry-timeout", "-1s", clean).fails(t, 2, "--registry-timeout", "-1s")
+	if os.Getuid() == 0 {
+		return // may read everything
+	}
+	if err := os.Chmod(filepath.Join(warned, "Dockerfile"), 0); err != nil {
+		t.Fatal(err)
+	}
+	agentd(t, "audit", warned).fails(t, 3, "Dockerfile")
+}
+
+func TestAuditPrintsWhatOtherProgramsRead(t *testing.T) {
+	dir := audited(t, "Dockerfile", "FROM nginx # \x1b[2J\nFROM redis # agentd-audit: ignore image-tag-missing why not\n")
+	r := agentd(t, "audit", "-o", "json", "--fail-on", "error", dir)
+	var report audit.Report
+	if err := json.Unmarshal([]byte(r.stdout), &report); err != nil || r.code != 1 {
+		t.Fatalf("%v, exit code %d\n%s", err, r.code, r.stdout)
+	}
+	if len(report.Findings) != 2 || report.Schema != 1 || report.Files != 1 || report.Findings[0].Line != 1 || report.Findings[1].Suppressed != "why not" {
+		t.Errorf("report %+v", report)
+	}
+	var log struct {
+		Version string `json:"version"`
+		Runs    []struct {
+			Results []struct {
+				RuleID       string `json:"ruleId"`
+				Suppressions []any  `json:"suppressions"`
+			} `json:"results"`
+		} `json:"runs"`
+	}
+	r = agentd(t, "audit", "-o", "sarif", dir)
+	if err := json.Unmarshal([]byte(r.stdout), &log); err != nil {
+		t.Fatal(err)
+	}
+	if log.Version != "2.1.0" || len(log.Runs) != 1 || len(log.Runs[0].Results) != 2 || len(log.Runs[0].Results[1].Suppressions) != 1 {
+		t.Errorf("SARIF %s", r.stdout)
+	}
+	if r := agentd(t, "audit", audited(t, "compose.yaml", "services: {a: {image: \"x\\e[2J\"}}\n")); strings.Contains(r.stdout, "\x1b") {
+		t.Errorf("what a file says reaches the terminal: %q", r.stdout)
+	}
+}
+
+// pushImage puts an artifact into a registry and returns its digest.
+func pushImage(t *testing.T, address, repository, tag string) string {
+	t.Helper()
+	repo, err := remote.NewRepository(address + "/" + repository)
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo.PlainHTTP = true
+	d, err := oras.PackManifest(t.Context(), repo, oras.PackManifestVersion1_1, "application/vnd.example", oras.PackManifestOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := oras.Tag(t.Context(), repo, d.Digest.String(), tag); err != nil {
+		t.Fatal(err)
+	}
+	return d.Digest.String()
+}
+
+// TestCommandsOfTheAuditPageWork as they are printed, and it has every rule.
+func TestCommandsOfTheAuditPageWork(t *testing.T) {
+	page, err := os.ReadFile("../../docs/audit.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rule := range audit.Rules() {
+		if !strings.Contains(string(page), "| `"+rule.ID+"` | "+string(rule.Level)+" |") {
+			t.Errorf("the page has not rule %s with level %s", rule.ID, rule.Level)
+		}
+	}
+	address := peertest.Registry(t, t.TempDir(), "")
+	digest := pushImage(t, address, "team/web", "1.4.2")
+	pushImage(t, address, "team/db", "16")
+	dir := t.TempDir()
+	bin := filepath.Join(t.TempDir(), "bin")
+	if err := os.Mkdir(bin, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(binary(t, "1.0.0"), filepath.Join(bin, "agentd")); err != nil {
+		t.Fatal(err)
+	}
+	script, _, _ := strings.Cut(shellLines(string(page), "mkdir"), "agentd audit --require-tag")
+	if strings.Count(script, "agentd audit") < 5 {
+		t.Fatalf("too few commands were found:\n%s", script)
+	}
+	sh := exec.CommandContext(t.Context(), "sh", "-e")
+	sh.Dir, sh.Stdin = dir, strings.NewReader(script)
+	sh.Env = append(os.Environ(), "REGISTRY="+address, "PATH="+bin+":"+os.Getenv("PATH"), "DOCKER_CONFIG="+t.TempDir())
+	var out bytes.Buffer
+	sh.Stdout, sh.Stderr = &out, &out
+	if err := sh.Run(); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	for _, want := range []string{
+		"shop/compose.yaml:1:25: warning: image-digest-missing", ": error: image-tag-floating", ": error: pull-policy-stale",
+		"shop/deploy.sh:2:1: warning: tool-undeclared", "shop/deploy.sh:2:13: warning: env-undeclared",
+		"+services: {web: {image: '" + address + "/team/web:1.4.2@" + digest + "'}", "2 findings, 2 fixed",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("want %q in what they print:\n%s", want, out.String())
+		}
+	}
+	got, err := os.ReadFile(filepath.Join(dir, "shop", "compose.yaml"))
+	if err != nil || !strings.Contains(string(got), "web:1.4.2@"+digest) {
+		t.Errorf("after the fix the file is %q, %v", got, err)
+	}
+}

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/perennial-go/perennial/internal/waittest"
+	"github.com/perennial-go/perennial/upgrade/rollout"
+)
+
+// hook collects the events that a webhook is told of.
+type hook struct {
+	mu     sync.Mutex
+	events []rollout.Event
+}
+
+func (h *hook) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
+	var record rollout.Record
+	err := json.NewDecoder(r.Body).Decode(&record)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err == nil {
+		h.events = append(h.events, record.Event)
+	}
+}
+
+func (h *hook) told(e rollout.Event) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Contains(h.events, e)
+}
+
+// fleetOfOne is a site with one agent that controls its own rollouts.
+func fleetOfOne(t *testing.T) (*site, *hook, func(args ...string) result) {
+	t.Helper()
+	s, h := newSite(t), &hook{}
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	s.release("1.1.0")
+	s.startForGood("--label", "env=test", "--rollout-controller", "--webhook", server.URL)
+	run := func(args ...string) result {
+		t.Helper()
+		return agentd(t, append([]string{"rollout", args[0], "--etcd", s.etcd.URL()}, args[1:]...)...)
+	}
+	waittest.Until(t, "a controller is elected", func() bool {
+		return strings.Contains(run("status", "-o", "json").ok(t).stdout, `"leader"`)
+	})
+	return s, h, run
+}
+
+// TestRolloutCommandsEndWithWhatBecameOfTheRollout: a script that starts one goes
+// by the code alone.
+func TestRolloutCommandsEndWithWhatBecameOfTheRollout(t *testing.T) {
+	t.Parallel()
+	_, told, run := fleetOfOne(t)
+	if r := run("status").ok(t); !strings.Contains(r.stdout, "fleet default has no rollout") {
+		t.Errorf("of none status says\n%s", r.stdout)
+	}
+	run("revert").fails(t, 1, "no rollout")
+	run("pause").fails(t, 1, "no rollout")
+	good := writeFile(t, "log: {level: debug}\n")
+	bad := writeFile(t, "log: {level: loud}\n")
+	start := func(file string, more ...string) result {
+		t.Helper()
+		return run(append([]string{"start", "--config", file, "--scope", "global"}, more...)...)
+	}
+	// It would be refused by an agent, or by nobody for want of one.
+	run("start", "--config", writeFile(t, "log: {depth: 3}\n"), "--scope", "global", "--stage", "name=all").fails(t, 1, "depth")
+	start(good).fails(t, 1, "stage production has no agent", "--force")
+
+	start(good, "--stage", "name=all", "--wait", "1m").ok(t)
+	waittest.Until(t, "the webhook is told", func() bool { return told.told(rollout.EventCompleted) })
+	run("status", "--watch").ok(t)
+
+	start(bad, "--stage", "name=all", "--on-failure", "halt", "--wait", "1m").fails(t, exitHalted, "found it halted", "loud")
+	start(good, "--stage", "name=all").fails(t, 1, "another rollout is under way", "halted", "--replace")
+	run("abort", "--by", "ops", "--reason", "a typing error").ok(t)
+	run("status", "--watch").fails(t, exitAborted, "found it aborted", "a typing error")
+
+	start(bad, "--stage", "name=all", "--wait", "1m").fails(t, exitReverted, "found it reverted", "loud")
+
+	start(good, "--stage", "name=all,gate=true", "--wait", "300ms").fails(t, 3, "within 300ms", "waits for promote")
+	run("pause").ok(t)
+	run("status", "--watch", "--wait", "300ms").fails(t, 3, "paused")
+	followed := make(chan result, 1)
+	go func() {
+		followed <- start(good, "--stage", "name=all,gate=true", "--replace", "--wait", "1m")
+	}()
+	waittest.Until(t, "it waits at its gate", func() bool {
+		return strings.Contains(run("status").ok(t).stdout, "waits for promote")
+	})
+	start(good, "--stage", "name=all", "--replace", "--wait", "1m").ok(t)
+	(<-followed).fails(t, exitAborted, "found it replaced")
+
+	r := run("history").ok(t)
+	for _, says := range []string{"ops", "a typing error", "replaced", "halted", "reverted", "completed", "controller a1"} {
+		if !strings.Contains(r.stdout, says) {
+			t.Errorf("the history does not say %q:\n%s", says, r.stdout)
+		}
+	}
+}
+
+// TestDryRunBeginsNothingAndTellsWhoComesFirst, of a release with its checks.
+func TestDryRunBeginsNothingAndTellsWhoComesFirst(t *testing.T) {
+	t.Parallel()
+	s, _, run := fleetOfOne(t)
+	release := []string{"--repo", s.repo, "--trust", s.trust, "--stage", "name=first,selector=env=test,percent=0.01", "--stage", "name=all"}
+	start := func(more ...string) result {
+		t.Helper()
+		return run(append(append([]string{"start"}, release...), more...)...)
+	}
+	var preview struct {
+		Plan   rollout.Plan
+		Stages []struct {
+			Name   string
+			Agents []string
+		}
+	}
+	r := start("--dry-run", "-o", "json", "1.1.0").ok(t)
+	if err := json.Unmarshal([]byte(r.stdout), &preview); err != nil || len(preview.Stages) != 2 || !slices.Equal(preview.Stages[0].Agents, []string{"a1"}) || len(preview.Stages[1].Agents) > 0 {
+		t.Errorf("the preview is %s (%v)", r.stdout, err)
+	}
+	if r := run("status").ok(t); !strings.Contains(r.stdout, "no rollout") {
+		t.Errorf("a dry run began something:\n%s", r.stdout)
+	}
+	start("9.9.9").fails(t, 1, "9.9.9")
+	s.release("1.3.0")
+	agentd(t, "release", "yank", "--key", s.key, "--repo", s.repo, "--reason", "it crashes", "1.3.0").ok(t)
+	start("1.3.0").fails(t, 1, "it crashes")
+	var status rolloutStatus
+	r = start("--rollout-id", preview.Plan.ID, "--wait", "1m", "-o", "json", "1.1.0").ok(t)
+	if err := json.Unmarshal([]byte(r.stdout), &status); err != nil || status.Plan == nil || status.Plan.ID != preview.Plan.ID || status.Plan.State != rollout.Completed {
+		t.Errorf("the end is %s (%v)", r.stdout, err)
+	}
+	if i := s.mustInfo(); i.Version != "1.1.0" {
+		t.Errorf("%s runs", i.Version)
+	}
+	run("start", "--config", writeFile(t, "{}"), "--scope", "agent/a1", "--stage", "name=all").fails(t, 2, "scope")
+	run("revert", "--to", "0.9.0").fails(t, 1, "0.9.0", "found 0")
+	run("revert", "--to", "0.9.0", "--repo", s.repo, "--trust", s.trust).fails(t, 1, "0.9.0")
+	run("revert", "--reason", "slow", "--wait", "1m").ok(t)
+	if i := s.mustInfo(); i.Version != "1.0.0" {
+		t.Errorf("%s runs after the revert", i.Version)
+	}
+}
