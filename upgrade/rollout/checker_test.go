@@ -42,7 +42,7 @@ func servePrometheus(t *testing.T) (url string) {
 	waittest.Until(t, "Prometheus listens", func() bool { return address.MatchString(log.String()) })
 	url = "http://" + address.FindStringSubmatch(log.String())[1]
 	waittest.Until(t, "Prometheus is ready", func() bool {
-		res, err := http.Get(url + "/-/ready")
+		res, err := newClient().Get(url + "/-/ready")
 		if err != nil {
 			return false
 		}
@@ -127,7 +127,7 @@ func TestWhoIsAskedCannotHoldUpOrMisleadARollout(t *testing.T) {
 		case "/elsewhere":
 			http.Redirect(w, r, other.URL, http.StatusFound)
 		case "/endless":
-			for i := 0; i < 3*maxAnswer/1024; i++ {
+			for range 3 * maxAnswer / 1024 {
 				_, _ = w.Write(make([]byte, 1024))
 			}
 		case "/silent":
@@ -200,7 +200,7 @@ func TestErrorOfACheckIsTriedAgainAndThenInconclusive(t *testing.T) {
 func TestLateAnswerIsNotTakenForTheNextStage(t *testing.T) {
 	answered := make(chan struct{}, 10)
 	late := make(chan struct{})
-	book := newCheckbook(map[string]Checker{"ours": checkFunc(func(p *Plan) Verdict {
+	book := newInquiry(map[string]Checker{"ours": checkFunc(func(p *Plan) Verdict {
 		if p.Stage == 1 {
 			return Fail
 		}
