@@ -268,6 +268,16 @@ func TestNobodyReachesBeyondTheirRole(t *testing.T) {
 		}
 	}
 	g.leases(ctx)
+	a2 := g.client("agent-a2")
+	if _, err := a2.Put(ctx, "/agents/plan/p", "by a2"); err == nil {
+		t.Error("an agent that nobody chose moves rollouts on")
+	}
+	agentd(t, slices.Concat([]string{"etcd", "add-agent", "--control", "--passwords", g.passwords, "a2"}, g.as("root"))...).ok(t)
+	for _, key := range []string{"plan/p", "rollout/p/leader", "pin/test", "config/global"} {
+		if _, err := a2.Put(ctx, "/agents/"+key, "by a2"); err != nil {
+			t.Errorf("an agent with --control: %s: %v", key, err)
+		}
+	}
 }
 
 // leases checks what one agent can do with the lease of another: with this

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -38,9 +39,7 @@ type Checker interface {
 func checkers(own map[string]Checker) map[string]Checker {
 	client := newClient()
 	all := map[string]Checker{kindPrometheus: prometheusChecker{client}, kindHTTP: httpChecker{client}}
-	for kind, c := range own {
-		all[kind] = c
-	}
+	maps.Copy(all, own)
 	return all
 }
 
@@ -188,7 +187,7 @@ func (h httpChecker) Check(ctx context.Context, c Check, _ *Plan) (Verdict, stri
 // fetch sends req, and reads a bounded answer.
 func fetch(client *http.Client, req *http.Request) (code int, body []byte, err error) {
 	req.Header.Set("User-Agent", "perennial")
-	res, err := client.Do(req)
+	res, err := client.Do(req) //nolint:bodyclose // ReadAll does
 	if err != nil {
 		return 0, nil, err
 	}

@@ -42,7 +42,7 @@ func servePrometheus(t *testing.T) (url string) {
 	waittest.Until(t, "Prometheus listens", func() bool { return address.MatchString(log.String()) })
 	url = "http://" + address.FindStringSubmatch(log.String())[1]
 	waittest.Until(t, "Prometheus is ready", func() bool {
-		res, err := http.Get(url + "/-/ready")
+		res, err := newClient().Get(url + "/-/ready")
 		if err != nil {
 			return false
 		}
@@ -127,7 +127,7 @@ func TestWhoIsAskedCannotHoldUpOrMisleadARollout(t *testing.T) {
 		case "/elsewhere":
 			http.Redirect(w, r, other.URL, http.StatusFound)
 		case "/endless":
-			for i := 0; i < 3*maxAnswer/1024; i++ {
+			for range 3 * maxAnswer / 1024 {
 				_, _ = w.Write(make([]byte, 1024))
 			}
 		case "/silent":
@@ -199,8 +199,14 @@ func TestErrorOfACheckIsTriedAgainAndThenInconclusive(t *testing.T) {
 // before that come late.
 func TestLateAnswerIsNotTakenForTheNextStage(t *testing.T) {
 	answered := make(chan struct{}, 10)
-	give := make(chan Verdict)
-	book := newCheckbook(map[string]Checker{"ours": checkFunc(func(context.Context) Verdict { return <-give })}, func() { answered <- struct{}{} })
+	late := make(chan struct{})
+	book := newInquiry(map[string]Checker{"ours": checkFunc(func(p *Plan) Verdict {
+		if p.Stage == 1 {
+			return Fail
+		}
+		<-late
+		return Pass
+	})}, func() { answered <- struct{}{} })
 	first, second := planOf("1.1.0"), planOf("1.1.0")
 	second.Stage, second.StageSince = 1, time.Unix(1, 0)
 	check := []Check{{Name: "c", Kind: "ours"}}
@@ -211,10 +217,9 @@ func TestLateAnswerIsNotTakenForTheNextStage(t *testing.T) {
 		t.Errorf("%d answers before any was given", n)
 	}
 	book.ask(t.Context(), check, &second)
-	give <- Fail
-	give <- Fail
-	waittest.Next(t, "an answer", answered)
-	waittest.Next(t, "another", answered)
+	waittest.Next(t, "the answer about this stage", answered)
+	close(late)
+	waittest.Next(t, "that about the one before", answered)
 	book.wait()
 	if r := book.results(&second)["c"]; r.Verdict != Fail {
 		t.Errorf("the answer about this stage: %+v", r)
@@ -224,8 +229,8 @@ func TestLateAnswerIsNotTakenForTheNextStage(t *testing.T) {
 	}
 }
 
-type checkFunc func(context.Context) Verdict
+type checkFunc func(*Plan) Verdict
 
-func (f checkFunc) Check(ctx context.Context, _ Check, _ *Plan) (Verdict, string, error) {
-	return f(ctx), "because", nil
+func (f checkFunc) Check(_ context.Context, _ Check, p *Plan) (Verdict, string, error) {
+	return f(p), "because", nil
 }

@@ -119,6 +119,29 @@ func TestControllerWritesOnTopOfWhatItHasReadOnly(t *testing.T) {
 	}
 }
 
+// The mod revision of the plan is what tells: where a rollout is over, the next
+// one has records of its own.
+func TestPlanThatWasReplacedMeanwhileIsNotOverwritten(t *testing.T) {
+	r := newRig(t)
+	c := r.crew(2)
+	p := c.start(planOf("1.1.0"))
+	one := c.term()
+	p.ID = "another"
+	value, err := encode(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.client.Put(t.Context(), r.operator.keys.plan(), value); err != nil {
+		t.Fatal(err)
+	}
+	if again, _, err := one.step(t.Context(), one.at, *one.fleet); !again || err != nil {
+		t.Errorf("a refused write: again %t, %v", again, err)
+	}
+	if now := r.status().Plan; now.ID != "another" || one.at.plan.value.ID != "another" {
+		t.Errorf("the plan is that of %s, the controller goes by that of %s", now.ID, one.at.plan.value.ID)
+	}
+}
+
 // It cannot tell whether its write was done.
 func TestControllerFindsOutWhatBecameOfAWrite(t *testing.T) {
 	r := newRig(t)

@@ -189,7 +189,7 @@ func (l *links) add(kv *mvccpb.KeyValue) {
 		want = l.past.Records[len(l.past.Records)-1].Seq + 1
 	}
 	switch {
-	case seq != want && !(first && id == freezeChain):
+	case seq != want && (!first || id != freezeChain):
 		l.broken("record %d is missing", want)
 	case r.Seq != seq || r.Rollout != id:
 		l.broken("record %d says that it is record %d of %.130s", seq, r.Seq, r.Rollout)

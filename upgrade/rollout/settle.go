@@ -77,7 +77,7 @@ func (p *Plan) pinOp(key, environment string, before Pin, at time.Time) (clientv
 	}
 	next := brought.Pin(environment, before, at)
 	if p.State == Reverted && next.Validate() != nil {
-		return clientv3.OpDelete(key), nil // it is not known what is meant to run
+		return clientv3.OpDelete(key), nil //nolint:nilerr // it is not known what is meant to run
 	}
 	value, err := next.encode()
 	return clientv3.OpPut(key, value), err

@@ -48,15 +48,9 @@ func (o *Operator) Start(ctx context.Context, p Plan, opts StartOptions) (Plan, 
 			return draft{}, s.plan.err
 		}
 		d := draft{plan: p, record: Record{At: at, By: p.By, Event: EventStarted, Why: p.Reason}}
-		if was := s.plan.value; was != nil {
-			d.before = *was
-			if !was.State.Over() {
-				if !opts.Replace {
-					return d, fmt.Errorf("start a rollout in fleet %s: %s is %s: %w: wait for it, abort it, or replace it", o.keys.fleet, was.ID, was.State, ErrUnderWay)
-				}
-				if err := d.replace(o.keys, act, s, at); err != nil {
-					return d, err
-				}
+		if s.plan.value != nil {
+			if err := d.follow(o.keys, act, s, at, opts.Replace); err != nil {
+				return d, err
 			}
 		}
 		// At each attempt: whoever was faster may have dropped what no plan names.
@@ -67,6 +61,19 @@ func (o *Operator) Start(ctx context.Context, p Plan, opts StartOptions) (Plan, 
 	}
 	_ = o.prune(ctx) // the next Start tries again
 	return p, nil
+}
+
+// follow has d go on with the chain of the rollout before it, which is over or is
+// replaced.
+func (d *draft) follow(k keys, a Act, s standing, at time.Time, replace bool) error {
+	d.before = *s.plan.value
+	switch was := &d.before; {
+	case was.State.Over():
+		return nil
+	case !replace:
+		return fmt.Errorf("start a rollout in fleet %s: %s is %s: %w: wait for it, abort it, or replace it", k.fleet, was.ID, was.State, ErrUnderWay)
+	}
+	return d.replace(k, a, s, at)
 }
 
 // replace has d record the end of the rollout before it, too.

@@ -39,7 +39,7 @@ type term struct {
 	*Controller
 	revision int64 // of the election
 	guard    clientv3.Cmp
-	checks   *checkbook
+	checks   *inquiry
 	teller   *teller
 	told     string    // what kept the rollout from moving on; "" = nothing
 	wroteAt  time.Time // the books, alone
@@ -58,7 +58,7 @@ type term struct {
 
 func newTerm(c *Controller, revision int64) *term {
 	t := &term{Controller: c, revision: revision, guard: election.Guard(c.keys.leader(), revision), bell: make(chan struct{}, 1)}
-	t.checks = newCheckbook(c.checkers, t.ring)
+	t.checks = newInquiry(c.checkers, t.ring)
 	t.teller = newTeller(c, t.ring)
 	return t
 }

@@ -89,17 +89,15 @@ func TestNextControllerTellsWhatTheOneBeforeDidNot(t *testing.T) {
 	heard := make(chan Record, 100)
 	c.control("c2", func(cfg *ControllerConfig) { cfg.Notify = func(_ context.Context, one Record) { heard <- one } })
 	c.becomes(Completed)
-	var seq int64
-	for rollout := first.ID; ; seq++ {
-		one := waittest.Next(t, "it tells", heard)
-		if one.Rollout != rollout && one.Rollout == second.ID {
-			rollout, seq = second.ID, 0
-		}
-		if one.Rollout != rollout || one.Seq != seq+1 {
-			t.Fatalf("after record %d of %s it tells of %d of %s", seq, rollout, one.Seq, one.Rollout)
-		}
-		if one.Rollout == second.ID && one.Event == EventCompleted {
-			break
+	for _, rollout := range []string{first.ID, second.ID} {
+		for seq := int64(1); ; seq++ {
+			one := waittest.Next(t, "it tells", heard)
+			if one.Rollout != rollout || one.Seq != seq {
+				t.Fatalf("in place of record %d of %s it tells of %d of %s", seq, rollout, one.Seq, one.Rollout)
+			}
+			if one.Event == EventCompleted {
+				break
+			}
 		}
 	}
 }

@@ -10,9 +10,9 @@ import (
 // maxAsked bounds how many checks are asked at once.
 const maxAsked = 32
 
-// checkbook asks checks in the background, and keeps their answers for as long as
+// inquiry asks checks in the background, and keeps their answers for as long as
 // the stage that they are about lasts.
-type checkbook struct {
+type inquiry struct {
 	checkers map[string]Checker
 	answered func()
 	asking   sync.WaitGroup
@@ -23,8 +23,8 @@ type checkbook struct {
 	asked   map[string]bool // those that are asked, with what they are about
 }
 
-func newCheckbook(checkers map[string]Checker, answered func()) *checkbook {
-	return &checkbook{checkers: checkers, answered: answered, answers: map[string]CheckResult{}, asked: map[string]bool{}}
+func newInquiry(checkers map[string]Checker, answered func()) *inquiry {
+	return &inquiry{checkers: checkers, answered: answered, answers: map[string]CheckResult{}, asked: map[string]bool{}}
 }
 
 // aboutOf names what the answers to the checks of p are of.
@@ -33,7 +33,7 @@ func aboutOf(p *Plan) string {
 }
 
 // results are the answers for p.
-func (c *checkbook) results(p *Plan) map[string]CheckResult {
+func (c *inquiry) results(p *Plan) map[string]CheckResult {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if about := aboutOf(p); c.about != about {
@@ -43,7 +43,7 @@ func (c *checkbook) results(p *Plan) map[string]CheckResult {
 }
 
 // ask asks those of checks that are not being asked.
-func (c *checkbook) ask(ctx context.Context, checks []Check, p *Plan) {
+func (c *inquiry) ask(ctx context.Context, checks []Check, p *Plan) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, check := range checks {
@@ -67,4 +67,4 @@ func (c *checkbook) ask(ctx context.Context, checks []Check, p *Plan) {
 }
 
 // wait returns once nothing is asked any more.
-func (c *checkbook) wait() { c.asking.Wait() }
+func (c *inquiry) wait() { c.asking.Wait() }
