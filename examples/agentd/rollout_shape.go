@@ -36,7 +36,7 @@ func (s *rolloutShape) add(cmd *cobra.Command) {
 	f.BoolVar(&s.blueGreen, "blue-green", false, "have it lie ready everywhere, then switch all at once; --soak, by default 10m, is for how long they can switch back warm")
 	f.StringArrayVar(&s.stages, "stage", nil, "a `stage` of your own, such as name=test,selector=env=test,percent=5,batch=10; put a field with a comma in double quotes; may be repeated, the first first")
 	f.StringVar(&s.batch, "batch", "", "how `many` agents one step admits, such as 5 or 10%; default as many as may be")
-	f.StringVar(&s.unavailable, "max-unavailable", "", "how `many` agents may be under way at once, such as 5 or 10%; default 10% with --rolling, else no limit")
+	f.StringVar(&s.unavailable, "max-unavailable", "", "how `many` agents may be under way at once, such as 5 or 10%; default 10% with --rolling, 25% in the later stages of --canary, no limit in --stage")
 	f.StringVar(&s.surge, "max-surge", "", "how `many` agents whose partner of a pair works may be under way beside those")
 	f.StringVar(&s.pairBy, "pair-by", "", "`label` that the two agents of a pair share: they are never under way together")
 	f.StringArrayVar(&s.windows, "window", nil, "`when` agents may be admitted, such as \"Mon-Fri 22:00-04:00 Europe/Berlin\"; may be repeated; default always")

@@ -43,13 +43,14 @@ func TestFlagsMakeTheStagesThatTheySay(t *testing.T) {
 		test       = `"name":"test","selector":"env=test","basis_points":500`
 		production = `"name":"production","selector":"env=production","basis_points":3000`
 		all        = `"name":"all","basis_points":10000`
+		quarter    = `,"max_unavailable":{"basis_points":2500}`
 	)
 	for name, c := range map[string]struct {
 		args []string
 		want string
 	}{
-		"the default":   {nil, `[{` + test + `},{` + production + `},{` + all + `}]`},
-		"canary, gates": {[]string{"--canary", "--gate", "--soak", "1m"}, `[{` + test + `,"soak_seconds":60},{` + production + `,"soak_seconds":60,"manual":true},{` + all + `,"soak_seconds":60,"manual":true}]`},
+		"the default":   {nil, `[{` + test + `},{` + production + quarter + `},{` + all + quarter + `}]`},
+		"canary, gates": {[]string{"--canary", "--gate", "--soak", "1m"}, `[{` + test + `,"soak_seconds":60},{` + production + quarter + `,"soak_seconds":60,"manual":true},{` + all + quarter + `,"soak_seconds":60,"manual":true}]`},
 		"rolling":       {[]string{"--rolling"}, `[{` + all + `,"max_unavailable":{"basis_points":1000}}]`},
 		"rolling, own limits": {
 			[]string{"--rolling", "--batch", "5", "--max-unavailable", "2", "--max-surge", "1", "--pair-by", "pair"},
