@@ -191,7 +191,7 @@ func (s *stateFiles) parts() []finding {
 		"journal.json": "the attempt in progress, or the last", "quarantine.json": "releases that failed", "hold.json": "why the host is kept out of upgrades",
 		"request.json": "a request that waits", "starts.json": "starts of successors", "boots.json": "cold starts without health",
 		"withdrawn.json": "what is known to be withdrawn", "trust.json": "keyring in force, highest sequence", "instance.json": "tells agents with one id apart",
-		"rollout.json": "what was reported of the last rollout",
+		"rollout.json":      "what was reported of the last rollout",
 		"config.json.trial": "a configuration that is being taken in", "supervised": "the serving process under a supervisor", "plugins/disabled.json": "plugins that are disabled",
 	} {
 		if _, err := s.root.Lstat(name); errors.Is(err, fs.ErrNotExist) {

@@ -18,6 +18,7 @@ const followFile = "rollout.json"
 type following struct {
 	*Agent
 	follower atomic.Pointer[rollout.Follower] // nil before
+	told     atomic.Pointer[rollout.Report]   // the report that was published last
 	self     rollout.Member                   // but for Joined
 	releases releaseHost
 	settings *configHost
@@ -76,11 +77,13 @@ func (f *following) fresh() bool {
 	return p.upgrader.Successor() == 0 && p.session.Stands() && p.registry.leased() == p.session.Lease()
 }
 
-// reported has the report published. One that somebody waits for does not wait
-// for its turn: agents that start together have been let in together, and no
-// more of them than may.
+// reported has the report published. A start, and its end, which somebody waits
+// for, does not wait for its turn: no more agents are under way than may be. What
+// needs no start, all agents of a fleet may find at once.
 func (f *following) reported() {
-	if r := f.follower.Load().Report(); r != nil && r.State != rollout.ReportWaiting {
+	now := f.follower.Load().Report()
+	before := f.told.Swap(now)
+	if now != nil && (now.State == rollout.ReportStarted || before != nil && before.State == rollout.ReportStarted) {
 		f.touch()
 		return
 	}
@@ -89,6 +92,7 @@ func (f *following) reported() {
 
 // describe adds to s what the agent says of rollouts.
 func (f *following) describe(s *Status) {
+	s.RolloutsOff = f.cfg.Rollout.Off
 	follower := f.follower.Load()
 	if follower == nil {
 		return

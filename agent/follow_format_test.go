@@ -64,3 +64,17 @@ func TestReportOfSchema1IsStillRead(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestAnAgentThatFollowsNoPlanIsCountedInNone: it would be silent, and fail every rollout.
+func TestAnAgentThatFollowsNoPlanIsCountedInNone(t *testing.T) {
+	follows := &Entry{Registration: Registration{ID: "a1"}, Status: &Status{}}
+	off := &Entry{Registration: Registration{ID: "a2"}, Status: &Status{RolloutsOff: true}}
+	m := members{of: map[*Entry]*rollout.Member{}}
+	s := &Snapshot{entries: []*Entry{follows, off}}
+	if all, _ := m.take(s, time.Now()); len(all) != 1 || all[0].ID != "a1" {
+		t.Errorf("%+v", all)
+	}
+	if _, news := m.take(s, time.Now()); news {
+		t.Error("the same again is news")
+	}
+}

@@ -92,7 +92,7 @@ func (h *releaseHost) standing(o rollout.Order) rollout.Standing {
 
 // progress tells how far the attempt that o has led to has got.
 func progress(o rollout.Order, a upgrade.Attempt) (s rollout.ReportState, reason, class string) {
-	switch a.State {
+	switch a.State { //nolint:exhaustive // in all others it is under way
 	case upgrade.Committed:
 		if s = rollout.ReportDone; o.Action == rollout.ActStage {
 			s = rollout.ReportStaged
@@ -117,10 +117,11 @@ func progress(o rollout.Order, a upgrade.Attempt) (s rollout.ReportState, reason
 // satisfied reports whether what o asks for is so, whoever did it.
 func satisfied(o rollout.Order, s upgrade.Status) bool {
 	switch o.Action {
-	case rollout.ActSwitch:
-		return same(s.Running, o.Target.Release)
 	case rollout.ActRevert:
 		return !same(s.Running, o.From.Release)
+	case rollout.ActSwitch:
+		return same(s.Running, o.Target.Release)
+	case rollout.ActStage:
 	}
 	return same(s.Running, o.Target.Release) || s.Staged != nil && same(*s.Staged, o.Target.Release)
 }

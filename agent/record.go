@@ -70,6 +70,8 @@ type Status struct { //nolint:recvcheck // UnmarshalJSON needs a pointer, the ot
 	// Rollout is what the agent says about the plan of its fleet that it follows,
 	// or was the last to follow; nil where it follows none.
 	Rollout *rollout.Report `json:"rollout,omitempty"`
+	// RolloutsOff: it follows no plan, and is counted in none.
+	RolloutsOff bool `json:"rollouts_off,omitempty"`
 	// RolloutError says why that plan cannot be followed; empty if it can.
 	RolloutError string `json:"rollout_error,omitempty"`
 	// Responses are what alerts led to last, the newest first, at most 5.

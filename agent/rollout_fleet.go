@@ -77,7 +77,9 @@ func (m *members) take(s *Snapshot, now time.Time) (all []*rollout.Member, news 
 			member, news = RolloutMember(e, now), true
 		}
 		of[e] = member
-		all = append(all, member)
+		if e.Status == nil || !e.Status.RolloutsOff {
+			all = append(all, member)
+		}
 	}
 	m.of = of
 	return all, news

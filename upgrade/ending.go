@@ -9,6 +9,15 @@ func (t *trial) know(pid int) {
 	}
 }
 
+// executed has this process's own descriptors back once the successor has its.
+func (t *trial) executed(pid int) *failure {
+	t.know(pid)
+	if err := t.stdio.restore(); err != nil {
+		return &failure{class: BadEnvironment, reason: err.Error()}
+	}
+	return nil
+}
+
 // dismiss ends a successor that is not wanted, with all that it started, and
 // waits for its end. One that can hear is told, so that it answers what it
 // has accepted; it is killed when it takes too long.

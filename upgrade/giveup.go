@@ -6,13 +6,14 @@ import (
 	"time"
 )
 
-// dueNow notes when r must have ended, by this process's own clock, which nobody
-// can set. What is noted already stays: a request that is asked for again has no
-// more time for it.
-func (r *Request) dueNow() {
+// timed is r with when it must have ended, by this process's own clock, which
+// nobody can set. What is noted already stays: a request that is asked for again has
+// no more time for it.
+func (r Request) timed() Request {
 	if r.GiveUp > 0 && r.due.IsZero() {
 		r.due = time.Now().Add(r.GiveUp)
 	}
+	return r
 }
 
 // passedOn is r as the next process takes it, whose clock it is to go by.
@@ -51,7 +52,7 @@ func (u *Upgrader) prepareWithin(ctx context.Context, r Request) (context.Contex
 		"given up: it was to have ended within %v, of which %v are for the probation and the way back: ask for it with more time", r.GiveUp, spare))
 }
 
-// ended adds to err why what was bounded by prepareWithin has ended, if it has.
+// endedBy adds to err why what was bounded by prepareWithin has ended, if it has.
 func endedBy(ctx, bounded context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:

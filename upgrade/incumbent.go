@@ -219,8 +219,7 @@ func (t *trial) send(f frame) error { return sendFrame(t.conn, f) }
 func (t *trial) watch(ctx context.Context) *failure {
 	start := time.NewTimer(t.cfg.StartTimeout)
 	defer start.Stop()
-	silence := t.cfg.SilentAfter
-	quiet := time.NewTimer(t.cfg.StartTimeout + silence)
+	quiet := time.NewTimer(t.cfg.StartTimeout + t.cfg.SilentAfter)
 	defer quiet.Stop()
 	probation := time.NewTimer(time.Hour)
 	probation.Stop()
@@ -231,44 +230,39 @@ func (t *trial) watch(ctx context.Context) *failure {
 	over := false
 	var ready <-chan error // the hook before commit has ended
 	for !over || !t.reported {
+		var f *failure
 		select {
 		case <-ctx.Done():
-			return &failure{reason: interrupted}
+			f = &failure{reason: interrupted}
 		case <-t.wake:
-			if f := t.attend(); f != nil {
-				return f
-			}
+			f = t.attend()
 		case <-look.C: // a request may lie in the state directory
-			if f := t.attend(); f != nil {
-				return f
-			}
+			f = t.attend()
 		case <-due:
-			return &failure{reason: fmt.Sprintf("given up: it was to have ended within %v", t.request.GiveUp)}
+			f = &failure{reason: fmt.Sprintf("given up: it was to have ended within %v", t.request.GiveUp)}
 		case err := <-t.ended:
 			t.alive, t.lived = false, time.Now()
-			return t.died(err)
+			f = t.died(err)
 		case err := <-t.sent:
-			return &failure{class: BadBinary, deaf: true, reason: err.Error()}
+			f = &failure{class: BadBinary, deaf: true, reason: err.Error()}
 		case pid := <-t.started:
-			t.know(pid)
-			if err := t.stdio.restore(); err != nil {
-				return &failure{class: BadEnvironment, reason: err.Error()}
-			}
+			f = t.executed(pid)
 		case <-start.C:
 			if !t.served {
-				return t.silent(fmt.Sprintf("the successor did not serve within %v", t.cfg.StartTimeout))
+				f = t.silent(fmt.Sprintf("the successor did not serve within %v", t.cfg.StartTimeout))
 			}
 		case <-quiet.C:
-			return t.silent(fmt.Sprintf("the successor sent no health report for %v", silence))
+			f = t.silent(fmt.Sprintf("the successor sent no health report for %v", t.cfg.SilentAfter))
 		case <-probation.C:
 			if left := t.extension(); left > 0 {
 				probation.Reset(min(left, t.cfg.HealthEvery))
-				break
+			} else {
+				ready = t.beforeCommit(ctx)
 			}
-			ready = t.beforeCommit(ctx)
 		case err := <-ready:
 			if err != nil {
-				return &failure{class: BadEnvironment, ours: true, reason: err.Error()}
+				f = &failure{class: BadEnvironment, ours: true, reason: err.Error()}
+				break
 			}
 			// Only a report from now on tells that it still lives: one that
 			// stopped a moment ago has been healthy to the end.
@@ -277,29 +271,39 @@ func (t *trial) watch(ctx context.Context) *failure {
 			// reports when its time comes.
 			_ = t.send(frame{Kind: kindAsk})
 		case m := <-t.in:
-			t.lived = time.Now()
-			if m.err != nil {
-				t.in = nil
-				return t.hungUp(m.err)
-			}
-			serves := m.frame.Kind == kindServing && !t.served
-			if f := t.take(m.frame); f != nil {
-				return f
-			}
-			if serves {
-				probation.Reset(t.cfg.Probation)
-			}
-			// Only now: a slow disk in take is not the successor's silence.
-			if t.served {
-				quiet.Reset(silence)
-			} else {
-				quiet.Reset(t.cfg.StartTimeout + silence)
-			}
+			f = t.hear(m, probation, quiet)
+		}
+		if f != nil {
+			return f
 		}
 	}
 	if len(t.failing) > 0 {
 		return t.sick("unhealthy at the end of its probation")
 	}
+	return nil
+}
+
+// hear acts on what has come from the successor, and sets the timers that it
+// begins.
+func (t *trial) hear(m inbound, probation, quiet *time.Timer) *failure {
+	t.lived = time.Now()
+	if m.err != nil {
+		t.in = nil
+		return t.hungUp(m.err)
+	}
+	serves := m.frame.Kind == kindServing && !t.served
+	if f := t.take(m.frame); f != nil {
+		return f
+	}
+	if serves {
+		probation.Reset(t.cfg.Probation)
+	}
+	// Only now: a slow disk in take is not the successor's silence.
+	silence := t.cfg.SilentAfter
+	if !t.served {
+		silence += t.cfg.StartTimeout
+	}
+	quiet.Reset(silence)
 	return nil
 }
 

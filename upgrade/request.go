@@ -117,7 +117,7 @@ type Request struct {
 	// writes it could say otherwise: it is for whoever receives the request.
 	Remote bool `json:"-"`
 
-	// due is when it must have ended, by GiveUp; see dueNow.
+	// due is when it must have ended, by GiveUp; see timed.
 	due time.Time
 }
 
@@ -263,7 +263,7 @@ func (u *Upgrader) line(r Request) {
 	if p := u.pending; p != nil && r.ID != "" && p.ID == r.ID && p.GiveUp == r.GiveUp {
 		r.due = p.due
 	}
-	r.dueNow()
+	r = r.timed()
 	r.Traceparent = tracing.Clean(r.Traceparent) // it may travel to a successor
 	u.pending = &r
 	u.nudge()
@@ -333,8 +333,7 @@ func (u *Upgrader) perform(ctx context.Context, r Request) error {
 		u.nudge() // an attempt may have heard of what came meanwhile
 	}()
 	if r.Action.attempt() {
-		r.dueNow() // of one that waited in a file
-		return u.attempt(ctx, r)
+		return u.attempt(ctx, r.timed()) // one that waited in a file is not yet
 	}
 	return u.obey(r)
 }

@@ -15,7 +15,7 @@ import (
 func machine(t *testing.T, files map[string]string) *prober {
 	t.Helper()
 	// The path of a socket may have 108 bytes: t.TempDir's is long.
-	root, err := os.MkdirTemp("", "fp")
+	root, err := os.MkdirTemp("", "fp") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}

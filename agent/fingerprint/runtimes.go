@@ -112,10 +112,10 @@ func (p *prober) askDocker(ctx context.Context, r *runtime, socket string) (stri
 		return "", err
 	}
 	for _, c := range told.Components {
-		switch {
-		case c.Name == "Podman Engine": // whatever the socket is called
+		switch c.Name {
+		case "Podman Engine": // whatever the socket is called
 			r.name = podman
-		case c.Name == "runc":
+		case "runc":
 			p.mu.Lock()
 			p.Runc = text(c.Version)
 			p.mu.Unlock()
@@ -174,7 +174,7 @@ func get(ctx context.Context, client *http.Client, address string, into any) err
 	if err != nil {
 		return err
 	}
-	res, err := client.Do(req)
+	res, err := client.Do(req) //nolint:bodyclose // boundedio.ReadAll closes it
 	if err != nil {
 		return err
 	}
@@ -205,7 +205,7 @@ func (p *prober) askECS(ctx context.Context) {
 		p.unknown(ecs, errors.New("want an address of the link in "+ecsVariable))
 		return
 	}
-	var told struct{ DockerId, Image, ImageID string } //nolint:revive // as it is written there
+	var told struct{ DockerID, Image, ImageID string }
 	t := &http.Transport{MaxResponseHeaderBytes: maxHeader}
 	defer t.CloseIdleConnections()
 	if err := get(ctx, &http.Client{Transport: t, CheckRedirect: stay}, address, &told); err != nil {
@@ -215,6 +215,6 @@ func (p *prober) askECS(ctx context.Context) {
 	p.setImage(told.Image)
 	p.setDigest(told.ImageID)
 	if p.ContainerID == "" {
-		p.ContainerID = text(told.DockerId)
+		p.ContainerID = text(told.DockerID)
 	}
 }

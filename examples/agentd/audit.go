@@ -22,7 +22,8 @@ files, Dockerfiles, CI files, shell scripts and the manifests of packages are
 known by their names and contents.
 
 Nothing that is read is executed, symbolic links are not followed, and the
-network is used by --fix alone, to ask the images' registries for their digests.
+network is used by --fix alone, which asks the registries of the images for their
+digests, and GitHub for the commits of its actions.
 A comment suppresses a finding on its line, or alone on the line before it:
 
   # agentd-audit: ignore image-digest-missing built in the same pipeline
@@ -37,6 +38,7 @@ or written.`
 type auditFlags struct {
 	audit.Config
 	registry    audit.RegistryConfig
+	gitServer   audit.GitServerConfig
 	fix, dryRun bool
 	failOn      levelFlag
 	output      auditFormat
@@ -61,7 +63,7 @@ func newAuditCommand() *cobra.Command {
 		RunE: a.run,
 	}
 	f := cmd.Flags()
-	f.BoolVar(&a.fix, "fix", false, "append the digest to each image whose registry tells it")
+	f.BoolVar(&a.fix, "fix", false, "pin images to the digests that their registries tell, and GitHub actions to commits")
 	f.BoolVar(&a.dryRun, "dry-run", false, "with --fix: print the changes and make none")
 	f.Var(&a.failOn, "fail-on", "the `level` from which findings fail the command: note, warning or error")
 	f.VarP(&a.output, "output", "o", "how to print: text, json or sarif")
@@ -71,7 +73,8 @@ func newAuditCommand() *cobra.Command {
 	f.StringSliceVar(&a.Env, "declare-env", nil, "`variables` that every script may use")
 	f.BoolVar(&a.RequireTag, "require-tag", false, "make it an error if the git tree is not at the tag of one version, or has changes")
 	f.StringVar(&a.registry.CAFile, "registry-ca", "", "PEM `file` of the authorities that may vouch for registries, instead of the system's")
-	f.DurationVar(&a.registry.Timeout, "registry-timeout", 30*time.Second, "how long to ask for one image")
+	f.DurationVar(&a.registry.Timeout, "registry-timeout", 30*time.Second, "how long to ask for one image or action")
+	f.StringVar(&a.gitServer.URL, "git-server", "https://github.com", "`URL` that the repositories of actions are below")
 	return cmd
 }
 
@@ -92,9 +95,14 @@ func (a *auditFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return usagef("--registry-timeout: %w", err)
 	}
+	a.gitServer.Timeout = a.registry.Timeout
+	server, err := audit.NewGitServer(a.gitServer)
+	if err != nil {
+		return usagef("--git-server: %w", err)
+	}
 	report, err := auditor.Run(cmd.Context())
 	if err == nil && a.fix {
-		report, err = a.mend(cmd, auditor, report, registry)
+		report, err = a.mend(cmd, auditor, report, registry, server)
 	}
 	switch {
 	case errors.Is(err, audit.ErrPath):
@@ -129,11 +137,11 @@ func counted(n int, of string) string {
 	return fmt.Sprintf("%d %ss", n, of)
 }
 
-// mend writes what the registries tell into the files, or only shows it, and
+// mend writes what registries and git servers tell into the files, or only shows it, and
 // returns what is found then: with its digest, an image is no longer kept by
 // the wrong pull policy either.
-func (a *auditFlags) mend(cmd *cobra.Command, auditor *audit.Audit, report *audit.Report, registry audit.Resolver) (*audit.Report, error) {
-	err := report.Resolve(cmd.Context(), registry, func(done, of int, image string) {
+func (a *auditFlags) mend(cmd *cobra.Command, auditor *audit.Audit, report *audit.Report, images audit.Images, actions audit.Actions) (*audit.Report, error) {
+	err := report.Resolve(cmd.Context(), images, actions, func(done, of int, image string) {
 		say(cmd.ErrOrStderr(), "%d of %d asked for: %s", done, of, oneLine(image))
 	})
 	if err != nil {

@@ -21,10 +21,10 @@ func newRolloutCommand() *cobra.Command {
   agentd rollout status --etcd http://127.0.0.1:2379 --watch`,
 		newRolloutStartCommand(),
 		newRolloutStatusCommand(),
-		newRolloutActCommand(pausing),
-		newRolloutActCommand(resuming),
-		newRolloutActCommand(promoting),
-		newRolloutActCommand(aborting),
+		newRolloutActCommand(pausing()),
+		newRolloutActCommand(resuming()),
+		newRolloutActCommand(promoting()),
+		newRolloutActCommand(aborting()),
 		newRolloutRevertCommand(),
 		newRolloutHistoryCommand(),
 		newRolloutFreezeCommand(),
@@ -93,9 +93,7 @@ func (o *fleetOperator) status(ctx context.Context) (v rollout.View, err error) 
 // cause is why a rollout went back or was ended, which its plan no longer tells
 // once that has come about; "" of others.
 func (o *fleetOperator) cause(ctx context.Context, p *rollout.Plan) (string, error) {
-	switch p.State {
-	case rollout.Reverting, rollout.Reverted, rollout.Aborted:
-	default:
+	if p.State != rollout.Reverting && p.State != rollout.Reverted && p.State != rollout.Aborted {
 		return "", nil
 	}
 	var past []rollout.Past
@@ -107,8 +105,7 @@ func (o *fleetOperator) cause(ctx context.Context, p *rollout.Plan) (string, err
 		return "", err
 	}
 	for _, r := range slices.Backward(past[0].Records) {
-		switch r.Event {
-		case rollout.EventReverting, rollout.EventAborted, rollout.EventReplaced:
+		if r.Event == rollout.EventReverting || r.Event == rollout.EventAborted || r.Event == rollout.EventReplaced {
 			return r.Why, nil
 		}
 	}
@@ -191,6 +188,7 @@ func endOf(p *rollout.Plan, cause string, wanted rollout.State) error {
 		return endedError{err, exitAborted}
 	case rollout.Paused:
 		return undecidedError{fmt.Errorf("%w: agentd rollout resume goes on with it", err)}
+	case rollout.Running, rollout.Completed: // completed, and then it was to be reverted
 	}
 	return undecidedError{err}
 }

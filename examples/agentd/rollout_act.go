@@ -16,33 +16,42 @@ type rolloutAct struct {
 	done             string
 }
 
-var (
-	pausing = rolloutAct{
+func pausing() rolloutAct {
+	return rolloutAct{
 		use: "pause", short: "Admit no more agents for now",
 		long: `pause has no more agents admitted. Those that have been go on; agentd rollout freeze
 holds up those that have not started as well.`,
 		do: (*rollout.Operator).Pause, done: "no more agents are admitted until agentd rollout resume",
 	}
-	resuming = rolloutAct{
+}
+
+func resuming() rolloutAct {
+	return rolloutAct{
 		use: "resume", short: "Go on with a rollout that is paused or halted",
 		long: `resume goes on with a rollout that an operator has paused, that an inconclusive
 judgement has paused, or that a failed one has halted. What the judgement was made of
 stays: if it still fails, the rollout halts again.`,
 		do: (*rollout.Operator).Resume, done: "it goes on",
 	}
-	promoting = rolloutAct{
+}
+
+func promoting() rolloutAct {
+	return rolloutAct{
 		use: "promote", short: "Open the gate of the stage that waits for it",
 		long: `promote lets the stage begin that waits for an operator; a blue-green rollout
 switches by it.`,
 		do: (*rollout.Operator).Promote, done: "the gate is open",
 	}
-	aborting = rolloutAct{
+}
+
+func aborting() rolloutAct {
+	return rolloutAct{
 		use: "abort", short: "End a rollout where it is",
 		long: `abort ends the rollout: agents that have changed stay so, those under way go on, and
 nobody else is admitted. agentd rollout revert brings those back that have changed.`,
 		do: (*rollout.Operator).Abort, done: "nobody else is admitted, and what has changed stays so",
 	}
-)
+}
 
 func newRolloutActCommand(a rolloutAct) *cobra.Command {
 	var flags rolloutFlags

@@ -55,15 +55,18 @@ func (w *webhookFlags) config() ([]rollout.Webhook, error) {
 	return hooks, nil
 }
 
-func newRolloutControllerCommand() *cobra.Command {
-	var (
-		flags rolloutFlags
-		hooks webhookFlags
-		logs  logFlags
-		name  string
+// controllerFlags are what agentd rollout controller was called with.
+type controllerFlags struct {
+	rolloutFlags
+	hooks webhookFlags
+	logs  logFlags
+	name  string
 
-		metrics metricsFlag
-	)
+	metrics metricsFlag
+}
+
+func newRolloutControllerCommand() *cobra.Command {
+	var c controllerFlags
 	cmd := &cobra.Command{
 		Use:   "controller",
 		Short: "Move the rollouts of a fleet on, without being an agent",
@@ -79,55 +82,57 @@ While it is elected it also compares the fleet with its pins (agentd drift), for
 It runs until it is interrupted, and then lets another one take over.`,
 		Example: "  agentd rollout controller --etcd http://127.0.0.1:2379 --name controller-1 --webhook https://chat.example.com/hook",
 		Args:    takes(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			logger, err := logs.logger(cmd.ErrOrStderr())
-			if err != nil {
-				return err
-			}
-			if name == "" {
-				if name, err = os.Hostname(); err != nil {
-					return fmt.Errorf("the host has no name; give --name: %w", err)
-				}
-			}
-			cfg := rollout.ControllerConfig{Fleet: flags.fleet, ID: name, Logger: logger}
-			if cfg.Webhooks, err = hooks.config(); err != nil {
-				return err
-			}
-			etcd, err := flags.etcd.config()
-			if err != nil {
-				return err
-			}
-			directory, err := agent.OpenDirectory(etcd)
-			if err != nil {
-				return err
-			}
-			defer func() { _ = directory.Close() }()
-			shown := rollout.NewMetrics(flags.fleet)
-			c, err := directory.RolloutControl(cfg, shown)
-			if err != nil {
-				return err
-			}
-			end, err := metrics.serve(cmd.Context(), shown)
-			if err != nil {
-				return err
-			}
-			defer end()
-			if _, err := fmt.Fprintln(cmd.OutOrStdout(), "controller", name, "stands for election in fleet", flags.fleet); err != nil {
-				return err
-			}
-			err = c.Run(cmd.Context())
-			if cmd.Context().Err() != nil {
-				return nil // it was asked to end
-			}
-			return err
-		},
+		RunE:    func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
 	}
-	flags.etcd.add(cmd)
-	flags.addFleet(cmd)
-	logs.add(cmd)
-	hooks.add(cmd)
-	metrics.add(cmd)
-	cmd.Flags().StringVar(&name, "name", "", "`name` of this controller, for people (default the host's)")
+	c.etcd.add(cmd)
+	c.addFleet(cmd)
+	c.logs.add(cmd)
+	c.hooks.add(cmd)
+	c.metrics.add(cmd)
+	cmd.Flags().StringVar(&c.name, "name", "", "`name` of this controller, for people (default the host's)")
 	noVariable(cmd, "name")
 	return cmd
+}
+
+func (c *controllerFlags) run(cmd *cobra.Command) error {
+	logger, err := c.logs.logger(cmd.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	if c.name == "" {
+		if c.name, err = os.Hostname(); err != nil {
+			return fmt.Errorf("the host has no name; give --name: %w", err)
+		}
+	}
+	cfg := rollout.ControllerConfig{Fleet: c.fleet, ID: c.name, Logger: logger}
+	if cfg.Webhooks, err = c.hooks.config(); err != nil {
+		return err
+	}
+	etcd, err := c.etcd.config()
+	if err != nil {
+		return err
+	}
+	directory, err := agent.OpenDirectory(etcd)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = directory.Close() }()
+	shown := rollout.NewMetrics(c.fleet)
+	controller, err := directory.RolloutControl(cfg, shown)
+	if err != nil {
+		return err
+	}
+	end, err := c.metrics.serve(cmd.Context(), shown)
+	if err != nil {
+		return err
+	}
+	defer end()
+	if _, err := fmt.Fprintln(cmd.OutOrStdout(), "controller", c.name, "stands for election in fleet", c.fleet); err != nil {
+		return err
+	}
+	err = controller.Run(cmd.Context())
+	if cmd.Context().Err() != nil {
+		return nil // it was asked to end
+	}
+	return err
 }

@@ -121,7 +121,7 @@ func (r *rolloutRevert) check(cmd *cobra.Command, op *fleetOperator, p *rollout.
 		if to, offered, err = r.find(cmd.Context(), members); err != nil {
 			return to, err
 		}
-	} else if !to.IsZero() {
+	} else if !to.IsZero() && r.releases.location != "" {
 		if offered, err = r.offered(cmd.Context(), to.String()); err != nil {
 			return to, err
 		}
@@ -153,7 +153,8 @@ func (r *rolloutRevert) pin(to release.Pin) release.Pin {
 // find pins the release of --to: by the repository if one is given, and else by
 // what the agents have kept.
 func (r *rolloutRevert) find(ctx context.Context, members []*rollout.Member) (release.Pin, *release.Description, error) {
-	if d, err := r.offered(ctx, r.to); err != nil || d != nil {
+	if r.releases.location != "" {
+		d, err := r.offered(ctx, r.to)
 		if err != nil {
 			return release.Pin{}, nil, err
 		}
@@ -182,12 +183,8 @@ func (r *rolloutRevert) find(ctx context.Context, members []*rollout.Member) (re
 	return pin, nil, err
 }
 
-// offered is what the repository tells of a release that it has not withdrawn;
-// nil without a repository.
+// offered is what the repository tells of a release that it has not withdrawn.
 func (r *rolloutRevert) offered(ctx context.Context, text string) (*release.Description, error) {
-	if r.releases.location == "" {
-		return nil, nil
-	}
 	client, err := r.releases.client()
 	if err != nil {
 		return nil, err

@@ -57,7 +57,9 @@ func (s *rolloutShape) add(cmd *cobra.Command) {
 }
 
 // stageFlags say something of stages, which a --plan does itself.
-var stageFlags = []string{"canary", "rolling", "blue-green", "stage", "batch", "max-unavailable", "max-surge", "pair-by", "window", "soak", "gate", "check", "success-above", "min-sample", "alerts"}
+func stageFlags() []string {
+	return []string{"canary", "rolling", "blue-green", "stage", "batch", "max-unavailable", "max-surge", "pair-by", "window", "soak", "gate", "check", "success-above", "min-sample", "alerts"}
+}
 
 // build makes a plan of the flags, but for what is rolled out. file is the plan
 // file, if there is one.
@@ -90,7 +92,7 @@ func (s *rolloutShape) build(cmd *cobra.Command) (p rollout.Plan, file *planfile
 }
 
 func (s *rolloutShape) fromFile(cmd *cobra.Command, p *rollout.Plan) (*planfile.File, error) {
-	for _, flag := range stageFlags {
+	for _, flag := range stageFlags() {
 		if cmd.Flags().Changed(flag) {
 			return nil, usagef("--%s and --plan are two ways to say what the stages are: give one", flag)
 		}

@@ -99,7 +99,7 @@ func TestPlanFileAndFlagsAboutStagesDoNotMix(t *testing.T) {
 	if p.Strategy != rollout.Rolling || p.Selector != "c=d" || p.OnFailure != rollout.Halt || p.Deadline != 120 || len(p.Environments) != 1 || p.Stages[0].Batch.Agents != 3 {
 		t.Errorf("the plan is %+v", p)
 	}
-	for _, flag := range stageFlags {
+	for _, flag := range stageFlags() {
 		args := []string{"--plan", file, "--" + flag}
 		switch flag {
 		case "canary", "rolling", "blue-green", "gate":

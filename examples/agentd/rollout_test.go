@@ -70,7 +70,7 @@ func TestRolloutCommandsEndWithWhatBecameOfTheRollout(t *testing.T) {
 		return run(append([]string{"start", "--config", file, "--scope", "global"}, more...)...)
 	}
 	// It would be refused by an agent, or by nobody for want of one.
-	run("start", "--config", writeFile(t, "log: {levle: debug}\n"), "--scope", "global", "--stage", "name=all").fails(t, 1, "levle")
+	run("start", "--config", writeFile(t, "log: {depth: 3}\n"), "--scope", "global", "--stage", "name=all").fails(t, 1, "depth")
 	start(good).fails(t, 1, "stage production has no agent", "--force")
 
 	start(good, "--stage", "name=all", "--wait", "1m").ok(t)

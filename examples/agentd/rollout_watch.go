@@ -47,20 +47,20 @@ func (w *rolloutWatch) set(change func()) {
 	}
 }
 
-// status is what is known now; nil until enough is.
-func (w *rolloutWatch) status() (*rolloutStatus, error) {
+// status is what is known now, once enough is.
+func (w *rolloutWatch) status() (s rolloutStatus, enough bool, err error) {
 	w.mu.Lock()
 	view, snapshot, stale := w.view, w.snapshot, w.stale
 	w.mu.Unlock()
 	if view == nil || snapshot == nil && stale == nil {
-		return nil, nil
+		return s, false, nil
 	}
 	var members []*rollout.Member
 	if snapshot != nil {
 		members = snapshot.Members
 	}
-	s, err := newRolloutStatus(w.fleet, *view, members, stale)
-	return &s, err
+	s, err = newRolloutStatus(w.fleet, *view, members, stale)
+	return s, true, err
 }
 
 // run watches until the rollout has ended, and returns how it stood last, which
@@ -92,21 +92,16 @@ func (w *rolloutWatch) run(parent context.Context, op *rollout.Operator, fleet r
 		case <-w.changed:
 		case <-beat:
 		}
-		s, err := w.status()
-		if err != nil || s == nil {
-			if err != nil {
-				return last, err
-			}
+		s, enough, err := w.status()
+		if err != nil {
+			return last, err
+		}
+		if !enough {
 			continue
 		}
-		if s.Plan != nil {
-			// Without it the plan is shown all the same.
-			if s.Cause, err = w.causeOf(ctx, s.Plan, last); err != nil && ctx.Err() == nil {
-				s.Stale = cmp.Or(s.Stale, err.Error())
-			}
-		}
-		last = s
-		if err := w.show(s); err != nil {
+		w.explain(ctx, &s, last)
+		last = &s
+		if err := w.show(last); err != nil {
 			return last, err
 		}
 		if s.Plan != nil && w.ended(s.Plan) {
@@ -121,12 +116,21 @@ func (w *rolloutWatch) run(parent context.Context, op *rollout.Operator, fleet r
 	}
 }
 
-// causeOf asks for the cause once for each state of a rollout.
-func (w *rolloutWatch) causeOf(ctx context.Context, p *rollout.Plan, last *rolloutStatus) (string, error) {
-	if last != nil && last.Plan != nil && last.Cause != "" && last.Plan.ID == p.ID && last.Plan.Instruction == p.Instruction {
-		return last.Cause, nil
+// explain asks for the cause, once for each instruction of a rollout. Without it
+// the rest is shown all the same.
+func (w *rolloutWatch) explain(ctx context.Context, s, last *rolloutStatus) {
+	p := s.Plan
+	if p == nil {
+		return
 	}
-	return w.cause(ctx, p)
+	if last != nil && last.Plan != nil && last.Cause != "" && last.Plan.ID == p.ID && last.Plan.Instruction == p.Instruction {
+		s.Cause = last.Cause
+		return
+	}
+	cause, err := w.cause(ctx, p)
+	if s.Cause = cause; err != nil && ctx.Err() == nil {
+		s.Stale = cmp.Or(s.Stale, err.Error())
+	}
 }
 
 // screenPause is the least time between two drawings.
@@ -184,7 +188,7 @@ func (o *fleetOperator) watch(cmd *cobra.Command, wait time.Duration) error {
 	w.showOn(cmd.OutOrStdout(), o.flags.output)
 	last, err := o.follow(cmd.Context(), w, wait)
 	if cmd.Context().Err() != nil {
-		return nil // it was interrupted
+		err, last = nil, nil // it was interrupted
 	}
 	if err != nil || last == nil || last.Plan == nil {
 		return err

@@ -80,14 +80,9 @@ upgrade, with exit code 0.`,
 			return r.run(cmd)
 		},
 	}
-	r.etcd.add(cmd)
-	r.releases.add(cmd)
-	r.logs.add(cmd)
-	r.tasks.add(cmd)
-	r.rollouts.add(cmd)
-	r.traces.add(cmd)
-	r.around.add(cmd)
-	r.admin.add(cmd)
+	for _, part := range []interface{ add(*cobra.Command) }{&r.etcd, &r.releases, &r.logs, &r.tasks, &r.rollouts, &r.traces, &r.around, &r.admin} {
+		part.add(cmd)
+	}
 	f := cmd.Flags()
 	f.StringVar(&r.id, "id", "", "`id` of the agent, unique in the fleet")
 	f.StringVar(&r.stateDir, "state-dir", "", "state `directory`, of this agent alone")

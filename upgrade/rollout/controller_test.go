@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -192,6 +193,11 @@ func TestControllerWaitsWhileItDoesNotSeeTheAgents(t *testing.T) {
 		t.Errorf("with a view from before the last step it moves on: %v", err)
 	}
 	one.at.plan.value.Cursor.AsOf = 0
+	one.at.books.err = ErrSchema
+	if _, err := one.look(t.Context()); !errors.Is(err, ErrSchema) || r.status().Plan.Seq != 1 {
+		t.Errorf("without the books of a later version it moves on: %v", err)
+	}
+	one.at.books.err = nil
 	if _, err := one.look(t.Context()); err != nil || r.status().Plan.Seq == 1 {
 		t.Errorf("now that it sees them: %v", err)
 	}

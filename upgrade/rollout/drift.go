@@ -44,11 +44,7 @@ func DriftStatuses() []DriftStatus {
 
 // Drifts reports whether s is a difference that nothing explains.
 func (s DriftStatus) Drifts() bool {
-	switch s {
-	case DriftDigest, DriftVersion, DriftPlugin, DriftConfig:
-		return true
-	}
-	return false
+	return slices.Contains([]DriftStatus{DriftDigest, DriftVersion, DriftPlugin, DriftConfig}, s)
 }
 
 // Undecided reports whether s is neither a difference nor none.

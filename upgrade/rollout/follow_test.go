@@ -3,6 +3,7 @@ package rollout
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"github.com/perennial-go/perennial/upgrade/release"
 )
@@ -71,7 +74,7 @@ func (r *followRig) Settle(id string) { r.settled = append(r.settled, id) }
 func (r *followRig) Standing(o Order) Standing {
 	s := r.stands[o.Request]
 	s.Held, s.There = r.held, r.there
-	switch o.Action {
+	switch o.Action { //nolint:exhaustive // nothing is staged here
 	case ActSwitch:
 		s.Runs = r.runs == o.Target.Release.Version
 	case ActRevert:
@@ -195,7 +198,7 @@ func TestAnOrderSaysAllThatTheHostNeeds(t *testing.T) {
 		Probation: time.Minute, GiveUp: 144 * time.Second, Retain: time.Hour,
 	}
 	if got := r.begun[0]; got.GiveUp > want.GiveUp || got.GiveUp < want.GiveUp-10*time.Second {
-		t.Errorf("gives up after %v, want %v, which is before the plan's deadline", got.GiveUp, want.GiveUp)
+		t.Errorf("gives up after %v, want %v, which is before its deadline, the probation beside", got.GiveUp, want.GiveUp)
 	}
 	r.begun[0].GiveUp = want.GiveUp
 	if r.begun[0] != want {
@@ -470,5 +473,20 @@ func TestReasonsAreBounded(t *testing.T) {
 		if got := reasonOf(text); len(got) > maxReportReason || !strings.HasSuffix(got, "…") || strings.Contains(got, "\uFFFD") {
 			t.Errorf("%d bytes: %s", len(got), got)
 		}
+	}
+}
+
+// TestARoleThatMayNotReadThePlanIsTold: the agent would be silent in every rollout, and
+// nobody know why.
+func TestARoleThatMayNotReadThePlanIsTold(t *testing.T) {
+	r := newFollowRig(t)
+	r.deaf = fmt.Errorf("watch: %w", rpctypes.ErrPermissionDenied)
+	r.tellTrouble()
+	if r.Trouble() == nil || !strings.Contains(r.Trouble().Error(), "plan/default") {
+		t.Errorf("trouble %v", r.Trouble())
+	}
+	r.deaf = errors.New("no route to host")
+	if r.tellTrouble(); r.Trouble() != nil {
+		t.Errorf("an outage is told as if it were the plan's: %v", r.Trouble())
 	}
 }

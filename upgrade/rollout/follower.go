@@ -140,6 +140,7 @@ func (f *Follower) follow(ctx context.Context) error {
 			f.hear(v)
 		case err := <-f.errs:
 			f.deaf = err
+			f.tellTrouble()
 		case <-f.touched:
 		case <-again.C:
 		case <-ctx.Done():

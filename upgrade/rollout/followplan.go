@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"time"
 	"unicode/utf8"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
 const (
@@ -178,7 +180,7 @@ func (f *Follower) obey(now time.Time, p *Plan) (again time.Duration) {
 		return 0
 	case s.Runs && revert && !unfinished && f.kept.Changed != o.Rollout:
 		return 0 // it is none of this agent's business: ten thousand need not say so
-	case s.Runs && !(revert && unfinished):
+	case s.Runs && (!revert || !unfinished):
 		f.say(now, o, Standing{State: done(o.Action)})
 		return 0
 	case s.Held != "":
@@ -239,7 +241,7 @@ func (f *Follower) turn(now time.Time, p *Plan, s Standing) time.Duration {
 		spread := min(time.Duration(agents-1)*spreadPerAgent, time.Duration(spreadPart*float64(p.Deadline.Duration())))
 		f.due, f.dueFor = now, p.Request()
 		if spread > 0 {
-			f.due = now.Add(rand.N(spread))
+			f.due = now.Add(rand.N(spread)) //nolint:gosec // no secret
 		}
 	}
 	return f.due.Sub(now)
@@ -321,6 +323,9 @@ func (f *Follower) publish(r *Report) {
 
 func (f *Follower) tellTrouble() {
 	err := errors.Join(f.planErr, f.brakeErr, f.keepErr)
+	if errors.Is(f.deaf, rpctypes.ErrPermissionDenied) { // any other is an outage, which is told elsewhere
+		err = errors.Join(err, fmt.Errorf("%s: %w: give this agent's role the right to read plan/ and freeze/", f.keys.plan(), f.deaf))
+	}
 	f.mu.Lock()
 	changed := (err == nil) != (f.trouble == nil) || err != nil && err.Error() != f.trouble.Error()
 	f.trouble = err

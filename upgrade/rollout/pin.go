@@ -64,7 +64,7 @@ type Pin struct {
 }
 
 // Validate reports what keeps p from being written.
-func (p *Pin) Validate() error {
+func (p Pin) Validate() error {
 	if err := etcdkv.ValidID(p.Environment); err != nil {
 		return fmt.Errorf("environment: %w", err)
 	}
@@ -96,7 +96,7 @@ func (p *Pin) Validate() error {
 const digestPrefix = "sha256:"
 
 // digests refuses what of a map is no digest, or under no key.
-func (p *Pin) digests(what, prefix string, all map[string]string, key func(string) bool) error {
+func (p Pin) digests(what, prefix string, all map[string]string, key func(string) bool) error {
 	if len(all) > maxPinEntries {
 		return fmt.Errorf("pin of %s: %s: want at most %d, found %d", p.Environment, what, maxPinEntries, len(all))
 	}

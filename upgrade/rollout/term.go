@@ -196,6 +196,10 @@ func (t *term) look(ctx context.Context) (next time.Duration, err error) {
 			return lookEvery, at.plan.err
 		case v.Plan == nil:
 			return lookEvery, nil
+		case at.books.err != nil:
+			// Without them those who are under way and not in the registry are not
+			// counted: a later version knows, or an operator who deletes them.
+			return lookEvery, fmt.Errorf("%w: let a controller of the version that wrote it be elected, or delete it when nobody is under way", at.books.err)
 		case fleet == nil:
 			return lookEvery, fmt.Errorf("%w yet", errBlind)
 		case stale != nil:

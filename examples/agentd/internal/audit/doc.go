@@ -11,7 +11,8 @@
 // it belongs to. That is read by git with none of the repository's own
 // configuration, which could name programs to run. What is read is bounded in
 // size, depth and number; what goes beyond is reported as unread, never taken
-// for clean. The network is used by a Resolver alone, where Fix is asked for.
+// for clean. The network is used by Images and Actions alone, where a report is
+// resolved.
 //
 // # What is not
 //

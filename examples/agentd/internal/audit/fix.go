@@ -18,58 +18,109 @@ import (
 	"github.com/perennial-go/perennial/examples/internal/durable"
 )
 
-// Resolver tells the digest of an image.
-type Resolver interface {
-	// Resolve returns what tag of host/repository is now, as sha256: and 64
+// Images tells the digests of images.
+type Images interface {
+	// Digest returns what tag of host/repository is now, as sha256: and 64
 	// hexadecimal digits. host is docker.io for docker's own.
-	Resolve(ctx context.Context, host, repository, tag string) (digest string, err error)
+	Digest(ctx context.Context, host, repository, tag string) (string, error)
 }
 
-// edit is what would mend a finding: a digest behind a reference.
+// Actions tells the commits of actions.
+type Actions interface {
+	// Commit returns what a tag or branch of the repository owner/name is now,
+	// as 40 or 64 hexadecimal digits.
+	Commit(ctx context.Context, repository, revision string) (string, error)
+}
+
+// question is what must be known to mend something: the digest of an image, or
+// the commit of an action.
+type question struct {
+	image            reference
+	action, revision string
+}
+
+// String names what is asked for.
+func (q question) String() string {
+	if q.action != "" {
+		return q.action + "@" + q.revision
+	}
+	return q.image.String()
+}
+
+// answer asks, and checks what is answered: it is to be written into a file.
+func (q question) answer(ctx context.Context, images Images, actions Actions) (string, error) {
+	if q.action != "" {
+		commit, err := actions.Commit(ctx, q.action, q.revision)
+		if err == nil && !objectID(commit) {
+			err = fmt.Errorf("%s is answered as %.100q, which is no commit", q, commit)
+		}
+		return commit, err
+	}
+	ref := q.image
+	digest, err := images.Digest(ctx, ref.host, ref.repository, cmp.Or(ref.tag, "latest"))
+	if err == nil {
+		ref.digest = digest
+		_, err = parseReference(ref.String())
+	}
+	return digest, err
+}
+
+// edit is what would mend a finding once its question is answered.
 type edit struct {
 	offset int
 	old    string
-	ref    reference
+	ask    question
+	after  string // what follows a commit: it takes the place of the tag
 }
 
-// resolvers bounds how many images are asked for at a time.
-const resolvers = 4
+func (e *edit) replacement(answer string) string {
+	switch {
+	case e.ask.action != "":
+		return answer + e.after
+	case e.ask.image.tag == "":
+		return e.old + ":latest@" + answer // as the reference was read
+	}
+	return e.old + "@" + answer
+}
 
-// Resolve asks for the digest of every image that can be pinned, each once,
-// and adds what was found to the findings; what was not found is told in
-// Unfixed. progress, which may be nil, is called with each answer, one at a
-// time. The files are left alone. The only error is that of ctx.
-func (r *Report) Resolve(ctx context.Context, resolver Resolver, progress func(done, of int, image string)) error {
-	asked := map[reference][]*Finding{}
+// askers bounds how many questions are asked at a time.
+const askers = 4
+
+// Resolve asks for the digest of every image and the commit of every action
+// that can be pinned, each once, and adds what was found to the findings; what
+// was not found is told in Unfixed. progress, which may be nil, is called with
+// each answer, one at a time. The files are left alone. The only error is that
+// of ctx.
+func (r *Report) Resolve(ctx context.Context, images Images, actions Actions, progress func(done, of int, what string)) error {
+	asked := map[question][]*Finding{}
 	for i := range r.Findings {
 		f := &r.Findings[i]
 		switch {
 		case !f.Open():
-		case f.edit == nil && (f.Rule == imageTagMissing || f.Rule == imageTagFloating || f.Rule == imageDigestMissing):
-			f.Unfixed = "the file does not have it in one piece, or has it in a script or a field of its own: pin it by hand"
 		case f.edit != nil:
-			asked[f.edit.ref] = append(asked[f.edit.ref], f)
+			asked[f.edit.ask] = append(asked[f.edit.ask], f)
+		case slices.Contains([]string{imageTagMissing, imageTagFloating, imageDigestMissing, ciRefFloating, ciCommitMissing}, f.Rule):
+			f.Unfixed = "it has no digest or commit to ask for, or stands in the file in parts, in a script or in a field of its own: pin it by hand"
 		}
 	}
 	var mu sync.Mutex
 	done := 0
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(resolvers)
-	for ref, findings := range asked {
+	g.SetLimit(askers)
+	for q, findings := range asked {
 		g.Go(func() error {
-			digest, err := resolver.Resolve(ctx, ref.host, ref.repository, cmp.Or(ref.tag, "latest"))
-			if err == nil {
-				checked := ref
-				checked.digest = digest
-				_, err = parseReference(checked.String())
-			}
+			answer, err := q.answer(ctx, images, actions)
 			mu.Lock()
 			defer mu.Unlock()
 			for _, f := range findings {
-				f.resolved(digest, err)
+				if err != nil {
+					f.Unfixed = err.Error()
+				} else {
+					f.Fix = &Fix{Old: f.edit.old, New: f.edit.replacement(answer)}
+				}
 			}
 			if done++; progress != nil {
-				progress(done, len(asked), ref.String())
+				progress(done, len(asked), q.String())
 			}
 			return ctx.Err()
 		})
@@ -87,18 +138,6 @@ func (r reference) String() string {
 		s += "@" + r.digest
 	}
 	return s
-}
-
-func (f *Finding) resolved(digest string, err error) {
-	if err != nil {
-		f.Unfixed = err.Error()
-		return
-	}
-	replacement := f.edit.old
-	if f.edit.ref.tag == "" {
-		replacement += ":latest" // as the reference was read
-	}
-	f.Fix = &Fix{Old: f.edit.old, New: replacement + "@" + digest}
 }
 
 // Took returns the report of another run, made after changes were applied,

@@ -44,11 +44,23 @@ func pushed(t *testing.T, address, repository string, tags ...string) string {
 	return d.Digest.String()
 }
 
+// noActions is a git server that has none.
+func noActions(t *testing.T) Actions {
+	t.Helper()
+	server := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(server.Close)
+	g, err := NewGitServer(GitServerConfig{URL: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
 // fixed audits and fixes a directory with a registry.
-func fixed(t *testing.T, dir string, resolver Resolver) *Report {
+func fixed(t *testing.T, dir string, images Images) *Report {
 	t.Helper()
 	report := judge(t, dir, Config{})
-	if err := report.Resolve(t.Context(), resolver, nil); err != nil {
+	if err := report.Resolve(t.Context(), images, noActions(t), nil); err != nil {
 		t.Fatal(err)
 	}
 	changes, err := report.Changes()
@@ -163,11 +175,11 @@ func TestFixReachesARegistryWithATLSOfItsOwn(t *testing.T) {
 	plain := peertest.Registry(t, data, "")
 	digest := pushed(t, plain, "a", "1.0.0")
 	address := peertest.Registry(t, data, fmt.Sprintf("  tls:\n    certificate: %q\n    key: %q\n", file("cert.pem", cert), file("key.pem", key)))
-	if got, err := newTestRegistry(t, RegistryConfig{CAFile: file("ca.pem", ca.PEM())}).Resolve(t.Context(), address, "a", "1.0.0"); err != nil || got != digest {
+	if got, err := newTestRegistry(t, RegistryConfig{CAFile: file("ca.pem", ca.PEM())}).Digest(t.Context(), address, "a", "1.0.0"); err != nil || got != digest {
 		t.Errorf("resolved %q, %v; want %s", got, err, digest)
 	}
 	other := certtest.New(t, "other")
-	_, err := newTestRegistry(t, RegistryConfig{CAFile: file("other.pem", other.PEM()), Timeout: 5 * time.Second}).Resolve(t.Context(), address, "a", "1.0.0")
+	_, err := newTestRegistry(t, RegistryConfig{CAFile: file("other.pem", other.PEM()), Timeout: 5 * time.Second}).Digest(t.Context(), address, "a", "1.0.0")
 	if err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("a registry of another authority is believed: %v", err)
 	}
@@ -214,17 +226,17 @@ func TestWhatAHostileRegistryAnswersIsNotWrittenIntoFiles(t *testing.T) {
 	}
 }
 
-// answers is a Resolver for tests of what is done with an answer.
+// answers are Images for tests of what is done with an answer.
 type answers func() (string, error)
 
-func (a answers) Resolve(context.Context, string, string, string) (string, error) { return a() }
+func (a answers) Digest(context.Context, string, string, string) (string, error) { return a() }
 
 func TestAFileThatChangedMeanwhileIsLeftAlone(t *testing.T) {
 	dir := write(t, map[string]string{"Dockerfile": "FROM a.example.com/a:1.0.0\n"})
 	report := judge(t, dir, Config{})
 	path := filepath.Join(dir, "Dockerfile")
 	changed := []byte("FROM scratch\nFROM a.example.com/a:1.0.0\n")
-	if err := report.Resolve(t.Context(), answers(func() (string, error) { return someDigest, os.WriteFile(path, changed, 0o600) }), nil); err != nil {
+	if err := report.Resolve(t.Context(), answers(func() (string, error) { return someDigest, os.WriteFile(path, changed, 0o600) }), nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := report.Changes(); err == nil || !strings.Contains(err.Error(), "not as it was read") {
@@ -240,7 +252,7 @@ func TestEachImageIsAskedForOnce(t *testing.T) {
 	dir := write(t, map[string]string{"Dockerfile": strings.Repeat("FROM a.example.com/a:1.0.0\n", 20), "compose.yaml": "services: {a: {image: 'a.example.com/a:1.0.0'}}\n"})
 	report := judge(t, dir, Config{})
 	asked, told := 0, 0
-	err := report.Resolve(t.Context(), answers(func() (string, error) { asked++; return someDigest, nil }), func(_, of int, _ string) { told += of })
+	err := report.Resolve(t.Context(), answers(func() (string, error) { asked++; return someDigest, nil }), nil, func(_, of int, _ string) { told += of })
 	if err != nil || asked != 1 || told != 1 {
 		t.Errorf("asked %d times, told %d times, %v", asked, told, err)
 	}

@@ -60,7 +60,7 @@ func FuzzJudge(f *testing.F) {
 			if !strings.HasPrefix(content[e.offset:], e.old) {
 				t.Errorf("%q is to be replaced at %d of %q", e.old, e.offset, content)
 			}
-			if _, err := parseReference(e.old + "@" + someDigest); err != nil && e.ref.tag != "" {
+			if _, err := parseReference(e.replacement(someDigest)); err != nil && e.ask.action == "" {
 				t.Errorf("the fix of %q would be no image: %v", e.old, err)
 			}
 		}

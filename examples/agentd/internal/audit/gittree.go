@@ -318,6 +318,15 @@ func (r *repository) run(ctx context.Context, shadow, dir string, args ...string
 func git(ctx context.Context, dir string, env []string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "git", args...)
 	cmd.Dir = dir
+	// Interrupted, git ends the helper that speaks to a server too. What of it
+	// does not end holds its output open, which is not waited for.
+	cmd.Cancel = func() error {
+		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+			return cmd.Process.Kill()
+		}
+		return nil
+	}
+	cmd.WaitDelay = time.Second
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "GIT_") {
 			cmd.Env = append(cmd.Env, v)
@@ -333,6 +342,9 @@ func git(ctx context.Context, dir string, env []string, args ...string) (string,
 			return "", errors.New("git is not installed")
 		}
 		why, _, _ := strings.Cut(strings.TrimSpace(stderr.String()), "\n")
+		for len(args) > 2 && args[0] == "-c" {
+			args = args[2:]
+		}
 		return "", fmt.Errorf("git %s: %w: %.300s", args[0], err, why)
 	}
 	return strings.TrimSuffix(stdout.String(), "\n"), nil

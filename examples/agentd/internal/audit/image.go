@@ -168,7 +168,7 @@ func (s *source) image(text string, at position, written string) verdict {
 		f = s.report(imageDigestMissing, at, "image %s has no digest and its tag can be pushed again: append @sha256:…", text)
 	}
 	if at.offset >= 0 && (written == "" || written == text) {
-		f.edit = &edit{offset: at.offset, old: text, ref: ref}
+		f.edit = &edit{offset: at.offset, old: text, ask: question{image: ref}}
 	}
 	return v
 }

@@ -177,16 +177,18 @@ func (d *documents) values(part *yaml.Node) {
 	})
 }
 
-// gitRef judges the revision of another repository that is used.
-func (s *source) gitRef(what, ref string, at position) {
+// gitRef judges the revision of another repository that is used, and returns
+// what it reported, nil if that is nothing.
+func (s *source) gitRef(what, ref string, at position) *Finding {
 	switch {
 	case strings.Contains(ref, "$") || strings.Contains(ref, "{{"):
+		return nil
 	case ref == "":
-		s.report(ciRefFloating, at, "%.200s names no revision, and is what its branch has on the day: write the commit", what)
+		return s.report(ciRefFloating, at, "%.200s names no revision, and is what its branch has on the day: write the commit", what)
 	case len(ref) >= 40 && hexadecimal(ref):
+		return nil
 	case exactVersion(ref):
-		s.report(ciCommitMissing, at, "%.200s is at tag %s, which can be moved: write the commit, with the version in a comment", what, ref)
-	default:
-		s.report(ciRefFloating, at, "%.200s is at %s, a branch or partial version that moves: write the commit, with the version in a comment", what, fmt.Sprintf("%.100q", ref))
+		return s.report(ciCommitMissing, at, "%.200s is at tag %s, which can be moved: write the commit, with the version in a comment", what, ref)
 	}
+	return s.report(ciRefFloating, at, "%.200s is at %s, a branch or partial version that moves: write the commit, with the version in a comment", what, fmt.Sprintf("%.100q", ref))
 }

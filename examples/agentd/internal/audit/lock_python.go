@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"path"
 	"strings"
-	"unicode"
 )
 
 // pyproject is what of pyproject.toml says which packages are wanted, and who
@@ -113,9 +112,7 @@ func normalised(name string) string {
 
 // requirementName returns the name that a requirement begins with.
 func requirementName(requirement string) string {
-	end := strings.IndexFunc(requirement, func(r rune) bool {
-		return r > unicode.MaxASCII || !wordByte(byte(r))
-	})
+	end := strings.IndexFunc(requirement, func(r rune) bool { return !wordRune(r) })
 	if end < 0 {
 		return requirement
 	}

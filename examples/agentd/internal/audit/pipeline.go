@@ -85,7 +85,19 @@ func (d *documents) uses(n *yaml.Node) {
 		return
 	}
 	name, ref, _ := strings.Cut(what, "@")
-	d.gitRef(name, ref, at)
+	f := d.gitRef(name, ref, at)
+	owner, path, _ := strings.Cut(name, "/")
+	repository, _, _ := strings.Cut(path, "/")
+	if f == nil || at.offset < 0 || !gitName(owner) || !gitName(repository) || !gitRevision(ref) {
+		return
+	}
+	e := &edit{offset: at.offset + len(name) + 1, old: ref, ask: question{action: owner + "/" + repository, revision: ref}}
+	// The tag stays as a comment, if there is room for one.
+	if rest, ok := strings.CutPrefix(d.line(at.line)[e.offset-d.source.lines[at.line-1]:], ref); ok && strings.Trim(rest, "\"' \t") == "" {
+		quote := strings.TrimRight(rest, " \t")
+		e.old, e.after = ref+quote, quote+" # "+ref
+	}
+	f.edit = e
 }
 
 // runner judges the machine image that a job runs on.

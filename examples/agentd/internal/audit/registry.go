@@ -33,7 +33,7 @@ type RegistryConfig struct {
 	Timeout time.Duration
 }
 
-// Registry is a Resolver that asks the images' registries. It uses https, but
+// Registry is Images that asks the registries that the images name. It uses https, but
 // for registries on this host. It tries again with growing, jittered pauses
 // where a registry is busy, and sends docker's credentials to the registry
 // that they are for alone. It may be used concurrently.
@@ -44,7 +44,7 @@ type Registry struct {
 	hosts map[string]*auth.Client
 }
 
-var _ Resolver = (*Registry)(nil)
+var _ Images = (*Registry)(nil)
 
 // NewRegistry returns a resolver. Nothing is read or asked yet.
 func NewRegistry(cfg RegistryConfig) (*Registry, error) {
@@ -57,8 +57,8 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 	return &Registry{cfg: cfg, hosts: map[string]*auth.Client{}}, nil
 }
 
-// Resolve implements Resolver.
-func (r *Registry) Resolve(ctx context.Context, host, repository, tag string) (string, error) {
+// Digest implements Images.
+func (r *Registry) Digest(ctx context.Context, host, repository, tag string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
 	ref := registry.Reference{Registry: host, Repository: repository}

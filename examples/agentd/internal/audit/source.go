@@ -99,7 +99,12 @@ func (s *source) find(text string) position {
 	}
 }
 
-func wordByte(c byte) bool { return nameByte(c, false) || c == '-' || c == '.' }
+func wordByte(c byte) bool { return wordRune(rune(c)) }
+
+// wordRune is of what names of packages, repositories and tags are made.
+func wordRune(r rune) bool {
+	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-.", r)
+}
 
 // marker begins a comment that speaks to the audit.
 const marker = "agentd-audit:"

@@ -75,6 +75,15 @@ func TestPlanFileThatCouldMeanSomethingElseIsRefused(t *testing.T) {
 	}
 }
 
+func asJSON(t *testing.T, v any) string {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
 func TestStageOfAFlagSaysTheSameAsOneOfAFile(t *testing.T) {
 	flag, err := planfile.ParseStage(`name=web,"selector=env in (a,b),zone=x",percent=0.5,batch=10,max-unavailable=5%,pair-by=pair,max-surge=1,soak=10m,gate=true,window=Sat 01:00-05:00,window=Sun 01:00-05:00,success-above=0,min-sample=3,alerts=none`)
 	if err != nil {
@@ -92,9 +101,7 @@ stages:
 	if err := f.Apply(&p); err != nil {
 		t.Fatal(err)
 	}
-	a, _ := json.Marshal(flag)
-	b, _ := json.Marshal(p.Stages[0])
-	if string(a) != string(b) {
+	if a, b := asJSON(t, flag), asJSON(t, p.Stages[0]); a != b {
 		t.Errorf("by flag %s\nby file %s", a, b)
 	}
 	for _, text := range []string{"", "web", "name=a,name=b", "selector=env in (a,b)", "checks=x", "percent=101", "soak=5", "gate=perhaps", "name=a\nname=b", `"name=a`} {
@@ -105,7 +112,7 @@ stages:
 }
 
 func TestPartsOfAFleetAreExactToAHundredthOfAPercent(t *testing.T) {
-	for text, want := range map[string]int{"0.01": 1, "0.1": 10, "5": 500, "5%": 500, " 5 %": 500, "12.34%": 1234, "100": 10_000, "99.99": 9999, "007": 700} {
+	for text, want := range map[string]int{"0.01": 1, "0.1": 10, "5": 500, "5%": 500, "5 %": 500, "12.34%": 1234, "100": 10_000, "99.99": 9999, "007": 700} {
 		if got, err := planfile.ParsePercent(text); err != nil || got != want {
 			t.Errorf("%q is %d hundredths of a percent (%v), want %d", text, got, err, want)
 		}
@@ -135,7 +142,7 @@ func TestWindowsAreReadAsPeopleWriteThem(t *testing.T) {
 		"22:00-04:00 UTC":                   `{"from":"22:00","to":"04:00","zone":"UTC"}`,
 	} {
 		w, err := planfile.ParseWindow(text)
-		if got, _ := json.Marshal(w); err != nil || string(got) != want {
+		if got := asJSON(t, w); err != nil || got != want {
 			t.Errorf("%q is %s (%v), want %s", text, got, err, want)
 		}
 	}
@@ -153,7 +160,7 @@ func TestChecksOfFlagsAreOfAKind(t *testing.T) {
 		"mine":                  `{"name":"","kind":"mine"}`,
 	} {
 		c, err := planfile.ParseCheck(text)
-		if got, _ := json.Marshal(c); err != nil || string(got) != want {
+		if got := asJSON(t, c); err != nil || got != want {
 			t.Errorf("%q is %s (%v), want %s", text, got, err, want)
 		}
 	}

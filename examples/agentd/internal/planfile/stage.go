@@ -46,7 +46,9 @@ type Check struct {
 }
 
 // stageKeys are what a stage of a flag may say, beside what only a file can.
-var stageKeys = []string{"name", "selector", "percent", "batch", "max_unavailable", "pair_by", "max_surge", "soak", "gate", "window", "success_above", "min_sample", "alerts"}
+func stageKeys() []string {
+	return []string{"name", "selector", "percent", "batch", "max_unavailable", "pair_by", "max_surge", "soak", "gate", "window", "success_above", "min_sample", "alerts"}
+}
 
 // ParseStage reads "name=test,selector=env=test,percent=5": fields separated by
 // commas; one that has a comma in it is put into double quotes, as in
@@ -65,8 +67,8 @@ func ParseStage(text string) (rollout.Stage, error) {
 	for _, field := range fields {
 		key, value, ok := strings.Cut(strings.TrimSpace(field), "=")
 		key = strings.ReplaceAll(key, "-", "_")
-		if !ok || !slices.Contains(stageKeys, key) {
-			return rollout.Stage{}, fmt.Errorf("want fields %s, each with = and a value, found %q; put double quotes around a field with a comma, as in '\"selector=env in (a,b)\"'", strings.Join(stageKeys, ", "), field)
+		if !ok || !slices.Contains(stageKeys(), key) {
+			return rollout.Stage{}, fmt.Errorf("want fields %s, each with = and a value, found %q; put double quotes around a field with a comma, as in '\"selector=env in (a,b)\"'", strings.Join(stageKeys(), ", "), field)
 		}
 		scalar := &yaml.Node{Kind: yaml.ScalarNode, Value: value}
 		if key == "window" {

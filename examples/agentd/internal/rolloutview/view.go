@@ -38,18 +38,15 @@ const maxLost = 8
 // Line is the whole in one line: another one when something has happened.
 func (m *Model) Line() string {
 	p := m.Plan
-	text := string(p.State)
+	state := string(p.State)
 	if !p.State.Over() && p.State != rollout.Reverting {
-		text += ", " + m.place()
+		state += ", " + m.place()
 	}
-	text += ": " + m.figures()
-	for _, why := range m.whys() {
-		text += "; " + why
-	}
+	parts := append([]string{state + ": " + m.figures()}, m.whys()...)
 	if f := m.Freeze; f != nil && !p.State.Over() {
-		text += "; " + Frozen(f)
+		parts = append(parts, Frozen(f))
 	}
-	return text
+	return strings.Join(parts, "; ")
 }
 
 // Text is the whole, in lines that are at most width wide. They have no escapes
@@ -132,7 +129,7 @@ func (m *Model) place() string {
 // figures are those that are not 0.
 func (m *Model) figures() string {
 	f := m.Figures
-	text := fmt.Sprintf("%d of %d agents admitted", f.Admitted, f.Agents)
+	parts := []string{fmt.Sprintf("%d of %d agents admitted", f.Admitted, f.Agents)}
 	for _, n := range []struct {
 		count int
 		what  string
@@ -141,13 +138,13 @@ func (m *Model) figures() string {
 		{f.Held, "held"}, {f.Gone, "gone for other reasons"}, {f.Late, "late"},
 	} {
 		if n.count > 0 {
-			text += fmt.Sprintf(", %d %s", n.count, n.what)
+			parts = append(parts, fmt.Sprintf("%d %s", n.count, n.what))
 		}
 	}
 	if f.Succeeded+f.Failed+f.Silent > 0 {
-		text += fmt.Sprintf(", success %.4g %%", f.Rate)
+		parts = append(parts, fmt.Sprintf("success %.4g %%", f.Rate))
 	}
-	return text
+	return strings.Join(parts, ", ")
 }
 
 // bars shows each stage.
