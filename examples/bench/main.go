@@ -71,7 +71,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.StringVar(&only, "only", "", "measure these `figures` alone, separated by commas")
 	flags.StringVar(&output, "o", "text", "output `format`: text or json")
 	flags.BoolVar(&b.quick, "quick", false, "few repetitions, to see that it works: no figures to rely on")
-	flags.IntVar(&b.agents, "agents", 0, "how many agents rest and outage simulate, a `number`; default 10000, with --quick 200")
+	flags.IntVar(&b.agents, "agents", 0, "how many agents rest, outage and rollout simulate, a `number`; default 10000, with --quick 200")
 	flags.BoolVar(&b.keep, "keep", false, "keep the temporary directory with the logs, and say where it is")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):

@@ -273,7 +273,7 @@ func (a *Agent) publish(p *process) {
 		case <-p.dirty:
 		}
 		if a.cfg.Spread > 0 && a.isRegistered() {
-			if sleep.For(p.ctx, rand.N(a.cfg.Spread)) != nil {
+			if sleep.For(p.ctx, rand.N(a.cfg.Spread)) != nil { //nolint:gosec // no secret
 				return
 			}
 		}

@@ -104,11 +104,7 @@ func newScenario(seed uint64) scenario {
 
 // tells is false of a fault that can keep an agent from telling how it fared.
 func (f fault) tells() bool {
-	switch f.kind {
-	case rackDelayed, leaderKilled, leaderLeaves, leaderFrozen, leaderCut:
-		return true
-	}
-	return false
+	return slices.Contains([]faultKind{rackDelayed, leaderKilled, leaderLeaves, leaderFrozen, leaderCut}, f.kind)
 }
 
 // mustStop reports whether no agent but canaries may ever begin: one of the

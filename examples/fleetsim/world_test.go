@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -25,7 +24,7 @@ const (
 	program   = "simulated"
 	// patience is how long a fleet may take; it is reached only where something
 	// is broken, or the machine is very busy.
-	patience = 60 * time.Second
+	patience = 2 * time.Minute
 )
 
 func older() release.Pin { return pin("1.0.0", "a") }
@@ -147,7 +146,7 @@ func (w *world) build(ctx context.Context, t *testing.T, server *etcdtest.Server
 	for i := range w.scenario.agents {
 		a := fleetsim.NewAgent(fleetsim.AgentConfig{
 			ID: fmt.Sprintf("agent-%03d", i), Labels: w.labels(i), Fleet: fleetName, Rack: w.racks[i%racks], Ledger: w.ledger,
-			Dir: filepath.Join(dir), Release: older(), Fate: w.fate, Download: download, Probation: probation,
+			Dir: dir, Release: older(), Fate: w.fate, Download: download, Probation: probation,
 			OnBegin: w.begun, OnDoom: func(a *fleetsim.Agent, f fleetsim.Fate) { w.doomed <- doom{a, f} },
 		})
 		w.agents = append(w.agents, a)
