@@ -52,7 +52,7 @@ func TestPartOfAgentsIsNeverNone(t *testing.T) {
 		a       Amount
 		n, want int
 	}{
-		{Amount{BasisPoints: 1}, 10000, 1}, {Amount{BasisPoints: 1}, 10001, 2}, {Amount{BasisPoints: 500}, 3, 1},
+		{Amount{BasisPoints: 1}, 10000, 1}, {Amount{BasisPoints: 1}, 0, 1}, {Amount{BasisPoints: 1}, 10001, 2}, {Amount{BasisPoints: 500}, 3, 1},
 		{Amount{BasisPoints: 3000}, 100, 30}, {Amount{BasisPoints: 10000}, 7, 7}, {Amount{Agents: 5}, 2, 5}, {Amount{}, 100, 0},
 	} {
 		if got := c.a.Of(c.n); got != c.want {
