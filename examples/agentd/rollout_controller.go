@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/perennial-go/perennial/agent"
-	"github.com/perennial-go/perennial/internal/secretfile"
 	"github.com/perennial-go/perennial/upgrade/rollout"
 )
 
@@ -23,23 +22,12 @@ func (w *webhookFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&w.authFile, "webhook-auth-file", "", "`file` with the Authorization header to send it, such as Bearer TOKEN, mode 0600")
 }
 
-// maxHeader bounds the file with the header.
-const maxHeader = 8 << 10
-
 func (w *webhookFlags) config() ([]rollout.Webhook, error) {
 	if len(w.urls) == 0 {
 		if w.authFile != "" {
 			return nil, usagef("--webhook-auth-file is for --webhook: give its URL")
 		}
 		return nil, nil
-	}
-	header := map[string]string{}
-	if w.authFile != "" {
-		value, err := secretfile.Read("--webhook-auth-file", w.authFile, maxHeader)
-		if err != nil {
-			return nil, err
-		}
-		header["Authorization"] = value
 	}
 	var hooks []rollout.Webhook
 	for _, text := range w.urls {
@@ -50,7 +38,7 @@ func (w *webhookFlags) config() ([]rollout.Webhook, error) {
 		case w.authFile != "" && u.Scheme != "https":
 			return nil, usagef("--webhook-auth-file is sent over https only: over http anyone on the way could read it")
 		}
-		hooks = append(hooks, rollout.Webhook{URL: text, Header: header})
+		hooks = append(hooks, rollout.Webhook{URL: text, AuthorizationFile: w.authFile})
 	}
 	return hooks, nil
 }

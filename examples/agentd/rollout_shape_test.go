@@ -128,7 +128,7 @@ func TestWebhookSecretsGoNowhereElse(t *testing.T) {
 		}
 	}
 	w := webhookFlags{[]string{"https://x/hook"}, secret}
-	if hooks, err := w.config(); err != nil || len(hooks) != 1 || hooks[0].Header["Authorization"] != "Bearer s3cret" {
+	if hooks, err := w.config(); err != nil || len(hooks) != 1 || hooks[0].AuthorizationFile != secret {
 		t.Errorf("%+v, %v", hooks, err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/internal/backoff"
+	"github.com/perennial-go/perennial/internal/secretfile"
 )
 
 const (
@@ -20,6 +21,8 @@ const (
 	webhookAttempts       = 5
 	defaultWebhookTimeout = 10 * time.Second
 	maxWebhooks           = 16
+	// maxAuthorization bounds a file with the header, in bytes.
+	maxAuthorization = 8 << 10
 )
 
 // Webhook is told of records by HTTP.
@@ -32,6 +35,10 @@ type Webhook struct {
 	Events []Event
 	// Header is sent with it, as for authentication.
 	Header map[string]string
+	// AuthorizationFile holds the Authorization header in place of one in Header,
+	// such as "Bearer TOKEN", in a file of mode 0600 that is read again for each
+	// attempt. It needs a URL with https.
+	AuthorizationFile string
 	// Timeout bounds one attempt; default 10 s. There are up to five, with a pause
 	// of up to 10 s between; what is refused with a status of 400 to 499, other
 	// than 408 and 429, is not sent again.
@@ -52,14 +59,25 @@ func checkWebhooks(hooks []Webhook) ([]Webhook, error) {
 			return nil, fmt.Errorf("webhook %d: its URL cannot be read", i+1) // it may hold a secret
 		case u.Scheme != "https" && u.Scheme != "http" || u.Host == "":
 			return nil, fmt.Errorf("webhook %d: want a URL with http or https and a host, found scheme %.20q, host %.100q", i+1, u.Scheme, u.Host)
+		case h.AuthorizationFile != "" && u.Scheme != "https":
+			return nil, fmt.Errorf("webhook %d: its Authorization is sent over https only, found %s: anyone on the way could read it", i+1, u.Scheme)
 		case h.Timeout < 0:
 			return nil, fmt.Errorf("webhook %d: Timeout %s: want a positive time, or 0 for %s", i+1, h.Timeout, defaultWebhookTimeout)
 		case h.Timeout == 0:
 			h.Timeout = defaultWebhookTimeout
 		}
+		if h.AuthorizationFile != "" {
+			if _, err := h.authorization(); err != nil {
+				return nil, fmt.Errorf("webhook %d: %w", i+1, err)
+			}
+		}
 		h.Header, h.Events = maps.Clone(h.Header), slices.Clone(h.Events)
 	}
 	return hooks, nil
+}
+
+func (h *Webhook) authorization() (string, error) {
+	return secretfile.Read("authorization file", h.AuthorizationFile, maxAuthorization)
 }
 
 // wants reports whether the webhook is to be told of e.
@@ -107,6 +125,13 @@ func (h *Webhook) post(ctx context.Context, client *http.Client, line, digest st
 	}
 	for key, value := range h.Header {
 		req.Header.Set(key, value)
+	}
+	if h.AuthorizationFile != "" {
+		value, err := h.authorization()
+		if err != nil {
+			return true, err
+		}
+		req.Header.Set("Authorization", value)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Idempotency-Key", digest)

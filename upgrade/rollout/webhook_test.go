@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"net/http/httptest"
 	"strings"
 	"sync"
@@ -138,6 +140,15 @@ func TestWebhookWithoutAUsableURLIsRefusedAndNotShown(t *testing.T) {
 	for _, url := range []string{"", "ftp://host/secret", "http:///secret", "https://ho st/secret", ":secret", "/secret"} {
 		if _, err := checkWebhooks([]Webhook{{URL: url}}); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", url, err)
+		}
+	}
+	open := filepath.Join(t.TempDir(), "authorization")
+	if err := os.WriteFile(open, []byte("Bearer secret"), 0o644); err != nil { //nolint:gosec // that is what is refused
+		t.Fatal(err)
+	}
+	for _, h := range []Webhook{{URL: "http://host", AuthorizationFile: open}, {URL: "https://host", AuthorizationFile: open}, {URL: "https://host", AuthorizationFile: open + "2"}} {
+		if _, err := checkWebhooks([]Webhook{h}); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%+v: %v", h, err)
 		}
 	}
 	if _, err := checkWebhooks([]Webhook{{URL: "https://host", Timeout: -1}}); err == nil {
