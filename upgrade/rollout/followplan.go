@@ -26,6 +26,7 @@ const (
 // followee is what a Follower knows; it belongs to Run's goroutine.
 type followee struct {
 	heard     planView   // as it was seen last
+	hears     bool       // it was seen
 	reader    planReader // of plans
 	plan      *Plan      // nil = none that can be followed
 	admission *Admission // of plan
@@ -41,8 +42,11 @@ type followee struct {
 	handed string
 	begun  time.Time
 	// due is when an order that has to be fetched is begun, and dueFor its request.
-	due     time.Time
-	dueFor  string
+	due    time.Time
+	dueFor string
+	// let is an order that this agent was let in for and has said nothing about, as
+	// it waits for its turn.
+	let     Order
 	settled string // the rollout that Host.Settle was told of
 }
 
@@ -70,7 +74,7 @@ func (f *Follower) hear(v planView) {
 		// Whoever pulled one that cannot be read meant something by it.
 		f.brakeErr = decode(f.keys.freeze(), v.freeze, maxSmall, f.brake)
 	}
-	f.heard = v
+	f.heard, f.hears = v, true
 	f.tellTrouble()
 }
 
@@ -99,6 +103,7 @@ func (f *Follower) hearPlan(data []byte) {
 // look does what there is to do now, and returns when to look again; 0 = when
 // something has changed.
 func (f *Follower) look(now time.Time) time.Duration {
+	f.takeBack()
 	f.conclude(now)
 	p := f.plan
 	if p == nil {
@@ -133,17 +138,39 @@ func (f *Follower) patience(now time.Time) time.Duration {
 // plan asks for it any more.
 func (f *Follower) conclude(now time.Time) {
 	r, o := f.kept.Report, f.kept.Order
+	if f.let.Request != "" && f.passed(f.let.Request) {
+		r, o = Report{Request: f.let.Request}, f.let
+	}
 	if r.Request == "" || r.State.Ended() {
 		return
 	}
 	switch s := f.standing(o); {
 	case s.State != "":
 		f.say(now, o, s)
+	case f.passed(r.Request):
+		// Whoever moves the marks need not wait for it any more.
+		f.say(now, o, Standing{State: ReportRefused, Reason: "it had not begun when the plan asked for something else"})
 	case r.State != ReportStarted:
 	case f.handed == r.Request && o.GiveUp > 0 && now.Sub(f.begun) >= o.GiveUp:
 		f.say(now, o, Standing{State: ReportFailed, Reason: fmt.Sprintf("the host did not get to it within %v", o.GiveUp)})
 	default:
 		f.say(now, o, Standing{State: ReportWaiting, Reason: "it was interrupted before it had begun"})
+	}
+}
+
+// passed reports whether the plan asks for something else than request now.
+func (f *Follower) passed(request string) bool { return f.plan != nil && f.plan.Request() != request }
+
+// takeBack has the host not start what it was given and has not started, once it
+// is not to. Its time begins anew should it be given that again.
+func (f *Follower) takeBack() {
+	begun, p := f.kept.Begun, f.plan
+	if begun == "" || !f.hears || p != nil && p.Request() == begun && f.stopped(p) == "" {
+		return
+	}
+	f.cfg.Host.Retract(begun)
+	if f.handed == begun {
+		f.handed = ""
 	}
 }
 
@@ -192,6 +219,7 @@ func (f *Follower) obey(now time.Time, p *Plan) (again time.Duration) {
 		return followAgain
 	}
 	if left := f.turn(now, p, s); left > 0 {
+		f.let = o
 		return left
 	}
 	return f.begin(now, p, o)
@@ -207,12 +235,19 @@ func done(a Action) ReportState {
 
 // mayNot says why nothing may be started now; "" = it may.
 func (f *Follower) mayNot(p *Plan) string {
-	revert := p.Instruction.Action == ActRevert
 	switch {
 	case !f.cfg.Fresh():
 		return "this agent's registration may have ended: it starts nothing before etcd has answered"
 	case f.deaf != nil:
 		return "the plan may be old: " + f.deaf.Error()
+	}
+	return f.stopped(p)
+}
+
+// stopped says why nobody who follows p may start anything now; "" = they may.
+func (f *Follower) stopped(p *Plan) string {
+	revert := p.Instruction.Action == ActRevert
+	switch {
 	case f.brakeErr != nil:
 		return "whether the fleet is frozen cannot be told: " + f.brakeErr.Error()
 	case f.brake != nil && (!revert || f.brake.Reverts):
@@ -254,6 +289,7 @@ func (f *Follower) begin(now time.Time, p *Plan, o Order) time.Duration {
 	if f.handed != o.Request { // else it was lost in the host, and its time goes on
 		f.begun = now
 	}
+	f.let = Order{}
 	f.kept.Report, f.kept.Order = Report{Request: o.Request, State: ReportStarted, At: reported(now)}, o
 	f.kept.Begun = o.Request
 	if o.Action == ActSwitch {
@@ -280,6 +316,7 @@ func (f *Follower) begin(now time.Time, p *Plan, o Order) time.Duration {
 // say reports how the host stands to o, if that is news.
 func (f *Follower) say(now time.Time, o Order, s Standing) {
 	r := Report{Request: o.Request, State: s.State, Reason: reasonOf(s.Reason), Class: s.Class, At: reported(now)}
+	f.let = Order{}
 	last := f.kept.Report
 	if last.Request == r.Request && last.State == r.State && last.Reason == r.Reason {
 		return
