@@ -41,6 +41,8 @@ type followee struct {
 	// has not ended, begun since when; "" = none.
 	handed string
 	begun  time.Time
+	// offered is what the plan let this agent do and it has not begun.
+	offered Order
 	// due is when an order that has to be fetched is begun, and dueFor its request.
 	due    time.Time
 	dueFor string
@@ -110,7 +112,9 @@ func (f *Follower) look(now time.Time) time.Duration {
 		return f.patience(now)
 	}
 	f.settle(p)
-	if f.kept.Report.Request == p.Request() && f.kept.Report.State.Ended() {
+	f.decline(now, p)
+	if r := f.kept.Report; r.Request == p.Request() && r.State.Ended() {
+		f.amend(now, r.State)
 		return 0
 	}
 	if self := f.cfg.Self(); !f.admission.Admits(&self) {
@@ -194,9 +198,38 @@ func (f *Follower) settle(p *Plan) {
 	f.settled = id
 }
 
+// decline says of what this agent was let in for, and has not begun when another
+// instruction takes its place, that it never will: whoever counts the agents
+// would keep a place for it, and not know for how long.
+func (f *Follower) decline(now time.Time, p *Plan) {
+	o, r := f.offered, f.kept.Report
+	if o.Request == "" || o.Request == p.Request() {
+		return
+	}
+	f.offered = Order{}
+	if f.kept.Begun == o.Request || r.Request == o.Request && r.State.Ended() {
+		return
+	}
+	f.say(now, o, Standing{State: ReportRefused, Reason: "another instruction took its place before it had begun"})
+}
+
+// amend says that what did not come about as the plan asked for it is so after
+// all: an order to this one host, or its operator, has seen to it.
+func (f *Follower) amend(now time.Time, ended ReportState) {
+	if ended != ReportFailed && ended != ReportRefused && ended != ReportHeld {
+		return
+	}
+	o := f.kept.Order
+	// As long as the host tells of the attempt that failed, it is that which ends.
+	if s := f.cfg.Host.Standing(o); s.Runs && (s.State == "" || s.State == done(o.Action)) {
+		f.say(now, o, Standing{State: done(o.Action)})
+	}
+}
+
 // obey does what p, which admits this agent and has not ended here, asks for.
 func (f *Follower) obey(now time.Time, p *Plan) (again time.Duration) {
 	o := p.order(f.keys)
+	f.offered = o
 	s := f.standing(o)
 	// Of a former instruction the host may still be at work on.
 	unfinished := f.kept.Begun != "" && f.kept.Begun != o.Request
@@ -206,6 +239,7 @@ func (f *Follower) obey(now time.Time, p *Plan) (again time.Duration) {
 		f.say(now, o, s)
 		return 0
 	case s.Runs && revert && !unfinished && f.kept.Changed != o.Rollout:
+		f.offered = Order{}
 		return 0 // it is none of this agent's business: ten thousand need not say so
 	case s.Runs && (!revert || !unfinished):
 		f.say(now, o, Standing{State: done(o.Action)})
@@ -302,7 +336,7 @@ func (f *Follower) begin(now time.Time, p *Plan, o Order) time.Duration {
 		f.say(now, o, Standing{State: ReportWaiting, Reason: why})
 		return followAgain
 	}
-	f.handed = o.Request
+	f.handed, f.offered = o.Request, Order{}
 	if o.GiveUp > 0 {
 		o.GiveUp = max(o.GiveUp-time.Since(f.begun), time.Millisecond)
 	}
