@@ -2,13 +2,9 @@ package rollout
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
-	"unicode/utf8"
-
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
 const (
@@ -19,8 +15,6 @@ const (
 	// repository, and spreadPart the most of their time that this may take.
 	spreadPerAgent = 10 * time.Millisecond
 	spreadPart     = 0.1
-	// maxReportReason bounds Report.Reason, in bytes.
-	maxReportReason = 300
 )
 
 // followee is what a Follower knows; it belongs to Run's goroutine.
@@ -44,11 +38,8 @@ type followee struct {
 	// offered is what the plan let this agent do and it has not begun.
 	offered Order
 	// due is when an order that has to be fetched is begun, and dueFor its request.
-	due    time.Time
-	dueFor string
-	// let is an order that this agent was let in for and has said nothing about, as
-	// it waits for its turn.
-	let     Order
+	due     time.Time
+	dueFor  string
 	settled string // the rollout that Host.Settle was told of
 }
 
@@ -142,9 +133,6 @@ func (f *Follower) patience(now time.Time) time.Duration {
 // plan asks for it any more.
 func (f *Follower) conclude(now time.Time) {
 	r, o := f.kept.Report, f.kept.Order
-	if f.let.Request != "" && f.passed(f.let.Request) {
-		r, o = Report{Request: f.let.Request}, f.let
-	}
 	if r.Request == "" || r.State.Ended() {
 		return
 	}
@@ -253,7 +241,6 @@ func (f *Follower) obey(now time.Time, p *Plan) (again time.Duration) {
 		return followAgain
 	}
 	if left := f.turn(now, p, s); left > 0 {
-		f.let = o
 		return left
 	}
 	return f.begin(now, p, o)
@@ -323,7 +310,6 @@ func (f *Follower) begin(now time.Time, p *Plan, o Order) time.Duration {
 	if f.handed != o.Request { // else it was lost in the host, and its time goes on
 		f.begun = now
 	}
-	f.let = Order{}
 	f.kept.Report, f.kept.Order = Report{Request: o.Request, State: ReportStarted, At: reported(now)}, o
 	f.kept.Begun = o.Request
 	if o.Action == ActSwitch {
@@ -345,75 +331,4 @@ func (f *Follower) begin(now time.Time, p *Plan, o Order) time.Duration {
 	r := f.kept.Report
 	f.publish(&r)
 	return 0
-}
-
-// say reports how the host stands to o, if that is news.
-func (f *Follower) say(now time.Time, o Order, s Standing) {
-	r := Report{Request: o.Request, State: s.State, Reason: reasonOf(s.Reason), Class: s.Class, At: reported(now)}
-	f.let = Order{}
-	last := f.kept.Report
-	if last.Request == r.Request && last.State == r.State && last.Reason == r.Reason {
-		return
-	}
-	f.kept.Report, f.kept.Order = r, o
-	if r.State.Ended() {
-		if f.kept.Begun == r.Request {
-			f.kept.Begun = ""
-		}
-		f.handed = ""
-		f.cfg.Logger.Info("rollout reported", "attempt", o.Request, "state", r.State, "reason", r.Reason)
-	}
-	if r.State != ReportWaiting { // which is found out anew
-		f.keep()
-	}
-	f.publish(&r)
-}
-
-// reported is a time as reports tell it.
-func reported(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
-
-// keep writes down what is reported. A disk that does not take it is the
-// host's to refuse: what it begins it writes down, too.
-func (f *Follower) keep() {
-	err := f.kept.write(f.cfg.State)
-	if err != nil && f.keepErr == nil {
-		f.cfg.Logger.Error("report of a rollout not kept on disk", "error", err)
-	}
-	if f.keepErr = err; err != nil {
-		f.keepErr = fmt.Errorf("%s: %w", f.cfg.State, err)
-	}
-	f.tellTrouble()
-}
-
-func (f *Follower) publish(r *Report) {
-	f.mu.Lock()
-	f.report = r
-	f.mu.Unlock()
-	f.cfg.OnReport()
-}
-
-func (f *Follower) tellTrouble() {
-	err := errors.Join(f.planErr, f.brakeErr, f.keepErr)
-	if errors.Is(f.deaf, rpctypes.ErrPermissionDenied) { // any other is an outage, which is told elsewhere
-		err = errors.Join(err, fmt.Errorf("%s: %w: give this agent's role the right to read plan/ and freeze/", f.keys.plan(), f.deaf))
-	}
-	f.mu.Lock()
-	changed := (err == nil) != (f.trouble == nil) || err != nil && err.Error() != f.trouble.Error()
-	f.trouble = err
-	f.mu.Unlock()
-	if changed {
-		f.cfg.OnReport()
-	}
-}
-
-// reasonOf is text in at most maxReportReason bytes.
-func reasonOf(text string) string {
-	if len(text) <= maxReportReason {
-		return text
-	}
-	n := maxReportReason - len("…")
-	for n > 0 && !utf8.RuneStart(text[n]) {
-		n--
-	}
-	return text[:n] + "…"
 }
