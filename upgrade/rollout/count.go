@@ -244,6 +244,9 @@ func (c *census) going(a *agent, r *Report) {
 	if r != nil && r.State == ReportStarted && !e.Started {
 		e.Started, e.Since = true, c.now
 	}
+	if r != nil && r.State == ReportWaiting && c.stopped {
+		e.Started = false // it was taken back before it had begun, and is given it again
+	}
 	a.unavailable, a.since = true, e.Since
 	switch {
 	case c.overdue(&e):

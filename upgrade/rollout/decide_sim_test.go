@@ -91,6 +91,7 @@ type event struct {
 	do    func()
 }
 
+//nolint:recvcheck // as container/heap has it
 type events []event
 
 func (e events) Len() int { return len(e) }
