@@ -193,9 +193,27 @@ func TestDocumentThatWasNotTakenBackIsTakenBackByTheNextRevert(t *testing.T) {
 	d.want("halted")
 	revert()
 	d.want("admitted")
+	if d.books.Figures.Admitted != 2 {
+		t.Fatalf("%+v", d.books.Figures)
+	}
 	d.all(ReportDone)
 	d.want("reverted")
 	if d.books.Figures.Succeeded != 2 {
+		t.Fatalf("%+v", d.books.Figures)
+	}
+}
+
+// What an agent did in another rollout would take one back that never changed.
+func TestReportOfAnotherRolloutIsNothingToGoBackFrom(t *testing.T) {
+	d := newDesk(t, releasePlan(Stage{}), 2)
+	for i, request := range []string{"r0.1", "r1.1.1"} { // the latter of rollout r1.1
+		c := *d.members[i]
+		c.Report = &Report{Request: request, State: ReportDone, At: d.now}
+		d.replace(&c)
+	}
+	d.plan.State, d.plan.Instruction = Reverting, Instruction{Number: 2, Action: ActRevert}
+	d.want("reverted")
+	if d.books.Figures.Admitted != 0 {
 		t.Fatalf("%+v", d.books.Figures)
 	}
 }

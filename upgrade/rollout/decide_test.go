@@ -183,6 +183,39 @@ func TestDefaultCanaryGoesFromTestToProductionToAll(t *testing.T) {
 	}
 }
 
+// More than 99.5 %, and not 99.5 %.
+func TestOneOfTwoHundredIsTooMany(t *testing.T) {
+	for agents, want := range map[int]State{200: Reverting, 201: Completed} {
+		d := newDesk(t, releasePlan(Stage{}), agents)
+		d.want("admitted")
+		d.all(ReportDone)
+		d.report(d.members[agents/2], ReportFailed)
+		if d.step(); d.plan.State != want {
+			t.Errorf("1 of %d: %s, want %s: %s", agents, d.plan.State, want, d.plan.Why)
+		}
+	}
+}
+
+// Each step is told to the whole fleet: ten thousand agents that end one by one
+// are not ten thousand steps.
+func TestStepsForAFewArePaced(t *testing.T) {
+	d := newDesk(t, releasePlan(Stage{MaxUnavailable: Amount{Agents: 10}}), 40)
+	d.want("admitted")
+	d.report(d.admitted()[0], ReportDone)
+	d.want()
+	if left := d.out.Wake.Sub(d.now); left <= 0 || left > time.Second {
+		t.Fatalf("it is woken in %v", left)
+	}
+	d.report(d.admitted()[0], ReportDone)
+	d.report(d.admitted()[0], ReportDone)
+	d.want("admitted") // a quarter of what may be
+	d.report(d.admitted()[0], ReportDone)
+	d.want()
+	if told := d.pass(time.Second); !slices.Equal(told, []string{"admitted"}) {
+		t.Fatalf("after a second: %v", told)
+	}
+}
+
 func TestManualGateAndPromoteThatAcceptsAStageAsItIs(t *testing.T) {
 	d := newDesk(t, releasePlan(Stage{Name: "one", Selector: "env=test", Manual: true, Soak: 60}, Stage{Name: "two"}), 4)
 	d.want()

@@ -49,6 +49,7 @@ func TestWhoHasBegunDoesNotSayThatItHasNot(t *testing.T) {
 	r.admits()
 	r.hears()
 	r.stands["r1.1"] = Standing{State: ReportStarted}
+	r.look(r.now)
 	r.plan.ID, r.plan.Cursor = "r2", Cursor{}
 	r.hears()
 	r.reports("the host is at it", ReportStarted, "r1.1")
