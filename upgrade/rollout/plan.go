@@ -98,7 +98,7 @@ type ConfigTarget struct {
 	Scope string `json:"scope"`
 	// Digest is "sha256:<hex>" of the document's bytes, which lie under
 	// rollout-document/<fleet>/<hex>. An empty one = the scope's own document in
-	// config/<scope>, or none.
+	// config/<scope>, or none; what an Operator starts names a document always.
 	Digest string `json:"digest,omitempty"`
 }
 
