@@ -120,7 +120,7 @@ func (o *fleetOperator) show(cmd *cobra.Command) error {
 	if v.Plan != nil {
 		entries, err := o.entries(cmd.Context())
 		unread = err
-		members = membersOf(entries)
+		members = membersOf(entries, o.flags.fleet)
 	}
 	s, err := newRolloutStatus(o.flags.fleet, v, members, unread)
 	if err != nil {

@@ -126,7 +126,7 @@ func TestDriftShowsAsItComesAboutAndEndsWithTheElection(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.shows("after the pin has moved", DriftVersion)
-	plan := Plan{ID: "r-1", Target: Target{Release: pin.Release}}.WithDefaults()
+	plan := Plan{ID: "r-1", Fleet: "default", Target: Target{Release: pin.Release}}.WithDefaults()
 	value, err := json.Marshal(plan)
 	if err != nil {
 		t.Fatal(err)
