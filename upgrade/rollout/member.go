@@ -97,6 +97,7 @@ func (s ReportState) Ended() bool {
 	switch s {
 	case ReportStaged, ReportDone, ReportFailed, ReportRefused, ReportHeld:
 		return true
+	case ReportWaiting, ReportStarted:
 	}
 	return false
 }
