@@ -69,6 +69,16 @@ func (d *drifting) shows(after string, want DriftStatus) {
 	})
 }
 
+// compareNow is the worst that there is at this moment.
+func (d *drifting) compareNow(tb testing.TB) DriftStatus {
+	tb.Helper()
+	now, ok := d.compare()
+	if !ok {
+		tb.Fatal("nothing can be compared")
+	}
+	return now.Worst()
+}
+
 // gathered are the series of a collector.
 func gathered(tb testing.TB, c prom.Collector) map[string]float64 {
 	tb.Helper()
@@ -106,10 +116,14 @@ func TestDriftShowsAsItComesAboutAndEndsWithTheElection(t *testing.T) {
 	m := production("a1")
 	m.ConfigRevision = put("config/group/web", "a: 1")
 	d := newDrifting(t, s, time.Millisecond)
-	elected := Observation{Elected: true, Snapshot: Snapshot{Members: []*Member{m}}}
+	elected := Observation{Elected: true, Snapshot: Snapshot{Revision: 1, Members: []*Member{m}}}
 	d.metrics.Observe(elected)
 	d.Observe(elected)
 	d.shows("without a pin", DriftUnpinned)
+	d.Observe(Observation{Elected: true}) // a term begins before its agents are known
+	if d.compareNow(t) != DriftUnpinned {
+		t.Error("a controller that has not seen the agents yet says that there are none")
+	}
 
 	pin := driftPins()[0]
 	pin.Config = nil
