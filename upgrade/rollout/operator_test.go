@@ -211,8 +211,8 @@ func TestBrakeIsPulledWithAndWithoutARolloutAndIsRecorded(t *testing.T) {
 	must(err)
 	s, err := r.operator.now(t.Context())
 	must(err)
-	if v := s.view(); v.Freeze == nil || !v.Freeze.Reverts || s.wrong() == nil {
-		t.Errorf("a brake that cannot be read: %+v, %v", v.Freeze, s.wrong())
+	if v := s.view(); v.Freeze == nil || !v.Freeze.Reverts || v.Trouble == "" {
+		t.Errorf("a brake that cannot be read: %+v, %v", v.Freeze, v.Trouble)
 	}
 }
 
