@@ -2,7 +2,6 @@ package rollout
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 )
@@ -385,17 +384,4 @@ func (c *census) formers(members []*Member) {
 		}
 		c.books.Former[id] = e
 	}
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
-
-func find(members []*Member, id string) (int, bool) {
-	return slices.BinarySearchFunc(members, id, func(m *Member, id string) int { return strings.Compare(m.ID, id) })
 }

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -235,3 +236,16 @@ func (p *Plan) attempt() time.Duration {
 // settling is how long it takes until what an agent reports shows everywhere, and
 // until it is clear that its process has outlived its change.
 func (p *Plan) settling() time.Duration { return min(p.Deadline.Duration()/4, time.Minute) }
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func find(members []*Member, id string) (int, bool) {
+	return slices.BinarySearchFunc(members, id, func(m *Member, id string) int { return strings.Compare(m.ID, id) })
+}

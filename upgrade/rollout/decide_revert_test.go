@@ -9,8 +9,8 @@ import (
 	. "github.com/perennial-go/perennial/upgrade/rollout"
 )
 
-// reverted is a desk whose first agents run the bad release, of which the next
-// one to be let in has made it go back.
+// revertingDesk is one whose first agents run the bad release, and that goes back
+// while the next one to be let in stands as last.
 func revertingDesk(t *testing.T, stage Stage, bad int, last ReportState) (d *desk, hangs *Member) {
 	t.Helper()
 	stage.Judge.SuccessAbove = new(float64) // an operator has it reverted
