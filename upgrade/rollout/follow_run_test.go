@@ -165,7 +165,7 @@ func BenchmarkHearAMarkThatMoves(b *testing.B) {
 	f.cfg.Self = func() Member { return Member{ID: "a1", Joined: 50, Labels: map[string]string{"env": "test"}} }
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
-		f.hear(planView{plan: values[n%2]})
+		f.hear(planView{plan: values[n%2], mod: 1000})
 		f.look(time.Now())
 	}
 }
