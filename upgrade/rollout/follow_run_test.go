@@ -94,6 +94,7 @@ func TestAFollowerFollowsThroughOutagesAndRestarts(t *testing.T) {
 	r := newFollowRig(t)
 	state := filepath.Join(t.TempDir(), "rollout.json")
 	f, h, stop := follower(t, client, state)
+	r.plan.Cursor.AsOf = 1
 	r.put(t, direct)
 	r.admits()
 	r.put(t, direct)
