@@ -96,7 +96,6 @@ func (f *following) reported() {
 
 // describe adds to s what the agent says of rollouts.
 func (f *following) describe(s *Status) {
-	s.RolloutsOff = f.cfg.Rollout.Off
 	follower := f.follower.Load()
 	if follower == nil {
 		return

@@ -45,6 +45,9 @@ type Plan struct {
 	// Environments are those whose pin/<environment> is moved to Target when the
 	// rollout completes.
 	Environments []string `json:"environments,omitempty"`
+	// Binaries are what those pins say of Target's executables, as in
+	// Pin.Binaries: the manifest that whoever starts the rollout has verified.
+	Binaries map[string]string `json:"binaries,omitempty"`
 
 	// What follows moves.
 
@@ -98,7 +101,7 @@ type ConfigTarget struct {
 	Scope string `json:"scope"`
 	// Digest is "sha256:<hex>" of the document's bytes, which lie under
 	// rollout-document/<fleet>/<hex>. An empty one = the scope's own document in
-	// config/<scope>, or none.
+	// config/<scope>, or none; what an Operator starts names a document always.
 	Digest string `json:"digest,omitempty"`
 }
 
