@@ -14,7 +14,7 @@ import (
 func (d *Directory) DriftWatch(cfg rollout.DriftWatchConfig) (*rollout.DriftWatch, error) {
 	cfg.Client, cfg.Root = d.client, d.keys.root
 	if cfg.Agents == nil {
-		cfg.Agents = RolloutFleet(d)
+		cfg.Agents = rolloutFleet{directory: d} // whatever plan they follow, or none
 	}
 	return rollout.NewDriftWatch(cfg)
 }

@@ -190,4 +190,36 @@ func TestAConfigurationIsRolledOutByTheSamePlan(t *testing.T) {
 		t.Fatal(err)
 	}
 	greets("published")
+
+	// Completed and reverted, where the scope had no document: what is published is
+	// the one to leave, and at the end there is none again.
+	if _, err := config.Delete(f.ctx(), client, "", config.Change{Scope: "group/web", Replaces: config.AnyRevision}); err != nil {
+		t.Fatal(err)
+	}
+	greets("hello")
+	for id, published := range map[string]bool{"r5": true, "r6": false} {
+		p = document(id, "greeting: once")
+		p.Previous = document(id, "{}\n").Target
+		p.moves(1, rollout.ActSwitch)
+		m.reports(id+".1", rollout.ReportDone, "1.0.0")
+		if published {
+			if _, err := config.Put(f.ctx(), client, "", "group/web", []byte("greeting: once")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.moves(2, rollout.ActRevert)
+		m.reports(id+".2", rollout.ReportDone, "1.0.0")
+		greets("hello")
+		p.State = rollout.Reverted
+		p.write()
+		if published {
+			if _, err := config.Delete(f.ctx(), client, "", config.Change{Scope: "group/web", Replaces: config.AnyRevision}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		waittest.Until(t, "nothing is laid over any more", func() bool {
+			c := m.registered().Status.Config
+			return c != nil && len(c.Layers) == 0
+		})
+	}
 }

@@ -40,6 +40,9 @@ func (c *startCheck) sort() (err error) {
 			c.obstacles = append(c.obstacles, fmt.Sprintf("stage %s has no agent that matches %q: label agents (agentd run --label), or give stages of your own", s.Name, c.plan.Stages[i].Selector))
 		}
 	}
+	if n := len(c.entries) - len(c.members); n > 0 {
+		c.notes = append(c.notes, fmt.Sprintf("%d agents of the registry are not of this fleet: they follow another's plan (agentd run --fleet), or none", n))
+	}
 	if n := len(c.rest); n > 0 {
 		c.notes = append(c.notes, fmt.Sprintf("%d agents take part and are in no stage, such as %s", n, idsOfMembers(c.rest)))
 	}

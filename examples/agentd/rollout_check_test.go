@@ -14,7 +14,7 @@ import (
 // registered is an agent that could take release 1.1.0.
 func registered(id string) agent.Entry {
 	e := agent.Entry{Status: &agent.Status{}}
-	e.ID, e.Version, e.Platform, e.Labels = id, "1.0.0", "linux/amd64", map[string]string{"env": "test"}
+	e.ID, e.Fleet, e.Version, e.Platform, e.Labels = id, "default", "1.0.0", "linux/amd64", map[string]string{"env": "test"}
 	e.Status.Upgrade.Program = "agentd"
 	return e
 }
@@ -49,7 +49,7 @@ func TestRolloutThatAgentsWouldRefuseIsNotBegun(t *testing.T) {
 		p.Target.Release, p.Target.Program = release.Pin{Version: "1.1.0", Digest: target}, "agentd"
 		check := &startCheck{plan: &p, entries: []agent.Entry{registered("a1"), registered("a2")}}
 		c.change(&check.entries[1], check)
-		check.members = membersOf(check.entries)
+		check.members = membersOf(check.entries, "default")
 		if err := check.sort(); err != nil {
 			t.Fatal(err)
 		}

@@ -114,7 +114,7 @@ func (s *rolloutStart) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	c := startCheck{plan: &p, entries: entries, members: membersOf(entries), policy: s.policy()}
+	c := startCheck{plan: &p, entries: entries, members: membersOf(entries, op.flags.fleet), policy: s.policy()}
 	if err := s.examine(cmd, &c, opts.Document); err != nil {
 		return err
 	}

@@ -361,7 +361,12 @@ func TestSilentAgentsThatHoldAllPlacesPauseWhatWouldNeverEnd(t *testing.T) {
 func TestFrozenTimeIsNotHeldAgainstThoseWhoMayNotStart(t *testing.T) {
 	d := newDesk(t, releasePlan(Stage{MaxUnavailable: Amount{Agents: 2}}), 6)
 	d.want("admitted")
+	taken := &Report{Request: "r1.1", State: ReportStarted, At: d.now}
+	d.admitted()[0].Report = taken
+	d.want()
 	d.freeze = &Freeze{Schema: 1, By: "ops"}
+	d.want()
+	taken.State = ReportWaiting // its host had only waited
 	d.pass(time.Hour)
 	if d.books.Figures.Silent != 0 || !strings.Contains(d.books.Waits, "frozen by ops") {
 		t.Fatalf("%+v, %q", d.books.Figures, d.books.Waits)

@@ -285,7 +285,7 @@ func installed(a *AgentDrift, m *Member) {
 // says what the agent has made of the plan.
 func (c *comparison) explain(f *Finding, m *Member, pin *Pin) {
 	p := c.in.Plan
-	if p == nil || p.Target.Release.IsZero() || !c.admission.Selects(m) {
+	if p == nil || p.Fleet != m.Fleet || p.Target.Release.IsZero() || !c.admission.Selects(m) {
 		return
 	}
 	var report Report
@@ -383,7 +383,7 @@ func scopes(m *Member) []string {
 // rolls is f, or DriftRolling where a rollout of a document accounts for it.
 func (c *comparison) rolls(m *Member, f Finding) Finding {
 	p := c.in.Plan
-	if p == nil || p.Target.Config == nil || p.State.Over() || !c.admission.Selects(m) || !slices.Contains(scopes(m), p.Target.Config.Scope) {
+	if p == nil || p.Fleet != m.Fleet || p.Target.Config == nil || p.State.Over() || !c.admission.Selects(m) || !slices.Contains(scopes(m), p.Target.Config.Scope) {
 		return f
 	}
 	if f.Why = p.standing(); p.State != Halted {

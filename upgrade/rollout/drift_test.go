@@ -10,7 +10,7 @@ import (
 // production is an agent that runs 1.2.0 as it is pinned.
 func production(id string) *Member {
 	return &Member{
-		ID: id, Labels: map[string]string{"env": "production"}, Groups: []string{"web"}, Platform: "linux/amd64", Joined: 5,
+		ID: id, Fleet: "default", Labels: map[string]string{"env": "production"}, Groups: []string{"web"}, Platform: "linux/amd64", Joined: 5,
 		Version: "1.2.0", Manifest: pinDigest("a"), Binary: pinHex("b"), Installed: pinHex("b"),
 		Plugins: map[string]string{"logtail": pinDigest("c")}, ConfigDigest: pinDigest("0"), ConfigRevision: 9,
 	}
@@ -122,7 +122,7 @@ func TestOnlyWhatARolloutAccountsForIsRolling(t *testing.T) {
 		"same version, other manifest": {Running, func(m *Member, _ *DriftInput) { m.Version, m.Manifest = target.Version, pinDigest("9") }, DriftVersion, ""},
 		"replaced bytes in the middle": {Running, func(m *Member, in *DriftInput) { runsTarget(m, in); m.Binary = pinHex("7") }, DriftDigest, "installed"},
 	} {
-		plan := &Plan{ID: "r-8", State: c.state, Why: "for a reason", Target: Target{Release: target}, Previous: Target{Release: pinOf("1.2.0", "a")}, Instruction: Instruction{Number: 1}}
+		plan := &Plan{ID: "r-8", Fleet: "default", State: c.state, Why: "for a reason", Target: Target{Release: target}, Previous: Target{Release: pinOf("1.2.0", "a")}, Instruction: Instruction{Number: 1}}
 		a := compared(t, plan, c.change)
 		if a.Status != c.status || !strings.Contains(fmt.Sprint(a.Findings), c.why) {
 			t.Errorf("%s: %s, want %s because of %q: %+v", name, a.Status, c.status, c.why, a.Findings)
@@ -131,7 +131,7 @@ func TestOnlyWhatARolloutAccountsForIsRolling(t *testing.T) {
 }
 
 func TestRolloutOfADocumentAccountsForItsOwnScopeOnly(t *testing.T) {
-	plan := &Plan{ID: "r-9", State: Running, Target: Target{Config: &ConfigTarget{Scope: "group/web", Digest: pinDigest("e")}}}
+	plan := &Plan{ID: "r-9", Fleet: "default", State: Running, Target: Target{Config: &ConfigTarget{Scope: "group/web", Digest: pinDigest("e")}}}
 	old := func(m *Member, _ *DriftInput) { m.ConfigRevision = 7 }
 	if a := compared(t, plan, old); a.Status != DriftRolling {
 		t.Errorf("%+v", a)

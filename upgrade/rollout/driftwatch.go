@@ -43,7 +43,8 @@ type DriftWatchConfig struct {
 	Every time.Duration
 	// Changed is called with each comparison that differs from the one before, and
 	// with the first; never concurrently. It is the zero Drift once Observe has told
-	// that the controller is not elected any more. Required.
+	// that the controller is not elected any more, or does not see the agents as they
+	// are, and, where Observe shows them, while pins and plan may be old. Required.
 	Changed func(Drift)
 	// Stale is called with what keeps the comparison from being up to date, and
 	// with nil once it is again. May be nil.
@@ -55,6 +56,9 @@ type DriftWatchConfig struct {
 // defaultDriftEvery is DriftWatchConfig.Every's: at 10,000 agents a comparison
 // takes some ten milliseconds.
 const defaultDriftEvery = 5 * time.Second
+
+// sourceEtcd is the source of pins, documents and plan.
+const sourceEtcd = "etcd"
 
 // DriftWatch compares a fleet with its pins whenever either changes. Its methods
 // may be called concurrently.
@@ -101,7 +105,7 @@ func NewDriftWatch(cfg DriftWatchConfig) (*DriftWatch, error) {
 	}
 	w.watch, err = etcdkv.NewWatch(etcdkv.WatchConfig{
 		Client: cfg.Client, Keys: []string{k.plan()}, Prefixes: prefixes,
-		OnChange: w.take, OnError: func(err error) { w.complain("etcd", err) }, Logger: cfg.Logger,
+		OnChange: w.take, OnError: func(err error) { w.complain(sourceEtcd, err); w.changed() }, Logger: cfg.Logger,
 	})
 	return w, err
 }
@@ -141,9 +145,10 @@ func (w *DriftWatch) Run(ctx context.Context) error {
 }
 
 // Observe takes over what a controller sees, for ControllerConfig.Observe. It
-// does not block.
+// does not block. While the controller does not see the agents as they are, there
+// is no comparison, as where it is not elected: the one before would pass for news.
 func (w *DriftWatch) Observe(o Observation) {
-	if !o.Elected {
+	if !o.Elected || o.Blind {
 		w.mu.Lock()
 		w.in.Members, w.lost, w.seen = nil, w.seen || w.lost, false
 		w.mu.Unlock()
@@ -158,6 +163,9 @@ func (w *DriftWatch) Observe(o Observation) {
 func (w *DriftWatch) members(s Snapshot) {
 	w.mu.Lock()
 	w.in.Members, w.seen, w.lost = s.Members, true, false
+	if len(s.Apart) > 0 {
+		w.in.Members = slices.Concat(s.Members, s.Apart)
+	}
 	w.mu.Unlock()
 	w.changed()
 }
@@ -175,6 +183,9 @@ func (w *DriftWatch) compare() (Drift, bool) {
 	in := w.in
 	in.Pins, in.BadPins = slices.Collect(maps.Values(w.pins)), maps.Clone(w.in.BadPins)
 	ready, lost := w.known && w.seen, w.lost
+	if w.cfg.Agents == nil && w.seen && w.wrong[sourceEtcd] != "" {
+		ready, lost = false, true // pins that may be old
+	}
 	w.mu.Unlock()
 	if !ready {
 		return Drift{}, lost

@@ -140,7 +140,7 @@ func TestDriftShowsAsItComesAboutAndEndsWithTheElection(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.shows("after the pin has moved", DriftVersion)
-	plan := Plan{ID: "r-1", Target: Target{Release: pin.Release}}.WithDefaults()
+	plan := Plan{ID: "r-1", Fleet: "default", Target: Target{Release: pin.Release}}.WithDefaults()
 	value, err := json.Marshal(plan)
 	if err != nil {
 		t.Fatal(err)
@@ -172,6 +172,30 @@ func TestDriftShowsAsItComesAboutAndEndsWithTheElection(t *testing.T) {
 	if _, err := GetPin(ctx, client, "", "production"); !errors.Is(err, ErrNoPin) {
 		t.Errorf("%v", err)
 	}
+
+	vanishes := func(what string) {
+		t.Helper()
+		waittest.Until(t, what, func() bool {
+			_, there := gathered(t, d.metrics)[`perennial_fleet_drift{environment="production",fleet="default",status="unpinned"}`]
+			return !there
+		})
+	}
+	blind := elected
+	blind.Blind = true
+	d.Observe(blind)
+	vanishes("drift of agents that are not seen any more is not shown")
+	d.Observe(Observation{Elected: true}) // which has not seen them yet
+	d.Observe(elected)
+	d.shows("once they are seen again", DriftUnpinned)
+	d.complain(sourceEtcd, errors.New("no answer"))
+	d.changed()
+	vanishes("drift from pins that may be old is not shown")
+	apart := elected
+	apart.Snapshot = Snapshot{Revision: 2, Apart: []*Member{m}}
+	d.Observe(apart)
+	d.complain(sourceEtcd, nil)
+	d.changed()
+	d.shows("once the pins are read again, of an agent that follows no plan", DriftUnpinned)
 
 	d.Observe(Observation{})
 	d.metrics.Observe(Observation{})

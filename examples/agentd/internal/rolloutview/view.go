@@ -21,7 +21,9 @@ type Model struct {
 	// Leader is the controller that moves the rollout on, "" = none, which is
 	// told only while something is to be moved.
 	Leader string
-	Stages []Stage
+	// Trouble is what keeps the rollout from moving on; "" = nothing.
+	Trouble string
+	Stages  []Stage
 	// Cause is why it went back or was ended, where Plan.Why tells no more of it.
 	Cause string
 	// Stale is why what is shown may be old; "" = it is not.
@@ -69,6 +71,9 @@ func (m *Model) Text(width int) []string {
 	}
 	if m.Leader == "" && !p.State.Over() {
 		lines = append(lines, "No controller is elected: nothing moves until one runs (agentd rollout controller).")
+	}
+	if m.Trouble != "" {
+		lines = append(lines, "It does not move on: "+m.Trouble)
 	}
 	if m.Stale != "" {
 		lines = append(lines, "What is shown may be old: "+m.Stale)
