@@ -16,8 +16,13 @@ import (
 )
 
 const (
-	// lookApart is the least distance between two looks at what has changed.
-	lookApart = 20 * time.Millisecond
+	// lookApart is the least distance between two looks at what has changed. Where
+	// deciding takes long, as with a fleet of ten thousand, it is lookShare times
+	// as long, at most lookApartMost: agents that report one by one are not worth
+	// a look each.
+	lookApart     = 20 * time.Millisecond
+	lookApartMost = 200 * time.Millisecond
+	lookShare     = 9
 	// lookEvery is the most.
 	lookEvery = 15 * time.Second
 	// booksEvery is the least distance of writes of the books alone.
@@ -41,8 +46,9 @@ type term struct {
 	guard    clientv3.Cmp
 	checks   *inquiry
 	teller   *teller
-	told     string    // what kept the rollout from moving on; "" = nothing
-	wroteAt  time.Time // the books, alone
+	told     string        // what kept the rollout from moving on; "" = nothing
+	wroteAt  time.Time     // the books, alone
+	thought  time.Duration // by the present look, to decide
 
 	bell chan struct{}
 	mu   sync.Mutex
@@ -97,8 +103,9 @@ func (t *term) run(ctx context.Context) error {
 		case <-t.bell:
 		case <-wake.C:
 		}
+		t.thought = 0
 		next, err := t.look(ctx)
-		pause := lookApart
+		pause := min(max(lookApart, lookShare*t.thought), lookApartMost)
 		switch {
 		case ctx.Err() != nil:
 		case errors.Is(err, election.ErrDeposed), errors.Is(err, errReset):
@@ -227,7 +234,9 @@ func (t *term) step(ctx context.Context, at standing, fleet Snapshot) (again boo
 	if at.books.value != nil {
 		in.Books = *at.books.value // also of the rollout before: its agents may still be at it
 	}
+	began := time.Now()
 	out, err := Decide(in)
+	t.thought += time.Since(began)
 	if err != nil {
 		return false, lookEvery, fmt.Errorf("rollout %s: %w", in.Plan.ID, err)
 	}
