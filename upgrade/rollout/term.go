@@ -16,8 +16,13 @@ import (
 )
 
 const (
-	// lookApart is the least distance between two looks at what has changed.
-	lookApart = 20 * time.Millisecond
+	// lookApart is the least distance between two looks at what has changed. Where
+	// deciding takes long, as with a fleet of ten thousand, it is lookShare times
+	// as long, at most lookApartMost: agents that report one by one are not worth
+	// a look each.
+	lookApart     = 20 * time.Millisecond
+	lookApartMost = 200 * time.Millisecond
+	lookShare     = 9
 	// lookEvery is the most.
 	lookEvery = 15 * time.Second
 	// booksEvery is the least distance of writes of the books alone.
@@ -43,7 +48,8 @@ type term struct {
 	teller   *teller
 	told     string // what kept the rollout from moving on; "" = nothing
 	trouble  trouble
-	wroteAt  time.Time // the books, alone
+	wroteAt  time.Time     // the books, alone
+	thought  time.Duration // by the present look, to decide
 
 	bell chan struct{}
 	mu   sync.Mutex
@@ -98,8 +104,9 @@ func (t *term) run(ctx context.Context) error {
 		case <-t.bell:
 		case <-wake.C:
 		}
+		t.thought = 0
 		next, err := t.look(ctx)
-		pause := lookApart
+		pause := min(max(lookApart, lookShare*t.thought), lookApartMost)
 		switch {
 		case ctx.Err() != nil:
 		case errors.Is(err, election.ErrDeposed), errors.Is(err, errReset):
@@ -230,7 +237,9 @@ func (t *term) step(ctx context.Context, at standing, fleet Snapshot) (again boo
 	if foreign {
 		in.Plan.Cursor.recount(fleet.Revision)
 	}
+	began := time.Now()
 	out, err := Decide(in)
+	t.thought += time.Since(began)
 	if foreign && err == nil && !out.Changed {
 		out.Changed, out.Draft = true, Draft{EventRecounted, "the agents were counted anew: the plan is of another etcd, or of before this one went back in time", out.Figures}
 	}
