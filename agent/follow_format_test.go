@@ -3,6 +3,7 @@ package agent
 import (
 	"encoding/json"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,7 +21,15 @@ func TestOverlayOfSchema1IsStillRead(t *testing.T) {
 	if len(got.Documents) != 1 || !reflect.DeepEqual(got.Documents["group/web"], want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
-	for _, bad := range []string{"", "{", `{"schema":2}`, `{"schema":1,"documents":{"everybody":{"data":"YQ=="}}}`, `{"schema":1,"documents":{"global":{}}}`} {
+	got, err = parseOverlay(golden(t, "overlay-1-hides.json"))
+	want = overlaid{Rollout: "r1", Hides: "sha256:" + strings.Repeat("ab", 32)}
+	if err != nil || !reflect.DeepEqual(got.Documents["global"], want) {
+		t.Errorf("%v: %+v, want %+v", err, got, want)
+	}
+	for _, bad := range []string{
+		"", "{", `{"schema":2}`, `{"schema":1,"documents":{"everybody":{"data":"YQ=="}}}`, `{"schema":1,"documents":{"global":{}}}`,
+		`{"schema":1,"documents":{"global":{"data":"YQ==","hides":"sha256:ab"}}}`,
+	} {
 		if _, err := parseOverlay([]byte(bad)); err == nil {
 			t.Errorf("%s was taken", bad)
 		}
@@ -31,6 +40,7 @@ func TestOverlayOfSchema1IsStillRead(t *testing.T) {
 // must be what would be written.
 func FuzzOverlay(f *testing.F) {
 	f.Add(golden(f, "overlay-1.json"))
+	f.Add(golden(f, "overlay-1-hides.json"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		first, err := parseOverlay(data)
 		if err != nil {

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -190,4 +192,42 @@ func TestAConfigurationIsRolledOutByTheSamePlan(t *testing.T) {
 		t.Fatal(err)
 	}
 	greets("published")
+
+	// A scope that had no document has none again on each agent that has gone back,
+	// although the one that is left is published until all have.
+	if _, err := config.Delete(f.ctx(), client, "", config.Change{Scope: "group/web", Replaces: config.AnyRevision}); err != nil {
+		t.Fatal(err)
+	}
+	greets("hello")
+	first := document("r5", "greeting: first")
+	first.Target.Config.Scope = "global"
+	first.moves(1, rollout.ActSwitch)
+	m.reports("r5.1", rollout.ReportDone, "1.0.0")
+	publishes := func() {
+		t.Helper()
+		if _, err := config.Put(f.ctx(), client, "", "global", []byte("greeting: first")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publishes()
+	first.State = rollout.Completed
+	first.write()
+	waittest.Until(t, "what was laid over gives way", func() bool {
+		data, err := os.ReadFile(filepath.Join(m.state, overlayFileName))
+		return err == nil && strings.Contains(string(data), `"yields": true`)
+	})
+	first.State = rollout.Reverting
+	first.moves(2, rollout.ActRevert)
+	m.reports("r5.2", rollout.ReportDone, "1.0.0")
+	greets("hello")
+	m.kill()
+	m.start().takesOver()
+	greets("hello")
+	if _, err := config.Delete(f.ctx(), client, "", config.Change{Scope: "global", Replaces: config.AnyRevision}); err != nil {
+		t.Fatal(err)
+	}
+	first.State = rollout.Reverted
+	first.write()
+	publishes()
+	greets("first")
 }

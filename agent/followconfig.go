@@ -69,12 +69,21 @@ func (h *configHost) recall() {
 	h.laid = laid
 	h.mu.Unlock()
 	for scope, d := range laid.Documents {
-		if err := h.overlay.Lay(scope, d.Data, d.Revision); err != nil {
+		if err := h.cover(scope, &d); err != nil {
 			h.log.Error("configuration of a rollout not laid over", "error", err)
 		} else if d.Yields {
 			h.overlay.Yield(scope)
 		}
 	}
+}
+
+// cover has d be in the place of the scope's own document.
+func (h *configHost) cover(scope string, d *overlaid) error {
+	if d.Hides != "" {
+		h.overlay.Hide(scope, d.Hides)
+		return nil
+	}
+	return h.overlay.Lay(scope, d.Data, d.Revision)
 }
 
 func (h *configHost) path() string { return filepath.Join(h.cfg.StateDir, overlayFileName) }
@@ -165,9 +174,9 @@ func (h *configHost) lay(ctx context.Context, o rollout.Order, d stagedDocument)
 	if h.replaced(o) {
 		return rollout.Standing{} // which nobody asks for any more
 	}
-	if was && documentDigest(before.Data) != digest {
+	if was && (before.Hides != "" || documentDigest(before.Data) != digest) {
 		h.set(scope, &before)
-		err = errors.Join(err, h.overlay.Lay(scope, before.Data, before.Revision))
+		err = errors.Join(err, h.cover(scope, &before))
 	} else {
 		h.set(scope, nil)
 		h.overlay.Lift(scope)
@@ -183,14 +192,21 @@ func (h *configHost) replaced(o rollout.Order) bool {
 	return h.order.Request != o.Request || h.life.Err() != nil
 }
 
-// lift goes back to the scope's own document.
+// lift goes back to the scope's own document, or to none where that is the one
+// which is left: it was published when the rollout had completed, and goes only
+// once all are back.
 func (h *configHost) lift(ctx context.Context, o rollout.Order) rollout.Standing {
 	scope := o.Target.Config.Scope
-	h.set(scope, nil)
-	h.overlay.Lift(scope)
 	left := ""
 	if o.From.Config != nil {
 		left = o.From.Config.Digest
+	}
+	if left == "" {
+		h.set(scope, nil)
+		h.overlay.Lift(scope)
+	} else {
+		h.set(scope, &overlaid{Rollout: o.Rollout, Hides: left})
+		h.overlay.Hide(scope, left)
 	}
 	err := h.await(ctx, func() (bool, error) {
 		s := h.overlay.Standing(scope)
@@ -315,7 +331,7 @@ func (h *configHost) tidy() {
 	h.mu.Lock()
 	var gone []string
 	for scope, d := range h.laid.Documents {
-		if d.Yields && h.overlay.Standing(scope).Laid == "" {
+		if s := h.overlay.Standing(scope); d.Yields && s.Laid == "" && s.Hidden == "" {
 			gone = append(gone, scope)
 		}
 	}
