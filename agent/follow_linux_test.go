@@ -4,8 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -193,41 +191,35 @@ func TestAConfigurationIsRolledOutByTheSamePlan(t *testing.T) {
 	}
 	greets("published")
 
-	// A scope that had no document has none again on each agent that has gone back,
-	// although the one that is left is published until all have.
+	// Completed and reverted, where the scope had no document: what is published is
+	// the one to leave, and at the end there is none again.
 	if _, err := config.Delete(f.ctx(), client, "", config.Change{Scope: "group/web", Replaces: config.AnyRevision}); err != nil {
 		t.Fatal(err)
 	}
 	greets("hello")
-	first := document("r5", "greeting: first")
-	first.Target.Config.Scope = "global"
-	first.moves(1, rollout.ActSwitch)
-	m.reports("r5.1", rollout.ReportDone, "1.0.0")
-	publishes := func() {
-		t.Helper()
-		if _, err := config.Put(f.ctx(), client, "", "global", []byte("greeting: first")); err != nil {
-			t.Fatal(err)
+	for id, published := range map[string]bool{"r5": true, "r6": false} {
+		p = document(id, "greeting: once")
+		p.Previous = document(id, "{}\n").Target
+		p.moves(1, rollout.ActSwitch)
+		m.reports(id+".1", rollout.ReportDone, "1.0.0")
+		if published {
+			if _, err := config.Put(f.ctx(), client, "", "group/web", []byte("greeting: once")); err != nil {
+				t.Fatal(err)
+			}
 		}
+		p.moves(2, rollout.ActRevert)
+		m.reports(id+".2", rollout.ReportDone, "1.0.0")
+		greets("hello")
+		p.State = rollout.Reverted
+		p.write()
+		if published {
+			if _, err := config.Delete(f.ctx(), client, "", config.Change{Scope: "group/web", Replaces: config.AnyRevision}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		waittest.Until(t, "nothing is laid over any more", func() bool {
+			c := m.registered().Status.Config
+			return c != nil && len(c.Layers) == 0
+		})
 	}
-	publishes()
-	first.State = rollout.Completed
-	first.write()
-	waittest.Until(t, "what was laid over gives way", func() bool {
-		data, err := os.ReadFile(filepath.Join(m.state, overlayFileName))
-		return err == nil && strings.Contains(string(data), `"yields": true`)
-	})
-	first.State = rollout.Reverting
-	first.moves(2, rollout.ActRevert)
-	m.reports("r5.2", rollout.ReportDone, "1.0.0")
-	greets("hello")
-	m.kill()
-	m.start().takesOver()
-	greets("hello")
-	if _, err := config.Delete(f.ctx(), client, "", config.Change{Scope: "global", Replaces: config.AnyRevision}); err != nil {
-		t.Fatal(err)
-	}
-	first.State = rollout.Reverted
-	first.write()
-	publishes()
-	greets("first")
 }

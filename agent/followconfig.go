@@ -38,6 +38,7 @@ type configHost struct {
 	stand rollout.Standing // to order
 	end   context.CancelFunc
 	ended chan struct{} // closed once what was begun last has ended; nil = nothing was
+	lays  bool          // order has begun to change what is in force
 	laid  overlayFile
 	// staged is a document that was read ahead, by its digest.
 	staged map[string]stagedDocument
@@ -69,21 +70,12 @@ func (h *configHost) recall() {
 	h.laid = laid
 	h.mu.Unlock()
 	for scope, d := range laid.Documents {
-		if err := h.cover(scope, &d); err != nil {
+		if err := h.overlay.Lay(scope, d.Data, d.Revision); err != nil {
 			h.log.Error("configuration of a rollout not laid over", "error", err)
 		} else if d.Yields {
 			h.overlay.Yield(scope)
 		}
 	}
-}
-
-// cover has d be in the place of the scope's own document.
-func (h *configHost) cover(scope string, d *overlaid) error {
-	if d.Hides != "" {
-		h.overlay.Hide(scope, d.Hides)
-		return nil
-	}
-	return h.overlay.Lay(scope, d.Data, d.Revision)
 }
 
 func (h *configHost) path() string { return filepath.Join(h.cfg.StateDir, overlayFileName) }
@@ -109,6 +101,7 @@ func (h *configHost) begin(o rollout.Order) {
 	ctx, cancel := context.WithTimeout(h.life, limit)
 	before, ended := h.ended, make(chan struct{})
 	h.order, h.stand, h.end, h.ended = o, rollout.Standing{State: rollout.ReportStarted}, cancel, ended
+	h.lays = false
 	h.tasks.Go(func() {
 		defer close(ended)
 		defer cancel()
@@ -123,6 +116,25 @@ func (h *configHost) begin(o rollout.Order) {
 		h.mu.Unlock()
 		h.following.look()
 	})
+}
+
+// retract forgets an order that is still reading its document.
+func (h *configHost) retract(request string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.order.Request == request && h.stand.State == rollout.ReportStarted && !h.lays {
+		h.end()
+		h.order = rollout.Order{}
+	}
+}
+
+// changes notes that o begins to change what is in force; false = it is not asked
+// for any more.
+func (h *configHost) changes(o rollout.Order) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lays = h.order.Request == o.Request
+	return h.lays
 }
 
 // refused is an end without an attempt.
@@ -160,6 +172,9 @@ func (h *configHost) concerns(scope string) bool {
 // lay brings d into force, or puts back what was there before.
 func (h *configHost) lay(ctx context.Context, o rollout.Order, d stagedDocument) rollout.Standing {
 	scope, digest := o.Target.Config.Scope, o.Target.Config.Digest
+	if !h.changes(o) {
+		return rollout.Standing{}
+	}
 	before, was := h.set(scope, &overlaid{Rollout: o.Rollout, Revision: d.revision, Data: d.data})
 	err := h.overlay.Lay(scope, d.data, d.revision)
 	if err == nil {
@@ -174,9 +189,9 @@ func (h *configHost) lay(ctx context.Context, o rollout.Order, d stagedDocument)
 	if h.replaced(o) {
 		return rollout.Standing{} // which nobody asks for any more
 	}
-	if was && (before.Hides != "" || documentDigest(before.Data) != digest) {
+	if was && documentDigest(before.Data) != digest {
 		h.set(scope, &before)
-		err = errors.Join(err, h.cover(scope, &before))
+		err = errors.Join(err, h.overlay.Lay(scope, before.Data, before.Revision))
 	} else {
 		h.set(scope, nil)
 		h.overlay.Lift(scope)
@@ -192,21 +207,17 @@ func (h *configHost) replaced(o rollout.Order) bool {
 	return h.order.Request != o.Request || h.life.Err() != nil
 }
 
-// lift goes back to the scope's own document, or to none where that is the one
-// which is left: it was published when the rollout had completed, and goes only
-// once all are back.
+// lift goes back to the scope's own document.
 func (h *configHost) lift(ctx context.Context, o rollout.Order) rollout.Standing {
 	scope := o.Target.Config.Scope
+	if !h.changes(o) {
+		return rollout.Standing{}
+	}
+	h.set(scope, nil)
+	h.overlay.Lift(scope)
 	left := ""
 	if o.From.Config != nil {
 		left = o.From.Config.Digest
-	}
-	if left == "" {
-		h.set(scope, nil)
-		h.overlay.Lift(scope)
-	} else {
-		h.set(scope, &overlaid{Rollout: o.Rollout, Hides: left})
-		h.overlay.Hide(scope, left)
 	}
 	err := h.await(ctx, func() (bool, error) {
 		s := h.overlay.Standing(scope)
@@ -331,7 +342,7 @@ func (h *configHost) tidy() {
 	h.mu.Lock()
 	var gone []string
 	for scope, d := range h.laid.Documents {
-		if s := h.overlay.Standing(scope); d.Yields && s.Laid == "" && s.Hidden == "" {
+		if d.Yields && h.overlay.Standing(scope).Laid == "" {
 			gone = append(gone, scope)
 		}
 	}

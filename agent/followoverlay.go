@@ -31,11 +31,8 @@ type overlaid struct {
 	// Rollout is the one that has brought it.
 	Rollout string `json:"rollout"`
 	// Revision is that of its key in etcd.
-	Revision int64  `json:"revision,omitempty"`
-	Data     []byte `json:"data,omitzero"`
-	// Hides is the digest of the scope's own document where that is passed over,
-	// in place of Revision and Data.
-	Hides string `json:"hides,omitempty"`
+	Revision int64  `json:"revision"`
+	Data     []byte `json:"data"`
 	// Yields: it gives way to what is published next.
 	Yields bool `json:"yields,omitempty"`
 }
@@ -74,8 +71,8 @@ func parseOverlay(data []byte) (overlayFile, error) {
 		return overlayFile{}, fmt.Errorf("%s has schema %d, this agent reads %d: another release wrote it", overlayFileName, f.Schema, overlaySchema)
 	}
 	for scope, d := range f.Documents {
-		if err := config.CheckScope(scope); err != nil || (d.Data == nil) == (d.Hides == "") {
-			return overlayFile{}, fmt.Errorf("%s: %q is no scope with a document, or with one that is passed over", overlayFileName, scope)
+		if err := config.CheckScope(scope); err != nil || d.Data == nil {
+			return overlayFile{}, fmt.Errorf("%s: %q is no scope with a document", overlayFileName, scope)
 		}
 	}
 	return f, nil

@@ -20,7 +20,6 @@ type Overlay struct {
 
 	mu    sync.Mutex
 	laid  map[string]*laid  // by scope
-	hides map[string]string // digests of what is passed over, by scope
 	force map[string]string // digests of what is in force of etcd's layers, by scope
 }
 
@@ -44,7 +43,7 @@ func NewOverlay(onChange func()) *Overlay {
 	if onChange == nil {
 		onChange = func() {}
 	}
-	return &Overlay{onChange: onChange, changed: make(chan struct{}, 1), laid: map[string]*laid{}, hides: map[string]string{}, force: map[string]string{}}
+	return &Overlay{onChange: onChange, changed: make(chan struct{}, 1), laid: map[string]*laid{}, force: map[string]string{}}
 }
 
 // OverlayStanding is how a scope stands.
@@ -52,9 +51,6 @@ type OverlayStanding struct {
 	// Laid is the digest of what is laid over the scope's own document,
 	// "sha256:<hex>" of its bytes; "" = nothing is.
 	Laid string
-	// Hidden is the digest of the scope's own document that is passed over; "" =
-	// none is.
-	Hidden string
 	// InForce is the digest of the scope's document in the running configuration;
 	// "" = it has none.
 	InForce string
@@ -75,7 +71,6 @@ func (o *Overlay) Lay(scope string, data []byte, revision int64) error {
 	}
 	o.mu.Lock()
 	o.laid[scope] = &laid{data: bytes.Clone(data), revision: revision}
-	delete(o.hides, scope)
 	o.mu.Unlock()
 	o.ring()
 	return nil
@@ -86,17 +81,6 @@ func (o *Overlay) Lay(scope string, data []byte, revision int64) error {
 func (o *Overlay) Lift(scope string) {
 	o.mu.Lock()
 	delete(o.laid, scope)
-	delete(o.hides, scope)
-	o.mu.Unlock()
-	o.ring()
-}
-
-// Hide is Lift, and passes over scope's own document for as long as it is the one
-// with that digest ("sha256:<hex>"): as if there were none.
-func (o *Overlay) Hide(scope, digest string) {
-	o.mu.Lock()
-	delete(o.laid, scope)
-	o.hides[scope] = digest
 	o.mu.Unlock()
 	o.ring()
 }
@@ -116,7 +100,7 @@ func (o *Overlay) Yield(scope string) {
 func (o *Overlay) Standing(scope string) OverlayStanding {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	s := OverlayStanding{InForce: o.force[scope], Hidden: o.hides[scope]}
+	s := OverlayStanding{InForce: o.force[scope]}
 	if l := o.laid[scope]; l != nil {
 		s.Laid, s.Tried, s.Failure = bytesDigest(l.data), l.tried, l.failure
 	}
@@ -155,15 +139,10 @@ func (o *Overlay) over(places []spot, docs []document, fresh bool) []document {
 			delete(o.laid, p.scope)
 			l, gone = nil, true
 		}
-		hidden := own != nil && o.hides[p.scope] == bytesDigest(own.Data)
-		if fresh && !hidden && o.hides[p.scope] != "" {
-			delete(o.hides, p.scope) // it is another, or gone
-			gone = true
-		}
 		switch {
 		case l != nil:
 			all = append(all, document{Key: p.key, Revision: l.revision, Data: l.data, laid: true})
-		case own != nil && !hidden:
+		case own != nil:
 			all = append(all, *own)
 		}
 	}
@@ -175,7 +154,7 @@ func (o *Overlay) over(places []spot, docs []document, fresh bool) []document {
 }
 
 // givesWay reports whether l is to yield to own, the scope's own document; nil =
-// it has none.
+// it has none, which is as good as one that says nothing.
 func (l *laid) givesWay(own *document) bool {
 	var revision int64
 	if own != nil {
@@ -184,7 +163,8 @@ func (l *laid) givesWay(own *document) bool {
 	if !l.known {
 		l.before, l.known = revision, true
 	}
-	return l.yields && (revision != l.before || own != nil && bytes.Equal(own.Data, l.data))
+	same := own == nil && string(bytes.TrimSpace(l.data)) == "{}" || own != nil && bytes.Equal(own.Data, l.data)
+	return l.yields && (same || revision != l.before)
 }
 
 // applied notes that docs, of etcd's layers, are in force.

@@ -104,29 +104,6 @@ func TestWhatIsLaidOverIsLikePublishedOnThisAgentAlone(t *testing.T) {
 	again.overlaid(t, "what was published", 3, config.OverlayStanding{InForce: digest(next)})
 }
 
-// TestADocumentThatIsHiddenIsAsIfThereWereNone: a revert to when a scope had no document
-// would wait for ever where that was published meanwhile; or hide another one, or the
-// same when it is published again.
-func TestADocumentThatIsHiddenIsAsIfThereWereNone(t *testing.T) {
-	c := etcdtest.Start(t).Client(t)
-	const left, next = "server: {port: 2}", "server: {port: 3}"
-	publish(t, c, "global", "server: {port: 1}")
-	publish(t, c, "group/web", left)
-	r := newRig(t, c, "")
-	r.src.Overlay = config.NewOverlay(nil)
-	r.start(t)
-	r.overlaid(t, "what is published", 2, config.OverlayStanding{InForce: digest(left)})
-	r.src.Overlay.Hide("group/web", digest(left))
-	r.overlaid(t, "what is below it", 1, config.OverlayStanding{})
-	if s := r.src.Overlay.Standing("group/web"); s.Hidden != digest(left) {
-		t.Errorf("%+v does not tell what is hidden", s)
-	}
-	publish(t, c, "group/web", next)
-	r.overlaid(t, "another one", 3, config.OverlayStanding{InForce: digest(next)})
-	publish(t, c, "group/web", left)
-	r.overlaid(t, "the same again", 2, config.OverlayStanding{InForce: digest(left)})
-}
-
 // TestOverlayRefusesWhatIsNoDocument: the agent would otherwise be without the
 // scope's own.
 func TestOverlayRefusesWhatIsNoDocument(t *testing.T) {

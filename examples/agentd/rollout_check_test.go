@@ -14,7 +14,7 @@ import (
 // registered is an agent that could take release 1.1.0.
 func registered(id string) agent.Entry {
 	e := agent.Entry{Status: &agent.Status{}}
-	e.ID, e.Version, e.Platform, e.Labels = id, "1.0.0", "linux/amd64", map[string]string{"env": "test"}
+	e.ID, e.Fleet, e.Version, e.Platform, e.Labels = id, "default", "1.0.0", "linux/amd64", map[string]string{"env": "test"}
 	e.Status.Upgrade.Program = "agentd"
 	return e
 }
@@ -49,7 +49,7 @@ func TestRolloutThatAgentsWouldRefuseIsNotBegun(t *testing.T) {
 		p.Target.Release, p.Target.Program = release.Pin{Version: "1.1.0", Digest: target}, "agentd"
 		check := &startCheck{plan: &p, entries: []agent.Entry{registered("a1"), registered("a2")}}
 		c.change(&check.entries[1], check)
-		check.members = membersOf(check.entries)
+		check.members = membersOf(check.entries, "default")
 		if err := check.sort(); err != nil {
 			t.Fatal(err)
 		}
@@ -70,7 +70,7 @@ func TestWhatWouldSurpriseIsToldBeforeARolloutBegins(t *testing.T) {
 	said := func(change func(*startCheck)) string {
 		p := rollout.Plan{ID: "r", Fleet: "shop", Stages: []rollout.Stage{{Name: "all", BasisPoints: 10_000, Soak: 1, PairBy: "env"}}}
 		check := &startCheck{plan: &p, leader: &rollout.Leader{ID: "c1"}, entries: []agent.Entry{registered("a1")}}
-		check.members = membersOf(check.entries)
+		check.members = membersOf(check.entries, "default")
 		change(check)
 		if err := check.sort(); err != nil {
 			t.Fatal(err)

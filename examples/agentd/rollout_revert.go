@@ -119,7 +119,7 @@ func (r *rolloutRevert) check(cmd *cobra.Command, op *fleetOperator, p *rollout.
 	if err != nil {
 		return release.Pin{}, err
 	}
-	members := slices.DeleteFunc(membersOf(entries), func(m *rollout.Member) bool { return !a.Selects(m) })
+	members := slices.DeleteFunc(membersOf(entries, op.flags.fleet), func(m *rollout.Member) bool { return !a.Selects(m) })
 	to := p.Previous.Release
 	var offered *release.Description
 	if r.to != "" {

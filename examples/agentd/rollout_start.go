@@ -118,7 +118,7 @@ func (s *rolloutStart) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	c := startCheck{plan: &p, leader: v.Leader, entries: entries, members: membersOf(entries), policy: s.policy()}
+	c := startCheck{plan: &p, leader: v.Leader, entries: entries, members: membersOf(entries, op.flags.fleet), policy: s.policy()}
 	if err := s.examine(cmd, &c, opts.Document); err != nil {
 		return err
 	}
@@ -262,6 +262,9 @@ func (s *rolloutStart) examine(cmd *cobra.Command, c *startCheck, document []byt
 	d, err := client.Describe(cmd.Context(), c.plan.Target.Release.String())
 	if err != nil {
 		return err
+	}
+	if len(c.plan.Environments) > 0 {
+		c.plan.Binaries = executables(d.Manifest) // for the pins that move once it has completed
 	}
 	c.examine(d.Manifest)
 	return c.verdict(cmd.ErrOrStderr(), s.force || s.dryRun)

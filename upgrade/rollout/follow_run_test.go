@@ -38,6 +38,8 @@ func (h *quickHost) Standing(o Order) (s Standing) {
 	return s
 }
 
+func (*quickHost) Retract(string) {}
+
 func (*quickHost) Settle(string) {}
 
 // follower runs a Follower against etcd until stop.

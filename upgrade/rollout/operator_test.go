@@ -211,8 +211,8 @@ func TestBrakeIsPulledWithAndWithoutARolloutAndIsRecorded(t *testing.T) {
 	must(err)
 	s, err := r.operator.now(t.Context())
 	must(err)
-	if v := s.view(); v.Freeze == nil || !v.Freeze.Reverts || s.wrong() == nil {
-		t.Errorf("a brake that cannot be read: %+v, %v", v.Freeze, s.wrong())
+	if v := s.view(); v.Freeze == nil || !v.Freeze.Reverts || v.Trouble == "" {
+		t.Errorf("a brake that cannot be read: %+v, %v", v.Freeze, v.Trouble)
 	}
 }
 
@@ -310,6 +310,13 @@ func TestRolloutOfADocumentKeepsWhatItGoesBackTo(t *testing.T) {
 	}
 	if p.Previous.Config.Scope != "group/web" {
 		t.Errorf("previous: %+v", p.Previous.Config)
+	}
+	// Once it has completed, the scope's own is the one to leave.
+	q := planOf("1.1.0")
+	q.Target = Target{Config: &ConfigTarget{Scope: "global"}}
+	q = r.start(q, StartOptions{Document: []byte("a: 2\n"), Replace: true})
+	if got, err := r.operator.document(t.Context(), q.Previous.Config.Digest); err != nil || string(got) != nothing {
+		t.Errorf("of a scope without a document %q is kept, %v", got, err)
 	}
 }
 

@@ -41,7 +41,8 @@ type term struct {
 	guard    clientv3.Cmp
 	checks   *inquiry
 	teller   *teller
-	told     string    // what kept the rollout from moving on; "" = nothing
+	told     string // what kept the rollout from moving on; "" = nothing
+	trouble  trouble
 	wroteAt  time.Time // the books, alone
 
 	bell chan struct{}
@@ -110,6 +111,7 @@ func (t *term) run(ctx context.Context) error {
 			retry.Reset()
 		}
 		t.say(err)
+		t.confide(ctx, err)
 		wake.Reset(next)
 		_ = backoff.Sleep(ctx, pause) // the loop sees ctx's end
 	}
@@ -180,7 +182,7 @@ func (t *term) look(ctx context.Context) (next time.Duration, err error) {
 		at, fleet, stale, read, reset := t.at, t.fleet, t.stale, t.read, t.reset
 		t.mu.Unlock()
 		v := at.view()
-		o.Plan, o.Freeze = v.Plan, v.Freeze
+		o.Plan, o.Freeze, o.Blind = v.Plan, v.Freeze, fleet == nil || stale != nil
 		if v.Books != nil {
 			o.Books = *v.Books
 		}
@@ -234,8 +236,11 @@ func (t *term) step(ctx context.Context, at standing, fleet Snapshot) (again boo
 	t.checks.ask(ctx, out.Ask, v.Plan)
 	t.teller.follow(v.Plan, at.books.value)
 	before := out.Books.Told
-	out.Books.Told = max(before, t.teller.told(in.Plan.ID))
+	out.Books.Told = max(before, t.teller.told(v.Plan))
 	if out.Changed {
+		if t.teller.idle() && out.Books.Told == in.Plan.Seq {
+			out.Books.Told++ // the record that is written with it
+		}
 		again, err = t.move(ctx, at, in, out)
 		return again, 0, err
 	}

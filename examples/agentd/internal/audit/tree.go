@@ -45,6 +45,15 @@ func (t *tree) shown(name string) string {
 	return path.Join(filepath.ToSlash(t.given), name)
 }
 
+// whole is name with all directories that it is in, as far as they can be told.
+func (t *tree) whole(name string) string {
+	dir, err := filepath.Abs(t.given)
+	if err != nil {
+		dir = t.given
+	}
+	return path.Join(filepath.ToSlash(dir), name)
+}
+
 // excluded reports whether a pattern leaves name out.
 func (t *tree) excluded(name string) bool {
 	for _, pattern := range t.exclude {

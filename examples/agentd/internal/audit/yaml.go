@@ -28,7 +28,8 @@ type documents struct {
 	full  bool
 }
 
-// yaml reads the file. It returns nil if it is no YAML.
+// yaml reads the file. With an error, the documents before it are returned as
+// well.
 func (s *source) yaml() (*documents, error) {
 	d := &documents{source: s, left: maxValues}
 	decoder := yaml.NewDecoder(bytes.NewReader(s.raw))
@@ -39,10 +40,10 @@ func (s *source) yaml() (*documents, error) {
 			return d, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("no YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
+			return d, fmt.Errorf("no YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
 		}
 		if len(d.parts) == maxParts {
-			return nil, fmt.Errorf("more than %d YAML documents", maxParts)
+			return d, fmt.Errorf("more than %d YAML documents", maxParts)
 		}
 		if part.Kind == yaml.DocumentNode && len(part.Content) == 1 {
 			d.parts = append(d.parts, part.Content[0])
@@ -50,16 +51,24 @@ func (s *source) yaml() (*documents, error) {
 	}
 }
 
-// mustYAML reads a file that is to be YAML, and reports if it is not.
+// mustYAML reads a file that is to be YAML, and reports if it is not: nil if
+// nothing of it is.
 func (s *source) mustYAML() *documents {
 	d, err := s.yaml()
 	if err == nil {
 		return d
 	}
+	what := "was not judged"
+	if len(d.parts) > 0 {
+		what = "was judged up to where it cannot be read only"
+	}
 	if bytes.Contains(s.raw, []byte("{{")) {
-		s.reportAs(Note, fileUnread, position{}, "was not judged, being a template: audit what it renders to (%v)", err)
+		s.reportAs(Note, fileUnread, position{}, "%s, being a template: audit what it renders to (%v)", what, err)
 	} else {
-		s.report(fileUnread, position{}, "was not judged: %v", err)
+		s.report(fileUnread, position{}, "%s: %v", what, err)
+	}
+	if len(d.parts) > 0 {
+		return d
 	}
 	return nil
 }

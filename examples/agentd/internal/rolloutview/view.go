@@ -22,8 +22,10 @@ type Model struct {
 	// told only while something is to be moved.
 	Leader string
 	// Waits is what the controller says that the rollout waits for.
-	Waits  string
-	Stages []Stage
+	Waits string
+	// Trouble is what keeps the rollout from moving on; "" = nothing.
+	Trouble string
+	Stages  []Stage
 	// Cause is why it went back or was ended, where Plan.Why tells no more of it.
 	Cause string
 	// Stale is why what is shown may be old; "" = it is not.
@@ -80,6 +82,9 @@ func (m *Model) Text(width int) []string {
 	}
 	if !p.State.Over() {
 		lines = append(lines, Led(m.Leader))
+	}
+	if m.Trouble != "" {
+		lines = append(lines, "It does not move on: "+m.Trouble)
 	}
 	if m.Stale != "" {
 		lines = append(lines, "What is shown may be old: "+m.Stale)
