@@ -48,12 +48,16 @@ func (d *desk) join() *Member {
 	return m
 }
 
+func (d *desk) input() Input {
+	return Input{Plan: d.plan, Books: d.books, Snapshot: Snapshot{Revision: d.rev, Members: d.members}, Freeze: d.freeze, CheckResults: d.checks, Now: d.now}
+}
+
 // step decides until nothing more is written, and returns what was.
 func (d *desk) step() []string {
 	d.t.Helper()
 	var told []string
 	for range 100 {
-		in := Input{Plan: d.plan, Books: d.books, Snapshot: Snapshot{Revision: d.rev, Members: d.members}, Freeze: d.freeze, CheckResults: d.checks, Now: d.now}
+		in := d.input()
 		before := ""
 		if len(d.members) <= 100 {
 			before = encoded(d.t, in)

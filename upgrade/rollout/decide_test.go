@@ -91,6 +91,10 @@ func TestManualGateAndPromoteThatAcceptsAStageAsItIs(t *testing.T) {
 	d.plan.Promoted = 1
 	d.want("admitted")
 	d.all(ReportFailed)
+	// The record tells the figures that it was decided on, not those of the revert.
+	if out, err := Decide(d.input()); err != nil || out.Draft.Event != EventReverting || out.Draft.Figures.Failed != 2 || out.Draft.Figures.Admitted != 2 || out.Figures.Failed != 0 {
+		t.Errorf("%v: %+v", err, out.Draft)
+	}
 	d.want("reverting", "reverted")
 	d.plan.Promoted, d.plan.State = 2, Running
 	d.plan.Instruction, d.plan.Cursor = Instruction{Number: 3, Action: ActSwitch}, Cursor{}
