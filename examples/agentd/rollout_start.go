@@ -263,6 +263,9 @@ func (s *rolloutStart) examine(cmd *cobra.Command, c *startCheck, document []byt
 	if err != nil {
 		return err
 	}
+	if len(c.plan.Environments) > 0 {
+		c.plan.Binaries = executables(d.Manifest) // for the pins that move once it has completed
+	}
 	c.examine(d.Manifest)
 	return c.verdict(cmd.ErrOrStderr(), s.force || s.dryRun)
 }

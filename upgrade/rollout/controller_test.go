@@ -3,6 +3,7 @@ package rollout
 import (
 	"context"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -234,26 +235,27 @@ func TestPinsFollowARolloutToItsEndAndBack(t *testing.T) {
 	c.control("c1")
 	p := planOf("1.1.0")
 	p.Previous = Target{Release: pinned("1.0.0"), Program: "agent"}
-	p.Environments = []string{"test", "production"}
+	p.Environments, p.Binaries = []string{"test", "production"}, map[string]string{"linux/amd64": strings.Repeat("7", 64)}
 	if _, err := SetPin(t.Context(), r.client, "", Pin{Environment: "production", Release: pinned("0.9.0")}, 0); err != nil {
 		t.Fatal(err)
 	}
 	p = c.start(p)
 	c.becomes(Completed)
-	check := func(want Target) {
+	check := func(want Target, binaries map[string]string) {
 		t.Helper()
 		for _, environment := range p.Environments {
-			if pin, err := GetPin(t.Context(), r.client, "", environment); err != nil || pin.Release != want.Release || pin.Rollout != p.ID || pin.By != "alice" {
+			pin, err := GetPin(t.Context(), r.client, "", environment)
+			if err != nil || pin.Release != want.Release || pin.Rollout != p.ID || pin.By != "alice" || !maps.Equal(pin.Binaries, binaries) {
 				t.Errorf("%s: %+v, %v", environment, pin, err)
 			}
 		}
 	}
-	check(p.Target)
+	check(p.Target, p.Binaries)
 	if _, err := r.operator.Revert(t.Context(), RevertOptions{Act: Act{By: "bob"}}); err != nil {
 		t.Fatal(err)
 	}
 	c.becomes(Reverted)
-	check(p.Previous)
+	check(p.Previous, nil)
 	if got := events(r.history()[0]); !strings.HasSuffix(got, "reverted") || !strings.Contains(got, "completed reverting") {
 		t.Errorf("history: %s", got)
 	}

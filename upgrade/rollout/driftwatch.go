@@ -16,6 +16,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/internal/etcdkv"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // DriftWatchConfig says what is compared, and who is told.
@@ -32,6 +33,12 @@ type DriftWatchConfig struct {
 	Label string
 	// NoConfig leaves configuration out, for those who may not read it.
 	NoConfig bool
+	// Executables tells the executables of a pinned release by platform, as in
+	// Pin.Binaries, from its manifest: they take the place of what the pin says of
+	// them, which stays where it fails. It is called when a pin has changed, one at a
+	// time, and what has changed is compared once it has returned: it is to bound its
+	// time. nil = pins are taken as they are.
+	Executables func(release.Pin) (map[string]string, error)
 	// Every is the least distance between two comparisons; default 5 s.
 	Every time.Duration
 	// Changed is called with each comparison that differs from the one before, and
@@ -148,7 +155,7 @@ func (w *DriftWatch) Observe(o Observation) {
 		w.changed()
 		return
 	}
-	if o.Snapshot.Revision > 0 { // else it has not seen them yet
+	if o.Snapshot.Revision > 0 { // else it has not seen the agents yet
 		w.members(o.Snapshot)
 	}
 }
@@ -200,32 +207,51 @@ func (w *DriftWatch) take(v etcdkv.View) {
 			}
 		}
 	}
+	pins, bad := w.changedPins(v)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.known = true; !w.cfg.NoConfig {
 		w.in.Documents = maps.Clone(w.published)
 	}
 	for _, key := range v.Changed {
-		environment, ok := strings.CutPrefix(key, w.keys.pin(""))
-		if !ok {
-			continue
+		if environment, ok := strings.CutPrefix(key, w.keys.pin("")); ok {
+			delete(w.pins, environment)
+			delete(w.in.BadPins, environment)
 		}
-		delete(w.pins, environment)
-		delete(w.in.BadPins, environment)
+	}
+	maps.Copy(w.pins, pins)
+	maps.Copy(w.in.BadPins, bad)
+	w.takePlan(v)
+	w.changed()
+}
+
+// changedPins reads those that are new or others than before, and says why some
+// cannot be used.
+func (w *DriftWatch) changedPins(v etcdkv.View) (pins map[string]Pin, bad map[string]string) {
+	pins, bad = map[string]Pin{}, map[string]string{}
+	for _, key := range v.Changed {
+		environment, ok := strings.CutPrefix(key, w.keys.pin(""))
 		value, there := v.Values[key]
-		if !there {
+		if !ok || !there {
 			continue
 		}
 		p, err := ParsePin(environment, value.Data)
 		if err != nil {
 			w.cfg.Logger.Warn("a pin cannot be used: the agents of its environment are compared with nothing", "key", key, "error", err)
-			w.in.BadPins[environment] = err.Error()
+			bad[environment] = err.Error()
 			continue
 		}
-		w.pins[environment] = p
+		if w.cfg.Executables != nil && !p.Release.IsZero() {
+			found, err := w.cfg.Executables(p.Release)
+			if err != nil {
+				w.cfg.Logger.Warn("the executables of a pinned release are not known: those that the pin names are compared, if any", "key", key, "error", err)
+			} else {
+				p.Binaries = found
+			}
+		}
+		pins[environment] = p
 	}
-	w.takePlan(v)
-	w.changed()
+	return pins, bad
 }
 
 // takePlan reads the plan. w.mu is held. One that cannot be read accounts for

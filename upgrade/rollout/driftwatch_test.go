@@ -69,6 +69,16 @@ func (d *drifting) shows(after string, want DriftStatus) {
 	})
 }
 
+// compareNow is the worst that there is at this moment.
+func (d *drifting) compareNow(tb testing.TB) DriftStatus {
+	tb.Helper()
+	now, ok := d.compare()
+	if !ok {
+		tb.Fatal("nothing can be compared")
+	}
+	return now.Worst()
+}
+
 // gathered are the series of a collector.
 func gathered(tb testing.TB, c prom.Collector) map[string]float64 {
 	tb.Helper()
@@ -110,6 +120,10 @@ func TestDriftShowsAsItComesAboutAndEndsWithTheElection(t *testing.T) {
 	d.metrics.Observe(elected)
 	d.Observe(elected)
 	d.shows("without a pin", DriftUnpinned)
+	d.Observe(Observation{Elected: true}) // a term begins before its agents are known
+	if d.compareNow(t) != DriftUnpinned {
+		t.Error("a controller that has not seen the agents yet says that there are none")
+	}
 
 	pin := driftPins()[0]
 	pin.Config = nil

@@ -45,6 +45,9 @@ type Plan struct {
 	// Environments are those whose pin/<environment> is moved to Target when the
 	// rollout completes.
 	Environments []string `json:"environments,omitempty"`
+	// Binaries are what those pins say of Target's executables, as in
+	// Pin.Binaries: the manifest that whoever starts the rollout has verified.
+	Binaries map[string]string `json:"binaries,omitempty"`
 
 	// What follows moves.
 

@@ -70,7 +70,7 @@ func (t *term) pins(ctx context.Context, d *draft, at time.Time) error {
 func (p *Plan) pinOp(key, environment string, before Pin, at time.Time) (clientv3.Op, error) {
 	brought := *p
 	if p.State == Reverted {
-		brought.Target = p.Previous
+		brought.Target, brought.Binaries = p.Previous, nil
 		if c := p.Target.Config; c != nil && (brought.Target.Config == nil || brought.Target.Config.none()) {
 			brought.Target.Config = &ConfigTarget{Scope: c.Scope}
 		}
