@@ -110,20 +110,22 @@ const (
 	// 1.5 MiB by default. It is enough for some 10,000 agents under way at once.
 	// No step admits more, but for a switch or a revert of all at once: of those
 	// beyond it is not told apart why they left the registry, if they do.
-	maxTracked = 1 << 20
-	// trackedBytes is what an entrant takes at most beside its id, its pair and
-	// its request.
-	trackedBytes = 100
-	// maxShown is how many of those in the registry Lost has, maxLossReason how
-	// much of each reason, in bytes.
-	// maxLost is how many Books.Lost has, maxShown how many of them with a reason,
-	// of at most maxLossReason bytes.
+	maxTracked = 1280 << 10
+	// trackedBytes is what an entrant takes at most beside its id and its pair, also
+	// once it is one of Former, with its request.
+	trackedBytes = 93 + maxRolloutID
+	// maxLost is how many Books.Lost has, in at most maxLostBytes, maxShown how many
+	// of them with a reason, of at most maxLossReason bytes.
 	maxLost       = 2000
+	maxLostBytes  = 128 << 10
 	maxShown      = 100
 	maxLossReason = 200
 )
 
-func (e Entrant) size(id string) int { return trackedBytes + len(id) + len(e.Pair) + len(e.Request) }
+// size is what l takes at most, with what is quoted in its reason.
+func (l *Loss) size(id string) int { return 80 + len(id) + 2*len(l.Reason) }
+
+func (e Entrant) size(id string) int { return trackedBytes + len(id) + len(e.Pair) }
 
 // copied returns b with maps of its own, never nil.
 func (b Books) copied() Books {

@@ -70,7 +70,7 @@ func (c *census) sum(lost map[string]Loss) {
 // lose writes down who does not count as succeeded: whoever failed stays so when
 // it leaves the registry.
 func (c *census) lose(lost map[string]Loss) {
-	shown := 0
+	shown, bytes := 0, 0
 	for i := range c.agents {
 		a := &c.agents[i]
 		state := a.outcome.loss()
@@ -83,6 +83,9 @@ func (c *census) lose(lost map[string]Loss) {
 		}
 		if was, ok := lost[a.id]; ok && was.State == l.State && was.Stage == l.Stage {
 			l.At = was.At
+		}
+		if bytes += l.size(a.id); bytes > maxLostBytes {
+			break
 		}
 		c.books.Lost[a.id] = l
 	}

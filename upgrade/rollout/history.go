@@ -14,6 +14,10 @@ import (
 const (
 	// HistorySize is how many rollouts the history keeps.
 	HistorySize = 20
+	// keepHead and keepTail are how many of the first and of the last records of one
+	// rollout it keeps: a plan stands, and lets in who comes late, for ever.
+	keepHead = 1000
+	keepTail = 4000
 	// keepFreezes is how many records of the brake it keeps.
 	keepFreezes = 200
 	// recordPage is how many records are read at once. One has less than 1 KiB,
@@ -39,6 +43,9 @@ type HistoryOptions struct {
 type Past struct {
 	Rollout string   `json:"rollout"`
 	Records []Record `json:"records"`
+	// Dropped is how many records are not kept any more, after the first 1,000 of a
+	// rollout that has more than 5,000.
+	Dropped int64 `json:"dropped,omitempty"`
 	// Broken says what is wrong with the chain of its records, the first only;
 	// "" = nothing.
 	Broken string `json:"broken,omitempty"`
@@ -95,6 +102,7 @@ func (o *Operator) past(ctx context.Context, opts HistoryOptions) ([]Past, error
 		if err := o.each(ctx, c.id, 1, l.add); err != nil {
 			return nil, err
 		}
+		l.whole()
 		if p := s.plan.value; p != nil && p.ID == c.id {
 			l.reaches(p.Seq, p.History)
 		}
@@ -188,7 +196,13 @@ func (l *links) add(kv *mvccpb.KeyValue) {
 	if !first {
 		want = l.past.Records[len(l.past.Records)-1].Seq + 1
 	}
+	// What is not kept: how many that may be shows once the last is known.
+	dropped := !first && want == keepHead+1 && seq > want && id != freezeChain
+	if dropped {
+		l.past.Dropped = seq - want
+	}
 	switch {
+	case dropped && r.Seq == seq && r.Rollout == id:
 	case seq != want && (!first || id != freezeChain):
 		l.broken("record %d is missing", want)
 	case r.Seq != seq || r.Rollout != id:
@@ -201,6 +215,16 @@ func (l *links) add(kv *mvccpb.KeyValue) {
 	l.last = digestOf(kv.Value)
 	r.Seq = seq
 	l.past.Records = append(l.past.Records, r)
+}
+
+// whole checks that of the records in between none is missing that is to be kept.
+func (l *links) whole() {
+	if l.past.Dropped == 0 {
+		return
+	}
+	if last := l.past.Records[len(l.past.Records)-1].Seq; l.past.Dropped > last-keepTail-keepHead {
+		l.broken("record %d is missing", keepHead+l.past.Dropped)
+	}
 }
 
 // reaches checks that a record is there which the plan names.

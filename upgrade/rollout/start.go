@@ -13,6 +13,10 @@ import (
 	"github.com/perennial-go/perennial/internal/etcdkv"
 )
 
+// maxRolloutID bounds the id of a rollout, in bytes: the books may name it once for
+// each agent.
+const maxRolloutID = 32
+
 // maxDocument bounds a configuration document, in bytes, as package config does.
 const maxDocument = 1 << 20
 
@@ -105,8 +109,8 @@ func (o *Operator) begun(p Plan, at time.Time) (Plan, error) {
 		// By their ids rollouts are in the order of their beginnings.
 		p.ID = at.UTC().Format("20060102-150405") + "-" + strings.ToLower(rand.Text()[:6])
 	}
-	if err := etcdkv.ValidID(p.ID); err != nil || p.ID == freezeChain {
-		return p, fmt.Errorf("rollout %.130q: want an id that is none of the fleet's own, of letters, digits, dots, underscores and hyphens", p.ID)
+	if err := etcdkv.ValidID(p.ID); err != nil || p.ID == freezeChain || len(p.ID) > maxRolloutID {
+		return p, fmt.Errorf("rollout %.130q: want an id that is none of the fleet's own, of at most %d letters, digits, dots, underscores and hyphens", p.ID, maxRolloutID)
 	}
 	p = p.enter(Running, "", at)
 	p.Instruction = Instruction{Number: 1, Action: ActSwitch}

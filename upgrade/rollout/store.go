@@ -250,7 +250,11 @@ func (k keys) seal(d draft) (written, error) {
 	w.when = append(slices.Clone(d.when),
 		clientv3.Compare(clientv3.ModRevision(k.plan()), "=", d.over),
 		clientv3.Compare(clientv3.CreateRevision(record), "=", 0))
-	w.then = append(slices.Clone(d.then), clientv3.OpPut(k.plan(), value), clientv3.OpPut(record, line))
+	w.then = slices.Clone(d.then)
+	if old := r.Seq - keepTail; old > keepHead {
+		w.then = append(w.then, clientv3.OpDelete(k.record(r.Rollout, old)))
+	}
+	w.then = append(w.then, clientv3.OpPut(k.plan(), value), clientv3.OpPut(record, line))
 	return w, nil
 }
 
