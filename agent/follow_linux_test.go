@@ -32,7 +32,9 @@ func (f *fleet) planned(target rollout.Target) *planned {
 // moves admits everybody that is in the registry under the instruction.
 func (p *planned) moves(number int, action rollout.Action) {
 	p.Helper()
-	p.Instruction = rollout.Instruction{Number: number, Action: action}
+	if p.Instruction = (rollout.Instruction{Number: number, Action: action}); number == 1 {
+		p.Created = time.Now() // as a rollout that begins now: agents follow no older one
+	}
 	p.Cursor = rollout.Cursor{AsOf: p.put("revision", ""), Marks: []rollout.Mark{{Open: true, Rank: rollout.LastRank}}}
 	if p.State = rollout.Running; action == rollout.ActRevert {
 		p.State = rollout.Reverting

@@ -46,7 +46,7 @@ func newRolloutStatus(fleet string, v rollout.View, members []*rollout.Member, s
 func (s *rolloutStatus) model(now time.Time) *rolloutview.Model {
 	m := &rolloutview.Model{Plan: s.Plan, Freeze: s.Freeze, Stages: s.Stages, Cause: s.Cause, Trouble: s.Trouble, Stale: s.Stale, Now: now}
 	if b := s.Books; b != nil && b.Rollout == s.Plan.ID {
-		m.Figures, m.Lost = b.Figures, b.Lost
+		m.Figures, m.Lost, m.Waits = b.Figures, b.Lost, b.Waits
 	} else {
 		for i := range s.Stages { // no controller has counted them yet
 			m.Figures.Agents += len(s.Stages[i].Members)
@@ -63,7 +63,11 @@ func (s *rolloutStatus) text(now time.Time, width int) []string {
 	if s.Plan != nil {
 		return s.model(now).Text(width)
 	}
-	lines := []string{fmt.Sprintf("fleet %s has no rollout", s.Fleet)}
+	leader := ""
+	if s.Leader != nil {
+		leader = s.Leader.ID
+	}
+	lines := []string{fmt.Sprintf("fleet %s has no rollout", s.Fleet), rolloutview.Led(leader)}
 	if s.Freeze != nil {
 		lines = append(lines, rolloutview.Frozen(s.Freeze))
 	}

@@ -5,6 +5,7 @@ import "fmt"
 // turnBack begins a revert, and lets the first go back in the same write.
 func (d *decision) turnBack(why string) {
 	why = plain(why, maxText)
+	judged := d.figures // those of the instruction that is left
 	if !d.turn(d.p.reverting(why, d.now)) {
 		return
 	}
@@ -14,6 +15,7 @@ func (d *decision) turnBack(why string) {
 		}
 	}
 	d.write(EventReverting, why)
+	d.out.Draft.Figures = judged
 }
 
 // reverting takes a revert on, and ends it when nobody is left who has something
@@ -40,7 +42,11 @@ func (d *decision) reverting() {
 		d.cannot(left, stay)
 	default:
 		d.everyMark()
-		d.enterState(Reverted, EventReverted, fmt.Sprintf("nobody is left to go back: %d did", f.Succeeded))
+		why := "nobody had anything to go back from"
+		if f.Succeeded > 0 {
+			why = agents(f.Succeeded) + " did go back, nobody is left to"
+		}
+		d.enterState(Reverted, EventReverted, why)
 	}
 }
 
