@@ -22,6 +22,10 @@ func TestOverlayOfSchema1IsStillRead(t *testing.T) {
 	if len(got.Documents) != 1 || !reflect.DeepEqual(got.Documents["group/web"], want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
+	over, err := parseOverlay(golden(t, "overlay-1-over.json"))
+	if want.Over = 17; err != nil || !reflect.DeepEqual(over.Documents["group/web"], want) {
+		t.Errorf("%+v, %v, want %+v", over, err, want)
+	}
 	for _, bad := range []string{"", "{", `{"schema":2}`, `{"schema":1,"documents":{"everybody":{"data":"YQ=="}}}`, `{"schema":1,"documents":{"global":{}}}`} {
 		if _, err := parseOverlay([]byte(bad)); err == nil {
 			t.Errorf("%s was taken", bad)
@@ -33,6 +37,7 @@ func TestOverlayOfSchema1IsStillRead(t *testing.T) {
 // must be what would be written.
 func FuzzOverlay(f *testing.F) {
 	f.Add(golden(f, "overlay-1.json"))
+	f.Add(golden(f, "overlay-1-over.json"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		first, err := parseOverlay(data)
 		if err != nil {

@@ -70,7 +70,7 @@ func (h *configHost) recall() {
 	h.laid = laid
 	h.mu.Unlock()
 	for scope, d := range laid.Documents {
-		if err := h.overlay.Lay(scope, d.Data, d.Revision); err != nil {
+		if err := h.overlay.Resume(scope, d.Data, d.Revision, d.Over); err != nil {
 			h.log.Error("configuration of a rollout not laid over", "error", err)
 		} else if d.Yields {
 			h.overlay.Yield(scope)
@@ -184,6 +184,8 @@ func (h *configHost) lay(ctx context.Context, o rollout.Order, d stagedDocument)
 		})
 	}
 	if err == nil {
+		// The next process is to know what was published while none ran.
+		h.noteOver(scope)
 		return rollout.Standing{State: rollout.ReportDone}
 	}
 	if h.replaced(o) {
@@ -191,12 +193,22 @@ func (h *configHost) lay(ctx context.Context, o rollout.Order, d stagedDocument)
 	}
 	if was && documentDigest(before.Data) != digest {
 		h.set(scope, &before)
-		err = errors.Join(err, h.overlay.Lay(scope, before.Data, before.Revision))
+		err = errors.Join(err, h.overlay.Resume(scope, before.Data, before.Revision, before.Over))
 	} else {
 		h.set(scope, nil)
 		h.overlay.Lift(scope)
 	}
 	return rollout.Standing{State: rollout.ReportFailed, Reason: err.Error(), Class: string(upgrade.BadBinary)}
+}
+
+// noteOver keeps what the document that is laid over scope's own has taken the place of.
+func (h *configHost) noteOver(scope string) {
+	h.mu.Lock()
+	d, laid := h.laid.Documents[scope]
+	h.mu.Unlock()
+	if d.Over = h.overlay.Standing(scope).Over; laid {
+		h.set(scope, &d)
+	}
 }
 
 // replaced reports whether another order has taken the place of o, or this

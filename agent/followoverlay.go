@@ -33,6 +33,9 @@ type overlaid struct {
 	// Revision is that of its key in etcd.
 	Revision int64  `json:"revision"`
 	Data     []byte `json:"data"`
+	// Over is the revision of the scope's own document when this was laid over it;
+	// -1 = it had none, 0 = not known.
+	Over int64 `json:"over,omitempty"`
 	// Yields: it gives way to what is published next.
 	Yields bool `json:"yields,omitempty"`
 }

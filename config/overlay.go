@@ -27,11 +27,8 @@ type Overlay struct {
 type laid struct {
 	data     []byte
 	revision int64
-	// before is the revision of the scope's own document when this was laid over
-	// it; known once a Store has seen etcd.
-	before int64
-	known  bool
-	yields bool
+	over     int64 // see OverlayStanding.Over
+	yields   bool
 	// tried: it has come into force, or was refused for good by failure.
 	tried   bool
 	failure error
@@ -58,11 +55,20 @@ type OverlayStanding struct {
 	// Subscribers are asked several times before that.
 	Tried   bool
 	Failure error
+	// Over is the revision of the scope's own document when this was laid over
+	// it; -1 = it had none, 0 = no Store has seen etcd since.
+	Over int64
 }
 
 // Lay has data take the place of the document of scope; revision is shown as
 // its own. Whether it comes into force tells Standing.
 func (o *Overlay) Lay(scope string, data []byte, revision int64) error {
+	return o.Resume(scope, data, revision, 0)
+}
+
+// Resume is Lay of what a former process had laid over: what has been published
+// since is told by over, its OverlayStanding.Over.
+func (o *Overlay) Resume(scope string, data []byte, revision, over int64) error {
 	if err := CheckScope(scope); err != nil {
 		return err
 	}
@@ -70,7 +76,7 @@ func (o *Overlay) Lay(scope string, data []byte, revision int64) error {
 		return errors.New("config: no document to lay over that of " + scope)
 	}
 	o.mu.Lock()
-	o.laid[scope] = &laid{data: bytes.Clone(data), revision: revision}
+	o.laid[scope] = &laid{data: bytes.Clone(data), revision: revision, over: over}
 	o.mu.Unlock()
 	o.ring()
 	return nil
@@ -102,7 +108,7 @@ func (o *Overlay) Standing(scope string) OverlayStanding {
 	defer o.mu.Unlock()
 	s := OverlayStanding{InForce: o.force[scope]}
 	if l := o.laid[scope]; l != nil {
-		s.Laid, s.Tried, s.Failure = bytesDigest(l.data), l.tried, l.failure
+		s.Laid, s.Tried, s.Failure, s.Over = bytesDigest(l.data), l.tried, l.failure, l.over
 	}
 	return s
 }
@@ -156,15 +162,15 @@ func (o *Overlay) over(places []spot, docs []document, fresh bool) []document {
 // givesWay reports whether l is to yield to own, the scope's own document; nil =
 // it has none, which is as good as one that says nothing.
 func (l *laid) givesWay(own *document) bool {
-	var revision int64
+	revision := int64(-1)
 	if own != nil {
 		revision = own.Revision
 	}
-	if !l.known {
-		l.before, l.known = revision, true
+	if l.over == 0 {
+		l.over = revision
 	}
 	same := own == nil && string(bytes.TrimSpace(l.data)) == "{}" || own != nil && bytes.Equal(own.Data, l.data)
-	return l.yields && (same || revision != l.before)
+	return l.yields && (same || revision != l.over)
 }
 
 // applied notes that docs, of etcd's layers, are in force.

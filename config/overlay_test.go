@@ -99,9 +99,21 @@ func TestWhatIsLaidOverIsLikePublishedOnThisAgentAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	again.runsPort(t, 2)
+	over := again.src.Overlay.Standing("group/web").Over
 	again.src.Overlay.Yield("group/web")
 	publish(t, c, "group/web", next)
 	again.overlaid(t, "what was published", 3, config.OverlayStanding{InForce: digest(next)})
+	again.stop(t)
+
+	// Also to what was published while no process ran.
+	last := newRig(t, c, r.src.File)
+	last.src.Overlay = config.NewOverlay(nil)
+	if err := last.src.Overlay.Resume("group/web", []byte(tried), 42, over); err != nil {
+		t.Fatal(err)
+	}
+	last.src.Overlay.Yield("group/web")
+	last.start(t)
+	last.overlaid(t, "what was published meanwhile", 3, config.OverlayStanding{InForce: digest(next)})
 }
 
 // TestOverlayRefusesWhatIsNoDocument: the agent would otherwise be without the
