@@ -347,7 +347,7 @@ func (a *Agent) Info() Registration {
 		Version: a.cfg.Version, ManifestDigest: running.Manifest, BinaryDigest: a.executable.of(running),
 		Revision: a.cfg.Revision, BuildTime: a.cfg.BuildTime,
 		Platform: runtime.GOOS + "/" + runtime.GOARCH, Runtime: runtime.Version(),
-		Labels: a.cfg.Labels, Groups: a.cfg.Groups, ConfigSchema: a.schema.digest,
+		Labels: a.cfg.Labels, Groups: a.cfg.Groups, Fleet: a.cfg.Rollout.followed(), ConfigSchema: a.schema.digest,
 		Host: host, PID: os.Getpid(), Started: a.started, State: a.lifecycle.get(), Fingerprint: a.around.Load(),
 	}
 	a.presence.describe(&r)

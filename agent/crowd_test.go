@@ -17,6 +17,7 @@ import (
 	"github.com/perennial-go/perennial/internal/etcdtest"
 	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/upgrade"
+	"github.com/perennial-go/perennial/upgrade/rollout"
 )
 
 //nolint:gochecknoglobals // flags
@@ -79,7 +80,7 @@ func registered(tb testing.TB, i int, version string) string {
 		ManifestDigest: "sha256:" + strings.Repeat("cd", 32), BinaryDigest: strings.Repeat("ab", 32), Revision: "4f2a9c1",
 		BuildTime: "2026-11-21T09:00:00Z", Platform: "linux/amd64", Runtime: "go1.26.8",
 		Labels: map[string]string{"env": "test", "zone": string('a' + rune(i%4)), "rack": fmt.Sprintf("r%03d", i/40)},
-		Groups: []string{"web"}, Host: fmt.Sprintf("host-%05d.example.com", i), PID: 1000 + i, Started: time.Unix(1e9, 0).UTC(),
+		Groups: []string{"web"}, Fleet: rollout.DefaultFleet, Host: fmt.Sprintf("host-%05d.example.com", i), PID: 1000 + i, Started: time.Unix(1e9, 0).UTC(),
 		State: Event{State: Running, Reason: "serving", At: time.Unix(1e9, 0).UTC()},
 	})
 }

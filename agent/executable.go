@@ -37,15 +37,15 @@ func (a *Agent) measure(ctx context.Context) error {
 		return nil
 	}
 	digest, err := digestOf(ctx, runningExecutable)
-	switch recorded := a.upgrader.Running().Binary; {
-	case ctx.Err() != nil: // the agent ends
-	case err != nil:
-		a.log.Warn("the executable that runs could not be measured: what is told of it is what was installed", "error", err)
-	case digest == recorded:
-		a.executable.digest.Store(&digest)
-	default:
-		a.log.Error("the executable that runs is not the one that was installed: somebody has replaced its file", "digest", digest, "before", recorded)
-		a.executable.digest.Store(&digest)
+	if err != nil {
+		if ctx.Err() == nil {
+			a.log.Warn("the executable that runs could not be measured: what is told of it is what was installed", "error", err)
+		}
+		return nil //nolint:nilerr // it is no reason to end the agent
+	}
+	a.executable.digest.Store(&digest)
+	if digest != a.upgrader.Running().Binary {
+		a.log.Error("the executable that runs is not the one that was installed: somebody has replaced its file", "digest", digest, "before", a.upgrader.Running().Binary)
 		a.touchSoon()
 	}
 	return nil

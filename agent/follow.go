@@ -64,9 +64,13 @@ func (f *following) look() {
 	}
 }
 
+// member is admitted to nothing once a successor is the agent: what this process
+// still heard of plans would go into the file that is the successor's.
 func (f *following) member() rollout.Member {
 	m := f.self
-	m.Joined = f.presence.registry.member.since()
+	if f.upgrader.Successor() == 0 {
+		m.Joined = f.presence.registry.member.since()
+	}
 	return m
 }
 
@@ -92,7 +96,6 @@ func (f *following) reported() {
 
 // describe adds to s what the agent says of rollouts.
 func (f *following) describe(s *Status) {
-	s.RolloutsOff = f.cfg.Rollout.Off
 	follower := f.follower.Load()
 	if follower == nil {
 		return
@@ -110,6 +113,12 @@ func (f *following) Begin(o rollout.Order) {
 		return
 	}
 	f.releases.begin(o)
+}
+
+// Retract implements rollout.Host.
+func (f *following) Retract(request string) {
+	f.settings.retract(request)
+	f.releases.retract(request)
 }
 
 // Standing implements rollout.Host.

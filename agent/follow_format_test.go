@@ -3,6 +3,8 @@ package agent
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,16 +67,45 @@ func TestReportOfSchema1IsStillRead(t *testing.T) {
 	}
 }
 
-// TestAnAgentThatFollowsNoPlanIsCountedInNone: it would be silent, and fail every rollout.
-func TestAnAgentThatFollowsNoPlanIsCountedInNone(t *testing.T) {
-	follows := &Entry{Registration: Registration{ID: "a1"}, Status: &Status{}}
-	off := &Entry{Registration: Registration{ID: "a2"}, Status: &Status{RolloutsOff: true}}
-	m := members{of: map[*Entry]*rollout.Member{}}
-	s := &Snapshot{entries: []*Entry{follows, off}}
-	if all, _ := m.take(s, time.Now()); len(all) != 1 || all[0].ID != "a1" {
-		t.Errorf("%+v", all)
+// TestFleetOfARegistrationIsStillRead: a controller of another release would count the
+// agent in no rollout.
+func TestFleetOfARegistrationIsStillRead(t *testing.T) {
+	var r, before Registration
+	data := golden(t, "registration-1-fleet.json")
+	if err := decode("registration", data, &r); err != nil || r.Fleet != "edge" {
+		t.Errorf("fleet %q, %v", r.Fleet, err)
 	}
-	if _, news := m.take(s, time.Now()); news {
-		t.Error("the same again is news")
+	if written := encoded(t, r); written != strings.TrimSpace(string(data)) {
+		t.Errorf("it is written as\n%s, want\n%s", written, data)
+	}
+	if err := decode("registration", golden(t, "registration-1-presence.json"), &before); err != nil || before.Fleet != "" {
+		t.Errorf("that of an older release is in fleet %q, %v", before.Fleet, err)
+	}
+}
+
+// TestAnAgentIsCountedInItsOwnFleetAlone: one that follows no plan, or another's, would be
+// silent, and fail every rollout whose selector takes it.
+func TestAnAgentIsCountedInItsOwnFleetAlone(t *testing.T) {
+	s := &Snapshot{}
+	for id, fleet := range map[string]string{"a1": "default", "a2": "", "a3": "edge"} {
+		s.entries = append(s.entries, &Entry{Registration: Registration{ID: id, Fleet: fleet}, Status: &Status{}})
+	}
+	ids := func(all []*rollout.Member) string {
+		var ids []string
+		for _, m := range all {
+			ids = append(ids, m.ID)
+		}
+		slices.Sort(ids)
+		return strings.Join(ids, " ")
+	}
+	for fleet, want := range map[string][2]string{"default": {"a1", "a2"}, "edge": {"a3", "a2"}, "": {"a1 a2 a3", ""}} {
+		m := members{fleet: fleet, of: map[*Entry]*rollout.Member{}}
+		all, news := m.take(s, time.Now())
+		if got := [2]string{ids(all.Members), ids(all.Apart)}; got != want || !news {
+			t.Errorf("fleet %q has %q, want %q", fleet, got, want)
+		}
+		if _, news := m.take(s, time.Now()); news {
+			t.Errorf("fleet %q: the same again is news", fleet)
+		}
 	}
 }

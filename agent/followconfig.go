@@ -38,6 +38,7 @@ type configHost struct {
 	stand rollout.Standing // to order
 	end   context.CancelFunc
 	ended chan struct{} // closed once what was begun last has ended; nil = nothing was
+	lays  bool          // order has begun to change what is in force
 	laid  overlayFile
 	// staged is a document that was read ahead, by its digest.
 	staged map[string]stagedDocument
@@ -100,6 +101,7 @@ func (h *configHost) begin(o rollout.Order) {
 	ctx, cancel := context.WithTimeout(h.life, limit)
 	before, ended := h.ended, make(chan struct{})
 	h.order, h.stand, h.end, h.ended = o, rollout.Standing{State: rollout.ReportStarted}, cancel, ended
+	h.lays = false
 	h.tasks.Go(func() {
 		defer close(ended)
 		defer cancel()
@@ -114,6 +116,25 @@ func (h *configHost) begin(o rollout.Order) {
 		h.mu.Unlock()
 		h.following.look()
 	})
+}
+
+// retract forgets an order that is still reading its document.
+func (h *configHost) retract(request string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.order.Request == request && h.stand.State == rollout.ReportStarted && !h.lays {
+		h.end()
+		h.order = rollout.Order{}
+	}
+}
+
+// changes notes that o begins to change what is in force; false = it is not asked
+// for any more.
+func (h *configHost) changes(o rollout.Order) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lays = h.order.Request == o.Request
+	return h.lays
 }
 
 // refused is an end without an attempt.
@@ -151,6 +172,9 @@ func (h *configHost) concerns(scope string) bool {
 // lay brings d into force, or puts back what was there before.
 func (h *configHost) lay(ctx context.Context, o rollout.Order, d stagedDocument) rollout.Standing {
 	scope, digest := o.Target.Config.Scope, o.Target.Config.Digest
+	if !h.changes(o) {
+		return rollout.Standing{}
+	}
 	before, was := h.set(scope, &overlaid{Rollout: o.Rollout, Revision: d.revision, Data: d.data})
 	err := h.overlay.Lay(scope, d.data, d.revision)
 	if err == nil {
@@ -186,6 +210,9 @@ func (h *configHost) replaced(o rollout.Order) bool {
 // lift goes back to the scope's own document.
 func (h *configHost) lift(ctx context.Context, o rollout.Order) rollout.Standing {
 	scope := o.Target.Config.Scope
+	if !h.changes(o) {
+		return rollout.Standing{}
+	}
 	h.set(scope, nil)
 	h.overlay.Lift(scope)
 	left := ""

@@ -57,6 +57,16 @@ func (h *releaseHost) begin(o rollout.Order) {
 	h.upgrader.Request(r)
 }
 
+// retract takes back what was not started.
+func (h *releaseHost) retract(request string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.handed == request {
+		h.handed = ""
+	}
+	h.upgrader.Retract(request)
+}
+
 // displaced is told that the upgrader was given something else.
 func (h *releaseHost) displaced() {
 	h.mu.Lock()
@@ -65,14 +75,17 @@ func (h *releaseHost) displaced() {
 }
 
 func (h *releaseHost) standing(o rollout.Order) rollout.Standing {
-	status := h.upgrader.Status()
+	return h.stands(o, h.upgrader.Status())
+}
+
+func (h *releaseHost) stands(o rollout.Order, status upgrade.Status) rollout.Standing {
 	s := rollout.Standing{Runs: satisfied(o, status), There: there(o, status)}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
 	case h.refused == o.Request && o.Request != "":
 		s.State, s.Reason = rollout.ReportRefused, h.reason
-	case status.OrderID == o.Request:
+	case status.OrderID == o.Request && status.Unbegun == "": // else it is as if it had not been asked for
 		h.handed = ""
 		s.State, s.Reason, s.Class = progress(o, status.Attempt)
 	case slices.Contains(status.Earlier, o.Request):

@@ -1,7 +1,14 @@
 package agent
 
 import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
 	"sync"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/internal/etcdkv"
 )
@@ -46,4 +53,35 @@ func (m *membership) since() int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.created
+}
+
+// leave deletes found where rollouts would take reg for another agent than it is
+// of: whoever counted that one has not counted this one, which joins anew, and is
+// let in when its turn comes. It returns what is there then.
+func (r *registry) leave(ctx context.Context, found *mvccpb.KeyValue, reg Registration) (*mvccpb.KeyValue, error) {
+	if found == nil {
+		return nil, nil
+	}
+	var was Registration
+	if decode(string(found.Key), found.Value, &was) == nil && was.takesPartAs(&reg) {
+		return found, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	res, err := r.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.ModRevision(string(found.Key)), "=", found.ModRevision)).
+		Then(clientv3.OpDelete(string(found.Key))).Commit()
+	switch {
+	case err != nil:
+		return nil, r.explain("registration", err)
+	case !res.Succeeded:
+		return nil, fmt.Errorf("registration of %s: %w", r.id, errFenced)
+	}
+	return nil, nil
+}
+
+// takesPartAs reports whether a plan's selectors see no difference between r and o.
+func (r *Registration) takesPartAs(o *Registration) bool {
+	return r.Fleet == o.Fleet && r.Host == o.Host && r.Platform == o.Platform &&
+		maps.Equal(r.Labels, o.Labels) && slices.Equal(r.Groups, o.Groups)
 }

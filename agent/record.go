@@ -32,10 +32,13 @@ type Registration struct {
 	Runtime      string            `json:"runtime"`
 	Labels       map[string]string `json:"labels,omitempty"`
 	Groups       []string          `json:"groups,omitempty"`
-	Host         string            `json:"host"`
-	PID          int               `json:"pid"`
-	Started      time.Time         `json:"started"`
-	State        Event             `json:"state"`
+	// Fleet is the one whose plan the agent follows; empty if it follows none, as
+	// agents of releases before rollouts do: then no rollout counts it.
+	Fleet   string    `json:"fleet,omitempty"`
+	Host    string    `json:"host"`
+	PID     int       `json:"pid"`
+	Started time.Time `json:"started"`
+	State   Event     `json:"state"`
 	// Home names the state directory on the machine's present boot; empty where
 	// it cannot be told. Compare it, do not take it apart.
 	Home string `json:"home,omitempty"`
@@ -70,8 +73,6 @@ type Status struct { //nolint:recvcheck // UnmarshalJSON needs a pointer, the ot
 	// Rollout is what the agent says about the plan of its fleet that it follows,
 	// or was the last to follow; nil where it follows none.
 	Rollout *rollout.Report `json:"rollout,omitempty"`
-	// RolloutsOff: it follows no plan, and is counted in none.
-	RolloutsOff bool `json:"rollouts_off,omitempty"`
 	// RolloutError says why that plan cannot be followed; empty if it can.
 	RolloutError string `json:"rollout_error,omitempty"`
 	// Responses are what alerts led to last, the newest first, at most 5.

@@ -145,6 +145,9 @@ func (r *registry) enter(ctx context.Context, lease int64, reg Registration) err
 			ops = append(ops, clientv3.OpPut(k, v.value, clientv3.WithLease(clientv3.LeaseID(lease))))
 		}
 	}
+	if found, err = r.leave(ctx, found, reg); err != nil {
+		return err
+	}
 	was := r.revision
 	r.revision = found.GetModRevision() // 0 for none
 	if err := r.commit(ctx, "registration", ops); err != nil {

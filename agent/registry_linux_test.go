@@ -143,3 +143,46 @@ func TestMoreKeysThanOneTransactionTakesAreWrittenAndMoved(t *testing.T) {
 		t.Errorf("%d plugins are left (%v), want 1", len(e.Plugins), err)
 	}
 }
+
+// TestAgentThatChangesItsPartInRolloutsJoinsAnew: a mark that passed before would let it
+// in, and nobody would have counted it.
+func TestAgentThatChangesItsPartInRolloutsJoinsAnew(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	client := f.etcd.Client(t)
+	granted, err := client.Grant(f.ctx(), 60)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	old := f.registryOf(t, client, dir)
+	reg := Registration{Schema: schema, ID: "a1", Instance: old.instance.ID, Fleet: "default", Labels: map[string]string{"env": "test"}, Groups: []string{"web"}, Host: "h1", Platform: "linux/amd64"}
+	if err := old.register(f.ctx(), int64(granted.ID), reg); err != nil {
+		t.Fatal(err)
+	}
+	joins := func(what string, anew bool, change func(*Registration)) {
+		t.Helper()
+		before, _, err := old.read(f.ctx())
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(&reg)
+		next := f.registryOf(t, client, "")
+		next.instance = old.instance
+		if err := next.register(f.ctx(), int64(granted.ID), reg); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		now, _, err := next.read(f.ctx())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (now.CreateRevision != before.CreateRevision) != anew || next.member.since() != now.CreateRevision {
+			t.Errorf("%s: it joined at %d, and knows of %d, before at %d: want it anew: %t", what, now.CreateRevision, next.member.since(), before.CreateRevision, anew)
+		}
+	}
+	joins("another version", false, func(r *Registration) { r.Version, r.PID = "1.1.0", 7 })
+	joins("another fleet", true, func(r *Registration) { r.Fleet = "edge" })
+	joins("another label", true, func(r *Registration) { r.Labels = map[string]string{"env": "production"} })
+	joins("another group", true, func(r *Registration) { r.Groups = nil })
+	joins("another host", true, func(r *Registration) { r.Host = "h2" })
+}

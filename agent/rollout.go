@@ -17,8 +17,8 @@ import (
 // rollout.DefaultFleet.
 type Rollout struct {
 	// Fleet is the fleet whose plan the agent follows; default
-	// rollout.DefaultFleet. Fleets of one root share the registry: the selector of
-	// a plan says which agents it is about.
+	// rollout.DefaultFleet. Fleets of one root share the registry, which tells of
+	// each agent in which fleet it is: no other's rollouts count it.
 	Fleet string
 	// Off has the agent follow no plan.
 	Off bool
@@ -42,6 +42,14 @@ func (r *Rollout) check() error {
 	return nil
 }
 
+// followed is the fleet whose plan is followed; "" = none is.
+func (r *Rollout) followed() string {
+	if r.Off {
+		return ""
+	}
+	return r.Fleet
+}
+
 // Rollouts is where the rollouts of a fleet are started and steered; "" is
 // rollout.DefaultFleet.
 func (d *Directory) Rollouts(fleet string) (*rollout.Operator, error) {
@@ -54,7 +62,7 @@ func (d *Directory) Rollouts(fleet string) (*rollout.Operator, error) {
 // Root, Agents and Publisher are filled in.
 func (d *Directory) RolloutController(cfg rollout.ControllerConfig) (*rollout.Controller, error) {
 	cfg.Client, cfg.Root = d.client, d.keys.root
-	cfg.Agents = RolloutFleet(d)
+	cfg.Agents = RolloutFleet(d, cfg.Fleet)
 	cfg.Publisher = rolloutPublisher{d}
 	return rollout.NewController(cfg)
 }
@@ -62,7 +70,7 @@ func (d *Directory) RolloutController(cfg rollout.ControllerConfig) (*rollout.Co
 // RolloutMember is e as a rollout sees it. now is for those that are overdue.
 func RolloutMember(e *Entry, now time.Time) *rollout.Member {
 	m := &rollout.Member{
-		ID: e.ID, Labels: e.Labels, Groups: e.Groups, Host: e.Host, Platform: e.Platform,
+		ID: e.ID, Fleet: e.Fleet, Labels: e.Labels, Groups: e.Groups, Host: e.Host, Platform: e.Platform,
 		Joined: e.Joined, Version: e.Version, Manifest: e.ManifestDigest, Binary: e.BinaryDigest,
 		Started: e.Started,
 	}

@@ -21,11 +21,21 @@ const lookForOverdue = 15 * time.Second
 // as the fleet is large.
 const fleetCoalesce = 200 * time.Millisecond
 
-// RolloutFleet shows the agents of d to a rollout's controller. Each Watch of it
-// keeps an Index of its own for as long as it runs.
-func RolloutFleet(d *Directory) rollout.Fleet { return rolloutFleet{d} }
+// RolloutFleet shows the agents of one fleet to its rollouts' controller, of those
+// of d; "" is rollout.DefaultFleet. Each Watch of it keeps an Index of its own for
+// as long as it runs.
+func RolloutFleet(d *Directory, fleet string) rollout.Fleet {
+	if fleet == "" {
+		fleet = rollout.DefaultFleet
+	}
+	return rolloutFleet{d, fleet}
+}
 
-type rolloutFleet struct{ directory *Directory }
+// rolloutFleet shows the agents of a fleet; "" = those of all.
+type rolloutFleet struct {
+	directory *Directory
+	fleet     string
+}
 
 // Watch implements rollout.Fleet.
 func (f rolloutFleet) Watch(ctx context.Context, changed func(rollout.Snapshot), stale func(error)) error {
@@ -38,7 +48,7 @@ func (f rolloutFleet) Watch(ctx context.Context, changed func(rollout.Snapshot),
 	defer run.Wait()
 	defer stop()
 	run.Go(func() { _ = x.Run(ctx) }) // it ends with ctx only
-	m := members{of: map[*Entry]*rollout.Member{}}
+	m := members{fleet: f.fleet, of: map[*Entry]*rollout.Member{}}
 	look := time.NewTicker(lookForOverdue)
 	defer look.Stop()
 	for next := x.Ready(); ; {
@@ -53,32 +63,36 @@ func (f rolloutFleet) Watch(ctx context.Context, changed func(rollout.Snapshot),
 			continue // not Ready yet
 		}
 		next = s.superseded
-		if all, news := m.take(s, time.Now()); news {
-			changed(rollout.Snapshot{Revision: s.Registered(), Members: all})
+		if next, news := m.take(s, time.Now()); news {
+			changed(next)
 		}
 	}
 }
 
 // members are those of the newest snapshot, made once for each entry.
 type members struct {
+	fleet    string // "" = all
 	of       map[*Entry]*rollout.Member
 	revision int64
 }
 
 // take returns the members of s, and whether any is new, gone or another.
-func (m *members) take(s *Snapshot, now time.Time) (all []*rollout.Member, news bool) {
+func (m *members) take(s *Snapshot, now time.Time) (all rollout.Snapshot, news bool) {
 	news = s.Registered() != m.revision || len(s.entries) != len(m.of)
 	m.revision = s.Registered()
 	of := make(map[*Entry]*rollout.Member, len(s.entries))
-	all = make([]*rollout.Member, 0, len(s.entries))
+	all = rollout.Snapshot{Revision: m.revision, Members: make([]*rollout.Member, 0, len(s.entries))}
 	for _, e := range s.entries {
 		member := m.of[e]
 		if overdue := e.Overdue(now) > 0; member == nil || member.Overdue != overdue {
 			member, news = RolloutMember(e, now), true
 		}
 		of[e] = member
-		if e.Status == nil || !e.Status.RolloutsOff {
-			all = append(all, member)
+		switch {
+		case e.Fleet == m.fleet || m.fleet == "":
+			all.Members = append(all.Members, member)
+		case e.Fleet == "":
+			all.Apart = append(all.Apart, member)
 		}
 	}
 	m.of = of

@@ -42,7 +42,7 @@ func (c *crowd) obey(o *rollout.Operator) {
 			}
 			for i := range all {
 				m := RolloutMember(&all[i], time.Now())
-				if !adm.Admits(m) || m.Report != nil && m.Report.Request == v.Plan.Request() {
+				if m.Fleet != rollout.DefaultFleet || !adm.Admits(m) || m.Report != nil && m.Report.Request == v.Plan.Request() {
 					continue
 				}
 				s := Status{Schema: schema, At: time.Now(), Rollout: &rollout.Report{Request: v.Plan.Request(), State: rollout.ReportDone, At: time.Now()}}
@@ -79,6 +79,8 @@ func TestDocumentIsPublishedWhenItsRolloutCompletesAndTakenBackWithIt(t *testing
 	t.Parallel()
 	c := newCrowd(t)
 	c.fill(3)
+	// One of another fleet, which the plan's selector would take: it follows none of this.
+	c.put("registry/"+crowdID(3), strings.Replace(registered(t, 3, "1.0.0"), `"fleet":"default"`, `"fleet":"edge"`, 1))
 	if _, err := config.Publish(t.Context(), c.client, "", []byte("a: 1\n"), config.Change{Scope: "global", By: "carol"}); err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +152,7 @@ func TestFleetTellsWhoWasAway(t *testing.T) {
 	c.fill(2)
 	snapshots := make(chan rollout.Snapshot, 100)
 	c.beside(func(ctx context.Context) error {
-		return RolloutFleet(c.dir).Watch(ctx, func(s rollout.Snapshot) { snapshots <- s }, func(error) {})
+		return RolloutFleet(c.dir, "").Watch(ctx, func(s rollout.Snapshot) { snapshots <- s }, func(error) {})
 	})
 	last := waittest.Next(t, "the first snapshot", snapshots)
 	first := last
@@ -195,17 +197,17 @@ func TestMemberIsOverdueWhenItsStatusIs(t *testing.T) {
 	c.fill(1)
 	x := c.index(IndexConfig{})
 	c.ready(x)
-	m := members{of: map[*Entry]*rollout.Member{}}
+	m := members{fleet: "default", of: map[*Entry]*rollout.Member{}}
 	since := time.Unix(1e9, 0)
 	all, news := m.take(x.Snapshot(), since.Add(time.Second))
-	if !news || all[0].Overdue {
-		t.Errorf("at first: %+v, news %t", all[0], news)
+	if !news || all.Members[0].Overdue {
+		t.Errorf("at first: %+v, news %t", all.Members[0], news)
 	}
 	if _, news := m.take(x.Snapshot(), since.Add(2*time.Second)); news {
 		t.Error("there is news where nothing has changed")
 	}
 	later, news := m.take(x.Snapshot(), since.Add(time.Hour))
-	if !news || !later[0].Overdue || all[0].Overdue {
-		t.Errorf("an hour later: %+v, news %t, before %+v", later[0], news, all[0])
+	if !news || !later.Members[0].Overdue || all.Members[0].Overdue {
+		t.Errorf("an hour later: %+v, news %t, before %+v", later.Members[0], news, all.Members[0])
 	}
 }

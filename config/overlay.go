@@ -154,7 +154,7 @@ func (o *Overlay) over(places []spot, docs []document, fresh bool) []document {
 }
 
 // givesWay reports whether l is to yield to own, the scope's own document; nil =
-// it has none.
+// it has none, which is as good as one that says nothing.
 func (l *laid) givesWay(own *document) bool {
 	var revision int64
 	if own != nil {
@@ -163,7 +163,8 @@ func (l *laid) givesWay(own *document) bool {
 	if !l.known {
 		l.before, l.known = revision, true
 	}
-	return l.yields && (revision != l.before || own != nil && bytes.Equal(own.Data, l.data))
+	same := own == nil && string(bytes.TrimSpace(l.data)) == "{}" || own != nil && bytes.Equal(own.Data, l.data)
+	return l.yields && (same || revision != l.before)
 }
 
 // applied notes that docs, of etcd's layers, are in force.

@@ -56,9 +56,12 @@ func (u *Upgrader) awaitIdle(ctx context.Context, r Request) error {
 }
 
 // giveWay performs what is asked meanwhile. It returns an error if that ends
-// the wait: a hold, or a newer attempt.
+// the wait: a hold, a newer attempt, or that it was taken back.
 func (u *Upgrader) giveWay() error {
 	u.obeyCommand()
+	if err := u.wanted(false); err != nil {
+		return err
+	}
 	if err := held(u.cfg.StateDir); err != nil {
 		return err
 	}

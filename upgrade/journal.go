@@ -83,6 +83,9 @@ type Attempt struct {
 	// RecalledBy is the id of the request that ended the probation, which with it
 	// was done.
 	RecalledBy string `json:"recalled_by,omitempty"`
+	// Unbegun is set of one that is Failed and of which nothing was begun for a
+	// reason that is not the release's; empty else, and where a crash ended it.
+	Unbegun Unbegun `json:"unbegun,omitempty"`
 	// Reason says why the attempt ended, empty while it succeeds.
 	Reason string `json:"reason,omitempty"`
 	// Class tells a bad binary from a bad environment, once it has failed
@@ -112,10 +115,11 @@ func (a Attempt) id() string {
 }
 
 // ended lists the ids of requests that have ended when the one called next
-// begins. What has recalled a is done, and is next as a rule, for its answer.
+// begins. What has recalled a is done, and is next as a rule, for its answer. What
+// was taken back may be asked for again.
 func (a Attempt) ended(next string) (ids []string) {
 	for _, id := range []string{a.RecalledBy, a.OrderID} {
-		if id != "" && id != next {
+		if id != "" && id != next && !(id == a.OrderID && a.Unbegun == UnbegunRetracted) {
 			ids = append(ids, id)
 		}
 	}

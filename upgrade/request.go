@@ -246,14 +246,14 @@ func (r Request) concerns(program string) error {
 // waits when a successor takes over waits there; one that is made after that
 // is lost with this process, and one that is made in a successor that is then
 // rolled back with that. A request with the ID of the one that is performed
-// changes nothing.
+// changes nothing, unless that was taken back.
 func (u *Upgrader) Request(r Request) {
 	if r.Action == "" {
 		r.Action = ActionUpgrade
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if r.ID == "" || r.ID != u.inHand {
+	if r.ID == "" || r.ID != u.inHand || u.retracted {
 		u.line(r)
 	}
 }
@@ -295,7 +295,7 @@ func (u *Upgrader) take() *Request {
 	r := u.pending
 	u.pending = nil
 	if r != nil {
-		u.inHand = r.ID
+		u.hold(r.ID)
 	}
 	return r
 }
@@ -328,7 +328,7 @@ func (u *Upgrader) obeyCommand() {
 func (u *Upgrader) perform(ctx context.Context, r Request) error {
 	defer func() {
 		u.mu.Lock()
-		u.inHand = ""
+		u.hold("")
 		u.mu.Unlock()
 		u.nudge() // an attempt may have heard of what came meanwhile
 	}()

@@ -72,8 +72,9 @@ func (u *Upgrader) attempt(ctx context.Context, r Request) (err error) {
 		err = u.mayStart(bounded, r)
 	}
 	if err != nil {
+		why := unbegun(ctx, err)
 		err = endedBy(ctx, bounded, err)
-		return errors.Join(err, u.move(Failed, func(a *Attempt) { a.Reason = err.Error() }))
+		return errors.Join(err, u.move(Failed, func(a *Attempt) { a.Reason, a.Unbegun = err.Error(), why }))
 	}
 	return u.swap(ctx, bounded, r, slot)
 }
@@ -86,7 +87,22 @@ func (u *Upgrader) mayStart(ctx context.Context, r Request) error {
 	if err := held(u.cfg.StateDir); err != nil { // it may have been set meanwhile
 		return err
 	}
-	return ctx.Err()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return u.wanted(true)
+}
+
+// unbegun tells by what has ended an attempt that has started nothing whether
+// that says something of the release.
+func unbegun(ctx context.Context, err error) Unbegun {
+	switch {
+	case errors.Is(err, errRetracted):
+		return UnbegunRetracted
+	case ctx.Err() != nil:
+		return UnbegunStopped
+	}
+	return ""
 }
 
 // admitted refuses r, or returns the slot that it leads to. What the host says of itself comes before what is asked of it,

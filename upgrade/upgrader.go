@@ -76,6 +76,8 @@ type Upgrader struct {
 	status    Status
 	pending   *Request
 	inHand    string          // id of the request that is performed; may be empty
+	retracted bool            // what is performed was taken back
+	starts    bool            // it is too late for that
 	sockets   map[string]bool // those in use, by network and key
 	activated activatedSockets
 	// socketFiles are the files of Unix sockets that this process made.

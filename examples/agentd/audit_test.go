@@ -53,6 +53,18 @@ func TestAuditEndsWithACodeThatContinuousIntegrationCanUse(t *testing.T) {
 	agentd(t, "audit", warned).fails(t, 3, "Dockerfile")
 }
 
+// TestThisRepositoryPassesItsOwnAudit: what we tell others to pin is pinned here.
+func TestThisRepositoryPassesItsOwnAudit(t *testing.T) {
+	agentd(t, "audit", filepath.Join("..", "..")).ok(t)
+	// Its CI files must have been among what was judged, wherever one begins.
+	for _, path := range []string{".github", ".github/workflows", ".github/workflows/ci.yml", ".ci", ".ci/run"} {
+		r := agentd(t, "audit", filepath.Join("..", "..", path)).ok(t)
+		if !strings.Contains(r.stdout, "1 file judged") {
+			t.Errorf("%s: %s", path, r.stdout)
+		}
+	}
+}
+
 func TestAuditPrintsWhatOtherProgramsRead(t *testing.T) {
 	dir := audited(t, "Dockerfile", "FROM nginx # \x1b[2J\nFROM redis # agentd-audit: ignore image-tag-missing why not\n")
 	r := agentd(t, "audit", "-o", "json", "--fail-on", "error", dir)

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/perennial-go/perennial/agent"
+	"github.com/perennial-go/perennial/upgrade/release"
 	"github.com/perennial-go/perennial/upgrade/rollout"
 )
 
@@ -21,10 +22,12 @@ const exitDrift = 7
 
 type driftFlags struct {
 	etcd         etcdFlags
+	releases     reader
 	watch        rollout.DriftWatchConfig
 	environments []string
 	all, follow  bool
 	output       *format
+	unlearned    error // of the manifests that could not be read
 }
 
 func newDriftCommand() *cobra.Command {
@@ -48,6 +51,10 @@ expected, what runs, and the worst status; below that each agent that differs, w
   version   another version
   digest    the right version of other bytes
 
+With --repo the executables are those of the pinned releases' manifests, which are
+read from the repository and verified: then it does not matter whether the pins name
+them, nor who may write pins.
+
 With --watch it stays until it is interrupted and prints anew what has changed, with
 -o json an object a line.
 
@@ -55,11 +62,13 @@ Exit codes: 0 nothing drifts, 1 failure, 2 wrong usage, 3 nothing drifts as far 
 can be told (unknown, unpinned), 7 something drifts (digest, version, plugin, config).`,
 		Example: `  agentd drift --etcd http://127.0.0.1:2379
   agentd drift --etcd http://127.0.0.1:2379 --environment production --all
+  agentd drift --etcd http://127.0.0.1:2379 --repo repo --trust keys/release.pub
   agentd drift --etcd http://127.0.0.1:2379 --watch -o json`,
 		Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return d.run(cmd) },
 	}
 	d.etcd.addTimeout(cmd)
+	d.releases.add(cmd)
 	d.output = formatFlag(cmd)
 	f := cmd.Flags()
 	f.StringVar(&d.watch.Fleet, "fleet", rollout.DefaultFleet, "`name` of the fleet whose rollout accounts for differences")
@@ -81,6 +90,9 @@ func (d *driftFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer func() { _ = directory.Close() }()
+	if err := d.learn(cmd); err != nil {
+		return err
+	}
 	var found rollout.Drift
 	err = d.etcd.ask(cmd.Context(), func(ctx context.Context) error {
 		found, err = directory.Drift(ctx, d.watch)
@@ -99,7 +111,39 @@ func (d *driftFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	return driftVerdict(shown)
+	if err := driftVerdict(shown); err != nil || d.unlearned == nil {
+		return err
+	}
+	return undecidedError{d.unlearned}
+}
+
+// learn has the executables of pinned releases be those of their manifests.
+func (d *driftFlags) learn(cmd *cobra.Command) error {
+	if d.releases.location == "" {
+		return nil
+	}
+	client, err := d.releases.client()
+	if err != nil {
+		return err
+	}
+	known := map[release.Pin]map[string]string{}
+	d.watch.Executables = func(pin release.Pin) (map[string]string, error) {
+		if all := known[pin]; all != nil {
+			return all, nil
+		}
+		// Half of the time is left to compare what is known without it.
+		ctx, cancel := context.WithTimeout(cmd.Context(), d.etcd.timeout/2)
+		defer cancel()
+		found, err := client.Describe(ctx, pin.String())
+		if err != nil {
+			d.unlearned = fmt.Errorf("the executables of %s are not known, so that those that the pin names are compared: %w", pin.Version, err)
+			say(cmd.ErrOrStderr(), "%s", oneLine(d.unlearned.Error()))
+			return nil, err
+		}
+		known[pin] = executables(found.Manifest)
+		return known[pin], nil
+	}
+	return nil
 }
 
 // choose leaves what was asked for.
@@ -248,7 +292,7 @@ func driftVerdict(d rollout.Drift) error {
 	case drifts > 0:
 		return endedError{fmt.Errorf("want what is pinned, found %d of %d agents that run something else", drifts, len(d.Agents)), exitDrift}
 	case undecided > 0:
-		return undecidedError{fmt.Errorf("of %d agents it cannot be told whether they run what they are meant to: pin their environments (agentd pin set)", undecided)}
+		return undecidedError{fmt.Errorf("of %d agents it cannot be told whether they run what they are meant to: pin their environments (agentd pin set), or give --repo, which has the executables of what is pinned", undecided)}
 	}
 	return nil
 }

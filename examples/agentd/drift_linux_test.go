@@ -53,6 +53,11 @@ func TestRealAgentDriftsAndComesBack(t *testing.T) {
 	s.pin("rm", "production").ok(t)
 	s.pin("set", "production", pinned.Release.String()).ok(t)
 	s.drift().fails(t, 3, "cannot be told") // nothing to compare its bytes with
+	s.drift(repository...).ok(t)            // but those of the manifest
+	lost := s.drift("--repo", t.TempDir(), "--trust", s.trust)
+	if lost.fails(t, 3); !strings.Contains(lost.stderr, "executables of 1.0.0 are not known") {
+		t.Errorf("it does not say that the repository has not the release:\n%s", lost.stderr)
+	}
 
 	s.pin(append([]string{"set", "production", "^1.1.0"}, repository...)...).ok(t)
 	s.drift("--environment", "production").fails(t, 7, "found 1 of 1 agents")

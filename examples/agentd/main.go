@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+	_ "time/tzdata" // windows of rollouts have zones, and minimal hosts no database of them
 
 	"github.com/perennial-go/perennial/upgrade"
 )

@@ -208,11 +208,17 @@ func (p *pinSet) fromRepository(ctx context.Context, which string, next *rollout
 	if d.Yanked != "" {
 		return fmt.Errorf("want a release that is offered, found %s withdrawn: %s", d.Pin.Version, oneLine(d.Yanked))
 	}
-	next.Release, next.Program, next.Binaries = d.Pin, p.name, map[string]string{}
-	for _, platform := range d.Manifest.Platforms {
-		next.Binaries[platform.OS+"/"+platform.Arch] = platform.SHA256
-	}
+	next.Release, next.Program, next.Binaries = d.Pin, p.name, executables(d.Manifest)
 	return nil
+}
+
+// executables are the digests of a release's executables, as a pin has them.
+func executables(m *release.Manifest) map[string]string {
+	all := map[string]string{}
+	for _, platform := range m.Platforms {
+		all[platform.String()] = platform.SHA256
+	}
+	return all
 }
 
 func (p *pinSet) fromAgent(ctx context.Context, next *rollout.Pin) error {

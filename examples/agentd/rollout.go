@@ -122,12 +122,14 @@ func (o *fleetOperator) entries(ctx context.Context) (all []agent.Entry, err err
 	return all, err
 }
 
-// membersOf are agents as a rollout sees them.
-func membersOf(entries []agent.Entry) []*rollout.Member {
+// membersOf are the agents of a fleet as a rollout sees them.
+func membersOf(entries []agent.Entry, fleet string) []*rollout.Member {
 	now := time.Now()
-	members := make([]*rollout.Member, len(entries))
+	var members []*rollout.Member
 	for i := range entries {
-		members[i] = agent.RolloutMember(&entries[i], now)
+		if entries[i].Fleet == fleet {
+			members = append(members, agent.RolloutMember(&entries[i], now))
+		}
 	}
 	return members
 }

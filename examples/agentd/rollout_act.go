@@ -13,7 +13,7 @@ import (
 type rolloutAct struct {
 	use, short, long string
 	do               func(*rollout.Operator, context.Context, rollout.Act) (rollout.Plan, error)
-	done             string
+	done             func(*rollout.Plan) string
 }
 
 func pausing() rolloutAct {
@@ -21,7 +21,7 @@ func pausing() rolloutAct {
 		use: "pause", short: "Admit no more agents for now",
 		long: `pause has no more agents admitted. Those that have been go on; agentd rollout freeze
 holds up those that have not started as well.`,
-		do: (*rollout.Operator).Pause, done: "no more agents are admitted until agentd rollout resume",
+		do: (*rollout.Operator).Pause, done: always("no more agents are admitted until agentd rollout resume"),
 	}
 }
 
@@ -31,7 +31,7 @@ func resuming() rolloutAct {
 		long: `resume goes on with a rollout that an operator has paused, that an inconclusive
 judgement has paused, or that a failed one has halted. What the judgement was made of
 stays: if it still fails, the rollout halts again.`,
-		do: (*rollout.Operator).Resume, done: "it goes on",
+		do: (*rollout.Operator).Resume, done: always("it goes on"),
 	}
 }
 
@@ -39,9 +39,26 @@ func promoting() rolloutAct {
 	return rolloutAct{
 		use: "promote", short: "Open the gate of the stage that waits for it",
 		long: `promote lets the stage begin that waits for an operator; a blue-green rollout
-switches by it.`,
-		do: (*rollout.Operator).Promote, done: "the gate is open",
+switches by it.
+
+Where no stage waits for that it takes the stage that is under way as it is: once all
+of its agents have been admitted, it passes without the rest of its soak, its checks
+and its judgement, and the next stage begins although it has a gate. So also where the
+judgement was inconclusive. A stage that has failed still fails.`,
+		do: (*rollout.Operator).Promote, done: promoted,
 	}
+}
+
+func always(text string) func(*rollout.Plan) string {
+	return func(*rollout.Plan) string { return text }
+}
+
+// promoted says what it was: a gate, or a stage that had begun.
+func promoted(p *rollout.Plan) string {
+	if p.Stage < len(p.Stages) && p.Promoted > p.Stage+1 {
+		return fmt.Sprintf("stage %s is taken as it is, and the next begins once all of its agents are admitted", p.Stages[p.Stage].Name)
+	}
+	return "the gate is open"
 }
 
 func aborting() rolloutAct {
@@ -49,7 +66,7 @@ func aborting() rolloutAct {
 		use: "abort", short: "End a rollout where it is",
 		long: `abort ends the rollout: agents that have changed stay so, those under way go on, and
 nobody else is admitted. agentd rollout revert brings those back that have changed.`,
-		do: (*rollout.Operator).Abort, done: "nobody else is admitted, and what has changed stays so",
+		do: (*rollout.Operator).Abort, done: always("nobody else is admitted, and what has changed stays so"),
 	}
 }
 
@@ -74,7 +91,7 @@ func newRolloutActCommand(a rolloutAct) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return flags.tellPlan(cmd.OutOrStdout(), &p, fmt.Sprintf("rollout %s is %s: %s", p.ID, p.State, a.done))
+			return flags.tellPlan(cmd.OutOrStdout(), &p, fmt.Sprintf("rollout %s is %s: %s", p.ID, p.State, a.done(&p)))
 		},
 	}
 	flags.add(cmd)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -17,6 +18,7 @@ import (
 // startCheck is a plan held against the agents that there are.
 type startCheck struct {
 	plan    *rollout.Plan
+	leader  *rollout.Leader // nil = no controller is elected
 	entries []agent.Entry
 	members []*rollout.Member
 	policy  release.Policy
@@ -35,18 +37,42 @@ func (c *startCheck) sort() (err error) {
 	if c.stages, c.rest, err = rolloutview.Stages(c.plan, c.members); err != nil {
 		return err
 	}
+	if n := len(c.entries) - len(c.members); n > 0 {
+		c.notes = append(c.notes, fmt.Sprintf("%d agents of the registry are not of this fleet: they follow another's plan (agentd run --fleet), or none", n))
+	}
+	if len(c.members) == 0 {
+		c.obstacles = append(c.obstacles, fmt.Sprintf("no agent of fleet %s is registered: start agents with the same --etcd, --etcd-root and --fleet", c.plan.Fleet))
+		return nil
+	}
+	c.foresee()
 	for i := range c.stages {
 		if s := &c.stages[i]; s.Selected == 0 {
-			c.obstacles = append(c.obstacles, fmt.Sprintf("stage %s has no agent that matches %q: label agents (agentd run --label), or give stages of your own", s.Name, c.plan.Stages[i].Selector))
+			c.obstacles = append(c.obstacles, fmt.Sprintf("stage %s has no agent that matches %q: label agents (agentd run --label), or give stages of your own", s.Name, cmp.Or(c.plan.Stages[i].Selector, c.plan.Selector)))
 		}
 	}
 	if n := len(c.rest); n > 0 {
-		c.notes = append(c.notes, fmt.Sprintf("%d agents take part and are in no stage, such as %s", n, idsOfMembers(c.rest)))
+		c.notes = append(c.notes, fmt.Sprintf("in no stage, although the plan selects them: %s", idsOfMembers(c.rest)))
 	}
 	if held := slices.DeleteFunc(c.takePart(), func(m *rollout.Member) bool { return m.Held == "" }); len(held) > 0 {
-		c.notes = append(c.notes, fmt.Sprintf("%d agents are held by their operators and stay as they are: %s", len(held), idsOfMembers(held)))
+		c.notes = append(c.notes, "held by their operators, so that they stay as they are: "+idsOfMembers(held))
 	}
 	return nil
+}
+
+// foresee notes what would surprise whoever begins it.
+func (c *startCheck) foresee() {
+	if c.leader == nil {
+		c.notes = append(c.notes, "no controller is elected: it does not move until one runs (agentd rollout controller, or agentd run --rollout-controller)")
+	}
+	for i := range c.plan.Stages {
+		label := c.plan.Stages[i].PairBy
+		if label != "" && !slices.ContainsFunc(c.members, func(m *rollout.Member) bool { return m.Labels[label] != "" }) {
+			c.notes = append(c.notes, fmt.Sprintf("stage %s: no agent has the label %s, so that none is half of a pair", c.plan.Stages[i].Name, label))
+		}
+	}
+	if c.plan.Target.Config == nil && !slices.ContainsFunc(c.plan.Stages, func(s rollout.Stage) bool { return s.Soak > 0 || s.Manual }) {
+		c.notes = append(c.notes, "no stage soaks: each is judged as soon as its agents' probations have ended, and what shows later is not waited for (--soak)")
+	}
 }
 
 // takePart are the agents of all stages.
@@ -94,7 +120,7 @@ func (c *startCheck) examine(m *release.Manifest) {
 		}
 	}
 	if running > 0 {
-		c.notes = append(c.notes, fmt.Sprintf("%d agents run it already", running))
+		c.notes = append(c.notes, counted(running, "agent")+" of those it is about have it already")
 	}
 	whys := make([]string, 0, len(refusing))
 	for why := range refusing {

@@ -14,7 +14,7 @@ import (
 // registered is an agent that could take release 1.1.0.
 func registered(id string) agent.Entry {
 	e := agent.Entry{Status: &agent.Status{}}
-	e.ID, e.Version, e.Platform, e.Labels = id, "1.0.0", "linux/amd64", map[string]string{"env": "test"}
+	e.ID, e.Fleet, e.Version, e.Platform, e.Labels = id, "default", "1.0.0", "linux/amd64", map[string]string{"env": "test"}
 	e.Status.Upgrade.Program = "agentd"
 	return e
 }
@@ -49,7 +49,7 @@ func TestRolloutThatAgentsWouldRefuseIsNotBegun(t *testing.T) {
 		p.Target.Release, p.Target.Program = release.Pin{Version: "1.1.0", Digest: target}, "agentd"
 		check := &startCheck{plan: &p, entries: []agent.Entry{registered("a1"), registered("a2")}}
 		c.change(&check.entries[1], check)
-		check.members = membersOf(check.entries)
+		check.members = membersOf(check.entries, "default")
 		if err := check.sort(); err != nil {
 			t.Fatal(err)
 		}
@@ -61,6 +61,67 @@ func TestRolloutThatAgentsWouldRefuseIsNotBegun(t *testing.T) {
 		if err := check.verdict(new(strings.Builder), true); err != nil {
 			t.Errorf("%s: --force does not help: %v", name, err)
 		}
+	}
+}
+
+// TestWhatWouldSurpriseIsToldBeforeARolloutBegins: a rollout that nobody moves, or that
+// judges nothing but probations, looks like any other.
+func TestWhatWouldSurpriseIsToldBeforeARolloutBegins(t *testing.T) {
+	said := func(change func(*startCheck)) string {
+		p := rollout.Plan{ID: "r", Fleet: "shop", Stages: []rollout.Stage{{Name: "all", BasisPoints: 10_000, Soak: 1, PairBy: "env"}}}
+		check := &startCheck{plan: &p, leader: &rollout.Leader{ID: "c1"}, entries: []agent.Entry{registered("a1")}}
+		check.members = membersOf(check.entries, "default")
+		change(check)
+		if err := check.sort(); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(append(check.notes, check.obstacles...), "; ")
+	}
+	for says, change := range map[string]func(*startCheck){
+		"":                                   func(*startCheck) {},
+		"no controller is elected":           func(c *startCheck) { c.leader = nil },
+		"no stage soaks":                     func(c *startCheck) { c.plan.Stages[0].Soak = 0 },
+		"no agent has the label rack":        func(c *startCheck) { c.plan.Stages[0].PairBy = "rack" },
+		"no agent of fleet shop":             func(c *startCheck) { c.members = nil },
+		`no agent that matches "zone=north"`: func(c *startCheck) { c.plan.Selector = "zone=north" },
+	} {
+		if got := said(change); says == "" && got != "" || !strings.Contains(got, says) {
+			t.Errorf("told is %q, want %q", got, says)
+		}
+	}
+}
+
+// TestRevertToAReleaseThatNobodyWouldGoToIsRefused: it ended at once, as reverted, with
+// everybody on another release.
+func TestRevertToAReleaseThatNobodyWouldGoToIsRefused(t *testing.T) {
+	to := release.Pin{Version: "1.0.0", Digest: "sha256:" + strings.Repeat("cd", 32)}
+	p := &rollout.Plan{State: rollout.Reverted, Target: rollout.Target{Release: release.Pin{Version: "1.1.0", Digest: "sha256:" + strings.Repeat("ab", 32)}}}
+	left := &rollout.Member{ID: "a1", Manifest: p.Target.Release.Digest}
+	elsewhere := &rollout.Member{ID: "a2", Version: "1.2.0"}
+	r := &rolloutRevert{to: "1.0.0"}
+	var said strings.Builder
+	if err := r.leaves(&said, p, []*rollout.Member{elsewhere}, to); err == nil || !strings.Contains(err.Error(), "agentd rollback") {
+		t.Errorf("nobody goes: %v", err)
+	}
+	if err := r.leaves(&said, p, []*rollout.Member{left, elsewhere}, to); err != nil || !strings.Contains(said.String(), "stays agent a2") {
+		t.Errorf("one goes: %v, %s", err, said.String())
+	}
+	if err := (&rolloutRevert{}).leaves(&said, p, []*rollout.Member{elsewhere}, to); err != nil {
+		t.Errorf("without --to: %v", err)
+	}
+	if r.force = true; r.leaves(&said, p, []*rollout.Member{elsewhere}, to) != nil {
+		t.Error("--force does not help")
+	}
+}
+
+// TestPromoteSaysWhetherItOpenedAGateOrTookAStage: who promotes too early skips a soak.
+func TestPromoteSaysWhetherItOpenedAGateOrTookAStage(t *testing.T) {
+	p := &rollout.Plan{Stage: 1, Promoted: 2, Stages: []rollout.Stage{{Name: "one"}, {Name: "two"}}}
+	if got := promoted(p); got != "the gate is open" {
+		t.Error(got)
+	}
+	if p.Promoted = 3; !strings.Contains(promoted(p), "stage two is taken as it is") {
+		t.Error(promoted(p))
 	}
 }
 

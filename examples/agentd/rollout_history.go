@@ -49,6 +49,9 @@ changed; those that there are have been printed then.`,
 			if err != nil && !errors.Is(err, rollout.ErrHistory) {
 				return err
 			}
+			if opts.Rollout != "" && len(all) == 0 {
+				return errors.Join(fmt.Errorf("fleet %s: want the history of rollout %s, found none: agentd rollout history lists those that are kept", flags.fleet, oneLine(opts.Rollout)), err)
+			}
 			if flags.output.json() {
 				return errors.Join(printJSON(cmd.OutOrStdout(), all), err)
 			}
@@ -59,6 +62,14 @@ changed; those that there are have been printed then.`,
 	cmd.Flags().IntVar(&limit, "limit", 0, "print at most this `number` of rollouts, the newest; 0 is all")
 	noVariable(cmd, "limit")
 	return cmd
+}
+
+// stageOf numbers a stage for people; one after the last is none.
+func stageOf(past rollout.Past, stage int) string {
+	if p := past.Records[0].Plan; p != nil && stage >= len(p.Stages) {
+		return "-"
+	}
+	return fmt.Sprint(stage + 1)
 }
 
 func printRecords(w io.Writer, fleet string, all []rollout.Past) error {
@@ -79,7 +90,7 @@ func printRecords(w io.Writer, fleet string, all []rollout.Past) error {
 		for _, r := range past.Records {
 			f := r.Figures
 			rows = append(rows, []string{
-				fmt.Sprint(r.Seq), stamp(r.At), string(r.Event), dash(r.By), string(r.State), fmt.Sprint(r.Stage + 1),
+				fmt.Sprint(r.Seq), stamp(r.At), string(r.Event), dash(r.By), string(r.State), stageOf(past, r.Stage),
 				fmt.Sprint(f.Admitted), fmt.Sprint(f.Succeeded), fmt.Sprint(f.Failed + f.Silent), dash(r.Why),
 			})
 		}

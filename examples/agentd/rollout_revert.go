@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -33,12 +35,15 @@ func newRolloutRevertCommand() *cobra.Command {
 or to the release --to, also after the rollout has completed. It goes the way that the
 rollout went: windows and gates do not hold it up, agents on probation go back warm,
 others start the release that they have kept. A rollout of a configuration goes back to
-the document that is published.
+the document that was published when it began; where none was, to none.
 
 Before it begins it is checked that each agent has kept the release that it is to go
 back to. With --repo and --trust one that the repository offers counts as well: agents
-fetch it from the repository that they know, where their policy lets them (agentd run
---remote-rollback). --force begins it all the same.
+fetch it from the repository that they know, where they run with --allow-older. --force
+begins it all the same.
+
+It takes agents from the release of the rollout alone: who runs another one, as before
+the rollout or after a failed attempt, stays as it is, also with --to.
 
 With --wait it follows the revert to its end. Exit codes: 0 the revert has begun, or with
 --wait the rollout is reverted, 1 failure, 2 wrong usage, 3 it has not ended (it is
@@ -86,7 +91,7 @@ func (r *rolloutRevert) run(cmd *cobra.Command) error {
 			return err
 		}
 	} else if r.to != "" {
-		return usagef("--to is for a release: the rollout is of a configuration, and goes back to the document that is published")
+		return usagef("--to is for a release: the rollout is of a configuration, and goes back to the document that was published when it began")
 	}
 	var p rollout.Plan
 	err = r.etcd.ask(cmd.Context(), func(ctx context.Context) (err error) {
@@ -114,7 +119,7 @@ func (r *rolloutRevert) check(cmd *cobra.Command, op *fleetOperator, p *rollout.
 	if err != nil {
 		return release.Pin{}, err
 	}
-	members := slices.DeleteFunc(membersOf(entries), func(m *rollout.Member) bool { return !a.Selects(m) })
+	members := slices.DeleteFunc(membersOf(entries, op.flags.fleet), func(m *rollout.Member) bool { return !a.Selects(m) })
 	to := p.Previous.Release
 	var offered *release.Description
 	if r.to != "" {
@@ -125,6 +130,9 @@ func (r *rolloutRevert) check(cmd *cobra.Command, op *fleetOperator, p *rollout.
 		if offered, err = r.offered(cmd.Context(), to.String()); err != nil {
 			return to, err
 		}
+	}
+	if err := r.leaves(cmd.ErrOrStderr(), p, members, to); err != nil {
+		return to, err
 	}
 	stuck := slices.DeleteFunc(members, func(m *rollout.Member) bool { return canGoBack(m, p, to, offered) })
 	if len(stuck) == 0 {
@@ -140,6 +148,32 @@ func (r *rolloutRevert) check(cmd *cobra.Command, op *fleetOperator, p *rollout.
 	}
 	say(cmd.ErrOrStderr(), "note: %s", oneLine(text))
 	return r.pin(to), nil
+}
+
+// leaves tells who of the agents does not go to the release of --to: a revert takes
+// agents from the release of the rollout, and nobody else.
+func (r *rolloutRevert) leaves(w io.Writer, p *rollout.Plan, members []*rollout.Member, to release.Pin) error {
+	if r.to == "" || !p.State.Over() {
+		return nil
+	}
+	var stay []*rollout.Member
+	for _, m := range members {
+		if m.Manifest != p.Target.Release.Digest {
+			stay = append(stay, m)
+		}
+	}
+	if len(stay) == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("a revert takes agents from %s; as it is, since it runs another, stays %s", p.Target.Release.Version, namedIDs(memberIDs(stay)))
+	if len(stay) == len(members) {
+		text = fmt.Sprintf("a revert takes agents from %s, and none runs it: agentd rollback --agent ID %s takes one there", p.Target.Release.Version, to.Version)
+	}
+	if len(stay) < len(members) || r.force {
+		say(w, "note: %s", oneLine(text))
+		return nil
+	}
+	return errors.New("nothing was reverted: " + text)
 }
 
 // pin is what is asked for: nothing where the plan says it.

@@ -107,14 +107,18 @@ func (s *rolloutStart) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	defer op.close()
-	if err := s.unoccupied(cmd.Context(), op); err != nil {
+	v, err := op.status(cmd.Context())
+	if err != nil {
+		return err
+	}
+	if err := s.unoccupied(v.Plan); err != nil {
 		return err
 	}
 	entries, err := op.entries(cmd.Context())
 	if err != nil {
 		return err
 	}
-	c := startCheck{plan: &p, entries: entries, members: membersOf(entries), policy: s.policy()}
+	c := startCheck{plan: &p, leader: v.Leader, entries: entries, members: membersOf(entries, op.flags.fleet), policy: s.policy()}
 	if err := s.examine(cmd, &c, opts.Document); err != nil {
 		return err
 	}
@@ -236,12 +240,8 @@ func documentTarget(cmd *cobra.Command, file, scope string) (rollout.Target, []b
 
 // unoccupied refuses early to begin beside another rollout; Start has the last
 // word.
-func (s *rolloutStart) unoccupied(ctx context.Context, op *fleetOperator) error {
-	v, err := op.status(ctx)
-	if err != nil {
-		return err
-	}
-	if p := v.Plan; p != nil && !p.State.Over() && !s.replace {
+func (s *rolloutStart) unoccupied(p *rollout.Plan) error {
+	if p != nil && !p.State.Over() && !s.replace {
 		return fmt.Errorf("%w: %s, asked for by %s, is %s: wait for its end, end it (agentd rollout abort, or revert), or replace it (--replace)", rollout.ErrUnderWay, p.ID, dash(p.By), p.State)
 	}
 	return nil
@@ -262,6 +262,9 @@ func (s *rolloutStart) examine(cmd *cobra.Command, c *startCheck, document []byt
 	d, err := client.Describe(cmd.Context(), c.plan.Target.Release.String())
 	if err != nil {
 		return err
+	}
+	if len(c.plan.Environments) > 0 {
+		c.plan.Binaries = executables(d.Manifest) // for the pins that move once it has completed
 	}
 	c.examine(d.Manifest)
 	return c.verdict(cmd.ErrOrStderr(), s.force || s.dryRun)

@@ -14,13 +14,15 @@ import (
 
 // rolloutStatus is how a rollout stands, as -o json prints it.
 type rolloutStatus struct {
-	Fleet    string              `json:"fleet"`
-	Revision int64               `json:"revision"`
-	Plan     *rollout.Plan       `json:"plan"` // null: there is none
-	Books    *rollout.Books      `json:"books,omitempty"`
-	Freeze   *rollout.Freeze     `json:"freeze,omitempty"`
-	Leader   *rollout.Leader     `json:"leader,omitempty"`
-	Stages   []rolloutview.Stage `json:"stages,omitempty"`
+	Fleet    string          `json:"fleet"`
+	Revision int64           `json:"revision"`
+	Plan     *rollout.Plan   `json:"plan"` // null: there is none
+	Books    *rollout.Books  `json:"books,omitempty"`
+	Freeze   *rollout.Freeze `json:"freeze,omitempty"`
+	Leader   *rollout.Leader `json:"leader,omitempty"`
+	// Trouble is what keeps it from moving on.
+	Trouble string              `json:"trouble,omitempty"`
+	Stages  []rolloutview.Stage `json:"stages,omitempty"`
 	// Cause is why it went back or was ended.
 	Cause string `json:"cause,omitempty"`
 	// Stale is why what is shown may be old.
@@ -29,7 +31,7 @@ type rolloutStatus struct {
 
 // newRolloutStatus puts together what is known.
 func newRolloutStatus(fleet string, v rollout.View, members []*rollout.Member, stale error) (rolloutStatus, error) {
-	s := rolloutStatus{Fleet: fleet, Revision: v.Revision, Plan: v.Plan, Books: v.Books, Freeze: v.Freeze, Leader: v.Leader}
+	s := rolloutStatus{Fleet: fleet, Revision: v.Revision, Plan: v.Plan, Books: v.Books, Freeze: v.Freeze, Leader: v.Leader, Trouble: v.Trouble}
 	if stale != nil {
 		s.Stale = stale.Error()
 	}
@@ -42,9 +44,9 @@ func newRolloutStatus(fleet string, v rollout.View, members []*rollout.Member, s
 
 // model is it for people.
 func (s *rolloutStatus) model(now time.Time) *rolloutview.Model {
-	m := &rolloutview.Model{Plan: s.Plan, Freeze: s.Freeze, Stages: s.Stages, Cause: s.Cause, Stale: s.Stale, Now: now}
+	m := &rolloutview.Model{Plan: s.Plan, Freeze: s.Freeze, Stages: s.Stages, Cause: s.Cause, Trouble: s.Trouble, Stale: s.Stale, Now: now}
 	if b := s.Books; b != nil && b.Rollout == s.Plan.ID {
-		m.Figures, m.Lost = b.Figures, b.Lost
+		m.Figures, m.Lost, m.Waits = b.Figures, b.Lost, b.Waits
 	} else {
 		for i := range s.Stages { // no controller has counted them yet
 			m.Figures.Agents += len(s.Stages[i].Members)
@@ -61,7 +63,11 @@ func (s *rolloutStatus) text(now time.Time, width int) []string {
 	if s.Plan != nil {
 		return s.model(now).Text(width)
 	}
-	lines := []string{fmt.Sprintf("fleet %s has no rollout", s.Fleet)}
+	leader := ""
+	if s.Leader != nil {
+		leader = s.Leader.ID
+	}
+	lines := []string{fmt.Sprintf("fleet %s has no rollout", s.Fleet), rolloutview.Led(leader)}
 	if s.Freeze != nil {
 		lines = append(lines, rolloutview.Frozen(s.Freeze))
 	}
@@ -120,7 +126,7 @@ func (o *fleetOperator) show(cmd *cobra.Command) error {
 	if v.Plan != nil {
 		entries, err := o.entries(cmd.Context())
 		unread = err
-		members = membersOf(entries)
+		members = membersOf(entries, o.flags.fleet)
 	}
 	s, err := newRolloutStatus(o.flags.fleet, v, members, unread)
 	if err != nil {

@@ -57,8 +57,8 @@ func fleetOfOne(t *testing.T) (*site, *hook, func(args ...string) result) {
 // by the code alone.
 func TestRolloutCommandsEndWithWhatBecameOfTheRollout(t *testing.T) {
 	t.Parallel()
-	_, told, run := fleetOfOne(t)
-	if r := run("status").ok(t); !strings.Contains(r.stdout, "fleet default has no rollout") {
+	s, told, run := fleetOfOne(t)
+	if r := run("status").ok(t); !strings.Contains(r.stdout, "fleet default has no rollout") || !strings.Contains(r.stdout, "Controller: a1.") {
 		t.Errorf("of none status says\n%s", r.stdout)
 	}
 	run("revert").fails(t, 1, "no rollout")
@@ -76,6 +76,9 @@ func TestRolloutCommandsEndWithWhatBecameOfTheRollout(t *testing.T) {
 	start(good, "--stage", "name=all", "--wait", "1m").ok(t)
 	waittest.Until(t, "the webhook is told", func() bool { return told.told(rollout.EventCompleted) })
 	run("status", "--watch").ok(t)
+	// The scope had no document before, and none again.
+	run("revert", "--wait", "1m").ok(t)
+	agentd(t, "config", "get", "--etcd", s.etcd.URL(), "global").fails(t, 1, "global")
 
 	start(bad, "--stage", "name=all", "--on-failure", "halt", "--wait", "1m").fails(t, exitHalted, "found it halted", "loud")
 	start(good, "--stage", "name=all").fails(t, 1, "another rollout is under way", "halted", "--replace")
@@ -97,6 +100,7 @@ func TestRolloutCommandsEndWithWhatBecameOfTheRollout(t *testing.T) {
 	start(good, "--stage", "name=all", "--replace", "--wait", "1m").ok(t)
 	(<-followed).fails(t, exitAborted, "found it replaced")
 
+	run("history", "nosuch").fails(t, 1, "nosuch")
 	r := run("history").ok(t)
 	for _, says := range []string{"ops", "a typing error", "replaced", "halted", "reverted", "completed", "controller a1"} {
 		if !strings.Contains(r.stdout, says) {

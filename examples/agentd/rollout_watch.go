@@ -237,7 +237,7 @@ func (o *fleetOperator) follow(ctx context.Context, w *rolloutWatch, wait time.D
 		limited, cancel = context.WithTimeout(ctx, wait)
 		defer cancel()
 	}
-	last, err := w.run(limited, o.Operator, agent.RolloutFleet(o.directory))
+	last, err := w.run(limited, o.Operator, agent.RolloutFleet(o.directory, o.flags.fleet))
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		found := "nothing"
 		if last != nil && last.Plan != nil {

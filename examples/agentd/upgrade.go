@@ -14,8 +14,7 @@ import (
 func newUpgradeCommand() *cobra.Command {
 	var o order
 	var releases chooser
-	var stage bool
-	var bounds upgrade.Request
+	var how manner
 	cmd := &cobra.Command{
 		Use:   "upgrade VERSION|VERSION@sha256:DIGEST|RANGE",
 		Short: "Upgrade one agent and follow it to its end",
@@ -40,9 +39,8 @@ command was given (--expect), and puts it off while it is busy (--force). A
 release of another program (--name) than the agent runs is not even ordered.
 
 Exit code 0 means that the new release passed its probation and was committed, or
-with --stage that it is there.
-After anything else the agent runs what it ran before, or, if this command
-lost sight of it, agentd fleet tells.`,
+with --stage that it is there. After anything else the agent runs what it ran
+before, or, if this command lost sight of it, agentd fleet tells.`,
 		Example: `  agentd upgrade --etcd http://127.0.0.1:2379 --agent a1 \
     --repo https://releases.example.com/agentd --trust release.pub 1.1.0
   agentd upgrade --state-dir /var/lib/agentd --repo /media/usb/repo --trust release.pub ^1.1.0`,
@@ -52,13 +50,9 @@ lost sight of it, agentd fleet tells.`,
 		if err := releaseArgument(args[0]); err != nil {
 			return upgrade.Request{}, err
 		}
-		if stage && bounds.Probation != 0 {
-			return upgrade.Request{}, usagef("--probation is about a start, and --stage starts nothing: leave one out")
-		}
-		for name, d := range map[string]time.Duration{"probation": bounds.Probation, "give-up": bounds.GiveUp, "retain": bounds.Retain} {
-			if d < 0 {
-				return upgrade.Request{}, usagef("--%s: want a duration of 0 or more, found %v", name, d)
-			}
+		r, err := how.request()
+		if err != nil {
+			return upgrade.Request{}, err
 		}
 		client, err := releases.client()
 		if err != nil {
@@ -69,22 +63,51 @@ lost sight of it, agentd fleet tells.`,
 			return upgrade.Request{}, err
 		}
 		say(w, "resolved %s to %s", args[0], pin)
-		r := bounds
-		r.Action, r.Pin, r.Program = upgrade.ActionUpgrade, pin, releases.name
-		if stage {
-			r.Action = upgrade.ActionStage
-		}
-		if release.IsRange(args[0]) {
-			r.Asked = args[0]
-		}
+		r.Pin, r.Program, r.Asked = pin, releases.name, asked(args[0])
 		return r, nil
 	})
 	releases.add(cmd)
 	require(cmd, "repo", "repo")
-	f := cmd.Flags()
-	f.BoolVar(&stage, "stage", false, "have the release there and do not start it")
-	f.DurationVar(&bounds.Probation, "probation", 0, "how long at least it is on probation, up to the agent's --probation-limit (default as the agent is set)")
-	f.DurationVar(&bounds.GiveUp, "give-up", 0, "how long the agent may take until it has ended the attempt, its way back included (default no limit)")
-	f.DurationVar(&bounds.Retain, "retain", 0, "how long at least the release before is kept, or with --stage the one that is staged, up to the agent's --retention-limit (default as the agent is set)")
+	how.add(cmd)
 	return cmd
+}
+
+// asked is what is kept for the record of what was asked for.
+func asked(text string) string {
+	if release.IsRange(text) {
+		return text
+	}
+	return ""
+}
+
+// manner says how an upgrade is to go.
+type manner struct {
+	stage  bool
+	bounds upgrade.Request
+}
+
+func (m *manner) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.BoolVar(&m.stage, "stage", false, "have the release there and do not start it")
+	f.DurationVar(&m.bounds.Probation, "probation", 0, "how long at least it is on probation, up to the agent's --probation-limit (default as the agent is set)")
+	f.DurationVar(&m.bounds.GiveUp, "give-up", 0, "how long the agent may take until it has ended the attempt, its way back included (default no limit)")
+	f.DurationVar(&m.bounds.Retain, "retain", 0, "how long at least the release before is kept, or with --stage the one that is staged, up to the agent's --retention-limit (default as the agent is set)")
+}
+
+// request is one without a release.
+func (m *manner) request() (upgrade.Request, error) {
+	if m.stage && m.bounds.Probation != 0 {
+		return upgrade.Request{}, usagef("--probation is about a start, and --stage starts nothing: leave one out")
+	}
+	for name, d := range map[string]time.Duration{"probation": m.bounds.Probation, "give-up": m.bounds.GiveUp, "retain": m.bounds.Retain} {
+		if d < 0 {
+			return upgrade.Request{}, usagef("--%s: want a duration of 0 or more, found %v", name, d)
+		}
+	}
+	r := m.bounds
+	r.Action = upgrade.ActionUpgrade
+	if m.stage {
+		r.Action = upgrade.ActionStage
+	}
+	return r, nil
 }

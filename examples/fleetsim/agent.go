@@ -371,7 +371,7 @@ func (a *Agent) values(report *rollout.Report) (agent.Registration, agent.Status
 	reg := agent.Registration{
 		Schema: 1, ID: a.id, Instance: a.id, Version: b.running.Version, ManifestDigest: b.running.Digest,
 		BinaryDigest: b.running.Digest[len("sha256:"):], Platform: platform, Runtime: "go", Labels: a.cfg.Labels,
-		Host: a.id, PID: 1, Started: b.started, State: agent.Event{State: agent.Running, At: b.started},
+		Fleet: a.cfg.Fleet, Host: a.id, PID: 1, Started: b.started, State: agent.Event{State: agent.Running, At: b.started},
 	}
 	status := agent.Status{
 		Schema: 1, At: now, Every: 60,

@@ -35,6 +35,9 @@ func (a *Agent) Begin(o rollout.Order) {
 	})
 }
 
+// Retract implements rollout.Host: nothing waits here that was begun.
+func (a *Agent) Retract(string) {}
+
 // Standing implements rollout.Host.
 func (a *Agent) Standing(o rollout.Order) rollout.Standing {
 	a.mu.Lock()

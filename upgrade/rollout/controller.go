@@ -44,7 +44,8 @@ type ControllerConfig struct {
 	// where the one before did not get to say that it was. It holds up nothing but
 	// later records. May be nil.
 	Notify func(context.Context, Record)
-	// Webhooks are told of records like Notify; at most 16.
+	// Webhooks are told of records like Notify; at most 16. Where some candidates
+	// have neither, what such a one writes nobody is told of.
 	Webhooks []Webhook
 	// Observe is called with what the controller that is elected sees, after each
 	// look, and with the zero value once it is not elected any more; it must not
@@ -59,10 +60,13 @@ type Observation struct {
 	// Elected is false in the last one.
 	Elected bool
 	// Plan is nil while there is none.
-	Plan     *Plan
-	Books    Books
-	Freeze   *Freeze
+	Plan   *Plan
+	Books  Books
+	Freeze *Freeze
+	// Snapshot has the revision 0 while the agents have not been seen.
 	Snapshot Snapshot
+	// Blind: the agents are not seen as they are; Snapshot is how they were.
+	Blind bool
 	// Err is what keeps it from moving the rollout on; nil = nothing.
 	Err error
 }
@@ -131,9 +135,9 @@ func NewController(cfg ControllerConfig) (*Controller, error) {
 	}
 	c.election, err = election.New(election.Config{
 		Client: cfg.Client, Key: k.leader(), TTL: cfg.TTL, Office: "controller of rollouts", Logger: cfg.Logger,
-		Value: func() (string, error) { return encode(Leader{Schema, cfg.ID, time.Now().UTC()}) },
+		Value: func() (string, error) { return encode(Leader{Schema: Schema, ID: cfg.ID, Since: time.Now().UTC()}) },
 		Must: []clientv3.Op{
-			clientv3.OpPut(k.plan(), ""), clientv3.OpPut(k.books(), ""), clientv3.OpGet(k.freeze()),
+			clientv3.OpPut(k.plan(), ""), clientv3.OpPut(k.books(), ""), clientv3.OpPut(k.history(), ""), clientv3.OpGet(k.freeze()),
 		},
 		Term: c.term,
 	})

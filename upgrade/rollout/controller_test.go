@@ -3,6 +3,7 @@ package rollout
 import (
 	"context"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -211,11 +212,13 @@ func TestControllerWaitsWhileItDoesNotSeeTheAgents(t *testing.T) {
 		t.Errorf("with an old view it moves on: %v", err)
 	}
 	one.doubt(nil)
-	one.at.plan.value.Cursor.AsOf = one.fleet.Revision + 1
+	seen, before := *one.fleet, *one.fleet
+	before.Revision = one.at.plan.mod - 2
+	one.at.plan.value.Cursor.AsOf, one.fleet = one.at.plan.mod-1, &before
 	if _, err := one.look(t.Context()); err == nil || r.status().Plan.Seq != 1 {
 		t.Errorf("with a view from before the last step it moves on: %v", err)
 	}
-	one.at.plan.value.Cursor.AsOf = 0
+	one.at.plan.value.Cursor.AsOf, one.fleet = 0, &seen
 	one.at.books.err = ErrSchema
 	if _, err := one.look(t.Context()); !errors.Is(err, ErrSchema) || r.status().Plan.Seq != 1 {
 		t.Errorf("without the books of a later version it moves on: %v", err)
@@ -232,26 +235,27 @@ func TestPinsFollowARolloutToItsEndAndBack(t *testing.T) {
 	c.control("c1")
 	p := planOf("1.1.0")
 	p.Previous = Target{Release: pinned("1.0.0"), Program: "agent"}
-	p.Environments = []string{"test", "production"}
+	p.Environments, p.Binaries = []string{"test", "production"}, map[string]string{"linux/amd64": strings.Repeat("7", 64)}
 	if _, err := SetPin(t.Context(), r.client, "", Pin{Environment: "production", Release: pinned("0.9.0")}, 0); err != nil {
 		t.Fatal(err)
 	}
 	p = c.start(p)
 	c.becomes(Completed)
-	check := func(want Target) {
+	check := func(want Target, binaries map[string]string) {
 		t.Helper()
 		for _, environment := range p.Environments {
-			if pin, err := GetPin(t.Context(), r.client, "", environment); err != nil || pin.Release != want.Release || pin.Rollout != p.ID || pin.By != "alice" {
+			pin, err := GetPin(t.Context(), r.client, "", environment)
+			if err != nil || pin.Release != want.Release || pin.Rollout != p.ID || pin.By != "alice" || !maps.Equal(pin.Binaries, binaries) {
 				t.Errorf("%s: %+v, %v", environment, pin, err)
 			}
 		}
 	}
-	check(p.Target)
+	check(p.Target, p.Binaries)
 	if _, err := r.operator.Revert(t.Context(), RevertOptions{Act: Act{By: "bob"}}); err != nil {
 		t.Fatal(err)
 	}
 	c.becomes(Reverted)
-	check(p.Previous)
+	check(p.Previous, nil)
 	if got := events(r.history()[0]); !strings.HasSuffix(got, "reverted") || !strings.Contains(got, "completed reverting") {
 		t.Errorf("history: %s", got)
 	}

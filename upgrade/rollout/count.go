@@ -212,12 +212,18 @@ func (c *census) backward(a *agent, r *Report) {
 }
 
 // changed reports whether m has something to go back from. One that never took
-// the target has not: it needs neither an admission nor a word.
+// the target has not: it needs neither an admission nor a word. Whether it has
+// taken a document shows in its reports alone: it has, too, if a revert before
+// this one was about it and did not end well.
 func (c *census) changed(m *Member) bool {
-	if r := m.Report; r != nil && strings.HasPrefix(r.Request, c.p.ID+".") && (r.State == ReportStarted || r.State == ReportDone) {
-		return true
+	config := c.p.Target.Config != nil
+	if r := m.Report; r != nil {
+		dot := max(0, strings.LastIndexByte(r.Request, '.')) // an id may have some, too
+		if id, number := r.Request[:dot], r.Request[dot:]; id == c.p.ID && (r.State == ReportStarted || r.State == ReportDone || config && number != ".1") {
+			return true
+		}
 	}
-	return c.p.Target.Config == nil && c.p.Target.runs(m)
+	return !config && c.p.Target.runs(m)
 }
 
 // runs reports whether m runs the release of t.
@@ -237,6 +243,9 @@ func (c *census) going(a *agent, r *Report) {
 	e.Gone, e.Ended = time.Time{}, time.Time{}
 	if r != nil && r.State == ReportStarted && !e.Started {
 		e.Started, e.Since = true, c.now
+	}
+	if r != nil && r.State == ReportWaiting && c.stopped {
+		e.Started = false // it was taken back before it had begun, and is given it again
 	}
 	a.unavailable, a.since = true, e.Since
 	switch {

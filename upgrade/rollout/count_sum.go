@@ -87,6 +87,22 @@ func (c *census) lose(lost map[string]Loss) {
 	}
 }
 
+// mute is how many of those who are unavailable do not report an end within
+// their deadline, and are in the registry.
+func (c *census) mute() (n int) {
+	for i := range c.agents {
+		if a := &c.agents[i]; a.unavailable && a.outcome == silent {
+			n++
+		}
+	}
+	for _, e := range c.books.Former {
+		if e.Gone.IsZero() && c.due(e.Since.Add(c.p.attempt())) {
+			n++
+		}
+	}
+	return n
+}
+
 // plain is s in one line of at most n bytes: an agent's words go into the plan,
 // and onto terminals.
 func plain(s string, n int) string {

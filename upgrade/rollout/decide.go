@@ -79,7 +79,11 @@ func Decide(in Input) (Output, error) {
 		}
 	case Completed, Reverted:
 		d.admit("%s that came late")
-	case Halted, Aborted: // an operator's
+	case Halted: // an operator's, but what can go back still does
+		if revert {
+			d.reverting()
+		}
+	case Aborted: // an operator's
 	}
 	return d.out, d.err
 }
@@ -107,12 +111,10 @@ func decide(in *Input, p Plan, books Books) (*decision, error) {
 // keep has the output be as the census is now.
 func (d *decision) keep() {
 	d.figures.Target = d.figures.Admitted + d.figures.Late
-	if d.p.State == Running || d.p.State == Paused || d.p.State == Halted {
-		if i := d.p.Stage; i < len(d.p.Stages) {
-			d.figures.Target = d.figures.Admitted + owing(d.ahead(i))
-		}
-	} else if d.p.Instruction.Action == ActRevert {
+	if d.p.Instruction.Action == ActRevert {
 		d.figures.Target = d.figures.Admitted + owing(d.everybody())
+	} else if i := d.p.Stage; i < len(d.p.Stages) && !d.p.State.Over() {
+		d.figures.Target = d.figures.Admitted + owing(d.ahead(i))
 	}
 	d.books.Figures, d.books.Stages = d.figures, d.begun()
 	d.out.Plan, d.out.Books, d.out.Figures, d.out.Wake = *d.p, d.books, d.figures, d.wake

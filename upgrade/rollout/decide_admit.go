@@ -29,13 +29,27 @@ type admitter struct {
 	*census
 	revision int64
 	revert   bool
+	beside   bool // one more than there is room for
 	move
 	room *room
 }
 
 // next is the furthest cursor that leaves as much as may be available.
+//
+// A revert does not wait for agents that hang: what they were to be taken back
+// from would stay on all others for ever. Where nobody is under way but such, told
+// to go back a deadline ago, and they leave no room, one goes back beside them, and
+// then the next. Never are both of a pair down.
 func (c *census) next(revision int64) move {
-	a := admitter{census: c, revision: revision, revert: c.p.Instruction.Action == ActRevert}
+	m := c.furthest(revision, false)
+	if c.p.Instruction.Action == ActRevert && len(m.admitted) == 0 && m.full && c.mute() == c.figures.Unavailable {
+		return c.furthest(revision, true)
+	}
+	return m
+}
+
+func (c *census) furthest(revision int64, beside bool) move {
+	a := admitter{census: c, revision: revision, revert: c.p.Instruction.Action == ActRevert, beside: beside}
 	if !a.letLate() {
 		return a.move
 	}
@@ -55,6 +69,9 @@ func (a *admitter) open() *room {
 	r := a.census.room()
 	if a.revert && a.p.Strategy == BlueGreen {
 		return &room{stage: r.stage, limit: -1, batch: -1, bytes: math.MaxInt, busy: map[string]bool{}}
+	}
+	if a.beside && r.limit >= 0 {
+		r.limit = r.taken() + 1
 	}
 	return r
 }

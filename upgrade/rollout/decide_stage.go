@@ -55,12 +55,7 @@ func (d *decision) held(s *Stage, n int) {
 
 // stuck reports whether all that take up room are silent, and there is none left.
 func (d *decision) stuck() bool {
-	for i := range d.agents {
-		if a := &d.agents[i]; a.unavailable && a.outcome != silent {
-			return false
-		}
-	}
-	if d.figures.Unavailable == 0 || len(d.books.Former) > 0 {
+	if mute := d.mute(); mute == 0 || mute < d.figures.Unavailable {
 		return false
 	}
 	m := d.next(d.in.Snapshot.Revision)

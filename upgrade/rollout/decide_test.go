@@ -49,12 +49,16 @@ func (d *desk) join() *Member {
 	return m
 }
 
+func (d *desk) input() Input {
+	return Input{Plan: d.plan, Books: d.books, Snapshot: Snapshot{Revision: d.rev, Members: d.members}, Freeze: d.freeze, CheckResults: d.checks, Now: d.now}
+}
+
 // step decides until nothing more is written, and returns what was.
 func (d *desk) step() []string {
 	d.t.Helper()
 	var told []string
 	for range 100 {
-		in := Input{Plan: d.plan, Books: d.books, Snapshot: Snapshot{Revision: d.rev, Members: d.members}, Freeze: d.freeze, CheckResults: d.checks, Now: d.now}
+		in := d.input()
 		before := ""
 		if len(d.members) <= 100 {
 			before = encoded(d.t, in)
@@ -145,6 +149,14 @@ func (d *desk) remove(id string) {
 
 func TestDefaultCanaryGoesFromTestToProductionToAll(t *testing.T) {
 	d := newDesk(t, releasePlan(), 200)
+	for i := range d.plan.Stages {
+		if j := d.plan.Stages[i].Judge; *j.SuccessAbove != 99.5 || len(d.plan.Stages) != 3 {
+			t.Fatalf("stage %d of %d: %+v", i, len(d.plan.Stages), j)
+		}
+	}
+	if d.plan.RetainFor.Duration() != 72*time.Hour || d.plan.OnFailure != Revert {
+		t.Fatalf("the previous release is kept for %v, a failure leads to %s", d.plan.RetainFor.Duration(), d.plan.OnFailure)
+	}
 	d.want("admitted")
 	if n := len(d.admitted()); n != 5 { // 5 % of the 100 for test
 		t.Fatalf("%d canaries", n)
@@ -184,6 +196,10 @@ func TestManualGateAndPromoteThatAcceptsAStageAsItIs(t *testing.T) {
 	d.plan.Promoted = 1
 	d.want("admitted")
 	d.all(ReportFailed)
+	// The record tells the figures that it was decided on, not those of the revert.
+	if out, err := Decide(d.input()); err != nil || out.Draft.Event != EventReverting || out.Draft.Figures.Failed != 2 || out.Draft.Figures.Admitted != 2 || out.Figures.Failed != 0 {
+		t.Errorf("%v: %+v", err, out.Draft)
+	}
 	d.want("reverting", "reverted")
 	d.plan.Promoted, d.plan.State = 2, Running
 	d.plan.Instruction, d.plan.Cursor = Instruction{Number: 3, Action: ActSwitch}, Cursor{}
@@ -361,7 +377,12 @@ func TestSilentAgentsThatHoldAllPlacesPauseWhatWouldNeverEnd(t *testing.T) {
 func TestFrozenTimeIsNotHeldAgainstThoseWhoMayNotStart(t *testing.T) {
 	d := newDesk(t, releasePlan(Stage{MaxUnavailable: Amount{Agents: 2}}), 6)
 	d.want("admitted")
+	taken := &Report{Request: "r1.1", State: ReportStarted, At: d.now}
+	d.admitted()[0].Report = taken
+	d.want()
 	d.freeze = &Freeze{Schema: 1, By: "ops"}
+	d.want()
+	taken.State = ReportWaiting // its host had only waited
 	d.pass(time.Hour)
 	if d.books.Figures.Silent != 0 || !strings.Contains(d.books.Waits, "frozen by ops") {
 		t.Fatalf("%+v, %q", d.books.Figures, d.books.Waits)

@@ -260,6 +260,8 @@ func (c *comparison) release(a *AgentDrift, m *Member, pin *Pin) {
 	case m.Manifest != "" && m.Manifest != pin.Release.Digest:
 		f.Status, f.Why = DriftDigest, "the same version of another manifest"
 		c.explain(&f, m, pin)
+	case binary != "" && m.Binary == "":
+		f = Finding{Status: DriftUnknown, What: "binary", Expected: binary, Why: "the agent does not tell which executable runs"}
 	case binary != "" && m.Binary != binary:
 		f = Finding{Status: DriftDigest, What: "binary", Expected: binary, Actual: m.Binary, Why: "the executable that runs is not the one that the manifest names"}
 	case m.Manifest == "" && binary == "":
@@ -283,30 +285,38 @@ func installed(a *AgentDrift, m *Member) {
 // says what the agent has made of the plan.
 func (c *comparison) explain(f *Finding, m *Member, pin *Pin) {
 	p := c.in.Plan
-	if p == nil || p.Target.Release.IsZero() || !c.admission.Selects(m) {
+	if p == nil || p.Fleet != m.Fleet || p.Target.Release.IsZero() || !c.admission.Selects(m) {
 		return
 	}
 	var report Report
 	if m.Report != nil && m.Report.Request == p.Request() {
 		report = *m.Report
 	}
-	rolling := false
+	failed := report.State == ReportFailed || report.State == ReportRefused
+	accounts, rolling := false, false
 	switch end := p.destination(); {
 	case p.State.Over():
 		// One that is still about it gets there; others stay where they are.
 		rolling = p.State != Aborted && report.State != "" && !report.State.Ended() && (end.IsZero() || end == pin.Release)
 	case p.is(m):
-		rolling = true
+		accounts = true
 	case pin.Release == p.Target.Release:
-		rolling = report.State != ReportFailed && report.State != ReportRefused
+		accounts = p.State != Reverting // it is on its way away from there
 	}
-	switch {
+	// A halted one brings nobody on: what it has left behind is not to hide.
+	switch rolling = rolling || accounts && !failed && p.State != Halted; {
 	case rolling:
-		f.Status = DriftRolling
-		f.Why = strings.TrimSuffix(fmt.Sprintf("rollout %s is %s: %s", p.ID, p.State, p.Why), ": ")
-	case report.State == ReportFailed || report.State == ReportRefused:
+		f.Status, f.Why = DriftRolling, p.standing()
+	case failed:
 		f.Why = strings.TrimSuffix(fmt.Sprintf("rollout %s: %s: %s", p.ID, report.State, report.Reason), ": ")
+	case accounts:
+		f.Why = p.standing()
 	}
+}
+
+// standing is how the rollout stands, in one sentence.
+func (p *Plan) standing() string {
+	return strings.TrimSuffix(fmt.Sprintf("rollout %s is %s: %s", p.ID, p.State, p.Why), ": ")
 }
 
 // is reports whether m runs the target.
@@ -373,10 +383,11 @@ func scopes(m *Member) []string {
 // rolls is f, or DriftRolling where a rollout of a document accounts for it.
 func (c *comparison) rolls(m *Member, f Finding) Finding {
 	p := c.in.Plan
-	if p == nil || p.Target.Config == nil || p.State.Over() || !c.admission.Selects(m) || !slices.Contains(scopes(m), p.Target.Config.Scope) {
+	if p == nil || p.Fleet != m.Fleet || p.Target.Config == nil || p.State.Over() || !c.admission.Selects(m) || !slices.Contains(scopes(m), p.Target.Config.Scope) {
 		return f
 	}
-	f.Status = DriftRolling
-	f.Why = strings.TrimSuffix(fmt.Sprintf("rollout %s is %s: %s", p.ID, p.State, p.Why), ": ")
+	if f.Why = p.standing(); p.State != Halted {
+		f.Status = DriftRolling
+	}
 	return f
 }

@@ -10,7 +10,7 @@ import (
 // production is an agent that runs 1.2.0 as it is pinned.
 func production(id string) *Member {
 	return &Member{
-		ID: id, Labels: map[string]string{"env": "production"}, Groups: []string{"web"}, Platform: "linux/amd64", Joined: 5,
+		ID: id, Fleet: "default", Labels: map[string]string{"env": "production"}, Groups: []string{"web"}, Platform: "linux/amd64", Joined: 5,
 		Version: "1.2.0", Manifest: pinDigest("a"), Binary: pinHex("b"), Installed: pinHex("b"),
 		Plugins: map[string]string{"logtail": pinDigest("c")}, ConfigDigest: pinDigest("0"), ConfigRevision: 9,
 	}
@@ -53,6 +53,7 @@ func TestNothingThatRunsDifferentlyPassesForPinned(t *testing.T) {
 		"replaced bytes of an unknown platform": {func(m *Member, _ *DriftInput) { m.Platform, m.Binary = "linux/arm64", pinHex("e") }, DriftDigest, "binary"},
 		"replaced bytes of the right one":       {func(m *Member, in *DriftInput) { m.Binary = pinHex("e"); in.Pins[0].Binaries = nil }, DriftDigest, "binary"},
 		"replaced bytes without a pin":          {func(m *Member, in *DriftInput) { m.Binary = pinHex("e"); in.Pins = nil }, DriftDigest, "binary"},
+		"bytes that are not told":               {func(m *Member, _ *DriftInput) { m.Binary, m.Installed = "", "" }, DriftUnknown, "binary"},
 		"by hand, the right bytes":              {func(m *Member, _ *DriftInput) { m.Manifest = "" }, DriftNone, ""},
 		"by hand, other bytes":                  {func(m *Member, _ *DriftInput) { m.Manifest, m.Binary, m.Installed = "", pinHex("e"), pinHex("e") }, DriftDigest, "binary"},
 		"by hand, nothing to compare":           {func(m *Member, in *DriftInput) { m.Manifest = ""; in.Pins[0].Binaries = nil }, DriftUnknown, "release"},
@@ -99,7 +100,15 @@ func TestOnlyWhatARolloutAccountsForIsRolling(t *testing.T) {
 		why    string
 	}{
 		"ahead of its pin":             {Running, runsTarget, DriftRolling, "r-8 is running"},
-		"ahead while it is halted":     {Halted, runsTarget, DriftRolling, "r-8 is halted"},
+		"ahead while it is paused":     {Paused, runsTarget, DriftRolling, "r-8 is paused"},
+		"ahead of one that has halted": {Halted, runsTarget, DriftVersion, "r-8 is halted: for a reason"},
+		"behind one that has halted":   {Halted, pinned, DriftVersion, "r-8 is halted"},
+		"cannot go back": {Reverting, func(m *Member, in *DriftInput) {
+			reports(ReportFailed)(m, in)
+			in.Pins = driftPins()
+			runsTarget(m, in)
+		}, DriftVersion, "failed: no room"},
+		"pinned to what goes back":     {Reverting, pinned, DriftVersion, ""},
 		"ahead while it goes back":     {Reverting, runsTarget, DriftRolling, "reverting"},
 		"ahead after it was reverted":  {Reverted, runsTarget, DriftVersion, ""},
 		"ahead after it was aborted":   {Aborted, runsTarget, DriftVersion, ""},
@@ -113,7 +122,7 @@ func TestOnlyWhatARolloutAccountsForIsRolling(t *testing.T) {
 		"same version, other manifest": {Running, func(m *Member, _ *DriftInput) { m.Version, m.Manifest = target.Version, pinDigest("9") }, DriftVersion, ""},
 		"replaced bytes in the middle": {Running, func(m *Member, in *DriftInput) { runsTarget(m, in); m.Binary = pinHex("7") }, DriftDigest, "installed"},
 	} {
-		plan := &Plan{ID: "r-8", State: c.state, Why: "for a reason", Target: Target{Release: target}, Previous: Target{Release: pinOf("1.2.0", "a")}, Instruction: Instruction{Number: 1}}
+		plan := &Plan{ID: "r-8", Fleet: "default", State: c.state, Why: "for a reason", Target: Target{Release: target}, Previous: Target{Release: pinOf("1.2.0", "a")}, Instruction: Instruction{Number: 1}}
 		a := compared(t, plan, c.change)
 		if a.Status != c.status || !strings.Contains(fmt.Sprint(a.Findings), c.why) {
 			t.Errorf("%s: %s, want %s because of %q: %+v", name, a.Status, c.status, c.why, a.Findings)
@@ -122,12 +131,16 @@ func TestOnlyWhatARolloutAccountsForIsRolling(t *testing.T) {
 }
 
 func TestRolloutOfADocumentAccountsForItsOwnScopeOnly(t *testing.T) {
-	plan := &Plan{ID: "r-9", State: Running, Target: Target{Config: &ConfigTarget{Scope: "group/web", Digest: pinDigest("e")}}}
+	plan := &Plan{ID: "r-9", Fleet: "default", State: Running, Target: Target{Config: &ConfigTarget{Scope: "group/web", Digest: pinDigest("e")}}}
 	old := func(m *Member, _ *DriftInput) { m.ConfigRevision = 7 }
 	if a := compared(t, plan, old); a.Status != DriftRolling {
 		t.Errorf("%+v", a)
 	}
-	plan.Target.Config.Scope = "group/db"
+	plan.State = Halted
+	if a := compared(t, plan, old); a.Status != DriftConfig || !strings.Contains(fmt.Sprint(a.Findings), "r-9 is halted") {
+		t.Errorf("what a halted rollout has left hides: %+v", a)
+	}
+	plan.State, plan.Target.Config.Scope = Running, "group/db"
 	if a := compared(t, plan, old); a.Status != DriftConfig {
 		t.Errorf("%+v", a)
 	}

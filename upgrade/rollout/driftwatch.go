@@ -16,6 +16,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/internal/etcdkv"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // DriftWatchConfig says what is compared, and who is told.
@@ -32,11 +33,18 @@ type DriftWatchConfig struct {
 	Label string
 	// NoConfig leaves configuration out, for those who may not read it.
 	NoConfig bool
+	// Executables tells the executables of a pinned release by platform, as in
+	// Pin.Binaries, from its manifest: they take the place of what the pin says of
+	// them, which stays where it fails. It is called when a pin has changed, one at a
+	// time, and what has changed is compared once it has returned: it is to bound its
+	// time. nil = pins are taken as they are.
+	Executables func(release.Pin) (map[string]string, error)
 	// Every is the least distance between two comparisons; default 5 s.
 	Every time.Duration
 	// Changed is called with each comparison that differs from the one before, and
 	// with the first; never concurrently. It is the zero Drift once Observe has told
-	// that the controller is not elected any more. Required.
+	// that the controller is not elected any more, or does not see the agents as they
+	// are, and, where Observe shows them, while pins and plan may be old. Required.
 	Changed func(Drift)
 	// Stale is called with what keeps the comparison from being up to date, and
 	// with nil once it is again. May be nil.
@@ -48,6 +56,9 @@ type DriftWatchConfig struct {
 // defaultDriftEvery is DriftWatchConfig.Every's: at 10,000 agents a comparison
 // takes some ten milliseconds.
 const defaultDriftEvery = 5 * time.Second
+
+// sourceEtcd is the source of pins, documents and plan.
+const sourceEtcd = "etcd"
 
 // DriftWatch compares a fleet with its pins whenever either changes. Its methods
 // may be called concurrently.
@@ -94,7 +105,7 @@ func NewDriftWatch(cfg DriftWatchConfig) (*DriftWatch, error) {
 	}
 	w.watch, err = etcdkv.NewWatch(etcdkv.WatchConfig{
 		Client: cfg.Client, Keys: []string{k.plan()}, Prefixes: prefixes,
-		OnChange: w.take, OnError: func(err error) { w.complain("etcd", err) }, Logger: cfg.Logger,
+		OnChange: w.take, OnError: func(err error) { w.complain(sourceEtcd, err); w.changed() }, Logger: cfg.Logger,
 	})
 	return w, err
 }
@@ -134,21 +145,27 @@ func (w *DriftWatch) Run(ctx context.Context) error {
 }
 
 // Observe takes over what a controller sees, for ControllerConfig.Observe. It
-// does not block.
+// does not block. While the controller does not see the agents as they are, there
+// is no comparison, as where it is not elected: the one before would pass for news.
 func (w *DriftWatch) Observe(o Observation) {
-	if !o.Elected {
+	if !o.Elected || o.Blind {
 		w.mu.Lock()
 		w.in.Members, w.lost, w.seen = nil, w.seen || w.lost, false
 		w.mu.Unlock()
 		w.changed()
 		return
 	}
-	w.members(o.Snapshot)
+	if o.Snapshot.Revision > 0 { // else it has not seen the agents yet
+		w.members(o.Snapshot)
+	}
 }
 
 func (w *DriftWatch) members(s Snapshot) {
 	w.mu.Lock()
 	w.in.Members, w.seen, w.lost = s.Members, true, false
+	if len(s.Apart) > 0 {
+		w.in.Members = slices.Concat(s.Members, s.Apart)
+	}
 	w.mu.Unlock()
 	w.changed()
 }
@@ -166,6 +183,9 @@ func (w *DriftWatch) compare() (Drift, bool) {
 	in := w.in
 	in.Pins, in.BadPins = slices.Collect(maps.Values(w.pins)), maps.Clone(w.in.BadPins)
 	ready, lost := w.known && w.seen, w.lost
+	if w.cfg.Agents == nil && w.seen && w.wrong[sourceEtcd] != "" {
+		ready, lost = false, true // pins that may be old
+	}
 	w.mu.Unlock()
 	if !ready {
 		return Drift{}, lost
@@ -187,32 +207,51 @@ func (w *DriftWatch) take(v etcdkv.View) {
 			}
 		}
 	}
+	pins, bad := w.changedPins(v)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.known = true; !w.cfg.NoConfig {
 		w.in.Documents = maps.Clone(w.published)
 	}
 	for _, key := range v.Changed {
-		environment, ok := strings.CutPrefix(key, w.keys.pin(""))
-		if !ok {
-			continue
+		if environment, ok := strings.CutPrefix(key, w.keys.pin("")); ok {
+			delete(w.pins, environment)
+			delete(w.in.BadPins, environment)
 		}
-		delete(w.pins, environment)
-		delete(w.in.BadPins, environment)
+	}
+	maps.Copy(w.pins, pins)
+	maps.Copy(w.in.BadPins, bad)
+	w.takePlan(v)
+	w.changed()
+}
+
+// changedPins reads those that are new or others than before, and says why some
+// cannot be used.
+func (w *DriftWatch) changedPins(v etcdkv.View) (pins map[string]Pin, bad map[string]string) {
+	pins, bad = map[string]Pin{}, map[string]string{}
+	for _, key := range v.Changed {
+		environment, ok := strings.CutPrefix(key, w.keys.pin(""))
 		value, there := v.Values[key]
-		if !there {
+		if !ok || !there {
 			continue
 		}
 		p, err := ParsePin(environment, value.Data)
 		if err != nil {
 			w.cfg.Logger.Warn("a pin cannot be used: the agents of its environment are compared with nothing", "key", key, "error", err)
-			w.in.BadPins[environment] = err.Error()
+			bad[environment] = err.Error()
 			continue
 		}
-		w.pins[environment] = p
+		if w.cfg.Executables != nil && !p.Release.IsZero() {
+			found, err := w.cfg.Executables(p.Release)
+			if err != nil {
+				w.cfg.Logger.Warn("the executables of a pinned release are not known: those that the pin names are compared, if any", "key", key, "error", err)
+			} else {
+				p.Binaries = found
+			}
+		}
+		pins[environment] = p
 	}
-	w.takePlan(v)
-	w.changed()
+	return pins, bad
 }
 
 // takePlan reads the plan. w.mu is held. One that cannot be read accounts for

@@ -69,6 +69,16 @@ func (d *drifting) shows(after string, want DriftStatus) {
 	})
 }
 
+// compareNow is the worst that there is at this moment.
+func (d *drifting) compareNow(tb testing.TB) DriftStatus {
+	tb.Helper()
+	now, ok := d.compare()
+	if !ok {
+		tb.Fatal("nothing can be compared")
+	}
+	return now.Worst()
+}
+
 // gathered are the series of a collector.
 func gathered(tb testing.TB, c prom.Collector) map[string]float64 {
 	tb.Helper()
@@ -106,10 +116,14 @@ func TestDriftShowsAsItComesAboutAndEndsWithTheElection(t *testing.T) {
 	m := production("a1")
 	m.ConfigRevision = put("config/group/web", "a: 1")
 	d := newDrifting(t, s, time.Millisecond)
-	elected := Observation{Elected: true, Snapshot: Snapshot{Members: []*Member{m}}}
+	elected := Observation{Elected: true, Snapshot: Snapshot{Revision: 1, Members: []*Member{m}}}
 	d.metrics.Observe(elected)
 	d.Observe(elected)
 	d.shows("without a pin", DriftUnpinned)
+	d.Observe(Observation{Elected: true}) // a term begins before its agents are known
+	if d.compareNow(t) != DriftUnpinned {
+		t.Error("a controller that has not seen the agents yet says that there are none")
+	}
 
 	pin := driftPins()[0]
 	pin.Config = nil
@@ -126,7 +140,7 @@ func TestDriftShowsAsItComesAboutAndEndsWithTheElection(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.shows("after the pin has moved", DriftVersion)
-	plan := Plan{ID: "r-1", Target: Target{Release: pin.Release}}.WithDefaults()
+	plan := Plan{ID: "r-1", Fleet: "default", Target: Target{Release: pin.Release}}.WithDefaults()
 	value, err := json.Marshal(plan)
 	if err != nil {
 		t.Fatal(err)
@@ -158,6 +172,30 @@ func TestDriftShowsAsItComesAboutAndEndsWithTheElection(t *testing.T) {
 	if _, err := GetPin(ctx, client, "", "production"); !errors.Is(err, ErrNoPin) {
 		t.Errorf("%v", err)
 	}
+
+	vanishes := func(what string) {
+		t.Helper()
+		waittest.Until(t, what, func() bool {
+			_, there := gathered(t, d.metrics)[`perennial_fleet_drift{environment="production",fleet="default",status="unpinned"}`]
+			return !there
+		})
+	}
+	blind := elected
+	blind.Blind = true
+	d.Observe(blind)
+	vanishes("drift of agents that are not seen any more is not shown")
+	d.Observe(Observation{Elected: true}) // which has not seen them yet
+	d.Observe(elected)
+	d.shows("once they are seen again", DriftUnpinned)
+	d.complain(sourceEtcd, errors.New("no answer"))
+	d.changed()
+	vanishes("drift from pins that may be old is not shown")
+	apart := elected
+	apart.Snapshot = Snapshot{Revision: 2, Apart: []*Member{m}}
+	d.Observe(apart)
+	d.complain(sourceEtcd, nil)
+	d.changed()
+	d.shows("once the pins are read again, of an agent that follows no plan", DriftUnpinned)
 
 	d.Observe(Observation{})
 	d.metrics.Observe(Observation{})

@@ -34,6 +34,7 @@ type followRig struct {
 	held    string
 	there   bool
 	settled []string
+	taken   []string // requests that were taken back
 }
 
 func newFollowRig(t *testing.T) *followRig {
@@ -69,7 +70,13 @@ func (r *followRig) restart(path string) {
 	r.recall()
 }
 
-func (r *followRig) Begin(o Order)    { r.begun = append(r.begun, o) }
+func (r *followRig) Begin(o Order) { r.begun = append(r.begun, o) }
+func (r *followRig) Retract(request string) {
+	r.taken = append(r.taken, request)
+	if s := r.stands[request]; s.State == ReportWaiting {
+		delete(r.stands, request)
+	}
+}
 func (r *followRig) Settle(id string) { r.settled = append(r.settled, id) }
 func (r *followRig) Standing(o Order) Standing {
 	s := r.stands[o.Request]
@@ -86,7 +93,7 @@ func (r *followRig) Standing(o Order) Standing {
 // hears has the agent see the plan and the brake as they are.
 func (r *followRig) hears() time.Duration {
 	r.Helper()
-	v := planView{}
+	v := planView{mod: 1000}
 	var err error
 	if v.plan, err = json.Marshal(r.plan); err != nil {
 		r.Fatal(err)
@@ -204,6 +211,7 @@ func TestAnOrderSaysAllThatTheHostNeeds(t *testing.T) {
 	if r.begun[0] != want {
 		t.Errorf("%+v\nwant %+v", r.begun[0], want)
 	}
+	r.stands["r1.1"] = Standing{State: ReportStarted}
 	r.plan.Instruction = Instruction{Number: 2, Action: ActRevert}
 	r.hears()
 	if o := r.begun[1]; o.Action != ActRevert || o.Target.Release != releasePin("1.0.0") || o.From.Release != releasePin("1.1.0") {
@@ -488,5 +496,105 @@ func TestARoleThatMayNotReadThePlanIsTold(t *testing.T) {
 	r.deaf = errors.New("no route to host")
 	if r.tellTrouble(); r.Trouble() != nil {
 		t.Errorf("an outage is told as if it were the plan's: %v", r.Trouble())
+	}
+}
+
+// TestWhatOnlyWaitsIsTakenBack: a fleet that is frozen would change on, as soon as its
+// programs have time; and a plan wait for agents that do nothing.
+func TestWhatOnlyWaitsIsTakenBack(t *testing.T) {
+	busy := Standing{State: ReportWaiting, Reason: "busy"}
+	for name, c := range map[string]struct{ stop, free func(r *followRig) }{
+		"brake":            {func(r *followRig) { r.freeze = &Freeze{Schema: Schema, At: r.now} }, func(r *followRig) { r.freeze = nil }},
+		"unreadable brake": {func(r *followRig) { r.freeze = &Freeze{Schema: 99} }, func(r *followRig) { r.freeze = nil }},
+		"halt":             {func(r *followRig) { r.plan.State = Halted }, func(r *followRig) { r.plan.State = Running }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newFollowRig(t)
+			r.admits()
+			r.hears()
+			r.stands["r1.1"] = busy
+			r.look(r.now)
+			if len(r.taken) != 0 {
+				t.Errorf("%q are taken back while the plan asks for them", r.taken)
+			}
+			c.stop(r)
+			r.hears()
+			r.reports("stopped", ReportWaiting, "r1.1")
+			if len(r.taken) == 0 || r.taken[0] != "r1.1" || r.Report().Reason == "busy" {
+				t.Errorf("%q were taken back, and it waits for %q", r.taken, r.Report().Reason)
+			}
+			r.Follower.begun = r.now.Add(-time.Hour)
+			c.free(r)
+			r.hears()
+			r.reports("free", ReportStarted, "r1.1", "r1.1")
+			if got := r.begun[1].GiveUp; got < 80*time.Second {
+				t.Errorf("the time in which it was stopped is counted: %v are left", got)
+			}
+		})
+	}
+	t.Run("started", func(t *testing.T) {
+		r := newFollowRig(t)
+		r.admits()
+		r.hears()
+		r.stands["r1.1"] = Standing{State: ReportStarted}
+		r.freeze = &Freeze{Schema: Schema, At: r.now}
+		r.hears()
+		r.reports("it is under way, and is told to be", ReportStarted, "r1.1")
+	})
+	t.Run("before etcd is heard", func(t *testing.T) {
+		r := newFollowRig(t)
+		r.admits()
+		r.hears()
+		r.restart(r.cfg.State)
+		if r.look(r.now); len(r.taken) != 0 {
+			t.Errorf("%q are taken back by a process that knows of no plan", r.taken)
+		}
+	})
+}
+
+// TestWhoWasLetInAndHasNotBegunSaysSoToTheNextPlan: whoever moves the marks would wait
+// a deadline for it.
+func TestWhoWasLetInAndHasNotBegunSaysSoToTheNextPlan(t *testing.T) {
+	next := map[string]func(r *followRig){
+		"a revert": func(r *followRig) {
+			r.plan.State, r.plan.Instruction = Reverting, Instruction{Number: 2, Action: ActRevert}
+		},
+		"another rollout": func(r *followRig) { r.plan.ID = "r2" },
+	}
+	for name, c := range map[string]struct {
+		not   func(r *followRig)
+		begun []string
+	}{
+		"frozen": {func(r *followRig) { r.freeze = &Freeze{Schema: Schema, At: r.now} }, nil},
+		"its turn has not come": {func(r *followRig) {
+			r.there, r.plan.Deadline = false, 1e6
+			r.plan.Cursor.Steps = []Step{{At: r.now, Agents: 1e9}}
+		}, nil},
+		"busy": {func(r *followRig) { r.stands["r1.1"] = Standing{State: ReportWaiting, Reason: "busy"}; r.joined = 120 }, []string{"r1.1"}},
+	} {
+		for what, then := range next {
+			t.Run(name+", then "+what, func(t *testing.T) {
+				r := newFollowRig(t)
+				r.admits()
+				if len(c.begun) > 0 {
+					r.hears()
+				}
+				c.not(r)
+				r.hears()
+				r.freeze, r.plan.Cursor = nil, Cursor{AsOf: 100} // which lets nobody in yet
+				then(r)
+				r.hears()
+				r.reports("the next plan", ReportRefused, c.begun...)
+				if got := r.Report(); got.Request != "r1.1" {
+					t.Errorf("reports %+v", got)
+				}
+				r.there = true
+				r.admits()
+				if r.joined = 50; r.plan.ID == "r2" {
+					r.hears()
+					r.reports("let in", ReportStarted, append(slices.Clone(c.begun), "r2.1")...)
+				}
+			})
+		}
 	}
 }

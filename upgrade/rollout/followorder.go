@@ -11,6 +11,12 @@ type Host interface {
 	// again with the same order if the host turns out not to know it, as after a
 	// crash.
 	Begin(o Order)
+	// Retract has the host forget the order that this is the request of, where it
+	// has not started what would change what runs: it waits in line, for a busy
+	// program, or for a download. Standing does not know the order any more once
+	// that is so. It is told again and again, and may be of an order that has
+	// ended.
+	Retract(request string)
 	// Standing tells how the host stands to o.
 	Standing(o Order) Standing
 	// Settle is told that a rollout is over, or that another has taken its place:
@@ -46,8 +52,8 @@ type Order struct {
 
 // Standing is how a host stands to an Order.
 type Standing struct {
-	// State is how far it has got with the order: "" if it does not know it,
-	// ReportWaiting if it has it and may not start now, ReportStarted, or how it
+	// State is how far it has got with the order: "" if it does not know it, or
+	// was stopped before it had started anything, ReportWaiting if it has it and may not start now, ReportStarted, or how it
 	// ended. Reason and Class are as in Report.
 	State         ReportState
 	Reason, Class string

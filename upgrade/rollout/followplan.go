@@ -2,13 +2,9 @@ package rollout
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
-	"unicode/utf8"
-
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
 const (
@@ -19,13 +15,12 @@ const (
 	// repository, and spreadPart the most of their time that this may take.
 	spreadPerAgent = 10 * time.Millisecond
 	spreadPart     = 0.1
-	// maxReportReason bounds Report.Reason, in bytes.
-	maxReportReason = 300
 )
 
 // followee is what a Follower knows; it belongs to Run's goroutine.
 type followee struct {
 	heard     planView   // as it was seen last
+	hears     bool       // it was seen
 	reader    planReader // of plans
 	plan      *Plan      // nil = none that can be followed
 	admission *Admission // of plan
@@ -40,6 +35,8 @@ type followee struct {
 	// has not ended, begun since when; "" = none.
 	handed string
 	begun  time.Time
+	// offered is what the plan let this agent do and it has not begun.
+	offered Order
 	// due is when an order that has to be fetched is begun, and dueFor its request.
 	due     time.Time
 	dueFor  string
@@ -61,8 +58,8 @@ func (f *Follower) recall() {
 
 // hear takes over what etcd holds.
 func (f *Follower) hear(v planView) {
-	if !bytes.Equal(v.plan, f.heard.plan) || f.plan == nil {
-		f.hearPlan(v.plan)
+	if v.mod != f.heard.mod || !bytes.Equal(v.plan, f.heard.plan) || f.plan == nil {
+		f.hearPlan(v.plan, v.mod)
 	}
 	f.brake, f.brakeErr = nil, nil
 	if v.freeze != nil {
@@ -70,11 +67,11 @@ func (f *Follower) hear(v planView) {
 		// Whoever pulled one that cannot be read meant something by it.
 		f.brakeErr = decode(f.keys.freeze(), v.freeze, maxSmall, f.brake)
 	}
-	f.heard = v
+	f.heard, f.hears = v, true
 	f.tellTrouble()
 }
 
-func (f *Follower) hearPlan(data []byte) {
+func (f *Follower) hearPlan(data []byte, mod int64) {
 	before := f.admission
 	f.plan, f.admission, f.planErr = nil, nil, nil
 	if data == nil {
@@ -83,6 +80,9 @@ func (f *Follower) hearPlan(data []byte) {
 	p, err := f.reader.read(data)
 	if err == nil && f.keys.fleet != p.Fleet {
 		err = fmt.Errorf("it is of fleet %.130q", p.Fleet)
+	}
+	if err == nil {
+		err = f.kept.Newest.refuses(&p, mod)
 	}
 	var a *Admission
 	if err == nil {
@@ -99,13 +99,16 @@ func (f *Follower) hearPlan(data []byte) {
 // look does what there is to do now, and returns when to look again; 0 = when
 // something has changed.
 func (f *Follower) look(now time.Time) time.Duration {
+	f.takeBack()
 	f.conclude(now)
 	p := f.plan
 	if p == nil {
 		return f.patience(now)
 	}
 	f.settle(p)
-	if f.kept.Report.Request == p.Request() && f.kept.Report.State.Ended() {
+	f.decline(now, p)
+	if r := f.kept.Report; r.Request == p.Request() && r.State.Ended() {
+		f.amend(now, r.State)
 		return 0
 	}
 	if self := f.cfg.Self(); !f.admission.Admits(&self) {
@@ -139,11 +142,30 @@ func (f *Follower) conclude(now time.Time) {
 	switch s := f.standing(o); {
 	case s.State != "":
 		f.say(now, o, s)
+	case f.passed(r.Request):
+		// Whoever moves the marks need not wait for it any more.
+		f.say(now, o, Standing{State: ReportRefused, Reason: "it had not begun when the plan asked for something else"})
 	case r.State != ReportStarted:
 	case f.handed == r.Request && o.GiveUp > 0 && now.Sub(f.begun) >= o.GiveUp:
 		f.say(now, o, Standing{State: ReportFailed, Reason: fmt.Sprintf("the host did not get to it within %v", o.GiveUp)})
 	default:
 		f.say(now, o, Standing{State: ReportWaiting, Reason: "it was interrupted before it had begun"})
+	}
+}
+
+// passed reports whether the plan asks for something else than request now.
+func (f *Follower) passed(request string) bool { return f.plan != nil && f.plan.Request() != request }
+
+// takeBack has the host not start what it was given and has not started, once it
+// is not to. Its time begins anew should it be given that again.
+func (f *Follower) takeBack() {
+	begun, p := f.kept.Begun, f.plan
+	if begun == "" || !f.hears || p != nil && p.Request() == begun && f.stopped(p) == "" {
+		return
+	}
+	f.cfg.Host.Retract(begun)
+	if f.handed == begun {
+		f.handed = ""
 	}
 }
 
@@ -167,9 +189,38 @@ func (f *Follower) settle(p *Plan) {
 	f.settled = id
 }
 
+// decline says of what this agent was let in for, and has not begun when another
+// instruction takes its place, that it never will: whoever counts the agents
+// would keep a place for it, and not know for how long.
+func (f *Follower) decline(now time.Time, p *Plan) {
+	o, r := f.offered, f.kept.Report
+	if o.Request == "" || o.Request == p.Request() {
+		return
+	}
+	f.offered = Order{}
+	if f.kept.Begun == o.Request || r.Request == o.Request && r.State.Ended() {
+		return
+	}
+	f.say(now, o, Standing{State: ReportRefused, Reason: "another instruction took its place before it had begun"})
+}
+
+// amend says that what did not come about as the plan asked for it is so after
+// all: an order to this one host, or its operator, has seen to it.
+func (f *Follower) amend(now time.Time, ended ReportState) {
+	if ended != ReportFailed && ended != ReportRefused && ended != ReportHeld {
+		return
+	}
+	o := f.kept.Order
+	// As long as the host tells of the attempt that failed, it is that which ends.
+	if s := f.cfg.Host.Standing(o); s.Runs && (s.State == "" || s.State == done(o.Action)) {
+		f.say(now, o, Standing{State: done(o.Action)})
+	}
+}
+
 // obey does what p, which admits this agent and has not ended here, asks for.
 func (f *Follower) obey(now time.Time, p *Plan) (again time.Duration) {
 	o := p.order(f.keys)
+	f.offered = o
 	s := f.standing(o)
 	// Of a former instruction the host may still be at work on.
 	unfinished := f.kept.Begun != "" && f.kept.Begun != o.Request
@@ -179,6 +230,7 @@ func (f *Follower) obey(now time.Time, p *Plan) (again time.Duration) {
 		f.say(now, o, s)
 		return 0
 	case s.Runs && revert && !unfinished && f.kept.Changed != o.Rollout:
+		f.offered = Order{}
 		return 0 // it is none of this agent's business: ten thousand need not say so
 	case s.Runs && (!revert || !unfinished):
 		f.say(now, o, Standing{State: done(o.Action)})
@@ -207,12 +259,19 @@ func done(a Action) ReportState {
 
 // mayNot says why nothing may be started now; "" = it may.
 func (f *Follower) mayNot(p *Plan) string {
-	revert := p.Instruction.Action == ActRevert
 	switch {
 	case !f.cfg.Fresh():
 		return "this agent's registration may have ended: it starts nothing before etcd has answered"
 	case f.deaf != nil:
 		return "the plan may be old: " + f.deaf.Error()
+	}
+	return f.stopped(p)
+}
+
+// stopped says why nobody who follows p may start anything now; "" = they may.
+func (f *Follower) stopped(p *Plan) string {
+	revert := p.Instruction.Action == ActRevert
+	switch {
 	case f.brakeErr != nil:
 		return "whether the fleet is frozen cannot be told: " + f.brakeErr.Error()
 	case f.brake != nil && (!revert || f.brake.Reverts):
@@ -266,7 +325,7 @@ func (f *Follower) begin(now time.Time, p *Plan, o Order) time.Duration {
 		f.say(now, o, Standing{State: ReportWaiting, Reason: why})
 		return followAgain
 	}
-	f.handed = o.Request
+	f.handed, f.offered = o.Request, Order{}
 	if o.GiveUp > 0 {
 		o.GiveUp = max(o.GiveUp-time.Since(f.begun), time.Millisecond)
 	}
@@ -275,74 +334,4 @@ func (f *Follower) begin(now time.Time, p *Plan, o Order) time.Duration {
 	r := f.kept.Report
 	f.publish(&r)
 	return 0
-}
-
-// say reports how the host stands to o, if that is news.
-func (f *Follower) say(now time.Time, o Order, s Standing) {
-	r := Report{Request: o.Request, State: s.State, Reason: reasonOf(s.Reason), Class: s.Class, At: reported(now)}
-	last := f.kept.Report
-	if last.Request == r.Request && last.State == r.State && last.Reason == r.Reason {
-		return
-	}
-	f.kept.Report, f.kept.Order = r, o
-	if r.State.Ended() {
-		if f.kept.Begun == r.Request {
-			f.kept.Begun = ""
-		}
-		f.handed = ""
-		f.cfg.Logger.Info("rollout reported", "attempt", o.Request, "state", r.State, "reason", r.Reason)
-	}
-	if r.State != ReportWaiting { // which is found out anew
-		f.keep()
-	}
-	f.publish(&r)
-}
-
-// reported is a time as reports tell it.
-func reported(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
-
-// keep writes down what is reported. A disk that does not take it is the
-// host's to refuse: what it begins it writes down, too.
-func (f *Follower) keep() {
-	err := f.kept.write(f.cfg.State)
-	if err != nil && f.keepErr == nil {
-		f.cfg.Logger.Error("report of a rollout not kept on disk", "error", err)
-	}
-	if f.keepErr = err; err != nil {
-		f.keepErr = fmt.Errorf("%s: %w", f.cfg.State, err)
-	}
-	f.tellTrouble()
-}
-
-func (f *Follower) publish(r *Report) {
-	f.mu.Lock()
-	f.report = r
-	f.mu.Unlock()
-	f.cfg.OnReport()
-}
-
-func (f *Follower) tellTrouble() {
-	err := errors.Join(f.planErr, f.brakeErr, f.keepErr)
-	if errors.Is(f.deaf, rpctypes.ErrPermissionDenied) { // any other is an outage, which is told elsewhere
-		err = errors.Join(err, fmt.Errorf("%s: %w: give this agent's role the right to read plan/ and freeze/", f.keys.plan(), f.deaf))
-	}
-	f.mu.Lock()
-	changed := (err == nil) != (f.trouble == nil) || err != nil && err.Error() != f.trouble.Error()
-	f.trouble = err
-	f.mu.Unlock()
-	if changed {
-		f.cfg.OnReport()
-	}
-}
-
-// reasonOf is text in at most maxReportReason bytes.
-func reasonOf(text string) string {
-	if len(text) <= maxReportReason {
-		return text
-	}
-	n := maxReportReason - len("…")
-	for n > 0 && !utf8.RuneStart(text[n]) {
-		n--
-	}
-	return text[:n] + "…"
 }

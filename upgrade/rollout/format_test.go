@@ -58,8 +58,9 @@ func values() map[string]any {
 			Lost:     map[string]Loss{"web-3": {State: "failed", Reason: "it does not start", At: at(2), Stage: 1}},
 			Figures:  figures, Stages: []Figures{figures}, Told: 4, Waits: "stage all soaks", Stopped: at(4),
 		},
-		"freeze": &Freeze{Schema: 1, By: "carol", Reason: "the database is down", At: at(1), Reverts: true},
-		"leader": &Leader{Schema: 1, ID: "web-1", Since: at(0)},
+		"freeze":         &Freeze{Schema: 1, By: "carol", Reason: "the database is down", At: at(1), Reverts: true},
+		"leader":         &Leader{Schema: 1, ID: "web-1", Since: at(0)},
+		"leader-trouble": &Leader{Schema: 1, ID: "web-1", Since: at(0), Trouble: "the books cannot be read"},
 	}
 }
 

@@ -8,7 +8,9 @@ import (
 // Member is an agent of the fleet as the registry shows it: what a plan selects,
 // counts and judges.
 type Member struct {
-	ID       string
+	ID string
+	// Fleet is the one whose plan the agent follows; "" = it follows none.
+	Fleet    string
 	Labels   map[string]string
 	Groups   []string
 	Host     string
@@ -95,6 +97,7 @@ func (s ReportState) Ended() bool {
 	switch s {
 	case ReportStaged, ReportDone, ReportFailed, ReportRefused, ReportHeld:
 		return true
+	case ReportWaiting, ReportStarted:
 	}
 	return false
 }
@@ -103,8 +106,11 @@ func (s ReportState) Ended() bool {
 type Snapshot struct {
 	// Revision is that of etcd up to which every registration is in Members.
 	Revision int64
-	// Members are by id.
+	// Members are those of the fleet, by id.
 	Members []*Member
+	// Apart are those that follow no fleet's plan: no rollout is about them, and
+	// they drift all the same.
+	Apart []*Member
 }
 
 // Fleet shows who is in the registry: package agent has one of the registry in

@@ -197,6 +197,9 @@ type View struct {
 	Freeze *Freeze
 	// Leader is the controller that is elected; nil = none is.
 	Leader *Leader
+	// Trouble is what keeps the controller from moving the rollout on, as it says
+	// itself, and what else than the plan cannot be read; "" = nothing.
+	Trouble string
 }
 
 // Leader is the value of rollout/<fleet>/leader: the controller that is elected.
@@ -204,9 +207,12 @@ type Leader struct {
 	Schema int       `json:"schema"`
 	ID     string    `json:"id"`
 	Since  time.Time `json:"since"`
+	// Trouble is what keeps it from moving the rollout on, for a few seconds at
+	// least; at most 1 KiB.
+	Trouble string `json:"trouble,omitempty"`
 }
 
-// Status reads the rollout as it is.
+// Status reads the rollout as it is. Its error may be of a plan that cannot be read.
 func (o *Operator) Status(ctx context.Context) (View, error) {
 	var v View
 	err := o.insist(ctx, func(ctx context.Context) (bool, error) {
@@ -215,14 +221,14 @@ func (o *Operator) Status(ctx context.Context) (View, error) {
 			return false, err
 		}
 		v = s.view()
-		return true, s.wrong()
+		return true, s.plan.err
 	})
 	return v, err
 }
 
 // Watch calls changed with the rollout as it is and then after each change, never
 // concurrently, until ctx ends, whose error it returns. It outlasts outages of
-// etcd. A value that cannot be read ends it.
+// etcd. A plan that cannot be read ends it.
 func (o *Operator) Watch(ctx context.Context, changed func(View)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -230,8 +236,8 @@ func (o *Operator) Watch(ctx context.Context, changed func(View)) error {
 		Client: o.client, Keys: o.keys.watched(), Coalesce: -1,
 		OnChange: func(v etcdkv.View) {
 			s := o.keys.stands(v.Revision, v.Values)
-			if err := s.wrong(); err != nil {
-				cancel(err)
+			if s.plan.err != nil {
+				cancel(s.plan.err)
 				return
 			}
 			changed(s.view())

@@ -211,8 +211,8 @@ func TestBrakeIsPulledWithAndWithoutARolloutAndIsRecorded(t *testing.T) {
 	must(err)
 	s, err := r.operator.now(t.Context())
 	must(err)
-	if v := s.view(); v.Freeze == nil || !v.Freeze.Reverts || s.wrong() == nil {
-		t.Errorf("a brake that cannot be read: %+v, %v", v.Freeze, s.wrong())
+	if v := s.view(); v.Freeze == nil || !v.Freeze.Reverts || v.Trouble == "" {
+		t.Errorf("a brake that cannot be read: %+v, %v", v.Freeze, v.Trouble)
 	}
 }
 
@@ -230,7 +230,8 @@ func TestHistoryThatIsNotWholeShows(t *testing.T) {
 	second := r.start(planOf("1.2.0"), StartOptions{Replace: true})
 	r.history()
 	k := r.operator.keys
-	all, err := r.client.Get(t.Context(), k.history(), clientv3.WithPrefix())
+	// In the order in which they are put back: the newest rollout is the one that began last.
+	all, err := r.client.Get(t.Context(), k.history(), clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,8 +286,8 @@ func TestHistoryAndDocumentsDoNotGrowWithoutBound(t *testing.T) {
 	if len(all) != HistorySize || all[0].Rollout != last.ID {
 		t.Errorf("%d rollouts are kept, the newest is %s", len(all), all[0].Rollout)
 	}
-	documents, err := r.client.Get(t.Context(), r.operator.keys.documents(), clientv3.WithPrefix())
-	if err != nil || len(documents.Kvs) != 1 || digestOf(documents.Kvs[0].Value) != last.Target.Config.Digest {
+	documents, err := r.client.Get(t.Context(), r.operator.keys.documents(), clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
+	if err != nil || len(documents.Kvs) != 2 || string(documents.Kvs[0].Value) != nothing || digestOf(documents.Kvs[1].Value) != last.Target.Config.Digest {
 		t.Errorf("documents that are kept: %v, %v", documents.Kvs, err)
 	}
 	one, err := r.operator.History(t.Context(), HistoryOptions{Rollout: all[3].Rollout})
@@ -310,6 +311,13 @@ func TestRolloutOfADocumentKeepsWhatItGoesBackTo(t *testing.T) {
 	}
 	if p.Previous.Config.Scope != "group/web" {
 		t.Errorf("previous: %+v", p.Previous.Config)
+	}
+	// Once it has completed, the scope's own is the one to leave.
+	q := planOf("1.1.0")
+	q.Target = Target{Config: &ConfigTarget{Scope: "global"}}
+	q = r.start(q, StartOptions{Document: []byte("a: 2\n"), Replace: true})
+	if got, err := r.operator.document(t.Context(), q.Previous.Config.Digest); err != nil || string(got) != nothing {
+		t.Errorf("of a scope without a document %q is kept, %v", got, err)
 	}
 }
 

@@ -84,29 +84,36 @@ func (p Pin) Validate() error {
 			return fmt.Errorf("pin of %s: %s: want at most %d bytes of UTF-8 without control characters, found %.60q", p.Environment, text.what, text.most, text.text)
 		}
 	}
-	return errors.Join(
-		p.digests("binaries", "", p.Binaries, func(platform string) bool {
-			system, arch, ok := strings.Cut(platform, "/")
-			return ok && ident.Valid(system, "_") && ident.Valid(arch, "_")
-		}),
-		p.digests("plugins", digestPrefix, p.Plugins, func(name string) bool { return etcdkv.ValidID(name) == nil }),
-		p.digests("config", digestPrefix, p.Config, validScope))
+	err := errors.Join(
+		digests("binaries", "", p.Binaries, validPlatform),
+		digests("plugins", digestPrefix, p.Plugins, func(name string) bool { return etcdkv.ValidID(name) == nil }),
+		digests("config", digestPrefix, p.Config, validScope))
+	if err != nil {
+		return fmt.Errorf("pin of %s: %w", p.Environment, err)
+	}
+	return nil
+}
+
+// validPlatform is of names such as linux/amd64.
+func validPlatform(platform string) bool {
+	system, arch, ok := strings.Cut(platform, "/")
+	return ok && ident.Valid(system, "_") && ident.Valid(arch, "_")
 }
 
 const digestPrefix = "sha256:"
 
 // digests refuses what of a map is no digest, or under no key.
-func (p Pin) digests(what, prefix string, all map[string]string, key func(string) bool) error {
+func digests(what, prefix string, all map[string]string, key func(string) bool) error {
 	if len(all) > maxPinEntries {
-		return fmt.Errorf("pin of %s: %s: want at most %d, found %d", p.Environment, what, maxPinEntries, len(all))
+		return fmt.Errorf("%s: want at most %d, found %d", what, maxPinEntries, len(all))
 	}
 	for _, k := range slices.Sorted(maps.Keys(all)) {
 		hex, ok := strings.CutPrefix(all[k], prefix)
 		switch {
 		case !key(k):
-			return fmt.Errorf("pin of %s: %s: %.100q names none", p.Environment, what, k)
+			return fmt.Errorf("%s: %.100q names none", what, k)
 		case !ok || !ident.SHA256(hex):
-			return fmt.Errorf("pin of %s: %s: digest of %s: want %s and 64 lower-case hexadecimal digits, found %.100q", p.Environment, what, k, prefix, all[k])
+			return fmt.Errorf("%s: digest of %s: want %s and 64 lower-case hexadecimal digits, found %.100q", what, k, prefix, all[k])
 		}
 	}
 	return nil
@@ -185,8 +192,8 @@ func (p *Plan) Pin(environment string, before Pin, at time.Time) Pin {
 		}
 		return next
 	}
-	if next.Release != p.Target.Release {
-		next.Binaries = nil
+	if next.Release != p.Target.Release || len(p.Binaries) > 0 {
+		next.Binaries = maps.Clone(p.Binaries)
 	}
 	next.Release, next.Program = p.Target.Release, p.Target.Program
 	return next

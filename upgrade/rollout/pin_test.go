@@ -86,6 +86,10 @@ func TestCompletedRolloutMovesItsPinAndNothingElse(t *testing.T) {
 	if again := plan.Pin("production", next, at); again.Release != next.Release {
 		t.Errorf("%+v", again)
 	}
+	plan.Binaries = map[string]string{"linux/arm64": pinHex("7")}
+	if next = plan.Pin("production", before, at); !maps.Equal(next.Binaries, plan.Binaries) {
+		t.Errorf("the executables of the new release are not pinned: %v", next.Binaries)
+	}
 	plan.Target = Target{Config: &ConfigTarget{Scope: "global", Digest: pinDigest("f")}}
 	next = plan.Pin("production", before, at)
 	if next.Release != before.Release || next.Config["global"] != pinDigest("f") || next.Config["group/web"] != pinDigest("d") || before.Config["global"] != "" {

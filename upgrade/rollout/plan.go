@@ -11,6 +11,8 @@ const Schema = 1
 
 // Plan is the value of plan/<fleet>: what the fleet is to run, and who may
 // start.
+//
+//nolint:recvcheck // methods that return a changed plan take a copy, all others a pointer
 type Plan struct {
 	Schema int    `json:"schema"`
 	Fleet  string `json:"fleet"`
@@ -43,6 +45,9 @@ type Plan struct {
 	// Environments are those whose pin/<environment> is moved to Target when the
 	// rollout completes.
 	Environments []string `json:"environments,omitempty"`
+	// Binaries are what those pins say of Target's executables, as in
+	// Pin.Binaries: the manifest that whoever starts the rollout has verified.
+	Binaries map[string]string `json:"binaries,omitempty"`
 
 	// What follows moves.
 
@@ -78,6 +83,8 @@ type Seconds float64
 func (s Seconds) Duration() time.Duration { return time.Duration(float64(s) * float64(time.Second)) }
 
 // Target is what a rollout brings: a release or a configuration document.
+//
+//nolint:recvcheck // as Plan
 type Target struct {
 	// Release is set where it is a release; Program is the name that it is
 	// signed for, Asked what the pin was resolved from.
@@ -94,7 +101,7 @@ type ConfigTarget struct {
 	Scope string `json:"scope"`
 	// Digest is "sha256:<hex>" of the document's bytes, which lie under
 	// rollout-document/<fleet>/<hex>. An empty one = the scope's own document in
-	// config/<scope>, or none.
+	// config/<scope>, or none; what an Operator starts names a document always.
 	Digest string `json:"digest,omitempty"`
 }
 
@@ -141,6 +148,8 @@ const (
 func (s State) Over() bool { return s == Reverted || s == Aborted || s == Completed }
 
 // Stage is a part of the fleet, after those before it.
+//
+//nolint:recvcheck // as Plan
 type Stage struct {
 	// Name is for people; default "stage <n>".
 	Name string `json:"name"`

@@ -70,9 +70,9 @@ func (t *term) pins(ctx context.Context, d *draft, at time.Time) error {
 func (p *Plan) pinOp(key, environment string, before Pin, at time.Time) (clientv3.Op, error) {
 	brought := *p
 	if p.State == Reverted {
-		brought.Target = p.Previous
-		if brought.Target.Config == nil && p.Target.Config != nil {
-			brought.Target.Config = &ConfigTarget{Scope: p.Target.Config.Scope}
+		brought.Target, brought.Binaries = p.Previous, nil
+		if c := p.Target.Config; c != nil && (brought.Target.Config == nil || brought.Target.Config.none()) {
+			brought.Target.Config = &ConfigTarget{Scope: c.Scope}
 		}
 	}
 	next := brought.Pin(environment, before, at)
@@ -82,6 +82,9 @@ func (p *Plan) pinOp(key, environment string, before Pin, at time.Time) (clientv
 	value, err := next.encode()
 	return clientv3.OpPut(key, value), err
 }
+
+// none reports whether the scope is to have no document.
+func (c *ConfigTarget) none() bool { return c.Digest == "" || c.Digest == digestOf([]byte(nothing)) }
 
 // publish has d make the document of the plan that of its scope, or bring back
 // the one before if that has been done.
@@ -97,7 +100,7 @@ func (t *term) publish(ctx context.Context, d *draft) error {
 	p := Publication{Scope: target.Scope, Document: document, By: d.plan.By, Message: clip("rollout "+d.plan.ID+" completed: "+d.plan.Reason, maxReason)}
 	if d.plan.State == Reverted {
 		p.Message, p.Document, p.Replaces = "rollout "+d.plan.ID+" was reverted", nil, document
-		if c := d.plan.Previous.Config; c != nil && c.Digest != "" {
+		if c := d.plan.Previous.Config; c != nil && !c.none() {
 			if p.Document, err = t.document(ctx, c.Digest); err != nil {
 				return err
 			}

@@ -16,14 +16,19 @@ import (
 // maxDocument bounds a configuration document, in bytes, as package config does.
 const maxDocument = 1 << 20
 
+// nothing is the document that says nothing: what a scope without a document of
+// its own goes back to. When a rollout has completed, the scope's own is the very
+// one that a revert is to leave.
+const nothing = "{}\n"
+
 // StartOptions say how a rollout starts.
 type StartOptions struct {
 	// Replace ends another rollout that is under way: its agents stay as they are
 	// until the new one admits them.
 	Replace bool
 	// Document is that of Plan.Target.Config, whose Digest is filled in.
-	// Previous is that of Plan.Previous.Config; where it is nil, the scope's own is
-	// kept for a revert, if it has one.
+	// Previous is that of Plan.Previous.Config; where both are nil, the scope's own
+	// is kept for a revert, or one that says nothing if it has none.
 	Document, Previous []byte
 }
 
@@ -46,6 +51,9 @@ func (o *Operator) Start(ctx context.Context, p Plan, opts StartOptions) (Plan, 
 	p, err = o.change(ctx, func(s standing, _ time.Time) (draft, error) {
 		if s.plan.err != nil && !opts.Replace {
 			return draft{}, s.plan.err
+		}
+		if last := s.plan.value; last != nil && !p.Created.After(last.Created) {
+			p.Created = last.Created.Add(time.Millisecond) // whatever clocks say: agents follow no older one
 		}
 		d := draft{plan: p, record: Record{At: at, By: p.By, Event: EventStarted, Why: p.Reason}}
 		if s.plan.value != nil {
@@ -127,7 +135,9 @@ func (o *Operator) configured(ctx context.Context, p Plan, opts *StartOptions) (
 		if err != nil {
 			return p, err
 		}
-		opts.Previous = own
+		if opts.Previous = own; own == nil {
+			opts.Previous = []byte(nothing)
+		}
 	}
 	for _, c := range []struct {
 		config   *ConfigTarget

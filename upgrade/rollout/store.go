@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -112,6 +113,16 @@ func (k keys) stands(revision int64, values map[string]etcdkv.Value) standing {
 // view is what s shows. A brake that cannot be read is pulled.
 func (s *standing) view() View {
 	v := View{Revision: s.revision, Plan: s.plan.value, Freeze: s.freeze.value, Leader: s.leader.value}
+	var trouble []string
+	if v.Leader != nil && v.Leader.Trouble != "" {
+		trouble = append(trouble, v.Leader.Trouble)
+	}
+	for _, err := range []error{s.books.err, s.freeze.err, s.leader.err} {
+		if err != nil && !slices.ContainsFunc(trouble, func(told string) bool { return strings.Contains(told, err.Error()) }) {
+			trouble = append(trouble, err.Error())
+		}
+	}
+	v.Trouble = strings.Join(trouble, "; ")
 	if s.freeze.err != nil {
 		v.Freeze = &Freeze{Reason: "it cannot be read: " + s.freeze.err.Error(), Reverts: true}
 	}
@@ -119,11 +130,6 @@ func (s *standing) view() View {
 		v.Books = b // and not of another one
 	}
 	return v
-}
-
-// wrong is what of s cannot be read.
-func (s *standing) wrong() error {
-	return errors.Join(s.plan.err, s.books.err, s.freeze.err, s.leader.err)
 }
 
 // decode reads a value of this schema, and refuses a newer one and a large one.

@@ -21,6 +21,9 @@ type teller struct {
 
 	mu    sync.Mutex
 	tales []tale // the oldest first; the last one is of the plan
+	// passed is the rollout of which nothing is left to be told, where nobody is to
+	// be told: whoever comes after with webhooks begins with what is new then.
+	passed string
 }
 
 // tale is a rollout whose records are told.
@@ -39,11 +42,15 @@ func (t *teller) idle() bool { return t.cfg.Notify == nil && len(t.hooks) == 0 }
 // follow has the records told up to the one that p names. books, which may be of
 // the rollout before, say how far that has got already.
 func (t *teller) follow(p *Plan, books *Books) {
-	if t.idle() {
-		return
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.idle() {
+		// What another controller was still to tell stays to be told by it.
+		if books == nil || books.Rollout != p.ID || books.Told == 0 || books.Told+1 >= p.Seq {
+			t.passed = p.ID
+		}
+		return
+	}
 	if len(t.tales) == 0 && books != nil && books.Rollout != "" {
 		t.tales = append(t.tales, tale{rollout: books.Rollout, told: books.Told})
 	}
@@ -64,10 +71,15 @@ func (t *teller) follow(p *Plan, books *Books) {
 	}
 }
 
-// told is the number of the last record of a rollout that was told.
-func (t *teller) told(rollout string) int64 {
+// told is the number of the last record of p's rollout that was told, or that
+// nobody is to be told of.
+func (t *teller) told(p *Plan) int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	rollout := p.ID
+	if t.passed == rollout {
+		return p.Seq
+	}
 	if i := slices.IndexFunc(t.tales, func(a tale) bool { return a.rollout == rollout }); i >= 0 {
 		return t.tales[i].told
 	}

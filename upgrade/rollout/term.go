@@ -46,7 +46,8 @@ type term struct {
 	guard    clientv3.Cmp
 	checks   *inquiry
 	teller   *teller
-	told     string        // what kept the rollout from moving on; "" = nothing
+	told     string // what kept the rollout from moving on; "" = nothing
+	trouble  trouble
 	wroteAt  time.Time     // the books, alone
 	thought  time.Duration // by the present look, to decide
 
@@ -117,6 +118,7 @@ func (t *term) run(ctx context.Context) error {
 			retry.Reset()
 		}
 		t.say(err)
+		t.confide(ctx, err)
 		wake.Reset(next)
 		_ = backoff.Sleep(ctx, pause) // the loop sees ctx's end
 	}
@@ -187,7 +189,7 @@ func (t *term) look(ctx context.Context) (next time.Duration, err error) {
 		at, fleet, stale, read, reset := t.at, t.fleet, t.stale, t.read, t.reset
 		t.mu.Unlock()
 		v := at.view()
-		o.Plan, o.Freeze = v.Plan, v.Freeze
+		o.Plan, o.Freeze, o.Blind = v.Plan, v.Freeze, fleet == nil || stale != nil
 		if v.Books != nil {
 			o.Books = *v.Books
 		}
@@ -211,7 +213,7 @@ func (t *term) look(ctx context.Context) (next time.Duration, err error) {
 			return lookEvery, fmt.Errorf("%w yet", errBlind)
 		case stale != nil:
 			return lookEvery, fmt.Errorf("%w as they are: %w", errBlind, stale)
-		case fleet.Revision < v.Plan.Cursor.counted():
+		case fleet.Revision < v.Plan.Cursor.counted() && !v.Plan.foreign(at.plan.mod):
 			return lookEvery, fmt.Errorf("%w as of revision %d, only as of %d", errBlind, v.Plan.Cursor.counted(), fleet.Revision)
 		}
 		again, wait, err := t.step(ctx, at, *fleet)
@@ -222,9 +224,6 @@ func (t *term) look(ctx context.Context) (next time.Duration, err error) {
 	return 0, nil
 }
 
-// counted is the revision at which whoever moved the marks last saw the agents.
-func (c *Cursor) counted() int64 { return max(c.AsOf, c.Late.AsOf) }
-
 // step decides once, and writes what it comes to. again: there is more to
 // decide on top of it.
 func (t *term) step(ctx context.Context, at standing, fleet Snapshot) (again bool, next time.Duration, err error) {
@@ -234,17 +233,27 @@ func (t *term) step(ctx context.Context, at standing, fleet Snapshot) (again boo
 	if at.books.value != nil {
 		in.Books = *at.books.value // also of the rollout before: its agents may still be at it
 	}
+	foreign := in.Plan.foreign(at.plan.mod)
+	if foreign {
+		in.Plan.Cursor.recount(fleet.Revision)
+	}
 	began := time.Now()
 	out, err := Decide(in)
 	t.thought += time.Since(began)
+	if foreign && err == nil && !out.Changed {
+		out.Changed, out.Draft = true, Draft{EventRecounted, "the agents were counted anew: the plan is of another etcd, or of before this one went back in time", out.Figures}
+	}
 	if err != nil {
 		return false, lookEvery, fmt.Errorf("rollout %s: %w", in.Plan.ID, err)
 	}
 	t.checks.ask(ctx, out.Ask, v.Plan)
 	t.teller.follow(v.Plan, at.books.value)
 	before := out.Books.Told
-	out.Books.Told = max(before, t.teller.told(in.Plan.ID))
+	out.Books.Told = max(before, t.teller.told(v.Plan))
 	if out.Changed {
+		if t.teller.idle() && out.Books.Told == in.Plan.Seq {
+			out.Books.Told++ // the record that is written with it
+		}
 		again, err = t.move(ctx, at, in, out)
 		return again, 0, err
 	}
@@ -289,6 +298,11 @@ func (t *term) move(ctx context.Context, at standing, in Input, out Output) (aga
 	revision, done, found, err := t.commit(ctx, w.when, w.then)
 	if err != nil || !done {
 		return true, t.refused(ctx, found, err)
+	}
+	if revision <= in.Snapshot.Revision {
+		// It was counted in what this etcd was before. Agents see that, too, and
+		// begin nothing; the next term counts anew.
+		return false, fmt.Errorf("%w: the agents were counted at revision %d, and that is written at %d", errReset, in.Snapshot.Revision, revision)
 	}
 	t.cfg.Logger.Info("a rollout moves on", "name", w.plan.ID, "action", string(w.record.Event), "state", string(w.plan.State), "reason", w.record.Why)
 	t.wrote(revision, func(s *standing) {

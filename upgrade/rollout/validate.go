@@ -162,6 +162,12 @@ func (p *Plan) validateNames() error {
 			errs = append(errs, fmt.Errorf("environment: %w", err))
 		}
 	}
+	if len(p.Binaries) > 0 && p.Target.Config != nil {
+		errs = append(errs, errors.New("binaries: a configuration document has none"))
+	}
+	if err := digests("binaries", "", p.Binaries, validPlatform); err != nil {
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
 }
 

@@ -22,11 +22,15 @@ func TestPlanThatCannotBeFollowedIsRefused(t *testing.T) {
 		change func(*Plan)
 		says   string
 	}{
-		"an id that leaves its key":     {func(p *Plan) { p.ID = "../x" }, "id"},
-		"no target":                     {func(p *Plan) { p.Target = Target{} }, "release"},
-		"a floating tag":                {func(p *Plan) { p.Target.Release.Version = "latest" }, "latest"},
-		"both":                          {func(p *Plan) { p.Target.Config = &ConfigTarget{Scope: "global"} }, "not both"},
-		"a scope that leaves its key":   {func(p *Plan) { p.Target = Target{Config: &ConfigTarget{Scope: "group/../x"}} }, "scope"},
+		"an id that leaves its key":   {func(p *Plan) { p.ID = "../x" }, "id"},
+		"no target":                   {func(p *Plan) { p.Target = Target{} }, "release"},
+		"a floating tag":              {func(p *Plan) { p.Target.Release.Version = "latest" }, "latest"},
+		"both":                        {func(p *Plan) { p.Target.Config = &ConfigTarget{Scope: "global"} }, "not both"},
+		"a scope that leaves its key": {func(p *Plan) { p.Target = Target{Config: &ConfigTarget{Scope: "group/../x"}} }, "scope"},
+		"executables of no digest":    {func(p *Plan) { p.Binaries = map[string]string{"linux/amd64": "latest"} }, "binaries"},
+		"executables of a document": {func(p *Plan) {
+			p.Target, p.Binaries = Target{Config: &ConfigTarget{Scope: "global"}}, map[string]string{"linux/amd64": strings.Repeat("0", 64)}
+		}, "binaries"},
 		"an agent's scope":              {func(p *Plan) { p.Target = Target{Config: &ConfigTarget{Scope: "agent/a"}} }, "scope"},
 		"a floating way back":           {func(p *Plan) { p.Previous.Release = release.Pin{Version: "1"} }, "previous"},
 		"too many stages":               {func(p *Plan) { p.Stages = make([]Stage, 33) }, "33 stages"},

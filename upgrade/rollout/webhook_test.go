@@ -5,9 +5,9 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -130,7 +130,7 @@ func TestRecordThatCannotBeReadHoldsUpNoOther(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got := teller.told(p.ID); got != 3 || len(seen) != 2 || seen[1] != 3 {
+		if got := teller.told(p); got != 3 || len(seen) != 2 || seen[1] != 3 {
 			t.Errorf("told up to %d: %v", got, seen)
 		}
 	}

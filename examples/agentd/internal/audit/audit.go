@@ -126,7 +126,7 @@ func (r *run) file(name string, named bool) error {
 		r.cfg.Progress(r.seen, r.tree.shown(name))
 	}
 	r.seen++
-	k := kindOf(name)
+	k := kindOf(r.tree.whole(name))
 	if k == nil && path.Ext(name) == "" && r.tree.hasShebang(name) {
 		k = &kind{limit: maxScript, judge: (*source).script}
 	}
@@ -170,7 +170,8 @@ const (
 	maxLock     = 32 << 20
 )
 
-// kindOf tells by the name what a file is, nil if it is nothing that is known.
+// kindOf tells by the whole name what a file is, nil if it is nothing that is
+// known: ci.yml is a workflow also where .github/workflows is what was given.
 func kindOf(name string) *kind {
 	base := path.Base(name)
 	lower := strings.ToLower(base)

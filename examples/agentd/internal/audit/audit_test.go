@@ -87,8 +87,11 @@ func imageScenarios() []scenario {
 		file("pull policy in the wrong case", "pod.yaml", pod("{image: 'nginx@"+someDigest+"', imagePullPolicy: always}"), "5:111 pull-policy-unknown"),
 		file("image that no registry has", "pod.yaml", pod("image: Nginx:1.0.0"), "5:12 image-invalid"),
 		file("digest cut short", "pod.yaml", pod("image: nginx@sha256:0123"), "5:12 image-invalid"),
+		file("variable that says only where it is", "pod.yaml", pod("{image: '$(REGISTRY)/nginx:stable', imagePullPolicy: IfNotPresent}\n  - image: ${R}/a/nginx\n  - image: ${R}/nginx:1.2.3\n  - image: ${R:-a/b}"),
+			"5:13 image-tag-floating", "5:58 pull-policy-stale", "6:12 image-tag-missing", "7:12 image-variable", "8:12 image-variable"),
 		file("image of a variable", "pod.yaml", pod("image: nginx:$(TAG)"), "5:12 image-variable"),
 		file("registry with a port is no tag", "pod.yaml", pod("image: localhost:5000/nginx"), "5:12 image-tag-missing"),
+		file("what stands before a mistake is judged", "all.yaml", "apiVersion: v1\nkind: Pod\nspec: {containers: [{image: nginx}]}\n---\napiVersion: [\n", "0:0 file-unread", "3:29 image-tag-missing"),
 		file("several documents and kinds that are not known", "all.yaml",
 			"apiVersion: example.com/v1\nkind: Thing\nspec:\n  template:\n    spec:\n      initContainers:\n      - image: a:1.0.0\n---\napiVersion: v1\nkind: List\nitems:\n- kind: Pod\n  spec: {ephemeralContainers: [{image: b:2.0.0}]}\n---\nother: {image: latest}\n",
 			"7:16 image-digest-missing", "13:40 image-digest-missing"),
@@ -115,6 +118,8 @@ func imageScenarios() []scenario {
 			"1:10 image-tag-floating", "4:29 image-digest-missing", "7:6 image-variable", "8:6 image-tag-floating", "12:23 image-tag-missing", "13:28 image-digest-missing"),
 		file("heredoc and comment are no instructions", "Containerfile", "FROM scratch\nRUN <<EOF\nFROM nginx\nEOF\n# FROM nginx\nRUN a \\\n# FROM nginx\n  b\nCOPY <<-\"X\" /x\n\tFROM nginx\n\tX\nFROM nginx\n", "12:6 image-tag-missing"),
 		file("stage chosen by the builder", "Dockerfile", "FROM scratch AS bin-linux\nFROM bin-${TARGETOS}\nFROM ${TARGETOS}\n", "3:6 image-variable"),
+		file("ARG of another ARG", "Dockerfile", "ARG V=latest\nARG I=nginx:${V}\nFROM ${I}\n", "3:6 image-tag-floating"),
+		file("what is done in builds from here", "Dockerfile", "FROM scratch\nONBUILD COPY --from=busybox /a /a\nonbuild run --mount=from=tools,target=/t \\\n make\n", "2:21 image-tag-missing", "3:13 image-tag-missing"),
 		file("escape of Windows", "win.Dockerfile", "# escape=`\nFROM `\n  nginx\n", "2:6 image-tag-missing"),
 		file("no image", "Dockerfile", "FROM\n", "1:5 image-invalid"),
 		file("Go file with such a name", "dockerfile.go", "FROM nginx\n"),
@@ -133,6 +138,21 @@ func pipelineScenarios() []scenario {
 		file("CircleCI", ".circleci/config.yml", "orbs: {node: circleci/node@5.1, go: circleci/go@1.7.3}\njobs:\n  a:\n    docker: [{image: 'cimg/go:1.22'}, {image: 'x:<< parameters.v >>'}]\n  b:\n    machine: {image: 'ubuntu-2204:current'}\n", "1:14 ci-ref-floating", "4:22 image-tag-floating", "4:47 image-variable", "6:22 ci-runner-floating"),
 		file("Woodpecker", ".woodpecker.yml", "steps:\n- image: golang\n", "2:10 image-tag-missing"),
 		file("Azure and Bitbucket", "azure-pipelines.yml", "pool: {vmImage: ubuntu-latest}\nsteps:\n- pipe: atlassian/x:1\n", "1:17 ci-runner-floating", "3:9 ci-ref-floating"),
+	}
+}
+
+// TestWorkflowIsKnownWhereverThePathBegins: pre-commit hooks name single files.
+func TestWorkflowIsKnownWhereverThePathBegins(t *testing.T) {
+	dir := write(t, map[string]string{".github/workflows/ci.yml": "jobs: {a: {steps: [{uses: a/b@main}]}}\n", ".circleci/config.yml": "orbs: {a: a/b@1}\n"})
+	for _, path := range []string{"", ".github", ".github/workflows", ".github/workflows/ci.yml", ".circleci", ".circleci/config.yml"} {
+		report := judge(t, "", Config{Paths: []string{filepath.Join(dir, filepath.FromSlash(path))}})
+		want := 1
+		if path == "" {
+			want = 2
+		}
+		if len(report.Findings) != want || report.Files != want || report.Findings[0].Rule != ciRefFloating {
+			t.Errorf("%q: %d files, %+v", path, report.Files, report.Findings)
+		}
 	}
 }
 

@@ -30,12 +30,19 @@ func (s *source) dockerfile() bool {
 			if len(stages) == 0 {
 				for _, w := range in.words() {
 					if name, value, ok := strings.Cut(w.text, "="); ok {
-						arguments[name] = strings.Trim(value, `"'`)
+						arguments[name] = interpolate(strings.Trim(value, `"'`), arguments)
 					}
 				}
 			}
 		case "FROM":
 			stages = append(stages, s.from(in, arguments, stages))
+		case "ONBUILD":
+			if words := in.words(); len(words) > 1 {
+				in.name = strings.ToUpper(words[0].text)
+				rest := strings.TrimLeft(in.text[len(words[0].text):], " \t")
+				in.offset, in.text = in.offset+len(in.text)-len(rest), rest
+			}
+			s.copied(in, arguments, stages)
 		case "COPY", "ADD", "RUN":
 			s.copied(in, arguments, stages)
 		}

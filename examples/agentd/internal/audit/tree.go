@@ -45,6 +45,15 @@ func (t *tree) shown(name string) string {
 	return path.Join(filepath.ToSlash(t.given), name)
 }
 
+// whole is name with all directories that it is in, as far as they can be told.
+func (t *tree) whole(name string) string {
+	dir, err := filepath.Abs(t.given)
+	if err != nil {
+		dir = t.given
+	}
+	return path.Join(filepath.ToSlash(dir), name)
+}
+
 // excluded reports whether a pattern leaves name out.
 func (t *tree) excluded(name string) bool {
 	for _, pattern := range t.exclude {
@@ -100,11 +109,15 @@ func (t *tree) walk(ctx context.Context, report *Report, f func(name string) err
 	})
 }
 
-// open opens a regular file for reading. Whether it is one is asked of what
-// was opened: names can change in between. What else there is (a pipe without
-// a writer) would block without O_NONBLOCK.
+// open opens a regular file for reading. What else there is (a pipe without a
+// writer) would block without O_NONBLOCK.
 func (t *tree) open(name string) (*os.File, error) {
-	f, err := t.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	return regular(t.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0))
+}
+
+// regular is what was opened, if that is a regular file: names can change before
+// they are opened.
+func regular(f *os.File, err error) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}

@@ -26,11 +26,15 @@ type documents struct {
 	parts []*yaml.Node
 	left  int // how many values may be looked at still
 	full  bool
+	// unlike: YAML ends lines also where other programs do not, so that the lines
+	// of this file are counted differently.
+	unlike bool
 }
 
-// yaml reads the file. It returns nil if it is no YAML.
+// yaml reads the file. With an error, the documents before it are returned as
+// well.
 func (s *source) yaml() (*documents, error) {
-	d := &documents{source: s, left: maxValues}
+	d := &documents{source: s, left: maxValues, unlike: oddBreaks(s.raw)}
 	decoder := yaml.NewDecoder(bytes.NewReader(s.raw))
 	for {
 		var part yaml.Node
@@ -39,10 +43,10 @@ func (s *source) yaml() (*documents, error) {
 			return d, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("no YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
+			return d, fmt.Errorf("no YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
 		}
 		if len(d.parts) == maxParts {
-			return nil, fmt.Errorf("more than %d YAML documents", maxParts)
+			return d, fmt.Errorf("more than %d YAML documents", maxParts)
 		}
 		if part.Kind == yaml.DocumentNode && len(part.Content) == 1 {
 			d.parts = append(d.parts, part.Content[0])
@@ -50,16 +54,30 @@ func (s *source) yaml() (*documents, error) {
 	}
 }
 
-// mustYAML reads a file that is to be YAML, and reports if it is not.
+// oddBreaks reports whether a line ends with something else than LF or CRLF.
+func oddBreaks(raw []byte) bool {
+	return bytes.Count(raw, []byte("\r")) != bytes.Count(raw, []byte("\r\n")) ||
+		bytes.ContainsAny(raw, "\u0085\u2028\u2029")
+}
+
+// mustYAML reads a file that is to be YAML, and reports if it is not: nil if
+// nothing of it is.
 func (s *source) mustYAML() *documents {
 	d, err := s.yaml()
 	if err == nil {
 		return d
 	}
+	what := "was not judged"
+	if len(d.parts) > 0 {
+		what = "was judged up to where it cannot be read only"
+	}
 	if bytes.Contains(s.raw, []byte("{{")) {
-		s.reportAs(Note, fileUnread, position{}, "was not judged, being a template: audit what it renders to (%v)", err)
+		s.reportAs(Note, fileUnread, position{}, "%s, being a template: audit what it renders to (%v)", what, err)
 	} else {
-		s.report(fileUnread, position{}, "was not judged: %v", err)
+		s.report(fileUnread, position{}, "%s: %v", what, err)
+	}
+	if len(d.parts) > 0 {
+		return d
 	}
 	return nil
 }
@@ -162,7 +180,7 @@ func items(n *yaml.Node) []*yaml.Node {
 func (d *documents) place(n *yaml.Node) position {
 	at := position{line: n.Line, column: n.Column, offset: -1}
 	offset := d.column(n.Line, n.Column)
-	if offset < 0 || offset > len(d.raw) {
+	if d.unlike || offset < 0 || offset > len(d.raw) {
 		return at
 	}
 	rest := d.raw[offset:]

@@ -129,6 +129,7 @@ func TestStatusShowsEveryStageAndTheFiguresThatItIsJudgedOn(t *testing.T) {
 	want := `Rollout r1 of fleet default: canary, to 1.1.0@abababababab.
 Asked for by ops@desk (ticket 4711) at 2026-05-04T11:00:00Z.
 RUNNING since 2026-05-04T11:00:00Z (1h0m0s): agents are under way
+Controller: c1.
 
   test       [######################################] 100 % of 2, passed
   production [############!!!!!!!!!!!!!>>>>>>>>>>>>>]  33 % of 3, 1 under way, 1 failed
@@ -155,6 +156,7 @@ func TestWhatHoldsARolloutUpIsShown(t *testing.T) {
 		"nobody leads":     {func(m *rolloutview.Model) { m.Leader = "" }, "No controller is elected"},
 		"frozen":           {func(m *rolloutview.Model) { m.Freeze = &rollout.Freeze{By: "ops", Reason: "storm", At: now} }, "Frozen by ops (storm) since 2026-05-04T12:00:00Z"},
 		"reverts too":      {func(m *rolloutview.Model) { m.Freeze = &rollout.Freeze{Reverts: true} }, ", reverts too"},
+		"a window":         {func(m *rolloutview.Model) { m.Waits = "stage production waits for its window" }, "Stage production waits for its window"},
 		"old":              {func(m *rolloutview.Model) { m.Stale = "etcd does not answer" }, "may be old: etcd does not answer"},
 		"soaks":            {func(m *rolloutview.Model) { m.Plan.SoakSince = now.Add(-time.Minute) }, "soaks for another 9m0s"},
 		"waits at a gate":  {func(m *rolloutview.Model) { m.Plan.Stage = 2 }, "waits for promote"},
@@ -169,6 +171,13 @@ func TestWhatHoldsARolloutUpIsShown(t *testing.T) {
 		}
 	}
 	m := model(t)
+	m.Waits = "stage production waits for its window"
+	if got := m.Line(); !strings.HasSuffix(got, m.Waits) {
+		t.Errorf("as a line it is\n%s", got)
+	}
+	if m.Leader = ""; !strings.HasSuffix(m.Line(), "; no controller is elected") {
+		t.Errorf("as a line it is\n%s", m.Line())
+	}
 	m.Plan.State, m.Leader = rollout.Completed, ""
 	if got := strings.Join(m.Text(100), "\n"); strings.Contains(got, "No controller") {
 		t.Errorf("a rollout that is over wants a controller:\n%s", got)

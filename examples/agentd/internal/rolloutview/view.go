@@ -21,7 +21,11 @@ type Model struct {
 	// Leader is the controller that moves the rollout on, "" = none, which is
 	// told only while something is to be moved.
 	Leader string
-	Stages []Stage
+	// Waits is what the controller says that the rollout waits for.
+	Waits string
+	// Trouble is what keeps the rollout from moving on; "" = nothing.
+	Trouble string
+	Stages  []Stage
 	// Cause is why it went back or was ended, where Plan.Why tells no more of it.
 	Cause string
 	// Stale is why what is shown may be old; "" = it is not.
@@ -43,6 +47,12 @@ func (m *Model) Line() string {
 		state += ", " + m.place()
 	}
 	parts := append([]string{state + ": " + m.figures()}, m.whys()...)
+	if w := m.waits(); strings.Contains(w, " waits for ") {
+		parts = append(parts, w)
+	}
+	if m.Leader == "" && !p.State.Over() {
+		parts = append(parts, "no controller is elected")
+	}
 	if f := m.Freeze; f != nil && !p.State.Over() {
 		parts = append(parts, Frozen(f))
 	}
@@ -67,8 +77,14 @@ func (m *Model) Text(width int) []string {
 	if m.Freeze != nil {
 		lines = append(lines, strings.ToUpper(Frozen(m.Freeze)[:1])+Frozen(m.Freeze)[1:])
 	}
-	if m.Leader == "" && !p.State.Over() {
-		lines = append(lines, "No controller is elected: nothing moves until one runs (agentd rollout controller).")
+	if w := m.waits(); w != "" {
+		lines = append(lines, sentence(w))
+	}
+	if !p.State.Over() {
+		lines = append(lines, Led(m.Leader))
+	}
+	if m.Trouble != "" {
+		lines = append(lines, "It does not move on: "+m.Trouble)
 	}
 	if m.Stale != "" {
 		lines = append(lines, "What is shown may be old: "+m.Stale)
@@ -77,6 +93,23 @@ func (m *Model) Text(width int) []string {
 	lines = append(lines, m.bars(width)...)
 	lines = append(lines, "", sentence(m.figures()))
 	return append(lines, m.lost()...)
+}
+
+// Led says who moves rollouts on; "" = nobody.
+func Led(leader string) string {
+	if leader == "" {
+		return "No controller is elected: nothing moves until one runs (agentd rollout controller)."
+	}
+	return "Controller: " + leader + "."
+}
+
+// waits is what it waits for, where that is not shown elsewhere.
+func (m *Model) waits() string {
+	shown := m.Plan.State.Over() || m.Freeze != nil || strings.Contains(m.Waits, " soaks until ") || strings.Contains(m.Waits, waitsForPromote)
+	if shown || m.Leader == "" || strings.Contains(m.Plan.Why, m.Waits) {
+		return ""
+	}
+	return m.Waits
 }
 
 // whys are the reasons for its state, the first cause last.

@@ -1,0 +1,201 @@
+package rollout_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/perennial-go/perennial/upgrade/rollout"
+)
+
+// reverted is a desk whose first agents run the bad release, of which the next
+// one to be let in has made it go back.
+func revertingDesk(t *testing.T, stage Stage, bad int, last ReportState) (d *desk, hangs *Member) {
+	t.Helper()
+	stage.Judge.SuccessAbove = new(float64) // an operator has it reverted
+	d = newDesk(t, releasePlan(stage), 12)
+	d.want("admitted")
+	for range bad {
+		adm := d.admitted()
+		d.report(adm[0], ReportDone)
+		d.pass(2 * time.Second)
+	}
+	hangs = d.admitted()[0]
+	if last != "" {
+		d.report(hangs, last)
+	}
+	d.want()
+	d.plan.State, d.plan.Instruction, d.plan.Cursor = Reverting, Instruction{Number: 2, Action: ActRevert}, Cursor{}
+	return d, hangs
+}
+
+func (d *desk) of(id string) *Member {
+	i := slices.IndexFunc(d.members, func(m *Member) bool { return m.ID == id })
+	return d.members[i]
+}
+
+// onBad are those that run the bad release.
+func (d *desk) onBad() (n int) {
+	for _, m := range d.members {
+		if m.Version == "2.0.0" {
+			n++
+		}
+	}
+	return n
+}
+
+// back has whoever may go back, but for one, do so.
+func (d *desk) back(but string) (n int) {
+	d.t.Helper()
+	for _, m := range d.admitted() {
+		if m.ID != but && m.Version == "2.0.0" {
+			d.report(m, ReportDone)
+			n++
+		}
+	}
+	return n
+}
+
+func TestAgentThatHangsDoesNotKeepTheOthersOnTheBadRelease(t *testing.T) {
+	d, hangs := revertingDesk(t, Stage{MaxUnavailable: Amount{Agents: 1}}, 4, ReportStarted)
+	for range 49 {
+		if d.pass(2 * time.Second); d.back(hangs.ID) != 0 {
+			t.Fatal("two are down before it is clear that the one hangs")
+		}
+	}
+	for range 10 {
+		d.pass(2 * time.Second)
+		if n := d.back(hangs.ID); n > 1 {
+			t.Fatalf("%d go back beside the one that hangs", n)
+		}
+	}
+	d.pass(200 * time.Second)
+	if d.plan.State != Halted || d.onBad() != 0 || !strings.Contains(d.plan.Why, hangs.ID) {
+		t.Fatalf("%s: %s; %d on the bad release", d.plan.State, d.plan.Why, d.onBad())
+	}
+	// Whoever was away comes back with it, and goes back as well.
+	late := *d.join()
+	late.Version, late.Manifest = "2.0.0", badDigest
+	d.replace(&late)
+	if d.pass(2 * time.Second); d.back(hangs.ID) != 1 {
+		t.Fatalf("one that came after the halt stays on the bad release: waits %q", d.books.Waits)
+	}
+	if d.want(); d.plan.State != Halted {
+		t.Fatal("the one that hangs is forgotten")
+	}
+	d.report(d.of(hangs.ID), ReportDone)
+	d.want("reverted")
+}
+
+func TestPartnerOfAnAgentThatHangsIsLeftToAnOperator(t *testing.T) {
+	d, hangs := revertingDesk(t, Stage{PairBy: "pair", MaxUnavailable: Amount{Agents: 1}}, 11, ReportStarted)
+	partner := ""
+	for _, m := range d.members {
+		if m.ID != hangs.ID && m.Labels["pair"] == hangs.Labels["pair"] {
+			partner = m.ID
+		}
+	}
+	for range 200 {
+		d.pass(2 * time.Second)
+		for _, m := range d.admitted() {
+			if m.ID == partner && m.Version == "2.0.0" {
+				t.Fatalf("both of pair %s are down", m.Labels["pair"])
+			}
+		}
+		d.back(hangs.ID)
+	}
+	if d.plan.State != Halted || d.of(partner).Version != "2.0.0" || !strings.Contains(d.plan.Why, "of a pair") {
+		t.Fatalf("%s: %s; %d on the bad release", d.plan.State, d.plan.Why, d.onBad())
+	}
+	d.report(d.of(hangs.ID), ReportDone)
+	for range 12 {
+		d.pass(2 * time.Second)
+		d.back("")
+	}
+	if d.plan.State != Reverted || d.onBad() != 0 {
+		t.Fatalf("%s, waits %q, %d on the bad release", d.plan.State, d.books.Waits, d.onBad())
+	}
+}
+
+// Where nobody's partner is ready, as the release is bad, none would go back.
+func TestPairsThatAreNotReadyGoBackOneByOne(t *testing.T) {
+	d, _ := revertingDesk(t, Stage{PairBy: "pair", MaxSurge: Amount{Agents: 2}}, 8, "")
+	for _, m := range slices.Clone(d.members) {
+		c := *m
+		c.Ready = false
+		d.replace(&c)
+	}
+	d.step()
+	d.pass(101 * time.Second) // one had been let in, and has not begun
+	for range 12 {
+		if n := d.back(""); n > 1 {
+			t.Fatalf("%d go back at once", n)
+		}
+		d.pass(2 * time.Second)
+	}
+	if d.plan.State != Reverted || d.onBad() != 0 {
+		t.Fatalf("%s, waits %q, %d on the bad release", d.plan.State, d.books.Waits, d.onBad())
+	}
+}
+
+// It would end a deadline later.
+func TestRevertEndsOnceThoseWhoHadNotBegunSaySo(t *testing.T) {
+	for _, said := range []ReportState{ReportRefused, ""} {
+		d, waits := revertingDesk(t, Stage{MaxUnavailable: Amount{Agents: 1}}, 1, ReportWaiting)
+		d.want()
+		if said != "" {
+			c := *d.of(waits.ID)
+			c.Report = &Report{Request: "r1.1", State: said, At: d.now}
+			d.replace(&c)
+		}
+		d.want(map[ReportState][]string{ReportRefused: {"admitted"}}[said]...)
+		if d.back(""); said == "" {
+			if d.pass(99 * time.Second); d.plan.State != Reverting {
+				t.Fatal("one that may have begun is not waited for")
+			}
+			d.pass(2 * time.Second)
+			d.back("")
+		}
+		d.want("reverted")
+	}
+}
+
+func TestReplacedRolloutsAgentThatHangsPausesWhatWouldNeverEnd(t *testing.T) {
+	d, _ := revertingDesk(t, Stage{MaxUnavailable: Amount{Agents: 1}}, 1, ReportStarted)
+	d.plan.ID, d.plan.State, d.plan.Instruction = "r2", Running, Instruction{Number: 1, Action: ActSwitch}
+	d.want()
+	if d.pass(99 * time.Second); d.plan.State != Running {
+		t.Fatal("paused before the deadline")
+	}
+	if d.pass(2 * time.Second); d.plan.State != Paused || len(d.admitted()) > 0 {
+		t.Fatalf("%s, waits %q", d.plan.State, d.books.Waits)
+	}
+}
+
+// Whether an agent has a document shows in what it reports alone.
+func TestDocumentThatWasNotTakenBackIsTakenBackByTheNextRevert(t *testing.T) {
+	plan := Plan{Strategy: Rolling, OnFailure: Halt, Stages: []Stage{{}}}
+	digest := badDigest
+	plan.Target = Target{Config: &ConfigTarget{Scope: "global", Digest: digest}}
+	d := newDesk(t, plan, 2)
+	d.want("admitted")
+	d.all(ReportDone)
+	d.want("completed")
+	revert := func() {
+		d.plan.State = Reverting
+		d.plan.Instruction, d.plan.Cursor = Instruction{Number: d.plan.Instruction.Number + 1, Action: ActRevert}, Cursor{}
+	}
+	revert()
+	d.want("admitted")
+	d.report(d.members[0], ReportFailed)
+	d.report(d.members[1], ReportDone)
+	d.want("halted")
+	revert()
+	d.want("admitted")
+	d.all(ReportDone)
+	d.want("reverted")
+	if d.books.Figures.Succeeded != 2 {
+		t.Fatalf("%+v", d.books.Figures)
+	}
+}

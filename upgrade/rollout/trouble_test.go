@@ -1,0 +1,89 @@
+package rollout
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/perennial-go/perennial/internal/waittest"
+)
+
+// TestWhatKeepsARolloutFromMovingOnShowsInItsStatus: an operator would look at a rollout
+// that does nothing, and why would stand in the log of another host alone.
+func TestWhatKeepsARolloutFromMovingOnShowsInItsStatus(t *testing.T) {
+	r := newRig(t)
+	c := r.crew(2)
+	c.control("c1") // which has no Publisher
+	shows := func(what, want string) {
+		t.Helper()
+		waittest.Until(t, what, func() bool { return strings.Contains(c.status().Trouble, want) })
+	}
+	p := planOf("")
+	p.Target = Target{Config: &ConfigTarget{Scope: "global"}}
+	c.start(p, StartOptions{Document: []byte("a: 1\n")})
+	shows("a document that cannot be published is told", "no Publisher")
+	kv, err := c.client.Get(t.Context(), c.operator.keys.leader())
+	if err != nil || len(kv.Kvs) != 1 || kv.Kvs[0].Lease == 0 || kv.Kvs[0].CreateRevision == kv.Kvs[0].ModRevision {
+		t.Errorf("the election's key does not hang on its lease any more: %+v, %v", kv, err)
+	}
+	if _, err := c.operator.Abort(t.Context(), Act{}); err != nil {
+		t.Fatal(err)
+	}
+	waittest.Until(t, "it is told that nothing is wrong any more", func() bool { return c.status().Trouble == "" })
+
+	if _, err := c.client.Put(t.Context(), c.operator.keys.books(), `{"schema":2}`); err != nil {
+		t.Fatal(err)
+	}
+	if v := c.status(); v.Plan == nil || v.Books != nil || !strings.Contains(v.Trouble, ErrSchema.Error()) {
+		t.Errorf("books that cannot be read: %+v", v)
+	}
+	shows("and what to do is told", "let a controller of the version")
+	if v := c.status(); strings.Count(v.Trouble, ErrSchema.Error()) != 1 {
+		t.Errorf("it is told twice: %s", v.Trouble)
+	}
+}
+
+// TestControllerWithoutWebhooksLeavesNothingToTell: one with webhooks that comes after it
+// would tell the whole rollout as if it happened now.
+func TestControllerWithoutWebhooksLeavesNothingToTell(t *testing.T) {
+	r := newRig(t)
+	c := r.crew(3)
+	stop := c.control("c1")
+	c.start(planOf("1.1.0"))
+	waittest.Until(t, "all of it is past", func() bool {
+		v := c.status()
+		return v.Plan.State == Completed && v.Books.Told == v.Plan.Seq
+	})
+	stop()
+	heard := make(chan Record, 100)
+	c.control("c2", func(cfg *ControllerConfig) { cfg.Notify = func(_ context.Context, one Record) { heard <- one } })
+	c.leads("c2")
+	if _, err := c.operator.Revert(t.Context(), RevertOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if one := waittest.Next(t, "it tells", heard); one.Event != EventReverting {
+		t.Errorf("it tells of %s, which nobody was to be told of", one.Event)
+	}
+}
+
+// TestControllerWithoutWebhooksDoesNotPassOverWhatIsToBeTold: what the one before it did
+// not get to tell would be lost.
+func TestControllerWithoutWebhooksDoesNotPassOverWhatIsToBeTold(t *testing.T) {
+	one, p := newTeller(&Controller{}, func() {}), &Plan{ID: "r", Seq: 7}
+	for _, c := range []struct {
+		books *Books
+		want  int64
+	}{
+		{&Books{Rollout: "r", Told: 2}, 0}, {&Books{Rollout: "r", Told: 6}, 7}, {&Books{Rollout: "r", Told: 2}, 7}, // once it has caught up
+	} {
+		if one.follow(p, c.books); one.told(p) != c.want {
+			t.Errorf("after %d it says %d, want %d", c.books.Told, one.told(p), c.want)
+		}
+	}
+	for _, books := range []*Books{nil, {Rollout: "r"}, {Rollout: "before", Told: 3}} {
+		one := newTeller(&Controller{}, func() {})
+		if one.follow(p, books); one.told(p) != 7 {
+			t.Errorf("after %+v it says %d", books, one.told(p))
+		}
+	}
+}
