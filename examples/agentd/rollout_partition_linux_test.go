@@ -122,6 +122,7 @@ func TestAgentBehindAPartitionStartsNothingAndIsLetInLateOnceItIsBack(t *testing
 	far := f.agents[2]
 	far.wrap = []string{"ip", "netns", "exec", n.name}
 	relayed := "http://" + n.relay(f.etcd.URL()[len("http://"):])
+	f.address()
 	for i, m := range f.agents {
 		args := []string{"--id", m.id, "--label", "env=test", "--heartbeat", "1s", "--ttl", "3s", "--listen", m.listen, "--admin", m.admin, "--state-dir", m.state}
 		if m == far {

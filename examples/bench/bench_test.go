@@ -35,7 +35,7 @@ func TestQuickRunMeasuresAndLeavesNothingBehind(t *testing.T) {
 	t.Cleanup(func() { _ = os.Remove(tmp) })
 	t.Setenv("TMPDIR", tmp)
 	var stdout, stderr bytes.Buffer
-	if err := run(t.Context(), []string{"--quick", "--only", "start,storm,rollback,plugin,pluginstart,plugins200,tasks,fanout", "-o", "json"}, &stdout, &stderr); err != nil {
+	if err := run(t.Context(), []string{"--quick", "--agents", "50", "--only", "start,storm,rollback,plugin,pluginstart,plugins200,tasks,fanout,rollout", "-o", "json"}, &stdout, &stderr); err != nil {
 		t.Fatalf("%v\n%s", err, stderr.String())
 	}
 	var r report
@@ -46,7 +46,7 @@ func TestQuickRunMeasuresAndLeavesNothingBehind(t *testing.T) {
 	for _, f := range r.Figures {
 		names = append(names, f.Name)
 	}
-	if !slices.Equal(names, []string{"start", "storm", "rollback", "fanout", "plugin", "pluginstart", "plugins200", "tasks"}) || !r.Machine.Quick || r.Schema != 1 {
+	if !slices.Equal(names, []string{"start", "storm", "rollback", "fanout", "rollout", "plugin", "pluginstart", "plugins200", "tasks"}) || !r.Machine.Quick || r.Schema != 1 {
 		t.Fatalf("the report is\n%s", stdout.String())
 	}
 	for _, f := range r.Figures {
@@ -59,7 +59,7 @@ func TestQuickRunMeasuresAndLeavesNothingBehind(t *testing.T) {
 	if v := r.Figures[0].Verdicts[0]; v.Target == nil || v.Met == nil || *v.Met != (v.Value <= *v.Target) {
 		t.Errorf("the verdict on start is %+v", v)
 	}
-	for _, v := range r.Figures[7].Verdicts[:2] {
+	for _, v := range r.Figures[8].Verdicts[:2] {
 		if v.Value != 0 || v.Met == nil {
 			t.Errorf("tasks: %+v", v)
 		}

@@ -26,13 +26,14 @@ const (
 	rolloutFleet           = "bench"
 	rolloutTTL             = 60 * time.Second
 	rolloutBeat            = 20 * time.Second
-	// rolloutSpread is over how long agents spread what they report: real ones do so
-	// by agent.Config.Spread. All of ten thousand are admitted at once here, and
-	// in one second one etcd does not take so many reports.
-	rolloutSpread = 5 * time.Second
+	// rolloutSpread is over how long agents spread what they report, for each of
+	// them: real ones do so by agent.Config.Spread. All of ten thousand are admitted
+	// at once here, and in one second one etcd does not take so many reports.
+	rolloutSpread = 500 * time.Microsecond
 	// rolloutProbation is short, so that the controller has as much to do as it
 	// ever will.
-	rolloutProbation = 2 * time.Second
+	rolloutProbation      = 2 * time.Second
+	rolloutQuickProbation = 100 * time.Millisecond
 )
 
 // measureRollout has a fleet of simulated agents follow a mark, in turns with raw
@@ -54,6 +55,9 @@ func measureRollout(ctx context.Context, b *bench) (_ figure, err error) {
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	n := b.fleet()
 	m := &marks{n: n, ours: newCrowd(rolloutRoot+"plan/"+rolloutFleet, "agents"), raw: newCrowd("/bench/raw", "raw watch"), release: benchPin(0)}
+	if m.probation = rolloutProbation; b.quick {
+		m.probation = rolloutQuickProbation
+	}
 	m.ours.p50.what, m.ours.p99.what = "agents: the mark's move until half have started", "agents: the mark's move until 99 % have started"
 	run, cancel := context.WithCancel(ctx)
 	defer func() {
@@ -87,7 +91,7 @@ func measureRollout(ctx context.Context, b *bench) (_ figure, err error) {
 			{What: "the whole rollout by the default stages", Unit: "s", Value: whole.took.Seconds()},
 		},
 		Notes: []string{
-			fmt.Sprintf("%d agents, %d to a connection and a lease, all in this process, beside as many raw watchers; all that the agents are to run is there already, and what they report they spread over %v", n, perConnection, rolloutSpread),
+			fmt.Sprintf("%d agents, %d to a connection and a lease, all in this process, beside as many raw watchers; all that the agents are to run is there already, and what they report they spread over %v", n, perConnection, m.spread()),
 			fmt.Sprintf("the rollout took %d steps, each one revision of etcd with the plan, the books and the record; the books were written %d times alone; %d agents at most were down at once, %d might be", whole.steps, whole.alone, whole.most, whole.budget),
 		},
 	}, nil
@@ -103,7 +107,10 @@ type marks struct {
 	running   sync.WaitGroup
 	ledger    *fleetsim.Ledger
 	release   release.Pin // that all run
+	probation time.Duration
 }
+
+func (m *marks) spread() time.Duration { return time.Duration(m.n) * rolloutSpread }
 
 func benchPin(i int) release.Pin {
 	return release.Pin{Version: fmt.Sprintf("1.%d.0", i), Digest: fmt.Sprintf("sha256:%064x", i)}
@@ -132,7 +139,7 @@ func (m *marks) build(ctx context.Context, url string) error {
 		a := fleetsim.NewAgent(fleetsim.AgentConfig{
 			ID: fmt.Sprintf("agent-%05d", i), Labels: map[string]string{"env": environment(i), "region": "eu"}, Fleet: rolloutFleet,
 			Rack: racks[i%connections], Ledger: m.ledger, Release: m.release, Staged: true,
-			Probation: rolloutProbation, Spread: rolloutSpread,
+			Probation: m.probation, Spread: m.spread(),
 			OnBegin: func(_ string, o rollout.Order) { m.ours.seen(i, o.Rollout) },
 		})
 		m.agents = append(m.agents, a)

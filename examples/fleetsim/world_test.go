@@ -24,7 +24,7 @@ const (
 	program   = "simulated"
 	// patience is how long a fleet may take; it is reached only where something
 	// is broken, or the machine is very busy.
-	patience = 2 * time.Minute
+	patience = 5 * time.Minute
 )
 
 func older() release.Pin { return pin("1.0.0", "a") }
