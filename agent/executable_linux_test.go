@@ -39,6 +39,11 @@ func TestReplacedExecutableIsToldAsTheBytesThatRun(t *testing.T) {
 		}
 		return nil
 	})
+	// It is no pattern for others.
+	e := m.registered()
+	if _, err := e.PinOf("production"); err == nil || !strings.Contains(err.Error(), "not the one that was installed") {
+		t.Errorf("the replaced bytes would become what is meant to run: %v", err)
+	}
 	// The file may be put back: what runs stays the same.
 	if err := os.Remove(filepath.Join(slot, "agent")); err != nil {
 		t.Fatal(err)

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -23,14 +25,16 @@ type planned struct {
 func (f *fleet) planned(target rollout.Target) *planned {
 	return &planned{f, rollout.Plan{
 		ID: "r1", By: "test", Created: time.Now(), Since: time.Now(), Strategy: rollout.Rolling, Target: target,
-		Stages: []rollout.Stage{{Name: "all", BasisPoints: 10000}}, Deadline: 30,
+		Stages: []rollout.Stage{{Name: "all", BasisPoints: 10000}}, Deadline: 600,
 	}.WithDefaults()}
 }
 
 // moves admits everybody that is in the registry under the instruction.
 func (p *planned) moves(number int, action rollout.Action) {
 	p.Helper()
-	p.Instruction = rollout.Instruction{Number: number, Action: action}
+	if p.Instruction = (rollout.Instruction{Number: number, Action: action}); number == 1 {
+		p.Created = time.Now() // as a rollout that begins now: agents follow no older one
+	}
 	p.Cursor = rollout.Cursor{AsOf: p.put("revision", ""), Marks: []rollout.Mark{{Open: true, Rank: rollout.LastRank}}}
 	if p.State = rollout.Running; action == rollout.ActRevert {
 		p.State = rollout.Reverting
@@ -62,7 +66,7 @@ func (m *member) reports(request string, state rollout.ReportState, version stri
 	m.Helper()
 	var got rollout.Report
 	waittest.Nil(m, fmt.Sprintf("%s reports %s %s on %s", m.id, request, state, version), func() error {
-		e := m.registered()
+		e := m.entry(Running, Upgrading)
 		if e.Status.Rollout != nil {
 			got = *e.Status.Rollout
 		}
@@ -81,7 +85,10 @@ func TestAgentsFollowThePlanOfTheirFleet(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	m := f.member("a1")
-	m.env.RemoteRollback = upgrade.RemoteRollbackAny
+	m.env.RemoteRollback, m.env.Busy = upgrade.RemoteRollbackAny, filepath.Join(t.TempDir(), "busy")
+	if err := os.WriteFile(m.env.Busy, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	m.start().registered()
 	held := f.member("a2").start()
 	held.registered()
@@ -92,6 +99,23 @@ func TestAgentsFollowThePlanOfTheirFleet(t *testing.T) {
 	pin := f.publish(build{Version: "1.1.0"})
 	p := f.planned(rollout.Target{Release: pin, Program: "demo"})
 	p.moves(1, rollout.ActSwitch)
+	if r := m.reports("r1.1", rollout.ReportWaiting, "1.0.0"); !strings.Contains(r.Reason, "a backup") {
+		t.Errorf("what it waits for is not told: %+v", r)
+	}
+	f.put("freeze/default", fmt.Sprintf(`{"schema":%d,"by":"ops","at":%q}`, rollout.Schema, time.Now().Format(time.RFC3339)))
+	waittest.Nil(t, "what waits is taken back when the brake is pulled", func() error {
+		s := m.entry(Running, Upgrading).Status
+		if u := s.Upgrade; u.Unbegun != upgrade.UnbegunRetracted || s.Rollout == nil || s.Rollout.State != rollout.ReportWaiting || !strings.Contains(s.Rollout.Reason, "ops") {
+			return fmt.Errorf("%s: %s; %+v", u.State, u.Reason, s.Rollout)
+		}
+		return nil
+	})
+	if err := os.Remove(m.env.Busy); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.etcd.Client(t).Delete(f.ctx(), newKeys("").root+"freeze/default"); err != nil {
+		t.Fatal(err)
+	}
 	m.reports("r1.1", rollout.ReportDone, "1.1.0")
 	if r := held.reports("r1.1", rollout.ReportHeld, "1.0.0"); !strings.Contains(r.Reason, "audit") {
 		t.Errorf("why it is held is not told: %+v", r)

@@ -75,7 +75,10 @@ func (h *releaseHost) displaced() {
 }
 
 func (h *releaseHost) standing(o rollout.Order) rollout.Standing {
-	status := h.upgrader.Status()
+	return h.stands(o, h.upgrader.Status())
+}
+
+func (h *releaseHost) stands(o rollout.Order, status upgrade.Status) rollout.Standing {
 	s := rollout.Standing{Runs: satisfied(o, status), There: there(o, status)}
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -63,8 +63,10 @@ type agentEnv struct {
 	GRPC       bool          // serves health, see serveHealth
 	// RemoteRollback is offered by default.
 	RemoteRollback upgrade.RemoteRollback
-	Admin          string // address of the admin listener; may be empty
-	JSON           bool   // of the log
+	// Busy is a file; the program is busy while it is there.
+	Busy  string
+	Admin string // address of the admin listener; may be empty
+	JSON  bool   // of the log
 }
 
 const agentVariable = "PERENNIAL_TEST_AGENT"
@@ -130,6 +132,12 @@ func testAgent(b build) error {
 	if env.JSON {
 		handler = slog.NewJSONHandler(os.Stderr, nil)
 	}
+	busy := func(context.Context) string {
+		if _, err := os.Stat(env.Busy); env.Busy != "" && err == nil {
+			return "a backup"
+		}
+		return ""
+	}
 	cfg := Config{
 		ID: env.ID, Name: "demo", Version: b.Version, Groups: []string{"web"}, Labels: map[string]string{"env": "test"},
 		Etcd: EtcdConfig{Endpoints: []string{env.Etcd}}, StateDir: env.StateDir,
@@ -137,7 +145,7 @@ func testAgent(b build) error {
 		Spread: env.Spread, StatusEvery: env.StatusEvery,
 		Supervise: env.Supervise,
 		Settings:  store, Logger: slog.New(handler),
-		Upgrade: upgrade.Config{Source: source, Probation: env.Probation, HealthEvery: 50 * time.Millisecond, SilentAfter: 5 * time.Second, CheckEvery: env.CheckEvery, RemoteRollback: env.RemoteRollback},
+		Upgrade: upgrade.Config{Source: source, Probation: env.Probation, HealthEvery: 50 * time.Millisecond, SilentAfter: 5 * time.Second, CheckEvery: env.CheckEvery, RemoteRollback: env.RemoteRollback, Busy: busy},
 		Drain:   upgrade.Drain{Idle: time.Millisecond},
 		Start: func(_ context.Context, a *Agent) error {
 			ln, err := a.Listen("tcp", "127.0.0.1:0")

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -201,16 +202,19 @@ func (m *member) fails(words string) {
 	}
 }
 
-func (m *member) registered() Entry {
+func (m *member) registered() Entry { m.Helper(); return m.entry(Running) }
+
+// entry is that of the registry, once the agent is in one of states.
+func (m *member) entry(states ...State) Entry {
 	m.Helper()
 	var found Entry
-	waittest.Nil(m, m.id+" runs", func() error {
+	waittest.Nil(m, fmt.Sprintf("%s is %v", m.id, states), func() error {
 		entries, err := listed(m.ctx(), m.dir)
 		if err != nil {
 			return err
 		}
 		for _, e := range entries {
-			if e.ID == m.id && e.State.State == Running && e.Status != nil {
+			if e.ID == m.id && slices.Contains(states, e.State.State) && e.Status != nil {
 				found = e
 				return nil
 			}

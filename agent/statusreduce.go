@@ -143,6 +143,7 @@ func (r *reducer) upgrade(u upgrade.Status) upgrade.Status {
 	u.Program, u.Traceparent = exact(r, u.Program, nameLimit), exact(r, u.Traceparent, digestLimit)
 	u.Started, u.Updated, u.Deadline = u.Started.Truncate(time.Second), u.Updated.Truncate(time.Second), u.Deadline.Truncate(time.Second)
 	u.RecalledBy, u.GiveUp = exact(r, u.RecalledBy, nameLimit), u.GiveUp.Truncate(time.Second)
+	u.Unbegun = exact(r, u.Unbegun, wordLimit)
 	u.Log = newest(r, "log", u.Log, r.log)
 	for i, line := range u.Log {
 		u.Log[i] = r.clip(line)

@@ -46,6 +46,12 @@ func TestWhatARolloutAsksOfAHostIsReadAndWrittenAsEver(t *testing.T) {
 	if err != nil || read.RecalledBy != "r1.2" || read.Probation != a.Probation || read.Retain != a.Retain || !read.GiveUp.Equal(a.GiveUp) {
 		t.Errorf("journal: %+v, %v", read, err)
 	}
+	a.State, a.RecalledBy, a.Unbegun, a.Reason = Failed, "", UnbegunRetracted, errRetracted.Error()
+	mustBeWrittenAs(t, "journal-1-retracted.json", a)
+	read, err = readJournal(filepath.Join(stateOf(t, map[string]string{journalFile: "journal-1-retracted.json"}), journalFile))
+	if err != nil || read.Unbegun != UnbegunRetracted {
+		t.Errorf("journal: %+v, %v", read, err)
+	}
 	staged := Slot{
 		Schema: slotSchema, Ref: ref("1.1.0", "cd"), Created: at, Proven: at, Retired: at.Add(time.Hour), Keep: at.Add(72 * time.Hour),
 		Staged: &Staging{At: at, Until: at.Add(24 * time.Hour), Offered: at.Add(12 * time.Hour)},

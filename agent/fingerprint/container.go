@@ -1,6 +1,7 @@
 package fingerprint
 
 import (
+	"cmp"
 	"path"
 	"strings"
 
@@ -97,7 +98,7 @@ func (h *hint) segment(parent, s string) {
 		h.orchestrator = kubernetes
 	case s == "ecs" && parent == "":
 		h.orchestrator = ecs
-	case strings.HasPrefix(s, "nomad"):
+	case s == nomad || s == "nomad.slice":
 		h.orchestrator = nomad
 	case h.id == "" && ident.SHA256(name): // as under kubepods
 		h.id = name
@@ -205,13 +206,10 @@ func (p *prober) orchestrator(groups []byte) string {
 }
 
 // image takes what whoever started the container says that it is made of.
-func (p *prober) image() {
-	given := p.cfg.Image
-	if given == "" {
-		given = p.env(imageVariable)
-	}
-	p.setImage(given)
-}
+func (p *prober) image() { p.setImage(p.givenImage()) }
+
+// givenImage is what they say; empty = nothing.
+func (p *prober) givenImage() string { return cmp.Or(p.cfg.Image, p.env(imageVariable)) }
 
 // setImage takes the reference of the image and, if it has one, its digest.
 func (f *Fingerprint) setImage(reference string) {

@@ -110,9 +110,13 @@ func TestContainerIsKnownByTheTracesOfItsMaker(t *testing.T) {
 			env:   map[string]string{"KUBERNETES_SERVICE_HOST": "10.0.0.1"},
 			want:  Fingerprint{Container: "other", ContainerID: id("6"), Orchestrator: "kubernetes"},
 		},
-		"nomad":  {files: map[string]string{".dockerenv": ""}, env: map[string]string{"NOMAD_ALLOC_ID": "a"}, want: Fingerprint{Container: "docker", Orchestrator: "nomad"}},
-		"lxc":    {files: map[string]string{"proc/self/cgroup": "0::/lxc.payload.web/init.scope\n"}, env: map[string]string{"container": "lxc-libvirt"}, want: Fingerprint{Container: "lxc"}},
-		"nspawn": {files: map[string]string{"run/systemd/container": "systemd-nspawn\n"}, want: Fingerprint{Container: "systemd-nspawn"}},
+		"a service that is called so": {
+			files: map[string]string{"proc/self/cgroup": "0::/system.slice/nomadic.service\n"}, want: Fingerprint{Orchestrator: "systemd"},
+		},
+		"its group": {files: map[string]string{"proc/self/cgroup": "0::/nomad.slice/a.scope\n"}, want: Fingerprint{Orchestrator: "nomad"}},
+		"nomad":     {files: map[string]string{".dockerenv": ""}, env: map[string]string{"NOMAD_ALLOC_ID": "a"}, want: Fingerprint{Container: "docker", Orchestrator: "nomad"}},
+		"lxc":       {files: map[string]string{"proc/self/cgroup": "0::/lxc.payload.web/init.scope\n"}, env: map[string]string{"container": "lxc-libvirt"}, want: Fingerprint{Container: "lxc"}},
+		"nspawn":    {files: map[string]string{"run/systemd/container": "systemd-nspawn\n"}, want: Fingerprint{Container: "systemd-nspawn"}},
 		"a name that is not one": {
 			env:  map[string]string{"container": "\x1b[2J\n", "PERENNIAL_IMAGE": "two words"},
 			want: Fingerprint{Container: "other"},

@@ -127,7 +127,7 @@ func (p *prober) askDocker(ctx context.Context, r *runtime, socket string) (stri
 
 // inspect asks for the image of the container that this process is in.
 func (p *prober) inspect(ctx context.Context, client *http.Client, runtime string) {
-	if p.Container != runtime || p.ContainerID == "" || p.cfg.Image != "" {
+	if p.Container != runtime || p.ContainerID == "" || p.givenImage() != "" {
 		return
 	}
 	var container struct {
@@ -146,9 +146,11 @@ func (p *prober) inspect(ctx context.Context, client *http.Client, runtime strin
 	defer p.mu.Unlock()
 	p.setImage(container.Config.Image)
 	repository, _, _ := strings.Cut(container.Config.Image, "@")
+	if i := strings.LastIndexByte(repository, ':'); i > strings.LastIndexByte(repository, '/') {
+		repository = repository[:i] // what follows is the tag, and no port
+	}
 	for _, d := range image.RepoDigests {
-		// A tag's repository is what comes before its last colon.
-		if name, digest, _ := strings.Cut(d, "@"); p.ImageDigest == "" || strings.HasPrefix(repository, name) {
+		if name, digest, _ := strings.Cut(d, "@"); p.ImageDigest == "" || name == repository {
 			p.setDigest(digest)
 		}
 	}

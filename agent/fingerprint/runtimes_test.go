@@ -86,7 +86,7 @@ func TestRuntimesTellTheirVersionsOnTheirSockets(t *testing.T) {
 		case "/containers/" + id("a") + "/json":
 			_, _ = fmt.Fprintf(w, `{"Id":%q,"Image":"sha256:%s","Config":{"Image":"registry.example:5000/app:1.2.0"}}`, id("a"), id("b"))
 		case "/images/sha256:" + id("b") + "/json":
-			_, _ = fmt.Fprintf(w, `{"RepoDigests":["mirror/app@sha256:%s","registry.example:5000/app@sha256:%s"]}`, id("c"), id("d"))
+			_, _ = fmt.Fprintf(w, `{"RepoDigests":["mirror/app@sha256:%s","registry.example:5000/app@sha256:%s","registry.example:5000/ap@sha256:%s"]}`, id("c"), id("d"), id("e"))
 		default:
 			http.NotFound(w, r)
 		}
@@ -110,6 +110,24 @@ func TestRuntimesTellTheirVersionsOnTheirSockets(t *testing.T) {
 		if m != http.MethodGet {
 			t.Errorf("it was asked with %s, which may change something", m)
 		}
+	}
+}
+
+// TestImageThatIsGivenIsNotMixedWithAnother: the digest would be that of the one,
+// and the reference that of the other.
+func TestImageThatIsGivenIsNotMixedWithAnother(t *testing.T) {
+	t.Parallel()
+	given := "registry.example/app:1.2.0@sha256:" + id("3")
+	p := machine(t, map[string]string{"proc/self/cgroup": "0::/system.slice/docker-" + id("a") + ".scope\n"}).with(map[string]string{"PERENNIAL_IMAGE": given})
+	p.speaksHTTP(t, "run/docker.sock", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/version" {
+			_, _ = io.WriteString(w, dockerAnswer)
+			return
+		}
+		_, _ = io.WriteString(w, `{"Image":"sha256:x","Config":{"Image":"other:1"},"RepoDigests":["other@sha256:`+id("c")+`"]}`)
+	})
+	if got := p.probe(t.Context()); got.Image != given || got.ImageDigest != "sha256:"+id("3") || len(got.Runtimes) != 1 {
+		t.Errorf("%+v", got)
 	}
 }
 

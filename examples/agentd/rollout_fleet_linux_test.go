@@ -83,7 +83,7 @@ func (f *fleet) rollout(args ...string) result {
 func (f *fleet) begin(id, version string) result {
 	f.t.Helper()
 	return f.rollout("start", "--repo", f.repo, "--trust", f.trust, "--canary", "--soak", "1s", "--deadline", "60s",
-		"--rollout-id", id, "--by", "test", "--reason", "a release a week", "--wait", "2m", version)
+		"--rollout-id", id, "--by", "test", "--reason", "a release a week", "--environment", "test,production", "--wait", "80s", version)
 }
 
 // versions counts the agents by what they say they run.
@@ -212,6 +212,9 @@ func TestFleetUnderLoadTakesAGoodReleaseAndComesBackFromABadOneWithoutAFailedReq
 		t.Errorf("the good release is %s with %+v", now.Plan.State, figures)
 	}
 	events(t, past, rollout.EventStarted, rollout.EventStage, rollout.EventStage, rollout.EventCompleted)
+	f.shows(rollout.Completed, fleetSize)
+	f.attempted(fleetSize, map[string]int{"committed": fleetSize})
+	f.isAsPinned("1.1.0")
 
 	began = time.Now()
 	if r := f.begin(f.idWith(faulty), "1.4.0"); r.code != exitReverted {
@@ -225,11 +228,113 @@ func TestFleetUnderLoadTakesAGoodReleaseAndComesBackFromABadOneWithoutAFailedReq
 	}
 	events(t, past, rollout.EventStarted, rollout.EventStage, rollout.EventReverting, rollout.EventReverted)
 	f.quarantined(faulty, "1.4.0")
+	back := now.Books.Figures.Succeeded // all that took it, and went back
+	f.shows(rollout.Reverted, back)
+	f.attempted(fleetSize+2*back+1, map[string]int{"committed": fleetSize + 2*back, "rolled_back": 1})
+	f.isAsPinned("1.1.0")
 
 	for _, m := range f.agents {
 		m.load.stop()
 	}
 	t.Logf("the good release took %v, the bad one and back %v", good.Round(time.Millisecond), bad.Round(time.Millisecond))
+}
+
+// shows waits until the metrics of the controller that is elected, which is one
+// of two, say how the rollout ended and how many agents have done what it wanted
+// of them last.
+func (f *fleet) shows(state rollout.State, succeeded int) {
+	f.t.Helper()
+	want := []string{
+		fmt.Sprintf(`perennial_rollout_state{fleet="default",state=%q} 1`, state),
+		fmt.Sprintf(`perennial_rollout_agents{fleet="default",outcome="succeeded"} %d`, succeeded),
+		`perennial_rollout_agents{fleet="default",outcome="failed"} 0`,
+		`perennial_rollout_agents{fleet="default",outcome="under_way"} 0`,
+		`perennial_rollout_unavailable_agents{fleet="default"} 0`,
+		fmt.Sprintf(`perennial_fleet_drift{environment="production",fleet="default",status="ok"} %d`, fleetSize/2),
+		fmt.Sprintf(`perennial_fleet_drift{environment="test",fleet="default",status="ok"} %d`, fleetSize/2),
+	}
+	waittest.Nil(f.t, "the controller's metrics are right", func() error {
+		var elected int
+		for _, m := range f.agents[:2] {
+			text, err := get(m.url(m.admin, "/metrics"))
+			if err != nil {
+				return err
+			}
+			if !strings.Contains(string(text), `perennial_rollout_controller{fleet="default"} 1`) {
+				continue
+			}
+			elected++
+			for _, w := range want {
+				if !strings.Contains(string(text), w+"\n") {
+					return fmt.Errorf("%s has not %s:\n%s", m.id, w, only(string(text), "perennial_rollout_", "perennial_fleet_"))
+				}
+			}
+		}
+		if elected != 1 {
+			return fmt.Errorf("%d of two controllers are elected", elected)
+		}
+		return nil
+	})
+}
+
+// only leaves the lines of a page that begin with one of those.
+func only(text string, prefixes ...string) string {
+	var lines []string
+	for line := range strings.Lines(text) {
+		if slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(line, p) }) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "")
+}
+
+// attempted checks the attempts that all agents count, by outcome: that many, and
+// among them want.
+func (f *fleet) attempted(total int, want map[string]int) {
+	f.t.Helper()
+	const name = "perennial_upgrade_attempts_total{outcome="
+	found, sum := map[string]int{}, 0
+	for _, m := range f.agents {
+		text, err := get(m.url(m.admin, "/metrics"))
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		for line := range strings.Lines(only(string(text), name)) {
+			var outcome string
+			var n int
+			if _, err := fmt.Sscanf(strings.TrimPrefix(line, name), "%q} %d", &outcome, &n); err != nil {
+				f.t.Fatalf("%v in %s", err, line)
+			}
+			found[outcome] += n
+			sum += n
+		}
+	}
+	for outcome, n := range want {
+		if found[outcome] != n {
+			f.t.Errorf("all agents count %d attempts that ended %s, want %d: %v", found[outcome], outcome, n, found)
+		}
+	}
+	if sum != total {
+		f.t.Errorf("all agents count %d attempts, want %d: %v", sum, total, found)
+	}
+}
+
+// isAsPinned checks that agentd drift finds both environments at version.
+func (f *fleet) isAsPinned(version string) {
+	f.t.Helper()
+	r := f.drift("-o", "json").ok(f.t)
+	var found rollout.Drift
+	if err := json.Unmarshal([]byte(r.stdout), &found); err != nil {
+		f.t.Fatalf("%v in %s", err, r.stdout)
+	}
+	if len(found.Environments) != 2 || len(found.Agents) != len(f.agents) {
+		f.t.Errorf("drift is of %d environments with %d agents:\n%s", len(found.Environments), len(found.Agents), r.stdout)
+	}
+	for _, e := range found.Environments {
+		if e.Status != rollout.DriftNone || !strings.HasPrefix(e.Expected, version+"@") || len(e.Actual) != 1 {
+			f.t.Errorf("%s is %s: expected %s, runs %v; want %s", e.Environment, e.Status, e.Expected, e.Actual, version)
+		}
+	}
 }
 
 // events checks that a history has those events in that order, among others.

@@ -75,9 +75,10 @@ type Agent struct {
 // body is what lies on the disk.
 type body struct {
 	running, before release.Pin
-	staged          map[release.Pin]bool
+	staged, ran     map[release.Pin]bool
 	started         time.Time
 	alert           time.Time // since when it fires; zero = it does not
+	slowest         time.Duration
 	attempt         attempt
 }
 
@@ -92,6 +93,7 @@ type attempt struct {
 // registered is the registration as it was written.
 type registered struct {
 	lease, joined, revision int64
+	report                  *rollout.Report // of the status beside it
 }
 
 // process is one life of an agent.
@@ -114,7 +116,7 @@ func NewAgent(cfg AgentConfig) *Agent {
 	if cfg.OnDoom == nil {
 		cfg.OnDoom = func(*Agent, Fate) {}
 	}
-	return &Agent{id: cfg.ID, cfg: cfg, body: body{running: cfg.Release, staged: map[release.Pin]bool{}}}
+	return &Agent{id: cfg.ID, cfg: cfg, body: body{running: cfg.Release, staged: map[release.Pin]bool{}, ran: map[release.Pin]bool{}}}
 }
 
 // ID is the agent's.
@@ -196,6 +198,36 @@ func (a *Agent) Runs() release.Pin {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.body.running
+}
+
+// Ran reports whether it has ever changed to a release, and served with it.
+func (a *Agent) Ran(p release.Pin) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.body.ran[p]
+}
+
+// Told reports whether etcd has its last report.
+func (a *Agent) Told() bool {
+	report := a.Report()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.registry.report == report
+}
+
+// Alerts reports whether an alert fires.
+func (a *Agent) Alerts() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return !a.body.alert.IsZero()
+}
+
+// Slowest is the longest that a change took beyond what it is set to, or that etcd
+// took to have what the agent said.
+func (a *Agent) Slowest() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.body.slowest
 }
 
 // UnderWay reports whether it is in the middle of a change.
@@ -281,7 +313,10 @@ func (a *Agent) publish(p *process) {
 		if lease == 0 {
 			continue // it is told again once there is one
 		}
-		if err := a.write(p, lease); err != nil {
+		asked := time.Now()
+		err := a.write(p, lease)
+		a.took(time.Since(asked))
+		if err != nil {
 			if retry.Wait(p.ctx) != nil {
 				return
 			}
@@ -292,6 +327,12 @@ func (a *Agent) publish(p *process) {
 	}
 }
 
+func (a *Agent) took(d time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.body.slowest = max(a.body.slowest, d)
+}
+
 func (a *Agent) isRegistered() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -300,7 +341,8 @@ func (a *Agent) isRegistered() bool {
 
 // write puts registration and status under a lease.
 func (a *Agent) write(p *process, lease int64) error {
-	reg, status := a.values(p.follower.Report())
+	report := p.follower.Report()
+	reg, status := a.values(report)
 	joined, revision, err := a.cfg.Rack.put(p.ctx, lease, a.id, reg, status)
 	if err != nil {
 		return err
@@ -308,7 +350,7 @@ func (a *Agent) write(p *process, lease int64) error {
 	a.mu.Lock()
 	was := a.registry
 	if a.process == p {
-		a.registry = registered{lease: lease, joined: joined, revision: revision}
+		a.registry = registered{lease: lease, joined: joined, revision: revision, report: report}
 	}
 	a.mu.Unlock()
 	if was.lease != lease || was.joined != joined {

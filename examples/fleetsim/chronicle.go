@@ -14,6 +14,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/perennial-go/perennial/agent"
 	"github.com/perennial-go/perennial/internal/etcdkv"
 	"github.com/perennial-go/perennial/upgrade/rollout"
 )
@@ -25,6 +26,8 @@ type Chronicle struct {
 	Steps []Write
 	// Alone counts the writes of books without a plan.
 	Alone int
+	// Departures are the agents that left the registry, in turn.
+	Departures []Departure
 	// Began and Ended are the times of the first and of the last record.
 	Began, Ended time.Time
 }
@@ -41,6 +44,15 @@ type Write struct {
 	Records int
 }
 
+// Departure is an agent that left the registry: its lease ended, or it was taken
+// away.
+type Departure struct {
+	ID       string
+	Revision int64
+	// Report is the last word on the plan that it left in etcd; nil = none.
+	Report *rollout.Report
+}
+
 // ReadChronicle reads from etcd's revision from on, up to now.
 func ReadChronicle(ctx context.Context, c *clientv3.Client, root, fleet string, from int64) (*Chronicle, error) {
 	root = etcdkv.CleanRoot(root)
@@ -53,7 +65,7 @@ func ReadChronicle(ctx context.Context, c *clientv3.Client, root, fleet string, 
 	t := &Chronicle{}
 	plan, below := root+"plan/"+fleet, root+"rollout/"+fleet+"/"
 	revision := map[int64]*Write{}
-	for w := range c.Watch(ctx, root, clientv3.WithPrefix(), clientv3.WithRev(from)) {
+	for w := range c.Watch(ctx, root, clientv3.WithPrefix(), clientv3.WithRev(from), clientv3.WithPrevKV()) {
 		if err := w.Err(); err != nil {
 			return nil, err
 		}
@@ -63,6 +75,11 @@ func ReadChronicle(ctx context.Context, c *clientv3.Client, root, fleet string, 
 				return t, t.gather(revision)
 			}
 			key := string(e.Kv.Key)
+			if id, ok := strings.CutPrefix(key, root+"status/"); ok && e.Type == clientv3.EventTypeDelete {
+				if err := t.depart(id, e); err != nil {
+					return nil, fmt.Errorf("%s at revision %d: %w", key, at, err)
+				}
+			}
 			if e.Type != clientv3.EventTypePut || key != plan && !strings.HasPrefix(key, below) {
 				continue
 			}
@@ -75,6 +92,20 @@ func ReadChronicle(ctx context.Context, c *clientv3.Client, root, fleet string, 
 		}
 	}
 	return nil, fmt.Errorf("the history was not read to its end: %w", context.Cause(ctx))
+}
+
+// depart notes what is gone with an agent's status.
+func (t *Chronicle) depart(id string, e *clientv3.Event) error {
+	d := Departure{ID: id, Revision: e.Kv.ModRevision}
+	if e.PrevKv != nil {
+		var last agent.Status
+		if err := json.Unmarshal(e.PrevKv.Value, &last); err != nil {
+			return err
+		}
+		d.Report = last.Rollout
+	}
+	t.Departures = append(t.Departures, d)
+	return nil
 }
 
 func (w *Write) note(isPlan bool, below string, value []byte) error {

@@ -18,6 +18,9 @@ func (w *world) strike(ctx context.Context, f fault) {
 	if err != nil {
 		return
 	}
+	w.mu.Lock()
+	w.struck = append(w.struck, f.kind)
+	w.mu.Unlock()
 	switch f.kind {
 	case killOne:
 		w.kill(ctx, f, w.agents[f.which%uint64(len(w.agents))])

@@ -77,6 +77,7 @@ func (a *Agent) has(p release.Pin) bool {
 
 // change does what o asks for.
 func (a *Agent) change(ctx context.Context, p *process, o rollout.Order) {
+	began := time.Now()
 	a.mu.Lock()
 	to := a.goal(o)
 	there := a.has(to)
@@ -99,6 +100,7 @@ func (a *Agent) change(ctx context.Context, p *process, o rollout.Order) {
 	if err == nil {
 		err = sleep.For(ctx, max(around(a.cfg.Probation), o.Probation))
 	}
+	a.took(time.Since(began) - o.Probation)
 	a.end(p, o, func(b *body) (rollout.ReportState, string) {
 		switch {
 		case err != nil:
@@ -109,14 +111,33 @@ func (a *Agent) change(ctx context.Context, p *process, o rollout.Order) {
 			return rollout.ReportStarted, ""
 		case b.running != to:
 			b.before, b.running, b.alert = b.running, to, time.Time{}
-		}
-		if fate == Alerts {
-			b.alert = time.Now()
+			b.ran[to] = true
 		}
 		return rollout.ReportDone, ""
 	})
-	if err == nil && (fate == Dies || fate == FallsBack) {
+	switch {
+	case err != nil:
+	case fate == Dies || fate == FallsBack:
 		a.cfg.OnDoom(a, fate)
+	case fate == Alerts:
+		a.alarm(ctx, p, to)
+	}
+}
+
+// alertAfter is how long after its change an alert begins to fire: reports tell
+// milliseconds, and one that fired before is none of the change's.
+const alertAfter = 5 * time.Millisecond
+
+// alarm has an alert fire, unless the agent has left what it is about.
+func (a *Agent) alarm(ctx context.Context, p *process, of release.Pin) {
+	if sleep.For(ctx, alertAfter) != nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.process == p && a.body.running == of {
+		a.body.alert = time.Now()
+		p.touch()
 	}
 }
 

@@ -68,24 +68,31 @@ func faultKinds() []faultKind {
 	return []faultKind{killOne, killUnderWay, breakLease, rackDelayed, rackFrozen, rackCut, leaderKilled, leaderLeaves, leaderFrozen, leaderCut}
 }
 
+func fates() []fleetsim.Fate {
+	return []fleetsim.Fate{fleetsim.RollsBack, fleetsim.Dies, fleetsim.Alerts, fleetsim.FallsBack}
+}
+
+func strategies() []rollout.Strategy {
+	return []rollout.Strategy{rollout.Canary, rollout.Rolling, rollout.BlueGreen}
+}
+
 // newScenario makes that of a seed. One in twenty has a hundred canaries of which a
 // single one fails: the one percent that has to be enough.
 func newScenario(seed uint64) scenario {
 	dice := rand.New(rand.NewPCG(seed, 8)) //nolint:gosec // it is to be repeatable
-	s := scenario{seed: seed, strategy: rollout.Canary, agents: 10 + dice.IntN(14), budget: 1 + dice.IntN(5)}
+	s := scenario{seed: seed, strategy: rollout.Canary, agents: 8 + dice.IntN(9), budget: 1 + dice.IntN(5)}
 	s.canaries = 2 + dice.IntN(s.agents/3)
 	switch {
 	case seed%20 == 0:
-		s.agents, s.canaries, s.budget = 120, 100, 20
+		s.agents, s.canaries, s.budget = 104, 100, 25
 		s.bad, s.badTurn, s.badEvery = fleetsim.RollsBack, 1+dice.IntN(100), 1000
 	case dice.IntN(2) == 0:
-		fates := []fleetsim.Fate{fleetsim.RollsBack, fleetsim.Dies, fleetsim.Alerts, fleetsim.FallsBack}
-		s.bad, s.badTurn, s.badEvery = fates[dice.IntN(len(fates))], 1+dice.IntN(s.canaries), 1+dice.IntN(4)
+		s.bad, s.badTurn, s.badEvery = fates()[dice.IntN(len(fates()))], 1+dice.IntN(s.canaries), 1+dice.IntN(4)
 		if dice.IntN(3) == 0 {
 			s.strategy = rollout.Rolling
 		}
 	default:
-		s.strategy = []rollout.Strategy{rollout.Canary, rollout.Rolling, rollout.BlueGreen}[dice.IntN(3)]
+		s.strategy = strategies()[dice.IntN(len(strategies()))]
 	}
 	for range dice.IntN(4) {
 		f := fault{

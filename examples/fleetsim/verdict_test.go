@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/perennial-go/perennial/examples/fleetsim"
-	"github.com/perennial-go/perennial/upgrade/release"
 	"github.com/perennial-go/perennial/upgrade/rollout"
 )
 
@@ -83,18 +83,15 @@ func (w *world) judge(ctx context.Context, from int64) error {
 		bad("%s", b)
 	}
 	final := w.view().Plan
-	w.mu.Lock()
-	strays := w.strays
-	w.mu.Unlock()
-	if w.mustStop() && !w.stood() && (len(strays) > 0 || final.State != rollout.Reverted) {
-		bad("one canary of %d failed, and %v began all the same; the rollout is %s (%s)", w.canaries, strays, final.State, final.Why)
-	}
-	if w.mustComplete() && !w.stood() && final.State != rollout.Completed {
-		bad("a good release is %s (%s)", final.State, final.Why)
-	}
 	history, err := fleetsim.ReadChronicle(ctx, w.client, w.root, fleetName, from)
 	if err != nil {
 		return errors.Join(append(errs, err)...)
+	}
+	if strays := w.begunBeside(); w.mustStop() && (len(strays) > 0 || final.State != rollout.Reverted) && !w.unheard(history) {
+		bad("one canary of %d failed, and %v began all the same; the rollout is %s: %s", w.canaries, strays, final.State, whys(history))
+	}
+	if w.mustComplete() && final.State != rollout.Completed && !w.slow(history) {
+		bad("a good release is %s: %s", final.State, whys(history))
 	}
 	if err := history.Check(final.ID); err != nil {
 		bad("history: %w", err)
@@ -105,30 +102,98 @@ func (w *world) judge(ctx context.Context, from int64) error {
 	return errors.Join(append(errs, w.booked(ctx))...)
 }
 
-// booked waits until the books say what is so: who succeeded, by what they run.
-func (w *world) booked(ctx context.Context) error {
-	v := w.view()
-	if v.Plan.State != rollout.Completed {
-		return nil
-	}
-	runs := func(p release.Pin) (n int) {
-		for _, a := range w.agents {
-			if a.Runs() == p {
-				n++
-			}
+// whys are the reasons of all steps but moves of the mark.
+func whys(history *fleetsim.Chronicle) string {
+	var all []string
+	for _, s := range history.Steps {
+		if s.Record.Event != rollout.EventAdmitted {
+			all = append(all, fmt.Sprintf("%s: %s", s.Record.Event, s.Record.Why))
 		}
-		return n
 	}
-	limited, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	return w.until(limited, "the books are right", func() (bool, error) {
-		b := w.view().Books
-		if b == nil {
+	return strings.Join(all, "; ")
+}
+
+// unheard reports whether the machine, and no fault, has kept a canary that failed
+// from saying so: its lease had really ended before. Nothing else excuses an agent
+// that began after it.
+func (w *world) unheard(history *fleetsim.Chronicle) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, d := range history.Departures {
+		told := d.Report != nil && d.Report.Request == w.last.Plan.ID+".1" && d.Report.State.Ended()
+		if w.isBad(w.turns[d.ID]) && !told {
+			w.excuses = append(w.excuses, fmt.Sprintf("%s left the registry at revision %d and had not told that it failed", d.ID, d.Revision))
+		}
+	}
+	return len(w.excuses) > 0
+}
+
+// slow reports whether the machine, and no fault, has made an agent fail: its
+// lease had really ended, or what takes it milliseconds took a third of its
+// deadline.
+func (w *world) slow(history *fleetsim.Chronicle) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, d := range history.Departures {
+		w.excuses = append(w.excuses, fmt.Sprintf("%s left the registry at revision %d", d.ID, d.Revision))
+	}
+	for _, a := range w.agents {
+		if took := a.Slowest(); took > deadline/3 {
+			w.excuses = append(w.excuses, fmt.Sprintf("%s took %v to change, or until etcd had what it said of it", a.ID(), took.Round(time.Millisecond)))
+		}
+	}
+	return len(w.excuses) > 0
+}
+
+// begunBeside are the agents that are no canaries and began.
+func (w *world) begunBeside() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.strays
+}
+
+// booked waits until the books say what is so.
+func (w *world) booked(ctx context.Context) error {
+	return w.until(ctx, "the books are right", func() (bool, error) {
+		v := w.view()
+		if v.Books == nil {
 			return false, errors.New("there are none")
 		}
-		if f := b.Figures; f.Succeeded != runs(newer()) || f.Agents != len(w.agents) || f.UnderWay != 0 || f.Unavailable != 0 {
-			return false, fmt.Errorf("%d of %d run the new release, the figures are %+v", runs(newer()), len(w.agents), f)
+		want, err := w.truth(v.Plan)
+		if err != nil {
+			return false, err
+		}
+		f := v.Books.Figures
+		found := truth{agents: f.Agents, there: f.Succeeded, not: f.Failed + f.Silent + f.Held + f.Gone}
+		if found != want || f.Waiting+f.UnderWay+f.Late+f.Unavailable != 0 || f.Admitted != want.there+want.not {
+			return false, fmt.Errorf("it is so: %+v; the figures are %+v", want, f)
 		}
 		return true, nil
 	})
+}
+
+// truth is what the hosts themselves are, to the instruction that is in force:
+// how many there are, are where it wants them, and are not.
+type truth struct{ agents, there, not int }
+
+// truth takes no agent's word for what it runs.
+func (w *world) truth(p *rollout.Plan) (truth, error) {
+	now := truth{agents: len(w.agents)}
+	for _, a := range w.agents {
+		r := a.Report()
+		reported := r != nil && r.Request == p.Request()
+		switch {
+		case p.State == rollout.Completed && a.Runs() == newer() && !a.Alerts():
+			now.there++
+		case p.State == rollout.Completed:
+			now.not++
+		case reported && r.State == rollout.ReportDone && a.Runs() == older():
+			now.there++
+		case reported:
+			now.not++
+		case a.Ran(newer()): // who never did has nothing to go back from
+			return now, fmt.Errorf("%s had changed, and says nothing of the way back: %+v", a.ID(), r)
+		}
+	}
+	return now, nil
 }

@@ -54,7 +54,8 @@ type world struct {
 	mu      sync.Mutex
 	turns   map[string]int // in which the agents have begun
 	strays  []string       // that are no canaries and began all the same
-	stall   time.Duration  // the longest that etcd took to answer
+	struck  []faultKind    // the faults that there were
+	excuses []string       // why the machine is to blame
 	last    rollout.View
 	changed chan struct{}
 }
@@ -72,8 +73,8 @@ type candidate struct {
 	end context.CancelFunc // of its present life; nil = dead
 }
 
-// run plays a scenario, and returns what is not as it should be.
-func (s scenario) run(t *testing.T, server *etcdtest.Server, dir string) (err error) {
+// run plays a scenario, and returns how it ended and what is not as it should be.
+func (s scenario) run(t *testing.T, server *etcdtest.Server, dir string) (end ending, err error) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	w := &world{
@@ -86,32 +87,47 @@ func (s scenario) run(t *testing.T, server *etcdtest.Server, dir string) (err er
 	defer func() {
 		cancel()
 		w.running.Wait()
+		end = w.ended()
 		for _, c := range w.clients {
 			err = errors.Join(err, c.Close())
 		}
 	}()
 	if err := w.build(ctx, t, server, dir); err != nil {
-		return err
+		return end, err
 	}
 	first, err := w.client.Get(ctx, w.root)
 	if err != nil {
-		return err
+		return end, err
 	}
 	if _, err := w.operator.Start(ctx, w.plan(), rollout.StartOptions{}); err != nil {
-		return err
+		return end, err
 	}
 	w.running.Go(func() { w.bury(ctx) })
-	w.running.Go(func() { w.probe(ctx) })
 	for _, f := range w.faults {
 		w.running.Go(func() { w.strike(ctx, f) })
 	}
 	if err := w.steer(ctx); err != nil {
-		return err
+		return end, err
 	}
-	if err := w.calm(ctx); err != nil {
-		return errors.Join(err, w.judge(ctx, first.Header.Revision+1))
+	err = w.calm(ctx)
+	return end, errors.Join(err, w.judge(ctx, first.Header.Revision+1))
+}
+
+// ending is how a fleet's rollout ended.
+type ending struct {
+	state   rollout.State
+	struck  []faultKind
+	excuses []string
+}
+
+func (w *world) ended() ending {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e := ending{struck: w.struck, excuses: w.excuses}
+	if w.last.Plan != nil {
+		e.state = w.last.Plan.State
 	}
-	return w.judge(ctx, first.Header.Revision+1)
+	return e
 }
 
 func (w *world) dial(url string) (*clientv3.Client, error) {
@@ -231,27 +247,6 @@ func (w *world) bury(ctx context.Context) {
 			})
 		}
 	}
-}
-
-// probe measures how busy the machine is: on one that stands still for longer
-// than leases last, agents die that no fault has killed.
-func (w *world) probe(ctx context.Context) {
-	for pause(ctx, ttl/10) == nil {
-		asked := time.Now()
-		_, err := w.client.Get(ctx, w.root+"probe")
-		w.mu.Lock()
-		if took := time.Since(asked); err == nil {
-			w.stall = max(w.stall, took)
-		}
-		w.mu.Unlock()
-	}
-}
-
-// stood reports whether the machine has stood still.
-func (w *world) stood() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.stall > ttl/8
 }
 
 func (w *world) seen(v rollout.View) {

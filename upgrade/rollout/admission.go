@@ -75,6 +75,19 @@ type Step struct {
 // passes tells whether rank is at or below the mark.
 func (m Mark) passes(rank Rank) bool { return m.Open && rank <= m.Rank }
 
+// counted is the revision at which whoever moved the marks last saw the agents.
+func (c *Cursor) counted() int64 { return max(c.AsOf, c.Late.AsOf) }
+
+// recount has whoever joined after revision be late.
+func (c *Cursor) recount(revision int64) {
+	c.AsOf, c.Late.AsOf = min(c.AsOf, revision), min(c.Late.AsOf, revision)
+}
+
+// foreign reports whether p, which lies in etcd since the revision mod, was counted
+// in another etcd, or in what this one was before it went back in time: whoever
+// joins after that is not late, as far as its cursor tells, and is counted by nobody.
+func (p *Plan) foreign(mod int64) bool { return p.Cursor.counted() >= mod }
+
 // admits tells whether an agent with this rank, that joined at this revision, is
 // admitted, where in tells of which marks it is.
 func (c *Cursor) admits(rank Rank, joined int64, in func(stage int) bool) bool {

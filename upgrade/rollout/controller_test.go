@@ -212,11 +212,13 @@ func TestControllerWaitsWhileItDoesNotSeeTheAgents(t *testing.T) {
 		t.Errorf("with an old view it moves on: %v", err)
 	}
 	one.doubt(nil)
-	one.at.plan.value.Cursor.AsOf = one.fleet.Revision + 1
+	seen, before := *one.fleet, *one.fleet
+	before.Revision = one.at.plan.mod - 2
+	one.at.plan.value.Cursor.AsOf, one.fleet = one.at.plan.mod-1, &before
 	if _, err := one.look(t.Context()); err == nil || r.status().Plan.Seq != 1 {
 		t.Errorf("with a view from before the last step it moves on: %v", err)
 	}
-	one.at.plan.value.Cursor.AsOf = 0
+	one.at.plan.value.Cursor.AsOf, one.fleet = 0, &seen
 	one.at.books.err = ErrSchema
 	if _, err := one.look(t.Context()); !errors.Is(err, ErrSchema) || r.status().Plan.Seq != 1 {
 		t.Errorf("without the books of a later version it moves on: %v", err)

@@ -17,7 +17,7 @@ import (
 )
 
 // seeds is how many fleets each test of the engine goes through.
-var seeds = flag.Int("rollout.seeds", 50, "how many seeds the pure simulation of rollouts goes through")
+var seeds = flag.Int("rollout.seeds", 25, "how many seeds the pure simulation of rollouts goes through")
 
 // A world is a fleet in which time is a number: agents as small state machines,
 // a registry, and a controller that decides whenever something has changed.

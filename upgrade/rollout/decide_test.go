@@ -149,6 +149,14 @@ func (d *desk) remove(id string) {
 
 func TestDefaultCanaryGoesFromTestToProductionToAll(t *testing.T) {
 	d := newDesk(t, releasePlan(), 200)
+	for i := range d.plan.Stages {
+		if j := d.plan.Stages[i].Judge; *j.SuccessAbove != 99.5 || len(d.plan.Stages) != 3 {
+			t.Fatalf("stage %d of %d: %+v", i, len(d.plan.Stages), j)
+		}
+	}
+	if d.plan.RetainFor.Duration() != 72*time.Hour || d.plan.OnFailure != Revert {
+		t.Fatalf("the previous release is kept for %v, a failure leads to %s", d.plan.RetainFor.Duration(), d.plan.OnFailure)
+	}
 	d.want("admitted")
 	if n := len(d.admitted()); n != 5 { // 5 % of the 100 for test
 		t.Fatalf("%d canaries", n)

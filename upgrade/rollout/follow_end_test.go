@@ -48,11 +48,10 @@ func TestWhoHasBegunDoesNotSayThatItHasNot(t *testing.T) {
 	r := newFollowRig(t)
 	r.admits()
 	r.hears()
-	r.stands["r1.1"] = Standing{State: ReportWaiting, Reason: "the program is busy"}
-	r.look(r.now)
+	r.stands["r1.1"] = Standing{State: ReportStarted}
 	r.plan.ID, r.plan.Cursor = "r2", Cursor{}
 	r.hears()
-	r.reports("the host has the order", ReportWaiting, "r1.1")
+	r.reports("the host is at it", ReportStarted, "r1.1")
 
 	r = newFollowRig(t)
 	r.plan.Cursor.Marks = []Mark{{}} // and never was let in

@@ -94,6 +94,7 @@ func TestAFollowerFollowsThroughOutagesAndRestarts(t *testing.T) {
 	r := newFollowRig(t)
 	state := filepath.Join(t.TempDir(), "rollout.json")
 	f, h, stop := follower(t, client, state)
+	r.plan.Cursor.AsOf = 1
 	r.put(t, direct)
 	r.admits()
 	r.put(t, direct)
@@ -165,7 +166,7 @@ func BenchmarkHearAMarkThatMoves(b *testing.B) {
 	f.cfg.Self = func() Member { return Member{ID: "a1", Joined: 50, Labels: map[string]string{"env": "test"}} }
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
-		f.hear(planView{plan: values[n%2]})
+		f.hear(planView{plan: values[n%2], mod: 1000})
 		f.look(time.Now())
 	}
 }

@@ -93,7 +93,7 @@ func (r *followRig) Standing(o Order) Standing {
 // hears has the agent see the plan and the brake as they are.
 func (r *followRig) hears() time.Duration {
 	r.Helper()
-	v := planView{}
+	v := planView{mod: 1000}
 	var err error
 	if v.plan, err = json.Marshal(r.plan); err != nil {
 		r.Fatal(err)

@@ -69,7 +69,10 @@ type Follower struct {
 }
 
 // planView is what etcd holds of a fleet for its agents; nil = nothing.
-type planView struct{ plan, freeze []byte }
+type planView struct {
+	plan, freeze []byte
+	mod          int64 // revision of the plan
+}
 
 // NewFollower checks cfg and starts nothing.
 func NewFollower(cfg FollowerConfig) (*Follower, error) {
@@ -111,7 +114,8 @@ func (f *Follower) Run(ctx context.Context) error {
 		// A mark that moves is acted on at once; two moves are far apart.
 		Coalesce: -1,
 		OnChange: func(v etcdkv.View) {
-			handTo(ctx, f.views, planView{v.Values[f.keys.plan()].Data, v.Values[f.keys.freeze()].Data})
+			plan := v.Values[f.keys.plan()]
+			handTo(ctx, f.views, planView{plan.Data, v.Values[f.keys.freeze()].Data, plan.ModRevision})
 		},
 		OnError: func(err error) { handTo(ctx, f.errs, err) },
 		Logger:  f.cfg.Logger,

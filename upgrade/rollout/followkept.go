@@ -28,6 +28,9 @@ type followed struct {
 	// Changed is the rollout of which an order was begun here that changes what
 	// runs; a revert of another one is none of this agent's business.
 	Changed string `json:"changed,omitempty"`
+	// Newest is the plan that got furthest of those of which something was begun
+	// here, or has ended.
+	Newest planAge `json:"newest,omitzero"`
 }
 
 // readFollowed returns what is kept at path; nothing where there is no file.

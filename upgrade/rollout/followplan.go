@@ -58,8 +58,8 @@ func (f *Follower) recall() {
 
 // hear takes over what etcd holds.
 func (f *Follower) hear(v planView) {
-	if !bytes.Equal(v.plan, f.heard.plan) || f.plan == nil {
-		f.hearPlan(v.plan)
+	if v.mod != f.heard.mod || !bytes.Equal(v.plan, f.heard.plan) || f.plan == nil {
+		f.hearPlan(v.plan, v.mod)
 	}
 	f.brake, f.brakeErr = nil, nil
 	if v.freeze != nil {
@@ -71,7 +71,7 @@ func (f *Follower) hear(v planView) {
 	f.tellTrouble()
 }
 
-func (f *Follower) hearPlan(data []byte) {
+func (f *Follower) hearPlan(data []byte, mod int64) {
 	before := f.admission
 	f.plan, f.admission, f.planErr = nil, nil, nil
 	if data == nil {
@@ -80,6 +80,9 @@ func (f *Follower) hearPlan(data []byte) {
 	p, err := f.reader.read(data)
 	if err == nil && f.keys.fleet != p.Fleet {
 		err = fmt.Errorf("it is of fleet %.130q", p.Fleet)
+	}
+	if err == nil {
+		err = f.kept.Newest.refuses(&p, mod)
 	}
 	var a *Admission
 	if err == nil {

@@ -39,6 +39,9 @@ func reported(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond)
 // keep writes down what is reported. A disk that does not take it is the
 // host's to refuse: what it begins it writes down, too.
 func (f *Follower) keep() {
+	if p := f.plan; p != nil && p.Request() == f.kept.Order.Request {
+		f.kept.Newest = ageOf(p)
+	}
 	err := f.kept.write(f.cfg.State)
 	if err != nil && f.keepErr == nil {
 		f.cfg.Logger.Error("report of a rollout not kept on disk", "error", err)

@@ -230,7 +230,8 @@ func TestHistoryThatIsNotWholeShows(t *testing.T) {
 	second := r.start(planOf("1.2.0"), StartOptions{Replace: true})
 	r.history()
 	k := r.operator.keys
-	all, err := r.client.Get(t.Context(), k.history(), clientv3.WithPrefix())
+	// In the order in which they are put back: the newest rollout is the one that began last.
+	all, err := r.client.Get(t.Context(), k.history(), clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,8 +286,8 @@ func TestHistoryAndDocumentsDoNotGrowWithoutBound(t *testing.T) {
 	if len(all) != HistorySize || all[0].Rollout != last.ID {
 		t.Errorf("%d rollouts are kept, the newest is %s", len(all), all[0].Rollout)
 	}
-	documents, err := r.client.Get(t.Context(), r.operator.keys.documents(), clientv3.WithPrefix())
-	if err != nil || len(documents.Kvs) != 1 || digestOf(documents.Kvs[0].Value) != last.Target.Config.Digest {
+	documents, err := r.client.Get(t.Context(), r.operator.keys.documents(), clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
+	if err != nil || len(documents.Kvs) != 2 || string(documents.Kvs[0].Value) != nothing || digestOf(documents.Kvs[1].Value) != last.Target.Config.Digest {
 		t.Errorf("documents that are kept: %v, %v", documents.Kvs, err)
 	}
 	one, err := r.operator.History(t.Context(), HistoryOptions{Rollout: all[3].Rollout})

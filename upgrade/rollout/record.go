@@ -46,6 +46,9 @@ const (
 	EventCompleted Event = "completed"
 	EventSwitched  Event = "switched" // blue-green
 	EventReplaced  Event = "replaced" // by another rollout
+	// EventRecounted: the plan came from another etcd, or from before this one went
+	// back in time, so that its agents were counted anew.
+	EventRecounted Event = "recounted"
 	// EventFrozen and EventUnfrozen are in the chain of the brake, whose records
 	// have "freeze" for a rollout.
 	EventFrozen   Event = "frozen"

@@ -52,6 +52,9 @@ func (o *Operator) Start(ctx context.Context, p Plan, opts StartOptions) (Plan, 
 		if s.plan.err != nil && !opts.Replace {
 			return draft{}, s.plan.err
 		}
+		if last := s.plan.value; last != nil && !p.Created.After(last.Created) {
+			p.Created = last.Created.Add(time.Millisecond) // whatever clocks say: agents follow no older one
+		}
 		d := draft{plan: p, record: Record{At: at, By: p.By, Event: EventStarted, Why: p.Reason}}
 		if s.plan.value != nil {
 			if err := d.follow(o.keys, act, s, at, opts.Replace); err != nil {

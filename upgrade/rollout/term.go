@@ -16,8 +16,13 @@ import (
 )
 
 const (
-	// lookApart is the least distance between two looks at what has changed.
-	lookApart = 20 * time.Millisecond
+	// lookApart is the least distance between two looks at what has changed. Where
+	// deciding takes long, as with a fleet of ten thousand, it is lookShare times
+	// as long, at most lookApartMost: agents that report one by one are not worth
+	// a look each.
+	lookApart     = 20 * time.Millisecond
+	lookApartMost = 200 * time.Millisecond
+	lookShare     = 9
 	// lookEvery is the most.
 	lookEvery = 15 * time.Second
 	// booksEvery is the least distance of writes of the books alone.
@@ -43,7 +48,8 @@ type term struct {
 	teller   *teller
 	told     string // what kept the rollout from moving on; "" = nothing
 	trouble  trouble
-	wroteAt  time.Time // the books, alone
+	wroteAt  time.Time     // the books, alone
+	thought  time.Duration // by the present look, to decide
 
 	bell chan struct{}
 	mu   sync.Mutex
@@ -98,8 +104,9 @@ func (t *term) run(ctx context.Context) error {
 		case <-t.bell:
 		case <-wake.C:
 		}
+		t.thought = 0
 		next, err := t.look(ctx)
-		pause := lookApart
+		pause := min(max(lookApart, lookShare*t.thought), lookApartMost)
 		switch {
 		case ctx.Err() != nil:
 		case errors.Is(err, election.ErrDeposed), errors.Is(err, errReset):
@@ -206,7 +213,7 @@ func (t *term) look(ctx context.Context) (next time.Duration, err error) {
 			return lookEvery, fmt.Errorf("%w yet", errBlind)
 		case stale != nil:
 			return lookEvery, fmt.Errorf("%w as they are: %w", errBlind, stale)
-		case fleet.Revision < v.Plan.Cursor.counted():
+		case fleet.Revision < v.Plan.Cursor.counted() && !v.Plan.foreign(at.plan.mod):
 			return lookEvery, fmt.Errorf("%w as of revision %d, only as of %d", errBlind, v.Plan.Cursor.counted(), fleet.Revision)
 		}
 		again, wait, err := t.step(ctx, at, *fleet)
@@ -217,9 +224,6 @@ func (t *term) look(ctx context.Context) (next time.Duration, err error) {
 	return 0, nil
 }
 
-// counted is the revision at which whoever moved the marks last saw the agents.
-func (c *Cursor) counted() int64 { return max(c.AsOf, c.Late.AsOf) }
-
 // step decides once, and writes what it comes to. again: there is more to
 // decide on top of it.
 func (t *term) step(ctx context.Context, at standing, fleet Snapshot) (again bool, next time.Duration, err error) {
@@ -229,7 +233,16 @@ func (t *term) step(ctx context.Context, at standing, fleet Snapshot) (again boo
 	if at.books.value != nil {
 		in.Books = *at.books.value // also of the rollout before: its agents may still be at it
 	}
+	foreign := in.Plan.foreign(at.plan.mod)
+	if foreign {
+		in.Plan.Cursor.recount(fleet.Revision)
+	}
+	began := time.Now()
 	out, err := Decide(in)
+	t.thought += time.Since(began)
+	if foreign && err == nil && !out.Changed {
+		out.Changed, out.Draft = true, Draft{EventRecounted, "the agents were counted anew: the plan is of another etcd, or of before this one went back in time", out.Figures}
+	}
 	if err != nil {
 		return false, lookEvery, fmt.Errorf("rollout %s: %w", in.Plan.ID, err)
 	}
@@ -285,6 +298,11 @@ func (t *term) move(ctx context.Context, at standing, in Input, out Output) (aga
 	revision, done, found, err := t.commit(ctx, w.when, w.then)
 	if err != nil || !done {
 		return true, t.refused(ctx, found, err)
+	}
+	if revision <= in.Snapshot.Revision {
+		// It was counted in what this etcd was before. Agents see that, too, and
+		// begin nothing; the next term counts anew.
+		return false, fmt.Errorf("%w: the agents were counted at revision %d, and that is written at %d", errReset, in.Snapshot.Revision, revision)
 	}
 	t.cfg.Logger.Info("a rollout moves on", "name", w.plan.ID, "action", string(w.record.Event), "state", string(w.plan.State), "reason", w.record.Why)
 	t.wrote(revision, func(s *standing) {

@@ -87,6 +87,8 @@ func imageScenarios() []scenario {
 		file("pull policy in the wrong case", "pod.yaml", pod("{image: 'nginx@"+someDigest+"', imagePullPolicy: always}"), "5:111 pull-policy-unknown"),
 		file("image that no registry has", "pod.yaml", pod("image: Nginx:1.0.0"), "5:12 image-invalid"),
 		file("digest cut short", "pod.yaml", pod("image: nginx@sha256:0123"), "5:12 image-invalid"),
+		file("variable that says only where it is", "pod.yaml", pod("{image: '$(REGISTRY)/nginx:stable', imagePullPolicy: IfNotPresent}\n  - image: ${R}/a/nginx\n  - image: ${R}/nginx:1.2.3\n  - image: ${R:-a/b}"),
+			"5:13 image-tag-floating", "5:58 pull-policy-stale", "6:12 image-tag-missing", "7:12 image-variable", "8:12 image-variable"),
 		file("image of a variable", "pod.yaml", pod("image: nginx:$(TAG)"), "5:12 image-variable"),
 		file("registry with a port is no tag", "pod.yaml", pod("image: localhost:5000/nginx"), "5:12 image-tag-missing"),
 		file("what stands before a mistake is judged", "all.yaml", "apiVersion: v1\nkind: Pod\nspec: {containers: [{image: nginx}]}\n---\napiVersion: [\n", "0:0 file-unread", "3:29 image-tag-missing"),

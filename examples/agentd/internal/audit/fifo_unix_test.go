@@ -25,3 +25,23 @@ func TestPipesAndDevicesDoNotHangTheAudit(t *testing.T) {
 		}
 	})
 }
+
+// TestPipesInThePlaceOfGitsFilesDoNotHangTheAudit nor keep the rest from being told.
+func TestPipesInThePlaceOfGitsFilesDoNotHangTheAudit(t *testing.T) {
+	for _, name := range []string{".git", ".git/HEAD", ".git/packed-refs", ".git/commondir"} {
+		dir := write(t, map[string]string{"Dockerfile": "FROM nginx\n"})
+		pipe := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(pipe), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+			t.Skip(err)
+		}
+		within(t, func() {
+			report := judge(t, dir, Config{})
+			if len(report.Findings) != 2 || report.Findings[0].Rule != fileUnread || report.Findings[1].Rule != imageTagMissing {
+				t.Errorf("%s: found %+v", name, report.Findings)
+			}
+		})
+	}
+}

@@ -86,6 +86,19 @@ func judgeText(t *testing.T, dir, name, content string) []Finding {
 	return report.Findings
 }
 
+// TestLinesThatOnlyYAMLKnowsAreNotFixedAtAnotherPlace: what is told of one place
+// would be written at another.
+func TestLinesThatOnlyYAMLKnowsAreNotFixedAtAnotherPlace(t *testing.T) {
+	for _, odd := range []string{"\r", "\u0085", "\u2028"} {
+		content := "#" + odd + "#" + odd + "#\nservices:\n  a:\n    image: nginx:1.2.3\n  b:\n    image: nginx:1.2.3\n"
+		for _, f := range judgeText(t, t.TempDir(), "compose.yaml", content) {
+			if f.edit != nil {
+				t.Errorf("%q: line %d would be fixed at byte %d", odd, f.Line, f.edit.offset)
+			}
+		}
+	}
+}
+
 // FuzzReference: what is read as a reference and written again is the same
 // reference.
 func FuzzReference(f *testing.F) {

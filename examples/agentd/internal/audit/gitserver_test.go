@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -71,9 +72,9 @@ func readFile(t *testing.T, path string) string {
 }
 
 func TestHostileGitServersAndNamesAreRefused(t *testing.T) {
-	asked := 0
+	var asked atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked++
+		asked.Add(1)
 		switch {
 		case strings.HasPrefix(r.URL.Path, "/hangs/"):
 			<-r.Context().Done()
@@ -86,11 +87,18 @@ func TestHostileGitServersAndNamesAreRefused(t *testing.T) {
 		}
 	}))
 	t.Cleanup(server.Close)
-	g, err := NewGitServer(GitServerConfig{URL: server.URL, Timeout: 300 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
+	patience := func(timeout time.Duration) *GitServer {
+		g, err := NewGitServer(GitServerConfig{URL: server.URL, Timeout: timeout})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return g
 	}
-	for _, repository := range []string{"hangs/r", "moves/r", "lies/r"} {
+	g, hasty := patience(0), patience(300*time.Millisecond)
+	if commit, err := (question{action: "hangs/r", revision: "v1"}).answer(t.Context(), nil, hasty); err == nil {
+		t.Errorf("who hangs answers %q", commit)
+	}
+	for _, repository := range []string{"moves/r", "lies/r"} {
 		if commit, err := (question{action: repository, revision: "v1"}).answer(t.Context(), nil, g); err == nil {
 			t.Errorf("%s answers %q", repository, commit)
 		}
@@ -98,9 +106,9 @@ func TestHostileGitServersAndNamesAreRefused(t *testing.T) {
 	if _, err := (question{action: "honest/r", revision: "v1"}).answer(t.Context(), nil, g); err != nil {
 		t.Fatal(err)
 	}
-	reached := asked
+	reached := asked.Load()
 	for _, q := range [][2]string{{"-o/r", "v1"}, {"o/../r", "v1"}, {"o/r", "--upload-pack=x"}, {"o/r", "a/../b"}, {"o/r", "v1\nx"}, {"ext::sh", "v1"}, {"o", "v1"}} {
-		if _, err := g.Commit(t.Context(), q[0], q[1]); err == nil || asked != reached {
+		if _, err := g.Commit(t.Context(), q[0], q[1]); err == nil || asked.Load() != reached {
 			t.Errorf("%q at %q is asked for: %v", q[0], q[1], err)
 		}
 	}

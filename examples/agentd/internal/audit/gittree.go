@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/perennial-go/perennial/upgrade/release"
@@ -25,9 +26,13 @@ func (r *run) git(ctx context.Context, given string) error {
 		}
 		return r.rules[rule].Level
 	}
+	unread := func(err error) {
+		s.reportAs(level(fileUnread), fileUnread, position{}, "the git repository was not judged: %v", err)
+	}
 	repo, err := findRepository(given)
 	if err != nil {
-		return err
+		unread(err)
+		return nil //nolint:nilerr // it is reported, and the rest is judged
 	}
 	if repo == nil {
 		if r.cfg.RequireTag {
@@ -40,7 +45,7 @@ func (r *run) git(ctx context.Context, given string) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:
-		s.reportAs(level(fileUnread), fileUnread, position{}, "the git repository was not judged: %v", err)
+		unread(err)
 		return nil
 	}
 	if len(state.tags) == 0 {
@@ -134,7 +139,7 @@ func small(path string) (string, error) {
 }
 
 func bounded(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := regular(os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0))
 	if err != nil {
 		return nil, err
 	}

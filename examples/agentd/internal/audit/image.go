@@ -144,6 +144,9 @@ type verdict struct {
 // than text.
 func (s *source) image(text string, at position, written string) verdict {
 	if strings.Contains(text, "$") || strings.Contains(text, "{{") || strings.Contains(text, "<<") {
+		if v := s.imageSomewhere(text, at); v.moving != "" {
+			return v
+		}
 		s.report(imageVariable, at, "image %.200s has a variable without a value here: give it an exact default, or audit what is rendered", text)
 		return verdict{}
 	}
@@ -169,6 +172,28 @@ func (s *source) image(text string, at position, written string) verdict {
 	}
 	if at.offset >= 0 && (written == "" || written == text) {
 		f.edit = &edit{offset: at.offset, old: text, ask: question{image: ref}}
+	}
+	return v
+}
+
+// imageSomewhere judges a reference of which variables say only where the image
+// is, such as $REGISTRY/app:latest: that moves wherever it is.
+func (s *source) imageSomewhere(text string, at position) verdict {
+	i := strings.LastIndexByte(text, '/')
+	if i < 0 || strings.ContainsAny(text[i:], "${}()<>") {
+		return verdict{}
+	}
+	ref, err := parseReference("somewhere.invalid" + text[i:])
+	if err != nil || ref.digest != "" {
+		return verdict{}
+	}
+	v := verdict{moving: moving(ref.tag), tag: ref.tag}
+	switch {
+	case ref.tag == "":
+		v.moving = "without a tag it is latest"
+		s.report(imageTagMissing, at, "image %.200s has neither tag nor digest and is latest, whatever that is on the day: write an exact tag and the digest", text)
+	case v.moving != "":
+		s.report(imageTagFloating, at, "image %.200s has a tag that moves (%s): write an exact tag and the digest", text, v.moving)
 	}
 	return v
 }

@@ -3,6 +3,7 @@ package audit
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"net/url"
 	"path"
 	"slices"
@@ -100,11 +101,16 @@ func (r *Report) SARIF(version string) any {
 			Note, sarifText{"not read: " + u.Reason}, []sarifLocation{locate(u.Path, 0, 0)},
 		})
 	}
+	seen := map[string]int{} // the same may be found at several places of a file
 	for _, f := range r.Findings {
 		if !f.Open() && f.Suppressed == "" {
 			continue
 		}
-		sum := sha256.Sum256([]byte(f.Rule + "\n" + f.Path + "\n" + f.Message))
+		what := f.Rule + "\n" + f.Path + "\n" + f.Message
+		if seen[what]++; seen[what] > 1 {
+			what += fmt.Sprintf("\n%d", seen[what])
+		}
+		sum := sha256.Sum256([]byte(what))
 		result := sarifResult{
 			RuleID: f.Rule, Level: f.Level, Message: sarifText{f.Message},
 			RuleIndex:    slices.IndexFunc(rules, func(rule Rule) bool { return rule.ID == f.Rule }),

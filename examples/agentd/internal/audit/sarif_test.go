@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -42,6 +43,19 @@ func TestSARIFIsWhatTheStandardWants(t *testing.T) {
 	}
 	if schema.Validate(broken) == nil {
 		t.Error("the schema takes line 0")
+	}
+}
+
+// TestTheSameAtTwoPlacesIsTwoResults: code scanning takes one fingerprint for one.
+func TestTheSameAtTwoPlacesIsTwoResults(t *testing.T) {
+	dir := write(t, map[string]string{"Dockerfile": "FROM nginx\nFROM nginx\n"})
+	raw, err := json.Marshal(judge(t, dir, Config{}).SARIF(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	prints := regexp.MustCompile(`"agentdAudit/v1":"[0-9a-f]{64}"`).FindAllString(string(raw), -1)
+	if len(prints) != 2 || prints[0] == prints[1] {
+		t.Errorf("%q", prints)
 	}
 }
 

@@ -109,11 +109,15 @@ func (t *tree) walk(ctx context.Context, report *Report, f func(name string) err
 	})
 }
 
-// open opens a regular file for reading. Whether it is one is asked of what
-// was opened: names can change in between. What else there is (a pipe without
-// a writer) would block without O_NONBLOCK.
+// open opens a regular file for reading. What else there is (a pipe without a
+// writer) would block without O_NONBLOCK.
 func (t *tree) open(name string) (*os.File, error) {
-	f, err := t.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	return regular(t.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0))
+}
+
+// regular is what was opened, if that is a regular file: names can change before
+// they are opened.
+func regular(f *os.File, err error) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}

@@ -26,12 +26,15 @@ type documents struct {
 	parts []*yaml.Node
 	left  int // how many values may be looked at still
 	full  bool
+	// unlike: YAML ends lines also where other programs do not, so that the lines
+	// of this file are counted differently.
+	unlike bool
 }
 
 // yaml reads the file. With an error, the documents before it are returned as
 // well.
 func (s *source) yaml() (*documents, error) {
-	d := &documents{source: s, left: maxValues}
+	d := &documents{source: s, left: maxValues, unlike: oddBreaks(s.raw)}
 	decoder := yaml.NewDecoder(bytes.NewReader(s.raw))
 	for {
 		var part yaml.Node
@@ -49,6 +52,12 @@ func (s *source) yaml() (*documents, error) {
 			d.parts = append(d.parts, part.Content[0])
 		}
 	}
+}
+
+// oddBreaks reports whether a line ends with something else than LF or CRLF.
+func oddBreaks(raw []byte) bool {
+	return bytes.Count(raw, []byte("\r")) != bytes.Count(raw, []byte("\r\n")) ||
+		bytes.ContainsAny(raw, "\u0085\u2028\u2029")
 }
 
 // mustYAML reads a file that is to be YAML, and reports if it is not: nil if
@@ -171,7 +180,7 @@ func items(n *yaml.Node) []*yaml.Node {
 func (d *documents) place(n *yaml.Node) position {
 	at := position{line: n.Line, column: n.Column, offset: -1}
 	offset := d.column(n.Line, n.Column)
-	if offset < 0 || offset > len(d.raw) {
+	if d.unlike || offset < 0 || offset > len(d.raw) {
 		return at
 	}
 	rest := d.raw[offset:]
