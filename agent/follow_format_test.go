@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/upgrade/rollout"
 )
 
@@ -85,6 +86,23 @@ func TestFleetOfARegistrationIsStillRead(t *testing.T) {
 	}
 	if err := decode("registration", golden(t, "registration-1-presence.json"), &before); err != nil || before.Fleet != "" {
 		t.Errorf("that of an older release is in fleet %q, %v", before.Fleet, err)
+	}
+}
+
+// TestFailedChecksAreSeenByARollout, but for what is not about the release: it would pass
+// while its agents are not ready.
+func TestFailedChecksAreSeenByARollout(t *testing.T) {
+	at := time.Now()
+	e := &Entry{Status: &Status{Health: health.Report{Checks: []health.CheckReport{
+		{Name: "spool", Kind: health.Readiness, At: at, Since: at},
+		{Name: "fine", Kind: health.Readiness, OK: true, At: at, Since: at},
+		{Name: "unasked", Kind: health.Readiness, Since: at},
+		{Name: "hint", Kind: health.Informative, At: at, Since: at},
+		{Name: conditionRegistration, Kind: health.Readiness, At: at, Since: at},
+	}}}}
+	want := []rollout.Alert{{Check: true, Name: "spool", Severity: "critical", Since: at}}
+	if got := RolloutMember(e, at).Alerts; !slices.Equal(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/config"
+	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/internal/etcdkv"
 	"github.com/perennial-go/perennial/upgrade/rollout"
 )
@@ -101,6 +102,12 @@ func RolloutMember(e *Entry, now time.Time) *rollout.Member {
 			since = a.Since
 		}
 		m.Alerts = append(m.Alerts, rollout.Alert{Name: a.Name, Severity: string(a.Severity), Since: since})
+	}
+	for i := range s.Health.Checks {
+		c := &s.Health.Checks[i]
+		if !c.OK && !c.At.IsZero() && c.Kind != health.Informative && c.Name != conditionRegistration {
+			m.Alerts = append(m.Alerts, rollout.Alert{Check: true, Name: c.Name, Severity: string(health.Critical), Since: c.Since})
+		}
 	}
 	if h := s.Upgrade.Hold; h != nil {
 		m.Held = h.By + ": " + h.Reason

@@ -189,7 +189,7 @@ func endOf(p *rollout.Plan, cause string, wanted rollout.State) error {
 	case rollout.Aborted:
 		return endedError{err, exitAborted}
 	case rollout.Paused:
-		return undecidedError{fmt.Errorf("%w: agentd rollout resume goes on with it", err)}
+		return undecidedError{fmt.Errorf("%w: agentd rollout resume goes on with it, promote takes the stage as it is", err)}
 	case rollout.Running, rollout.Completed: // completed, and then it was to be reverted
 	}
 	return undecidedError{err}

@@ -56,7 +56,7 @@ func always(text string) func(*rollout.Plan) string {
 // promoted says what it was: a gate, or a stage that had begun.
 func promoted(p *rollout.Plan) string {
 	if p.Stage < len(p.Stages) && p.Promoted > p.Stage+1 {
-		return fmt.Sprintf("stage %s is taken as it is, and the next begins once all of its agents are admitted", p.Stages[p.Stage].Name)
+		return fmt.Sprintf("stage %s is taken as it is, once all of its agents are admitted", p.Stages[p.Stage].Name)
 	}
 	return "the gate is open"
 }

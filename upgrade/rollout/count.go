@@ -253,8 +253,8 @@ func (c *census) going(a *agent, r *Report) {
 	case r != nil && r.State == ReportStarted:
 		a.outcome = underWay
 		if c.p.Instruction.Probation > 0 { // it serves, and is judged already
-			if alert := c.alarmed(a, r); alert != "" {
-				a.outcome, a.reason = failed, alert
+			if why, _ := c.alarmed(a, r); why != "" {
+				a.outcome, a.reason = failed, why
 			}
 		}
 	default:
@@ -296,23 +296,36 @@ func (c *census) ended(a *agent, r *Report) {
 		a.outcome, a.reason = failed, "does not get on since its change"
 	default:
 		a.outcome = succeeded
-		if alert := c.alarmed(a, r); alert != "" {
-			a.outcome, a.reason = failed, alert
+		if why, open := c.alarmed(a, r); why != "" {
+			a.outcome, a.reason = failed, why
+		} else if open {
+			a.outcome = underWay
 		}
 	}
 }
 
-// alarmed names an alert that began to fire after the agent's change, by the
-// agent's own clock.
-func (c *census) alarmed(a *agent, r *Report) string {
+// checkGrace is how long a check may fail after the change before that counts: it
+// may be no more than a moment.
+const checkGrace = 5 * time.Second
+
+// alarmed names an alert that began to fire, or a check that began to fail, after
+// the agent's change, by the agent's own clock. open: a check fails, and not for
+// long enough yet.
+func (c *census) alarmed(a *agent, r *Report) (why string, open bool) {
 	least := c.p.Stages[max(a.home, 0)].Judge.AlertSeverity
 	for _, alert := range a.m.Alerts {
 		counts := least != "none" && (alert.Severity == "critical" || alert.Severity == least)
-		if counts && alert.Since.After(r.At) {
-			return fmt.Sprintf("alert %s fires since its change", alert.Name)
+		switch {
+		case !counts || !alert.Since.After(r.At):
+		case !alert.Check:
+			return fmt.Sprintf("alert %s fires since its change", alert.Name), false
+		case c.due(alert.Since.Add(checkGrace)):
+			return fmt.Sprintf("check %s fails since its change", alert.Name), false
+		default:
+			open = true
 		}
 	}
-	return ""
+	return "", open
 }
 
 // missing counts those who have left the registry.

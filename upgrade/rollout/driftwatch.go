@@ -136,8 +136,13 @@ func (w *DriftWatch) Run(ctx context.Context) error {
 			return ctx.Err()
 		case <-pause.C:
 		}
+		d, ok := w.compare()
+		if !ok { // what is missing is not to be waited for any longer than it takes
+			pause.Reset(0)
+			continue
+		}
 		pause.Reset(w.cfg.Every)
-		if d, ok := w.compare(); ok && (last == nil || !last.equal(&d)) {
+		if last == nil || !last.equal(&d) {
 			w.cfg.Changed(d)
 			last = &d
 		}

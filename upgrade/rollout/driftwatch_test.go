@@ -214,6 +214,20 @@ func TestDriftShowsAsItComesAboutAndEndsWithTheElection(t *testing.T) {
 
 // TestDriftThatIsOldSaysSo: nobody would look further while a dead watch shows
 // that all is well.
+// TestAComparisonIsMadeAsSoonAsItCanBe: agentd drift took as long as the pause between
+// two comparisons where the agents came after the pins.
+func TestAComparisonIsMadeAsSoonAsItCanBe(t *testing.T) {
+	t.Parallel()
+	d := newDrifting(t, etcdtest.Start(t), time.Hour)
+	waittest.Until(t, "the pins are read, and nothing was compared", func() bool {
+		d.DriftWatch.mu.Lock()
+		defer d.DriftWatch.mu.Unlock()
+		return d.known && len(d.dirty) == 0
+	})
+	d.Observe(Observation{Elected: true, Snapshot: Snapshot{Revision: 1, Members: []*Member{production("a1")}}})
+	d.shows("once the agents are known", DriftUnpinned)
+}
+
 func TestDriftThatIsOldSaysSo(t *testing.T) {
 	var told []string
 	w, err := NewDriftWatch(DriftWatchConfig{

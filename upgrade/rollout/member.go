@@ -49,8 +49,10 @@ type Member struct {
 	Started time.Time
 }
 
-// Alert is an alert that fires at a Member.
+// Alert is an alert that fires at a Member, or a check that fails there.
 type Alert struct {
+	// Check: it is a check, without which the agent is not alive or not ready.
+	Check    bool
 	Name     string
 	Severity string // "warning" or "critical"
 	Since    time.Time
