@@ -60,7 +60,7 @@ func (m *membership) since() int64 {
 // let in when its turn comes. It returns what is there then.
 func (r *registry) leave(ctx context.Context, found *mvccpb.KeyValue, reg Registration) (*mvccpb.KeyValue, error) {
 	if found == nil {
-		return nil, nil
+		return nil, nil //nolint:nilnil // nothing is there
 	}
 	var was Registration
 	if decode(string(found.Key), found.Value, &was) == nil && was.takesPartAs(&reg) {
@@ -77,7 +77,7 @@ func (r *registry) leave(ctx context.Context, found *mvccpb.KeyValue, reg Regist
 	case !res.Succeeded:
 		return nil, fmt.Errorf("registration of %s: %w", r.id, errFenced)
 	}
-	return nil, nil
+	return nil, nil //nolint:nilnil // as above
 }
 
 // takesPartAs reports whether a plan's selectors see no difference between r and o.

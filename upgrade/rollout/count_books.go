@@ -123,7 +123,7 @@ const (
 )
 
 // size is what l takes at most, with what is quoted in its reason.
-func (l *Loss) size(id string) int { return 80 + len(id) + 2*len(l.Reason) }
+func (l Loss) size(id string) int { return 80 + len(id) + 2*len(l.Reason) }
 
 func (e Entrant) size(id string) int { return trackedBytes + len(id) + len(e.Pair) }
 
