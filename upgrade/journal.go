@@ -119,7 +119,7 @@ func (a Attempt) id() string {
 // was taken back may be asked for again.
 func (a Attempt) ended(next string) (ids []string) {
 	for _, id := range []string{a.RecalledBy, a.OrderID} {
-		if id != "" && id != next && !(id == a.OrderID && a.Unbegun == UnbegunRetracted) {
+		if id != "" && id != next && (id != a.OrderID || a.Unbegun != UnbegunRetracted) {
 			ids = append(ids, id)
 		}
 	}
