@@ -224,7 +224,9 @@ func TestAComparisonIsMadeAsSoonAsItCanBe(t *testing.T) {
 		defer d.DriftWatch.mu.Unlock()
 		return d.known && len(d.dirty) == 0
 	})
-	d.Observe(Observation{Elected: true, Snapshot: Snapshot{Revision: 1, Members: []*Member{production("a1")}}})
+	m := production("a1")
+	m.ConfigRevision = 0 // nothing is published
+	d.Observe(Observation{Elected: true, Snapshot: Snapshot{Revision: 1, Members: []*Member{m}}})
 	d.shows("once the agents are known", DriftUnpinned)
 }
 
