@@ -31,6 +31,9 @@ var (
 
 func TestMain(m *testing.M) {
 	debug.SetGCPercent(400) // memory is not what this is short of
+	if err := inMemory(); err != nil {
+		panic(err)
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -46,6 +49,16 @@ func TestFleetUnderFaultsNeverHasMoreAgentsDownThanAllowedNorLeavesOneOnABadRele
 	server := etcdtest.Start(t)
 	reports, began := t.TempDir(), time.Now()
 	var log tally
+	var slow machine
+	watched, end := context.WithCancel(t.Context())
+	var watching errgroup.Group
+	watching.Go(func() error { return slow.watch(watched, reports) })
+	defer func() {
+		end()
+		if err := watching.Wait(); err != nil {
+			t.Error(err)
+		}
+	}()
 	all, _ := errgroup.WithContext(context.WithoutCancel(t.Context()))
 	all.SetLimit(*together)
 	for i := range *seeds {
@@ -57,7 +70,7 @@ func TestFleetUnderFaultsNeverHasMoreAgentsDownThanAllowedNorLeavesOneOnABadRele
 			var end ending
 			err := os.Mkdir(dir, 0o700)
 			if err == nil {
-				end, err = s.run(t, server, dir)
+				end, err = s.run(t, server, dir, &slow)
 			}
 			if err != nil {
 				t.Errorf("%v\nrepeat with -sim.first=%d -sim.seeds=1\n%v", s, seed, err)

@@ -37,6 +37,8 @@ func pin(version, digit string) release.Pin {
 // world is one scenario as it runs.
 type world struct {
 	scenario
+	machine  *machine
+	began    time.Time
 	root     string
 	client   *clientv3.Client // which no fault touches
 	operator *rollout.Operator
@@ -74,11 +76,11 @@ type candidate struct {
 }
 
 // run plays a scenario, and returns how it ended and what is not as it should be.
-func (s scenario) run(t *testing.T, server *etcdtest.Server, dir string) (end ending, err error) {
+func (s scenario) run(t *testing.T, server *etcdtest.Server, dir string, m *machine) (end ending, err error) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	w := &world{
-		scenario: s, root: fmt.Sprintf("/sim/%d/", s.seed), ledger: fleetsim.NewLedger(s.budget, deadline),
+		scenario: s, machine: m, began: time.Now(), root: fmt.Sprintf("/sim/%d/", s.seed), ledger: fleetsim.NewLedger(s.budget, deadline),
 		doomed: make(chan doom, s.agents), turns: map[string]int{}, changed: make(chan struct{}, 1),
 	}
 	if s.strategy == rollout.BlueGreen {

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package fleetsim_test
+
+func inMemory() error { return nil }
