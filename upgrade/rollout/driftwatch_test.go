@@ -224,10 +224,12 @@ func TestAComparisonIsMadeAsSoonAsItCanBe(t *testing.T) {
 		defer d.DriftWatch.mu.Unlock()
 		return d.known && len(d.dirty) == 0
 	})
-	m := production("a1")
-	m.ConfigRevision = 0 // nothing is published
-	d.Observe(Observation{Elected: true, Snapshot: Snapshot{Revision: 1, Members: []*Member{m}}})
-	d.shows("once the agents are known", DriftUnpinned)
+	d.Observe(Observation{Elected: true, Snapshot: Snapshot{Revision: 1, Members: []*Member{production("a1")}}})
+	waittest.Until(t, "the agents are compared", func() bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return len(d.last.Agents) == 1
+	})
 }
 
 func TestDriftThatIsOldSaysSo(t *testing.T) {
