@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/perennial-go/perennial/internal/porttest"
 	"github.com/perennial-go/perennial/internal/waittest"
 )
 
@@ -179,8 +180,8 @@ func TestChangedAddressMovesAtCommitAndNotBefore(t *testing.T) {
 	var before, after string
 	r := socketRig(t, func(dir string) map[string][]testSocket {
 		before, after = filepath.Join(dir, "old"), filepath.Join(dir, "new")
-		first := []testSocket{{"", "tcp", freePort(t)}, {"", "unix", before}}
-		second := []testSocket{{"", "tcp", freePort(t)}, {"", "unix", after}}
+		first := []testSocket{{"", "tcp", porttest.Address(t)}, {"", "unix", before}}
+		second := []testSocket{{"", "tcp", porttest.Address(t)}, {"", "unix", after}}
 		return map[string][]testSocket{"1.0.0": first, "1.1.0": second, "1.2.0": second}
 	})
 	r.rollsBack(build{Version: "1.1.0", Fault: "unhealthy"})
@@ -196,17 +197,6 @@ func TestChangedAddressMovesAtCommitAndNotBefore(t *testing.T) {
 		_, err := r.says("tcp", r.env.Sockets["1.0.0"][0].Addr)
 		return errors.Is(err, syscall.ECONNREFUSED)
 	})
-}
-
-// freePort is an address that was free a moment ago.
-func freePort(tb testing.TB) string {
-	tb.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer func() { _ = ln.Close() }()
-	return ln.Addr().String()
 }
 
 func TestAddressThatASuccessorCannotBindRollsBackAndIsNamed(t *testing.T) {

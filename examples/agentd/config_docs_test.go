@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/perennial-go/perennial/config"
+	"github.com/perennial-go/perennial/internal/porttest"
 	"github.com/perennial-go/perennial/internal/waittest"
 )
 
@@ -45,7 +46,7 @@ func TestCommandsOfTheConfigurationPageWork(t *testing.T) {
 	}
 	s := newSite(t)
 	s.start("--group", "web")
-	s.start("--group", "web", "--id", "a2", "--state-dir", filepath.Join(s.dir, "state2"), "--listen", freeAddress(t), "--admin", freeAddress(t))
+	s.start("--group", "web", "--id", "a2", "--state-dir", filepath.Join(s.dir, "state2"), "--listen", porttest.Address(t), "--admin", porttest.Address(t))
 	waittest.Until(t, "the schema is published", func() bool {
 		found, err := config.Schemas(t.Context(), s.etcd.Client(t), "")
 		return err == nil && len(found.Schemas) == 1

@@ -10,6 +10,7 @@ import (
 
 	"github.com/perennial-go/perennial/agent"
 	"github.com/perennial-go/perennial/internal/etcdtest"
+	"github.com/perennial-go/perennial/internal/porttest"
 	"github.com/perennial-go/perennial/internal/waittest"
 )
 
@@ -146,7 +147,7 @@ func TestConfigCommands(t *testing.T) {
 	if v := printed[effectiveView](t, run("get", "--effective", "--agent", "a1", "--group", "web", "--show-secrets", "-o", "json")); len(v.Fields) != 1 || v.Fields[0].Path != "a" || v.Fields[0].Layer != "global" || v.Running != nil {
 		t.Errorf("effective: %+v", v)
 	}
-	nobody := "http://" + freeAddress(t)
+	nobody := "http://" + porttest.Address(t)
 	for _, args := range [][]string{{"config", "get", "global"}, {"config", "put", "global", writeFile(t, "a: 1")}, {"config", "history", "global"}, {"fleet"}} {
 		agentd(t, append(args, "--etcd", nobody, "--timeout", "500ms")...).fails(t, 1, nobody, "500ms", "--etcd")
 	}

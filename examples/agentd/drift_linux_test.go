@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/perennial-go/perennial/internal/porttest"
 	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/upgrade/rollout"
 )
@@ -125,7 +126,7 @@ func TestControllerThatIsNoAgentShowsDriftToo(t *testing.T) {
 	t.Parallel()
 	s := newSimulated(t)
 	s.agent("a1", "1.0.0", "test", "web", true)
-	address := freeAddress(t)
+	address := porttest.Address(t)
 	w := watchCommand(t, "rollout", "controller", "--etcd", s.url, "--name", "c1", "--metrics", address)
 	waittest.Nil(t, "the drift is among its metrics", func() error {
 		text, err := get("http://" + address + "/metrics")

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/perennial-go/perennial/examples/internal/spool"
 	"github.com/perennial-go/perennial/internal/etcdtest"
+	"github.com/perennial-go/perennial/internal/porttest"
 	"github.com/perennial-go/perennial/internal/waittest"
 )
 
@@ -111,19 +111,9 @@ func newSite(t testing.TB) *site {
 		trust: filepath.Join(dir, "keys", "release.pub"),
 		state: filepath.Join(dir, "state"),
 	}
-	s.listen, s.admin = freeAddress(t), freeAddress(t)
+	s.listen, s.admin = porttest.Address(t), porttest.Address(t)
 	agentd(t, "keys", "generate", "--out", filepath.Join(dir, "keys")).ok(t)
 	return s
-}
-
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 // release publishes versions.

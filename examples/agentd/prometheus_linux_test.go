@@ -20,6 +20,7 @@ import (
 
 	"github.com/perennial-go/perennial/internal/etcdkv"
 	"github.com/perennial-go/perennial/internal/peertest"
+	"github.com/perennial-go/perennial/internal/porttest"
 	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin/dispatch"
 	"github.com/perennial-go/perennial/upgrade/rollout"
@@ -56,7 +57,7 @@ func (s *site) watch() *prometheus {
 			s.t.Fatal(err)
 		}
 	}
-	p := &prometheus{t: s.t, address: freeAddress(s.t)}
+	p := &prometheus{t: s.t, address: porttest.Address(s.t)}
 	var said waittest.Log
 	cmd := exec.Command(program, "--config.file", filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path", filepath.Join(dir, "data"), "--web.listen-address", p.address)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = &said, &said, dir

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/agent"
+	"github.com/perennial-go/perennial/internal/porttest"
 	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/upgrade/rollout"
 )
@@ -57,7 +58,7 @@ func (f *fleet) isTest(i int) bool { return i < len(f.agents)/2 }
 // is free does not stay so while releases are built.
 func (f *fleet) address() {
 	for _, m := range f.agents {
-		m.listen, m.admin = freeAddress(f.t), freeAddress(f.t)
+		m.listen, m.admin = porttest.Address(f.t), porttest.Address(f.t)
 	}
 }
 

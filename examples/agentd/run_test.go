@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/perennial-go/perennial/internal/porttest"
 	"github.com/perennial-go/perennial/internal/waittest"
 )
 
@@ -100,8 +101,8 @@ func TestStartThatCannotBeChangesNothing(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	nobody := "http://" + freeAddress(t)
-	free := []string{"--listen", freeAddress(t), "--admin", freeAddress(t)}
+	nobody := "http://" + porttest.Address(t)
+	free := []string{"--listen", porttest.Address(t), "--admin", porttest.Address(t)}
 	for name, c := range map[string]struct {
 		args []string
 		says []string

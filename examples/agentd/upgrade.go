@@ -90,6 +90,7 @@ func (m *manner) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.BoolVar(&m.stage, "stage", false, "have the release there and do not start it")
 	f.DurationVar(&m.bounds.Probation, "probation", 0, "how long at least it is on probation, up to the agent's --probation-limit (default as the agent is set)")
+	noVariable(cmd, "probation") // it is the agent's
 	f.DurationVar(&m.bounds.GiveUp, "give-up", 0, "how long the agent may take until it has ended the attempt, its way back included (default no limit)")
 	f.DurationVar(&m.bounds.Retain, "retain", 0, "how long at least the release before is kept, or with --stage the one that is staged, up to the agent's --retention-limit (default as the agent is set)")
 }

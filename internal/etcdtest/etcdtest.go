@@ -18,6 +18,7 @@ import (
 	"github.com/perennial-go/perennial/internal/backoff"
 	"github.com/perennial-go/perennial/internal/certtest"
 	"github.com/perennial-go/perennial/internal/etcdkv"
+	"github.com/perennial-go/perennial/internal/porttest"
 	"github.com/perennial-go/perennial/internal/waittest"
 )
 
@@ -61,7 +62,7 @@ func newServer(tb testing.TB, o Options) *Server {
 	tb.Helper()
 	dir := tb.TempDir()
 	s := &Server{
-		tb: tb, binary: build(tb), dir: filepath.Join(dir, "etcd"), addr: "127.0.0.1:0",
+		tb: tb, binary: build(tb), dir: filepath.Join(dir, "etcd"), addr: porttest.Address(tb),
 		options: o, log: &waittest.Log{},
 	}
 	s.flags, s.secrets = o.flags(tb, dir)
