@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -96,12 +98,27 @@ func (p *prometheus) get(path string, v any) error {
 
 func get(url string) ([]byte, error) {
 	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	res, err := client.Get(url)
-	if err != nil {
-		return nil, err
+	for {
+		res, err := client.Get(url)
+		if err != nil {
+			return nil, err
+		}
+		text, err := io.ReadAll(res.Body)
+		err = errors.Join(err, res.Body.Close())
+		if res.StatusCode == http.StatusTooManyRequests && err == nil {
+			// Whoever polls is asked to wait, and does.
+			seconds, err := strconv.Atoi(res.Header.Get("Retry-After"))
+			if err != nil {
+				return nil, fmt.Errorf("%s: %s without a Retry-After: %w", url, res.Status, err)
+			}
+			<-time.After(time.Duration(seconds) * time.Second)
+			continue
+		}
+		if err == nil && res.StatusCode != http.StatusOK {
+			err = fmt.Errorf("%s: %s: %s", url, res.Status, text)
+		}
+		return text, err
 	}
-	defer func() { _ = res.Body.Close() }()
-	return io.ReadAll(res.Body)
 }
 
 // series is how many series an expression has.
