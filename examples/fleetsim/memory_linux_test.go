@@ -14,8 +14,9 @@ const roomInMemory = 2 << 30
 func inMemory() error {
 	const dir = "/dev/shm"
 	var fs syscall.Statfs_t
-	if os.Getenv("TMPDIR") != "" || syscall.Statfs(dir, &fs) != nil || fs.Bavail*uint64(fs.Bsize) < roomInMemory { //nolint:gosec // a size of blocks is positive
-		return nil
+	known := syscall.Statfs(dir, &fs) == nil
+	if known && os.Getenv("TMPDIR") == "" && fs.Bavail*uint64(fs.Bsize) >= roomInMemory { //nolint:gosec // a size of blocks is positive
+		return os.Setenv("TMPDIR", dir)
 	}
-	return os.Setenv("TMPDIR", dir)
+	return nil
 }
