@@ -16,4 +16,12 @@
 //   - A plan is written only by whoever holds the election's key, or by an operator,
 //     and only on top of the plan that was read.
 //   - Each write of a plan has its record in the history, in the same transaction.
+//
+// # Not guaranteed
+//
+//   - An agent whose lease somebody revokes, or etcd loses, before its time does
+//     not know so until it hears of it on its own keys. If the mark passes it in
+//     these milliseconds, it starts and is not counted.
+//   - In a revert, agents that are silent for a whole deadline and take all places
+//     have one more go back beside them at a time; see docs/rollouts.md.
 package rollout
