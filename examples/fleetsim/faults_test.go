@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/examples/fleetsim"
+	"github.com/perennial-go/perennial/examples/internal/sleep"
 	"github.com/perennial-go/perennial/internal/etcdtest"
 )
 
@@ -44,7 +45,7 @@ func (w *world) strike(ctx context.Context, f fault) {
 
 func (w *world) kill(ctx context.Context, f fault, a *fleetsim.Agent) {
 	a.Kill(ctx, w.client)
-	if pause(ctx, f.lasts) == nil {
+	if sleep.For(ctx, f.lasts) == nil {
 		_ = a.Start(ctx) // only ctx's end keeps it from starting
 	}
 }
@@ -62,7 +63,7 @@ func (w *world) disturb(ctx context.Context, f fault, way *etcdtest.Proxy) {
 	default:
 		way.Cut()
 	}
-	_ = pause(ctx, f.lasts) // healed in any case
+	_ = sleep.For(ctx, f.lasts) // healed in any case
 }
 
 // leader is the controller that is elected, as far as can be seen.
@@ -88,7 +89,7 @@ func (w *world) depose(ctx context.Context, f fault) {
 	}
 	c.end()
 	c.way.Heal()
-	if pause(ctx, f.lasts) == nil {
+	if sleep.For(ctx, f.lasts) == nil {
 		_ = w.elect(ctx, c) // only ctx's end keeps it from standing
 	}
 }

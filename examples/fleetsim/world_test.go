@@ -13,6 +13,7 @@ import (
 
 	"github.com/perennial-go/perennial/agent"
 	"github.com/perennial-go/perennial/examples/fleetsim"
+	"github.com/perennial-go/perennial/examples/internal/sleep"
 	"github.com/perennial-go/perennial/internal/etcdkv"
 	"github.com/perennial-go/perennial/internal/etcdtest"
 	"github.com/perennial-go/perennial/upgrade/release"
@@ -243,7 +244,7 @@ func (w *world) bury(ctx context.Context) {
 				if d.fate == fleetsim.FallsBack {
 					d.agent.FallBack()
 				}
-				if pause(ctx, ttl/4) == nil {
+				if sleep.For(ctx, ttl/4) == nil {
 					_ = d.agent.Start(ctx) // only ctx's end keeps it from starting
 				}
 			})
@@ -294,17 +295,5 @@ func (w *world) until(ctx context.Context, what string, ok func() (bool, error))
 			return fmt.Errorf("not in time: %s (%w); %s", what, errors.Join(ctx.Err(), err), state)
 		case <-tick.C:
 		}
-	}
-}
-
-// pause waits for a part of the scenario, not for something to happen.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
