@@ -2,7 +2,6 @@ package dispatch_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -128,20 +127,7 @@ func newRigWith(t *testing.T, o etcdtest.Options) *rig {
 // background runs run until the returned function is called, or the test ends.
 func (r *rig) background(run func(context.Context) error) (stop func()) {
 	r.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- run(ctx) }()
-	var once sync.Once
-	stop = func() {
-		once.Do(func() {
-			cancel()
-			if err := waittest.Next(r.T, "Run returns", done); !errors.Is(err, context.Canceled) {
-				r.Errorf("Run: want only the end of its context, got %v", err)
-			}
-		})
-	}
-	r.Cleanup(stop)
-	return stop
+	return waittest.Background(r.T, run)
 }
 
 // dispatcher runs one until it is stopped.

@@ -2,10 +2,8 @@ package rollout
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -102,18 +100,5 @@ func events(p Past) string {
 // background runs run until the returned function is called, or the test ends.
 func (r *rig) background(run func(context.Context) error) (stop func()) {
 	r.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- run(ctx) }()
-	var once sync.Once
-	stop = func() {
-		once.Do(func() {
-			cancel()
-			if err := waittest.Next(r.T, "Run returns", done); !errors.Is(err, context.Canceled) {
-				r.Errorf("Run: want only the end of its context, got %v", err)
-			}
-		})
-	}
-	r.Cleanup(stop)
-	return stop
+	return waittest.Background(r.T, run)
 }
