@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync/atomic"
+	"time"
 
 	"github.com/perennial-go/perennial/upgrade/rollout"
 )
@@ -43,7 +44,7 @@ func newFollowing(a *Agent) *following {
 func (f *following) run(ctx context.Context) error {
 	follower, err := rollout.NewFollower(rollout.FollowerConfig{
 		Client: f.presence.client, Root: f.presence.registry.keys.root, Fleet: f.cfg.Rollout.Fleet,
-		Self: f.member, Fresh: f.fresh, Host: f,
+		Self: f.member, Renewed: f.renewed, Host: f,
 		State:    filepath.Join(f.cfg.StateDir, followFile),
 		OnReport: f.reported, Logger: f.log,
 	})
@@ -74,11 +75,12 @@ func (f *following) member() rollout.Member {
 	return m
 }
 
-// fresh: the lease lives, the registration hangs on it, and both are this
-// process's.
-func (f *following) fresh() bool {
+// renewed: it stands while the lease lives, the registration hangs on it, and both
+// are this process's.
+func (f *following) renewed() (ago time.Duration, stands bool) {
 	p := f.presence
-	return p.upgrader.Successor() == 0 && p.session.Stands() && p.registry.leased() == p.session.Lease()
+	ago, stands = p.session.Renewed()
+	return ago, stands && p.upgrader.Successor() == 0 && p.registry.leased() == p.session.Lease()
 }
 
 // reported has the report published. A start, and its end, which somebody waits

@@ -134,7 +134,7 @@ func (a *Agent) Start(ctx context.Context) error {
 	var err error
 	p.follower, err = rollout.NewFollower(rollout.FollowerConfig{
 		Client: a.cfg.Rack.client, Root: a.cfg.Rack.root, Fleet: a.cfg.Fleet,
-		Self: a.self, Host: a, Fresh: a.fresh, State: state, OnReport: p.touch,
+		Self: a.self, Host: a, Renewed: a.renewed, State: state, OnReport: p.touch,
 	})
 	if err != nil {
 		p.end()
@@ -242,6 +242,7 @@ func (a *Agent) String() string {
 	report := a.Report()
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	_, stands := a.cfg.Rack.session.Renewed()
 	text := fmt.Sprintf("%s runs %s, %s of %s, registered under %x since %d", a.id, a.body.running.Version, a.body.attempt.state, a.body.attempt.request, a.registry.lease, a.registry.joined)
 	if report != nil {
 		text += fmt.Sprintf(", and reports %s of %s: %s", report.State, report.Request, report.Reason)
@@ -249,7 +250,7 @@ func (a *Agent) String() string {
 	if a.process == nil {
 		text += ", and is dead"
 	}
-	return text + fmt.Sprintf("; its rack has %x, which stands: %t", a.cfg.Rack.session.Lease(), a.cfg.Rack.session.Stands())
+	return text + fmt.Sprintf("; its rack has %x, which stands: %t", a.cfg.Rack.session.Lease(), stands)
 }
 
 // Report is what it says about the plan.
@@ -286,13 +287,15 @@ func (a *Agent) self() rollout.Member {
 	return rollout.Member{ID: a.id, Labels: a.cfg.Labels, Host: a.id, Platform: platform, Joined: a.registry.joined}
 }
 
-// fresh reports whether the registration stands for certain. One under another
-// lease is gone, whatever has been heard of that one since.
-func (a *Agent) fresh() bool {
+// renewed tells how old the registration's renewal is, and whether it stands for
+// certain. One under another lease is gone, whatever has been heard of that one
+// since.
+func (a *Agent) renewed() (ago time.Duration, stands bool) {
 	a.mu.Lock()
 	lease := a.registry.lease
 	a.mu.Unlock()
-	return lease != 0 && lease == a.cfg.Rack.session.Lease() && a.cfg.Rack.session.Stands()
+	ago, stands = a.cfg.Rack.session.Renewed()
+	return ago, stands && lease != 0 && lease == a.cfg.Rack.session.Lease()
 }
 
 // publish keeps what the agent has in etcd up to date.

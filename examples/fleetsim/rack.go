@@ -128,7 +128,5 @@ func (r *Rack) Break(ctx context.Context, by *clientv3.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	_, err := by.Revoke(ctx, clientv3.LeaseID(lease))
-	// Agents watch their own keys, and ask at once when these go.
-	r.session.Renew()
 	return err
 }

@@ -230,19 +230,19 @@ func (s *Session) LastBeat() (at time.Time, latency time.Duration, err error) {
 	return s.last.at, s.last.latency, s.last.err
 }
 
-// Stands reports whether the lease lives for certain, unless somebody has
-// revoked it: less than its TTL has passed since the last renewal that was
-// answered was sent. Time counts by the clock that nobody sets, and by the one
+// Renewed tells how long ago the last renewal was sent that was answered, and
+// whether the lease lives for certain, unless somebody has revoked it: whether that
+// is less than its TTL. Time counts by the clock that nobody sets, and by the one
 // that goes on while the machine is suspended, whichever says more.
-func (s *Session) Stands() bool {
+func (s *Session) Renewed() (ago time.Duration, stands bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.held.sent.IsZero() {
-		return false
+		return 0, false
 	}
 	now := time.Now()
-	passed := max(now.Sub(s.held.sent), now.Round(0).Sub(s.held.sent.Round(0)))
-	return passed < s.held.granted
+	ago = max(now.Sub(s.held.sent), now.Round(0).Sub(s.held.sent.Round(0)))
+	return ago, ago < s.held.granted
 }
 
 // Revoke ends the lease, and one that an exchange was about to replace it by,

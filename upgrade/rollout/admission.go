@@ -47,6 +47,10 @@ type Cursor struct {
 	// not begun. Under ActRevert there is one for all agents of the rollout.
 	Marks []Mark `json:"marks,omitempty"`
 	Late  Late   `json:"late,omitzero"`
+	// Unsure: whoever starts reads its own registration before, and does not if
+	// that joined later than it knows of, or is not there: it may have been revoked,
+	// and then nobody has counted it.
+	Unsure bool `json:"unsure,omitempty"`
 	// Steps are the last moves with agents who may still be under way, the
 	// oldest first, for their deadline.
 	Steps []Step `json:"steps,omitempty"`

@@ -11,6 +11,11 @@ type Input struct {
 	Books Books
 	// Snapshot is not older than Plan and Books, and Members are sorted by ID.
 	Snapshot Snapshot
+	// Left are those who have left the registry in the time Remembered, as they
+	// were, also where they are back. Unwatched: others may have, since nobody who
+	// could name them has watched it for that long.
+	Left      []*Member
+	Unwatched bool
 	// Freeze is nil while the fleet is not frozen.
 	Freeze *Freeze
 	// CheckResults are the answers to what an earlier Output asked, by
@@ -138,6 +143,10 @@ func (d *decision) waits(why string) {
 // write has the plan written, with a record of event.
 func (d *decision) write(event Event, why string) {
 	d.books.Waits = ""
+	if err := d.doubt(); err != nil {
+		d.err = err
+		return
+	}
 	d.keep()
 	d.out.Changed = true
 	d.out.Draft = Draft{Event: event, Why: why, Figures: d.figures}

@@ -40,6 +40,7 @@ type world struct {
 
 	shown   map[string]*Member // what the controller sees of the registry
 	seen    int64
+	watched Departures
 	due     time.Time // of the next decision
 	checks  map[string]CheckResult
 	answers func(Check) Verdict
@@ -57,6 +58,7 @@ type worldConfig struct {
 	lag       time.Duration // of all that is told
 	partition float64       // of agents, at some time
 	deaths    float64
+	revokes   float64 // of leases, before their time
 	joins     int
 	limit     int // that is never to be exceeded; 0 = none
 	until     time.Duration
@@ -117,6 +119,9 @@ func newWorld(t *testing.T, seed uint64, plan Plan, cfg worldConfig) *world {
 		}
 		if w.rng.Float64() < cfg.deaths {
 			w.after(w.spread(cfg.until/3), a.die)
+		}
+		if w.rng.Float64() < cfg.revokes {
+			w.after(w.spread(cfg.until/3), a.revoke)
 		}
 	}
 	return w
@@ -189,6 +194,11 @@ func (w *world) fatalf(format string, args ...any) {
 func (w *world) decide() {
 	for {
 		in := Input{Plan: w.plan, Books: w.books, Snapshot: w.snapshot(), Freeze: w.freeze, CheckResults: w.checks, Now: w.now}
+		if w.rng.IntN(100) == 0 {
+			w.watched = Departures{} // of a controller that was elected just now
+		}
+		w.watched.See(in.Snapshot.Members, w.now)
+		w.watched.Tell(&in, w.now)
 		out, err := Decide(in)
 		if err != nil {
 			w.fatalf("%v", err)
@@ -349,6 +359,17 @@ func TestGoodReleaseReachesAllThoughAgentsAreAwayAndJoin(t *testing.T) {
 			if a.registered && a.Version != "2.0.0" {
 				w.fatalf("%s was left on %s: %+v, joined %d, %+v", a.ID, a.Version, a.Report, a.Joined, w.plan.Cursor)
 			}
+		}
+	})
+}
+
+func TestAgentsWhoseLeaseIsRevokedAreNotDownUncounted(t *testing.T) {
+	eachSeed(t, 4**seeds, func(t *testing.T, seed uint64) {
+		plan := releasePlan(canaryStages(2)...)
+		w := newWorld(t, seed, plan, worldConfig{agents: 40, bad: 0.1 * float64(seed%2), lag: 300 * time.Millisecond, revokes: 0.9, limit: 2, until: 3 * time.Minute})
+		w.run(func() bool { return false })
+		if w.plan.State != Completed && w.plan.State != Reverted {
+			w.fatalf("it did not end")
 		}
 	})
 }

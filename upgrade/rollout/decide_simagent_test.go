@@ -13,11 +13,13 @@ type simAgent struct {
 	// alive: its process runs; cut: it does not reach etcd; registered: its key is
 	// there.
 	alive, cut, registered bool
+	believes               bool // that it is registered, since before its lease was revoked
 	renewed                time.Time
 	attempt                string // under way; "" = not
 	generation             int
 	badly, hangs           bool
 	plan                   *Plan
+	sure                   sighting
 	pending                []Plan // told while it was cut
 }
 
@@ -116,8 +118,24 @@ func (a *simAgent) partition(d time.Duration) {
 	})
 }
 
-// fresh reports whether a's lease stands for certain.
-func (a *simAgent) fresh() bool { return a.registered && (!a.cut || a.w.now.Sub(a.renewed) < simTTL) }
+// revoke ends a's lease before its time: it hears of that when it renews it.
+func (a *simAgent) revoke() {
+	if !a.alive || a.cut || !a.registered {
+		return
+	}
+	a.leave()
+	a.believes = true
+	a.w.after(a.w.spread(simTTL/2), func() {
+		if a.believes = false; a.alive && !a.registered {
+			a.register()
+		}
+	})
+}
+
+// fresh reports whether a's lease stands for certain, as far as a can tell.
+func (a *simAgent) fresh() bool {
+	return a.believes || a.registered && (!a.cut || a.w.now.Sub(a.renewed) < simTTL)
+}
 
 // tell has all agents hear of the plan, each with a delay of its own and in order.
 func (w *world) tell() {
@@ -158,6 +176,10 @@ func (a *simAgent) follow(p Plan) {
 		}
 		return
 	}
+	if p.Cursor.Unsure && a.sure != (sighting{p.ID, p.Seq, a.Joined}) {
+		a.makeSure(p)
+		return
+	}
 	a.attempt = p.Request()
 	a.generation++
 	generation := a.generation
@@ -168,6 +190,26 @@ func (a *simAgent) follow(p Plan) {
 	a.w.after(time.Second+a.w.spread(4*time.Second), func() {
 		if a.generation == generation {
 			a.end(p)
+		}
+	})
+}
+
+// sighting is what a has read of its own registration, as of which plan.
+type sighting struct {
+	rollout string
+	seq     int64
+	joined  int64
+}
+
+// makeSure has a read its own registration: it goes on if that is there.
+func (a *simAgent) makeSure(p Plan) {
+	a.w.after(a.w.spread(a.w.cfg.lag), func() {
+		switch {
+		case a.cut:
+			a.pending = append([]Plan{p}, a.pending...)
+		case a.registered:
+			a.sure = sighting{p.ID, p.Seq, a.Joined}
+			a.follow(p)
 		}
 	})
 }

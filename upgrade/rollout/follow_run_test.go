@@ -48,7 +48,7 @@ func follower(t *testing.T, client *clientv3.Client, state string) (f *Follower,
 	h = &quickHost{began: make(chan Order, 10), done: map[string]bool{}}
 	f, err := NewFollower(FollowerConfig{
 		Client: client, Host: h, State: state,
-		Self: func() Member { return Member{ID: "a1", Joined: 1} }, Fresh: func() bool { return true },
+		Self: func() Member { return Member{ID: "a1", Joined: 1} }, Renewed: func() (time.Duration, bool) { return 0, true },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -132,11 +132,11 @@ func TestAFollowerFollowsThroughOutagesAndRestarts(t *testing.T) {
 func TestAFollowerThatCannotWorkIsNotMade(t *testing.T) {
 	client := clientv3.NewCtxClient(t.Context())
 	good := FollowerConfig{
-		Client: client, Host: &quickHost{}, Self: func() Member { return Member{} }, Fresh: func() bool { return true },
+		Client: client, Host: &quickHost{}, Self: func() Member { return Member{} }, Renewed: func() (time.Duration, bool) { return 0, true },
 	}
 	for name, damage := range map[string]func(c *FollowerConfig){
 		"no client": func(c *FollowerConfig) { c.Client = nil }, "no host": func(c *FollowerConfig) { c.Host = nil },
-		"no self": func(c *FollowerConfig) { c.Self = nil }, "no fresh": func(c *FollowerConfig) { c.Fresh = nil },
+		"no self": func(c *FollowerConfig) { c.Self = nil }, "no word of renewals": func(c *FollowerConfig) { c.Renewed = nil },
 		"a fleet that is none": func(c *FollowerConfig) { c.Fleet = "a/b" },
 	} {
 		bad := good
@@ -163,6 +163,7 @@ func BenchmarkHearAMarkThatMoves(b *testing.B) {
 	}
 	f := &Follower{keys: keys{"/agents/", DefaultFleet}}
 	f.cfg.OnReport = func() {}
+	f.cfg.Renewed = func() (time.Duration, bool) { return 0, true }
 	f.cfg.Self = func() Member { return Member{ID: "a1", Joined: 50, Labels: map[string]string{"env": "test"}} }
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {

@@ -25,8 +25,11 @@ type followRig struct {
 	now    time.Time
 	joined int64
 	fresh  bool
-	plan   Plan
-	freeze *Freeze
+	// renewed is how long ago, looks how often the registration was to be read.
+	renewed time.Duration
+	looks   int
+	plan    Plan
+	freeze  *Freeze
 
 	begun   []Order
 	stands  map[string]Standing // by request
@@ -64,9 +67,10 @@ func (r *followRig) restart(path string) {
 	r.Follower = &Follower{keys: keys{"/agents/", DefaultFleet}, touched: make(chan struct{}, 1)}
 	r.cfg = FollowerConfig{
 		Self: func() Member { return Member{ID: "a1", Joined: r.joined, Groups: []string{"web"}} },
-		Host: r, Fresh: func() bool { return r.fresh }, State: path, OnReport: func() {},
+		Host: r, Renewed: func() (time.Duration, bool) { return r.renewed, r.fresh }, State: path, OnReport: func() {},
 		Logger: slog.New(slog.DiscardHandler),
 	}
+	r.lookUp = func() { r.looks++ }
 	r.recall()
 }
 

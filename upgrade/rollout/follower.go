@@ -15,7 +15,7 @@ import (
 )
 
 // FollowerConfig describes an agent that follows its fleet's plan. Client, Self,
-// Host and Fresh are required.
+// Host and Renewed are required.
 type FollowerConfig struct {
 	// Client is used, never closed.
 	Client *clientv3.Client
@@ -29,11 +29,11 @@ type FollowerConfig struct {
 	Self func() Member
 	// Host does what the plan asks for.
 	Host Host
-	// Fresh reports whether the registration stands for certain: whether less
-	// time than its lease lasts has passed since the last renewal was sent that
-	// was answered. Nothing is started while it does not: whoever moves the
-	// marks may think that the agent is gone. It must not block.
-	Fresh func() bool
+	// Renewed tells how long ago the last renewal of the registration was sent that
+	// was answered, and whether it stands for certain: whether that is less than its
+	// lease lasts. Nothing is started while it does not: whoever moves the marks may
+	// think that the agent is gone. It must not block.
+	Renewed func() (ago time.Duration, stands bool)
 	// State is the path of the file that keeps the report through swaps and
 	// restarts, in a directory that exists; "" keeps nothing.
 	State string
@@ -49,7 +49,8 @@ type FollowerConfig struct {
 //
 // It starts on the plan's change alone, without a read or a write of etcd, and
 // starts nothing while the agent's registration may have ended, so that it is
-// never down without being counted. What an agent has reported the end of it
+// never down without being counted: where somebody may have revoked that
+// meanwhile, as the plan says, it reads it before. What an agent has reported the end of it
 // does not begin again, whatever has become of the reason: whoever moves the
 // marks does not count it any more. The next instruction, or an order to this
 // one host, does.
@@ -60,6 +61,8 @@ type Follower struct {
 	touched chan struct{}
 	views   chan planView
 	errs    chan error
+	sights  chan sighting
+	lookUp  func() // has the registration read, for sights
 
 	followee // of Run's goroutine
 
@@ -79,8 +82,8 @@ func NewFollower(cfg FollowerConfig) (*Follower, error) {
 	switch {
 	case cfg.Client == nil:
 		return nil, errors.New("rollout: FollowerConfig.Client is nil")
-	case cfg.Self == nil || cfg.Host == nil || cfg.Fresh == nil:
-		return nil, errors.New("rollout: FollowerConfig.Self, Host and Fresh are required")
+	case cfg.Self == nil || cfg.Host == nil || cfg.Renewed == nil:
+		return nil, errors.New("rollout: FollowerConfig.Self, Host and Renewed are required")
 	}
 	k, err := newKeys(cfg.Root, cfg.Fleet)
 	if err != nil {
@@ -94,7 +97,7 @@ func NewFollower(cfg FollowerConfig) (*Follower, error) {
 	}
 	return &Follower{
 		cfg: cfg, keys: k,
-		touched: make(chan struct{}, 1), views: make(chan planView), errs: make(chan error),
+		touched: make(chan struct{}, 1), views: make(chan planView), errs: make(chan error), sights: make(chan sighting),
 	}, nil
 }
 
@@ -124,6 +127,9 @@ func (f *Follower) Run(ctx context.Context) error {
 		return err
 	}
 	wg.Go(func() { _ = watch.Run(ctx) }) // ends with ctx only
+	f.lookUp = func() {
+		wg.Go(func() { handTo(ctx, f.sights, f.looksUp(ctx)) })
+	}
 	return f.follow(ctx)
 }
 
@@ -145,6 +151,8 @@ func (f *Follower) follow(ctx context.Context) error {
 		case err := <-f.errs:
 			f.deaf = err
 			f.tellTrouble()
+		case s := <-f.sights:
+			f.sight(s)
 		case <-f.touched:
 		case <-again.C:
 		case <-ctx.Done():
@@ -157,7 +165,7 @@ func (f *Follower) follow(ctx context.Context) error {
 	}
 }
 
-// Touch has the Follower look at its Host, Self and Fresh again. It does not
+// Touch has the Follower look at its Host, Self and Renewed again. It does not
 // block and may be called concurrently, also before Run.
 func (f *Follower) Touch() {
 	select {

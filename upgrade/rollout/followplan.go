@@ -41,6 +41,12 @@ type followee struct {
 	due     time.Time
 	dueFor  string
 	settled string // the rollout that Host.Settle was told of
+	// seen is what was read last of this agent's registration, looking while it is
+	// read. It is read again at lookNext, or as of another revision of the plan.
+	seen      sighting
+	looking   bool
+	lookNext  time.Time
+	lookedFor int64
 }
 
 // recall takes up what a former process has reported.
@@ -111,10 +117,11 @@ func (f *Follower) look(now time.Time) time.Duration {
 		f.amend(now, r.State)
 		return 0
 	}
-	if self := f.cfg.Self(); !f.admission.Admits(&self) {
+	self := f.cfg.Self()
+	if !f.admission.Admits(&self) {
 		return f.patience(now)
 	}
-	if again := f.obey(now, p); again > 0 {
+	if again := f.obey(now, p, self.Joined); again > 0 {
 		return again
 	}
 	return f.patience(now)
@@ -217,8 +224,9 @@ func (f *Follower) amend(now time.Time, ended ReportState) {
 	}
 }
 
-// obey does what p, which admits this agent and has not ended here, asks for.
-func (f *Follower) obey(now time.Time, p *Plan) (again time.Duration) {
+// obey does what p, which admits this agent, that joined at this revision, and has
+// not ended here, asks for.
+func (f *Follower) obey(now time.Time, p *Plan, joined int64) (again time.Duration) {
 	o := p.order(f.keys)
 	f.offered = o
 	s := f.standing(o)
@@ -246,7 +254,10 @@ func (f *Follower) obey(now time.Time, p *Plan) (again time.Duration) {
 	if left := f.turn(now, p, s); left > 0 {
 		return left
 	}
-	return f.begin(now, p, o)
+	if again := f.makeSure(now, p, o, joined); again > 0 {
+		return again
+	}
+	return f.begin(now, p, o, joined)
 }
 
 // done is how an order of this action ends where all is as it asks for.
@@ -259,8 +270,9 @@ func done(a Action) ReportState {
 
 // mayNot says why nothing may be started now; "" = it may.
 func (f *Follower) mayNot(p *Plan) string {
+	_, stands := f.cfg.Renewed()
 	switch {
-	case !f.cfg.Fresh():
+	case !stands:
 		return "this agent's registration may have ended: it starts nothing before etcd has answered"
 	case f.deaf != nil:
 		return "the plan may be old: " + f.deaf.Error()
@@ -308,7 +320,7 @@ func (f *Follower) turn(now time.Time, p *Plan, s Standing) time.Duration {
 
 // begin has the host begin o. What is kept says so before: a process that dies
 // in between finds out at its next start whether the host has heard.
-func (f *Follower) begin(now time.Time, p *Plan, o Order) time.Duration {
+func (f *Follower) begin(now time.Time, p *Plan, o Order, joined int64) time.Duration {
 	before := f.kept
 	if f.handed != o.Request { // else it was lost in the host, and its time goes on
 		f.begun = now
@@ -320,7 +332,11 @@ func (f *Follower) begin(now time.Time, p *Plan, o Order) time.Duration {
 	}
 	f.keep()
 	// The disk may have taken its time.
-	if why := f.mayNot(p); why != "" {
+	why := f.mayNot(p)
+	if why == "" && !f.counted(p, joined) {
+		why = "this agent may have left the registry meanwhile"
+	}
+	if why != "" {
 		f.kept = before
 		f.say(now, o, Standing{State: ReportWaiting, Reason: why})
 		return followAgain

@@ -28,6 +28,9 @@ func newKeys(root, fleet string) (keys, error) {
 func (k keys) plan() string   { return k.root + "plan/" + k.fleet }
 func (k keys) freeze() string { return k.root + "freeze/" + k.fleet }
 
+// registration is an agent's own.
+func (k keys) registration(id string) string { return k.root + "registry/" + id }
+
 // documents lie by themselves: agents may read them, and nothing of below.
 func (k keys) documents() string             { return k.root + "rollout-document/" + k.fleet + "/" }
 func (k keys) document(hex string) string    { return k.documents() + hex }

@@ -60,6 +60,7 @@ type term struct {
 	since int64
 	reset bool
 	fleet *Snapshot // nil before the first
+	gone  Departures
 	stale error
 }
 
@@ -165,6 +166,7 @@ func (t *term) see(s Snapshot) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.fleet = &s
+	t.gone.See(s.Members, time.Now())
 	t.ring()
 }
 
@@ -230,6 +232,9 @@ func (t *term) step(ctx context.Context, at standing, fleet Snapshot) (again boo
 	now := time.Now().UTC()
 	v := at.view()
 	in := Input{Plan: *v.Plan, Snapshot: fleet, Freeze: v.Freeze, Now: now, CheckResults: t.checks.results(v.Plan)}
+	t.mu.Lock()
+	t.gone.Tell(&in, time.Now())
+	t.mu.Unlock()
 	if at.books.value != nil {
 		in.Books = *at.books.value // also of the rollout before: its agents may still be at it
 	}

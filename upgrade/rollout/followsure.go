@@ -1,0 +1,69 @@
+package rollout
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// sighting is what reading this agent's registration has shown.
+type sighting struct {
+	revision int64 // of etcd; 0 = nothing was read yet
+	joined   int64 // 0 = it is not there
+	err      error
+}
+
+// looksUp reads this agent's registration as it is now.
+func (f *Follower) looksUp(ctx context.Context) sighting {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	key := f.keys.registration(f.cfg.Self().ID)
+	r, err := f.cfg.Client.Get(ctx, key, clientv3.WithKeysOnly())
+	if err != nil {
+		return sighting{err: fmt.Errorf("%s: %w", key, err)}
+	}
+	s := sighting{revision: r.Header.Revision}
+	if len(r.Kvs) > 0 {
+		s.joined = r.Kvs[0].CreateRevision
+	}
+	return s
+}
+
+// sight takes over what was read.
+func (f *Follower) sight(s sighting) { f.looking, f.seen = false, s }
+
+// counted reports whether whoever moved the mark of p has counted this agent for
+// certain, which joined at this revision as far as it knows.
+func (f *Follower) counted(p *Plan, joined int64) bool {
+	if ago, _ := f.cfg.Renewed(); !p.Cursor.Unsure && ago < vouched {
+		return true
+	}
+	return f.seen.err == nil && f.seen.joined == joined && f.seen.revision >= f.heard.mod
+}
+
+// makeSure has the registration read, unless the agent is counted for certain, and
+// returns when to look again; 0 = it is.
+func (f *Follower) makeSure(now time.Time, p *Plan, o Order, joined int64) time.Duration {
+	if f.counted(p, joined) {
+		return 0
+	}
+	if f.looking {
+		return followAgain
+	}
+	switch s := f.seen; {
+	case s.err != nil:
+		f.say(now, o, Standing{State: ReportWaiting, Reason: "this agent may have left the registry: " + s.err.Error()})
+	case s.revision >= f.heard.mod:
+		f.say(now, o, Standing{State: ReportWaiting, Reason: "this agent has left the registry and waits until it is back"})
+	}
+	if wait := f.lookNext.Sub(now); wait > 0 && f.lookedFor == f.heard.mod {
+		return wait
+	}
+	f.looking, f.lookedFor = true, f.heard.mod
+	f.lookNext = now.Add(followAgain + rand.N(followAgain)) //nolint:gosec // no secret
+	f.lookUp()
+	return followAgain
+}
