@@ -42,13 +42,14 @@ func (*quickHost) Retract(string) {}
 
 func (*quickHost) Settle(string) {}
 
-// follower runs a Follower against etcd until stop.
-func follower(t *testing.T, client *clientv3.Client, state string) (f *Follower, h *quickHost, stop func()) {
+// follower runs a Follower, of an agent that joined at this revision, against etcd
+// until stop.
+func follower(t *testing.T, client *clientv3.Client, state string, joined int64) (f *Follower, h *quickHost, stop func()) {
 	t.Helper()
 	h = &quickHost{began: make(chan Order, 10), done: map[string]bool{}}
 	f, err := NewFollower(FollowerConfig{
 		Client: client, Host: h, State: state,
-		Self: func() Member { return Member{ID: "a1", Joined: 1} }, Renewed: func() (time.Duration, bool) { return 0, true },
+		Self: func() Member { return Member{ID: "a1", Joined: joined} }, Renewed: func() (time.Duration, bool) { return 0, true },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +94,7 @@ func TestAFollowerFollowsThroughOutagesAndRestarts(t *testing.T) {
 	direct, client := server.Client(t), proxy.Client(t)
 	r := newFollowRig(t)
 	state := filepath.Join(t.TempDir(), "rollout.json")
-	f, h, stop := follower(t, client, state)
+	f, h, stop := follower(t, client, state, 1)
 	r.plan.Cursor.AsOf = 1
 	r.put(t, direct)
 	r.admits()
@@ -115,7 +116,7 @@ func TestAFollowerFollowsThroughOutagesAndRestarts(t *testing.T) {
 	f.waitsFor(t, "r1.2", ReportDone)
 	stop()
 
-	f, h, stop = follower(t, client, state)
+	f, h, stop = follower(t, client, state, 1)
 	f.waitsFor(t, "r1.2", ReportDone)
 	r.plan.Instruction.Number = 3
 	r.put(t, direct)
