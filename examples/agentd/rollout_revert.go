@@ -23,6 +23,7 @@ type rolloutRevert struct {
 	who      actFlags
 	to       string
 	force    bool
+	past     bool
 	wait     time.Duration
 }
 
@@ -59,6 +60,7 @@ paused, or --wait was over first), 4 it was halted, 6 it was replaced by another
 	f := cmd.Flags()
 	f.StringVar(&r.to, "to", "", "`release` to go back to, as version or version@sha256:digest; default what each ran before")
 	f.BoolVar(&r.force, "force", false, "begin it although agents have not kept the release")
+	f.BoolVar(&r.past, "past-silent", false, "where agents that are silent past their deadline take all places, have the others go back one at a time beside them: one more than may be is then under way; also for a revert that was halted")
 	f.DurationVar(&r.wait, "wait", 0, "how long to follow it to its end; default not at all")
 	noVariable(cmd, "to")
 	return cmd
@@ -85,7 +87,7 @@ func (r *rolloutRevert) run(cmd *cobra.Command) error {
 	if v.Plan == nil {
 		return fmt.Errorf("fleet %s: %w", r.fleet, rollout.ErrNoPlan)
 	}
-	opts := rollout.RevertOptions{Act: r.who.act()}
+	opts := rollout.RevertOptions{Act: r.who.act(), PastSilent: r.past}
 	if v.Plan.Target.Config == nil {
 		if opts.To, err = r.check(cmd, op, v.Plan); err != nil {
 			return err

@@ -21,7 +21,7 @@ type rolloutShape struct {
 	batch, unavailable, surge   string
 	pairBy, selector, onFailure string
 	soak, deadline, retain      time.Duration
-	gate                        bool
+	gate, pastSilent            bool
 	successAbove                float64
 	minSample                   int
 	alerts                      string
@@ -48,6 +48,7 @@ func (s *rolloutShape) add(cmd *cobra.Command) {
 	f.StringVar(&s.alerts, "alerts", "", "least `severity` of an alert after its change that makes an agent count as failed: critical (the default), warning or none")
 	f.StringVarP(&s.selector, "selector", "l", "", "`which` agents it is about: labels, .id, .group, .host and .platform; default all of the fleet")
 	f.StringVar(&s.onFailure, "on-failure", "", "what a failed judgement leads to: `revert` (the default) or halt")
+	f.BoolVar(&s.pastSilent, "past-silent", false, "have a revert go on beside agents that are silent past their deadline and take all places: one more than may be is then under way; default it is halted")
 	f.DurationVar(&s.deadline, "deadline", 0, "how long one agent may take, from when it is admitted, before it counts as failed; default 15m")
 	f.DurationVar(&s.retain, "retain", 0, "how long agents keep the release before; default 72h")
 	f.StringSliceVar(&s.environments, "environment", nil, "`names` of the environments that are meant to run it once it has completed (agentd pin)")
@@ -73,6 +74,7 @@ func (s *rolloutShape) build(cmd *cobra.Command) (p rollout.Plan, file *planfile
 	}
 	p.Selector = cmp.Or(s.selector, p.Selector)
 	p.OnFailure = cmp.Or(rollout.OnFailure(s.onFailure), p.OnFailure)
+	p.PastSilent = p.PastSilent || s.pastSilent
 	if cmd.Flags().Changed("environment") {
 		p.Environments = s.environments
 	}

@@ -91,20 +91,21 @@ func (c *census) lose(lost map[string]Loss) {
 	}
 }
 
-// mute is how many of those who are unavailable do not report an end within
-// their deadline, and are in the registry.
-func (c *census) mute() (n int) {
+// mute are those who are unavailable, do not report an end within their deadline,
+// and are in the registry.
+func (c *census) mute() (ids []string) {
 	for i := range c.agents {
 		if a := &c.agents[i]; a.unavailable && a.outcome == silent {
-			n++
+			ids = append(ids, a.id)
 		}
 	}
-	for _, e := range c.books.Former {
+	for id, e := range c.books.Former {
 		if e.Gone.IsZero() && c.due(e.Since.Add(c.p.attempt())) {
-			n++
+			ids = append(ids, id)
 		}
 	}
-	return n
+	slices.Sort(ids)
+	return ids
 }
 
 // plain is s in one line of at most n bytes: an agent's words go into the plan,

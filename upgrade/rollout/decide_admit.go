@@ -36,13 +36,18 @@ type admitter struct {
 
 // next is the furthest cursor that leaves as much as may be available.
 //
-// A revert does not wait for agents that hang: what they were to be taken back
-// from would stay on all others for ever. Where nobody is under way but such, told
-// to go back a deadline ago, and they leave no room, one goes back beside them, and
-// then the next. Never are both of a pair down.
+// With Plan.PastSilent a revert does not wait for agents that hang: what they were to
+// be taken back from would stay on all others until a person comes. Where nobody is
+// under way but such, told to go back a deadline ago, and they leave no room, one
+// goes back beside them, and then the next. Never are both of a pair down.
 func (c *census) next(revision int64) move {
 	m := c.furthest(revision, false)
-	if c.p.Instruction.Action == ActRevert && len(m.admitted) == 0 && m.full && c.mute() == c.figures.Unavailable {
+	if c.p.Instruction.Action != ActRevert || len(m.admitted) > 0 || !m.full {
+		return m
+	}
+	// With nobody under way there is no room where it is only for pairs, none of
+	// which is ready.
+	if down := c.figures.Unavailable; down == 0 || c.p.PastSilent && len(c.mute()) == down {
 		return c.furthest(revision, true)
 	}
 	return m

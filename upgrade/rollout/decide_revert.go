@@ -1,6 +1,9 @@
 package rollout
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // turnBack begins a revert, and lets the first go back in the same write.
 func (d *decision) turnBack(why string) {
@@ -27,7 +30,7 @@ func (d *decision) reverting() {
 	}
 	left := owing(d.everybody())
 	f := &d.figures
-	mute := d.mute()
+	mute := len(d.mute())
 	open := f.Waiting + f.UnderWay + f.Silent + len(d.books.Former) - mute
 	stay := f.Failed + f.Held + mute
 	switch {
@@ -51,11 +54,15 @@ func (d *decision) reverting() {
 }
 
 // cannot halts a revert after which stay did not go back, and left were not let
-// in: both of a pair would be down.
+// in: those that are silent leave no room, or both of a pair would be down.
 func (d *decision) cannot(left, stay int) {
 	why := fmt.Sprintf("%s did not go back%s", agents(stay), d.examples(0))
 	if left > 0 {
-		why += fmt.Sprintf(", and %s to come: the next is of a pair whose other half is silent", agents(left))
+		mute := d.mute()
+		why += fmt.Sprintf(", and %s to come, for whom those that are silent leave no room (%s)", agents(left), strings.Join(mute[:min(3, len(mute))], ", "))
+		if d.p.PastSilent {
+			why += ": the next is of a pair whose other half is silent"
+		}
 	}
 	if d.p.State == Halted {
 		d.waits("revert: " + plain(why, maxText))

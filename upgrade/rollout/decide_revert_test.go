@@ -57,8 +57,30 @@ func (d *desk) back(but string) (n int) {
 	return n
 }
 
-func TestAgentThatHangsDoesNotKeepTheOthersOnTheBadRelease(t *testing.T) {
+func TestNobodyGoesBackBesideAnAgentThatHangsUnlessThePlanSaysSo(t *testing.T) {
 	d, hangs := revertingDesk(t, Stage{MaxUnavailable: Amount{Agents: 1}}, 4, ReportStarted)
+	for range 100 {
+		if d.pass(2 * time.Second); d.back(hangs.ID) != 0 {
+			t.Fatal("two are down")
+		}
+	}
+	if d.plan.State != Halted || d.onBad() != 4 || !strings.Contains(d.plan.Why, "leave no room") || !strings.Contains(d.plan.Why, hangs.ID) {
+		t.Fatalf("%s: %s; %d on the bad release", d.plan.State, d.plan.Why, d.onBad())
+	}
+	// The place is free again.
+	d.report(d.of(hangs.ID), ReportDone)
+	for range 10 {
+		d.pass(2 * time.Second)
+		d.back("")
+	}
+	if d.plan.State != Reverted || d.onBad() != 0 {
+		t.Errorf("%s: %s; %d on the bad release", d.plan.State, d.plan.Why, d.onBad())
+	}
+}
+
+func TestAgentThatHangsDoesNotKeepTheOthersOnTheBadReleaseWhereThePlanSaysSo(t *testing.T) {
+	d, hangs := revertingDesk(t, Stage{MaxUnavailable: Amount{Agents: 1}}, 4, ReportStarted)
+	d.plan.PastSilent = true
 	for range 49 {
 		if d.pass(2 * time.Second); d.back(hangs.ID) != 0 {
 			t.Fatal("two are down before it is clear that the one hangs")
@@ -90,6 +112,7 @@ func TestAgentThatHangsDoesNotKeepTheOthersOnTheBadRelease(t *testing.T) {
 
 func TestPartnerOfAnAgentThatHangsIsLeftToAnOperator(t *testing.T) {
 	d, hangs := revertingDesk(t, Stage{PairBy: "pair", MaxUnavailable: Amount{Agents: 1}}, 11, ReportStarted)
+	d.plan.PastSilent = true
 	partner := ""
 	for _, m := range d.members {
 		if m.ID != hangs.ID && m.Labels["pair"] == hangs.Labels["pair"] {

@@ -55,7 +55,7 @@ func (d *decision) held(s *Stage, n int) {
 
 // stuck reports whether all that take up room are silent, and there is none left.
 func (d *decision) stuck() bool {
-	if mute := d.mute(); mute == 0 || mute < d.figures.Unavailable {
+	if mute := len(d.mute()); mute == 0 || mute < d.figures.Unavailable {
 		return false
 	}
 	m := d.next(d.in.Snapshot.Revision)

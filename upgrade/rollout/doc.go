@@ -19,9 +19,8 @@
 //
 // # Not guaranteed
 //
-//   - An agent whose lease somebody revokes, or etcd loses, before its time does
-//     not know so until it hears of it on its own keys. If the mark passes it in
-//     these milliseconds, it starts and is not counted.
-//   - In a revert, agents that are silent for a whole deadline and take all places
-//     have one more go back beside them at a time; see docs/rollouts.md.
+//   - With Plan.PastSilent, agents that are silent for a whole deadline and take all
+//     places have one more go back beside them at a time; see docs/rollouts.md.
+//   - An agent that stands still, as a suspended machine does, after it has found that
+//     it may start, and before it does, may start once it goes on, however late.
 package rollout

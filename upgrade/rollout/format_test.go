@@ -30,10 +30,10 @@ func values() map[string]any {
 			},
 			Stage{Name: "all"}.withDefaults(1),
 		},
-		OnFailure: Halt, Deadline: 900, RetainFor: 3600, Environments: []string{"test"},
+		OnFailure: Halt, PastSilent: true, Deadline: 900, RetainFor: 3600, Environments: []string{"test"},
 		State: Running, Why: "stage test begins", Since: at(6), Instruction: Instruction{Number: 2, Action: ActSwitch, Probation: 120},
 		Stage: 1, StageSince: at(7), SoakSince: at(8), Promoted: 1,
-		Cursor: Cursor{AsOf: 70, Marks: []Mark{{Open: true, Rank: 0x0123456789abcdef}}, Late: Late{AsOf: 80, Mark: Mark{Open: true, Rank: LastRank}}, Steps: []Step{{At: at(9), Agents: 4}}},
+		Cursor: Cursor{AsOf: 70, Marks: []Mark{{Open: true, Rank: 0x0123456789abcdef}}, Late: Late{AsOf: 80, Mark: Mark{Open: true, Rank: LastRank}}, Unsure: true, Steps: []Step{{At: at(9), Agents: 4}}},
 		Seq:    5, History: digestOf([]byte("record")),
 	}
 	first := plan

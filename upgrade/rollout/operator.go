@@ -98,13 +98,16 @@ type RevertOptions struct {
 	Act
 	// To is what agents are to run in place of the plan's Previous; zero = that.
 	To release.Pin
+	// PastSilent sets Plan.PastSilent. A revert that is under way, or was halted,
+	// then goes on with it.
+	PastSilent bool
 }
 
 // Revert brings agents back, also those of a rollout that has completed. Windows
 // and gates do not hold it up. Follow it with Watch until its State is Reverted.
 func (o *Operator) Revert(ctx context.Context, opts RevertOptions) (Plan, error) {
 	return o.steer(ctx, opts.Act, EventReverting, func(p Plan, a Act, at time.Time) (Plan, error) {
-		return p.back(a, opts.To, at)
+		return p.back(a, opts, at)
 	})
 }
 

@@ -35,6 +35,10 @@ type Plan struct {
 	Stages   []Stage `json:"stages"`
 	// OnFailure is what a failed judgement leads to.
 	OnFailure OnFailure `json:"on_failure"`
+	// PastSilent: agents that are silent for a whole deadline and take all places
+	// have one more go back beside them at a time in a revert, so that one more than
+	// MaxUnavailable is under way. Without it such a revert is halted.
+	PastSilent bool `json:"past_silent,omitempty"`
 	// Deadline is how long an agent that was admitted may take until it reports an
 	// end, in seconds; one that takes longer counts as failed. An agent gives up
 	// by itself before it.

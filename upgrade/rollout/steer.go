@@ -7,8 +7,6 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 // Bounds of what people say for the history, in bytes.
@@ -97,8 +95,15 @@ func (p Plan) abort(a Act, at time.Time) (Plan, error) {
 }
 
 // back has p bring agents back: to what the plan says, or to another release.
-func (p Plan) back(a Act, to release.Pin, at time.Time) (Plan, error) {
+func (p Plan) back(a Act, opts RevertOptions, at time.Time) (Plan, error) {
 	states := []State{Running, Paused, Halted, Completed, Aborted}
+	to := opts.To
+	if opts.PastSilent {
+		p.PastSilent = true
+		if to.IsZero() && p.Instruction.Action == ActRevert && !p.State.Over() {
+			return p.enter(Reverting, a.why("goes on past the silent agents"), at), nil
+		}
+	}
 	if !to.IsZero() {
 		if p.Target.Config != nil {
 			return p, fmt.Errorf("revert rollout %s: it is of a configuration document, which cannot go to release %s", p.ID, to.Version)

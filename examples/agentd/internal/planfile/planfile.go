@@ -38,6 +38,7 @@ type File struct {
 	Strategy     string        `yaml:"strategy"`
 	Selector     string        `yaml:"selector"`
 	OnFailure    string        `yaml:"on_failure"`
+	PastSilent   bool          `yaml:"past_silent"`
 	Deadline     time.Duration `yaml:"deadline"`
 	Retain       time.Duration `yaml:"retain"`
 	Environments []string      `yaml:"environments"`
@@ -107,7 +108,7 @@ func plain(n *yaml.Node, depth int) error {
 // Apply sets in p what the file says, but for what is rolled out.
 func (f *File) Apply(p *rollout.Plan) error {
 	p.Strategy, p.Selector, p.OnFailure = rollout.Strategy(f.Strategy), f.Selector, rollout.OnFailure(f.OnFailure)
-	p.Reason, p.Environments = f.Reason, f.Environments
+	p.PastSilent, p.Reason, p.Environments = f.PastSilent, f.Reason, f.Environments
 	var err error
 	if p.Deadline, err = Seconds("deadline", f.Deadline); err != nil {
 		return err
