@@ -73,11 +73,11 @@ func TestFlagsMakeTheStagesThatTheySay(t *testing.T) {
 		if got := stagesOf(t, c.args...); got != c.want {
 			t.Errorf("%s: the stages are\n%s\nwant\n%s", name, got, c.want)
 		}
-		p, err := shaped(t, append(c.args, "--selector", "tier=web", "--on-failure", "halt", "--deadline", "1m", "--retain", "1h", "--environment", "a,b")...)
+		p, err := shaped(t, append(c.args, "--selector", "tier=web", "--on-failure", "halt", "--past-silent", "--deadline", "1m", "--retain", "1h", "--environment", "a,b")...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p.Selector != "tier=web" || p.OnFailure != rollout.Halt || p.Deadline != 60 || p.RetainFor != 3600 || strings.Join(p.Environments, " ") != "a b" {
+		if p.Selector != "tier=web" || p.OnFailure != rollout.Halt || !p.PastSilent || p.Deadline != 60 || p.RetainFor != 3600 || strings.Join(p.Environments, " ") != "a b" {
 			t.Errorf("%s: the plan is %+v", name, p)
 		}
 		p.Fleet, p.ID, p.Target.Config = "f", "r", &rollout.ConfigTarget{Scope: "global"}
@@ -92,12 +92,12 @@ func TestFlagsMakeTheStagesThatTheySay(t *testing.T) {
 }
 
 func TestPlanFileAndFlagsAboutStagesDoNotMix(t *testing.T) {
-	file := writeFile(t, "schema: 1\nstrategy: rolling\nselector: a=b\non_failure: halt\ndeadline: 2m\nenvironments: [x]\nstages: [{name: one, batch: 3}]\n")
+	file := writeFile(t, "schema: 1\nstrategy: rolling\nselector: a=b\non_failure: halt\npast_silent: true\ndeadline: 2m\nenvironments: [x]\nstages: [{name: one, batch: 3}]\n")
 	p, err := shaped(t, "--plan", file, "--selector", "c=d")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.Strategy != rollout.Rolling || p.Selector != "c=d" || p.OnFailure != rollout.Halt || p.Deadline != 120 || len(p.Environments) != 1 || p.Stages[0].Batch.Agents != 3 {
+	if p.Strategy != rollout.Rolling || p.Selector != "c=d" || p.OnFailure != rollout.Halt || !p.PastSilent || p.Deadline != 120 || len(p.Environments) != 1 || p.Stages[0].Batch.Agents != 3 {
 		t.Errorf("the plan is %+v", p)
 	}
 	for _, flag := range stageFlags() {

@@ -52,17 +52,21 @@ func TestWhatOperatorsDoIsInTheHistoryWithWhoAndWhy(t *testing.T) {
 		{func(ctx context.Context, a Act) (Plan, error) {
 			return r.operator.Revert(ctx, RevertOptions{Act: a, To: pinned("1.0.0")})
 		}, Reverting},
+		// It goes on as it is, and does not begin anew.
+		{func(ctx context.Context, a Act) (Plan, error) {
+			return r.operator.Revert(ctx, RevertOptions{Act: a, PastSilent: true})
+		}, Reverting},
 	} {
 		if p, err := step.do(t.Context(), bob); err != nil || p.State != step.want {
 			t.Errorf("want %s, got %s, %v", step.want, p.State, err)
 		}
 	}
 	now := r.status().Plan
-	if now.Instruction != (Instruction{Number: 2, Action: ActRevert}) || now.Previous.Release != pinned("1.0.0") || len(now.Cursor.Marks) != 0 || now.Promoted != 1 {
+	if now.Instruction != (Instruction{Number: 2, Action: ActRevert}) || now.Previous.Release != pinned("1.0.0") || len(now.Cursor.Marks) != 0 || now.Promoted != 1 || !now.PastSilent {
 		t.Errorf("the plan is %+v", now)
 	}
 	past := r.history()[0]
-	if events(past) != "started promoted paused resumed aborted reverting" || past.Records[0].Plan == nil {
+	if events(past) != "started promoted paused resumed aborted reverting reverting" || past.Records[0].Plan == nil {
 		t.Fatalf("history: %+v", past)
 	}
 	for i, one := range past.Records[1:] {
