@@ -92,6 +92,7 @@ func (p *pauses) endsWell() upgrade.Report {
 }
 
 func TestStopOfAnIncumbentThatCommitsReachesItsSuccessor(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	for i, step := range []string{"committing", "commit-before-current", "commit-sent", "superseded"} {
 		t.Run(step, func(t *testing.T) {
@@ -109,6 +110,7 @@ func TestStopOfAnIncumbentThatCommitsReachesItsSuccessor(t *testing.T) {
 }
 
 func TestStopOfASupervisedAgentThatCommitsReachesTheSuccessor(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	for i, step := range []string{"committing", "commit-before-current", "commit-sent", "superseded"} {
 		t.Run(step, func(t *testing.T) {
@@ -148,6 +150,7 @@ func (m *member) noted(version string) []string {
 
 // The hook needs what Stop closes.
 func TestStopOfTheProgramComesAfterTheRollbackThatIsInProgress(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	for i, step := range []string{"launched", "probation", "rolling-back", "quarantined"} {
 		t.Run(step, func(t *testing.T) {

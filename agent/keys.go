@@ -1,12 +1,11 @@
 package agent
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/perennial-go/perennial/internal/etcdkv"
+	"github.com/perennial-go/perennial/internal/strictjson"
 )
 
 // schema is the number that every value of this package in etcd carries.
@@ -58,20 +57,5 @@ const maxValue = 1 << 20
 
 // decode reads a value of schema 1 and refuses a newer one, and a large one.
 func decode(key string, data []byte, into any) error {
-	if len(data) > maxValue {
-		return fmt.Errorf("%s has %d bytes, at most %d are read", key, len(data), maxValue)
-	}
-	var head struct {
-		Schema int `json:"schema"`
-	}
-	if err := json.Unmarshal(data, &head); err != nil {
-		return fmt.Errorf("%s is not JSON: %w", key, err)
-	}
-	if head.Schema != schema {
-		return fmt.Errorf("%s has schema %d, this version reads %d: %w", key, head.Schema, schema, ErrSchema)
-	}
-	if err := json.Unmarshal(data, into); err != nil {
-		return fmt.Errorf("%s: %w", key, err)
-	}
-	return nil
+	return strictjson.Format{Schema: schema, MaxBytes: maxValue, Newer: ErrSchema}.Decode(key, data, into)
 }

@@ -204,7 +204,8 @@ func (r *responseRecord) told() []ResponseReport {
 
 // brief is text in one line of at most responseDetail bytes.
 func brief(text string) string {
-	text = printable(text)
+	// Nothing becomes less than half as long: what is beyond would be cut off.
+	text = printable(text[:min(len(text), 2*responseDetail)])
 	if len(text) <= responseDetail {
 		return text
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/perennial-go/perennial/health"
 )
@@ -149,4 +150,27 @@ func FuzzResponses(f *testing.F) {
 			t.Fatalf("what was written cannot be read: %v: %s", err, again)
 		}
 	})
+}
+
+// TestBriefIsTheBeginningOfTheText, whatever it is made of: a version or a reason
+// of an agent would be shown without its end, or without the sign that it was cut.
+func TestBriefIsTheBeginningOfTheText(t *testing.T) {
+	for name, piece := range map[string]string{
+		"letters": "x", "lines": "a\n", "control": "\x1b[2J", "invisible, of two bytes": "\u00ad", "invisible, of four": "\U000e0041", "not UTF-8": "\xff", "a rune cut in two": "\xf3\xa0", "wide": "é€𝄞",
+	} {
+		for n := range 3 * responseDetail {
+			text := strings.Repeat(piece, n)
+			want := printable(text)
+			if len(want) > responseDetail {
+				cut := responseDetail - len("…")
+				for !utf8.RuneStart(want[cut]) {
+					cut--
+				}
+				want = want[:cut] + "…"
+			}
+			if got := brief(text); got != want {
+				t.Fatalf("%d × %s: %q, want %q", n, name, got, want)
+			}
+		}
+	}
 }

@@ -143,9 +143,9 @@ func (s *Store[T]) Snapshot() *Snapshot[T] { return s.snapshot.Load() }
 // Status tells what runs, what is wanted and what failed.
 func (s *Store[T]) Status() Status { return s.report.status() }
 
-// put brings next into force, made of docs, if all subscribers agree. before
-// is called if one is to be asked.
-func (s *Store[T]) put(ctx context.Context, next content, docs []document, origin string, before func()) *Failure {
+// put brings next into force, made of docs, if all subscribers agree. latest:
+// it is what was seen last. before is called if one is to be asked.
+func (s *Store[T]) put(ctx context.Context, next content, docs []document, origin string, latest bool, before func()) *Failure {
 	snapshot := &Snapshot[T]{
 		Value: *valueOf[T](next), Revision: revisionOf(docs), Digest: digestOf(docs), Origin: origin, At: time.Now(),
 	}
@@ -163,7 +163,7 @@ func (s *Store[T]) put(ctx context.Context, next content, docs []document, origi
 	if err != nil {
 		return failure(docs, newest(docs), veil(err.Error(), append(step.from.secrets(), next.secrets()...))).by(err)
 	}
-	s.report.running(snapshot.Revision, snapshot.Digest, origin, snapshot.At, layersOf(docs), !unchanged)
+	s.report.running(docs, origin, snapshot.At, !unchanged, latest)
 	if first {
 		close(s.ready)
 	}

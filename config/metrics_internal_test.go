@@ -1,6 +1,9 @@
 package config
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 // TestFailureIsCountedByWhoIsToBlame: a document that is bad is for who wrote it,
 // the others for who wrote the program.
@@ -12,14 +15,14 @@ func TestFailureIsCountedByWhoIsToBlame(t *testing.T) {
 		reasonHanging: {Revision: 3, Subscriber: "pool", hanging: true},
 		reasonCrashed: {Revision: 4, crashed: true},
 	} {
-		r.wanted(f.Revision, "", f)
-		r.wanted(f.Revision, "", f) // seen again, not tried again
+		r.refused(f)
+		r.refused(f) // seen again, not tried again
 		if r.failures[want] != 1 {
 			t.Errorf("%+v is counted in %v, want once as %s", f, r.failures, want)
 		}
 	}
-	r.wanted(5, "", nil)
-	if len(r.failures) != 4 {
+	r.running([]document{{Revision: 5}}, OriginEtcd, time.Now(), true, true)
+	if len(r.failures) != 4 || r.applied != 1 {
 		t.Errorf("a good one is counted in %v", r.failures)
 	}
 }

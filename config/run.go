@@ -286,11 +286,11 @@ func (r *runner[T]) loadFile(ctx context.Context) error {
 		return err
 	}
 	now := layers{files: r.layers.files, env: r.layers.env, etcd: kept.Documents}
-	bad := r.bring(ctx, now.documents(), OriginFile)
+	bad := r.bring(ctx, now.documents(), OriginFile, false)
 	if bad != nil && !same(now.files, kept.Files) && ctx.Err() == nil {
-		r.report.wanted(bad.Revision, bad.Digest, bad)
+		r.report.refused(bad)
 		now.files = kept.files()
-		bad = r.bring(ctx, now.documents(), OriginFile)
+		bad = r.bring(ctx, now.documents(), OriginFile, false)
 	}
 	if bad != nil {
 		return fmt.Errorf("%s: %w", r.keeper.path, bad)
@@ -311,20 +311,21 @@ func (r *runner[T]) loadFile(ctx context.Context) error {
 }
 
 // bring builds docs and brings that into force. What comes from etcd is
-// watched for crashes; what was kept is known to work.
-func (r *runner[T]) bring(ctx context.Context, docs []document, origin string) *Failure {
+// watched for crashes; what was kept is known to work. latest: docs are what was
+// seen last.
+func (r *runner[T]) bring(ctx context.Context, docs []document, origin string, latest bool) *Failure {
 	next, bad := r.build(docs, r.known)
 	if bad != nil {
 		return bad
 	}
 	if origin != OriginEtcd {
-		return r.put(ctx, next, docs, origin, func() {})
+		return r.put(ctx, next, docs, origin, latest, func() {})
 	}
 	if bad := r.keeper.crashed(docs); bad != nil {
 		return bad
 	}
 	began := false
-	bad = r.put(ctx, next, docs, origin, func() {
+	bad = r.put(ctx, next, docs, origin, latest, func() {
 		began = true
 		r.noteKept(r.keeper.try(digestOf(docs)))
 	})
@@ -340,7 +341,7 @@ func (r *runner[T]) bring(ctx context.Context, docs []document, origin string) *
 // is the same again is neither tried nor reported again.
 func (r *runner[T]) apply(ctx context.Context) error {
 	if r.failure != nil && same(r.layers.documents(), r.refused) {
-		r.report.wanted(r.failure.Revision, r.failure.Digest, r.failure)
+		r.report.refused(r.failure)
 		r.tellOverlay(r.failure)
 		return r.failure
 	}
@@ -351,7 +352,7 @@ func (r *runner[T]) apply(ctx context.Context) error {
 
 func (r *runner[T]) try(ctx context.Context) error {
 	docs := r.layers.documents()
-	bad := r.bring(ctx, docs, r.origin)
+	bad := r.bring(ctx, docs, r.origin, true)
 	if ctx.Err() != nil {
 		return ctx.Err() // what it was refused for is the end
 	}
@@ -362,9 +363,7 @@ func (r *runner[T]) try(ctx context.Context) error {
 		if r.failure != nil {
 			bad.Attempts += r.failure.Attempts
 		}
-	}
-	r.report.wanted(revisionOf(docs), digestOf(docs), bad)
-	if bad != nil {
+		r.report.refused(bad)
 		r.refused, r.failure = docs, bad
 		if bad.Subscriber != "" && !bad.hanging && bad.Attempts < ApplyAttempts {
 			r.again = time.After(r.pause.Next())

@@ -183,33 +183,44 @@ func (r *reporter) signs() (heard, silentSince time.Time) {
 	return heard, time.Time{}
 }
 
-func (r *reporter) running(revision int64, digest, origin string, since time.Time, layers []Layer, fresh bool) {
+// running notes that docs came into force at since, and in the same step that
+// they are wanted, where they are what was seen last, or all that was seen: a
+// status in between would show a good configuration as one that is refused.
+func (r *reporter) running(docs []document, origin string, since time.Time, fresh, latest bool) {
 	r.change(func() {
 		if fresh {
 			r.applied++
 		}
+		revision, digest := revisionOf(docs), digestOf(docs)
 		r.state.Running, r.state.RunningDigest, r.state.RunningSince = revision, digest, since
-		r.state.Origin, r.state.Layers = origin, layers
+		r.state.Origin, r.state.Layers = origin, layersOf(docs)
+		if latest || r.state.WantedSince.IsZero() {
+			r.wanted(revision, digest)
+			r.current = nil
+		}
 	})
 }
 
-// wanted notes what was seen, and nil or why it was refused.
-func (r *reporter) wanted(revision int64, digest string, f *Failure) {
+// refused notes what was seen, and why it did not come into force.
+func (r *reporter) refused(f *Failure) {
 	r.change(func() {
-		if r.state.WantedSince.IsZero() || revision != r.state.Wanted || digest != r.state.WantedDigest {
-			r.state.WantedSince = time.Now()
-		}
-		if f != nil && f != r.current {
+		if f != r.current {
 			if r.failures == nil {
 				r.failures = map[string]uint64{}
 			}
 			r.failures[f.kind()]++
 		}
-		r.state.Wanted, r.state.WantedDigest, r.current = revision, digest, f
-		if f != nil {
-			r.lastFailed = f
-		}
+		r.wanted(f.Revision, f.Digest)
+		r.current, r.lastFailed = f, f
 	})
+}
+
+// wanted is of a change.
+func (r *reporter) wanted(revision int64, digest string) {
+	if r.state.WantedSince.IsZero() || revision != r.state.Wanted || digest != r.state.WantedDigest {
+		r.state.WantedSince = time.Now()
+	}
+	r.state.Wanted, r.state.WantedDigest = revision, digest
 }
 
 // etcdError notes why etcd is not heard; nil = it is.

@@ -66,7 +66,7 @@ func (x *bench) bring(ctx context.Context, text string) error {
 	docs := []document{{Key: "k", Revision: 1, Data: []byte(text)}}
 	next, bad := x.build(docs, nil)
 	if bad == nil {
-		bad = x.put(ctx, next, docs, OriginEtcd, func() {})
+		bad = x.put(ctx, next, docs, OriginEtcd, true, func() {})
 	}
 	if bad != nil {
 		return bad

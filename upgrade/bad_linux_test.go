@@ -71,6 +71,7 @@ var badReleases = []bad{
 }
 
 func TestBadSuccessorLeavesTheIncumbentServing(t *testing.T) {
+	t.Parallel()
 	for _, c := range badReleases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -222,6 +223,7 @@ func written(content string) func(testing.TB) string {
 }
 
 func TestWhatABadSuccessorStartedEndsWithItAndNothingElse(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		signal syscall.Signal

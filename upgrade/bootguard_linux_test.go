@@ -53,6 +53,7 @@ func (r *rig) kill() {
 }
 
 func TestReleaseThatFailsToStartColdIsGivenUpAfterThreeStarts(t *testing.T) {
+	t.Parallel()
 	for name, launch := range launchers(t) {
 		for _, fault := range []string{"cold-exit", "cold-dies", "cold-dies-late", "cold-sick"} {
 			t.Run(name+"/"+fault, func(t *testing.T) {
@@ -242,6 +243,7 @@ func TestInstalledExecutableThatFailsGivesWayToCurrent(t *testing.T) {
 
 // Each crash of the guard itself must leave something that starts.
 func TestCrashWhileAReleaseIsGivenUpStillGivesItUp(t *testing.T) {
+	t.Parallel()
 	for _, point := range []string{"boot-counted", "abandon-quarantined", "commit-before-current", "commit-after-current", "commit-retired"} {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()

@@ -194,6 +194,7 @@ func TestSuccessorWhoseCommitDoesNotFitOnTheDiskServesOnAndTheNextStartRecordsIt
 // What cannot be written must not keep a release from serving that is there;
 // it is upgraded again once there is room.
 func TestDiskThatTakesNoWritesDoesNotKeepCurrentFromStarting(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct{ spoil, mend func(*ownDisk) }{
 		"full":      {(*ownDisk).fill, (*ownDisk).empty},
 		"read-only": {func(d *ownDisk) { d.remount("ro") }, func(d *ownDisk) { d.remount("rw") }},
@@ -241,6 +242,7 @@ func TestDiskThatTakesNoWritesDoesNotKeepCurrentFromStarting(t *testing.T) {
 }
 
 func TestFirstStartOnADiskThatTakesNoWritesIsRefusedInOneSentence(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		spoil func(*ownDisk)
 		says  []string

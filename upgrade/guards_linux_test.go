@@ -296,6 +296,7 @@ func TestHooksRunAroundACommit(t *testing.T) {
 }
 
 func TestHookThatFailsOrHangsRollsBackAndLeavesTheReleaseUntainted(t *testing.T) {
+	t.Parallel()
 	for _, how := range []string{"fail", "hang"} {
 		for _, name := range []string{"before-start", "before-commit"} {
 			t.Run(how+"-"+name, func(t *testing.T) {

@@ -121,6 +121,7 @@ func TestReleasesWithAndWithoutStateFollowOneAnother(t *testing.T) {
 }
 
 func TestStateThatIsNotHandedOverLeavesTheIncumbentServing(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		incumbent, successor string
 		class                Class

@@ -77,6 +77,7 @@ func (r *cutRollback) undone(in string) {
 }
 
 func TestRollbackThatIsKilledKeepsTheBlameAndIsUndoneOnceByTheReleaseThatRuns(t *testing.T) {
+	t.Parallel()
 	const (
 		sick = "disk: fault: always unhealthy"
 		deaf = "did not take over within"

@@ -114,6 +114,7 @@ func TestEverySocketSurvivesSwapAndRollback(t *testing.T) {
 }
 
 func TestSwapAndRollbackLoseNoDatagram(t *testing.T) {
+	t.Parallel()
 	r := socketRig(t, func(string) map[string][]testSocket {
 		one := []testSocket{{"", "udp", "127.0.0.1:0"}}
 		return map[string][]testSocket{"1.0.0": one, "1.1.0": one, "1.2.0": one, "1.3.0": one}
@@ -156,6 +157,7 @@ func TestSwapAndRollbackLoseNoDatagram(t *testing.T) {
 }
 
 func TestIncumbentReadsNoDatagramWhileASuccessorIsOnProbation(t *testing.T) {
+	t.Parallel()
 	r := prepareRig(t, time.Hour, nil)
 	one := []testSocket{{"", "udp", "127.0.0.1:0"}}
 	r.env.Sockets = map[string][]testSocket{"1.0.0": one, "1.1.0": one}
@@ -177,6 +179,7 @@ func TestIncumbentReadsNoDatagramWhileASuccessorIsOnProbation(t *testing.T) {
 }
 
 func TestChangedAddressMovesAtCommitAndNotBefore(t *testing.T) {
+	t.Parallel()
 	var before, after string
 	r := socketRig(t, func(dir string) map[string][]testSocket {
 		before, after = filepath.Join(dir, "old"), filepath.Join(dir, "new")
@@ -200,6 +203,7 @@ func TestChangedAddressMovesAtCommitAndNotBefore(t *testing.T) {
 }
 
 func TestAddressThatASuccessorCannotBindRollsBackAndIsNamed(t *testing.T) {
+	t.Parallel()
 	foreign, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -102,6 +102,7 @@ func refused(t *testing.T, stateDir string, pin func(*rig) release.Pin, says str
 }
 
 func TestReleaseThatThisHostCannotRunIsRefusedBeforeItsStart(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		file func(testing.TB) string
 		says string

@@ -120,6 +120,7 @@ func TestRevertInAProbationIsWarmBlamesNobodyAndLosesNoRequest(t *testing.T) {
 // A rollback that ends a probation is done with that. What is left of it after a
 // crash must not take the host one release further back.
 func TestRollbackThatEndedAProbationGoesBackOnceWhateverIsKilled(t *testing.T) {
+	t.Parallel()
 	for _, step := range []string{"rolling-back", "rolled-back", ""} {
 		t.Run("killed at "+step, func(t *testing.T) {
 			t.Parallel()
@@ -150,6 +151,7 @@ func TestRollbackThatEndedAProbationGoesBackOnceWhateverIsKilled(t *testing.T) {
 // Who may not have the host go back may not keep it from going forward either:
 // the probation goes on, and the request has its answer after it.
 func TestProbationIsNotEndedByWhoMayNotRollBack(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		rule  RemoteRollback
 		asked Request

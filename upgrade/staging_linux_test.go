@@ -89,6 +89,7 @@ func TestStagedReleaseIsSwitchedToWithoutARepository(t *testing.T) {
 
 // What is killed while it stages leaves the slot whole, or nothing.
 func TestStagingThatIsKilledLeavesNoHalfARelease(t *testing.T) {
+	t.Parallel()
 	for step, left := range map[string][]string{
 		"stage-before-complete": {"1.0.0"},
 		"stage-complete":        {"1.0.0"},

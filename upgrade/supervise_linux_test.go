@@ -284,6 +284,7 @@ func (s *supervised) noted(sig syscall.Signal) int {
 }
 
 func TestSupervisorFollowsTheSuccessorOfAKilledIncumbent(t *testing.T) {
+	t.Parallel()
 	s := startSupervised(t, time.Second)
 	s.ask(s.publish(build{Version: "1.1.0"}))
 	s.state(Probation)
@@ -301,6 +302,7 @@ func TestSupervisorFollowsTheSuccessorOfAKilledIncumbent(t *testing.T) {
 }
 
 func TestSupervisorEndsAsTheServingProcessDoes(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		end  func(s *supervised)
@@ -349,6 +351,7 @@ func (s *supervised) orphan() int {
 }
 
 func TestStopAtAnyStepOfAnUpgradeEndsTheSupervisedAgentWithCode0(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		fault string

@@ -420,6 +420,7 @@ func TestSecondAgentOnTheStateDirectoryIsRefused(t *testing.T) {
 // Each crash is a real kill -9 at the named step; then the executable that
 // was installed first is started again, as a service manager would.
 func TestCrashBootsAProvenReleaseAndResolvesTheJournal(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name       string
 		failpoints map[string]string

@@ -215,6 +215,7 @@ func (r *rig) tracedGivingUp() {
 
 // What is open at a kill is lost. The rest hangs on the same trace all the same.
 func TestTraceGoesOnAfterAKill(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		failpoints map[string]string
 		restart    bool

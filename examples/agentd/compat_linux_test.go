@@ -91,7 +91,7 @@ func buildFrom(t *testing.T, root, version string) string {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "agentd-"+version)
-	cmd := exec.Command("go", "build", "-race=false", "-buildvcs=false", "-ldflags", "-X main.version="+version, "-o", path, "./examples/agentd")
+	cmd := exec.Command("go", "build", "-race=false", "-buildvcs=false", "-ldflags", "-s -w -X main.version="+version, "-o", path, "./examples/agentd")
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "GOWORK="+filepath.Join(root, "go.work"))
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -52,11 +52,7 @@ func (c *configFlags) agents(ctx context.Context, scope string) (found []configA
 }
 
 func (c *configFlags) directory(f func(*agent.Directory) error) error {
-	cfg, err := c.etcd.config()
-	if err != nil {
-		return err
-	}
-	directory, err := agent.OpenDirectory(cfg)
+	directory, err := c.etcd.directory()
 	if err != nil {
 		return err
 	}

@@ -81,11 +81,7 @@ can be told (unknown, unpinned), 7 something drifts (digest, version, plugin, co
 }
 
 func (d *driftFlags) run(cmd *cobra.Command) error {
-	cfg, err := d.etcd.config()
-	if err != nil {
-		return err
-	}
-	directory, err := agent.OpenDirectory(cfg)
+	directory, err := d.etcd.directory()
 	if err != nil {
 		return err
 	}

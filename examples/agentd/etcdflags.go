@@ -81,6 +81,15 @@ func (e *etcdFlags) client() (*clientv3.Client, error) {
 	return cfg.Dial()
 }
 
+// directory opens the registry.
+func (e *etcdFlags) directory() (*agent.Directory, error) {
+	cfg, err := e.config()
+	if err != nil {
+		return nil, err
+	}
+	return agent.OpenDirectory(cfg)
+}
+
 // ask runs f with the timeout and says in words that etcd did not answer.
 func (e *etcdFlags) ask(ctx context.Context, f func(context.Context) error) error {
 	limited, cancel := context.WithTimeout(ctx, e.timeout)

@@ -83,11 +83,8 @@ func (f *fleetFlags) run(cmd *cobra.Command) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	cfg, err := f.etcd.config()
-	if err != nil {
-		return err
-	}
-	if f.directory, err = agent.OpenDirectory(cfg); err != nil {
+	var err error
+	if f.directory, err = f.etcd.directory(); err != nil {
 		return err
 	}
 	defer func() { _ = f.directory.Close() }()

@@ -24,14 +24,11 @@ much was left out. -o json has "severity", "worst" and "tree".`,
 	output := formatFlag(cmd)
 	etcd.addTimeout(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		cfg, err := etcd.config()
+		directory, err := etcd.directory()
 		if err != nil {
 			return err
 		}
-		h := registryHost{etcd: &etcd, id: args[0]}
-		if h.directory, err = agent.OpenDirectory(cfg); err != nil {
-			return err
-		}
+		h := registryHost{etcd: &etcd, directory: directory, id: args[0]}
 		defer h.close()
 		e, err := h.entry(cmd.Context())
 		if err != nil {

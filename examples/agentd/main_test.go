@@ -40,7 +40,7 @@ func build() (dir string, err error) {
 		return "", err
 	}
 	for version, tag := range map[string]string{"1.0.0": "", "1.1.0": "", "1.2.0": "fault_unhealthy", "1.3.0": "fault_crash"} {
-		cmd := exec.Command("go", "build", "-race=false", "-tags", tag, "-ldflags", "-X main.version="+version, "-o", filepath.Join(dir, "agentd-"+version), ".")
+		cmd := exec.Command("go", "build", "-race=false", "-tags", tag, "-ldflags", "-s -w -X main.version="+version, "-o", filepath.Join(dir, "agentd-"+version), ".")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return dir, fmt.Errorf("%v: %w\n%s", cmd, err, out)
 		}

@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/perennial-go/perennial/agent"
 	"github.com/perennial-go/perennial/config"
 	"github.com/perennial-go/perennial/upgrade/release"
 	"github.com/perennial-go/perennial/upgrade/rollout"
@@ -222,14 +221,11 @@ func executables(m *release.Manifest) map[string]string {
 }
 
 func (p *pinSet) fromAgent(ctx context.Context, next *rollout.Pin) error {
-	cfg, err := p.etcd.config()
+	directory, err := p.etcd.directory()
 	if err != nil {
 		return err
 	}
-	h := registryHost{etcd: &p.etcd, id: p.from}
-	if h.directory, err = agent.OpenDirectory(cfg); err != nil {
-		return err
-	}
+	h := registryHost{etcd: &p.etcd, directory: directory, id: p.from}
 	defer h.close()
 	e, err := h.entry(ctx)
 	if err != nil {

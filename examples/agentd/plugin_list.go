@@ -99,11 +99,8 @@ func (l *pluginList) ofTheFleet(cmd *cobra.Command) ([]listedPlugin, error) {
 			return nil, usagef("--agent: %w", err)
 		}
 	}
-	cfg, err := f.etcd.config()
-	if err != nil {
-		return nil, err
-	}
-	if f.directory, err = agent.OpenDirectory(cfg); err != nil {
+	var err error
+	if f.directory, err = f.etcd.directory(); err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.directory.Close() }()

@@ -88,11 +88,7 @@ on standard error.`,
 
 // whoRuns asks the registry.
 func whoRuns(ctx context.Context, etcd *etcdFlags, d *release.Description) ([]runsIt, error) {
-	cfg, err := etcd.config()
-	if err != nil {
-		return nil, err
-	}
-	directory, err := agent.OpenDirectory(cfg)
+	directory, err := etcd.directory()
 	if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ func TestReleaseBuildRefusesAndChangesNothing(t *testing.T) {
 	keys, repo := filepath.Join(dir, "keys"), filepath.Join(dir, "repo")
 	agentd(t, "keys", "generate", "--out", keys).ok(t)
 	key, good := filepath.Join(keys, "release.key"), binary(t, "1.0.0")
-	agentd(t, "release", "build", "--key", key, "--repo", repo, "--version", "1.0.0", good).ok(t)
+	agentd(t, "release", "build", "--plain", "--key", key, "--repo", repo, "--version", "1.0.0", good).ok(t)
 	exposed := filepath.Join(dir, "exposed.key")
 	text, err := os.ReadFile(key)
 	if err != nil {
@@ -64,7 +64,7 @@ func TestReleaseBuildRefusesAndChangesNothing(t *testing.T) {
 		"directory in place of a key": {keys, "1.1.0", binary(t, "1.1.0"), []string{keys}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			args := []string{"release", "build", "--key", c.key, "--repo", repo, "--version", c.version}
+			args := []string{"release", "build", "--plain", "--key", c.key, "--repo", repo, "--version", c.version}
 			if c.binary == "" {
 				args, c.binary = append(args, "--platform", "linux/amd64"), script
 			}
@@ -123,7 +123,7 @@ func TestReleasesAreListedWithdrawnAndRefreshed(t *testing.T) {
 	agentd(t, "keys", "generate", "--out", keys).ok(t)
 	key, pub := filepath.Join(keys, "release.key"), filepath.Join(keys, "release.pub")
 	for _, v := range []string{"1.0.0", "1.1.0"} {
-		agentd(t, "release", "build", "--key", key, "--repo", repo, "--version", v, "--requires", ">=1.0.0", binary(t, v)).ok(t)
+		agentd(t, "release", "build", "--plain", "--key", key, "--repo", repo, "--version", v, "--requires", ">=1.0.0", binary(t, v)).ok(t)
 	}
 	if got := referenced(t, keys, repo); got != "1.0.0 1.1.0" {
 		t.Errorf("the index lists %s, want both", got)

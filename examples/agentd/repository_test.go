@@ -32,13 +32,15 @@ func TestEveryCommandThatReadsARepositoryTakesTheSameFlags(t *testing.T) {
 	}
 }
 
-// newRepository is a repository of 1.1.0 and the key to trust.
-func newRepository(t *testing.T) (repo, trust string) {
+// newRepository is a repository of 1.1.0, built with these flags, and the key to
+// trust.
+func newRepository(t *testing.T, flags ...string) (repo, trust string) {
 	t.Helper()
 	dir := t.TempDir()
 	keys, repo := filepath.Join(dir, "keys"), filepath.Join(dir, "repo")
 	agentd(t, "keys", "generate", "--out", keys).ok(t)
-	agentd(t, "release", "build", "--key", filepath.Join(keys, "release.key"), "--repo", repo, "--version", "1.1.0", binary(t, "1.1.0")).ok(t)
+	build := append([]string{"release", "build", "--key", filepath.Join(keys, "release.key"), "--repo", repo, "--version", "1.1.0"}, flags...)
+	agentd(t, append(build, binary(t, "1.1.0"))...).ok(t)
 	return repo, filepath.Join(keys, "release.pub")
 }
 
@@ -63,7 +65,7 @@ func TestPulledReleaseNeedsNoRepository(t *testing.T) {
 
 func TestRepositoryFlagsThatDoNothingAreRefused(t *testing.T) {
 	t.Parallel()
-	repo, trust := newRepository(t)
+	repo, trust := newRepository(t, "--plain")
 	list := []string{"release", "list", "--repo", repo, "--trust", trust}
 	agentd(t, append(list, "--pull", "Never")...).fails(t, 2, "--cache")
 	agentd(t, append(list, "--pull", "Sometimes", "--cache", "x")...).fails(t, 2, "IfNotPresent")
@@ -71,7 +73,7 @@ func TestRepositoryFlagsThatDoNothingAreRefused(t *testing.T) {
 }
 
 func TestPullWorksInTheCacheAndLeavesNothingElse(t *testing.T) {
-	repo, trust := newRepository(t)
+	repo, trust := newRepository(t, "--plain")
 	dir := t.TempDir()
 	cache := filepath.Join(dir, "cache")
 	stale, other := filepath.Join(cache, pulling+"killed"), filepath.Join(cache, pulling+"running")
@@ -93,7 +95,7 @@ func TestPullWorksInTheCacheAndLeavesNothingElse(t *testing.T) {
 
 func TestVerifyLooksAtTheRepositoryAndNotAtTheCache(t *testing.T) {
 	t.Parallel()
-	repo, trust := newRepository(t)
+	repo, trust := newRepository(t, "--plain")
 	access := []string{"--repo", repo, "--trust", trust, "--cache", filepath.Join(t.TempDir(), "cache")}
 	agentd(t, append([]string{"release", "pull", "1.1.0"}, access...)...).ok(t)
 	verify := append([]string{"release", "verify"}, access[:4]...)

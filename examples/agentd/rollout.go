@@ -64,11 +64,7 @@ type fleetOperator struct {
 }
 
 func (r *rolloutFlags) open() (*fleetOperator, error) {
-	cfg, err := r.etcd.config()
-	if err != nil {
-		return nil, err
-	}
-	directory, err := agent.OpenDirectory(cfg)
+	directory, err := r.etcd.directory()
 	if err != nil {
 		return nil, err
 	}

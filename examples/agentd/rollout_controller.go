@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/perennial-go/perennial/agent"
 	"github.com/perennial-go/perennial/upgrade/rollout"
 )
 
@@ -96,11 +95,7 @@ func (c *controllerFlags) run(cmd *cobra.Command) error {
 	if cfg.Webhooks, err = c.hooks.config(); err != nil {
 		return err
 	}
-	etcd, err := c.etcd.config()
-	if err != nil {
-		return err
-	}
-	directory, err := agent.OpenDirectory(etcd)
+	directory, err := c.etcd.directory()
 	if err != nil {
 		return err
 	}

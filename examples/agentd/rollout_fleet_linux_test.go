@@ -186,7 +186,7 @@ func (f *fleet) idWith(faulty func(id string) bool) string {
 func buildFaulty(t *testing.T, version string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "agentd")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-race=false", "-tags", "fault_told", "-ldflags", "-X main.version="+version, "-o", path, ".")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-race=false", "-tags", "fault_told", "-ldflags", "-s -w -X main.version="+version, "-o", path, ".")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", cmd, err, out)
 	}

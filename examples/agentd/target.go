@@ -5,7 +5,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/perennial-go/perennial/agent"
 	"github.com/perennial-go/perennial/upgrade"
 	"github.com/perennial-go/perennial/upgrade/release"
 )
@@ -51,11 +50,7 @@ func (t *target) open(cmd *cobra.Command) (host, error) {
 	case t.agent == "" || len(t.etcd.endpoints) == 0:
 		return nil, usagef("%s wants --etcd and --agent, such as --etcd http://127.0.0.1:2379 --agent a1, or on the agent's host --state-dir /var/lib/agentd (or %s)", cmd.CommandPath(), variable("state-dir"))
 	}
-	cfg, err := t.etcd.config()
-	if err != nil {
-		return nil, err
-	}
-	directory, err := agent.OpenDirectory(cfg)
+	directory, err := t.etcd.directory()
 	if err != nil {
 		return nil, err
 	}

@@ -51,7 +51,7 @@ func installJobs(t testing.TB, dir string) {
 //nolint:gochecknoglobals // a build is shared by all tests
 var jobsExecutable = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(builds.dir, "jobs")
-	cmd := exec.Command("go", "build", "-race=false", "-ldflags", "-X main.version=1.0.0", "-o", path, ".")
+	cmd := exec.Command("go", "build", "-race=false", "-ldflags", "-s -w -X main.version=1.0.0", "-o", path, ".")
 	cmd.Dir = filepath.Join("testdata", "jobs")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%v: %w\n%s", cmd, err, out)

@@ -183,6 +183,7 @@ func TestUpgradeRefusedByTheAgent(t *testing.T) {
 		"pre-release":              {"1.5.0-rc.1", nil, nil, []string{"(run --allow-prerelease)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newSite(t)
 			s.release("1.0.0", "1.1.0")
 			// None of these is downloaded, so any bytes will do.

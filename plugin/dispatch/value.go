@@ -210,23 +210,9 @@ type checker interface{ check() error }
 
 // decode reads a value of schema 1, and refuses a newer, large or damaged one.
 func decode(key string, data []byte, into checker) error {
-	if len(data) > maxValue {
-		return fmt.Errorf("%s has %d bytes, at most %d are read", key, len(data), maxValue)
-	}
-	if err := strictjson.Check(data, maxDepth); err != nil {
-		return fmt.Errorf("%s: %w", key, err)
-	}
-	var head struct {
-		Schema int `json:"schema"`
-	}
-	if err := json.Unmarshal(data, &head); err != nil {
-		return fmt.Errorf("%s: %w", key, err)
-	}
-	if head.Schema != schema {
-		return fmt.Errorf("%s has schema %d, this version reads %d: %w", key, head.Schema, schema, ErrSchema)
-	}
-	if err := json.Unmarshal(data, into); err != nil {
-		return fmt.Errorf("%s: %w", key, err)
+	f := strictjson.Format{Schema: schema, MaxBytes: maxValue, Depth: maxDepth, Newer: ErrSchema}
+	if err := f.Decode(key, data, into); err != nil {
+		return err
 	}
 	if err := into.check(); err != nil {
 		return fmt.Errorf("%s: %w", key, err)

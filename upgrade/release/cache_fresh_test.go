@@ -9,6 +9,7 @@ import (
 // TestFreshIndexAsksTheRepositoryWhereTheCacheWouldDo: a release that is
 // withdrawn would else be offered as long as the kept index is valid.
 func TestFreshIndexAsksTheRepositoryWhereTheCacheWouldDo(t *testing.T) {
+	t.Parallel()
 	for pull, asks := range map[PullPolicy]bool{PullAlways: true, PullIfNotPresent: true, PullNever: false} {
 		t.Run(string(pull), func(t *testing.T) {
 			t.Parallel()

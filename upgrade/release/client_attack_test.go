@@ -23,6 +23,7 @@ type attack struct {
 }
 
 func TestHostileRepositoryNeverInstallsAnything(t *testing.T) {
+	t.Parallel()
 	attacks := append(indexAttacks(), manifestAttacks()...)
 	for _, a := range append(attacks, blobAttacks()...) {
 		t.Run(a.name, func(t *testing.T) {

@@ -111,6 +111,7 @@ func TestAttackMixOfOldManifestAndNewIndex(t *testing.T) {
 // Whoever lacks the key cannot move the sequence at all, and whoever has it
 // cannot move it to where no reader could follow.
 func TestAttackFastForwardOfTheSequence(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		do   func(f *fixture)
 		want error

@@ -17,6 +17,7 @@ func keptKeyring(r *rooted, cache string, pull PullPolicy) (*Keyring, error) {
 }
 
 func TestKeptKeyringIsReadWithoutAskingWhicheverRootsHaveSigned(t *testing.T) {
+	t.Parallel()
 	for name, roots := range map[string][]byte{"first two": {root1, root2}, "last two": {root2, root3}, "outer two": {root1, root3}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

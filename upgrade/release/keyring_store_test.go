@@ -13,6 +13,7 @@ import (
 )
 
 func TestInstallRefusesWhatHostsWouldRefuse(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		do   func(r *rooted) error
 		want error
@@ -76,6 +77,7 @@ func TestInstallRefusesWhatHostsWouldRefuse(t *testing.T) {
 }
 
 func TestPublisherWithAKeyThatTheKeyringDoesNotAllowIsRefused(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		do   func(r *rooted) error
 		want error

@@ -6,6 +6,7 @@ import (
 )
 
 func TestLostManifestOfAReleaseWithSmallerFormsIsMended(t *testing.T) {
+	t.Parallel()
 	for name, damage := range map[string]func(f *forms, path string){
 		"lost":    func(f *forms, path string) { f.remove(path) },
 		"damaged": func(f *forms, path string) { f.write(path, []byte("{}")) },

@@ -14,6 +14,7 @@ import (
 // TestTLSThatCannotComeAboutIsSaidAtOnceWithWhatToGive: five attempts and a
 // "400 Bad Request" tell an operator nothing.
 func TestTLSThatCannotComeAboutIsSaidAtOnceWithWhatToGive(t *testing.T) {
+	t.Parallel()
 	ca := newAuthority(t, "ca")
 	other := private(t, filepath.Join(t.TempDir(), "other"), newAuthority(t, "other").PEM())
 	own := private(t, filepath.Join(t.TempDir(), "own"), ca.PEM())

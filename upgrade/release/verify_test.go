@@ -27,6 +27,7 @@ func TestVerifyFindsNothingInAGoodRepositoryAndRemembersNothing(t *testing.T) {
 // TestVerifyNamesEachDamageAndHowToMendIt damages one thing at a time, and
 // where the way to mend it is a command, takes it.
 func TestVerifyNamesEachDamageAndHowToMendIt(t *testing.T) {
+	t.Parallel()
 	manifest := func(f *fixture) string { return f.path(manifestPath(f.entry("1.1.0").Manifest)) }
 	blob := func(f *fixture) string { return f.path(blobPath(f.manifest("1.1.0").Platforms[0].SHA256)) }
 	again := func(f *fixture) {

@@ -134,25 +134,7 @@ func (s *standing) view() View {
 
 // decode reads a value of this schema, and refuses a newer one and a large one.
 func decode(key string, data []byte, most int, into any) error {
-	if len(data) > most {
-		return fmt.Errorf("%s has %d bytes, at most %d are read", key, len(data), most)
-	}
-	if err := strictjson.Check(data, maxDepth); err != nil {
-		return fmt.Errorf("%s: %w", key, err)
-	}
-	var head struct {
-		Schema int `json:"schema"`
-	}
-	if err := json.Unmarshal(data, &head); err != nil {
-		return fmt.Errorf("%s: %w", key, err)
-	}
-	if head.Schema != Schema {
-		return fmt.Errorf("%s has schema %d, this version reads %d: %w", key, head.Schema, Schema, ErrSchema)
-	}
-	if err := json.Unmarshal(data, into); err != nil {
-		return fmt.Errorf("%s: %w", key, err)
-	}
-	return nil
+	return strictjson.Format{Schema: Schema, MaxBytes: most, Depth: maxDepth, Newer: ErrSchema}.Decode(key, data, into)
 }
 
 // encode leaves <, > and & as they are: no browser reads this.

@@ -186,6 +186,7 @@ func TestFixReachesARegistryWithATLSOfItsOwn(t *testing.T) {
 }
 
 func TestWhatAHostileRegistryAnswersIsNotWrittenIntoFiles(t *testing.T) {
+	t.Parallel()
 	head := func(digest string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")

@@ -34,6 +34,7 @@ func gitTree(t *testing.T) string {
 }
 
 func TestOnlyACleanTreeAtTheTagOfOneVersionCanBeReleased(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		change func(t *testing.T, dir string) (audited string)
