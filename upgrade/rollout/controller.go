@@ -89,7 +89,24 @@ type Publication struct {
 	Replaces []byte
 	// By and Message say who published it and why.
 	By, Message string
+
+	over string // see Plan.Over
 }
+
+// MayReplace reports whether Document may take the place of there, which its
+// scope has now; nil = none. It may not where others have published that since the
+// rollout began: then Prepare returns an error that wraps ErrPublished.
+func (p *Publication) MayReplace(there []byte) bool {
+	if len(there) == 0 {
+		there = []byte(nothing)
+	}
+	digest := digestOf(there)
+	return p.over == "" || digest == p.over || digest == digestOf(p.Document)
+}
+
+// ErrPublished: others have published a document since a rollout of another one
+// began, which does not take its place then. The rollout pauses.
+var ErrPublished = errors.New("it is there since the rollout began, and is not replaced")
 
 // Controller moves the rollouts of one fleet on while it is elected. Any number
 // may stand for election.
