@@ -140,6 +140,9 @@ func NewController(cfg ControllerConfig) (*Controller, error) {
 	case election.CheckTTL(cfg.TTL) != nil:
 		return nil, fmt.Errorf("controller of rollouts: %w", election.CheckTTL(cfg.TTL))
 	}
+	if cfg.TTL == 0 {
+		cfg.TTL = DefaultLeaderTTL
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -163,8 +166,8 @@ func NewController(cfg ControllerConfig) (*Controller, error) {
 
 // Run stands for election, and moves rollouts on while elected, until ctx ends,
 // whose error it returns. It resigns when it ends. Who may not write what a
-// controller writes is told so in the log, once, and only waits. It can be called
-// once.
+// controller writes is told so in the log, once, and only waits. One that finds out
+// while elected resigns, and stands back for those who may. It can be called once.
 func (c *Controller) Run(ctx context.Context) error { return c.election.Run(ctx) }
 
 // term moves rollouts on while the election's key has this create revision.
