@@ -89,9 +89,9 @@ func TestFleetOfARegistrationIsStillRead(t *testing.T) {
 	}
 }
 
-// TestFailedChecksAreSeenByARollout, but for what is not about the release: it would pass
-// while its agents are not ready.
-func TestFailedChecksAreSeenByARollout(t *testing.T) {
+// TestFailedChecksAndAlertsAreSeenByARollout, but for what is not about the release: it
+// would pass while its agents are not ready, or an outage of etcd would take it back.
+func TestFailedChecksAndAlertsAreSeenByARollout(t *testing.T) {
 	at := time.Now()
 	e := &Entry{Status: &Status{Health: health.Report{Checks: []health.CheckReport{
 		{Name: "spool", Kind: health.Readiness, At: at, Since: at},
@@ -99,8 +99,12 @@ func TestFailedChecksAreSeenByARollout(t *testing.T) {
 		{Name: "unasked", Kind: health.Readiness, Since: at},
 		{Name: "hint", Kind: health.Informative, At: at, Since: at},
 		{Name: conditionRegistration, Kind: health.Readiness, At: at, Since: at},
+	}, Alerts: []health.Alert{
+		{Name: "disk", Indicator: health.DiskUsedPercent, Severity: health.Critical, Since: at},
+		{Name: "heartbeat", Indicator: health.HeartbeatLatency, Severity: health.Critical, Since: at},
+		{Name: health.EtcdStale, Indicator: health.EtcdStale, Severity: health.Warning, Since: at},
 	}}}}
-	want := []rollout.Alert{{Check: true, Name: "spool", Severity: "critical", Since: at}}
+	want := []rollout.Alert{{Name: "disk", Severity: "critical", Since: at}, {Check: true, Name: "spool", Severity: "critical", Since: at}}
 	if got := RolloutMember(e, at).Alerts; !slices.Equal(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}

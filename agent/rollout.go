@@ -96,7 +96,14 @@ func RolloutMember(e *Entry, now time.Time) *rollout.Member {
 		m.Retained = append(m.Retained, ref.Pinned())
 	}
 	m.Ready = s.Health.Ready
-	for _, a := range s.Health.Alerts {
+	for i := range s.Health.Alerts {
+		a := &s.Health.Alerts[i]
+		if a.Indicator == health.HeartbeatLatency || a.Indicator == health.EtcdStale {
+			// Of etcd, as the check of the registration below: after each outage it
+			// would be all agents, and no release did it. One that cannot reach etcd
+			// leaves the registry.
+			continue
+		}
 		since := a.FiredAt
 		if since.IsZero() { // earlier releases do not tell it
 			since = a.Since

@@ -3,7 +3,7 @@ package agent
 import (
 	"bytes"
 	"context"
-	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -104,17 +104,36 @@ type rolloutPublisher struct{ directory *Directory }
 
 // Prepare implements rollout.Publisher.
 func (p rolloutPublisher) Prepare(ctx context.Context, d rollout.Publication) ([]clientv3.Cmp, []clientv3.Op, error) {
-	change := config.Change{Scope: d.Scope, Replaces: config.AnyRevision, By: d.By, Message: d.Message}
-	if d.Replaces != nil {
-		there, err := config.Get(ctx, p.directory.client, p.directory.keys.root, d.Scope)
-		if errors.Is(err, config.ErrNotFound) || err == nil && !bytes.Equal(there.Data, d.Replaces) {
-			return nil, nil, nil // it was never published, or others have published since
-		}
-		if err != nil {
-			return nil, nil, err
-		}
-		change.Replaces = there.Revision
+	there, err := config.Latest(ctx, p.directory.client, p.directory.keys.root, d.Scope)
+	if err != nil {
+		return nil, nil, err
+	}
+	none := there.Revision == 0 || there.Deleted
+	if d.Replaces != nil && (none || !bytes.Equal(there.Data, d.Replaces)) {
+		return nil, nil, nil // it was never published, or others have published since
+	}
+	if !d.MayReplace(there.Data) {
+		return nil, nil, fmt.Errorf("%s: %w", revisionOf(&there), rollout.ErrPublished)
+	}
+	change := config.Change{Scope: d.Scope, Replaces: there.Revision, By: d.By, Message: d.Message}
+	if none {
+		change.Replaces = 0
 	}
 	made, err := config.Prepare(ctx, p.directory.client, p.directory.keys.root, d.Document, change)
 	return made.If, made.Then, err
+}
+
+// revisionOf says which document d is, and whose.
+func revisionOf(d *config.Document) string {
+	what := "no document"
+	switch {
+	case d.Deleted:
+		what = "the deletion"
+	case d.Revision > 0:
+		what = fmt.Sprintf("revision %d", d.Revision)
+	}
+	if d.By != "" {
+		what += " by " + d.By
+	}
+	return what
 }

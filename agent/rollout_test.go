@@ -75,15 +75,16 @@ func (c *crowd) document(scope string) config.Document {
 	return d
 }
 
-func TestDocumentIsPublishedWhenItsRolloutCompletesAndTakenBackWithIt(t *testing.T) {
-	t.Parallel()
+// desk is a fleet of three whose rollouts are controlled.
+type desk struct {
+	*crowd
+	o *rollout.Operator
+}
+
+func newDesk(t *testing.T) desk {
+	t.Helper()
 	c := newCrowd(t)
 	c.fill(3)
-	// One of another fleet, which the plan's selector would take: it follows none of this.
-	c.put("registry/"+crowdID(3), strings.Replace(registered(t, 3, "1.0.0"), `"fleet":"default"`, `"fleet":"edge"`, 1))
-	if _, err := config.Publish(t.Context(), c.client, "", []byte("a: 1\n"), config.Change{Scope: "global", By: "carol"}); err != nil {
-		t.Fatal(err)
-	}
 	o, err := c.dir.Rollouts("")
 	if err != nil {
 		t.Fatal(err)
@@ -94,6 +95,31 @@ func TestDocumentIsPublishedWhenItsRolloutCompletesAndTakenBackWithIt(t *testing
 	}
 	c.beside(controller.Run)
 	c.obey(o)
+	return desk{c, o}
+}
+
+// publish makes document that of all, "" = none.
+func (d desk) publish(document, by string) {
+	d.Helper()
+	change := config.Change{Scope: "global", Replaces: config.AnyRevision, By: by}
+	var err error
+	if document == "" {
+		_, err = config.Delete(d.Context(), d.client, "", change)
+	} else {
+		_, err = config.Publish(d.Context(), d.client, "", []byte(document), change)
+	}
+	if err != nil {
+		d.Fatal(err)
+	}
+}
+
+func TestDocumentIsPublishedWhenItsRolloutCompletesAndTakenBackWithIt(t *testing.T) {
+	t.Parallel()
+	c := newDesk(t)
+	o := c.o
+	// One of another fleet, which the plan's selector would take: it follows none of this.
+	c.put("registry/"+crowdID(3), strings.Replace(registered(t, 3, "1.0.0"), `"fleet":"default"`, `"fleet":"edge"`, 1))
+	c.publish("a: 1\n", "carol")
 	start := func(scope, document string) {
 		t.Helper()
 		p := rollout.Plan{Strategy: rollout.Rolling, By: "alice", Target: rollout.Target{Config: &rollout.ConfigTarget{Scope: scope}}}
@@ -141,6 +167,64 @@ func TestDocumentIsPublishedWhenItsRolloutCompletesAndTakenBackWithIt(t *testing
 	_, err = o.Start(t.Context(), rollout.Plan{Target: rollout.Target{Config: &rollout.ConfigTarget{Scope: "global"}}}, rollout.StartOptions{Document: []byte("- a list\n")})
 	if !errors.Is(err, config.ErrInvalid) {
 		t.Errorf("what agents cannot read is rolled out: %v", err)
+	}
+}
+
+// TestDocumentThatOthersPublishedMeanwhileIsNotReplacedByARollout: an urgent change
+// would be gone hours later, when the rollout completes, and nobody told.
+func TestDocumentThatOthersPublishedMeanwhileIsNotReplacedByARollout(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		before, meanwhile string // "" = none
+		says              string
+	}{
+		"another":             {"a: 1\n", "a: 3\n", "by bob"},
+		"one where none was":  {"", "a: 3\n", "by bob"},
+		"deleted":             {"a: 1\n", "", "the deletion by bob"},
+		"the one before":      {"a: 1\n", "a: 1\n", ""},
+		"that of the rollout": {"a: 1\n", "a: 2\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDesk(t)
+			if c.before != "" {
+				d.publish(c.before, "carol")
+			}
+			p := rollout.Plan{By: "alice", Environments: []string{"test"}, Stages: []rollout.Stage{{Name: "all", Manual: true}}}
+			p.Target.Config = &rollout.ConfigTarget{Scope: "global"}
+			if _, err := d.o.Start(t.Context(), p, rollout.StartOptions{Document: []byte("a: 2\n")}); err != nil {
+				t.Fatal(err)
+			}
+			d.publish(c.meanwhile, "bob")
+			if _, err := d.o.Promote(t.Context(), rollout.Act{By: "alice"}); err != nil {
+				t.Fatal(err)
+			}
+			if c.says == "" {
+				d.becomes(d.o, rollout.Completed)
+			} else {
+				if v := d.becomes(d.o, rollout.Paused); !strings.Contains(v.Plan.Why, c.says) || !strings.Contains(v.Plan.Why, "resume") {
+					t.Errorf("it is paused: %s", v.Plan.Why)
+				}
+				if got := d.document("global"); string(got.Data) != c.meanwhile {
+					t.Errorf("the document that was published meanwhile is %q", got.Data)
+				}
+				if _, err := rollout.GetPin(t.Context(), d.client, "", "test"); !errors.Is(err, rollout.ErrNoPin) {
+					t.Errorf("what has not completed has moved a pin: %v", err)
+				}
+				// Whoever asks for it all the same has it.
+				d.publish("a: 2\n", "alice")
+				if _, err := d.o.Resume(t.Context(), rollout.Act{By: "alice"}); err != nil {
+					t.Fatal(err)
+				}
+				d.becomes(d.o, rollout.Completed)
+			}
+			if got := d.document("global"); string(got.Data) != "a: 2\n" {
+				t.Errorf("the rollout has completed, and the document is %q", got.Data)
+			}
+			if past, err := d.o.History(t.Context(), rollout.HistoryOptions{}); err != nil || c.says != "" && past[0].Records[len(past[0].Records)-3].Event != rollout.EventPaused {
+				t.Errorf("the history: %+v, %v", past, err)
+			}
+		})
 	}
 }
 

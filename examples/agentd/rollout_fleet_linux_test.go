@@ -139,6 +139,16 @@ func (f *fleet) runsEverywhere(version string) {
 // print them.
 func (f *fleet) books() (rollout.Past, rolloutStatus) {
 	f.t.Helper()
+	past, now, err := f.opened()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return past, now
+}
+
+// opened is books; there are none before a controller has written them.
+func (f *fleet) opened() (rollout.Past, rolloutStatus, error) {
+	f.t.Helper()
 	var past []rollout.Past
 	var now rolloutStatus
 	err := json.Unmarshal([]byte(f.rollout("history", "--limit", "1", "-o", "json").ok(f.t).stdout), &past)
@@ -146,9 +156,9 @@ func (f *fleet) books() (rollout.Past, rolloutStatus) {
 		err = json.Unmarshal([]byte(f.rollout("status", "-o", "json").ok(f.t).stdout), &now)
 	}
 	if err != nil || len(past) != 1 || past[0].Broken != "" || now.Plan == nil || now.Books == nil {
-		f.t.Fatalf("history %+v, status %+v: %v", past, now, err)
+		return rollout.Past{}, now, fmt.Errorf("history %+v, status %+v: %w", past, now, err)
 	}
-	return past[0], now
+	return past[0], now, nil
 }
 
 // idWith finds an id for a rollout whose first production agents are a mix of

@@ -22,6 +22,9 @@ const (
 	DefaultTTL = 10 * time.Second
 	// askAgain is how long a candidate waits that may not write what it must.
 	askAgain = 10 * time.Minute
+	// standBackTTLs is for how many TTLs one whose term was denied what it was to do
+	// leaves the election to others.
+	standBackTTLs = 2
 	// vacancyTTLs is after how many TTLs without news a candidate looks anyhow.
 	vacancyTTLs = 10
 	// callTimeout bounds a call to etcd.
@@ -53,7 +56,8 @@ type Config struct {
 	TTL time.Duration
 	// Term is called when elected, with the create revision of Key, which each
 	// write of the term compares. Its ctx ends when the lease is lost. When it
-	// returns the term is over, and its error is logged.
+	// returns the term is over, and its error is logged. After one of etcd's
+	// denials the candidate stands back for a while.
 	Term func(ctx context.Context, revision int64) error
 	// Logger receives what goes wrong; nil discards it.
 	Logger *slog.Logger
@@ -146,6 +150,9 @@ func (e *Election) Run(ctx context.Context) error {
 		default:
 			e.cfg.Logger.Warn("the term of the elected has ended", "name", e.cfg.Office, "error", err)
 			_ = retry.Wait(ctx)
+			if errors.Is(err, rpctypes.ErrPermissionDenied) {
+				_ = backoff.Sleep(ctx, backoff.Jitter(standBackTTLs*e.cfg.TTL, 0.5))
+			}
 			if err := e.permitted(ctx); err != nil {
 				return err
 			}

@@ -2,13 +2,11 @@ package dispatch_test
 
 import (
 	"errors"
-	"strings"
 	"testing"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/perennial-go/perennial/internal/etcdkv"
 	"github.com/perennial-go/perennial/internal/etcdtest"
 	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/plugin/dispatch"
@@ -19,7 +17,7 @@ func TestAgentNeedsNoMoreThanItsOwnKeys(t *testing.T) {
 	r := newRigWith(t, etcdtest.Options{Auth: &etcdtest.Auth{}})
 	ctx := t.Context()
 	key, prefixes := dispatch.AgentKeys("", "a")
-	confined := r.user("a", append([]string{key}, prefixes...)...)
+	confined := r.server.User(t, "a", append([]string{key}, prefixes...)...)
 	r.dispatcher("confined", func(c *dispatch.DispatcherConfig) { c.Client = confined })
 	waittest.Until(t, "it says that it cannot", func() bool { return r.log.Has("no candidate here") })
 	r.dispatcher("d")
@@ -41,39 +39,10 @@ func TestAgentNeedsNoMoreThanItsOwnKeys(t *testing.T) {
 	}
 }
 
-// user returns a client of a user that may read and write keys; those that end
-// with a slash are prefixes.
-func (r *rig) user(name string, keys ...string) *clientv3.Client {
-	r.Helper()
-	ctx := r.Context()
-	do := func(_ any, err error) {
-		r.Helper()
-		if err != nil {
-			r.Fatal(err)
-		}
-	}
-	do(r.client.RoleAdd(ctx, name))
-	for _, key := range keys {
-		end := ""
-		if strings.HasSuffix(key, "/") {
-			end = clientv3.GetPrefixRangeEnd(key)
-		}
-		do(r.client.RoleGrantPermission(ctx, name, key, end, clientv3.PermissionType(clientv3.PermReadWrite)))
-	}
-	do(r.client.UserAdd(ctx, name, "secret"))
-	do(r.client.UserGrantRole(ctx, name, name))
-	cfg := r.server.ClientConfig()
-	cfg.Username, cfg.Password = name, "secret"
-	client, err := etcdkv.Dial(cfg)
-	do(client, err)
-	r.Cleanup(func() { _ = client.Close() })
-	return client
-}
-
 func TestDispatcherThatMayNotWriteAnyMoreLeavesItToOthers(t *testing.T) {
 	r := newRigWith(t, etcdtest.Options{Auth: &etcdtest.Auth{}})
 	prefix := dispatch.Prefix("")
-	once := r.user("once", prefix)
+	once := r.server.User(t, "once", prefix)
 	r.dispatcher("once", func(c *dispatch.DispatcherConfig) { c.Client = once })
 	r.agent("a", newHost(map[string]work{"do": nothing}))
 	r.becomes(r.submit(dispatch.Task{}), dispatch.Succeeded)

@@ -89,7 +89,24 @@ type Publication struct {
 	Replaces []byte
 	// By and Message say who published it and why.
 	By, Message string
+
+	over string // see Plan.Over
 }
+
+// MayReplace reports whether Document may take the place of there, which its
+// scope has now; nil = none. It may not where others have published that since the
+// rollout began: then Prepare returns an error that wraps ErrPublished.
+func (p *Publication) MayReplace(there []byte) bool {
+	if len(there) == 0 {
+		there = []byte(nothing)
+	}
+	digest := digestOf(there)
+	return p.over == "" || digest == p.over || digest == digestOf(p.Document)
+}
+
+// ErrPublished: others have published a document since a rollout of another one
+// began, which does not take its place then. The rollout pauses.
+var ErrPublished = errors.New("it is there since the rollout began, and is not replaced")
 
 // Controller moves the rollouts of one fleet on while it is elected. Any number
 // may stand for election.
@@ -123,6 +140,9 @@ func NewController(cfg ControllerConfig) (*Controller, error) {
 	case election.CheckTTL(cfg.TTL) != nil:
 		return nil, fmt.Errorf("controller of rollouts: %w", election.CheckTTL(cfg.TTL))
 	}
+	if cfg.TTL == 0 {
+		cfg.TTL = DefaultLeaderTTL
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -146,8 +166,8 @@ func NewController(cfg ControllerConfig) (*Controller, error) {
 
 // Run stands for election, and moves rollouts on while elected, until ctx ends,
 // whose error it returns. It resigns when it ends. Who may not write what a
-// controller writes is told so in the log, once, and only waits. It can be called
-// once.
+// controller writes is told so in the log, once, and only waits. One that finds out
+// while elected resigns, and stands back for those who may. It can be called once.
 func (c *Controller) Run(ctx context.Context) error { return c.election.Run(ctx) }
 
 // term moves rollouts on while the election's key has this create revision.

@@ -40,7 +40,7 @@ func values() map[string]any {
 	first.Seq, first.History = 1, ""
 	document := plan
 	document.Target = Target{Config: &ConfigTarget{Scope: "group/web", Digest: digestOf([]byte("a: 2\n"))}}
-	document.Previous = Target{Config: &ConfigTarget{Scope: "group/web"}}
+	document.Previous, document.Over = Target{Config: &ConfigTarget{Scope: "group/web"}}, digestOf([]byte("a: 1\n"))
 	return map[string]any{
 		"plan":          &plan,
 		"plan-document": &document,

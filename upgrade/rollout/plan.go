@@ -28,6 +28,10 @@ type Plan struct {
 	// Previous sends each agent to what it ran before.
 	Target   Target `json:"target"`
 	Previous Target `json:"previous,omitzero"`
+	// Over is, of a configuration document, the digest of the one that its scope
+	// had when the rollout began; an Operator fills it in. Where others have
+	// published another one meanwhile, the rollout does not take its place.
+	Over string `json:"over,omitempty"`
 	// Selector says which agents the rollout is about; "" = all of the fleet.
 	// Only .id, .group, .host and .platform and labels can be selected: what a
 	// rollout changes cannot say who takes part in it.

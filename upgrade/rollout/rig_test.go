@@ -24,8 +24,13 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
+	return newRigWith(t, etcdtest.Options{})
+}
+
+func newRigWith(t *testing.T, o etcdtest.Options) *rig {
+	t.Helper()
 	t.Parallel()
-	s := etcdtest.Start(t)
+	s := etcdtest.StartWith(t, o)
 	r := &rig{T: t, server: s, client: s.Client(t), log: &waittest.Log{}}
 	r.operator = r.operate(r.client)
 	t.Cleanup(func() {

@@ -17,13 +17,24 @@ func (t *term) settle(ctx context.Context, d *draft, at time.Time) error {
 	if was == now || now != Completed && now != Reverted {
 		return nil
 	}
-	if err := t.pins(ctx, d, at); err != nil {
-		return err
+	if d.plan.Target.Config != nil {
+		err := t.publish(ctx, d)
+		if errors.Is(err, ErrPublished) {
+			d.hold(err, at)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 	}
-	if d.plan.Target.Config == nil {
-		return nil
-	}
-	return t.publish(ctx, d)
+	return t.pins(ctx, d, at)
+}
+
+// hold has d pause the rollout in place of ending it.
+func (d *draft) hold(why error, at time.Time) {
+	text := plain(why.Error(), maxText/2) + ": abort it, or revert it, and publish there what is meant; or publish the rollout's own document, or the one before, and resume"
+	d.plan = d.before.enter(Paused, text, at)
+	d.record.Event, d.record.Why = EventPaused, d.plan.Why
 }
 
 // pins has d move the pins of the plan's environments: to its target, and back
@@ -97,9 +108,12 @@ func (t *term) publish(ctx context.Context, d *draft) error {
 	if err != nil {
 		return err
 	}
-	p := Publication{Scope: target.Scope, Document: document, By: d.plan.By, Message: clip("rollout "+d.plan.ID+" completed: "+d.plan.Reason, maxReason)}
+	p := Publication{
+		Scope: target.Scope, Document: document, By: d.plan.By, Message: clip("rollout "+d.plan.ID+" completed: "+d.plan.Reason, maxReason),
+		over: d.plan.Over,
+	}
 	if d.plan.State == Reverted {
-		p.Message, p.Document, p.Replaces = "rollout "+d.plan.ID+" was reverted", nil, document
+		p.Message, p.Document, p.Replaces, p.over = "rollout "+d.plan.ID+" was reverted", nil, document, ""
 		if c := d.plan.Previous.Config; c != nil && !c.none() {
 			if p.Document, err = t.document(ctx, c.Digest); err != nil {
 				return err

@@ -132,16 +132,18 @@ func (o *Operator) configured(ctx context.Context, p Plan, opts *StartOptions) (
 		return p, nil
 	}
 	target, previous := *p.Target.Config, ConfigTarget{Scope: p.Target.Config.Scope}
+	own, err := o.published(ctx, target.Scope)
+	if err != nil {
+		return p, err
+	}
+	if len(own) == 0 {
+		own = []byte(nothing)
+	}
+	p.Over = digestOf(own)
 	if p.Previous.Config != nil {
 		previous = *p.Previous.Config
 	} else if opts.Previous == nil {
-		own, err := o.published(ctx, target.Scope)
-		if err != nil {
-			return p, err
-		}
-		if opts.Previous = own; own == nil {
-			opts.Previous = []byte(nothing)
-		}
+		opts.Previous = own
 	}
 	for _, c := range []struct {
 		config   *ConfigTarget

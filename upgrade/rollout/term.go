@@ -48,6 +48,7 @@ type term struct {
 	teller   *teller
 	told     string // what kept the rollout from moving on; "" = nothing
 	trouble  trouble
+	rights   rights
 	wroteAt  time.Time     // the books, alone
 	thought  time.Duration // by the present look, to decide
 
@@ -107,6 +108,9 @@ func (t *term) run(ctx context.Context) error {
 		}
 		t.thought = 0
 		next, err := t.look(ctx)
+		if lost := t.rights.lost(err, t.cfg.TTL, time.Now()); lost != nil {
+			return lost
+		}
 		pause := min(max(lookApart, lookShare*t.thought), lookApartMost)
 		switch {
 		case ctx.Err() != nil:

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/perennial-go/perennial/internal/etcdtest"
 	"github.com/perennial-go/perennial/internal/waittest"
 )
 
@@ -40,6 +41,26 @@ func TestWhatKeepsARolloutFromMovingOnShowsInItsStatus(t *testing.T) {
 	shows("and what to do is told", "let a controller of the version")
 	if v := c.status(); strings.Count(v.Trouble, ErrSchema.Error()) != 1 {
 		t.Errorf("it is told twice: %s", v.Trouble)
+	}
+}
+
+// TestControllerWithoutTheRightsLeavesTheOfficeToOneThatHasThem: the fleet would stand
+// still for as long as it lives, while others could go on.
+func TestControllerWithoutTheRightsLeavesTheOfficeToOneThatHasThem(t *testing.T) {
+	r := newRigWith(t, etcdtest.Options{Auth: &etcdtest.Auth{}})
+	c := r.crew(2)
+	// It may all that is asked of candidates, and not move pins.
+	poor := r.server.User(t, "poor", "/agents/plan/", "/agents/rollout/", "/agents/freeze/")
+	c.control("poor", func(cfg *ControllerConfig) { cfg.Client = poor })
+	c.leads("poor")
+	p := planOf("1.1.0")
+	p.Environments = []string{"test"}
+	c.start(p)
+	waittest.Until(t, "what it lacks is told", func() bool { return strings.Contains(c.status().Trouble, "permission denied") })
+	c.control("rich")
+	c.becomes(Completed)
+	if v := c.status(); v.Leader == nil || v.Leader.ID != "rich" {
+		t.Errorf("%+v leads", v.Leader)
 	}
 }
 

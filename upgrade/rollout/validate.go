@@ -165,9 +165,7 @@ func (p *Plan) validateNames() error {
 	if len(p.Binaries) > 0 && p.Target.Config != nil {
 		errs = append(errs, errors.New("binaries: a configuration document has none"))
 	}
-	if err := digests("binaries", "", p.Binaries, validPlatform); err != nil {
-		errs = append(errs, err)
-	}
+	errs = append(errs, documentDigest(p.Over), digests("binaries", "", p.Binaries, validPlatform))
 	return errors.Join(errs...)
 }
 
@@ -202,9 +200,14 @@ func (t Target) validate() error {
 	if t.Config.Scope != "global" && (!isGroup || etcdkv.ValidID(group) != nil) {
 		return fmt.Errorf("configuration's scope %.140q: want global or group/<group>", t.Config.Scope)
 	}
-	hex, ok := strings.CutPrefix(t.Config.Digest, "sha256:")
-	if t.Config.Digest != "" && (!ok || !ident.SHA256(hex)) {
-		return fmt.Errorf("configuration's digest %.80q: want sha256: and 64 lower-case hexadecimal digits", t.Config.Digest)
+	return documentDigest(t.Config.Digest)
+}
+
+// documentDigest checks the digest of a configuration document; "" = none.
+func documentDigest(s string) error {
+	hex, ok := strings.CutPrefix(s, digestPrefix)
+	if s != "" && (!ok || !ident.SHA256(hex)) {
+		return fmt.Errorf("configuration's digest %.80q: want sha256: and 64 lower-case hexadecimal digits", s)
 	}
 	return nil
 }
