@@ -93,6 +93,7 @@ type attempt struct {
 // registered is the registration as it was written.
 type registered struct {
 	lease, joined, revision int64
+	value                   string
 	report                  *rollout.Report // of the status beside it
 }
 
@@ -349,18 +350,21 @@ func (a *Agent) took(d time.Duration) {
 func (a *Agent) write(p *process, lease int64) error {
 	report := p.follower.Report()
 	reg, status := a.values(report)
-	joined, revision, err := a.cfg.Rack.put(p.ctx, lease, a.id, reg, status)
+	a.mu.Lock()
+	was := a.registry
+	a.mu.Unlock()
+	now, err := a.cfg.Rack.put(p.ctx, lease, a.id, was, reg, status)
 	if err != nil {
 		return err
 	}
+	now.report = report
 	a.mu.Lock()
-	was := a.registry
 	if a.process == p {
-		a.registry = registered{lease: lease, joined: joined, revision: revision, report: report}
+		a.registry = now
 	}
 	a.mu.Unlock()
 	p.told.Store(true)
-	if was.lease != lease || was.joined != joined {
+	if was.lease != now.lease || was.joined != now.joined {
 		p.follower.Touch()
 	}
 	return nil
