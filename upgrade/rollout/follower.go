@@ -58,10 +58,10 @@ type Follower struct {
 	keys    keys
 	started atomic.Bool
 	touched chan struct{}
-	views   chan planView
-	errs    chan error
 
-	followee // of Run's goroutine
+	taking   sync.Mutex
+	again    *time.Timer // rings when it is to be looked again
+	followee             // guarded by taking
 
 	mu      sync.Mutex
 	report  *Report
@@ -94,7 +94,7 @@ func NewFollower(cfg FollowerConfig) (*Follower, error) {
 	}
 	return &Follower{
 		cfg: cfg, keys: k,
-		touched: make(chan struct{}, 1), views: make(chan planView), errs: make(chan error),
+		touched: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -109,16 +109,25 @@ func (f *Follower) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
+	f.again = time.NewTimer(0)
+	defer f.again.Stop()
+	planKey, freezeKey := f.keys.plan(), f.keys.freeze()
 	watch, err := etcdkv.NewWatch(etcdkv.WatchConfig{
-		Client: f.cfg.Client, Keys: []string{f.keys.plan(), f.keys.freeze()},
-		// A mark that moves is acted on at once; two moves are far apart.
+		Client: f.cfg.Client, Keys: []string{planKey, freezeKey},
+		// A mark that moves is acted on at once, by the goroutine that hears of it;
+		// two moves are far apart.
 		Coalesce: -1,
 		OnChange: func(v etcdkv.View) {
-			plan := v.Values[f.keys.plan()]
-			handTo(ctx, f.views, planView{plan.Data, v.Values[f.keys.freeze()].Data, plan.ModRevision})
+			plan := v.Values[planKey]
+			f.take(ctx, func() { f.hear(planView{plan.Data, v.Values[freezeKey].Data, plan.ModRevision}) })
 		},
-		OnError: func(err error) { handTo(ctx, f.errs, err) },
-		Logger:  f.cfg.Logger,
+		OnError: func(err error) {
+			f.take(ctx, func() {
+				f.deaf = err
+				f.tellTrouble()
+			})
+		},
+		Logger: f.cfg.Logger,
 	})
 	if err != nil {
 		return err
@@ -127,33 +136,31 @@ func (f *Follower) Run(ctx context.Context) error {
 	return f.follow(ctx)
 }
 
-func handTo[V any](ctx context.Context, to chan<- V, v V) {
-	select {
-	case to <- v:
-	case <-ctx.Done():
+// take takes over what is news, and does what there is to do.
+// Once ctx has ended nothing is begun any more.
+func (f *Follower) take(ctx context.Context, news func()) {
+	f.taking.Lock()
+	defer f.taking.Unlock()
+	if ctx.Err() != nil {
+		return
+	}
+	news()
+	f.again.Stop()
+	if wait := f.look(time.Now()); wait > 0 {
+		f.again.Reset(wait)
 	}
 }
 
-// follow looks at what has changed until ctx ends.
+// follow looks again when it is touched, and when it is time to, until ctx ends.
 func (f *Follower) follow(ctx context.Context) error {
-	again := time.NewTimer(0)
-	defer again.Stop()
 	for {
 		select {
-		case v := <-f.views:
-			f.hear(v)
-		case err := <-f.errs:
-			f.deaf = err
-			f.tellTrouble()
 		case <-f.touched:
-		case <-again.C:
+		case <-f.again.C:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		again.Stop()
-		if wait := f.look(time.Now()); wait > 0 {
-			again.Reset(wait)
-		}
+		f.take(ctx, func() {})
 	}
 }
 
