@@ -6,12 +6,12 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/agent"
-	"github.com/perennial-go/perennial/examples/internal/sleep"
 	"github.com/perennial-go/perennial/health"
 	"github.com/perennial-go/perennial/internal/backoff"
 	"github.com/perennial-go/perennial/upgrade"
@@ -87,12 +87,13 @@ type attempt struct {
 	request       string
 	state         rollout.ReportState
 	reason, class string
-	cancel        context.CancelFunc
+	timer         *time.Timer // of what comes next; nil = nothing
 }
 
 // registered is the registration as it was written.
 type registered struct {
 	lease, joined, revision int64
+	value                   string
 	report                  *rollout.Report // of the status beside it
 }
 
@@ -103,6 +104,10 @@ type process struct {
 	running  sync.WaitGroup
 	follower *rollout.Follower
 	dirty    chan struct{}
+
+	spread time.Duration // AgentConfig.Spread
+	told   atomic.Bool   // it is registered
+	waits  atomic.Bool   // until it is its turn to write
 }
 
 // NewAgent starts nothing.
@@ -124,7 +129,7 @@ func (a *Agent) ID() string { return a.id }
 
 // Start begins a life of the agent, which lasts until ctx ends or Kill.
 func (a *Agent) Start(ctx context.Context) error {
-	p := &process{dirty: make(chan struct{}, 1)}
+	p := &process{dirty: make(chan struct{}, 1), spread: a.cfg.Spread}
 	p.ctx, p.end = context.WithCancel(ctx)
 	state := ""
 	if a.cfg.Dir != "" {
@@ -273,7 +278,20 @@ func (a *Agent) touch() {
 	}
 }
 
+// touch has the agent write what it has in etcd: at once while it is not registered,
+// and else in its turn.
 func (p *process) touch() {
+	if p.spread <= 0 || !p.told.Load() {
+		p.write()
+	} else if !p.waits.Swap(true) {
+		time.AfterFunc(rand.N(p.spread), func() { //nolint:gosec // no secret
+			p.waits.Store(false)
+			p.write()
+		})
+	}
+}
+
+func (p *process) write() {
 	select {
 	case p.dirty <- struct{}{}:
 	default:
@@ -307,11 +325,6 @@ func (a *Agent) publish(p *process) {
 			return
 		case <-p.dirty:
 		}
-		if a.cfg.Spread > 0 && a.isRegistered() {
-			if sleep.For(p.ctx, rand.N(a.cfg.Spread)) != nil { //nolint:gosec // no secret
-				return
-			}
-		}
 		lease := a.cfg.Rack.leased()
 		if lease == 0 {
 			continue // it is told again once there is one
@@ -336,27 +349,25 @@ func (a *Agent) took(d time.Duration) {
 	a.body.slowest = max(a.body.slowest, d)
 }
 
-func (a *Agent) isRegistered() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.registry.lease != 0
-}
-
 // write puts registration and status under a lease.
 func (a *Agent) write(p *process, lease int64) error {
 	report := p.follower.Report()
 	reg, status := a.values(report)
-	joined, revision, err := a.cfg.Rack.put(p.ctx, lease, a.id, reg, status)
+	a.mu.Lock()
+	was := a.registry
+	a.mu.Unlock()
+	now, err := a.cfg.Rack.put(p.ctx, lease, a.id, was, reg, status)
 	if err != nil {
 		return err
 	}
+	now.report = report
 	a.mu.Lock()
-	was := a.registry
 	if a.process == p {
-		a.registry = registered{lease: lease, joined: joined, revision: revision, report: report}
+		a.registry = now
 	}
 	a.mu.Unlock()
-	if was.lease != lease || was.joined != joined {
+	p.told.Store(true)
+	if was.lease != now.lease || was.joined != now.joined {
 		p.follower.Touch()
 	}
 	return nil

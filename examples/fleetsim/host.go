@@ -1,17 +1,16 @@
 package fleetsim
 
 import (
-	"context"
 	"math/rand/v2"
 	"time"
 
-	"github.com/perennial-go/perennial/examples/internal/sleep"
 	"github.com/perennial-go/perennial/upgrade"
 	"github.com/perennial-go/perennial/upgrade/release"
 	"github.com/perennial-go/perennial/upgrade/rollout"
 )
 
-// Begin implements rollout.Host.
+// Begin implements rollout.Host. What it begins is a timer and no goroutine: ten
+// thousand of those would take from one another what hosts of their own have.
 func (a *Agent) Begin(o rollout.Order) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -19,20 +18,21 @@ func (a *Agent) Begin(o rollout.Order) {
 	if p == nil {
 		return
 	}
-	if former := &a.body.attempt; former.cancel != nil && former.state == rollout.ReportStarted {
-		former.cancel() // what is on probation goes back at once
+	if former := &a.body.attempt; former.timer != nil {
+		former.timer.Stop() // what is on probation goes back at once
 	}
-	ctx, cancel := context.WithTimeout(p.ctx, o.GiveUp+o.Probation)
-	t := attempt{request: o.Request, state: rollout.ReportStarted, cancel: cancel}
-	a.body.attempt = t
+	now := time.Now()
+	c := &change{Agent: a, p: p, order: o, to: a.goal(o), began: now, limit: now.Add(o.GiveUp + o.Probation)}
+	a.body.attempt = attempt{request: o.Request, state: rollout.ReportStarted}
 	if o.Action != rollout.ActStage {
 		a.cfg.Ledger.Fall(a.id)
 	}
 	a.cfg.OnBegin(a.id, o)
-	p.running.Go(func() {
-		defer cancel()
-		a.change(ctx, p, o)
-	})
+	if a.has(c.to) {
+		c.arrived(false)
+	} else {
+		c.after(around(a.cfg.Download), c.arrived)
+	}
 }
 
 // Retract implements rollout.Host: nothing waits here that was begun.
@@ -75,53 +75,82 @@ func (a *Agent) has(p release.Pin) bool {
 	return b.running == p || b.before == p || b.staged[p] || a.cfg.Staged
 }
 
-// change does what o asks for.
-func (a *Agent) change(ctx context.Context, p *process, o rollout.Order) {
-	began := time.Now()
-	a.mu.Lock()
-	to := a.goal(o)
-	there := a.has(to)
-	a.mu.Unlock()
+// change is an order under way.
+type change struct {
+	*Agent
+	p            *process
+	order        rollout.Order
+	to           release.Pin
+	began, limit time.Time
+}
+
+// after goes on with next, and tells it whether that took longer than it may;
+// a.mu is held, there as here. A process that has ended does nothing more.
+func (c *change) after(d time.Duration, next func(late bool)) {
+	left := time.Until(c.limit)
+	c.body.attempt.timer = time.AfterFunc(min(d, left), func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if t := &c.body.attempt; c.process == c.p && c.p.ctx.Err() == nil && t.request == c.order.Request && t.state == rollout.ReportStarted {
+			next(d > left)
+		}
+	})
+}
+
+// arrived: what is to run is there.
+func (c *change) arrived(late bool) {
+	switch {
+	case late:
+		c.fail("it took too long")
+	case c.order.Action == rollout.ActStage:
+		c.body.staged[c.to] = true
+		c.end(rollout.ReportStaged)
+	default:
+		c.after(max(around(c.cfg.Probation), c.order.Probation), c.passed)
+	}
+}
+
+// passed: probation is over.
+func (c *change) passed(late bool) {
+	c.body.slowest = max(c.body.slowest, time.Since(c.began)-c.order.Probation)
 	fate := Works
-	if o.Action == rollout.ActSwitch {
-		fate = a.cfg.Fate(a.id, o)
+	if c.order.Action == rollout.ActSwitch {
+		fate = c.cfg.Fate(c.id, c.order)
 	}
-	err := error(nil)
-	if !there {
-		err = sleep.For(ctx, around(a.cfg.Download))
-	}
-	if err == nil && o.Action == rollout.ActStage {
-		a.end(p, o, func(b *body) (rollout.ReportState, string) {
-			b.staged[to] = true
-			return rollout.ReportStaged, ""
-		})
+	switch {
+	case late:
+		c.fail("it took too long")
+		return
+	case fate == RollsBack:
+		c.fail("the release is unhealthy")
+		return
+	case fate == Dies:
+		c.cfg.OnDoom(c.Agent, fate)
 		return
 	}
-	if err == nil {
-		err = sleep.For(ctx, max(around(a.cfg.Probation), o.Probation))
+	if b := &c.body; b.running != c.to {
+		b.before, b.running, b.alert = b.running, c.to, time.Time{}
+		b.ran[c.to] = true
 	}
-	a.took(time.Since(began) - o.Probation)
-	a.end(p, o, func(b *body) (rollout.ReportState, string) {
-		switch {
-		case err != nil:
-			return rollout.ReportFailed, "it took too long"
-		case fate == RollsBack:
-			return rollout.ReportFailed, "the release is unhealthy"
-		case fate == Dies:
-			return rollout.ReportStarted, ""
-		case b.running != to:
-			b.before, b.running, b.alert = b.running, to, time.Time{}
-			b.ran[to] = true
-		}
-		return rollout.ReportDone, ""
-	})
-	switch {
-	case err != nil:
-	case fate == Dies || fate == FallsBack:
-		a.cfg.OnDoom(a, fate)
-	case fate == Alerts:
-		a.alarm(ctx, p, to)
+	c.end(rollout.ReportDone)
+	switch fate {
+	case FallsBack:
+		c.cfg.OnDoom(c.Agent, fate)
+	case Alerts:
+		time.AfterFunc(alertAfter, c.alarm)
 	}
+}
+
+func (c *change) fail(reason string) {
+	c.body.attempt.reason, c.body.attempt.class = reason, string(upgrade.BadBinary)
+	c.end(rollout.ReportFailed)
+}
+
+func (c *change) end(state rollout.ReportState) {
+	c.body.attempt.state = state
+	c.cfg.Ledger.Rise(c.id)
+	c.p.touch()
+	c.p.follower.Touch()
 }
 
 // alertAfter is how long after its change an alert begins to fire: reports tell
@@ -129,15 +158,12 @@ func (a *Agent) change(ctx context.Context, p *process, o rollout.Order) {
 const alertAfter = 5 * time.Millisecond
 
 // alarm has an alert fire, unless the agent has left what it is about.
-func (a *Agent) alarm(ctx context.Context, p *process, of release.Pin) {
-	if sleep.For(ctx, alertAfter) != nil {
-		return
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.process == p && a.body.running == of {
-		a.body.alert = time.Now()
-		p.touch()
+func (c *change) alarm() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.process == c.p && c.p.ctx.Err() == nil && c.body.running == c.to {
+		c.body.alert = time.Now()
+		c.p.touch()
 	}
 }
 
@@ -148,26 +174,6 @@ func (a *Agent) FallBack() {
 	if b := &a.body; !b.before.IsZero() {
 		b.running, b.before = b.before, release.Pin{}
 	}
-}
-
-// end notes how an attempt ended, unless another has taken its place or the
-// process is dead.
-func (a *Agent) end(p *process, o rollout.Order, how func(*body) (rollout.ReportState, string)) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	t := &a.body.attempt
-	if a.process != p || p.ctx.Err() != nil || t.request != o.Request || t.state != rollout.ReportStarted {
-		return
-	}
-	t.state, t.reason = how(&a.body)
-	if t.state == rollout.ReportFailed {
-		t.class = string(upgrade.BadBinary)
-	}
-	if t.state != rollout.ReportStarted {
-		a.cfg.Ledger.Rise(a.id)
-	}
-	p.touch()
-	p.follower.Touch()
 }
 
 // around is a duration that is more or less by half.

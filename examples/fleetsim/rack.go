@@ -80,26 +80,34 @@ func (r *Rack) remove(a *Agent) {
 func (r *Rack) registryKey(id string) string { return r.root + "registry/" + id }
 func (r *Rack) statusKey(id string) string   { return r.root + "status/" + id }
 
-// put writes what an agent has in etcd, in one transaction, and returns the
-// create and the mod revision of the registration.
-func (r *Rack) put(ctx context.Context, lease int64, id string, reg agent.Registration, status agent.Status) (created, revision int64, err error) {
+// put writes what an agent has in etcd, in one transaction, and returns how its
+// registration stands then. As agents do, it leaves a registration alone that is as
+// was says.
+func (r *Rack) put(ctx context.Context, lease int64, id string, was registered, reg agent.Registration, status agent.Status) (registered, error) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	first, err1 := json.Marshal(reg)
 	second, err2 := json.Marshal(status)
 	if err := errors.Join(err1, err2); err != nil {
-		return 0, 0, err
+		return registered{}, err
+	}
+	revision := int64(-1) // which none has
+	if was.lease == lease && was.value == string(first) {
+		revision = was.revision
 	}
 	on := clientv3.WithLease(clientv3.LeaseID(lease))
-	res, err := r.client.Txn(ctx).Then(
-		clientv3.OpPut(r.registryKey(id), string(first), on),
-		clientv3.OpPut(r.statusKey(id), string(second), on),
-		clientv3.OpGet(r.registryKey(id), clientv3.WithKeysOnly()),
-	).Commit()
-	if err != nil {
-		return 0, 0, fmt.Errorf("agent %s: %w", id, err)
+	tell := clientv3.OpPut(r.statusKey(id), string(second), on)
+	res, err := r.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.ModRevision(r.registryKey(id)), "=", revision)).Then(tell).
+		Else(tell, clientv3.OpPut(r.registryKey(id), string(first), on), clientv3.OpGet(r.registryKey(id), clientv3.WithKeysOnly())).Commit()
+	switch {
+	case err != nil:
+		return registered{}, fmt.Errorf("agent %s: %w", id, err)
+	case res.Succeeded:
+		return was, nil
 	}
-	return res.Responses[2].GetResponseRange().Kvs[0].CreateRevision, res.Header.Revision, nil
+	kv := res.Responses[2].GetResponseRange().Kvs[0]
+	return registered{lease: lease, joined: kv.CreateRevision, revision: kv.ModRevision, value: string(first)}, nil
 }
 
 // bury takes a dead agent's keys away once its lease would have ended, unless it

@@ -148,10 +148,7 @@ func (s *state) take() (View, error) {
 		view.Waited = time.Since(s.oldest)
 	}
 	if len(s.reached) > 1 {
-		view.reached = make(map[string]int64, len(s.reached))
-		for i, name := range s.receives {
-			view.reached[name] = s.reached[i]
-		}
+		view.names, view.reached = s.receives, slices.Clone(s.reached)
 	}
 	pending := s.pending
 	s.pending, s.spare, s.pendingBytes, s.received = s.spare, nil, 0, 0

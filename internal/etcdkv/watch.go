@@ -91,8 +91,10 @@ type View struct {
 	// Revision is the store's revision up to which the view holds every
 	// change. It may hold later ones.
 	Revision int64
-	// reached is that of each key and prefix by itself.
-	reached map[string]int64
+	// reached is that of each of the keys and prefixes called names by itself; none
+	// where there is one only.
+	names   []string
+	reached []int64
 	// Cluster is the id of the cluster that this is from. One that was emptied
 	// and started with the same members and token has the same.
 	Cluster uint64
@@ -118,7 +120,12 @@ type View struct {
 
 // Reached is Revision of one of the watched keys or prefixes alone, which where
 // others are quiet is ahead of it.
-func (v View) Reached(name string) int64 { return max(v.Revision, v.reached[name]) }
+func (v View) Reached(name string) int64 {
+	if i := slices.Index(v.names, name); i >= 0 {
+		return max(v.Revision, v.reached[i])
+	}
+	return v.Revision
+}
 
 // Value is a key's value.
 type Value struct {

@@ -1,7 +1,7 @@
 package rollout
 
 import (
-	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -31,7 +31,7 @@ type Instruction struct {
 }
 
 // Request names the instruction in the agents' journals and reports.
-func (p *Plan) Request() string { return fmt.Sprintf("%s.%d", p.ID, p.Instruction.Number) }
+func (p *Plan) Request() string { return p.ID + "." + strconv.Itoa(p.Instruction.Number) }
 
 // Cursor says who is admitted under the present instruction. A new instruction
 // begins with a new one.

@@ -2,7 +2,6 @@ package rollout
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/perennial-go/perennial/internal/selector"
 )
@@ -10,7 +9,7 @@ import (
 // Admission tells who takes part in a plan and who may start. It does not
 // change and may be used concurrently.
 type Admission struct {
-	plan   Plan
+	plan   *Plan
 	all    selector.Selector
 	stages []selector.Selector
 }
@@ -23,7 +22,7 @@ func selectable() selector.Fields {
 
 // NewAdmission compiles the selectors of p.
 func NewAdmission(p Plan) (*Admission, error) {
-	a := &Admission{plan: p}
+	a := &Admission{plan: &p}
 	var err error
 	if a.all, err = selector.Parse(p.Selector, selectable()); err != nil {
 		return nil, fmt.Errorf("plan of fleet %s: %w", p.Fleet, err)
@@ -39,11 +38,15 @@ func NewAdmission(p Plan) (*Admission, error) {
 }
 
 // moved is NewAdmission of p, with what is compiled already where p is the same
-// rollout further on. a may be nil.
-func (a *Admission) moved(p Plan) (*Admission, error) {
-	same := func(s, o Stage) bool { return s.Selector == o.Selector }
-	if a == nil || a.plan.Selector != p.Selector || !slices.EqualFunc(a.plan.Stages, p.Stages, same) {
-		return NewAdmission(p)
+// rollout further on, which is not to change any more. a may be nil.
+func (a *Admission) moved(p *Plan) (*Admission, error) {
+	if a == nil || a.plan.Selector != p.Selector || len(a.plan.Stages) != len(p.Stages) {
+		return NewAdmission(*p)
+	}
+	for i := range p.Stages {
+		if a.plan.Stages[i].Selector != p.Stages[i].Selector {
+			return NewAdmission(*p)
+		}
 	}
 	return &Admission{plan: p, all: a.all, stages: a.stages}, nil
 }

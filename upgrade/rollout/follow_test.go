@@ -70,7 +70,7 @@ func (r *followRig) restart(path string) {
 		Host: r, Renewed: func() (time.Duration, bool) { return r.renewed, r.fresh }, State: path, OnReport: func() {},
 		Logger: slog.New(slog.DiscardHandler),
 	}
-	r.lookUp = func() { r.looks++ }
+	r.lookUp = func(string) { r.looks++ }
 	r.recall()
 }
 

@@ -50,21 +50,20 @@ type FollowerConfig struct {
 // It starts on the plan's change alone, without a read or a write of etcd, and
 // starts nothing while the agent's registration may have ended, so that it is
 // never down without being counted: where somebody may have revoked that
-// meanwhile, as the plan says, it reads it before. What an agent has reported the end of it
-// does not begin again, whatever has become of the reason: whoever moves the
-// marks does not count it any more. The next instruction, or an order to this
+// meanwhile, as the plan says, it reads it before. What an agent has reported the
+// end of it does not begin again, whatever has become of the reason: whoever moves
+// the marks does not count it any more. The next instruction, or an order to this
 // one host, does.
 type Follower struct {
 	cfg     FollowerConfig
 	keys    keys
 	started atomic.Bool
 	touched chan struct{}
-	views   chan planView
-	errs    chan error
-	sights  chan sighting
-	lookUp  func() // has the registration read, for sights
+	lookUp  func(key string) // has the registration read, for sight
 
-	followee // of Run's goroutine
+	taking   sync.Mutex
+	again    *time.Timer // rings when it is to be looked again
+	followee             // guarded by taking
 
 	mu      sync.Mutex
 	report  *Report
@@ -97,7 +96,7 @@ func NewFollower(cfg FollowerConfig) (*Follower, error) {
 	}
 	return &Follower{
 		cfg: cfg, keys: k,
-		touched: make(chan struct{}, 1), views: make(chan planView), errs: make(chan error), sights: make(chan sighting),
+		touched: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -112,56 +111,64 @@ func (f *Follower) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
+	f.again = time.NewTimer(0)
+	defer f.again.Stop()
+	planKey, freezeKey := f.keys.plan(), f.keys.freeze()
 	watch, err := etcdkv.NewWatch(etcdkv.WatchConfig{
-		Client: f.cfg.Client, Keys: []string{f.keys.plan(), f.keys.freeze()},
-		// A mark that moves is acted on at once; two moves are far apart.
+		Client: f.cfg.Client, Keys: []string{planKey, freezeKey},
+		// A mark that moves is acted on at once, by the goroutine that hears of it;
+		// two moves are far apart.
 		Coalesce: -1,
 		OnChange: func(v etcdkv.View) {
-			plan := v.Values[f.keys.plan()]
-			handTo(ctx, f.views, planView{plan.Data, v.Values[f.keys.freeze()].Data, plan.ModRevision})
+			plan := v.Values[planKey]
+			f.take(ctx, func() { f.hear(planView{plan.Data, v.Values[freezeKey].Data, plan.ModRevision}) })
 		},
-		OnError: func(err error) { handTo(ctx, f.errs, err) },
-		Logger:  f.cfg.Logger,
+		OnError: func(err error) {
+			f.take(ctx, func() {
+				f.deaf = err
+				f.tellTrouble()
+			})
+		},
+		Logger: f.cfg.Logger,
 	})
 	if err != nil {
 		return err
 	}
-	wg.Go(func() { _ = watch.Run(ctx) }) // ends with ctx only
-	f.lookUp = func() {
-		wg.Go(func() { handTo(ctx, f.sights, f.looksUp(ctx)) })
+	f.lookUp = func(key string) {
+		wg.Go(func() {
+			s := look(ctx, f.cfg.Client, key)
+			f.take(ctx, func() { f.sight(s) })
+		})
 	}
+	wg.Go(func() { _ = watch.Run(ctx) }) // ends with ctx only
 	return f.follow(ctx)
 }
 
-func handTo[V any](ctx context.Context, to chan<- V, v V) {
-	select {
-	case to <- v:
-	case <-ctx.Done():
+// take takes over what is news, and does what there is to do.
+// Once ctx has ended nothing is begun any more.
+func (f *Follower) take(ctx context.Context, news func()) {
+	f.taking.Lock()
+	defer f.taking.Unlock()
+	if ctx.Err() != nil {
+		return
+	}
+	news()
+	f.again.Stop()
+	if wait := f.look(time.Now()); wait > 0 {
+		f.again.Reset(wait)
 	}
 }
 
-// follow looks at what has changed until ctx ends.
+// follow looks again when it is touched, and when it is time to, until ctx ends.
 func (f *Follower) follow(ctx context.Context) error {
-	again := time.NewTimer(0)
-	defer again.Stop()
 	for {
 		select {
-		case v := <-f.views:
-			f.hear(v)
-		case err := <-f.errs:
-			f.deaf = err
-			f.tellTrouble()
-		case s := <-f.sights:
-			f.sight(s)
 		case <-f.touched:
-		case <-again.C:
+		case <-f.again.C:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		again.Stop()
-		if wait := f.look(time.Now()); wait > 0 {
-			again.Reset(wait)
-		}
+		f.take(ctx, func() {})
 	}
 }
 

@@ -88,7 +88,7 @@ func (f *Follower) hearPlan(data []byte, mod int64) {
 		err = fmt.Errorf("it is of fleet %.130q", p.Fleet)
 	}
 	if err == nil {
-		err = f.kept.Newest.refuses(&p, mod)
+		err = f.kept.Newest.refuses(p, mod)
 	}
 	var a *Admission
 	if err == nil {
@@ -99,7 +99,7 @@ func (f *Follower) hearPlan(data []byte, mod int64) {
 		f.cfg.Logger.Error("plan cannot be followed", "error", f.planErr)
 		return
 	}
-	f.plan, f.admission = &p, a
+	f.plan, f.admission = p, a
 }
 
 // look does what there is to do now, and returns when to look again; 0 = when

@@ -3,6 +3,7 @@ package rollout
 import (
 	"bytes"
 	"encoding/json"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -13,60 +14,45 @@ import (
 // before it starts, the sooner the last one has.
 //
 // What it returns is what ParsePlan returns: a value is read the short way only if
-// it begins with the very bytes that ParsePlan has taken before, and the rest
-// is, to the byte, what this package writes for what was read from it.
+// it begins with the very bytes that ParsePlan has taken before, which hold all
+// that does not move and nothing else, and the rest is what a scan knows.
+// Everything else is left to ParsePlan.
 type planReader struct {
 	fixed []byte // the plan read last, up to what moves; nil = none
-	plan  Plan
+	plan  *Plan
 }
 
-// moving is the rest of a Plan, from State on.
-type moving struct {
-	State       State       `json:"state"`
-	Why         string      `json:"why,omitempty"`
-	Since       time.Time   `json:"since"`
-	Instruction Instruction `json:"instruction"`
-	Stage       int         `json:"stage"`
-	StageSince  time.Time   `json:"stage_since,omitzero"`
-	SoakSince   time.Time   `json:"soak_since,omitzero"`
-	Promoted    int         `json:"promoted,omitempty"`
-	Cursor      Cursor      `json:"cursor"`
-	Seq         int64       `json:"seq"`
-	History     string      `json:"history,omitempty"`
-}
-
-// read is ParsePlan.
-func (r *planReader) read(data []byte) (Plan, error) {
-	if p, ok := r.short(data); ok {
+// read is ParsePlan. The plan may be shared: it is not to be changed.
+func (r *planReader) read(data []byte) (*Plan, error) {
+	if p := r.short(data); p != nil {
 		return p, nil
 	}
 	r.fixed = nil
 	p, err := ParsePlan(data)
-	if err == nil {
-		r.fixed, r.plan = bytes.Clone(data[:movesFrom(data)]), p
+	if err != nil {
+		return nil, err
 	}
-	return p, err
+	// Members in another order, or written twice under other names, would be
+	// another plan with another rest.
+	if canonical, err := encode(&p); err == nil && canonical == string(data) {
+		r.fixed, r.plan = bytes.Clone(data[:movesFrom(data)]), &p
+	}
+	return &p, nil
 }
 
-// short reads what moves alone; ok is false if that does not do.
-func (r *planReader) short(data []byte) (p Plan, ok bool) {
-	rest, same := bytes.CutPrefix(data, r.fixed)
-	if !same || len(r.fixed) == 0 || len(data) > MaxPlanBytes {
-		return Plan{}, false
+// short reads what moves alone; nil if that does not do.
+func (r *planReader) short(data []byte) *Plan {
+	if len(r.fixed) == 0 || len(data) > MaxPlanBytes || !bytes.HasPrefix(data, r.fixed) {
+		return nil
 	}
-	var m moving
-	object := append([]byte{'{'}, rest...)
-	if json.Unmarshal(object, &m) != nil {
-		return Plan{}, false
+	p := new(Plan)
+	*p = *r.plan
+	s := scan{data: data, at: len(r.fixed)}
+	s.moving(p)
+	if s.bad || s.at != len(data) || p.validateMoving() != nil || text("why", p.Why) != nil {
+		return nil
 	}
-	if canonical, err := encode(m); err != nil || canonical != string(object) {
-		return Plan{}, false
-	}
-	p = r.plan
-	p.State, p.Why, p.Since, p.Instruction, p.Stage = m.State, m.Why, m.Since, m.Instruction, m.Stage
-	p.StageSince, p.SoakSince, p.Promoted = m.StageSince, m.SoakSince, m.Promoted
-	p.Cursor, p.Seq, p.History = m.Cursor, m.Seq, m.History
-	return p, p.validateMoving() == nil && text("why", p.Why) == nil
+	return p
 }
 
 // movesFrom is where in an object, which is valid JSON, the member "state" begins;
@@ -94,4 +80,230 @@ func movesFrom(object []byte) int {
 		}
 	}
 	return 0
+}
+
+// scan reads what encode writes: members in their order, without spaces. On
+// anything else it is bad, and what it read means nothing.
+type scan struct {
+	data []byte
+	at   int
+	bad  bool
+}
+
+// moving reads the rest of a Plan, from State on, and the end of the object.
+func (s *scan) moving(p *Plan) {
+	s.must("state")
+	p.State = State(s.text())
+	p.Why = ""
+	if s.member("why") {
+		p.Why = s.text()
+	}
+	s.must("since")
+	p.Since = s.time()
+	s.must("instruction")
+	p.Instruction = s.instruction()
+	s.must("stage")
+	p.Stage = s.int()
+	p.StageSince, p.SoakSince, p.Promoted = s.timeOf("stage_since"), s.timeOf("soak_since"), 0
+	if s.member("promoted") {
+		p.Promoted = s.int()
+	}
+	s.must("cursor")
+	p.Cursor = s.cursor()
+	s.must("seq")
+	p.Seq = s.number()
+	p.History = ""
+	if s.member("history") {
+		p.History = s.text()
+	}
+	s.expect('}')
+}
+
+func (s *scan) instruction() (i Instruction) {
+	s.expect('{')
+	s.must("number")
+	i.Number = s.int()
+	s.must("action")
+	i.Action = Action(s.text())
+	if s.member("probation_seconds") {
+		seconds, err := strconv.ParseFloat(string(s.digits()), 64)
+		s.bad = s.bad || err != nil
+		i.Probation = Seconds(seconds)
+	}
+	s.expect('}')
+	return i
+}
+
+func (s *scan) cursor() (c Cursor) {
+	s.expect('{')
+	s.must("as_of")
+	c.AsOf = s.number()
+	if s.member("marks") {
+		c.Marks = list(s, s.mark)
+	}
+	if s.member("late") {
+		s.expect('{')
+		if s.member("as_of") {
+			c.Late.AsOf = s.number()
+		}
+		if s.member("mark") {
+			c.Late.Mark = s.mark()
+		}
+		s.expect('}')
+	}
+	if s.member("unsure") {
+		c.Unsure = s.true()
+	}
+	if s.member("steps") {
+		c.Steps = list(s, s.step)
+	}
+	s.expect('}')
+	return c
+}
+
+func (s *scan) mark() (m Mark) {
+	s.expect('{')
+	if s.member("open") {
+		m.Open = s.true()
+	}
+	s.must("rank")
+	s.bad = m.Rank.UnmarshalText(s.plain()) != nil || s.bad
+	s.expect('}')
+	return m
+}
+
+func (s *scan) step() (t Step) {
+	s.expect('{')
+	s.must("at")
+	t.At = s.time()
+	s.must("agents")
+	t.Agents = s.int()
+	s.expect('}')
+	return t
+}
+
+// list reads an array that is not empty.
+func list[T any](s *scan, item func() T) []T {
+	all := make([]T, 0, 4)
+	s.expect('[')
+	for all = append(all, item()); !s.bad && s.skip(","); {
+		all = append(all, item())
+	}
+	s.expect(']')
+	return all
+}
+
+// skip goes past what is next, if it is that.
+func (s *scan) skip(next string) bool {
+	if s.bad || len(s.data)-s.at < len(next) || string(s.data[s.at:s.at+len(next)]) != next {
+		return false
+	}
+	s.at += len(next)
+	return true
+}
+
+// true is what a flag that is not left out is.
+func (s *scan) true() bool {
+	s.bad = !s.skip("true") || s.bad
+	return !s.bad
+}
+
+func (s *scan) expect(c byte) {
+	if s.bad || s.at >= len(s.data) || s.data[s.at] != c {
+		s.bad = true
+		return
+	}
+	s.at++
+}
+
+// member goes past a name and its colon, if it is the next.
+func (s *scan) member(name string) bool {
+	if s.bad {
+		return false
+	}
+	from := s.at
+	first := s.data[from-1] == '{' || s.data[from-1] == ',' // the comma is behind it
+	if (first || s.skip(",")) && s.skip(`"`) && s.skip(name) && s.skip(`":`) {
+		return true
+	}
+	s.at = from
+	return false
+}
+
+func (s *scan) must(name string) { s.bad = !s.member(name) || s.bad }
+
+// plain is a text of ASCII without escapes.
+func (s *scan) plain() []byte {
+	s.expect('"')
+	from := s.at
+	for ; s.at < len(s.data); s.at++ {
+		switch c := s.data[s.at]; {
+		case c == '"':
+			s.at++
+			return s.data[from : s.at-1]
+		case c < ' ' || c == '\\' || c >= 0x80:
+			s.bad = true
+			return nil
+		}
+	}
+	s.bad = true
+	return nil
+}
+
+func (s *scan) text() (t string) {
+	from, bad := s.at, s.bad
+	if plain := s.plain(); !s.bad || bad {
+		return string(plain)
+	}
+	s.bad, s.at = false, from
+	s.expect('"')
+	for ; s.at < len(s.data) && s.data[s.at] != '"'; s.at++ {
+		if s.data[s.at] == '\\' {
+			s.at++
+		}
+	}
+	s.expect('"')
+	s.bad = s.bad || json.Unmarshal(s.data[from:s.at], &t) != nil
+	return t
+}
+
+func (s *scan) time() (t time.Time) {
+	from := s.at
+	if s.plain(); !s.bad {
+		s.bad = t.UnmarshalJSON(s.data[from:s.at]) != nil
+	}
+	return t
+}
+
+// digits is a number without an exponent.
+func (s *scan) digits() []byte {
+	from := s.at
+	s.skip("-")
+	whole := s.at
+	for s.at < len(s.data) && (s.data[s.at] >= '0' && s.data[s.at] <= '9' || s.data[s.at] == '.' && s.at > whole) {
+		s.at++
+	}
+	d := s.data[from:s.at]
+	s.bad = s.bad || s.at == whole || s.data[s.at-1] == '.' || s.data[whole] == '0' && s.at > whole+1 && s.data[whole+1] != '.'
+	return d
+}
+
+func (s *scan) number() int64 {
+	n, err := strconv.ParseInt(string(s.digits()), 10, 64)
+	s.bad = s.bad || err != nil
+	return n
+}
+
+func (s *scan) int() int {
+	n := s.number()
+	s.bad = s.bad || int64(int(n)) != n
+	return int(n)
+}
+
+// timeOf is a member that is left out where it is zero.
+func (s *scan) timeOf(name string) (t time.Time) {
+	if s.member(name) {
+		t = s.time()
+	}
+	return t
 }

@@ -16,12 +16,11 @@ type sighting struct {
 	err      error
 }
 
-// looksUp reads this agent's registration as it is now.
-func (f *Follower) looksUp(ctx context.Context) sighting {
+// look reads an agent's registration as it is now.
+func look(ctx context.Context, client *clientv3.Client, key string) sighting {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	key := f.keys.registration(f.cfg.Self().ID)
-	r, err := f.cfg.Client.Get(ctx, key, clientv3.WithKeysOnly())
+	r, err := client.Get(ctx, key, clientv3.WithKeysOnly())
 	if err != nil {
 		return sighting{err: fmt.Errorf("%s: %w", key, err)}
 	}
@@ -64,6 +63,6 @@ func (f *Follower) makeSure(now time.Time, p *Plan, o Order, joined int64) time.
 	}
 	f.looking, f.lookedFor = true, f.heard.mod
 	f.lookNext = now.Add(followAgain + rand.N(followAgain)) //nolint:gosec // no secret
-	f.lookUp()
+	f.lookUp(f.keys.registration(f.cfg.Self().ID))
 	return followAgain
 }

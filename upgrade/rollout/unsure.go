@@ -25,7 +25,7 @@ func (d *decision) doubt() error {
 	if d.in.Unwatched || len(d.in.Left) == 0 {
 		return nil
 	}
-	adm, err := d.adm.moved(*d.p)
+	adm, err := d.adm.moved(d.p)
 	if err != nil {
 		return err
 	}
