@@ -278,6 +278,29 @@ func TestReleaseThatIsAskedForAgainAndAgainIsRefused(t *testing.T) {
 	}
 }
 
+// TestRevertIsNotKeptByTheBudget: the host would stay on the release that is to be left,
+// since others were tried on it shortly before.
+func TestRevertIsNotKeptByTheBudget(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 50*time.Millisecond, nil)
+	leave := r.upgraded("1.1.0")
+	spent := starts{}
+	for range 5 {
+		if err := spent.add(r.env.StateDir, start{At: time.Now(), To: "1.0.0", Binary: r.ends("1.1.0").From.Binary}); err != nil {
+			t.Fatal(err)
+		}
+		spent, _ = readStarts(r.env.StateDir)
+	}
+	r.request(Request{ID: "rollback", Action: ActionRollback, Pin: release.Pin{Version: "1.0.0"}})
+	if s := r.ends("rollback"); s.State != Failed || !strings.Contains(s.Reason, ErrBudget.Error()) {
+		t.Fatalf("%s: %s; want the budget to be spent", s.State, s.Reason)
+	}
+	r.request(Request{ID: "revert", Action: ActionRevert, Leave: leave})
+	if s := r.ends("revert"); s.State != Committed || s.Running.Version != "1.0.0" {
+		t.Errorf("%s: %s, runs %s", s.State, s.Reason, s.Running.Version)
+	}
+}
+
 func (r *rig) hooks() string {
 	data, err := os.ReadFile(filepath.Join(r.env.StateDir, "hooks"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {

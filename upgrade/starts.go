@@ -14,8 +14,9 @@ const (
 )
 
 // Budget bounds how often one release is started on a host, so that orders
-// which contradict each other cannot swap a host to and fro for ever. The
-// zero value is the default.
+// which contradict each other cannot swap a host to and fro for ever. A revert
+// to a release that is proven on the host passes it: what it leaves could not
+// have come back more often. The zero value is the default.
 type Budget struct {
 	// Starts of one executable as a successor within Window are allowed;
 	// default 5.
@@ -76,13 +77,17 @@ func (s starts) add(stateDir string, e start) error {
 	return writeState(filepath.Join(stateDir, startsFile), s)
 }
 
-// withinBudget refuses a target that was started too often.
-func (u *Upgrader) withinBudget(target Ref) error {
+// withinBudget refuses a target that was started too often. A revert must not
+// leave the host on what it is to be rid of.
+func (u *Upgrader) withinBudget(r Request, target Slot) error {
+	if r.Action == ActionRevert && !target.Proven.IsZero() {
+		return nil
+	}
 	record, err := readStarts(u.cfg.StateDir)
 	if err != nil {
 		u.log.Warn("record of starts is not readable and counts as empty", "error", err)
 	}
-	return record.check(u.cfg.Budget, target, time.Now())
+	return record.check(u.cfg.Budget, target.Ref, time.Now())
 }
 
 // countStart records that target is started next. Without it the budget is

@@ -146,7 +146,7 @@ func (u *Upgrader) admitted(ctx context.Context, r Request) (slot Slot, err erro
 		slot, err = u.prepare(ctx, r)
 	}
 	if err == nil && !r.Force && r.Action != ActionStage {
-		err = u.withinBudget(slot.Ref)
+		err = u.withinBudget(r, slot)
 	}
 	return slot, err
 }
