@@ -46,6 +46,7 @@ func (f *following) run(ctx context.Context) error {
 		Client: f.presence.client, Root: f.presence.registry.keys.root, Fleet: f.cfg.Rollout.Fleet,
 		Self: f.member, Renewed: f.renewed, Host: f,
 		State:    filepath.Join(f.cfg.StateDir, followFile),
+		Alarms:   func() []string { return alarmNames(f.health.Report()) },
 		OnReport: f.reported, Logger: f.log,
 	})
 	if err != nil {

@@ -65,7 +65,7 @@ func TestReportOfSchema1IsStillRead(t *testing.T) {
 		Request: "r1.1", State: rollout.ReportFailed, Reason: "the successor is not healthy", Class: "binary",
 		At: time.Date(2030, 1, 2, 3, 4, 5, 6_000_000, time.UTC),
 	}
-	if s.Rollout == nil || *s.Rollout != want || s.RolloutError == "" {
+	if s.Rollout == nil || !reflect.DeepEqual(*s.Rollout, want) || s.RolloutError == "" {
 		t.Errorf("%+v, %q; want %+v", s.Rollout, s.RolloutError, want)
 	}
 	if err := decode("status", golden(t, "status-1.json"), &s); err != nil {
@@ -134,5 +134,25 @@ func TestAnAgentIsCountedInItsOwnFleetAlone(t *testing.T) {
 		if _, news := m.take(s, time.Now()); news {
 			t.Errorf("fleet %q: the same again is news", fleet)
 		}
+	}
+}
+
+// TestWhatIsWrongBeforeAChangeIsNamed: it would count against the change, also what has
+// fired in the process before and is pending in this one.
+func TestWhatIsWrongBeforeAChangeIsNamed(t *testing.T) {
+	at := time.Now()
+	h := health.Report{Checks: []health.CheckReport{
+		{Name: "spool", Kind: health.Readiness, At: at, Since: at},
+		{Name: "fine", Kind: health.Readiness, OK: true, At: at, Since: at},
+	}, Alerts: []health.Alert{
+		{Name: "cpu", Indicator: "cpu_percent", Severity: health.Warning, Since: at},
+		{Name: "disk", Indicator: health.DiskUsedPercent, Severity: health.Critical, Since: at},
+		{Name: health.EtcdStale, Indicator: health.EtcdStale, Severity: health.Warning, Since: at},
+	}, Indicators: []health.IndicatorReport{
+		{Name: health.DiskUsedPercent, Rule: "disk", State: health.Firing},
+		{Name: health.OpenFilesPercent, Rule: "files", State: health.Pending},
+	}}
+	if got, want := alarmNames(h), []string{"disk", "spool", "cpu", "files"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

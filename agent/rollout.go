@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,8 +97,19 @@ func RolloutMember(e *Entry, now time.Time) *rollout.Member {
 		m.Retained = append(m.Retained, ref.Pinned())
 	}
 	m.Ready = s.Health.Ready
-	for i := range s.Health.Alerts {
-		a := &s.Health.Alerts[i]
+	m.Alerts = alarms(&s.Health)
+	if h := s.Upgrade.Hold; h != nil {
+		m.Held = h.By + ": " + h.Reason
+	}
+	m.Report = s.Rollout
+	m.Overdue = e.Overdue(now) > 0
+	return m
+}
+
+// alarms are those of h that a rollout counts, alerts before checks.
+func alarms(h *health.Report) (all []rollout.Alert) {
+	for i := range h.Alerts {
+		a := &h.Alerts[i]
 		if a.Indicator == health.HeartbeatLatency || a.Indicator == health.EtcdStale {
 			// Of etcd, as the check of the registration below: after each outage it
 			// would be all agents, and no release did it. One that cannot reach etcd
@@ -108,20 +120,33 @@ func RolloutMember(e *Entry, now time.Time) *rollout.Member {
 		if since.IsZero() { // earlier releases do not tell it
 			since = a.Since
 		}
-		m.Alerts = append(m.Alerts, rollout.Alert{Name: a.Name, Severity: string(a.Severity), Since: since})
+		all = append(all, rollout.Alert{Name: a.Name, Severity: string(a.Severity), Since: since})
 	}
-	for i := range s.Health.Checks {
-		c := &s.Health.Checks[i]
+	for i := range h.Checks {
+		c := &h.Checks[i]
 		if !c.OK && !c.At.IsZero() && c.Kind != health.Informative && c.Name != conditionRegistration {
-			m.Alerts = append(m.Alerts, rollout.Alert{Check: true, Name: c.Name, Severity: string(health.Critical), Since: c.Since})
+			all = append(all, rollout.Alert{Check: true, Name: c.Name, Severity: string(health.Critical), Since: c.Since})
 		}
 	}
-	if h := s.Upgrade.Hold; h != nil {
-		m.Held = h.By + ": " + h.Reason
+	return all
+}
+
+// alarmNames names what is no doing of a change that begins now, the worst first:
+// alarms, and what is pending, as each alert is for a while after a start.
+func alarmNames(h health.Report) (names []string) {
+	all := alarms(&h)
+	slices.SortStableFunc(all, func(a, b rollout.Alert) int { // critical goes before warning
+		return strings.Compare(a.Severity, b.Severity)
+	})
+	for _, a := range all {
+		names = append(names, a.Name)
 	}
-	m.Report = s.Rollout
-	m.Overdue = e.Overdue(now) > 0
-	return m
+	for i := range h.Indicators {
+		if n := &h.Indicators[i]; n.State == health.Pending {
+			names = append(names, n.Rule)
+		}
+	}
+	return names
 }
 
 // errRollout is of what trying again does not mend.

@@ -304,30 +304,6 @@ func (c *census) ended(a *agent, r *Report) {
 	}
 }
 
-// checkGrace is how long a check may fail after the change before that counts: it
-// may be no more than a moment.
-const checkGrace = 5 * time.Second
-
-// alarmed names an alert that began to fire, or a check that began to fail, after
-// the agent's change, by the agent's own clock. open: a check fails, and not for
-// long enough yet.
-func (c *census) alarmed(a *agent, r *Report) (why string, open bool) {
-	least := c.p.Stages[max(a.home, 0)].Judge.AlertSeverity
-	for _, alert := range a.m.Alerts {
-		counts := least != "none" && (alert.Severity == "critical" || alert.Severity == least)
-		switch {
-		case !counts || !alert.Since.After(r.At):
-		case !alert.Check:
-			return fmt.Sprintf("alert %s fires since its change", alert.Name), false
-		case c.due(alert.Since.Add(checkGrace)):
-			return fmt.Sprintf("check %s fails since its change", alert.Name), false
-		default:
-			open = true
-		}
-	}
-	return "", open
-}
-
 // missing counts those who have left the registry.
 func (c *census) missing(members []*Member, lost map[string]Loss) {
 	for _, id := range sortedKeys(c.books.UnderWay) {

@@ -33,6 +33,12 @@ func TestFollowedOfSchema1IsStillRead(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v\nwant %+v", got, want)
 	}
+	if data, err = os.ReadFile("testdata/followed-1-before.json"); err == nil {
+		got, err = parseFollowed(data)
+	}
+	if want.Report.Before = []string{"disk", "spool"}; err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v\nwant %+v", got, err, want)
+	}
 	if _, err := parseFollowed([]byte(`{"schema":2}`)); err == nil {
 		t.Error("a file of a later release was taken for one of this")
 	}
@@ -41,8 +47,10 @@ func TestFollowedOfSchema1IsStillRead(t *testing.T) {
 // FuzzFollowed: what was damaged on the disk must not end an agent, and what is read
 // must be what would be written.
 func FuzzFollowed(f *testing.F) {
-	if data, err := os.ReadFile("testdata/followed-1.json"); err == nil {
-		f.Add(data)
+	for _, name := range []string{"followed-1.json", "followed-1-before.json"} {
+		if data, err := os.ReadFile("testdata/" + name); err == nil {
+			f.Add(data)
+		}
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		first, err := parseFollowed(data)

@@ -35,6 +35,7 @@ type followRig struct {
 	stands  map[string]Standing // by request
 	runs    string              // the version that runs
 	held    string
+	alarms  []string
 	there   bool
 	settled []string
 	taken   []string // requests that were taken back
@@ -68,6 +69,7 @@ func (r *followRig) restart(path string) {
 	r.cfg = FollowerConfig{
 		Self: func() Member { return Member{ID: "a1", Joined: r.joined, Groups: []string{"web"}} },
 		Host: r, Renewed: func() (time.Duration, bool) { return r.renewed, r.fresh }, State: path, OnReport: func() {},
+		Alarms: func() []string { return r.alarms },
 		Logger: slog.New(slog.DiscardHandler),
 	}
 	r.lookUp = func(string) { r.looks++ }

@@ -34,6 +34,10 @@ type FollowerConfig struct {
 	// lease lasts. Nothing is started while it does not: whoever moves the marks may
 	// think that the agent is gone. It must not block.
 	Renewed func() (ago time.Duration, stands bool)
+	// Alarms names the alerts that fire and the checks that fail, the worst first:
+	// those that do before a change are not the change's doing. It must not block.
+	// May be nil.
+	Alarms func() []string
 	// State is the path of the file that keeps the report through swaps and
 	// restarts, in a directory that exists; "" keeps nothing.
 	State string
@@ -90,6 +94,9 @@ func NewFollower(cfg FollowerConfig) (*Follower, error) {
 	}
 	if cfg.OnReport == nil {
 		cfg.OnReport = func() {}
+	}
+	if cfg.Alarms == nil {
+		cfg.Alarms = func() []string { return nil }
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

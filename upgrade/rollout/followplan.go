@@ -325,7 +325,7 @@ func (f *Follower) begin(now time.Time, p *Plan, o Order, joined int64) time.Dur
 	if f.handed != o.Request { // else it was lost in the host, and its time goes on
 		f.begun = now
 	}
-	f.kept.Report, f.kept.Order = Report{Request: o.Request, State: ReportStarted, At: reported(now)}, o
+	f.kept.Report, f.kept.Order = Report{Request: o.Request, State: ReportStarted, At: reported(now), Before: f.alarms(o.Request)}, o
 	f.kept.Begun = o.Request
 	if o.Action == ActSwitch {
 		f.kept.Changed = o.Rollout

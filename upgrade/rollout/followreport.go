@@ -3,14 +3,19 @@ package rollout
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 	"unicode/utf8"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
-// maxReportReason bounds Report.Reason, in bytes.
-const maxReportReason = 300
+const (
+	// maxReportReason bounds Report.Reason, in bytes.
+	maxReportReason = 300
+	// maxBefore is how many names Report.Before has, of at most maxBeforeName bytes.
+	maxBefore, maxBeforeName = 16, 128
+)
 
 // say reports how the host stands to o, if that is news.
 func (f *Follower) say(now time.Time, o Order, s Standing) {
@@ -18,6 +23,9 @@ func (f *Follower) say(now time.Time, o Order, s Standing) {
 	last := f.kept.Report
 	if last.Request == r.Request && last.State == r.State && last.Reason == r.Reason {
 		return
+	}
+	if r.Before = last.Before; last.Request != r.Request {
+		r.Before = f.alarms(r.Request)
 	}
 	f.kept.Report, f.kept.Order = r, o
 	if r.State.Ended() {
@@ -31,6 +39,21 @@ func (f *Follower) say(now time.Time, o Order, s Standing) {
 		f.keep()
 	}
 	f.publish(&r)
+}
+
+// alarms is Report.Before of request from now on. What was named stays: it may
+// have been another process that saw it.
+func (f *Follower) alarms(request string) []string {
+	var names []string
+	if r := f.kept.Report; r.Request == request {
+		names = slices.Clone(r.Before)
+	}
+	for _, name := range f.cfg.Alarms() {
+		if name != "" && len(name) <= maxBeforeName && len(names) < maxBefore && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // reported is a time as reports tell it.

@@ -144,3 +144,28 @@ func (c *census) examples(stage int) string {
 // accepted reports whether an operator has promoted the stage after it: then this
 // one is as it is.
 func (p *Plan) accepted(stage int) bool { return p.Promoted > stage+1 }
+
+// checkGrace is how long a check may fail after the change before that counts: it
+// may be no more than a moment.
+const checkGrace = 5 * time.Second
+
+// alarmed names an alert that began to fire, or a check that began to fail, after
+// the agent's change, by the agent's own clock. What did before it begins anew in
+// the process that the change started. open: a check fails, and not for long enough
+// yet.
+func (c *census) alarmed(a *agent, r *Report) (why string, open bool) {
+	least := c.p.Stages[max(a.home, 0)].Judge.AlertSeverity
+	for _, alert := range a.m.Alerts {
+		counts := least != "none" && !slices.Contains(r.Before, alert.Name) && (alert.Severity == "critical" || alert.Severity == least)
+		switch {
+		case !counts || !alert.Since.After(r.At):
+		case !alert.Check:
+			return fmt.Sprintf("alert %s fires since its change", alert.Name), false
+		case c.due(alert.Since.Add(checkGrace)):
+			return fmt.Sprintf("check %s fails since its change", alert.Name), false
+		default:
+			open = true
+		}
+	}
+	return "", open
+}

@@ -70,6 +70,11 @@ type Report struct {
 	Class  string `json:"class,omitempty"`
 	// At is when State began, by the agent's clock.
 	At time.Time `json:"at"`
+	// Before are the names of the alerts that fired and the checks that failed
+	// already when the agent began with it, or first spoke of it, at most
+	// maxBefore: they are not the instruction's doing, and begin anew in another
+	// process.
+	Before []string `json:"before,omitempty"`
 }
 
 // ReportState is how far an agent has got with an instruction.
