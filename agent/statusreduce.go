@@ -45,7 +45,7 @@ func (s Status) reduced(d detail) Status {
 	if r.bare {
 		s.RolloutError = "" // which is in the tree
 	}
-	s.Rollout = r.rollout(s.Rollout)
+	s.Rollout = r.rollout(s.Rollout, &s.Health)
 	s.Responses = first(r, "responses", s.Responses, r.other)
 	for i, o := range s.Responses {
 		o.Alert, o.Action = exact(r, o.Alert, nameLimit), exact(r, o.Action, 2*nameLimit)
@@ -64,8 +64,10 @@ func (s Status) reduced(d detail) Status {
 
 // clip cuts text off so that it takes at most r.text bytes as JSON, and three
 // for the sign that it was cut.
-func (r *reducer) clip(text string) string {
-	n, took := jsonPrefix(text, r.text)
+func (r *reducer) clip(text string) string { return r.clipTo(text, r.text) }
+
+func (r *reducer) clipTo(text string, limit int) string {
+	n, took := jsonPrefix(text, limit)
 	if !took {
 		return text
 	}
@@ -251,17 +253,21 @@ func (r *reducer) rest(u upgrade.Status) upgrade.Status {
 	return u
 }
 
-// rollout keeps what agents are counted by, whatever else goes.
-func (r *reducer) rollout(report *rollout.Report) *rollout.Report {
+// rollout keeps what agents are counted by, whatever else goes. Of what was so
+// before their change that is the part that h, which is reduced, tells of.
+func (r *reducer) rollout(report *rollout.Report, h *health.Report) *rollout.Report {
 	if report == nil {
 		return nil
 	}
 	o := *report
 	o.Request, o.State = exact(r, o.Request, requestLimit), exact(r, o.State, wordLimit)
-	o.Class, o.Reason = exact(r, o.Class, wordLimit), r.clip(o.Reason)
-	if o.At = o.At.Truncate(time.Millisecond); r.bare {
-		o.Reason = "" // which the upgrade's status tells
-	}
+	// It says in the rollout's history why that failed, and no other part does.
+	o.Class, o.Reason = exact(r, o.Class, wordLimit), r.clipTo(o.Reason, r.reason)
+	o.At = o.At.Truncate(time.Millisecond)
+	o.Before = slices.DeleteFunc(slices.Clone(o.Before), func(name string) bool {
+		return !slices.ContainsFunc(h.Alerts, func(a health.Alert) bool { return a.Name == name }) &&
+			!slices.ContainsFunc(h.Checks, func(c health.CheckReport) bool { return c.Name == name })
+	})
 	return &o
 }
 

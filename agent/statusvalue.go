@@ -18,6 +18,7 @@ const maxStatus = 4 << 10
 // detail is how much of each kind a status tells.
 type detail struct {
 	text                          int // bytes of each sentence, as JSON
+	reason                        int // of why a rollout failed here
 	log, quarantine, retained     int
 	checks, alerts, indicators    int
 	plugins, layers, notes, other int
@@ -28,16 +29,17 @@ type detail struct {
 // which is where a rollback can go to and how the last order ended, goes last.
 func details() []detail {
 	return []detail{
-		{text: 512, log: 20, quarantine: 10, retained: 8, checks: 20, alerts: 20, indicators: 20, plugins: 50, layers: 16, notes: 8, other: 64},
-		{text: 300, log: 10, quarantine: 4, retained: 5, checks: 12, alerts: 12, indicators: 6, plugins: 32, layers: 8, notes: 4, other: 32},
-		{text: 200, log: 5, quarantine: 2, retained: 3, checks: 8, alerts: 8, indicators: 3, plugins: 24, layers: 6, notes: 2, other: 16},
-		{text: 120, log: 3, quarantine: 1, retained: 3, checks: 5, alerts: 6, plugins: 20, layers: 4, notes: 1, other: 8},
-		{text: 80, log: 1, retained: 2, checks: 4, alerts: 5, plugins: 20, layers: 3, other: 8},
-		{text: 64, retained: 1, checks: 3, alerts: 3, plugins: 12, layers: 2, other: 4},
-		{text: 48, retained: 1, checks: 2, alerts: 2, plugins: 6, layers: 1, other: 2},
-		{text: 64, retained: 1, checks: 2, alerts: 2, plugins: 8, layers: 1, other: 2, bare: true},
-		{text: 32, checks: 1, alerts: 1, plugins: 3, bare: true},
-		{text: 10, plugins: 1, bare: true},
+		{text: 512, reason: 512, log: 20, quarantine: 10, retained: 8, checks: 20, alerts: 20, indicators: 20, plugins: 50, layers: 16, notes: 8, other: 64},
+		{text: 300, reason: 360, log: 10, quarantine: 4, retained: 5, checks: 12, alerts: 12, indicators: 6, plugins: 32, layers: 8, notes: 4, other: 32},
+		{text: 200, reason: 360, log: 5, quarantine: 2, retained: 3, checks: 8, alerts: 8, indicators: 3, plugins: 24, layers: 6, notes: 2, other: 16},
+		{text: 120, reason: 360, log: 3, quarantine: 1, retained: 3, checks: 5, alerts: 6, plugins: 20, layers: 4, notes: 1, other: 8},
+		{text: 80, reason: 360, log: 1, retained: 2, checks: 4, alerts: 5, plugins: 20, layers: 3, other: 8},
+		{text: 64, reason: 360, retained: 1, checks: 3, alerts: 3, plugins: 12, layers: 2, other: 4},
+		{text: 48, reason: 360, retained: 1, checks: 2, alerts: 2, plugins: 6, layers: 1, other: 2},
+		{text: 64, reason: 360, retained: 1, checks: 2, alerts: 2, plugins: 8, layers: 1, other: 2, bare: true},
+		{text: 32, reason: 360, checks: 1, alerts: 1, plugins: 3, bare: true},
+		{text: 32, reason: 32, checks: 1, alerts: 1, plugins: 3, bare: true},
+		{text: 10, reason: 10, plugins: 1, bare: true},
 	}
 }
 

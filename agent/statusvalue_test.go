@@ -287,3 +287,24 @@ func FuzzStatusValue(f *testing.F) {
 func failure9() *config.Failure {
 	return &config.Failure{Revision: 9, Digest: "other", Key: "/agents/config/global", Reason: "unknown field"}
 }
+
+// TestWhyARolloutFailedIsToldWholeInAFullStatus: the rollout's history has it from here
+// alone. What was wrong before the change is told of what is wrong still.
+func TestWhyARolloutFailedIsToldWholeInAFullStatus(t *testing.T) {
+	reg, s, plugins := busyStatus(20)
+	why := `configuration /agents/config/group/web: line 1, column 12: server.port: want a number between 1 and 65535, found "none"; line 2, column 1: unknown field sever: no such setting here; check the spelling, or remove it`
+	s.Rollout = &rollout.Report{Request: "r1.1", State: rollout.ReportFailed, Class: "binary", Reason: why, At: s.At, Before: []string{"disk", "check-1", "cpu"}}
+	s.Config.LastFailed = &config.Failure{Key: "/agents/config/group/web", Reason: why}
+	s.Config.Error = why
+	s.Health.Checks[1].OK, s.Health.Checks[1].Error = false, why
+	for _, name := range []string{"disk", "memory"} {
+		s.Health.Alerts = append(s.Health.Alerts, health.Alert{Name: name, Indicator: name, Severity: health.Critical, Since: s.At, FiredAt: s.At})
+	}
+	for i := range 50 {
+		s.Upgrade.Log = append(s.Upgrade.Log, fmt.Sprintf("line %02d: %s", i, why))
+	}
+	read, size := written(t, withTree(reg, s, plugins))
+	if got := read.Rollout; got.Reason != why || strings.Join(got.Before, " ") != "disk check-1" {
+		t.Errorf("%d bytes tell %+v; left out %v", size, got, read.LeftOut)
+	}
+}

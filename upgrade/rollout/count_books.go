@@ -119,7 +119,7 @@ const (
 	maxLost       = 2000
 	maxLostBytes  = 128 << 10
 	maxShown      = 100
-	maxLossReason = 200
+	maxLossReason = maxReportReason
 )
 
 // size is what l takes at most, with what is quoted in its reason.
