@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -245,5 +246,36 @@ func TestAConfigurationIsRolledOutByTheSamePlan(t *testing.T) {
 			c := m.registered().Status.Config
 			return c != nil && len(c.Layers) == 0
 		})
+	}
+}
+
+// TestAlertFromBeforeTheChangeIsToldAsSuchByTheSuccessor: it fires anew in the new
+// process, and the release would be blamed for a full disk.
+func TestAlertFromBeforeTheChangeIsToldAsSuchByTheSuccessor(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	m := f.member("a1")
+	m.env.Respond = []string{"sick=drain"} // which never fires
+	m.start().registered()
+	if err := os.WriteFile(filepath.Join(m.env.StateDir, "hot"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fires := func(what string) *rollout.Member {
+		t.Helper()
+		var got *rollout.Member
+		waittest.Nil(t, "hot fires "+what, func() error {
+			e := m.entry(Running, Upgrading)
+			if got = RolloutMember(&e, time.Now()); !slices.ContainsFunc(got.Alerts, func(a rollout.Alert) bool { return a.Name == "hot" }) {
+				return fmt.Errorf("%+v", got.Alerts)
+			}
+			return nil
+		})
+		return got
+	}
+	fires("before the change")
+	f.planned(rollout.Target{Release: f.publish(build{Version: "1.1.0"}), Program: "demo"}).moves(1, rollout.ActSwitch)
+	m.reports("r1.1", rollout.ReportDone, "1.1.0")
+	if got := fires("after it"); got.Report == nil || !slices.Contains(got.Report.Before, "hot") {
+		t.Errorf("%+v fires; %+v", got.Alerts, got.Report)
 	}
 }
