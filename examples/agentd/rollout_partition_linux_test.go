@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -137,8 +138,9 @@ func TestAgentBehindAPartitionStartsNothingAndIsLetInLateOnceItIsBack(t *testing
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = directory.Close() }()
-	get := func(m *member) (agent.Entry, error) { return directory.Get(t.Context(), m.id) }
+	t.Cleanup(func() { _ = directory.Close() })
+	// Also at the end, when the test's own context is over.
+	get := func(m *member) (agent.Entry, error) { return directory.Get(context.WithoutCancel(t.Context()), m.id) }
 	for _, m := range f.agents {
 		waittest.Nil(t, m.id+" is registered", func() error { _, err := get(m); return err })
 	}
@@ -147,9 +149,13 @@ func TestAgentBehindAPartitionStartsNothingAndIsLetInLateOnceItIsBack(t *testing
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { // its successor, which launch does not know of
-		if e, err := get(far); err == nil && alive(e.PID) {
-			_ = sendSignal(e.PID, syscall.SIGTERM)
+		e, err := get(far)
+		if err != nil {
+			t.Logf("%s is not ended: %v", far.id, err)
+			return
 		}
+		_ = sendSignal(e.PID, syscall.SIGTERM)
+		waittest.Until(t, far.id+" has ended", func() bool { return !alive(e.PID) })
 	})
 
 	n.cut()
