@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -160,14 +161,21 @@ func newParted(t *testing.T, flags ...string) parted {
 		waittest.Nil(t, m.id+" is registered", func() error { _, err := p.entry(m); return err })
 	}
 	t.Cleanup(func() { // its successor, which launch does not know of
-		if e, err := p.entry(p.far); err == nil && alive(e.PID) {
-			_ = sendSignal(e.PID, syscall.SIGTERM)
+		e, err := p.entry(p.far)
+		if err != nil {
+			t.Logf("%s is not ended: %v", p.far.id, err)
+			return
 		}
+		_ = sendSignal(e.PID, syscall.SIGTERM)
+		waittest.Until(t, p.far.id+" has ended", func() bool { return !alive(e.PID) })
 	})
 	return p
 }
 
-func (p *parted) entry(m *member) (agent.Entry, error) { return p.directory.Get(p.t.Context(), m.id) }
+// entry works also at the end, when the test's own context is over.
+func (p *parted) entry(m *member) (agent.Entry, error) {
+	return p.directory.Get(context.WithoutCancel(p.t.Context()), m.id)
+}
 
 // cutOff cuts the last agent off until the registry has forgotten it.
 func (p *parted) cutOff() {
