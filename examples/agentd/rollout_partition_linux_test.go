@@ -316,6 +316,7 @@ func (p *parted) cutOffInItsChange(at upgrade.State, deadline string) {
 		return err
 	})
 	p.journal(at)
+	p.runs("1.1.0") // one that has never heard of etcd does not miss it
 	p.cutOff()
 	p.counts("it counts as unavailable", func(_ *rollout.Plan, b *rollout.Books) bool {
 		return !b.UnderWay[p.far.id].Gone.IsZero() && b.Figures.Unavailable == 1 && b.Figures.UnderWay == 1 && b.Figures.Admitted == 1
