@@ -283,15 +283,20 @@ func TestMemberIsOverdueWhenItsStatusIs(t *testing.T) {
 	c.ready(x)
 	m := members{fleet: "default", of: map[*Entry]*rollout.Member{}}
 	since := time.Unix(1e9, 0)
-	all, news := m.take(x.Snapshot(), since.Add(time.Second))
+	all, news := m.take(x.Snapshot(), since.Add(time.Second), time.Time{})
 	if !news || all.Members[0].Overdue {
 		t.Errorf("at first: %+v, news %t", all.Members[0], news)
 	}
-	if _, news := m.take(x.Snapshot(), since.Add(2*time.Second)); news {
+	if _, news := m.take(x.Snapshot(), since.Add(2*time.Second), time.Time{}); news {
 		t.Error("there is news where nothing has changed")
 	}
-	later, news := m.take(x.Snapshot(), since.Add(time.Hour))
+	later, news := m.take(x.Snapshot(), since.Add(time.Hour), time.Time{})
 	if !news || !later.Members[0].Overdue || all.Members[0].Overdue {
 		t.Errorf("an hour later: %+v, news %t, before %+v", later.Members[0], news, all.Members[0])
+	}
+	// After an outage of etcd all would be, for a moment, and their rollout fail.
+	after, news := m.take(x.Snapshot(), since.Add(time.Hour), since.Add(time.Hour-time.Second))
+	if !news || after.Members[0].Overdue {
+		t.Errorf("a second after etcd has answered again: %+v, news %t", after.Members[0], news)
 	}
 }
