@@ -323,8 +323,11 @@ func TestRolloutOfADocumentKeepsWhatItGoesBackTo(t *testing.T) {
 			t.Errorf("document %s: %q, %v", digest, got, err)
 		}
 	}
-	if p.Previous.Config.Scope != "group/web" {
-		t.Errorf("previous: %+v", p.Previous.Config)
+	if p.Previous.Config.Scope != "group/web" || p.Over != p.Previous.Config.Digest {
+		t.Errorf("previous: %+v, over %s", p.Previous.Config, p.Over)
+	}
+	if !(&Publication{}).MayReplace([]byte("a: 1\n")) {
+		t.Error("the rollout of an older version, which does not know what it was begun over, cannot complete")
 	}
 	// Once it has completed, the scope's own is the one to leave.
 	q := planOf("1.1.0")
