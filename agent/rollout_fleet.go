@@ -61,7 +61,7 @@ func (f rolloutFleet) Watch(ctx context.Context, changed func(rollout.Snapshot),
 	defer run.Wait()
 	defer stop()
 	run.Go(func() { _ = x.Run(ctx) }) // it ends with ctx only
-	m := members{fleet: f.fleet, of: map[*Entry]*rollout.Member{}}
+	m := members{fleet: f.fleet}
 	look := time.NewTicker(lookForOverdue)
 	defer look.Stop()
 	for next := x.Ready(); ; {
@@ -84,8 +84,9 @@ func (f rolloutFleet) Watch(ctx context.Context, changed func(rollout.Snapshot),
 
 // members are those of the newest snapshot, made once for each entry.
 type members struct {
-	fleet    string // "" = all
-	of       map[*Entry]*rollout.Member
+	fleet    string   // "" = all
+	entries  []*Entry // of that snapshot, by id
+	of       []*rollout.Member
 	revision int64
 }
 
@@ -94,15 +95,22 @@ type members struct {
 func (m *members) take(s *Snapshot, now, heard time.Time) (all rollout.Snapshot, news bool) {
 	news = s.Registered() != m.revision || len(s.entries) != len(m.of)
 	m.revision = s.Registered()
-	of := make(map[*Entry]*rollout.Member, len(s.entries))
+	of := make([]*rollout.Member, 0, len(s.entries))
 	all = rollout.Snapshot{Revision: m.revision, Members: make([]*rollout.Member, 0, len(s.entries))}
+	before := 0
 	for _, e := range s.entries {
-		member := m.of[e]
+		for before < len(m.entries) && m.entries[before].ID < e.ID {
+			before++
+		}
+		var member *rollout.Member
+		if before < len(m.entries) && m.entries[before] == e {
+			member = m.of[before]
+		}
 		if overdue := e.Overdue(now) > 0 && now.Sub(heard) > overdueGrace; member == nil || member.Overdue != overdue {
 			member, news = RolloutMember(e, now), true
 			member.Overdue = overdue
 		}
-		of[e] = member
+		of = append(of, member)
 		switch {
 		case e.Fleet == m.fleet || m.fleet == "":
 			all.Members = append(all.Members, member)
@@ -110,7 +118,7 @@ func (m *members) take(s *Snapshot, now, heard time.Time) (all rollout.Snapshot,
 			all.Apart = append(all.Apart, member)
 		}
 	}
-	m.of = of
+	m.entries, m.of = s.entries, of
 	return all, news
 }
 

@@ -285,7 +285,7 @@ func TestMemberIsOverdueWhenItsStatusIs(t *testing.T) {
 	c.fill(1)
 	x := c.index(IndexConfig{})
 	c.ready(x)
-	m := members{fleet: "default", of: map[*Entry]*rollout.Member{}}
+	m := members{fleet: "default"}
 	since := time.Unix(1e9, 0)
 	all, news := m.take(x.Snapshot(), since.Add(time.Second), time.Time{})
 	if !news || all.Members[0].Overdue {
@@ -302,5 +302,35 @@ func TestMemberIsOverdueWhenItsStatusIs(t *testing.T) {
 	after, news := m.take(x.Snapshot(), since.Add(time.Hour), since.Add(time.Hour-time.Second))
 	if !news || after.Members[0].Overdue {
 		t.Errorf("a second after etcd has answered again: %+v, news %t", after.Members[0], news)
+	}
+}
+
+// TestAMemberIsMadeOnceForEachEntry: a controller of ten thousand agents would make
+// all of them anew for each that reports.
+func TestAMemberIsMadeOnceForEachEntry(t *testing.T) {
+	t.Parallel()
+	entry := func(id string) *Entry { return &Entry{Registration: Registration{ID: id, Fleet: "default"}} }
+	b, c, e := entry("b"), entry("c"), entry("e")
+	m := members{fleet: "default"}
+	take := func(entries ...*Entry) []*rollout.Member {
+		all, _ := m.take(&Snapshot{registered: 1, entries: entries}, time.Now(), time.Time{})
+		return all.Members
+	}
+	before := take(b, c, e)
+	changed := entry("c")
+	after := take(entry("a"), b, changed, entry("d"), e)
+	if after[1] != before[0] || after[4] != before[2] {
+		t.Error("members whose entries are the same are others")
+	}
+	if after[2] == before[1] {
+		t.Error("a member whose entry has changed is the same")
+	}
+	for i, id := range []string{"a", "b", "c", "d", "e"} {
+		if after[i].ID != id {
+			t.Errorf("member %d is %s, want %s", i, after[i].ID, id)
+		}
+	}
+	if last := take(e); last[0] != before[2] {
+		t.Error("a member is another once others have gone")
 	}
 }

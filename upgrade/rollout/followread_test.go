@@ -100,7 +100,10 @@ func TestWhatIsNotTheSamePlanFurtherOnIsReadInFull(t *testing.T) {
 		"no seq":           func(s string) string { return strings.Replace(s, `,"seq":10`, ``, 1) },
 		"a new member":     func(s string) string { return strings.Replace(s, `"as_of":7`, `"as_of":7,"newer":true`, 1) },
 		"a line in why":    func(s string) string { return strings.Replace(s, `asked`, "asked\n", 1) },
-		"a line, escaped":  func(s string) string { return strings.Replace(s, `asked`, `asked\n`, 1) },
+		"a line in history": func(s string) string {
+			return strings.Replace(s, `"history":"`, "\"history\":\"\n", 1)
+		},
+		"a line, escaped": func(s string) string { return strings.Replace(s, `asked`, `asked\n`, 1) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			var r planReader
