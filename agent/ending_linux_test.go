@@ -97,7 +97,9 @@ func TestStopOfAnIncumbentThatCommitsReachesItsSuccessor(t *testing.T) {
 	for i, step := range []string{"committing", "commit-before-current", "commit-sent", "superseded"} {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
-			p := pauseAt(f.with(t).member(fmt.Sprint("c", i)), build{Version: "1.1.0"}, step)
+			m := f.with(t).member(fmt.Sprint("c", i))
+			m.env.Connect = waittest.Patience
+			p := pauseAt(m, build{Version: "1.1.0"}, step)
 			p.stopped()
 			p.committed(p.endsWell())
 			p.launch(filepath.Join(p.state, "current", "agent"))
@@ -116,7 +118,7 @@ func TestStopOfASupervisedAgentThatCommitsReachesTheSuccessor(t *testing.T) {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
 			m := f.with(t).member(fmt.Sprint("s", i))
-			m.env.Supervise = upgrade.SuperviseAlways
+			m.env.Supervise, m.env.Connect = upgrade.SuperviseAlways, waittest.Patience
 			p := pauseAt(m, build{Version: "1.1.0"}, step)
 			p.stopped()
 			p.committed(p.endsWell())
@@ -156,7 +158,7 @@ func TestStopOfTheProgramComesAfterTheRollbackThatIsInProgress(t *testing.T) {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
 			m := f.with(t).member(fmt.Sprint("r", i))
-			m.env.Notes = filepath.Join(t.TempDir(), "notes")
+			m.env.Notes, m.env.Connect = filepath.Join(t.TempDir(), "notes"), waittest.Patience
 			b := build{Version: "1.1.0"}
 			if step == "rolling-back" || step == "quarantined" {
 				b = build{Version: "1.1.1", Sick: true}

@@ -126,12 +126,12 @@ func TestAnAgentIsCountedInItsOwnFleetAlone(t *testing.T) {
 		return strings.Join(ids, " ")
 	}
 	for fleet, want := range map[string][2]string{"default": {"a1", "a2"}, "edge": {"a3", "a2"}, "": {"a1 a2 a3", ""}} {
-		m := members{fleet: fleet, of: map[*Entry]*rollout.Member{}}
-		all, news := m.take(s, time.Now())
+		m := members{fleet: fleet}
+		all, news := m.take(s, time.Now(), time.Time{})
 		if got := [2]string{ids(all.Members), ids(all.Apart)}; got != want || !news {
 			t.Errorf("fleet %q has %q, want %q", fleet, got, want)
 		}
-		if _, news := m.take(s, time.Now()); news {
+		if _, news := m.take(s, time.Now(), time.Time{}); news {
 			t.Errorf("fleet %q: the same again is news", fleet)
 		}
 	}

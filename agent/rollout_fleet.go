@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -16,6 +17,10 @@ import (
 // lookForOverdue is how often it is looked whether an agent has become overdue,
 // of which nothing tells.
 const lookForOverdue = 15 * time.Second
+
+// overdueGrace is how long after etcd has answered again nobody counts as overdue:
+// after an outage the status of all agents is old, and no release did that.
+const overdueGrace = time.Minute
 
 // fleetCoalesce is the least distance between two snapshots: each costs as much
 // as the fleet is large.
@@ -39,7 +44,15 @@ type rolloutFleet struct {
 
 // Watch implements rollout.Fleet.
 func (f rolloutFleet) Watch(ctx context.Context, changed func(rollout.Snapshot), stale func(error)) error {
-	x, err := NewIndex(IndexConfig{Directory: f.directory, Coalesce: fleetCoalesce, OnError: stale})
+	var heard atomic.Pointer[time.Time] // since when etcd answers
+	hear := func() { heard.Store(new(time.Now())) }
+	hear()
+	x, err := NewIndex(IndexConfig{Directory: f.directory, Coalesce: fleetCoalesce, OnError: func(err error) {
+		if err == nil {
+			hear()
+		}
+		stale(err)
+	}})
 	if err != nil {
 		return err
 	}
@@ -48,7 +61,7 @@ func (f rolloutFleet) Watch(ctx context.Context, changed func(rollout.Snapshot),
 	defer run.Wait()
 	defer stop()
 	run.Go(func() { _ = x.Run(ctx) }) // it ends with ctx only
-	m := members{fleet: f.fleet, of: map[*Entry]*rollout.Member{}}
+	m := members{fleet: f.fleet}
 	look := time.NewTicker(lookForOverdue)
 	defer look.Stop()
 	for next := x.Ready(); ; {
@@ -63,7 +76,7 @@ func (f rolloutFleet) Watch(ctx context.Context, changed func(rollout.Snapshot),
 			continue // not Ready yet
 		}
 		next = s.superseded
-		if next, news := m.take(s, time.Now()); news {
+		if next, news := m.take(s, time.Now(), *heard.Load()); news {
 			changed(next)
 		}
 	}
@@ -71,23 +84,33 @@ func (f rolloutFleet) Watch(ctx context.Context, changed func(rollout.Snapshot),
 
 // members are those of the newest snapshot, made once for each entry.
 type members struct {
-	fleet    string // "" = all
-	of       map[*Entry]*rollout.Member
+	fleet    string   // "" = all
+	entries  []*Entry // of that snapshot, by id
+	of       []*rollout.Member
 	revision int64
 }
 
-// take returns the members of s, and whether any is new, gone or another.
-func (m *members) take(s *Snapshot, now time.Time) (all rollout.Snapshot, news bool) {
+// take returns the members of s, and whether any is new, gone or another. heard is
+// since when etcd answers.
+func (m *members) take(s *Snapshot, now, heard time.Time) (all rollout.Snapshot, news bool) {
 	news = s.Registered() != m.revision || len(s.entries) != len(m.of)
 	m.revision = s.Registered()
-	of := make(map[*Entry]*rollout.Member, len(s.entries))
+	of := make([]*rollout.Member, 0, len(s.entries))
 	all = rollout.Snapshot{Revision: m.revision, Members: make([]*rollout.Member, 0, len(s.entries))}
+	before := 0
 	for _, e := range s.entries {
-		member := m.of[e]
-		if overdue := e.Overdue(now) > 0; member == nil || member.Overdue != overdue {
-			member, news = RolloutMember(e, now), true
+		for before < len(m.entries) && m.entries[before].ID < e.ID {
+			before++
 		}
-		of[e] = member
+		var member *rollout.Member
+		if before < len(m.entries) && m.entries[before] == e {
+			member = m.of[before]
+		}
+		if overdue := e.Overdue(now) > 0 && now.Sub(heard) > overdueGrace; member == nil || member.Overdue != overdue {
+			member, news = RolloutMember(e, now), true
+			member.Overdue = overdue
+		}
+		of = append(of, member)
 		switch {
 		case e.Fleet == m.fleet || m.fleet == "":
 			all.Members = append(all.Members, member)
@@ -95,7 +118,7 @@ func (m *members) take(s *Snapshot, now time.Time) (all rollout.Snapshot, news b
 			all.Apart = append(all.Apart, member)
 		}
 	}
-	m.of = of
+	m.entries, m.of = s.entries, of
 	return all, news
 }
 

@@ -170,6 +170,25 @@ func TestDocumentIsPublishedWhenItsRolloutCompletesAndTakenBackWithIt(t *testing
 	}
 }
 
+// isHeldUp checks that the rollout has paused over what was published meanwhile, and
+// has whoever asks for it all the same have it.
+func (d desk) isHeldUp(meanwhile, says string) {
+	d.Helper()
+	if v := d.becomes(d.o, rollout.Paused); !strings.Contains(v.Plan.Why, says) || !strings.Contains(v.Plan.Why, "resume") {
+		d.Errorf("it is paused: %s", v.Plan.Why)
+	}
+	if got := d.document("global"); string(got.Data) != meanwhile {
+		d.Errorf("the document that was published meanwhile is %q", got.Data)
+	}
+	if _, err := rollout.GetPin(d.Context(), d.client, "", "test"); !errors.Is(err, rollout.ErrNoPin) {
+		d.Errorf("what has not completed has moved a pin: %v", err)
+	}
+	d.publish("a: 2\n", "alice")
+	if _, err := d.o.Resume(d.Context(), rollout.Act{By: "alice"}); err != nil {
+		d.Fatal(err)
+	}
+}
+
 // TestDocumentThatOthersPublishedMeanwhileIsNotReplacedByARollout: an urgent change
 // would be gone hours later, when the rollout completes, and nobody told.
 func TestDocumentThatOthersPublishedMeanwhileIsNotReplacedByARollout(t *testing.T) {
@@ -199,25 +218,10 @@ func TestDocumentThatOthersPublishedMeanwhileIsNotReplacedByARollout(t *testing.
 			if _, err := d.o.Promote(t.Context(), rollout.Act{By: "alice"}); err != nil {
 				t.Fatal(err)
 			}
-			if c.says == "" {
-				d.becomes(d.o, rollout.Completed)
-			} else {
-				if v := d.becomes(d.o, rollout.Paused); !strings.Contains(v.Plan.Why, c.says) || !strings.Contains(v.Plan.Why, "resume") {
-					t.Errorf("it is paused: %s", v.Plan.Why)
-				}
-				if got := d.document("global"); string(got.Data) != c.meanwhile {
-					t.Errorf("the document that was published meanwhile is %q", got.Data)
-				}
-				if _, err := rollout.GetPin(t.Context(), d.client, "", "test"); !errors.Is(err, rollout.ErrNoPin) {
-					t.Errorf("what has not completed has moved a pin: %v", err)
-				}
-				// Whoever asks for it all the same has it.
-				d.publish("a: 2\n", "alice")
-				if _, err := d.o.Resume(t.Context(), rollout.Act{By: "alice"}); err != nil {
-					t.Fatal(err)
-				}
-				d.becomes(d.o, rollout.Completed)
+			if c.says != "" {
+				d.isHeldUp(c.meanwhile, c.says)
 			}
+			d.becomes(d.o, rollout.Completed)
 			if got := d.document("global"); string(got.Data) != "a: 2\n" {
 				t.Errorf("the rollout has completed, and the document is %q", got.Data)
 			}
@@ -281,17 +285,52 @@ func TestMemberIsOverdueWhenItsStatusIs(t *testing.T) {
 	c.fill(1)
 	x := c.index(IndexConfig{})
 	c.ready(x)
-	m := members{fleet: "default", of: map[*Entry]*rollout.Member{}}
+	m := members{fleet: "default"}
 	since := time.Unix(1e9, 0)
-	all, news := m.take(x.Snapshot(), since.Add(time.Second))
+	all, news := m.take(x.Snapshot(), since.Add(time.Second), time.Time{})
 	if !news || all.Members[0].Overdue {
 		t.Errorf("at first: %+v, news %t", all.Members[0], news)
 	}
-	if _, news := m.take(x.Snapshot(), since.Add(2*time.Second)); news {
+	if _, news := m.take(x.Snapshot(), since.Add(2*time.Second), time.Time{}); news {
 		t.Error("there is news where nothing has changed")
 	}
-	later, news := m.take(x.Snapshot(), since.Add(time.Hour))
+	later, news := m.take(x.Snapshot(), since.Add(time.Hour), time.Time{})
 	if !news || !later.Members[0].Overdue || all.Members[0].Overdue {
 		t.Errorf("an hour later: %+v, news %t, before %+v", later.Members[0], news, all.Members[0])
+	}
+	// After an outage of etcd all would be, for a moment, and their rollout fail.
+	after, news := m.take(x.Snapshot(), since.Add(time.Hour), since.Add(time.Hour-time.Second))
+	if !news || after.Members[0].Overdue {
+		t.Errorf("a second after etcd has answered again: %+v, news %t", after.Members[0], news)
+	}
+}
+
+// TestAMemberIsMadeOnceForEachEntry: a controller of ten thousand agents would make
+// all of them anew for each that reports.
+func TestAMemberIsMadeOnceForEachEntry(t *testing.T) {
+	t.Parallel()
+	entry := func(id string) *Entry { return &Entry{Registration: Registration{ID: id, Fleet: "default"}} }
+	b, c, e := entry("b"), entry("c"), entry("e")
+	m := members{fleet: "default"}
+	take := func(entries ...*Entry) []*rollout.Member {
+		all, _ := m.take(&Snapshot{registered: 1, entries: entries}, time.Now(), time.Time{})
+		return all.Members
+	}
+	before := take(b, c, e)
+	changed := entry("c")
+	after := take(entry("a"), b, changed, entry("d"), e)
+	if after[1] != before[0] || after[4] != before[2] {
+		t.Error("members whose entries are the same are others")
+	}
+	if after[2] == before[1] {
+		t.Error("a member whose entry has changed is the same")
+	}
+	for i, id := range []string{"a", "b", "c", "d", "e"} {
+		if after[i].ID != id {
+			t.Errorf("member %d is %s, want %s", i, after[i].ID, id)
+		}
+	}
+	if last := take(e); last[0] != before[2] {
+		t.Error("a member is another once others have gone")
 	}
 }

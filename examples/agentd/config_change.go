@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/config"
+	"github.com/perennial-go/perennial/upgrade/rollout"
 )
 
 // configChange is what the commands that change a document have in common.
@@ -38,8 +40,8 @@ func (c *configChange) add(cmd *cobra.Command) {
 }
 
 // begin reads what is to be replaced. A document that is not the expected one
-// is refused at once.
-func (c *configChange) begin(ctx context.Context, client *clientv3.Client, scope string) (config.Document, config.Change, error) {
+// is refused at once. What is worth knowing is told on w.
+func (c *configChange) begin(ctx context.Context, w io.Writer, client *clientv3.Client, scope string) (config.Document, config.Change, error) {
 	if c.expect < asFound {
 		return config.Document{}, config.Change{}, usagef("--expect-revision: want a revision, or 0 for none, found %d", c.expect)
 	}
@@ -57,7 +59,23 @@ func (c *configChange) begin(ctx context.Context, client *clientv3.Client, scope
 	if c.expect != asFound && c.expect != change.Replaces {
 		return now, change, &config.ConflictError{Scope: scope, Wanted: c.expect, Found: now}
 	}
+	for _, p := range c.rollouts(ctx, client, scope) {
+		say(w, "note: rollout %s of fleet %s, which brings a document of %s, is %s: agents that it has let in keep that one meanwhile; where another is published, it pauses at its end and does not take its place", p.ID, p.Fleet, scope, p.State)
+	}
 	return now, change, nil
+}
+
+// rollouts are those of scope's documents that are under way, as far as that can
+// be told: who publishes need not have the right to see them.
+func (c *configChange) rollouts(ctx context.Context, client *clientv3.Client, scope string) []rollout.Plan {
+	var all []rollout.Plan
+	_ = c.etcd.ask(ctx, func(ctx context.Context) (err error) {
+		all, err = rollout.Plans(ctx, client, c.root())
+		return err
+	})
+	return slices.DeleteFunc(all, func(p rollout.Plan) bool {
+		return p.Target.Config == nil || p.Target.Config.Scope != scope || p.State.Over()
+	})
 }
 
 // configPublish is a change that publishes a document.

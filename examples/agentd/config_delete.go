@@ -28,7 +28,7 @@ brings it back. With --wait it follows the agents until none runs it.`,
 }
 
 func (c *configChange) remove(cmd *cobra.Command, client *clientv3.Client, scope string) error {
-	_, change, err := c.begin(cmd.Context(), client, scope)
+	_, change, err := c.begin(cmd.Context(), cmd.ErrOrStderr(), client, scope)
 	if err != nil {
 		return err
 	}

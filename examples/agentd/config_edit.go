@@ -40,7 +40,7 @@ only you can read, is deleted.`,
 }
 
 func (p *configPublish) edit(cmd *cobra.Command, client *clientv3.Client, scope string) error {
-	now, change, err := p.begin(cmd.Context(), client, scope)
+	now, change, err := p.begin(cmd.Context(), cmd.ErrOrStderr(), client, scope)
 	if err != nil {
 		return err
 	}

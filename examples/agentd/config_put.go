@@ -44,7 +44,7 @@ published again.`,
 
 func (p *configPublish) put(cmd *cobra.Command, client *clientv3.Client, scope string, document []byte, dryRun bool) error {
 	ctx := cmd.Context()
-	now, change, err := p.begin(ctx, client, scope)
+	now, change, err := p.begin(ctx, cmd.ErrOrStderr(), client, scope)
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ history lists what there is to go back to.`,
 }
 
 func (p *configPublish) rollBack(cmd *cobra.Command, client *clientv3.Client, scope string, to int64) error {
-	_, change, err := p.begin(cmd.Context(), client, scope)
+	_, change, err := p.begin(cmd.Context(), cmd.ErrOrStderr(), client, scope)
 	if err != nil {
 		return err
 	}

@@ -88,6 +88,12 @@ func TestRolloutCommandsEndWithWhatBecameOfTheRollout(t *testing.T) {
 	start(bad, "--stage", "name=all", "--wait", "1m").fails(t, exitReverted, "found it reverted", "loud")
 
 	start(good, "--stage", "name=all,gate=true", "--wait", "300ms").fails(t, 3, "within 300ms", "waits for promote")
+	// Else whoever publishes beside it would hear of it hours later.
+	for scope, told := range map[string]bool{"global": true, "group/web": false} {
+		if r := agentd(t, "config", "put", "--dry-run", "--etcd", s.etcd.URL(), scope, good).ok(t); strings.Contains(r.stderr, "pauses at its end") != told {
+			t.Errorf("beside a rollout of global, put of %s says %q", scope, r.stderr)
+		}
+	}
 	run("pause").ok(t)
 	run("status", "--watch", "--wait", "300ms").fails(t, 3, "paused")
 	followed := make(chan result, 1)

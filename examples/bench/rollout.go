@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -203,6 +204,7 @@ func (m *marks) round(ctx context.Context, i int) error {
 	if value, err = text(p); err != nil {
 		return err
 	}
+	collect()
 	ours, err := m.ours.writeAs(ctx, m.writer, m.n, value, p.ID)
 	if err != nil {
 		return err
@@ -213,6 +215,7 @@ func (m *marks) round(ctx context.Context, i int) error {
 		return err
 	}
 	id := fmt.Sprintf("raw-%d", i)
+	collect()
 	raw, err := m.raw.writeAs(ctx, m.writer, m.n, id+" "+value, id)
 	if err != nil {
 		return err
@@ -220,6 +223,10 @@ func (m *marks) round(ctx context.Context, i int) error {
 	m.raw.add(raw)
 	return sleep.For(ctx, betweenWrites)
 }
+
+// collect has neither side pay for what the other has left behind: the heap is that
+// of all agents and watchers together.
+func collect() { runtime.GC() }
 
 // text is the value of a plan's key.
 func text(p rollout.Plan) (string, error) {

@@ -133,10 +133,10 @@ func (c *change) passed(late bool) {
 		b.ran[c.to] = true
 	}
 	c.end(rollout.ReportDone)
-	switch fate {
-	case FallsBack:
+	if fate == FallsBack {
 		c.cfg.OnDoom(c.Agent, fate)
-	case Alerts:
+	}
+	if fate == Alerts {
 		time.AfterFunc(alertAfter, c.alarm)
 	}
 }

@@ -58,7 +58,7 @@ func ask(ctx context.Context, checker Checker, c Check, p *Plan) CheckResult {
 	setDefault(&c.Timeout, DefaultCheckTimeout)
 	setDefault(&c.Attempts, DefaultAttempts)
 	timeout := c.Timeout.Duration()
-	retry := backoff.Backoff{Min: 500 * time.Millisecond, Max: timeout}
+	retry := backoff.Backoff{Min: timeout, Max: timeout} // what is asked may just be restarting
 	for i := 1; ; i++ {
 		limited, cancel := context.WithTimeout(ctx, timeout)
 		verdict, why, err := checker.Check(limited, c, p)

@@ -104,8 +104,8 @@ func (p *Publication) MayReplace(there []byte) bool {
 	return p.over == "" || digest == p.over || digest == digestOf(p.Document)
 }
 
-// ErrPublished: others have published a document since a rollout of another one
-// began, which does not take its place then. The rollout pauses.
+// ErrPublished means that others have published a document since a rollout of another
+// one began, which does not take its place then. The rollout pauses.
 var ErrPublished = errors.New("it is there since the rollout began, and is not replaced")
 
 // Controller moves the rollouts of one fleet on while it is elected. Any number

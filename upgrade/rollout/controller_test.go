@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -239,11 +240,17 @@ func TestPinsFollowARolloutToItsEndAndBack(t *testing.T) {
 	if _, err := SetPin(t.Context(), r.client, "", Pin{Environment: "production", Release: pinned("0.9.0")}, 0); err != nil {
 		t.Fatal(err)
 	}
+	before := Pin{Schema: Schema, Environment: "stage", Release: pinned("1.0.0"), By: "ops", Reason: "as it was", At: time.Now().UTC().Truncate(time.Second)}
+	if _, err := SetPin(t.Context(), r.client, "", before, 0); err != nil {
+		t.Fatal(err)
+	}
+	both := p.Environments
+	p.Environments = append(both, "stage")
 	p = c.start(p)
 	c.becomes(Completed)
 	check := func(want Target, binaries map[string]string) {
 		t.Helper()
-		for _, environment := range p.Environments {
+		for _, environment := range both {
 			pin, err := GetPin(t.Context(), r.client, "", environment)
 			if err != nil || pin.Release != want.Release || pin.Rollout != p.ID || pin.By != "alice" || !maps.Equal(pin.Binaries, binaries) {
 				t.Errorf("%s: %+v, %v", environment, pin, err)
@@ -256,6 +263,9 @@ func TestPinsFollowARolloutToItsEndAndBack(t *testing.T) {
 	}
 	c.becomes(Reverted)
 	check(p.Previous, nil)
+	if pin, err := GetPin(t.Context(), r.client, "", "stage"); err != nil || !reflect.DeepEqual(pin.Pin, before) {
+		t.Errorf("what was meant to run before is forgotten: %+v, %v", pin, err)
+	}
 	if got := events(r.history()[0]); !strings.HasSuffix(got, "reverted") || !strings.Contains(got, "completed reverting") {
 		t.Errorf("history: %s", got)
 	}

@@ -62,6 +62,7 @@ func (a *agent) in(stage int) bool { return a.stages&(1<<stage) != 0 }
 // began to fire after its change, while it fires, or that does not get on.
 type census struct {
 	p       *Plan
+	request string // of p
 	adm     *Admission
 	now     time.Time
 	frozen  bool // forward: nobody starts
@@ -83,7 +84,7 @@ func takeCensus(in *Input, p *Plan, books Books, now time.Time) (*census, error)
 		return nil, err
 	}
 	c := &census{
-		p: p, adm: adm, now: now, before: &in.Books, books: books.forPlan(p, now),
+		p: p, request: p.Request(), adm: adm, now: now, before: &in.Books, books: books.forPlan(p, now),
 		agents: make([]agent, 0, len(in.Snapshot.Members)),
 		aheads: map[int][]*agent{}, sizes: make([]int, len(p.Stages)), stages: make([]Figures, len(p.Stages)),
 	}
@@ -144,7 +145,7 @@ func (c *census) member(m *Member, lost map[string]Loss) agent {
 	var r *Report
 	// One that waits and is not admitted any more was gone from the registry in
 	// between, and waits to be let in again.
-	if m.Report != nil && m.Report.Request == c.p.Request() && (a.admitted || m.Report.State != ReportWaiting) {
+	if m.Report != nil && m.Report.Request == c.request && (a.admitted || m.Report.State != ReportWaiting) {
 		r = m.Report
 	}
 	if c.p.Instruction.Action == ActRevert {
@@ -353,7 +354,7 @@ func (c *census) formers(members []*Member) {
 			e.Gone = time.Time{}
 			r := c.agents[i].m.Report
 			switch {
-			case r != nil && r.Request == c.p.Request():
+			case r != nil && r.Request == c.request:
 				over = true // as it now counts
 			case r != nil && r.Request == e.Request && r.State.Ended():
 				over = true

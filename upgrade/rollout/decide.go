@@ -260,7 +260,7 @@ func (s *Stage) probation() Seconds {
 	asked := Seconds(0)
 	for i := range s.Judge.Checks {
 		c := &s.Judge.Checks[i]
-		asked = max(asked, c.Timeout*Seconds(c.Attempts))
+		asked = max(asked, 2*c.Timeout*Seconds(c.Attempts)) // with the pauses
 	}
 	if s.Soak == 0 {
 		return 0

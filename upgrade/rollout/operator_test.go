@@ -300,6 +300,20 @@ func TestHistoryAndDocumentsDoNotGrowWithoutBound(t *testing.T) {
 	}
 }
 
+// TestHistoryOfTheBrakeDoesNotGrowWithoutBound: a job may pull it every night for years.
+func TestHistoryOfTheBrakeDoesNotGrowWithoutBound(t *testing.T) {
+	r := newRig(t)
+	for range keepFreezes/2 + 3 {
+		if err := errors.Join(r.operator.Freeze(t.Context(), Act{}, false), r.operator.Unfreeze(t.Context(), Act{})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := r.history()
+	if len(all) != 1 || len(all[0].Records) != keepFreezes || all[0].Records[0].Seq != 7 {
+		t.Errorf("%d records are kept, from %d on", len(all[0].Records), all[0].Records[0].Seq)
+	}
+}
+
 func TestRolloutOfADocumentKeepsWhatItGoesBackTo(t *testing.T) {
 	r := newRig(t)
 	if _, err := r.client.Put(t.Context(), "/agents/config/group/web", "a: 1\n"); err != nil {
@@ -313,8 +327,11 @@ func TestRolloutOfADocumentKeepsWhatItGoesBackTo(t *testing.T) {
 			t.Errorf("document %s: %q, %v", digest, got, err)
 		}
 	}
-	if p.Previous.Config.Scope != "group/web" {
-		t.Errorf("previous: %+v", p.Previous.Config)
+	if p.Previous.Config.Scope != "group/web" || p.Over != p.Previous.Config.Digest {
+		t.Errorf("previous: %+v, over %s", p.Previous.Config, p.Over)
+	}
+	if !(&Publication{}).MayReplace([]byte("a: 1\n")) {
+		t.Error("the rollout of an older version, which does not know what it was begun over, cannot complete")
 	}
 	// Once it has completed, the scope's own is the one to leave.
 	q := planOf("1.1.0")

@@ -61,6 +61,10 @@ type Pin struct {
 	At     time.Time `json:"at"`
 	// Rollout is the one that set it as it completed; empty = a person did.
 	Rollout string `json:"rollout,omitempty"`
+	// Before is the pin that this one took the place of, where a rollout set it: if
+	// it is reverted to what ran before, that is meant again. nil = there was none, or
+	// it is not known. It has no Before itself.
+	Before *Pin `json:"before,omitempty"`
 }
 
 // Validate reports what keeps p from being written.
@@ -91,7 +95,13 @@ func (p Pin) Validate() error {
 	if err != nil {
 		return fmt.Errorf("pin of %s: %w", p.Environment, err)
 	}
-	return nil
+	if p.Before == nil {
+		return nil
+	}
+	if p.Before.Before != nil || p.Before.Environment != p.Environment {
+		return fmt.Errorf("pin of %s: before: want a pin of the same environment without a before", p.Environment)
+	}
+	return p.Before.Validate()
 }
 
 // validPlatform is of names such as linux/amd64.
@@ -180,6 +190,7 @@ func (p Pin) clone() Pin {
 // before is the one that there was, or zero.
 func (p *Plan) Pin(environment string, before Pin, at time.Time) Pin {
 	next := before.clone()
+	next.Before = nil
 	next.Schema, next.Environment = Schema, environment
 	next.By, next.Reason, next.Rollout, next.At = clip(p.By, maxPinBy), clip(p.Reason, maxPinReason), p.ID, at.UTC()
 	if c := p.Target.Config; c != nil {

@@ -56,6 +56,7 @@ func TestPinThatIsNoneIsRefused(t *testing.T) {
 		"plugin":            {`"logtail"`, `"../logtail"`, "../logtail"},
 		"scope":             {`"group/web"`, `"group/a/b"`, "group/a/b"},
 		"terminal escape":   {"the summer", `\u001b[2J`, "reason"},
+		"before of another": {`"rollout"`, `"before":{"schema":1,"environment":"test","release":{"version":"1.0.0","digest":"` + pinDigest("a") + `"}},"rollout"`, "same environment"},
 		"twice":             {`"by"`, `"By":"x","by"`, "twice"},
 		"no object":         {good, `[]`, "object"},
 		"nothing to expect": {good, `{"schema":1,"environment":"production","at":"2030-01-02T03:04:05Z"}`, "neither"},

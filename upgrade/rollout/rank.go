@@ -22,7 +22,9 @@ const LastRank = Rank(1<<64 - 1)
 // rolloutID: the first 8 bytes, big endian, of the SHA-256 of both ids with a
 // zero byte between them, which no id has.
 func RankOf(rolloutID, agentID string) Rank {
-	sum := sha256.Sum256([]byte(rolloutID + "\x00" + agentID))
+	var ids [256]byte // those that are valid fit in it, and need no memory
+	text := append(append(append(ids[:0], rolloutID...), 0), agentID...)
+	sum := sha256.Sum256(text)
 	return Rank(binary.BigEndian.Uint64(sum[:8]))
 }
 

@@ -87,6 +87,19 @@ func (p *Plan) pinOp(key, environment string, before Pin, at time.Time) (clientv
 		}
 	}
 	next := brought.Pin(environment, before, at)
+	if p.State == Reverted && before.Before != nil && (p.Previous.Release.IsZero() || p.Previous.Release == before.Before.Release) {
+		next = *before.Before // what was meant to run is meant again
+	}
+	if p.State == Completed && before.Schema != 0 {
+		next.Before = &before
+		if before.Rollout == p.ID { // it had completed before, and was not brought back
+			next.Before = before.Before
+		}
+		before.Before = nil
+		if _, err := next.encode(); err != nil {
+			next.Before = nil // both do not fit
+		}
+	}
 	if p.State == Reverted && next.Validate() != nil {
 		return clientv3.OpDelete(key), nil //nolint:nilerr // it is not known what is meant to run
 	}

@@ -69,6 +69,11 @@ type standing struct {
 	leader   known[Leader]
 }
 
+// mods are the revisions of what is known.
+func (s *standing) mods() [4]int64 {
+	return [4]int64{s.plan.mod, s.books.mod, s.freeze.mod, s.leader.mod}
+}
+
 // take takes over what one of the watched keys holds.
 func (s *standing) take(k keys, key string, v *etcdkv.Value) {
 	switch key {

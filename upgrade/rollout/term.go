@@ -59,10 +59,14 @@ type term struct {
 	// since is the revision of this controller's own last write: what the watch
 	// tells of before is older.
 	since int64
-	reset bool
-	fleet *Snapshot // nil before the first
-	gone  Departures
-	stale error
+	// mine are the books that it has written last, or is about to write, and their
+	// text: they need not be read again when the watch is faster than the answer.
+	mine     *Books
+	mineText string
+	reset    bool
+	fleet    *Snapshot // nil before the first
+	gone     Departures
+	stale    error
 }
 
 func newTerm(c *Controller, revision int64) *term {
@@ -148,21 +152,41 @@ func (t *term) say(err error) {
 func (t *term) receive(v etcdkv.View) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	news := v.Reset || !t.read
+	before := t.at.mods()
 	t.reset = t.reset || v.Reset
 	for _, key := range t.keys.watched() {
 		value, there := v.Values[key]
 		switch {
 		case there && value.ModRevision >= t.since:
-			t.at.take(t.keys, key, &value)
+			t.learn(key, &value)
 		case v.Reached(key) < t.since:
 		case there:
-			t.at.take(t.keys, key, &value)
+			t.learn(key, &value)
 		default:
 			t.at.take(t.keys, key, nil)
 		}
 	}
 	t.at.revision, t.read = max(t.at.revision, v.Revision), true
-	t.ring()
+	if news || t.at.mods() != before {
+		t.ring() // else it is what this controller has written itself, and decided upon
+	}
+}
+
+// learn takes over what the watch shows of a key.
+func (t *term) learn(key string, v *etcdkv.Value) {
+	if key == t.keys.books() && t.mine != nil && string(v.Data) == t.mineText {
+		t.at.books = known[Books]{value: t.mine, mod: v.ModRevision, created: v.CreateRevision}
+		return
+	}
+	t.at.take(t.keys, key, v)
+}
+
+// writes notes which books are about to be written.
+func (t *term) writes(b *Books, text string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.mine, t.mineText = b, text
 }
 
 // see takes over the agents as they are.
@@ -296,6 +320,7 @@ func (t *term) move(ctx context.Context, at standing, in Input, out Output) (aga
 	if err != nil {
 		return false, err
 	}
+	t.writes(&out.Books, books)
 	d.then = []clientv3.Op{clientv3.OpPut(t.keys.books(), books)}
 	if err := t.settle(ctx, &d, in.Now); err != nil {
 		return false, err
@@ -328,6 +353,7 @@ func (t *term) keep(ctx context.Context, at standing, b Books) (again bool, err 
 	if err != nil {
 		return false, err
 	}
+	t.writes(&b, value)
 	t.wroteAt = time.Now()
 	revision, done, found, err := t.commit(ctx, []clientv3.Cmp{
 		t.guard, clientv3.Compare(clientv3.ModRevision(t.keys.plan()), "=", at.plan.mod),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/perennial-go/perennial/internal/etcdtest"
 	"github.com/perennial-go/perennial/internal/waittest"
@@ -51,7 +52,7 @@ func TestControllerWithoutTheRightsLeavesTheOfficeToOneThatHasThem(t *testing.T)
 	c := r.crew(2)
 	// It may all that is asked of candidates, and not move pins.
 	poor := r.server.User(t, "poor", "/agents/plan/", "/agents/rollout/", "/agents/freeze/")
-	c.control("poor", func(cfg *ControllerConfig) { cfg.Client = poor })
+	c.control("poor", func(cfg *ControllerConfig) { cfg.Client, cfg.TTL = poor, 2*time.Second })
 	c.leads("poor")
 	p := planOf("1.1.0")
 	p.Environments = []string{"test"}
@@ -61,6 +62,9 @@ func TestControllerWithoutTheRightsLeavesTheOfficeToOneThatHasThem(t *testing.T)
 	c.becomes(Completed)
 	if v := c.status(); v.Leader == nil || v.Leader.ID != "rich" {
 		t.Errorf("%+v leads", v.Leader)
+	}
+	if !r.log.Has("another candidate may have the rights") {
+		t.Error("it has not resigned for that")
 	}
 }
 

@@ -102,6 +102,36 @@ func TestEachAgentIsShownInTheStageThatAdmitsItFirst(t *testing.T) {
 	}
 }
 
+// TestStagesCountWhatHasBecomeOfTheirAgents: of a blue-green rollout all are in the last
+// stage once more, and have staged when the switch has begun.
+func TestStagesCountWhatHasBecomeOfTheirAgents(t *testing.T) {
+	p, members := plan(), fleet()
+	for i, s := range []rollout.ReportState{rollout.ReportDone, rollout.ReportFailed, rollout.ReportRefused, rollout.ReportStarted, rollout.ReportWaiting, rollout.ReportHeld} {
+		report(members[i], s)
+	}
+	members[6].Held = "ops: a disk is changed"
+	p.Stages = []rollout.Stage{{Name: "ready", BasisPoints: 10_000}, {Name: "switch", BasisPoints: 10_000}}
+	counts := func(what string, want ...rolloutview.Stage) {
+		t.Helper()
+		stages, _, err := rolloutview.Stages(p, members)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, s := range stages {
+			w := want[i]
+			if len(s.Members) != w.Target || s.Succeeded != w.Succeeded || s.Failed != w.Failed || s.UnderWay != w.UnderWay || s.Waiting != w.Waiting || s.Held != w.Held {
+				t.Errorf("%s, stage %d: %d agents, %+v", what, i, len(s.Members), s)
+			}
+		}
+	}
+	now := rolloutview.Stage{Target: 16, Succeeded: 1, Failed: 2, UnderWay: 1, Waiting: 1, Held: 2}
+	counts("rolling", now, rolloutview.Stage{})
+	p.Strategy, p.Instruction.Action = rollout.BlueGreen, rollout.ActStage
+	counts("staging", now, rolloutview.Stage{Target: 16})
+	p.Instruction.Action = rollout.ActSwitch
+	counts("switching", rolloutview.Stage{Target: 16, Succeeded: 16}, now)
+}
+
 func model(t *testing.T) *rolloutview.Model {
 	t.Helper()
 	p, members := plan(), fleet()
@@ -163,6 +193,9 @@ func TestWhatHoldsARolloutUpIsShown(t *testing.T) {
 		"the gate is open": {func(m *rolloutview.Model) { m.Plan.Stage, m.Plan.Promoted = 2, 3 }, "of 11, begun"},
 		"paused":           {func(m *rolloutview.Model) { m.Plan.State = rollout.Paused }, "1 failed, paused"},
 		"reverting":        {func(m *rolloutview.Model) { m.Plan.State = rollout.Reverting }, "reverting"},
+		"trouble":          {func(m *rolloutview.Model) { m.Trouble = "permission denied" }, "It does not move on: permission denied"},
+		"its cause":        {func(m *rolloutview.Model) { m.Cause = "a07 failed first" }, "agents are under way: a07 failed first"},
+		"from where":       {func(m *rolloutview.Model) { m.Plan.Previous.Release = release.Pin{Version: "1.0.0"} }, "1.0.0@ to 1.1.0@abab"},
 	} {
 		m := model(t)
 		c.change(m)
@@ -171,6 +204,10 @@ func TestWhatHoldsARolloutUpIsShown(t *testing.T) {
 		}
 	}
 	m := model(t)
+	if m.Freeze = (&rollout.Freeze{By: "ops"}); !strings.Contains(m.Line(), "; frozen by ops") {
+		t.Errorf("as a line it is\n%s", m.Line())
+	}
+	m = model(t)
 	m.Waits = "stage production waits for its window"
 	if got := m.Line(); !strings.HasSuffix(got, m.Waits) {
 		t.Errorf("as a line it is\n%s", got)
