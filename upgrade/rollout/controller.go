@@ -104,7 +104,7 @@ func (p *Publication) MayReplace(there []byte) bool {
 	return p.over == "" || digest == p.over || digest == digestOf(p.Document)
 }
 
-// ErrPublished: others have published a document since a rollout of another one
+// ErrPublished is told where others have published a document since a rollout of another one
 // began, which does not take its place then. The rollout pauses.
 var ErrPublished = errors.New("it is there since the rollout began, and is not replaced")
 

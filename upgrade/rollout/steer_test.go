@@ -11,7 +11,7 @@ import (
 // everybody.
 func TestHaltedRolloutIsNotPromotedUnasked(t *testing.T) {
 	r := newRig(t)
-	p := r.start(planOf("1.1.0"))
+	r.start(planOf("1.1.0"))
 	// As a controller halts it.
 	_, err := r.operator.steer(t.Context(), Act{By: "controller c1"}, EventHalted, "it crashes", func(p Plan, _ Act, at time.Time) (Plan, error) {
 		return p.enter(Halted, "it crashes", at), nil
@@ -22,7 +22,7 @@ func TestHaltedRolloutIsNotPromotedUnasked(t *testing.T) {
 	if _, err := r.operator.Promote(t.Context(), PromoteOptions{}); !errors.Is(err, ErrState) || !strings.Contains(err.Error(), "it is halted") {
 		t.Errorf("it is promoted: %v", err)
 	}
-	p, err = r.operator.Promote(t.Context(), PromoteOptions{Act: Act{By: "bob", Reason: "known"}, Failed: true})
+	p, err := r.operator.Promote(t.Context(), PromoteOptions{Act: Act{By: "bob", Reason: "known"}, Failed: true})
 	if err != nil || p.State != Running || p.Promoted != 2 {
 		t.Errorf("asked for, it is not promoted: %s, %d, %v", p.State, p.Promoted, err)
 	}
