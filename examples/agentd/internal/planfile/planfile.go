@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -70,7 +72,7 @@ func Parse(data []byte) (File, error) {
 		Schema *int `yaml:"schema"`
 	}
 	if err := root.Decode(&head); err != nil {
-		return f, fmt.Errorf("want a mapping with schema: %d: %w", Schema, err)
+		return f, fmt.Errorf("want a mapping with schema: %d: %w", Schema, plainly(err))
 	}
 	switch {
 	case head.Schema == nil:
@@ -81,12 +83,39 @@ func Parse(data []byte) (File, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	dec.KnownFields(true)
 	if err := dec.Decode(&f); err != nil {
-		return File{}, err
+		return File{}, plainly(err)
 	}
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return File{}, errors.New("want one YAML document, found more")
 	}
 	return f, nil
+}
+
+// plainly says in words of the file what its decoder says in types of Go.
+func plainly(err error) error {
+	wrong, ok := errors.AsType[*yaml.TypeError](err)
+	if !ok {
+		return err
+	}
+	const found = `cannot unmarshal !!\w+ (.+?) into `
+	texts := make([]string, 0, len(wrong.Errors))
+	for _, text := range wrong.Errors {
+		for _, say := range []struct{ of, as string }{
+			{` not found in type [\w.]+`, " is not known here"},
+			{`!!seq into`, "!!seq a list into"},
+			{`!!map into`, "!!map a mapping into"},
+			{found + `time\.Duration`, "want a duration such as 10m, found $1"},
+			{found + `(?:int|float64)$`, "want a number, found $1"},
+			{found + `bool$`, "want true or false, found $1"},
+			{found + `string$`, "want a text, found $1"},
+			{found + `\[\].+`, "want a list, found $1"},
+			{found + `.+`, "want a mapping, found $1"},
+		} {
+			text = regexp.MustCompile(say.of).ReplaceAllString(text, say.as)
+		}
+		texts = append(texts, text)
+	}
+	return errors.New(strings.Join(texts, "; "))
 }
 
 // plain refuses what makes a small file large: aliases and depth.
