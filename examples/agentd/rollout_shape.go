@@ -86,10 +86,9 @@ func (s *rolloutShape) build(cmd *cobra.Command) (p rollout.Plan, file *planfile
 		if !cmd.Flags().Changed(d.flag) {
 			continue
 		}
-		if d.value <= 0 {
-			return p, nil, usagef("--%s: want a duration of more than 0, such as 10m, found %v", d.flag, d.value)
+		if *d.to, err = planfile.Positive("--"+d.flag, d.value); err != nil {
+			return p, nil, usageError{err}
 		}
-		*d.to = rollout.Seconds(d.value.Seconds())
 	}
 	return p, file, nil
 }

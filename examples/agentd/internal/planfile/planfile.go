@@ -36,15 +36,15 @@ type File struct {
 	Version string  `yaml:"version"`
 	Config  *Config `yaml:"config"`
 
-	Reason       string        `yaml:"reason"`
-	Strategy     string        `yaml:"strategy"`
-	Selector     string        `yaml:"selector"`
-	OnFailure    string        `yaml:"on_failure"`
-	PastSilent   bool          `yaml:"past_silent"`
-	Deadline     time.Duration `yaml:"deadline"`
-	Retain       time.Duration `yaml:"retain"`
-	Environments []string      `yaml:"environments"`
-	Stages       []Stage       `yaml:"stages"`
+	Reason       string         `yaml:"reason"`
+	Strategy     string         `yaml:"strategy"`
+	Selector     string         `yaml:"selector"`
+	OnFailure    string         `yaml:"on_failure"`
+	PastSilent   bool           `yaml:"past_silent"`
+	Deadline     *time.Duration `yaml:"deadline"` // nil = the default: 0 is none
+	Retain       *time.Duration `yaml:"retain"`
+	Environments []string       `yaml:"environments"`
+	Stages       []Stage        `yaml:"stages"`
 }
 
 // Config is a document in a file, relative to the plan's.
@@ -139,11 +139,15 @@ func (f *File) Apply(p *rollout.Plan) error {
 	p.Strategy, p.Selector, p.OnFailure = rollout.Strategy(f.Strategy), f.Selector, rollout.OnFailure(f.OnFailure)
 	p.PastSilent, p.Reason, p.Environments = f.PastSilent, f.Reason, f.Environments
 	var err error
-	if p.Deadline, err = Seconds("deadline", f.Deadline); err != nil {
-		return err
+	if f.Deadline != nil {
+		if p.Deadline, err = Positive("deadline", *f.Deadline); err != nil {
+			return err
+		}
 	}
-	if p.RetainFor, err = Seconds("retain", f.Retain); err != nil {
-		return err
+	if f.Retain != nil {
+		if p.RetainFor, err = Positive("retain", *f.Retain); err != nil {
+			return err
+		}
 	}
 	p.Stages = nil
 	for i := range f.Stages {
@@ -158,6 +162,14 @@ func (f *File) Apply(p *rollout.Plan) error {
 		p.Stages = append(p.Stages, stage)
 	}
 	return nil
+}
+
+// Positive refuses a duration of none and less: 0 would stand for a default.
+func Positive(what string, d time.Duration) (rollout.Seconds, error) {
+	if d <= 0 {
+		return 0, fmt.Errorf("%s: want a duration of more than 0, such as 10m, found %v", what, d)
+	}
+	return rollout.Seconds(d.Seconds()), nil
 }
 
 // Seconds refuses a duration that is less than none.

@@ -61,6 +61,7 @@ func TestPlanFileThatCouldMeanSomethingElseIsRefused(t *testing.T) {
 		"no YAML":             {"a: b: c", "YAML"},
 		"deep":                {"schema: 1\nstages: " + strings.Repeat("[", 20) + strings.Repeat("]", 20), "deeper"},
 		"too long":            {"schema: 1\nreason: " + strings.Repeat("x", planfile.MaxBytes), "at most"},
+		"no time":             {"schema: 1\ndeadline: 0s", "deadline: want a duration of more than 0"},
 		"less than no time":   {"schema: 1\ndeadline: -1s", "deadline"},
 		"time without a unit": {"schema: 1\ndeadline: 10", "want a duration such as 10m, found `10`"},
 		"percent of nothing":  {"schema: 1\nstages: [{percent: 0}]", "percent"},
