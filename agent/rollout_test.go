@@ -215,7 +215,7 @@ func TestDocumentThatOthersPublishedMeanwhileIsNotReplacedByARollout(t *testing.
 				t.Fatal(err)
 			}
 			d.publish(c.meanwhile, "bob")
-			if _, err := d.o.Promote(t.Context(), rollout.Act{By: "alice"}); err != nil {
+			if _, err := d.o.Promote(t.Context(), rollout.PromoteOptions{Act: rollout.Act{By: "alice"}}); err != nil {
 				t.Fatal(err)
 			}
 			if c.says != "" {

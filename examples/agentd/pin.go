@@ -326,6 +326,9 @@ func newPinListCommand() *cobra.Command {
 			if err != nil && !errors.Is(err, rollout.ErrPin) {
 				return err
 			}
+			if len(all) == 0 && err == nil {
+				say(cmd.ErrOrStderr(), "no environment is pinned: agentd pin set does that, or agentd rollout start --environment")
+			}
 			return errors.Join(printPins(cmd.OutOrStdout(), all, output), err)
 		})
 	}

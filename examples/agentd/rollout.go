@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/perennial-go/perennial/agent"
+	"github.com/perennial-go/perennial/examples/agentd/internal/rolloutview"
 	"github.com/perennial-go/perennial/upgrade/rollout"
 )
 
@@ -83,7 +84,30 @@ func (o *fleetOperator) status(ctx context.Context) (v rollout.View, err error) 
 		v, err = o.Status(ctx)
 		return err
 	})
-	return v, err
+	return v, replaceable(err)
+}
+
+// replaceable says what helps where a plan cannot be read.
+func replaceable(err error) error {
+	if errors.Is(err, rollout.ErrPlan) {
+		return fmt.Errorf("%w: agentd rollout start --replace puts another rollout in its place", err)
+	}
+	return err
+}
+
+// do does something to the rollout, and says what can be done in place of what its
+// state does not allow.
+func (o *fleetOperator) do(ctx context.Context, act func(context.Context) (rollout.Plan, error)) (p rollout.Plan, err error) {
+	err = o.flags.etcd.ask(ctx, func(ctx context.Context) error {
+		p, err = act(ctx)
+		return err
+	})
+	if errors.Is(err, rollout.ErrState) {
+		if v, unread := o.status(ctx); unread == nil && v.Plan != nil && rolloutview.Advice(v.Plan) != "" {
+			err = fmt.Errorf("%w: %s", err, rolloutview.Advice(v.Plan))
+		}
+	}
+	return p, replaceable(err)
 }
 
 // cause is why a rollout went back or was ended, which its plan no longer tells
@@ -179,7 +203,7 @@ func endOf(p *rollout.Plan, cause string, wanted rollout.State) error {
 	err := errors.New(text)
 	switch p.State {
 	case rollout.Halted:
-		return endedError{fmt.Errorf("%w: look at agentd rollout status, then agentd rollout resume, revert or abort", err), exitHalted}
+		return endedError{fmt.Errorf("%w: look at agentd rollout status, then %s", err, rolloutview.Advice(p)), exitHalted}
 	case rollout.Reverted, rollout.Reverting:
 		return endedError{err, exitReverted}
 	case rollout.Aborted:

@@ -70,6 +70,19 @@ func (c *startCheck) foresee() {
 			c.notes = append(c.notes, fmt.Sprintf("stage %s: no agent has the label %s, so that none is half of a pair", c.plan.Stages[i].Name, label))
 		}
 	}
+	for _, e := range c.plan.Environments {
+		if !slices.ContainsFunc(c.members, func(m *rollout.Member) bool {
+			return cmp.Or(m.Labels[rollout.EnvironmentLabel], rollout.DefaultEnvironment) == e
+		}) {
+			c.notes = append(c.notes, fmt.Sprintf("no agent of the fleet is of environment %s (its label %s): nobody is compared with that pin", e, rollout.EnvironmentLabel))
+		}
+	}
+	if t := c.plan.Target.Config; t != nil {
+		group, is := strings.CutPrefix(t.Scope, "group/")
+		if is && !slices.ContainsFunc(append(c.takePart(), c.rest...), func(m *rollout.Member) bool { return slices.Contains(m.Groups, group) }) {
+			c.notes = append(c.notes, fmt.Sprintf("none of the agents that it is about is of group %s: the document changes nothing for them", group))
+		}
+	}
 	if c.plan.Target.Config == nil && !slices.ContainsFunc(c.plan.Stages, func(s rollout.Stage) bool { return s.Soak > 0 || s.Manual }) {
 		c.notes = append(c.notes, "no stage soaks: each is judged as soon as its agents' probations have ended, and what shows later is not waited for (--soak)")
 	}
@@ -120,7 +133,7 @@ func (c *startCheck) examine(m *release.Manifest) {
 		}
 	}
 	if running > 0 {
-		c.notes = append(c.notes, counted(running, "agent")+" of those it is about have it already")
+		c.notes = append(c.notes, counted(running, "agent")+" of those it is about have it already; a revert takes it from them, too")
 	}
 	whys := make([]string, 0, len(refusing))
 	for why := range refusing {
@@ -186,7 +199,15 @@ func (c *startCheck) verdict(w io.Writer, force bool) error {
 		return fmt.Errorf("the rollout was not begun: %s; begin it all the same with --force", strings.Join(c.obstacles, "; "))
 	}
 	for _, o := range c.obstacles {
-		say(w, "note: %s", oneLine(o))
+		say(w, "obstacle: %s", oneLine(o))
+	}
+	return nil
+}
+
+// wouldBegin is what a dry run ends with.
+func (c *startCheck) wouldBegin(force bool) error {
+	if n := len(c.obstacles); n > 0 && !force {
+		return fmt.Errorf("it would not be begun, for %s; with --force it would", counted(n, "obstacle"))
 	}
 	return nil
 }

@@ -58,8 +58,12 @@ func TestRolloutThatAgentsWouldRefuseIsNotBegun(t *testing.T) {
 		if c.says == "" && err != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) {
 			t.Errorf("%s: %v, want %q", name, err, c.says)
 		}
-		if err := check.verdict(new(strings.Builder), true); err != nil {
-			t.Errorf("%s: --force does not help: %v", name, err)
+		var said strings.Builder
+		if err := check.verdict(&said, true); err != nil || strings.Contains(said.String(), "obstacle: ") != (c.says != "") {
+			t.Errorf("%s: --force does not help, or not all is told: %v\n%s", name, err, said.String())
+		}
+		if err := check.wouldBegin(false); (err != nil) != (c.says != "") || check.wouldBegin(true) != nil {
+			t.Errorf("%s: a dry run ends otherwise than a start: %v", name, err)
 		}
 	}
 }
@@ -80,6 +84,8 @@ func TestWhatWouldSurpriseIsToldBeforeARolloutBegins(t *testing.T) {
 	for says, change := range map[string]func(*startCheck){
 		"":                                   func(*startCheck) {},
 		"no controller is elected":           func(c *startCheck) { c.leader = nil },
+		"is of environment prod":             func(c *startCheck) { c.plan.Environments = []string{"test", "prod"} },
+		"it is about is of group web":        func(c *startCheck) { c.plan.Target.Config = &rollout.ConfigTarget{Scope: "group/web"} },
 		"no stage soaks":                     func(c *startCheck) { c.plan.Stages[0].Soak = 0 },
 		"no agent has the label rack":        func(c *startCheck) { c.plan.Stages[0].PairBy = "rack" },
 		"no agent of fleet shop":             func(c *startCheck) { c.members = nil },

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/perennial-go/perennial/examples/agentd/internal/rolloutview"
 )
 
 func newRolloutFreezeCommand() *cobra.Command {
@@ -18,7 +20,10 @@ func newRolloutFreezeCommand() *cobra.Command {
 rollout unfreeze: nobody is admitted, and agents that were and have not started do not
 start. An agent that changes just then ends what it does. Reverts go on, unless
 --reverts. It does not need a rollout, or a controller, to work. Orders to one agent
-(agentd upgrade, agentd rollback) are not held up.`,
+(agentd upgrade, agentd rollback) are not held up.
+
+It is told who had frozen the fleet before and why, which is replaced. agentd rollout
+history freeze has all of it.`,
 		Example: "  agentd rollout freeze --etcd http://127.0.0.1:2379 --reason 'network works until 6'",
 		Args:    takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -61,6 +66,10 @@ func brake(cmd *cobra.Command, flags *rolloutFlags, done string, do func(context
 		return err
 	}
 	defer op.close()
+	before, err := op.status(cmd.Context())
+	if err != nil && before.Revision == 0 { // a plan that cannot be read keeps nobody from the brake
+		return err
+	}
 	if err := flags.etcd.ask(cmd.Context(), func(ctx context.Context) error { return do(ctx, op) }); err != nil {
 		return err
 	}
@@ -71,6 +80,9 @@ func brake(cmd *cobra.Command, flags *rolloutFlags, done string, do func(context
 		}
 		return printJSON(cmd.OutOrStdout(), map[string]any{"fleet": flags.fleet, "freeze": v.Freeze})
 	}
-	_, err = fmt.Fprintln(cmd.OutOrStdout(), "fleet", flags.fleet, done)
+	if _, err = fmt.Fprintln(cmd.OutOrStdout(), "fleet", flags.fleet, done); err != nil || before.Freeze == nil {
+		return err
+	}
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), "it was", oneLine(rolloutview.Frozen(before.Freeze))+"; agentd rollout history freeze has that")
 	return err
 }

@@ -21,6 +21,7 @@ func newRolloutHistoryCommand() *cobra.Command {
 rollout first, or of ROLLOUT: who did what, when, why, and the figures that it was
 decided on. Each record is written together with what it tells of and names the
 digest of the one before; the command checks that none is missing and none was changed.
+"agentd rollout history freeze" has those of the brake: who froze and unfroze the fleet.
 -o json has all that a record says, and the whole plan in the first of each rollout.
 
 Exit code 0 means that the records are whole, 1 also that one is missing or was

@@ -95,11 +95,7 @@ func (r *rolloutRevert) run(cmd *cobra.Command) error {
 	} else if r.to != "" {
 		return usagef("--to is for a release: the rollout is of a configuration, and goes back to the document that was published when it began")
 	}
-	var p rollout.Plan
-	err = r.etcd.ask(cmd.Context(), func(ctx context.Context) (err error) {
-		p, err = op.Revert(ctx, opts)
-		return err
-	})
+	p, err := op.do(cmd.Context(), func(ctx context.Context) (rollout.Plan, error) { return op.Revert(ctx, opts) })
 	if err != nil {
 		return err
 	}
@@ -125,6 +121,9 @@ func (r *rolloutRevert) check(cmd *cobra.Command, op *fleetOperator, p *rollout.
 	to := p.Previous.Release
 	var offered *release.Description
 	if r.to != "" {
+		if err := r.another(p.Target.Release); err != nil {
+			return to, err
+		}
 		if to, offered, err = r.find(cmd.Context(), members); err != nil {
 			return to, err
 		}
@@ -150,6 +149,15 @@ func (r *rolloutRevert) check(cmd *cobra.Command, op *fleetOperator, p *rollout.
 	}
 	say(cmd.ErrOrStderr(), "note: %s", oneLine(text))
 	return r.pin(to), nil
+}
+
+// another refuses to go back to what the rollout has brought.
+func (r *rolloutRevert) another(own release.Pin) error {
+	pin, err := release.ParsePin(r.to)
+	if r.to == own.Version || err == nil && pin.Digest == own.Digest {
+		return usagef("--to: want another release than %s, which the rollout has brought: without --to agents go back to what they ran before", own.Version)
+	}
+	return nil
 }
 
 // leaves tells who of the agents does not go to the release of --to: a revert takes

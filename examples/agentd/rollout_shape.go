@@ -86,7 +86,7 @@ func (s *rolloutShape) build(cmd *cobra.Command) (p rollout.Plan, file *planfile
 		if !cmd.Flags().Changed(d.flag) {
 			continue
 		}
-		if *d.to, err = planfile.Seconds("--"+d.flag, d.value); err != nil {
+		if *d.to, err = planfile.Positive("--"+d.flag, d.value); err != nil {
 			return p, nil, usageError{err}
 		}
 	}

@@ -47,7 +47,8 @@ under way (--replace ends it: its agents stay as they are until the new one admi
 them). A document is checked by the schemas of the agents, as agentd config put does.
 --force begins it although agents would refuse it.
 
---dry-run makes those checks, shows who would be in which stage, and begins nothing.
+--dry-run makes those checks, shows who would be in which stage, and begins nothing; it
+ends with 1 where start would refuse, and marks why as "obstacle".
 Who comes first depends on the rollout's id: give --rollout-id the one that --dry-run
 printed, and the same agents do.
 
@@ -108,7 +109,9 @@ func (s *rolloutStart) run(cmd *cobra.Command, args []string) error {
 	}
 	defer op.close()
 	v, err := op.status(cmd.Context())
-	if err != nil {
+	if s.replace && errors.Is(err, rollout.ErrPlan) {
+		say(cmd.ErrOrStderr(), "note: replaced is %s", oneLine(err.Error()))
+	} else if err != nil {
 		return err
 	}
 	if err := s.unoccupied(v.Plan); err != nil {
@@ -123,7 +126,7 @@ func (s *rolloutStart) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	if s.dryRun {
-		return s.preview(cmd.OutOrStdout(), &c)
+		return errors.Join(s.preview(cmd.OutOrStdout(), &c), c.wouldBegin(s.force))
 	}
 	err = s.etcd.ask(cmd.Context(), func(ctx context.Context) (err error) {
 		p, err = op.Start(ctx, p, opts)
@@ -171,6 +174,8 @@ func (s *rolloutStart) prepare(cmd *cobra.Command, args []string) (rollout.Plan,
 		}
 	}
 	switch {
+	case s.scope != "" && s.config == "":
+		return p, opts, usagef("--scope says whose document --config is: want both, or neither")
 	case version != "" && document != "":
 		return p, opts, usagef("want a release or a configuration document, found both: start a rollout for each, one after the other")
 	case version != "":
@@ -271,11 +276,18 @@ func (s *rolloutStart) examine(cmd *cobra.Command, c *startCheck, document []byt
 }
 
 func (s *rolloutStart) examineDocument(cmd *cobra.Command, c *startCheck, document []byte) error {
-	check := configPublish{force: s.force || s.dryRun}
+	check := configPublish{}
 	check.etcd = s.etcd
 	err := check.with(func(client *clientv3.Client) error {
-		_, err := check.approve(cmd.Context(), client, c.plan.Target.Config.Scope, document, cmd.ErrOrStderr())
+		r, err := check.review(cmd.Context(), client, c.plan.Target.Config.Scope, document)
+		c.notes = append(c.notes, r.Notes...)
+		if refused := r.err(); refused != nil {
+			c.obstacles = append(c.obstacles, refused.Error())
+		}
 		return err
 	})
-	return errors.Join(err, c.verdict(cmd.ErrOrStderr(), s.force || s.dryRun))
+	if err != nil {
+		return err
+	}
+	return c.verdict(cmd.ErrOrStderr(), s.force || s.dryRun)
 }

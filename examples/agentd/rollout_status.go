@@ -85,9 +85,10 @@ func newRolloutStatusCommand() *cobra.Command {
 (# has changed, ! has failed, > is under way), the figures that it is judged on, and the
 agents that were lost. What has ended is shown until the next begins.
 
-With --watch it stays until the rollout has ended, and shows it live on a terminal; else
-it prints a line whenever something has changed, at most one a second, and with -o json
-all of it in one line each time. An interrupt ends it with exit code 0.
+With --watch it stays until the rollout has ended, or was halted, which waits for a
+person, and shows it live on a terminal; else it prints a line whenever something has
+changed, at most one a second, and with -o json all of it in one line each time. An
+interrupt ends it with exit code 0.
 
 ` + rolloutExits + `
 Without --watch 0 means that it was shown.`,
@@ -110,7 +111,7 @@ Without --watch 0 means that it was shown.`,
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().BoolVar(&watch, "watch", false, "stay, and show what changes, until the rollout has ended")
+	cmd.Flags().BoolVar(&watch, "watch", false, "stay, and show what changes, until the rollout has ended or was halted")
 	cmd.Flags().DurationVar(&wait, "wait", 0, "how long to watch at most; default until the rollout has ended")
 	return cmd
 }

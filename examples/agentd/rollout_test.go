@@ -72,6 +72,15 @@ func TestRolloutCommandsEndWithWhatBecameOfTheRollout(t *testing.T) {
 	// It would be refused by an agent, or by nobody for want of one.
 	run("start", "--config", writeFile(t, "log: {depth: 3}\n"), "--scope", "global", "--stage", "name=all").fails(t, 1, "depth")
 	start(good).fails(t, 1, "stage production has no agent", "--force")
+	// A dry run ends as the start would, and says what is in the way and what is not.
+	r := start(writeFile(t, "log: {depth: 3}\n"), "--dry-run", "--environment", "prod")
+	r.fails(t, 1, "would not be begun")
+	for _, says := range []string{"obstacle: stage production has no agent", "depth", "note: no agent of the fleet is of environment prod"} {
+		if !strings.Contains(r.stderr, says) {
+			t.Errorf("a dry run does not say %q:\n%s", says, r.stderr)
+		}
+	}
+	start(good, "--dry-run", "--force").ok(t)
 
 	start(good, "--stage", "name=all", "--wait", "1m").ok(t)
 	waittest.Until(t, "the webhook is told", func() bool { return told.told(rollout.EventCompleted) })
@@ -82,6 +91,13 @@ func TestRolloutCommandsEndWithWhatBecameOfTheRollout(t *testing.T) {
 
 	start(bad, "--stage", "name=all", "--on-failure", "halt", "--wait", "1m").fails(t, exitHalted, "found it halted", "loud")
 	start(good, "--stage", "name=all").fails(t, 1, "another rollout is under way", "halted", "--replace")
+	run("status", "--watch").fails(t, exitHalted, "found it halted", "promote --force")
+	run("promote").fails(t, 1, "it is halted", "resume, revert or abort", "--force")
+	run("promote", "--force").ok(t)
+	waittest.Until(t, "what has failed is taken as it is", func() bool {
+		return strings.Contains(run("status").ok(t).stdout, "COMPLETED")
+	})
+	start(bad, "--stage", "name=all", "--on-failure", "halt", "--wait", "1m").fails(t, exitHalted, "found it halted", "loud")
 	run("abort", "--by", "ops", "--reason", "a typing error").ok(t)
 	run("status", "--watch").fails(t, exitAborted, "found it aborted", "a typing error")
 
@@ -107,11 +123,44 @@ func TestRolloutCommandsEndWithWhatBecameOfTheRollout(t *testing.T) {
 	(<-followed).fails(t, exitAborted, "found it replaced")
 
 	run("history", "nosuch").fails(t, 1, "nosuch")
-	r := run("history").ok(t)
+	r = run("history").ok(t)
 	for _, says := range []string{"ops", "a typing error", "replaced", "halted", "reverted", "completed", "controller a1"} {
 		if !strings.Contains(r.stdout, says) {
 			t.Errorf("the history does not say %q:\n%s", says, r.stdout)
 		}
+	}
+}
+
+// TestBrakeTellsWhoHadPulledIt, whose reason would be lost, and works whatever the
+// plan is, which a start replaces.
+func TestBrakeTellsWhoHadPulledIt(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	run := func(args ...string) result {
+		t.Helper()
+		return agentd(t, append([]string{"rollout", args[0], "--etcd", s.etcd.URL()}, args[1:]...)...)
+	}
+	if r := agentd(t, "pin", "list", "--etcd", s.etcd.URL()).ok(t); !strings.Contains(r.stderr, "no environment is pinned") {
+		t.Errorf("without pins it says %q", r.stderr)
+	}
+	if r := run("freeze", "--by", "ann", "--reason", "storm").ok(t); strings.Contains(r.stdout, "it was") {
+		t.Errorf("nobody had frozen it:\n%s", r.stdout)
+	}
+	if _, err := s.etcd.Client(t).Put(t.Context(), "/agents/plan/default", "{"); err != nil {
+		t.Fatal(err)
+	}
+	if r := run("freeze", "--by", "bob").ok(t); !strings.Contains(r.stdout, "it was frozen by ann (storm)") {
+		t.Errorf("who had frozen it is not told:\n%s", r.stdout)
+	}
+	for _, command := range []string{"status", "pause", "revert"} {
+		run(command).fails(t, 1, "cannot be read", "agentd rollout start --replace")
+	}
+	start := []string{"start", "--config", writeFile(t, "{}\n"), "--scope", "global", "--stage", "name=all", "--force"}
+	run(start...).fails(t, 1, "cannot be read", "agentd rollout start --replace")
+	run(append(start, "--replace")...).ok(t)
+	run("status").ok(t)
+	if r := run("history", "freeze").ok(t); !strings.Contains(r.stdout, "ann") || !strings.Contains(r.stdout, "bob") {
+		t.Errorf("the history of the brake is\n%s", r.stdout)
 	}
 }
 
@@ -151,6 +200,7 @@ func TestDryRunBeginsNothingAndTellsWhoComesFirst(t *testing.T) {
 		t.Errorf("%s runs", i.Version)
 	}
 	run("start", "--config", writeFile(t, "{}"), "--scope", "agent/a1", "--stage", "name=all").fails(t, 2, "scope")
+	run("revert", "--to", "1.1.0").fails(t, 2, "--to", "another release")
 	run("revert", "--to", "0.9.0").fails(t, 1, "0.9.0", "found 0")
 	run("revert", "--to", "0.9.0", "--repo", s.repo, "--trust", s.trust).fails(t, 1, "0.9.0")
 	run("revert", "--reason", "slow", "--wait", "1m").ok(t)

@@ -178,13 +178,13 @@ func (o *fleetOperator) newWatch() *rolloutWatch {
 	return &rolloutWatch{fleet: o.flags.fleet, cause: o.cause, changed: make(chan struct{}, 1)}
 }
 
-// watch shows the fleet's rollout until it has ended.
+// watch shows the fleet's rollout until it has ended, or was halted.
 func (o *fleetOperator) watch(cmd *cobra.Command, wait time.Duration) error {
 	if _, err := o.status(cmd.Context()); err != nil { // says soon that etcd does not answer
 		return err
 	}
 	w := o.newWatch()
-	w.ended = func(p *rollout.Plan) bool { return p.State.Over() }
+	w.ended = func(p *rollout.Plan) bool { return p.State.Over() || p.State == rollout.Halted }
 	w.showOn(cmd.OutOrStdout(), o.flags.output)
 	last, err := o.follow(cmd.Context(), w, wait)
 	if cmd.Context().Err() != nil {
@@ -239,11 +239,14 @@ func (o *fleetOperator) follow(ctx context.Context, w *rolloutWatch, wait time.D
 	}
 	last, err := w.run(limited, o.Operator, agent.RolloutFleet(o.directory, o.flags.fleet))
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
-		found := "nothing"
+		found, then := "nothing", "agentd rollout status"
 		if last != nil && last.Plan != nil {
-			found = last.model(time.Now()).Line()
+			found, then = last.model(time.Now()).Line(), "it goes on; agentd rollout status"
+			if last.Plan.State == rollout.Paused {
+				then = "agentd rollout resume goes on with it"
+			}
 		}
-		err = undecidedError{fmt.Errorf("want the end of the rollout within %v, found %s: it goes on; agentd rollout status", wait, found)}
+		err = undecidedError{fmt.Errorf("want the end of the rollout within %v, found %s: %s", wait, found, then)}
 	}
 	return last, err
 }

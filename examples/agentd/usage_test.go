@@ -185,6 +185,8 @@ func TestWrongUsageEndsWith2AndOneSentence(t *testing.T) {
 		"rollout in a wrong window":      {[]string{"rollout", "start", "--etcd", "http://x:1", "--window", "nightly", "1.1.0"}, []string{"--window", "Mon-Fri"}},
 		"rollout to a wrong part":        {[]string{"rollout", "start", "--etcd", "http://x:1", "--rolling", "--batch", "0", "1.1.0"}, []string{"--batch", "5%"}},
 		"rollout of whose document":      {[]string{"rollout", "start", "--etcd", "http://x:1", "--config", "x"}, []string{"--scope"}},
+		"rollout of no document":         {[]string{"rollout", "start", "--etcd", "http://x:1", "--scope", "global", "1.1.0"}, []string{"--scope", "--config"}},
+		"rollout without time":           {[]string{"rollout", "start", "--etcd", "http://x:1", "--deadline", "0", "1.1.0"}, []string{"--deadline", "more than 0"}},
 		"rollout of a strange fleet":     {[]string{"rollout", "status", "--etcd", "http://x:1", "--fleet", "a/b"}, []string{"--fleet", "a/b"}},
 		"rollout watched not at all":     {[]string{"rollout", "status", "--etcd", "http://x:1", "--wait", "1m"}, []string{"--watch"}},
 		"rollout back to a moving tag":   {[]string{"rollout", "revert", "--etcd", "http://x:1", "--to", "latest"}, []string{"--to", "latest"}},

@@ -21,6 +21,8 @@ var (
 	ErrUnderWay = errors.New("another rollout is under way")
 	// ErrState: it cannot be done in the state that the rollout is in.
 	ErrState = errors.New("the rollout is not in a state for it")
+	// ErrPlan: the plan that is there cannot be read; see StartOptions.Replace.
+	ErrPlan = errors.New("the plan cannot be read")
 	// ErrHistory: records are missing, or were changed.
 	ErrHistory = errors.New("the history is not whole")
 )
@@ -75,28 +77,40 @@ type Act struct {
 
 // Pause has no more agents admitted; those under way go on.
 func (o *Operator) Pause(ctx context.Context, a Act) (Plan, error) {
-	return o.steer(ctx, a, EventPaused, Plan.pause)
+	return o.steer(ctx, a, EventPaused, a.Reason, Plan.pause)
 }
 
 // Resume goes on with what is paused or halted.
 func (o *Operator) Resume(ctx context.Context, a Act) (Plan, error) {
-	return o.steer(ctx, a, EventResumed, Plan.resume)
+	return o.steer(ctx, a, EventResumed, a.Reason, Plan.resume)
 }
 
-// Promote opens the gate of the stage that waits for it.
-func (o *Operator) Promote(ctx context.Context, a Act) (Plan, error) {
-	return o.steer(ctx, a, EventPromoted, Plan.promote)
+// PromoteOptions say what is promoted.
+type PromoteOptions struct {
+	Act
+	// Failed goes on with a rollout that was halted, and takes the stage that has
+	// failed as it is.
+	Failed bool
+}
+
+// Promote opens the gate of the stage that waits for it, or takes the one that is
+// under way as it is. A rollout that was halted is refused unless opts.Failed.
+func (o *Operator) Promote(ctx context.Context, opts PromoteOptions) (Plan, error) {
+	return o.steer(ctx, opts.Act, EventPromoted, opts.told(), func(p Plan, a Act, at time.Time) (Plan, error) {
+		return p.promote(a, opts.Failed, at)
+	})
 }
 
 // Abort ends the rollout: who has changed stays so, and nobody else is admitted.
 func (o *Operator) Abort(ctx context.Context, a Act) (Plan, error) {
-	return o.steer(ctx, a, EventAborted, Plan.abort)
+	return o.steer(ctx, a, EventAborted, a.Reason, Plan.abort)
 }
 
 // RevertOptions say how a rollout is reverted.
 type RevertOptions struct {
 	Act
 	// To is what agents are to run in place of the plan's Previous; zero = that.
+	// It is another release than the one that they are to leave.
 	To release.Pin
 	// PastSilent sets Plan.PastSilent. A revert that is under way, or was halted,
 	// then goes on with it.
@@ -106,22 +120,27 @@ type RevertOptions struct {
 // Revert brings agents back, also those of a rollout that has completed. Windows
 // and gates do not hold it up. Follow it with Watch until its State is Reverted.
 func (o *Operator) Revert(ctx context.Context, opts RevertOptions) (Plan, error) {
-	return o.steer(ctx, opts.Act, EventReverting, func(p Plan, a Act, at time.Time) (Plan, error) {
+	return o.steer(ctx, opts.Act, EventReverting, opts.told(), func(p Plan, a Act, at time.Time) (Plan, error) {
 		return p.back(a, opts, at)
 	})
 }
 
-// steer writes what change makes of the plan.
-func (o *Operator) steer(ctx context.Context, a Act, event Event, change func(Plan, Act, time.Time) (Plan, error)) (Plan, error) {
+// steer writes what change makes of the plan, and why in the record.
+func (o *Operator) steer(ctx context.Context, a Act, event Event, why string, change func(Plan, Act, time.Time) (Plan, error)) (Plan, error) {
 	if err := a.check(); err != nil {
 		return Plan{}, err
 	}
 	return o.change(ctx, func(s standing, at time.Time) (draft, error) {
-		if s.plan.value == nil {
-			return draft{}, errors.Join(s.plan.err, fmt.Errorf("fleet %s: %w", o.keys.fleet, ErrNoPlan))
+		switch {
+		case s.plan.err != nil:
+			return draft{}, s.plan.err
+		case s.plan.value == nil:
+			return draft{}, fmt.Errorf("fleet %s: %w", o.keys.fleet, ErrNoPlan)
 		}
 		next, err := change(*s.plan.value, a, at)
-		return draft{before: *s.plan.value, plan: next, record: a.record(event, s, at)}, err
+		r := a.record(event, s, at)
+		r.Why = why
+		return draft{before: *s.plan.value, plan: next, record: r}, err
 	})
 }
 
@@ -215,7 +234,8 @@ type Leader struct {
 	Trouble string `json:"trouble,omitempty"`
 }
 
-// Status reads the rollout as it is. Its error may be of a plan that cannot be read.
+// Status reads the rollout as it is. Its error wraps ErrPlan
+// where the plan cannot be read; the rest of the View is as it is all the same.
 func (o *Operator) Status(ctx context.Context) (View, error) {
 	var v View
 	err := o.insist(ctx, func(ctx context.Context) (bool, error) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/perennial-go/perennial/internal/etcdtest"
 	"github.com/perennial-go/perennial/internal/waittest"
+	"github.com/perennial-go/perennial/upgrade/release"
 )
 
 func TestRolloutThatIsUnderWayIsNotReplacedUnasked(t *testing.T) {
@@ -43,14 +44,18 @@ func TestWhatOperatorsDoIsInTheHistoryWithWhoAndWhy(t *testing.T) {
 	p.Stages[0].Manual = true
 	r.start(p)
 	bob := Act{By: "bob", Reason: "because"}
+	before := release.Pin{Version: "1.0.0", Digest: "sha256:" + strings.Repeat("cd", 32)}
 	for _, step := range []struct {
 		do   func(context.Context, Act) (Plan, error)
 		want State
 	}{
-		{r.operator.Promote, Running}, {r.operator.Pause, Paused}, {r.operator.Resume, Running},
+		{func(ctx context.Context, a Act) (Plan, error) {
+			return r.operator.Promote(ctx, PromoteOptions{Act: a})
+		}, Running},
+		{r.operator.Pause, Paused}, {r.operator.Resume, Running},
 		{r.operator.Abort, Aborted},
 		{func(ctx context.Context, a Act) (Plan, error) {
-			return r.operator.Revert(ctx, RevertOptions{Act: a, To: pinned("1.0.0")})
+			return r.operator.Revert(ctx, RevertOptions{Act: a, To: before})
 		}, Reverting},
 		// It goes on as it is, and does not begin anew.
 		{func(ctx context.Context, a Act) (Plan, error) {
@@ -62,15 +67,17 @@ func TestWhatOperatorsDoIsInTheHistoryWithWhoAndWhy(t *testing.T) {
 		}
 	}
 	now := r.status().Plan
-	if now.Instruction != (Instruction{Number: 2, Action: ActRevert}) || now.Previous.Release != pinned("1.0.0") || len(now.Cursor.Marks) != 0 || now.Promoted != 1 || !now.PastSilent {
+	if now.Instruction != (Instruction{Number: 2, Action: ActRevert}) || now.Previous.Release != before || len(now.Cursor.Marks) != 0 || now.Promoted != 1 || !now.PastSilent {
 		t.Errorf("the plan is %+v", now)
 	}
 	past := r.history()[0]
 	if events(past) != "started promoted paused resumed aborted reverting reverting" || past.Records[0].Plan == nil {
 		t.Fatalf("history: %+v", past)
 	}
+	// What was asked for beside the event is in it as well.
+	whys := []string{"because", "because", "because", "because", "to " + before.String() + ": because", "past the silent agents: because"}
 	for i, one := range past.Records[1:] {
-		if one.By != "bob" || one.Why != "because" || one.Seq != int64(i+2) || one.Plan != nil {
+		if one.By != "bob" || one.Why != whys[i] || one.Seq != int64(i+2) || one.Plan != nil {
 			t.Errorf("record %+v", one)
 		}
 	}
@@ -87,6 +94,7 @@ func TestActThatDoesNotFitTheStateChangesNothing(t *testing.T) {
 		"by with a newline":  func() (Plan, error) { return r.operator.Pause(t.Context(), Act{By: "a\nb"}) },
 		"a long reason":      func() (Plan, error) { return r.operator.Abort(t.Context(), Act{Reason: strings.Repeat("x", 513)}) },
 		"revert to no pin":   func() (Plan, error) { return r.operator.Revert(t.Context(), RevertOptions{To: pinned("1")}) },
+		"revert to its own":  func() (Plan, error) { return r.operator.Revert(t.Context(), RevertOptions{To: before.Target.Release}) },
 		"a plan without aim": func() (Plan, error) { return r.operator.Start(t.Context(), Plan{}, StartOptions{Replace: true}) },
 		"the brake's name": func() (Plan, error) {
 			p := planOf("1.2.0")

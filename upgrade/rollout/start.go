@@ -28,7 +28,8 @@ const nothing = "{}\n"
 // StartOptions say how a rollout starts.
 type StartOptions struct {
 	// Replace ends another rollout that is under way: its agents stay as they are
-	// until the new one admits them.
+	// until the new one admits them. It also puts one in the place of a plan that
+	// cannot be read.
 	Replace bool
 	// Document is that of Plan.Target.Config, whose Digest is filled in.
 	// Previous is that of Plan.Previous.Config; where both are nil, the scope's own

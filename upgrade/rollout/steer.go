@@ -38,6 +38,33 @@ func (a Act) why(done string) string {
 	return done
 }
 
+// told is why in the record of a promotion.
+func (o PromoteOptions) told() string {
+	if !o.Failed {
+		return o.Reason
+	}
+	return because("a stage that has failed is taken as it is", o.Reason)
+}
+
+// told is why in the record of a revert, with what was asked for beside it.
+func (o RevertOptions) told() string {
+	var asked []string
+	if !o.To.IsZero() {
+		asked = append(asked, "to "+o.To.String())
+	}
+	if o.PastSilent {
+		asked = append(asked, "past the silent agents")
+	}
+	return because(strings.Join(asked, ", "), o.Reason)
+}
+
+func because(what, reason string) string {
+	if what == "" || reason == "" {
+		return what + reason
+	}
+	return what + ": " + reason
+}
+
 // enter is p in another state.
 func (p Plan) enter(s State, why string, at time.Time) Plan {
 	p.State, p.Why, p.Since = s, why, at.UTC()
@@ -73,14 +100,18 @@ func (p Plan) resume(a Act, at time.Time) (Plan, error) {
 	return p.enter(to, a.why("resumed"), at), p.in("resume", Paused, Halted)
 }
 
-func (p Plan) promote(a Act, at time.Time) (Plan, error) {
-	if err := p.in("promote", Running, Paused, Halted); err != nil {
+func (p Plan) promote(a Act, failed bool, at time.Time) (Plan, error) {
+	states := []State{Running, Paused}
+	if failed {
+		states = append(states, Halted)
+	}
+	if p.Stage >= len(p.Stages) || p.Instruction.Action == ActRevert {
+		return p, fmt.Errorf("promote rollout %s: no stage is to come, it is %s: %w", p.ID, p.State, ErrState)
+	} else if err := p.in("promote", states...); err != nil {
 		return p, err
 	}
 	to := p.Stage + 1 // opens its gate
-	if p.Stage >= len(p.Stages) || p.Instruction.Action == ActRevert {
-		return p, fmt.Errorf("promote rollout %s: no stage is to come: %w", p.ID, ErrState)
-	} else if p.Promoted > p.Stage || !p.Stages[p.Stage].Manual {
+	if p.Promoted > p.Stage || !p.Stages[p.Stage].Manual {
 		to++ // accepts it as it is
 	}
 	if p.Promoted >= to {
@@ -110,6 +141,9 @@ func (p Plan) back(a Act, opts RevertOptions, at time.Time) (Plan, error) {
 		}
 		if err := to.Validate(); err != nil {
 			return p, fmt.Errorf("revert rollout %s: %w", p.ID, err)
+		}
+		if to.Digest == p.Target.Release.Digest {
+			return p, fmt.Errorf("revert rollout %s: want another release than its own, found %s", p.ID, to.Version)
 		}
 		p.Previous = Target{Release: to, Program: p.Target.Program, Asked: to.Version}
 		states = append(states, Reverting, Reverted)

@@ -81,7 +81,7 @@ func (s *standing) take(k keys, key string, v *etcdkv.Value) {
 		s.plan.set(key, v, func(key string, data []byte) (*Plan, error) {
 			p, err := ParsePlan(data)
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", key, err)
+				return nil, fmt.Errorf("%s: %w: %w", key, ErrPlan, err)
 			}
 			return &p, nil
 		})

@@ -137,15 +137,7 @@ func (p *Plan) Validate() error {
 	if _, err := NewAdmission(*p); err != nil {
 		errs = append(errs, err)
 	}
-	if n := len(p.Stages); n == 0 || n > maxStages {
-		errs = append(errs, fmt.Errorf("%d stages: want 1 to %d", n, maxStages))
-	}
-	for i := range p.Stages {
-		if err := p.Stages[i].validate(); err != nil {
-			errs = append(errs, fmt.Errorf("stage %d, %.60q: %w", i+1, p.Stages[i].Name, err))
-		}
-	}
-	errs = append(errs, p.validateStrategy())
+	errs = append(errs, p.validateStages(), p.validateStrategy())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("plan %.130q: %w", p.ID, err)
 	}
@@ -212,6 +204,28 @@ func documentDigest(s string) error {
 	return nil
 }
 
+// validateStages tells what is wrong with several stages once.
+func (p *Plan) validateStages() error {
+	var errs []error
+	if n := len(p.Stages); n == 0 || n > maxStages {
+		errs = append(errs, fmt.Errorf("%d stages: want 1 to %d", n, maxStages))
+	}
+	named := map[string]bool{}
+	told := map[string]bool{}
+	for i := range p.Stages {
+		s := &p.Stages[i]
+		if named[s.Name] {
+			errs = append(errs, fmt.Errorf("two stages are called %.60q", s.Name))
+		}
+		named[s.Name] = true
+		if err := s.validate(); err != nil && !told[err.Error()] {
+			told[err.Error()] = true
+			errs = append(errs, fmt.Errorf("stage %d, %.60q: %w", i+1, s.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // validateStrategy checks what only some strategies allow.
 func (p *Plan) validateStrategy() error {
 	switch p.Strategy {
@@ -260,9 +274,12 @@ func (s *Stage) validate() error {
 	if s.BasisPoints < 1 || s.BasisPoints > allBasisPoints {
 		errs = append(errs, fmt.Errorf("basis_points %d: want 1 to %d, in hundredths of a percent", s.BasisPoints, allBasisPoints))
 	}
-	for name, a := range map[string]Amount{"batch": s.Batch, "max_unavailable": s.MaxUnavailable, "max_surge": s.MaxSurge} {
+	for _, a := range []struct {
+		name string
+		Amount
+	}{{"batch", s.Batch}, {"max_unavailable", s.MaxUnavailable}, {"max_surge", s.MaxSurge}} {
 		if err := a.validate(); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+			errs = append(errs, fmt.Errorf("%s: %w", a.name, err))
 		}
 	}
 	if s.PairBy == "" && !s.MaxSurge.IsZero() {

@@ -33,6 +33,7 @@ func TestPlanThatCannotBeFollowedIsRefused(t *testing.T) {
 		}, "binaries"},
 		"an agent's scope":              {func(p *Plan) { p.Target = Target{Config: &ConfigTarget{Scope: "agent/a"}} }, "scope"},
 		"a floating way back":           {func(p *Plan) { p.Previous.Release = release.Pin{Version: "1"} }, "previous"},
+		"two stages of one name":        {func(p *Plan) { p.Stages[2].Name = p.Stages[0].Name }, "two stages are called"},
 		"too many stages":               {func(p *Plan) { p.Stages = make([]Stage, 33) }, "33 stages"},
 		"more than all":                 {func(p *Plan) { p.Stages[0].BasisPoints = 10001 }, "basis_points"},
 		"nothing can be above it":       {func(p *Plan) { p.Stages[0].Judge.SuccessAbove = above(100) }, "below 100"},
@@ -66,6 +67,17 @@ func TestPlanThatCannotBeFollowedIsRefused(t *testing.T) {
 	}
 	p := validPlan()
 	if err := p.Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhatIsWrongWithEachStageIsToldOnce(t *testing.T) {
+	p := validPlan()
+	for i := range p.Stages {
+		p.Stages[i].Windows = []Window{{From: "22:00", To: "04:00", Zone: "Mars/Olympus"}}
+		p.Stages[i].Batch, p.Stages[i].MaxUnavailable = Amount{Agents: -1}, Amount{Agents: -2}
+	}
+	if err := p.Validate(); err == nil || strings.Count(err.Error(), "IANA") != 1 {
 		t.Error(err)
 	}
 }

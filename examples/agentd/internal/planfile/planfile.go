@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -34,15 +36,15 @@ type File struct {
 	Version string  `yaml:"version"`
 	Config  *Config `yaml:"config"`
 
-	Reason       string        `yaml:"reason"`
-	Strategy     string        `yaml:"strategy"`
-	Selector     string        `yaml:"selector"`
-	OnFailure    string        `yaml:"on_failure"`
-	PastSilent   bool          `yaml:"past_silent"`
-	Deadline     time.Duration `yaml:"deadline"`
-	Retain       time.Duration `yaml:"retain"`
-	Environments []string      `yaml:"environments"`
-	Stages       []Stage       `yaml:"stages"`
+	Reason       string         `yaml:"reason"`
+	Strategy     string         `yaml:"strategy"`
+	Selector     string         `yaml:"selector"`
+	OnFailure    string         `yaml:"on_failure"`
+	PastSilent   bool           `yaml:"past_silent"`
+	Deadline     *time.Duration `yaml:"deadline"` // nil = the default: 0 is none
+	Retain       *time.Duration `yaml:"retain"`
+	Environments []string       `yaml:"environments"`
+	Stages       []Stage        `yaml:"stages"`
 }
 
 // Config is a document in a file, relative to the plan's.
@@ -70,7 +72,7 @@ func Parse(data []byte) (File, error) {
 		Schema *int `yaml:"schema"`
 	}
 	if err := root.Decode(&head); err != nil {
-		return f, fmt.Errorf("want a mapping with schema: %d: %w", Schema, err)
+		return f, fmt.Errorf("want a mapping with schema: %d: %w", Schema, plainly(err))
 	}
 	switch {
 	case head.Schema == nil:
@@ -81,12 +83,39 @@ func Parse(data []byte) (File, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	dec.KnownFields(true)
 	if err := dec.Decode(&f); err != nil {
-		return File{}, err
+		return File{}, plainly(err)
 	}
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return File{}, errors.New("want one YAML document, found more")
 	}
 	return f, nil
+}
+
+// plainly says in words of the file what its decoder says in types of Go.
+func plainly(err error) error {
+	wrong, ok := errors.AsType[*yaml.TypeError](err)
+	if !ok {
+		return err
+	}
+	const found = `cannot unmarshal !!\w+ (.+?) into `
+	texts := make([]string, 0, len(wrong.Errors))
+	for _, text := range wrong.Errors {
+		for _, say := range []struct{ of, as string }{
+			{` not found in type [\w.]+`, " is not known here"},
+			{`!!seq into`, "!!seq a list into"},
+			{`!!map into`, "!!map a mapping into"},
+			{found + `time\.Duration`, "want a duration such as 10m, found $1"},
+			{found + `(?:int|float64)$`, "want a number, found $1"},
+			{found + `bool$`, "want true or false, found $1"},
+			{found + `string$`, "want a text, found $1"},
+			{found + `\[\].+`, "want a list, found $1"},
+			{found + `.+`, "want a mapping, found $1"},
+		} {
+			text = regexp.MustCompile(say.of).ReplaceAllString(text, say.as)
+		}
+		texts = append(texts, text)
+	}
+	return errors.New(strings.Join(texts, "; "))
 }
 
 // plain refuses what makes a small file large: aliases and depth.
@@ -110,11 +139,15 @@ func (f *File) Apply(p *rollout.Plan) error {
 	p.Strategy, p.Selector, p.OnFailure = rollout.Strategy(f.Strategy), f.Selector, rollout.OnFailure(f.OnFailure)
 	p.PastSilent, p.Reason, p.Environments = f.PastSilent, f.Reason, f.Environments
 	var err error
-	if p.Deadline, err = Seconds("deadline", f.Deadline); err != nil {
-		return err
+	if f.Deadline != nil {
+		if p.Deadline, err = Positive("deadline", *f.Deadline); err != nil {
+			return err
+		}
 	}
-	if p.RetainFor, err = Seconds("retain", f.Retain); err != nil {
-		return err
+	if f.Retain != nil {
+		if p.RetainFor, err = Positive("retain", *f.Retain); err != nil {
+			return err
+		}
 	}
 	p.Stages = nil
 	for i := range f.Stages {
@@ -129,6 +162,14 @@ func (f *File) Apply(p *rollout.Plan) error {
 		p.Stages = append(p.Stages, stage)
 	}
 	return nil
+}
+
+// Positive refuses a duration of none and less: 0 would stand for a default.
+func Positive(what string, d time.Duration) (rollout.Seconds, error) {
+	if d <= 0 {
+		return 0, fmt.Errorf("%s: want a duration of more than 0, such as 10m, found %v", what, d)
+	}
+	return rollout.Seconds(d.Seconds()), nil
 }
 
 // Seconds refuses a duration that is less than none.

@@ -48,17 +48,22 @@ func TestPlanFileThatCouldMeanSomethingElseIsRefused(t *testing.T) {
 		"empty":               {"", "schema: 1"},
 		"no schema":           {"strategy: canary", "found none"},
 		"later schema":        {"schema: 2\nnews: 1", "found 2"},
-		"unknown field":       {"schema: 1\nstratgy: canary", "stratgy"},
+		"unknown field":       {"schema: 1\nstratgy: canary", "line 2: field stratgy is not known here"},
 		"unknown in a stage":  {"schema: 1\nstages: [{name: a, prcent: 5}]", "prcent"},
 		"twice":               {"schema: 1\nschema: 1", "already defined"},
 		"two documents":       {"schema: 1\n---\nschema: 1", "one YAML document"},
 		"alias":               {"schema: 1\nselector: &a x\nreason: *a", "aliases"},
+		"no number":           {"schema: 1\nstages: [{min_sample: many}]", "want a number, found `many`"},
+		"a list of names":     {"schema: 1\nstages: [{name: [a]}]", "want a text, found a list"},
+		"no stages":           {"schema: 1\nstages: 3", "want a list, found `3`"},
+		"no stage":            {"schema: 1\nstages: [x]", "want a mapping, found `x`"},
 		"list":                {"[1]", "mapping"},
 		"no YAML":             {"a: b: c", "YAML"},
 		"deep":                {"schema: 1\nstages: " + strings.Repeat("[", 20) + strings.Repeat("]", 20), "deeper"},
 		"too long":            {"schema: 1\nreason: " + strings.Repeat("x", planfile.MaxBytes), "at most"},
+		"no time":             {"schema: 1\ndeadline: 0s", "deadline: want a duration of more than 0"},
 		"less than no time":   {"schema: 1\ndeadline: -1s", "deadline"},
-		"time without a unit": {"schema: 1\ndeadline: 10", "Duration"},
+		"time without a unit": {"schema: 1\ndeadline: 10", "want a duration such as 10m, found `10`"},
 		"percent of nothing":  {"schema: 1\nstages: [{percent: 0}]", "percent"},
 		"a part of an agent":  {"schema: 1\nstages: [{batch: 1.5}]", "batch"},
 		"no window":           {"schema: 1\nstages: [{windows: [nightly]}]", "stage 1: windows"},
@@ -69,7 +74,7 @@ func TestPlanFileThatCouldMeanSomethingElseIsRefused(t *testing.T) {
 		if err == nil {
 			err = f.Apply(new(rollout.Plan))
 		}
-		if err == nil || !strings.Contains(err.Error(), c.says) {
+		if err == nil || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "planfile.") {
 			t.Errorf("%s: %v, want %q", name, err, c.says)
 		}
 	}

@@ -251,3 +251,25 @@ func TestOnlySomeOfManyLostAgentsAreNamed(t *testing.T) {
 		t.Errorf("shown is\n%s", got)
 	}
 }
+
+// TestWhatWasHaltedSaysWhatHelps: of a revert without room it is something else than
+// of a rollout that has failed.
+func TestWhatWasHaltedSaysWhatHelps(t *testing.T) {
+	for says, change := range map[string]func(*rollout.Plan){
+		"promote --force": func(*rollout.Plan) {},
+		"revert --past-silent": func(p *rollout.Plan) {
+			p.Instruction.Action, p.Why = rollout.ActRevert, "3 agents to come, for whom those that are silent leave no room (a1)"
+		},
+		"agentd rollout revert tries again": func(p *rollout.Plan) { p.Instruction.Action, p.Why = rollout.ActRevert, "1 agent did not go back" },
+	} {
+		m := model(t)
+		m.Plan.State = rollout.Halted
+		change(m.Plan)
+		if got := strings.Join(m.Text(100), "\n"); !strings.Contains(got, "\nNext: ") || !strings.Contains(got, says) {
+			t.Errorf("want %q in\n%s", says, got)
+		}
+	}
+	if got := strings.Join(model(t).Text(100), "\n"); strings.Contains(got, "Next: ") {
+		t.Errorf("what goes on needs nobody:\n%s", got)
+	}
+}

@@ -74,6 +74,9 @@ func (m *Model) Text(width int) []string {
 		state += fmt.Sprintf(" (%v)", d.Round(time.Second))
 	}
 	lines = append(lines, strings.Join(append([]string{state}, m.whys()...), ": "))
+	if advice := Advice(p); advice != "" {
+		lines = append(lines, sentence("next: "+advice))
+	}
 	if m.Freeze != nil {
 		lines = append(lines, strings.ToUpper(Frozen(m.Freeze)[:1])+Frozen(m.Freeze)[1:])
 	}
@@ -93,6 +96,19 @@ func (m *Model) Text(width int) []string {
 	lines = append(lines, m.bars(width)...)
 	lines = append(lines, "", sentence(m.figures()))
 	return append(lines, m.lost()...)
+}
+
+// Advice is what a person can do about a rollout that was halted; "" of others.
+func Advice(p *rollout.Plan) string {
+	switch {
+	case p.State != rollout.Halted:
+		return ""
+	case p.Instruction.Action != rollout.ActRevert:
+		return "agentd rollout resume, revert or abort; promote --force takes the stage that has failed as it is"
+	case !p.PastSilent && strings.Contains(p.Why, "leave no room"):
+		return "agentd rollout revert --past-silent has the others go back beside those that are silent, abort leaves all as they are; it goes on by itself once one of them reports"
+	}
+	return "agentd rollout revert tries again, abort leaves those as they are who did not go back; it goes on by itself where one does after all"
 }
 
 // Led says who moves rollouts on; "" = nobody.
