@@ -85,16 +85,21 @@ func (f *following) renewed() (ago time.Duration, stands bool) {
 }
 
 // reported has the report published. A start, and its end, which somebody waits
-// for, does not wait for its turn: no more agents are under way than may be. What
-// needs no start, all agents of a fleet may find at once.
+// for, does not wait for its turn: no more agents are under way than may be. But
+// where many start at once they spread the word of it. What needs no start, all
+// agents of a fleet may find at once.
 func (f *following) reported() {
-	now := f.follower.Load().Report()
+	follower := f.follower.Load()
+	now, within := follower.Report(), follower.ReportWithin()
 	before := f.told.Swap(now)
-	if now != nil && (now.State == rollout.ReportStarted || before != nil && before.State == rollout.ReportStarted) {
+	switch {
+	case now == nil || now.State != rollout.ReportStarted && (before == nil || before.State != rollout.ReportStarted):
+		f.touchSoon()
+	case within > 0:
+		time.AfterFunc(spread(within), f.touch)
+	default:
 		f.touch()
-		return
 	}
-	f.touchSoon()
 }
 
 // describe adds to s what the agent says of rollouts.

@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -27,10 +28,12 @@ const (
 	rolloutFleet           = "bench"
 	rolloutTTL             = 60 * time.Second
 	rolloutBeat            = 20 * time.Second
-	// rolloutSpread is over how long agents spread what they report, for each of
-	// them: real ones do so by agent.Config.Spread. All of ten thousand are admitted
-	// at once here, and in one second one etcd does not take so many reports.
-	rolloutSpread = 500 * time.Microsecond
+	// roundSpread is over how long agents spread what they report, for each of those
+	// that start together, as rollout.Follower.ReportWithin has real ones do of their
+	// starts: all of ten thousand at once here, and in one second one etcd does not
+	// take so many reports. wholeSpread is in the whole rollout, for each agent.
+	roundSpread = time.Millisecond
+	wholeSpread = 500 * time.Microsecond
 	// rolloutProbation is short, so that the controller has as much to do as it
 	// ever will.
 	rolloutProbation      = 2 * time.Second
@@ -92,7 +95,7 @@ func measureRollout(ctx context.Context, b *bench) (_ figure, err error) {
 			{What: "the whole rollout by the default stages", Unit: "s", Value: whole.took.Seconds()},
 		},
 		Notes: []string{
-			fmt.Sprintf("%d agents, %d to a connection and a lease, all in this process, beside as many raw watchers; all that the agents are to run is there already, and what they report they spread over %v", n, perConnection, m.spread()),
+			fmt.Sprintf("%d agents, %d to a connection and a lease, all in this process, beside as many raw watchers; all that the agents are to run is there already, and what they report they spread over %v, in the whole rollout over %v", n, perConnection, time.Duration(n)*roundSpread, time.Duration(n)*wholeSpread),
 			fmt.Sprintf("the rollout took %d steps, each one revision of etcd with the plan, the books and the record; the books were written %d times alone; %d agents at most were down at once, %d might be", whole.steps, whole.alone, whole.most, whole.budget),
 		},
 	}, nil
@@ -109,9 +112,15 @@ type marks struct {
 	ledger    *fleetsim.Ledger
 	release   release.Pin // that all run
 	probation time.Duration
+	inWhole   atomic.Bool
 }
 
-func (m *marks) spread() time.Duration { return time.Duration(m.n) * rolloutSpread }
+func (m *marks) spread() time.Duration {
+	if m.inWhole.Load() {
+		return time.Duration(m.n) * wholeSpread
+	}
+	return time.Duration(m.n) * roundSpread
+}
 
 func benchPin(i int) release.Pin {
 	return release.Pin{Version: fmt.Sprintf("1.%d.0", i), Digest: fmt.Sprintf("sha256:%064x", i)}
@@ -140,7 +149,7 @@ func (m *marks) build(ctx context.Context, url string) error {
 		a := fleetsim.NewAgent(fleetsim.AgentConfig{
 			ID: fmt.Sprintf("agent-%05d", i), Labels: map[string]string{"env": environment(i), "region": "eu"}, Fleet: rolloutFleet,
 			Rack: racks[i%connections], Ledger: m.ledger, Release: m.release, Staged: true,
-			Probation: m.probation, Spread: m.spread(),
+			Probation: m.probation, Spread: m.spread,
 			OnBegin: func(_ string, o rollout.Order) { m.ours.seen(i, o.Rollout) },
 		})
 		m.agents = append(m.agents, a)
@@ -188,7 +197,7 @@ func (m *marks) round(ctx context.Context, i int) error {
 	p = p.WithDefaults()
 	p.Schema, p.State, p.Seq, p.Created, p.Since = rollout.Schema, rollout.Running, 1, time.Now(), time.Now()
 	p.Instruction = rollout.Instruction{Number: 1, Action: rollout.ActSwitch}
-	p.Cursor = rollout.Cursor{AsOf: now.Header.Revision, Marks: []rollout.Mark{{Open: false}}}
+	p.Cursor = rollout.Cursor{AsOf: now.Header.Revision, Marks: []rollout.Mark{{Open: false}}, Steps: []rollout.Step{{At: time.Now(), Agents: m.n}}}
 	value, err := text(p)
 	if err == nil {
 		_, err = m.writer.Put(ctx, m.ours.key, value)
@@ -285,6 +294,7 @@ func (m *marks) whole(ctx context.Context, b *bench, url string) (*wholeRollout,
 	if err != nil {
 		return nil, err
 	}
+	m.inWhole.Store(true)
 	w := &wholeRollout{budget: max(m.n/10, 1)}
 	m.ledger.Restart(w.budget)
 	p := m.plan("whole", benchPin(1000))

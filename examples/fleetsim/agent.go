@@ -38,8 +38,9 @@ type AgentConfig struct {
 	Staged bool
 	// Download and Probation are how long those take, each more or less by half.
 	Download, Probation time.Duration
-	// Spread is the most that a change of its status waits until it is written.
-	Spread time.Duration
+	// Spread tells the most that a change of its status waits until it is written;
+	// nil = it does not.
+	Spread func() time.Duration
 	// OnBegin is called when it starts; may be nil. It must not block.
 	OnBegin func(id string, o rollout.Order)
 	// OnDoom is told of an agent whose fate it is to die now; it must not block.
@@ -105,9 +106,9 @@ type process struct {
 	follower *rollout.Follower
 	dirty    chan struct{}
 
-	spread time.Duration // AgentConfig.Spread
-	told   atomic.Bool   // it is registered
-	waits  atomic.Bool   // until it is its turn to write
+	spread func() time.Duration // AgentConfig.Spread
+	told   atomic.Bool          // it is registered
+	waits  atomic.Bool          // until it is its turn to write
 }
 
 // NewAgent starts nothing.
@@ -281,10 +282,10 @@ func (a *Agent) touch() {
 // touch has the agent write what it has in etcd: at once while it is not registered,
 // and else in its turn.
 func (p *process) touch() {
-	if p.spread <= 0 || !p.told.Load() {
+	if p.spread == nil || !p.told.Load() {
 		p.write()
 	} else if !p.waits.Swap(true) {
-		time.AfterFunc(rand.N(p.spread), func() { //nolint:gosec // no secret
+		time.AfterFunc(rand.N(max(p.spread(), 1)), func() { //nolint:gosec // no secret
 			p.waits.Store(false)
 			p.write()
 		})

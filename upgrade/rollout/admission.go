@@ -76,6 +76,14 @@ type Step struct {
 	Agents int       `json:"agents"`
 }
 
+// together is how many were let in by the last step, at least one.
+func (c *Cursor) together() int {
+	if len(c.Steps) == 0 {
+		return 1
+	}
+	return max(1, c.Steps[len(c.Steps)-1].Agents)
+}
+
 // passes tells whether rank is at or below the mark.
 func (m Mark) passes(rank Rank) bool { return m.Open && rank <= m.Rank }
 

@@ -450,6 +450,25 @@ func TestAgentsThatFetchDoNotAskTheRepositoryTogether(t *testing.T) {
 	r.reports("all is there", ReportStarted, "r1.1")
 }
 
+// TestThoseWhoStartTogetherDoNotTellEtcdTogether: ten thousand reports in one second
+// would be what keeps etcd from telling the others that they may start.
+func TestThoseWhoStartTogetherDoNotTellEtcdTogether(t *testing.T) {
+	for agents, want := range map[int]time.Duration{0: 0, 1: 0, 501: 500 * time.Millisecond, 1 << 20: 10 * time.Second} {
+		r := newFollowRig(t)
+		r.admits()
+		r.plan.Cursor.Steps = []Step{{At: r.now, Agents: 7}, {At: r.now, Agents: agents}}
+		r.hears()
+		if got := r.ReportWithin(); got != want {
+			t.Errorf("%d agents tell of their start within %v, want %v", agents, got, want)
+		}
+		r.stands["r1.1"] = Standing{State: ReportDone}
+		r.look(r.now)
+		if got := r.ReportWithin(); got != 0 {
+			t.Errorf("%d agents tell of their end within %v, which is waited for", agents, got)
+		}
+	}
+}
+
 // TestTheHostIsToldOnceThatARolloutIsOver: what it has laid over would stay for ever.
 func TestTheHostIsToldOnceThatARolloutIsOver(t *testing.T) {
 	r := newFollowRig(t)

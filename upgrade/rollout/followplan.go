@@ -15,6 +15,9 @@ const (
 	// repository, and spreadPart the most of their time that this may take.
 	spreadPerAgent = 10 * time.Millisecond
 	spreadPart     = 0.1
+	// tellPerAgent and tellMost are of ReportWithin.
+	tellPerAgent = time.Millisecond
+	tellMost     = 10 * time.Second
 )
 
 // followee is what a Follower knows; it belongs to Run's goroutine.
@@ -58,7 +61,7 @@ func (f *Follower) recall() {
 	}
 	if f.kept.Report.Request != "" {
 		r := f.kept.Report
-		f.publish(&r)
+		f.publish(&r, 0)
 	}
 }
 
@@ -308,8 +311,7 @@ func (f *Follower) turn(now time.Time, p *Plan, s Standing) time.Duration {
 		return 0
 	}
 	if f.dueFor != p.Request() {
-		agents := p.Cursor.Steps[len(p.Cursor.Steps)-1].Agents
-		spread := min(time.Duration(agents-1)*spreadPerAgent, time.Duration(spreadPart*float64(p.Deadline.Duration())))
+		spread := min(time.Duration(p.Cursor.together()-1)*spreadPerAgent, time.Duration(spreadPart*float64(p.Deadline.Duration())))
 		f.due, f.dueFor = now, p.Request()
 		if spread > 0 {
 			f.due = now.Add(rand.N(spread)) //nolint:gosec // no secret
@@ -348,6 +350,6 @@ func (f *Follower) begin(now time.Time, p *Plan, o Order, joined int64) time.Dur
 	f.cfg.Logger.Info("rollout followed", "action", o.Action, "attempt", o.Request)
 	f.cfg.Host.Begin(o)
 	r := f.kept.Report
-	f.publish(&r)
+	f.publish(&r, p.toldWithin())
 	return 0
 }

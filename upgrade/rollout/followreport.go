@@ -38,7 +38,7 @@ func (f *Follower) say(now time.Time, o Order, s Standing) {
 	if r.State != ReportWaiting { // which is found out anew
 		f.keep()
 	}
-	f.publish(&r)
+	f.publish(&r, 0)
 }
 
 // alarms is Report.Before of request from now on. What was named stays: it may
@@ -54,6 +54,11 @@ func (f *Follower) alarms(request string) []string {
 		}
 	}
 	return names
+}
+
+// toldWithin is ReportWithin of a start.
+func (p *Plan) toldWithin() time.Duration {
+	return min(time.Duration(p.Cursor.together()-1)*tellPerAgent, tellMost)
 }
 
 // reported is a time as reports tell it.
@@ -75,9 +80,9 @@ func (f *Follower) keep() {
 	f.tellTrouble()
 }
 
-func (f *Follower) publish(r *Report) {
+func (f *Follower) publish(r *Report, within time.Duration) {
 	f.mu.Lock()
-	f.report = r
+	f.report, f.within = r, within
 	f.mu.Unlock()
 	f.cfg.OnReport()
 }
