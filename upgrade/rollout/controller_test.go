@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -245,7 +246,7 @@ func TestPinsFollowARolloutToItsEndAndBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	both := p.Environments
-	p.Environments = append(both, "stage")
+	p.Environments = append(slices.Clone(both), "stage")
 	p = c.start(p)
 	c.becomes(Completed)
 	check := func(want Target, binaries map[string]string) {
