@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/agent"
@@ -28,6 +30,8 @@ type Chronicle struct {
 	Alone int
 	// Departures are the agents that left the registry, in turn.
 	Departures []Departure
+	// Words are what agents have said of the plan, in turn.
+	Words []Word
 	// Began and Ended are the times of the first and of the last record.
 	Began, Ended time.Time
 }
@@ -53,6 +57,17 @@ type Departure struct {
 	Report *rollout.Report
 }
 
+// Word is what an agent said of the plan when it was news.
+type Word struct {
+	ID     string
+	Report rollout.Report
+}
+
+// String tells it for people.
+func (w Word) String() string {
+	return fmt.Sprintf("%s %s of %s at %s %s", w.ID, w.Report.State, w.Report.Request, w.Report.At.Format("05.000"), w.Report.Reason)
+}
+
 // ReadChronicle reads from etcd's revision from on, up to now.
 func ReadChronicle(ctx context.Context, c *clientv3.Client, root, fleet string, from int64) (*Chronicle, error) {
 	root = etcdkv.CleanRoot(root)
@@ -75,8 +90,8 @@ func ReadChronicle(ctx context.Context, c *clientv3.Client, root, fleet string, 
 				return t, t.gather(revision)
 			}
 			key := string(e.Kv.Key)
-			if id, ok := strings.CutPrefix(key, root+"status/"); ok && e.Type == clientv3.EventTypeDelete {
-				if err := t.depart(id, e); err != nil {
+			if id, ok := strings.CutPrefix(key, root+"status/"); ok {
+				if err := t.hear(id, e); err != nil {
 					return nil, fmt.Errorf("%s at revision %d: %w", key, at, err)
 				}
 			}
@@ -94,18 +109,30 @@ func ReadChronicle(ctx context.Context, c *clientv3.Client, root, fleet string, 
 	return nil, fmt.Errorf("the history was not read to its end: %w", context.Cause(ctx))
 }
 
-// depart notes what is gone with an agent's status.
-func (t *Chronicle) depart(id string, e *clientv3.Event) error {
-	d := Departure{ID: id, Revision: e.Kv.ModRevision}
-	if e.PrevKv != nil {
-		var last agent.Status
-		if err := json.Unmarshal(e.PrevKv.Value, &last); err != nil {
-			return err
-		}
-		d.Report = last.Rollout
+// hear notes what is in an agent's status, or gone with it.
+func (t *Chronicle) hear(id string, e *clientv3.Event) error {
+	before, err := reportOf(e.PrevKv)
+	if err != nil {
+		return err
 	}
-	t.Departures = append(t.Departures, d)
-	return nil
+	if e.Type == clientv3.EventTypeDelete {
+		t.Departures = append(t.Departures, Departure{ID: id, Revision: e.Kv.ModRevision, Report: before})
+		return nil
+	}
+	now, err := reportOf(e.Kv)
+	if err == nil && now != nil && !reflect.DeepEqual(now, before) {
+		t.Words = append(t.Words, Word{id, *now})
+	}
+	return err
+}
+
+func reportOf(kv *mvccpb.KeyValue) (*rollout.Report, error) {
+	if kv == nil {
+		return nil, nil //nolint:nilnil // it says nothing
+	}
+	var s agent.Status
+	err := json.Unmarshal(kv.Value, &s)
+	return s.Rollout, err
 }
 
 func (w *Write) note(isPlan bool, below string, value []byte) error {

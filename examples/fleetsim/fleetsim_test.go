@@ -53,6 +53,8 @@ func TestFleetUnderFaultsNeverHasMoreAgentsDownThanAllowedNorLeavesOneOnABadRele
 	watched, end := context.WithCancel(t.Context())
 	var watching errgroup.Group
 	watching.Go(func() error { return slow.watch(watched, reports) })
+	client := server.Client(t)
+	watching.Go(func() error { return slow.echo(watched, client) })
 	defer func() {
 		end()
 		if err := watching.Wait(); err != nil {

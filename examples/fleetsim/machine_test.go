@@ -6,11 +6,13 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // machine notes when what should take no time takes long, for nobody's fault but
-// the machine's: a timer, and a write that is to be on the disk. Agents wait for
-// both before they begin.
+// the machine's: a timer, a write that is to be on the disk, and one to etcd until
+// a watch shows it. Agents wait for all of them before they begin.
 type machine struct {
 	mu   sync.Mutex
 	lags []lag
@@ -27,6 +29,32 @@ const (
 	// machineSlow is what is worth a note.
 	machineSlow = deadline / 10
 )
+
+// echo measures until ctx ends how long it takes until etcd shows what was written.
+func (m *machine) echo(ctx context.Context, c *clientv3.Client) error {
+	shown := c.Watch(ctx, "/machine")
+	ticks := time.NewTicker(machineEvery)
+	defer ticks.Stop()
+	for {
+		began := time.Now()
+		_, err := c.Put(ctx, "/machine", "")
+		if err == nil {
+			<-shown // closed when ctx ends
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		}
+		m.note(time.Now(), time.Since(began), "a write to etcd until it was shown")
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticks.C:
+		}
+	}
+}
 
 // watch measures until ctx ends; dir is on the disk of the agents' reports.
 func (m *machine) watch(ctx context.Context, dir string) error {

@@ -91,13 +91,17 @@ func (w *world) judge(ctx context.Context, from int64) error {
 		bad("one canary of %d failed, and %v began all the same; the rollout is %s: %s", w.canaries, strays, final.State, whys(history))
 	}
 	if w.mustComplete() && final.State != rollout.Completed && !w.slow(history) {
-		bad("a good release is %s: %s", final.State, whys(history))
+		bad("a good release is %s: %s\n%v", final.State, whys(history), history.Words)
 	}
 	if err := history.Check(final.ID); err != nil {
 		bad("history: %w", err)
 	}
-	if past, err := w.operator.History(ctx, rollout.HistoryOptions{Rollout: final.ID}); err != nil || len(past) != 1 || len(past[0].Records) != len(history.Steps) {
-		bad("the history that is read has %d rollouts, %v; want 1 with %d records", len(past), err, len(history.Steps))
+	past, err1 := w.operator.History(ctx, rollout.HistoryOptions{Rollout: final.ID})
+	later, err2 := fleetsim.ReadChronicle(ctx, w.client, w.root, fleetName, from) // who comes back late is let in still
+	if err := errors.Join(err1, err2); err != nil || len(past) != 1 {
+		bad("the history has %d rollouts, %v; want 1", len(past), err)
+	} else if n := len(past[0].Records); n < len(history.Steps) || n > len(later.Steps) {
+		bad("the history that is read has %d records; etcd had %d before, and %d after", n, len(history.Steps), len(later.Steps))
 	}
 	return errors.Join(append(errs, w.booked(ctx))...)
 }

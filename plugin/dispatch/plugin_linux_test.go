@@ -78,7 +78,8 @@ func TestTasksGoOnWhileTheirPluginIsReplaced(t *testing.T) {
 		t.Errorf("got %+v", info)
 	}
 	r.counted(id, n)
-	if s := manager.List(); len(s) != 1 || s[0].Version != "1.1.0" {
-		t.Errorf("the plugin was not replaced: %+v", s)
-	}
+	waittest.Until(t, "the plugin is replaced", func() bool {
+		s := manager.List()
+		return len(s) == 1 && s[0].Version == "1.1.0"
+	})
 }
