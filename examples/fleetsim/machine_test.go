@@ -26,7 +26,9 @@ type lag struct {
 
 const (
 	machineEvery = 100 * time.Millisecond
-	// machineSlow is what is worth a note.
+	// machineSlow is what is worth a note: from the mark's move until the controller
+	// has seen an agent's end it is some ten such waits in turn, of timers, wake-ups
+	// and answers, and all of them are late on a machine on which one is.
 	machineSlow = deadline / 10
 )
 

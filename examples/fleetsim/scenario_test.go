@@ -17,7 +17,7 @@ const (
 	ttl       = 2 * time.Second
 	beat      = ttl / 4
 	leaderTTL = time.Second
-	deadline  = 3 * time.Second
+	deadline  = 5 * time.Second
 	download  = 10 * time.Millisecond
 	probation = 20 * time.Millisecond
 	soak      = 30 * time.Millisecond

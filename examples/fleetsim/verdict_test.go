@@ -133,15 +133,15 @@ func (w *world) unheard(history *fleetsim.Chronicle) bool {
 }
 
 // slow reports whether the machine, and no fault, has made an agent fail: its
-// lease had really ended, or what takes it, or anybody, milliseconds took a third of
-// its deadline.
+// lease had really ended, what takes it milliseconds took a third of its deadline, or
+// what takes anybody milliseconds a tenth.
 func (w *world) slow(history *fleetsim.Chronicle) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, d := range history.Departures {
 		w.excuses = append(w.excuses, fmt.Sprintf("%s left the registry at revision %d", d.ID, d.Revision))
 	}
-	if l := w.machine.worst(w.began); l.took > deadline/3 {
+	if l := w.machine.worst(w.began); l.took > machineSlow {
 		w.excuses = append(w.excuses, fmt.Sprintf("%s took %v", l.what, l.took.Round(time.Millisecond)))
 	}
 	for _, a := range w.agents {

@@ -365,7 +365,7 @@ func TestGoodReleaseReachesAllThoughAgentsAreAwayAndJoin(t *testing.T) {
 }
 
 func TestAgentsWhoseLeaseIsRevokedAreNotDownUncounted(t *testing.T) {
-	eachSeed(t, 4**seeds, func(t *testing.T, seed uint64) {
+	eachSeed(t, *seeds, func(t *testing.T, seed uint64) {
 		plan := releasePlan(canaryStages(2)...)
 		w := newWorld(t, seed, plan, worldConfig{agents: 40, bad: 0.1 * float64(seed%2), lag: 300 * time.Millisecond, revokes: 0.9, limit: 2, until: 3 * time.Minute})
 		w.run(func() bool { return false })
