@@ -206,9 +206,12 @@ func (c *crash) order(version string) Order {
 // strike hits the processes and, for a kill, waits for their end.
 func (c *crash) strike() {
 	c.Helper()
-	for _, who := range c.hit.who {
+	for i, who := range c.hit.who {
 		pid := c.cmd.Process.Pid
 		if who == "successor" {
+			if i == 0 { // it lives here; one whose incumbent was hit before may have ended
+				waittest.Until(c, "the successor is seen", func() bool { return c.successor() != 0 })
+			}
 			pid = c.successor()
 		}
 		if pid == 0 {
