@@ -106,7 +106,10 @@ func TestPluginWithoutARecordIsStoppedAndNotLeft(t *testing.T) {
 	t.Parallel()
 	h := startHost(t, t.TempDir(), nil)
 	records := filepath.Join(h.state, "plugins")
-	waittest.Nil(t, "the directory of the records is there", func() error { return os.Remove(records) })
+	waittest.Nil(t, "the directories are made", func() error { _, err := os.Stat(filepath.Join(h.state, "lock")); return err })
+	if err := os.Remove(records); err != nil {
+		t.Fatal(err)
+	}
 	install(t, h.dir, spec{Name: "probe", Version: "1.0.0"})
 	s := h.awaitState(t, "probe", plugin.Running)
 	h.Detach()
