@@ -210,8 +210,8 @@ func TestAgentThatIsLostGivesItsTasksBack(t *testing.T) {
 	})})
 	a := r.agent("a", h, func(c *dispatch.WorkerConfig) { c.Client, c.Concurrency = lost, 1 })
 	id := r.submit(dispatch.Task{})
-	waiting := r.submit(dispatch.Task{}) // in the inbox
 	waittest.Next(t, "it has yielded four", stuck)
+	waiting := r.submit(dispatch.Task{}) // in the inbox, behind the one that runs
 	r.becomes(waiting, dispatch.Assigned)
 	proxy.Freeze()
 	a.die() // as etcd sees it; the worker does not know
