@@ -31,7 +31,7 @@ func (d *decision) doubt() error {
 	}
 	d.p.Cursor.Unsure = slices.ContainsFunc(d.in.Left, func(m *Member) bool {
 		r := m.Report
-		ended := r != nil && r.Request == d.p.Request() && r.State.Ended()
+		ended := r != nil && r.Request == d.request && r.State.Ended()
 		return !ended && adm.Admits(m)
 	})
 	return nil
