@@ -57,6 +57,18 @@ func (d *desk) back(but string) (n int) {
 	return n
 }
 
+// comesBack has all go back, one after the other, and the revert end.
+func (d *desk) comesBack() {
+	d.t.Helper()
+	for range 12 {
+		d.pass(2 * time.Second)
+		d.back("")
+	}
+	if d.plan.State != Reverted || d.onBad() != 0 {
+		d.t.Fatalf("%s, waits %q: %s; %d on the bad release", d.plan.State, d.books.Waits, d.plan.Why, d.onBad())
+	}
+}
+
 func TestNobodyGoesBackBesideAnAgentThatHangsUnlessThePlanSaysSo(t *testing.T) {
 	d, hangs := revertingDesk(t, Stage{MaxUnavailable: Amount{Agents: 1}}, 4, ReportStarted)
 	for range 100 {
@@ -69,13 +81,7 @@ func TestNobodyGoesBackBesideAnAgentThatHangsUnlessThePlanSaysSo(t *testing.T) {
 	}
 	// The place is free again.
 	d.report(d.of(hangs.ID), ReportDone)
-	for range 10 {
-		d.pass(2 * time.Second)
-		d.back("")
-	}
-	if d.plan.State != Reverted || d.onBad() != 0 {
-		t.Errorf("%s: %s; %d on the bad release", d.plan.State, d.plan.Why, d.onBad())
-	}
+	d.comesBack()
 }
 
 func TestAgentThatHangsDoesNotKeepTheOthersOnTheBadReleaseWhereThePlanSaysSo(t *testing.T) {
@@ -132,13 +138,7 @@ func TestPartnerOfAnAgentThatHangsIsLeftToAnOperator(t *testing.T) {
 		t.Fatalf("%s: %s; %d on the bad release", d.plan.State, d.plan.Why, d.onBad())
 	}
 	d.report(d.of(hangs.ID), ReportDone)
-	for range 12 {
-		d.pass(2 * time.Second)
-		d.back("")
-	}
-	if d.plan.State != Reverted || d.onBad() != 0 {
-		t.Fatalf("%s, waits %q, %d on the bad release", d.plan.State, d.books.Waits, d.onBad())
-	}
+	d.comesBack()
 }
 
 // Where nobody's partner is ready, as the release is bad, none would go back.
