@@ -353,10 +353,10 @@ func (r *runner[T]) apply(ctx context.Context) error {
 func (r *runner[T]) try(ctx context.Context) error {
 	docs := r.layers.documents()
 	bad := r.bring(ctx, docs, r.origin, true)
-	if ctx.Err() != nil {
-		return ctx.Err() // what it was refused for is the end
-	}
 	if bad != nil {
+		if ctx.Err() != nil {
+			return ctx.Err() // what it was refused for is the end
+		}
 		if bad.hanging {
 			bad.Attempts = 0
 		}

@@ -112,11 +112,12 @@ func TestStatusTellsOfNothingThatNeverWas(t *testing.T) {
 	}
 }
 
-// TestStatusIsWholeWhenRunEnds: what came into force at the very end would be what
-// nobody wanted.
-func TestStatusIsWholeWhenRunEnds(t *testing.T) {
-	c := etcdtest.Start(t).Client(t)
-	r := newRig(t, c, "")
+// TestWhatCameIntoForceAsRunEndsIsWantedAndKept: it would be what nobody wanted, and
+// a start without etcd would go back behind it.
+func TestWhatCameIntoForceAsRunEndsIsWantedAndKept(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	c := etcd.Client(t)
+	r := newRig(t, c, goodFile(t))
 	told := r.told()
 	_, err := config.Sub(r.Store, "last", func(s *settings) uint16 { return s.Server.Port }, func(_ context.Context, _, port uint16) error {
 		if port == 2 {
@@ -134,4 +135,10 @@ func TestStatusIsWholeWhenRunEnds(t *testing.T) {
 	}
 	r.cancel = nil
 	told.are(t, good(0), good(last))
+
+	etcd.Stop()
+	next := newRig(t, c, r.src.File)
+	next.src.PreferFile = true
+	next.start(t)
+	next.runs(t, last)
 }
