@@ -13,17 +13,17 @@ import (
 //
 //	env=test,tier!=web,zone in (a,b),gpu,!legacy,.version>=1.2,.id=web-*
 //
-// Labels are selected as in Kubernetes. The fields begin with a dot: .alert
-// (one that fires), .config (the revision in force), .container, .group, .health
-// (ready, not-ready, dead or unknown), .hold (who holds it), .host, .id, .image,
-// .kernel, .libc, .orchestrator, .os, .platform, .plugin, .runtime (of containers,
-// as docker/24.0.5), .state, .upgrade (the state of the last attempt) and .version.
-// Those about what an agent runs on are as in fingerprint.Fingerprint. An
-// agent that has several values in a field, such as groups, is taken if one of
-// them is, and refused by != and notin if one of them is among those. Values
-// that end with * stand for all that begin so, but for .health, .state,
-// .upgrade and .version; a .version is a SemVer constraint. docs/formats.md has
-// the syntax.
+// Labels are selected as in Kubernetes. The fields begin with a dot: .alert (one
+// that fires), .config (the revision in force), .container, .fleet (whose plan it
+// follows), .group, .health (ready, not-ready, dead or unknown), .hold (who holds
+// it), .host, .id, .image, .kernel, .libc, .orchestrator, .os, .platform, .plugin,
+// .runtime (of containers, as docker/24.0.5), .state, .upgrade (the state of the
+// last attempt) and .version. Those about what an agent runs on are as in
+// fingerprint.Fingerprint. An agent that has several values in a field, such as
+// groups, is taken if one of them is, and refused by != and notin if one of them
+// is among those. Values that end with * stand for all that begin so, but for
+// .health, .state, .upgrade and .version; a .version is a SemVer constraint.
+// docs/formats.md has the syntax.
 //
 // The zero value selects every agent. As JSON and YAML it is its text. It may
 // be used concurrently.
@@ -38,7 +38,7 @@ func ParseSelector(text string) (Selector, error) {
 
 func selectorFields() selector.Fields {
 	return selector.Fields{
-		"alert": {}, "config": {}, "group": {}, "hold": {}, "host": {}, "id": {}, "platform": {}, "plugin": {},
+		"alert": {}, "config": {}, "fleet": {}, "group": {}, "hold": {}, "host": {}, "id": {}, "platform": {}, "plugin": {},
 		"container": {}, "image": {}, "kernel": {}, "libc": {}, "orchestrator": {}, "os": {}, "runtime": {},
 		"version": {Version: true},
 		"health":  {Values: []string{HealthReady, HealthNotReady, HealthDead, HealthUnknown}},
@@ -88,6 +88,8 @@ func (s selected) Field(name string) []string {
 	switch name {
 	case "id":
 		return []string{s.e.ID}
+	case "fleet":
+		return notEmpty(s.e.Fleet)
 	case "group":
 		return s.e.Groups
 	case "health":

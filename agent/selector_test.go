@@ -15,7 +15,7 @@ import (
 func TestSelectorKnowsEachFieldOfAnAgent(t *testing.T) {
 	e := &Entry{
 		Registration: Registration{
-			ID: "web-1", Version: "1.2.3", Platform: "linux/amd64", Host: "h1", Groups: []string{"web", "eu"},
+			ID: "web-1", Version: "1.2.3", Platform: "linux/amd64", Host: "h1", Fleet: "shop", Groups: []string{"web", "eu"},
 			Labels: map[string]string{"env": "test"}, State: Event{State: Running},
 			Fingerprint: &fingerprint.Fingerprint{
 				Kernel: "6.1.0", OS: "debian 12", Libc: "glibc 2.36", Container: "docker", Image: "app:1", Orchestrator: "nomad",
@@ -39,6 +39,8 @@ func TestSelectorKnowsEachFieldOfAnAgent(t *testing.T) {
 		".alert=memory":        {true, false},
 		".config=7":            {true, false},
 		".config!=7":           {false, true},
+		".fleet=shop":          {true, false},
+		".fleet!=shop":         {false, true},
 		".group=eu":            {true, false},
 		".health=not-ready":    {true, false},
 		".health=unknown":      {false, true},

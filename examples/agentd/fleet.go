@@ -28,11 +28,11 @@ all that is known, with "severity" (ok, warning, unknown, critical) and "worst".
 
 --selector says which agents, in the syntax of Kubernetes: labels as in env=test,
 tier!=web, zone in (a,b), gpu, !legacy, joined by commas. A name that begins with a
-dot is a field: .alert .config .group .health .hold .host .id .platform .plugin
-.state .upgrade .version, and of what the agent runs on .container .image .kernel
-.libc .orchestrator .os .runtime. A value that ends with * stands for all that begin
-so, and .version takes constraints: .version>=1.2. --group, --state and --version
-add to the selector.
+dot is a field: .alert .config .fleet .group .health .hold .host .id .platform
+.plugin .state .upgrade .version, and of what the agent runs on .container .image
+.kernel .libc .orchestrator .os .runtime. A value that ends with * stands for all
+that begin so, and .version takes constraints: .version>=1.2. --group, --state and
+--version add to the selector.
 
 --summary counts the agents instead, and names the worst, those whose status is
 overdue and those without any. With --watch the command stays until it is
@@ -41,6 +41,7 @@ a line, at once: "added", "changed" and "removed" with the agent, and "synced" o
 those that are there have been told.`,
 		Example: `  agentd fleet --etcd http://127.0.0.1:2379
   agentd fleet --etcd http://127.0.0.1:2379 -l 'env=prod,zone in (a,b),.health!=ready'
+  agentd fleet --etcd http://127.0.0.1:2379 -l .fleet=shop --summary
   agentd fleet --etcd http://127.0.0.1:2379 --group web --version '<1.4' --wide
   agentd fleet --etcd http://127.0.0.1:2379 --summary --watch
   agentd fleet --etcd http://127.0.0.1:2379 --watch -o json`,
@@ -56,7 +57,7 @@ those that are there have been told.`,
 	flags.StringSliceVar(&f.states, "state", nil, "only agents in one of these `states`, such as running")
 	flags.StringVar(&f.version, "version", "", "only agents whose version is in this `range`, such as 1.2.3, 1.x or \">=1.2, <2\"")
 	flags.IntVar(&f.limit, "limit", 0, "list at most this `number` of agents, the worst; 0 is all")
-	flags.BoolVar(&f.wide, "wide", false, "show host, platform, digest, groups and labels as well")
+	flags.BoolVar(&f.wide, "wide", false, "show host, platform, digest, fleet, groups and labels as well")
 	flags.BoolVar(&f.summary, "summary", false, "count the agents by version, state, health, configuration and more")
 	flags.BoolVar(&f.watch, "watch", false, "stay, and print what changes")
 	cmd.AddCommand(newFleetShowCommand())

@@ -23,7 +23,7 @@ type fleetTable struct {
 func (t fleetTable) header() []string {
 	header := []string{"AGENT", "VERSION", "STATE", "HEALTH", "CONFIG", "PLUGINS", "UPGRADES", "WORST", "NOTES"}
 	if t.wide {
-		header = slices.Insert(header, 1, "HOST", "PLATFORM", "DIGEST", "GROUPS", "LABELS")
+		header = slices.Insert(header, 1, "HOST", "PLATFORM", "DIGEST", "FLEET", "GROUPS", "LABELS")
 	}
 	return header
 }
@@ -38,7 +38,7 @@ func (t fleetTable) row(e *agent.Entry) []string {
 		}
 	}
 	if t.wide {
-		row = slices.Insert(row, 1, dash(e.Host), dash(e.Platform), short(e.BinaryDigest), dash(strings.Join(e.Groups, ",")), labelsOf(e))
+		row = slices.Insert(row, 1, dash(e.Host), dash(e.Platform), short(e.BinaryDigest), dash(e.Fleet), dash(strings.Join(e.Groups, ",")), labelsOf(e))
 	}
 	return row
 }

@@ -129,7 +129,7 @@ func (s *simulated) put(key, value string) {
 func (s *simulated) agent(id, version, env, group string, ready bool) {
 	s.t.Helper()
 	s.put("status/"+id, fmt.Sprintf(`{"schema":1,"health":{"live":true,"ready":%t},"config":{"running":7,"wanted":7},"upgrade":{"state":"idle"}}`, ready))
-	s.put("registry/"+id, fmt.Sprintf(`{"schema":1,"id":%q,"version":%q,"labels":{"env":%q},"groups":[%q],"host":"h1","platform":"linux/amd64","state":{"state":"running"}}`, id, version, env, group))
+	s.put("registry/"+id, fmt.Sprintf(`{"schema":1,"id":%q,"version":%q,"labels":{"env":%q},"groups":[%q],"fleet":"shop","host":"h1","platform":"linux/amd64","state":{"state":"running"}}`, id, version, env, group))
 }
 
 func (s *simulated) fleet(more ...string) result {
@@ -182,7 +182,7 @@ func TestFleetListsWhatIsSelected(t *testing.T) {
 	if r := s.fleet("-l", "env=none").ok(t); !strings.Contains(r.stdout, "no agent is registered that matches env=none") {
 		t.Errorf("an empty selection shows %s", r.stdout)
 	}
-	if r := s.fleet("--wide").ok(t); !strings.Contains(r.stdout, "linux/amd64") || !strings.Contains(r.stdout, "env=prod") {
+	if r := s.fleet("--wide").ok(t); !strings.Contains(r.stdout, "linux/amd64") || !strings.Contains(r.stdout, "env=prod") || !strings.Contains(r.stdout, "shop") {
 		t.Errorf("--wide shows %s", r.stdout)
 	}
 	r := s.fleet("--summary").ok(t)

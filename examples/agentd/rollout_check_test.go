@@ -65,6 +65,9 @@ func TestRolloutThatAgentsWouldRefuseIsNotBegun(t *testing.T) {
 		if err := check.wouldBegin(false); (err != nil) != (c.says != "") || check.wouldBegin(true) != nil {
 			t.Errorf("%s: a dry run ends otherwise than a start: %v", name, err)
 		}
+		if told := strings.Contains(said.String(), "1 agent of those it is about have it already; a revert takes it"); told != (name == "runs it already") {
+			t.Errorf("%s: that a revert takes it from who had it is told: %v\n%s", name, told, said.String())
+		}
 	}
 }
 
@@ -128,6 +131,22 @@ func TestPromoteSaysWhetherItOpenedAGateOrTookAStage(t *testing.T) {
 	}
 	if p.Promoted = 3; !strings.Contains(promoted(p), "stage two is taken as it is") {
 		t.Error(promoted(p))
+	}
+}
+
+// TestResumeWarnsOfARevertThatHaltsAgain: nothing else says how it ends.
+func TestResumeWarnsOfARevertThatHaltsAgain(t *testing.T) {
+	for _, c := range []struct {
+		plan  rollout.Plan
+		warns bool
+	}{
+		{rollout.Plan{State: rollout.Running}, false},
+		{rollout.Plan{State: rollout.Reverting}, true},
+		{rollout.Plan{State: rollout.Reverting, PastSilent: true}, false},
+	} {
+		if got := resumed(&c.plan); strings.Contains(got, "revert --past-silent") != c.warns {
+			t.Errorf("%s, past silent agents: %v: resume says %q", c.plan.State, c.plan.PastSilent, got)
+		}
 	}
 }
 

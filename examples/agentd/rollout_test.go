@@ -111,7 +111,7 @@ func TestRolloutCommandsEndWithWhatBecameOfTheRollout(t *testing.T) {
 		}
 	}
 	run("pause").ok(t)
-	run("status", "--watch", "--wait", "300ms").fails(t, 3, "paused")
+	run("status", "--watch", "--wait", "300ms").fails(t, 3, "paused", "rollout resume")
 	followed := make(chan result, 1)
 	go func() {
 		followed <- start(good, "--stage", "name=all,gate=true", "--replace", "--wait", "1m")
