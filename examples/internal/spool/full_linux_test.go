@@ -4,38 +4,22 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/perennial-go/perennial/examples/internal/hosttest"
 )
 
 // TestFullDiskAcknowledgesNothingAndRecovers runs itself again in a mount
 // namespace of its own, where it can mount a file system of 256 KiB.
 func TestFullDiskAcknowledgesNothingAndRecovers(t *testing.T) {
-	if dir := os.Getenv("SPOOL_SMALL"); dir != "" {
-		fillDisk(t, dir)
-		return
-	}
-	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), "SPOOL_SMALL="+t.TempDir())
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
-	out, err := cmd.CombinedOutput()
-	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EINVAL) || strings.Contains(string(out), "cannot mount") {
-		t.Skipf("this system allows no mount in a user namespace: %v %s", err, out)
-	}
-	if err != nil || !strings.Contains(string(out), "--- PASS") {
-		t.Errorf("%v\n%s", err, out)
-	}
+	hosttest.Mounting(t, fillDisk)
 }
 
 func fillDisk(t *testing.T, dir string) {
 	if err := syscall.Mount("none", dir, "tmpfs", 0, "size=256k"); err != nil {
-		t.Skipf("cannot mount: %v", err)
+		hosttest.CannotMount(t, err)
 	}
 	s := open(t, Config{Dir: dir})
 	record := func(id int) Batch {

@@ -1,51 +1,33 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/perennial-go/perennial/examples/internal/hosttest"
 	"github.com/perennial-go/perennial/internal/waittest"
 )
 
 // TestFileSystemThatNeverAnswersHoldsUpNothing runs itself again in a mount
 // namespace of its own: what other tests sample must not hang.
 func TestFileSystemThatNeverAnswersHoldsUpNothing(t *testing.T) {
-	if dir := os.Getenv("HOSTMETRICS_SILENT"); dir != "" {
-		askSilent(t, dir)
-		return
-	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), "HOSTMETRICS_SILENT="+t.TempDir())
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
-	out, err := cmd.CombinedOutput()
-	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EINVAL) || strings.Contains(string(out), "cannot mount") {
-		t.Skipf("this system allows no FUSE in a user namespace: %v %s", err, out)
-	}
-	if err != nil || !strings.Contains(string(out), "--- PASS") {
-		t.Errorf("%v\n%s", err, out)
-	}
+	hosttest.Mounting(t, askSilent)
 }
 
 // askSilent mounts a FUSE file system whose server never answers on dir.
 func askSilent(t *testing.T, dir string) {
 	server, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
 	if err != nil {
-		t.Skip("cannot mount:", err)
+		hosttest.CannotMount(t, err)
 	}
 	options := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", server.Fd())
 	if err := syscall.Mount("silent", dir, "fuse", 0, options); err != nil {
 		_ = server.Close()
-		t.Skip("cannot mount:", err)
+		hosttest.CannotMount(t, err)
 	}
 	well := t.TempDir()
 	var s statter
