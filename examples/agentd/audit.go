@@ -130,13 +130,6 @@ func auditProgress(w io.Writer) func(files int, path string) {
 	}
 }
 
-func counted(n int, of string) string {
-	if n == 1 {
-		return "1 " + of
-	}
-	return fmt.Sprintf("%d %ss", n, of)
-}
-
 // mend writes what registries and git servers tell into the files, or only shows it, and
 // returns what is found then: with its digest, an image is no longer kept by
 // the wrong pull policy either.

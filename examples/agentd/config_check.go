@@ -160,11 +160,7 @@ func named(agents []configAgent) string { return describeAgents(idsOf(agents), v
 
 // describeAgents is "2 agents of version 1.0.0 (a1, a2)".
 func describeAgents(ids, versions []string) string {
-	count := "1 agent"
-	if len(ids) > 1 {
-		count = fmt.Sprintf("%d agents", len(ids))
-	}
-	return fmt.Sprintf("%s of version %s (%s)", count, few(versions), few(ids))
+	return fmt.Sprintf("%s of version %s (%s)", counted(len(ids), "agent"), few(versions), few(ids))
 }
 
 // few names the first of several.

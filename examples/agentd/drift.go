@@ -176,7 +176,7 @@ func (d *driftFlags) stay(cmd *cobra.Command, directory *agent.Directory) error 
 		if err == nil && d.output.json() {
 			err = json.NewEncoder(printableJSON{cmd.OutOrStdout()}).Encode(shown)
 		} else if err == nil {
-			say(cmd.OutOrStdout(), "%d agents, the worst is %s", len(shown.Agents), shown.Worst())
+			say(cmd.OutOrStdout(), "%s, the worst is %s", counted(len(shown.Agents), "agent"), shown.Worst())
 			err = d.print(cmd.OutOrStdout(), shown)
 		}
 		if err != nil {

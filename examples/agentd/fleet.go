@@ -101,8 +101,7 @@ func (f *fleetFlags) run(cmd *cobra.Command) error {
 	}
 	f.tellStrays(l.strays)
 	if !f.selected.IsZero() {
-		// Part of the selector may have come from the environment.
-		say(f.progress, "%d agents match %s", l.found, printable(f.selected.String()))
+		f.tellFound(l.found)
 	}
 	if f.output.json() {
 		err = printJSON(f.stdout, l.entries())
@@ -110,9 +109,15 @@ func (f *fleetFlags) run(cmd *cobra.Command) error {
 		err = f.printAll(l.rows())
 	}
 	if l.found > len(l.agents) {
-		say(f.progress, "there are %d more agents than the %d of --limit, none worse", l.found-len(l.agents), f.limit)
+		say(f.progress, "--limit leaves out %s, none worse", counted(l.found-len(l.agents), "agent"))
 	}
 	return err
+}
+
+// tellFound says how many a selector has found: part of it may have come from the
+// environment.
+func (f *fleetFlags) tellFound(n int) {
+	say(f.progress, "%s selected by %s", counted(n, "agent"), printable(f.selected.String()))
 }
 
 // summarise prints the fleet in one look, also of what was read before an error.
@@ -123,7 +128,7 @@ func (f *fleetFlags) summarise(ctx context.Context) error {
 		fleet, err = f.directory.Fleet(ctx, agent.FleetOptions{Selector: f.selected, Progress: func(n int) {
 			if time.Since(told) > time.Second {
 				told = time.Now()
-				say(f.progress, "%d agents so far", n)
+				say(f.progress, "%s so far", counted(n, "agent"))
 			}
 		}})
 		return err
@@ -133,7 +138,7 @@ func (f *fleetFlags) summarise(ctx context.Context) error {
 	}
 	f.tellStrays(fleet.Strays)
 	if !f.selected.IsZero() {
-		say(f.progress, "%d agents match %s", fleet.Agents, printable(f.selected.String()))
+		f.tellFound(fleet.Agents)
 	}
 	return errors.Join(printSummary(f.stdout, &fleet, f.output), err)
 }

@@ -117,7 +117,7 @@ func (f *fleetFlags) listOnce(ctx context.Context, line func(agent.Entry, time.T
 		}
 		if time.Since(told) > time.Second {
 			told = time.Now()
-			say(f.progress, "%d agents so far", l.found)
+			say(f.progress, "%s so far", counted(l.found, "agent"))
 		}
 	}
 }

@@ -27,7 +27,7 @@ func printSummary(w io.Writer, f *agent.Fleet, output *format) error {
 	if output.json() {
 		return printJSON(w, f)
 	}
-	say(w, "%d agents", f.Agents)
+	say(w, "%s", counted(f.Agents, "agent"))
 	rows := [][]string{{"BY", "VALUE", "AGENTS"}}
 	for _, kind := range summaryKinds() {
 		all := f.Most(kind)

@@ -129,7 +129,7 @@ func (s *simulated) put(key, value string) {
 func (s *simulated) agent(id, version, env, group string, ready bool) {
 	s.t.Helper()
 	s.put("status/"+id, fmt.Sprintf(`{"schema":1,"health":{"live":true,"ready":%t},"config":{"running":7,"wanted":7},"upgrade":{"state":"idle"}}`, ready))
-	s.put("registry/"+id, fmt.Sprintf(`{"schema":1,"id":%q,"version":%q,"labels":{"env":%q},"groups":[%q],"fleet":"shop","host":"h1","platform":"linux/amd64","state":{"state":"running"}}`, id, version, env, group))
+	s.put("registry/"+id, fmt.Sprintf(`{"schema":1,"id":%q,"version":%q,"labels":{"env":%q},"groups":[%q],"fleet":"default","host":"h1","platform":"linux/amd64","state":{"state":"running"}}`, id, version, env, group))
 }
 
 func (s *simulated) fleet(more ...string) result {
@@ -168,7 +168,7 @@ func TestFleetListsWhatIsSelected(t *testing.T) {
 		if got := strings.Join(ids, " "); got != c.want {
 			t.Errorf("fleet %q lists %q, want %q", c.args, got, c.want)
 		}
-		if more := strings.Contains(r.stderr, "there are 1 more agents"); more != (len(c.args) == 2 && c.args[0] == "--limit") {
+		if more := strings.Contains(r.stderr, "--limit leaves out 1 agent,"); more != (len(c.args) == 2 && c.args[0] == "--limit") {
 			t.Errorf("fleet %q: more is %t:\n%s", c.args, more, r.stderr)
 		}
 	}
@@ -176,13 +176,13 @@ func TestFleetListsWhatIsSelected(t *testing.T) {
 	if r := command(t, []string{"AGENTD_GROUP=db"}, "fleet", "--etcd", s.url).ok(t); !strings.Contains(r.stdout, "web-1") {
 		t.Errorf("the groups of the host's own agent hide others:\n%s", r.stdout)
 	}
-	if r := command(t, []string{"AGENTD_SELECTOR=env=test"}, "fleet", "--etcd", s.url).ok(t); !strings.Contains(r.stderr, "1 agents match env=test") {
+	if r := command(t, []string{"AGENTD_SELECTOR=env=test"}, "fleet", "--etcd", s.url).ok(t); !strings.Contains(r.stderr, "1 agent selected by env=test") {
 		t.Errorf("a selector from the environment is not told:\n%s", r.stderr)
 	}
 	if r := s.fleet("-l", "env=none").ok(t); !strings.Contains(r.stdout, "no agent is registered that matches env=none") {
 		t.Errorf("an empty selection shows %s", r.stdout)
 	}
-	if r := s.fleet("--wide").ok(t); !strings.Contains(r.stdout, "linux/amd64") || !strings.Contains(r.stdout, "env=prod") || !strings.Contains(r.stdout, "shop") {
+	if r := s.fleet("--wide").ok(t); !strings.Contains(r.stdout, "linux/amd64") || !strings.Contains(r.stdout, "env=prod") || !strings.Contains(r.stdout, " default ") {
 		t.Errorf("--wide shows %s", r.stdout)
 	}
 	r := s.fleet("--summary").ok(t)
@@ -237,7 +237,7 @@ func TestFleetLargerThanAPageIsListedToTheEnd(t *testing.T) {
 		if err := json.Unmarshal([]byte(r.stdout), &entries); err != nil || len(entries) != want {
 			t.Errorf("--limit %d lists %d agents, want %d: %v", limit, len(entries), want, err)
 		}
-		if more := fmt.Sprintf("there are %d more agents", n-want); strings.Contains(r.stderr, "more agents") != (want < n) || want < n && !strings.Contains(r.stderr, more) {
+		if more := fmt.Sprintf("leaves out %d agent", n-want); strings.Contains(r.stderr, "leaves out") != (want < n) || want < n && !strings.Contains(r.stderr, more) {
 			t.Errorf("--limit %d of %d agents says %q", limit, n, r.stderr)
 		}
 	}

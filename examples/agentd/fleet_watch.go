@@ -143,7 +143,7 @@ func (w *fleetWatch) printRows(ctx context.Context, s *agent.Snapshot, c agent.C
 	if !w.began {
 		w.began = true
 		w.tellStrays(s.Strays())
-		say(w.stdout, "%d agents", len(w.shown))
+		say(w.stdout, "%s", counted(len(w.shown), "agent"))
 		var l listing
 		for _, e := range s.List(w.selected) {
 			l.agents = append(l.agents, w.line(*e, time.Now()))
@@ -158,7 +158,7 @@ func (w *fleetWatch) printRows(ctx context.Context, s *agent.Snapshot, c agent.C
 	for _, c := range all[:min(len(all), watchRows)] {
 		rows = append(rows, append([]string{c.what}, table.row(c.e)...))
 	}
-	say(w.stdout, "%d agents, %d changed", len(w.shown), len(all))
+	say(w.stdout, "%s, %d changed", counted(len(w.shown), "agent"), len(all))
 	err := printTable(w.stdout, rows)
 	if n := len(all) - watchRows; n > 0 && err == nil {
 		_, err = fmt.Fprintf(w.stdout, "and %d more\n", n)

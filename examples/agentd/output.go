@@ -108,6 +108,14 @@ func short(digest string) string {
 	return dash(digest)
 }
 
+// counted is "1 agent", or "2 agents".
+func counted(n int, of string) string {
+	if n == 1 {
+		return "1 " + of
+	}
+	return fmt.Sprintf("%d %ss", n, of)
+}
+
 // dash stands for nothing in a table.
 func dash(s string) string {
 	if s == "" {

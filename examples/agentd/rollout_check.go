@@ -38,7 +38,7 @@ func (c *startCheck) sort() (err error) {
 		return err
 	}
 	if n := len(c.entries) - len(c.members); n > 0 {
-		c.notes = append(c.notes, fmt.Sprintf("%d agents of the registry are not of this fleet: they follow another's plan (agentd run --fleet), or none", n))
+		c.notes = append(c.notes, counted(n, "agent")+" of the registry not of this fleet: another's plan is followed there (agentd run --fleet), or none")
 	}
 	if len(c.members) == 0 {
 		c.obstacles = append(c.obstacles, fmt.Sprintf("no agent of fleet %s is registered: start agents with the same --etcd, --etcd-root and --fleet", c.plan.Fleet))
