@@ -60,10 +60,8 @@ func (e *Entry) PinOf(environment string) (rollout.Pin, error) {
 	if e.Error != "" || e.Version == "" {
 		return p, fmt.Errorf("agent %s cannot be the pattern of a pin: what it tells cannot be read: %s", e.ID, e.Error)
 	}
-	if e.Status != nil {
-		if installed := e.Status.Upgrade.Running.Binary; installed != "" && installed != e.BinaryDigest {
-			return p, fmt.Errorf("agent %s cannot be the pattern of a pin: the executable that runs (%.12s) is not the one that was installed (%.12s)", e.ID, e.BinaryDigest, installed)
-		}
+	if e.Status != nil && e.exchanged(&e.Status.Upgrade) {
+		return p, fmt.Errorf("agent %s cannot be the pattern of a pin: the executable that runs (%.12s) is not the one that was installed (%.12s)", e.ID, e.BinaryDigest, e.installed(&e.Status.Upgrade))
 	}
 	if e.ManifestDigest == "" {
 		return p, fmt.Errorf("agent %s cannot be the pattern of a pin: its %s was installed by hand, so that there is no manifest to pin", e.ID, e.Version)

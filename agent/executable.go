@@ -51,6 +51,24 @@ func (a *Agent) measure(ctx context.Context) error {
 	return nil
 }
 
+// installed is the digest in hex of the executable that was installed; "" = s does
+// not tell it of the release that is registered: the registration is written first,
+// and may be of the next one. The version is the executable's own word, and goes
+// for the release only where nothing else does.
+func (r *Registration) installed(s *upgrade.Status) string {
+	running := s.Running
+	if running.Manifest != r.ManifestDigest || running.Manifest == "" && running.Version != r.Version {
+		return ""
+	}
+	return running.Binary
+}
+
+// exchanged reports whether other bytes run than were installed.
+func (r *Registration) exchanged(s *upgrade.Status) bool {
+	installed := r.installed(s)
+	return installed != "" && r.BinaryDigest != "" && installed != r.BinaryDigest
+}
+
 // digestOf returns the SHA-256 of a file in hex.
 func digestOf(ctx context.Context, path string) (string, error) {
 	f, err := os.Open(path)

@@ -86,10 +86,7 @@ func RolloutMember(e *Entry, now time.Time) *rollout.Member {
 	if s == nil {
 		return m
 	}
-	// The registration is written first, and may be of the next release.
-	if r := s.Upgrade.Running; r.Version == e.Version && r.Manifest == e.ManifestDigest {
-		m.Installed = r.Binary
-	}
+	m.Installed = e.installed(&s.Upgrade)
 	if c := s.Config; c != nil {
 		m.ConfigDigest, m.ConfigRevision = c.RunningDigest, c.Running
 	}

@@ -48,6 +48,13 @@ func TestWorstOfAnAgentIsFoundWhereverItIs(t *testing.T) {
 			SeverityWarning, "upgrade/order refused: has no id"},
 		"a plan": {func(_ *Registration, s *Status, _ []PluginRecord) { s.RolloutError = "has no stages" },
 			SeverityWarning, "upgrade/rollout not followed: has no stages"},
+		"another executable": {func(r *Registration, s *Status, _ []PluginRecord) {
+			r.Version, r.BinaryDigest = "9.9.9", strings.Repeat("e", 64) // as it says itself
+			r.ManifestDigest = s.Upgrade.Running.Manifest
+		}, SeverityCritical, "upgrade/release replaced: the executable that runs is not the one that was installed"},
+		"a registration of the next release": {func(r *Registration, s *Status, _ []PluginRecord) {
+			r.Version, r.BinaryDigest, r.ManifestDigest = "9.9.9", strings.Repeat("e", 64), "sha256:"+strings.Repeat("f", 64)
+		}, SeverityOK, ""},
 		"a withdrawn release": {func(_ *Registration, s *Status, _ []PluginRecord) { s.Upgrade.Yanked = "loses records" },
 			SeverityWarning, "upgrade/release withdrawn: loses records"},
 	} {

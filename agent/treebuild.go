@@ -44,7 +44,7 @@ func treeOf(reg Registration, s Status, plugins []PluginRecord) Node {
 	if s.Config != nil {
 		root.add(configNode(s.Config))
 	}
-	root.add(upgradeNode(s))
+	root.add(upgradeNode(&reg, s))
 	checks := checksNode(s.Health, reg.State.State)
 	root.add(checks)
 	if n := indicatorsNode(s.Health); len(n.Children) > 0 {
@@ -114,7 +114,7 @@ func configNode(c *config.Status) Node {
 
 // upgradeNode tells of the last attempt, and below it what else there is to
 // tell of releases.
-func upgradeNode(s Status) Node {
+func upgradeNode(reg *Registration, s Status) Node {
 	u := s.Upgrade
 	n := Node{Name: nodeUpgrade, State: string(u.State), Reason: u.Reason, Since: u.Updated}
 	if n.Reason == "" && u.To.Version != "" {
@@ -130,6 +130,8 @@ func upgradeNode(s Status) Node {
 		release = Node{Name: "release", State: "key revoked", Reason: joined(p.Revoked.ID, p.Revoked.Reason), Since: p.Revoked.Since, Severity: SeverityCritical}
 	case p != nil && p.Error != "":
 		release = Node{Name: "release", State: "not to be trusted", Reason: p.Error, Severity: SeverityCritical}
+	case reg.exchanged(&u):
+		release = Node{Name: "release", State: "replaced", Reason: "the executable that runs is not the one that was installed", Severity: SeverityCritical}
 	case u.Yanked != "":
 		release = Node{Name: "release", State: "withdrawn", Reason: u.Yanked, Severity: SeverityWarning}
 	}

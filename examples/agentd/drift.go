@@ -39,13 +39,13 @@ func newDriftCommand() *cobra.Command {
 the digest of the manifest, the digest of the bytes that really run, the plugins that
 are pinned, and the revision of its configuration. Per environment it shows what is
 expected, what runs, and the worst status; below that each agent that differs, with
---all every agent. The environment is the label env, "default" without one.
+--all and in -o json every agent. The environment is the label env, "default" without one.
 
   ok        what is pinned runs
   rolling   a rollout that is under way accounts for it
   held      another version, and the agent's operator keeps it there
   unpinned  the environment has no pin
-  unknown   it cannot be told
+  unknown   it cannot be told, as of an environment none of whose agents is registered
   config    not the configuration that is published, or pinned
   plugin    a pinned plugin is missing, or other bytes
   version   another version
@@ -271,6 +271,7 @@ func byStatus(counts map[rollout.DriftStatus]int) string {
 // driftVerdict is nil if nothing drifts.
 func driftVerdict(d rollout.Drift) error {
 	var drifts, undecided int
+	var empty []string
 	for _, e := range d.Environments {
 		for s, n := range e.Agents {
 			switch {
@@ -280,15 +281,19 @@ func driftVerdict(d rollout.Drift) error {
 				undecided += n
 			}
 		}
-		if e.Status.Undecided() && len(e.Agents) == 0 { // its pin cannot be used
-			undecided++
+		if len(e.Agents) == 0 {
+			empty = append(empty, e.Environment)
 		}
 	}
 	switch {
+	case len(d.Environments) == 0:
+		return undecidedError{errors.New("no agent is registered and nothing is pinned: look whether that is the right etcd and --etcd-root")}
 	case drifts > 0:
-		return endedError{fmt.Errorf("want what is pinned, found %d of %d agents that run something else", drifts, len(d.Agents)), exitDrift}
+		return endedError{fmt.Errorf("want what is pinned, found %d of %s with something else", drifts, counted(len(d.Agents), "agent")), exitDrift}
 	case undecided > 0:
-		return undecidedError{fmt.Errorf("of %d agents it cannot be told whether they run what they are meant to: pin their environments (agentd pin set), or give --repo, which has the executables of what is pinned", undecided)}
+		return undecidedError{fmt.Errorf("of %s it cannot be told whether what is meant to runs: pin the environments (agentd pin set), or give --repo, which has the executables of what is pinned", counted(undecided, "agent"))}
+	case len(empty) > 0:
+		return undecidedError{fmt.Errorf("no agent is registered of environment %s, and what its agents run is not known: look for them (agentd fleet), or take the pin away (agentd pin rm)", strings.Join(empty, ", "))}
 	}
 	return nil
 }

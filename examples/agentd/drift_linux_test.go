@@ -40,7 +40,7 @@ func TestRealAgentDriftsAndComesBack(t *testing.T) {
 			return err
 		})
 	}
-	s.drift().fails(t, 3, "1 agents", "agentd pin set")
+	s.drift().fails(t, 3, "1 agent ", "agentd pin set")
 
 	repository := []string{"--repo", s.repo, "--trust", s.trust}
 	s.pin(append([]string{"set", "--reason", "the first", "production", "1.0.0"}, repository...)...).ok(t)

@@ -94,7 +94,7 @@ type EnvironmentDrift struct {
 	Expected string `json:"expected,omitempty"`
 	// Actual counts agents by the release that they run, written likewise.
 	Actual map[string]int `json:"actual"`
-	// Status is the worst of the agents', or DriftNone without any.
+	// Status is the worst of the agents', or DriftUnknown without any.
 	Status DriftStatus `json:"status"`
 	// Agents counts them by their status.
 	Agents map[DriftStatus]int `json:"agents"`
@@ -168,7 +168,7 @@ func (d *Drift) sum(pins map[string]*Pin, bad map[string]string) {
 		of(name).Expected = p.Release.String()
 	}
 	for name := range bad {
-		of(name).Status = DriftUnknown
+		of(name)
 	}
 	for i := range d.Agents {
 		a := &d.Agents[i]
@@ -180,12 +180,19 @@ func (d *Drift) sum(pins map[string]*Pin, bad map[string]string) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		d.Environments = append(d.Environments, *all[name])
+		e := all[name]
+		if len(e.Agents) == 0 { // all that it had may be gone
+			e.Status = DriftUnknown
+		}
+		d.Environments = append(d.Environments, *e)
 	}
 }
 
-// Worst is the worst status of an environment; DriftNone where there is none.
+// Worst is the worst status of an environment; DriftUnknown where there is none.
 func (d *Drift) Worst() DriftStatus {
+	if len(d.Environments) == 0 {
+		return DriftUnknown
+	}
 	worst := DriftNone
 	for _, e := range d.Environments {
 		if worse(e.Status, worst) < 0 {
