@@ -2,9 +2,16 @@ package rollout
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"time"
+
+	"github.com/perennial-go/perennial/internal/etcdkv"
 )
+
+// unheardGrace is for what lies between a watch that is found to be dead and what its
+// successor shows.
+const unheardGrace = 10 * time.Second
 
 // outcome is what an agent counts as.
 type outcome int
@@ -54,8 +61,8 @@ func (a *agent) in(stage int) bool { return a.stages&(1<<stage) != 0 }
 //     other reasons and counts neither way, as does one that leaves later;
 //   - one that is back without having been given up is as it reports;
 //   - what another instruction admitted counts until it reports an end of that, is
-//     given up, or, where it never said that it had begun, until a deadline after
-//     the new instruction.
+//     given up, a deadline of that instruction after it has left, or, where it never
+//     said that it had begun, until it has heard the new one for certain.
 //
 // One that reports success and runs something else is given settling until its
 // registration says so too, and then counts as failed, as does one whose alert
@@ -119,10 +126,10 @@ func (c *census) stop(f *Freeze) {
 	case !c.stopped && !b.Stopped.IsZero():
 		b.Stopped = time.Time{}
 		for id, e := range b.UnderWay {
-			if !e.Started {
-				e.Since = c.now
-				b.UnderWay[id] = e
-			}
+			// Also of those who have begun: a host may have given it back, to be given
+			// it again with all its time.
+			e.Since = c.now
+			b.UnderWay[id] = e
 		}
 	}
 }
@@ -201,6 +208,9 @@ func (c *census) backward(a *agent, r *Report) {
 		}
 	case r != nil || a.admitted && c.changed(a.m):
 		c.going(a, r)
+	case c.away(a):
+		a.owes = true
+		c.going(a, nil)
 	case !c.changed(a.m):
 		c.untrack(a.id)
 	default:
@@ -209,6 +219,14 @@ func (c *census) backward(a *agent, r *Report) {
 			c.going(a, nil)
 		}
 	}
+}
+
+// away reports whether a was gone from the registry while it was under way, and is
+// back: it waits to be let in again, and what it says of this tells nothing of what it
+// is at.
+func (c *census) away(a *agent) bool {
+	_, ok := c.books.UnderWay[a.id]
+	return ok && !a.admitted && a.m.Report != nil && a.m.Report.Request == c.request
 }
 
 // changed reports whether m has something to go back from. One that never took
@@ -339,8 +357,23 @@ func (c *census) missing(members []*Member, lost map[string]Loss) {
 	}
 }
 
+// attempt is how long e may be at what the instruction that admitted it asks for.
+func (c *census) attempt(e *Entrant) time.Duration {
+	if s := c.books.Attempts[e.Request]; s > 0 {
+		return min(s, 2*maxDuration).Duration() // with a probation
+	}
+	return c.p.attempt() // of books that do not tell
+}
+
+// heard is when e, one of Former that has not begun, starts nothing of that any more:
+// it has heard the plan since, however long its watch was dead before.
+func (c *census) heard(e *Entrant) time.Time {
+	return e.Since.Add(max(c.attempt(e), etcdkv.MaxSilence+unheardGrace))
+}
+
 // formers drops those who are not at what another instruction had them do.
 func (c *census) formers(members []*Member) {
+	requests := map[string]bool{}
 	for _, id := range sortedKeys(c.books.Former) {
 		e := c.books.Former[id]
 		i, there := find(members, id)
@@ -349,7 +382,7 @@ func (c *census) formers(members []*Member) {
 			if e.Gone.IsZero() {
 				e.Gone = c.now
 			}
-			over = c.due(e.Gone.Add(c.p.attempt()))
+			over = c.due(e.Gone.Add(c.attempt(&e)))
 		} else {
 			e.Gone = time.Time{}
 			r := c.agents[i].m.Report
@@ -361,7 +394,7 @@ func (c *census) formers(members []*Member) {
 			case r != nil && r.Request == e.Request && r.State == ReportStarted:
 				e.Started = true
 			case !e.Started:
-				over = c.due(e.Since.Add(c.p.attempt()))
+				over = c.due(c.heard(&e))
 			}
 			if _, again := c.books.UnderWay[id]; again {
 				over = true
@@ -373,5 +406,7 @@ func (c *census) formers(members []*Member) {
 			continue
 		}
 		c.books.Former[id] = e
+		requests[e.Request] = true
 	}
+	maps.DeleteFunc(c.books.Attempts, func(request string, _ Seconds) bool { return !requests[request] })
 }

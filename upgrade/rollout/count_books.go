@@ -15,12 +15,17 @@ type Books struct {
 	Schema  int    `json:"schema"`
 	Rollout string `json:"rollout"`
 	Number  int    `json:"number"` // of the instruction
+	// Attempt is how long that gives each agent; 0 = it is not told.
+	Attempt Seconds `json:"attempt_seconds,omitempty"`
 	// UnderWay are, by id, the agents that were admitted and have not ended, and
 	// those that ended a moment ago, to see whether that lasts.
 	UnderWay map[string]Entrant `json:"under_way,omitempty"`
 	// Former are those whom another instruction admitted, or another rollout, and
 	// who may still be at it.
 	Former map[string]Entrant `json:"former,omitempty"`
+	// Attempts are how long the instructions of Former give each agent, by request;
+	// one that is not there does not tell.
+	Attempts map[string]Seconds `json:"attempts,omitempty"`
 	// Lost are those that failed, are silent, gone or held, by id: all that are not
 	// in the registry, and of the others the first few, for people.
 	Lost map[string]Loss `json:"lost,omitempty"`
@@ -130,6 +135,7 @@ func (e Entrant) size(id string) int { return trackedBytes + len(id) + len(e.Pai
 // copied returns b with maps of its own, never nil.
 func (b Books) copied() Books {
 	b.UnderWay, b.Former, b.Lost = cloned(b.UnderWay), cloned(b.Former), cloned(b.Lost)
+	b.Attempts = cloned(b.Attempts)
 	b.Stages = slices.Clone(b.Stages)
 	return b
 }
@@ -154,6 +160,7 @@ func (b Books) forPlan(p *Plan, now time.Time) Books {
 		if e.Ended.IsZero() {
 			e.Since, e.Request = now, request
 			b.Former[id] = e
+			b.Attempts[request] = b.Attempt
 		}
 	}
 	told := int64(0)
@@ -161,8 +168,8 @@ func (b Books) forPlan(p *Plan, now time.Time) Books {
 		told = b.Told
 	}
 	return Books{
-		Told: told, Schema: Schema, Rollout: p.ID, Number: p.Instruction.Number,
-		UnderWay: map[string]Entrant{}, Former: b.Former, Lost: map[string]Loss{}, Stopped: b.Stopped,
+		Told: told, Schema: Schema, Rollout: p.ID, Number: p.Instruction.Number, Attempt: Seconds(p.attempt().Seconds()),
+		UnderWay: map[string]Entrant{}, Former: b.Former, Attempts: b.Attempts, Lost: map[string]Loss{}, Stopped: b.Stopped,
 	}
 }
 
@@ -184,9 +191,9 @@ func (b Books) clamp(last int) {
 
 // equal reports whether there is nothing to write.
 func (b Books) equal(o *Books) bool {
-	return b.Schema == o.Schema && b.Rollout == o.Rollout && b.Number == o.Number && b.Figures == o.Figures && b.Told == o.Told &&
+	return b.Schema == o.Schema && b.Rollout == o.Rollout && b.Number == o.Number && b.Attempt == o.Attempt && b.Figures == o.Figures && b.Told == o.Told &&
 		b.Waits == o.Waits && b.Stopped.Equal(o.Stopped) && slices.Equal(b.Stages, o.Stages) &&
-		maps.Equal(b.UnderWay, o.UnderWay) && maps.Equal(b.Former, o.Former) && maps.EqualFunc(b.Lost, o.Lost, Loss.equal)
+		maps.Equal(b.UnderWay, o.UnderWay) && maps.Equal(b.Former, o.Former) && maps.Equal(b.Attempts, o.Attempts) && maps.EqualFunc(b.Lost, o.Lost, Loss.equal)
 }
 
 func (l Loss) equal(o Loss) bool {

@@ -100,7 +100,11 @@ func (c *census) mute() (ids []string) {
 		}
 	}
 	for id, e := range c.books.Former {
-		if e.Gone.IsZero() && c.due(e.Since.Add(c.p.attempt())) {
+		until := c.heard(&e)
+		if e.Started {
+			until = e.Since.Add(c.attempt(&e))
+		}
+		if e.Gone.IsZero() && c.due(until) {
 			ids = append(ids, id)
 		}
 	}

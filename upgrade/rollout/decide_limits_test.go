@@ -213,3 +213,33 @@ func BenchmarkDecideAboutTenThousand(b *testing.B) {
 		}
 	}
 }
+
+// TestWhoIsAtAnotherInstructionIsCountedForAsLongAsThatMayTake: the next one gives its
+// agents less time, and another would go down beside the one that nobody sees.
+func TestWhoIsAtAnotherInstructionIsCountedForAsLongAsThatMayTake(t *testing.T) {
+	for what, next := range map[string]func(*Plan){
+		"a rollout with a short deadline": func(p *Plan) {
+			p.ID, p.Deadline, p.Cursor = "r2", 60, Cursor{}
+		},
+		"a revert without a probation": func(p *Plan) {
+			p.Instruction, p.Cursor, p.State = Instruction{Number: 2, Action: ActRevert}, Cursor{}, Reverting
+		},
+	} {
+		d := newDesk(t, releasePlan(Stage{MaxUnavailable: Amount{Agents: 1}}), 4)
+		d.plan.Instruction.Probation = 3600
+		d.want("admitted")
+		m := d.admitted()[0]
+		d.report(m, ReportStarted)
+		d.want()
+		d.remove(m.ID)
+		d.want()
+		next(&d.plan)
+		d.want()
+		if d.pass(3600 * time.Second); d.books.Figures.Unavailable != 1 || len(d.admitted()) > 0 {
+			t.Errorf("%s: an hour later %+v", what, d.books.Figures)
+		}
+		if d.pass(101 * time.Second); len(d.books.Former)+len(d.books.Attempts) > 0 {
+			t.Errorf("%s: it is never given up: %v, %v", what, d.books.Former, d.books.Attempts)
+		}
+	}
+}

@@ -150,7 +150,7 @@ func TestPairsThatAreNotReadyGoBackOneByOne(t *testing.T) {
 		d.replace(&c)
 	}
 	d.step()
-	d.pass(101 * time.Second) // one had been let in, and has not begun
+	d.pass(121 * time.Second) // one had been let in, and has not begun
 	for range 12 {
 		if n := d.back(""); n > 1 {
 			t.Fatalf("%d go back at once", n)
@@ -174,7 +174,7 @@ func TestRevertEndsOnceThoseWhoHadNotBegunSaySo(t *testing.T) {
 		}
 		d.want(map[ReportState][]string{ReportRefused: {"admitted"}}[said]...)
 		if d.back(""); said == "" {
-			if d.pass(99 * time.Second); d.plan.State != Reverting {
+			if d.pass(119 * time.Second); d.plan.State != Reverting {
 				t.Fatal("one that may have begun is not waited for")
 			}
 			d.pass(2 * time.Second)
@@ -239,4 +239,30 @@ func TestReportOfAnotherRolloutIsNothingToGoBackFrom(t *testing.T) {
 	if d.books.Figures.Admitted != 0 {
 		t.Fatalf("%+v", d.books.Figures)
 	}
+}
+
+// TestRevertCountsWhoIsBackAndStillAtItsUpgrade: it says that it waits for the revert,
+// and its host is at what was asked for before.
+func TestRevertCountsWhoIsBackAndStillAtItsUpgrade(t *testing.T) {
+	d := newDesk(t, releasePlan(Stage{MaxUnavailable: Amount{Agents: 1}}), 4)
+	d.want("admitted")
+	m := d.admitted()[0]
+	d.report(m, ReportStarted)
+	d.want()
+	d.plan.Instruction = Instruction{Number: 2, Action: ActRevert}
+	d.plan.Cursor, d.plan.State = Cursor{}, Reverting
+	d.want("admitted")
+	waits := *d.of(m.ID)
+	waits.Report = &Report{Request: d.plan.Request(), State: ReportWaiting, Reason: "its registration may have ended", At: d.now}
+	d.replace(&waits)
+	d.want()
+	back := waits
+	d.rev++
+	back.Joined = d.rev
+	d.replace(&back)
+	if told := d.pass(2 * time.Second); len(told) != 1 || d.books.Figures.Unavailable != 1 {
+		t.Errorf("%s: %s, %+v", d.plan.State, d.plan.Why, d.books.Figures)
+	}
+	d.report(d.of(m.ID), ReportDone)
+	d.want("reverted")
 }

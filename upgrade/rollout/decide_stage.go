@@ -141,6 +141,10 @@ func names(list []Check) []string {
 // pass ends stage i. Its mark goes as far as agents could rank: those who come
 // later are late.
 func (d *decision) pass(i int, why string) {
+	if i == len(d.p.Stages)-1 && d.frozen { // what completes goes to all
+		d.waits(frozenBy(d.in.Freeze))
+		return
+	}
 	s := &d.p.Stages[i]
 	why = fmt.Sprintf("stage %s passed: %s", s.Name, why)
 	marks := make([]Mark, max(i+1, len(d.p.Cursor.Marks)))

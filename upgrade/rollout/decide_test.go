@@ -293,6 +293,38 @@ func TestFrozenTimeIsNotHeldAgainstThoseWhoMayNotStart(t *testing.T) {
 	}
 }
 
+// TestFreezeOfAMomentFailsNobody: a host that was given nothing to do for that moment is
+// given it again with all its time, and would be late by what it had before.
+func TestFreezeOfAMomentFailsNobody(t *testing.T) {
+	d := newDesk(t, releasePlan(Stage{}), 2)
+	d.want("admitted")
+	d.all(ReportStarted)
+	d.want()
+	d.pass(80 * time.Second)
+	d.freeze = &Freeze{Schema: 1}
+	d.want()
+	d.freeze = nil
+	d.all(ReportWaiting)
+	d.pass(time.Second)
+	d.all(ReportStarted)
+	if told := d.pass(30 * time.Second); len(told) > 0 {
+		t.Errorf("%v: %s", told, d.plan.Why)
+	}
+}
+
+// TestNothingCompletesWhileTheFleetIsFrozen: what completes is published to all.
+func TestNothingCompletesWhileTheFleetIsFrozen(t *testing.T) {
+	d := newDesk(t, releasePlan(Stage{}), 2)
+	d.want("admitted")
+	d.all(ReportDone)
+	d.freeze = &Freeze{Schema: 1, By: "ops"}
+	if d.want(); !strings.Contains(d.books.Waits, "frozen by ops") {
+		t.Errorf("it waits for %q", d.books.Waits)
+	}
+	d.freeze = nil
+	d.want("completed")
+}
+
 func TestFreezeHoldsTheMarkAndLetsRevertsGoOnUnlessToldOtherwise(t *testing.T) {
 	for _, reverts := range []bool{false, true} {
 		d := newDesk(t, releasePlan(Stage{Selector: "env=test"}, Stage{}), 6)

@@ -93,3 +93,20 @@ func TestWhatItsOperatorHasSeenToIsReported(t *testing.T) {
 		})
 	}
 }
+
+// TestWhatWasDoneBeforeAKillIsNotDeclined: a host without a journal does not know any
+// more that it was at it, and nobody would bring it back from what it runs.
+func TestWhatWasDoneBeforeAKillIsNotDeclined(t *testing.T) {
+	r := newFollowRig(t)
+	r.admits()
+	r.hears()
+	r.reports("begun", ReportStarted, "r1.1")
+	r.restart(r.cfg.State)
+	r.runs = "1.1.0"
+	r.plan.Instruction = Instruction{Number: 2, Action: ActRevert}
+	r.plan.State, r.plan.Cursor.Marks = Reverting, nil
+	r.hears()
+	if got := r.Report(); got == nil || got.Request != "r1.1" || got.State != ReportDone {
+		t.Errorf("it has what r1.1 has brought, and says %+v", got)
+	}
+}

@@ -45,8 +45,10 @@ type followee struct {
 	dueFor  string
 	settled string // the rollout that Host.Settle was told of
 	// seen is what was read last of this agent's registration, looking while it is
-	// read. It is read again at lookNext, or as of another revision of the plan.
+	// read, which was asked for at looked. It is read again at lookNext, or as of
+	// another revision of the plan.
 	seen      sighting
+	looked    time.Time
 	looking   bool
 	lookNext  time.Time
 	lookedFor int64
@@ -152,6 +154,9 @@ func (f *Follower) conclude(now time.Time) {
 	switch s := f.standing(o); {
 	case s.State != "":
 		f.say(now, o, s)
+	case s.Runs && o.Action != ActRevert:
+		// A host that keeps no journal does not know any more that it was at it.
+		f.say(now, o, Standing{State: done(o.Action)})
 	case f.passed(r.Request):
 		// Whoever moves the marks need not wait for it any more.
 		f.say(now, o, Standing{State: ReportRefused, Reason: "it had not begun when the plan asked for something else"})
@@ -325,7 +330,9 @@ func (f *Follower) turn(now time.Time, p *Plan, s Standing) time.Duration {
 func (f *Follower) begin(now time.Time, p *Plan, o Order, joined int64) time.Duration {
 	before := f.kept
 	if f.handed != o.Request { // else it was lost in the host, and its time goes on
-		f.begun = now
+		// Whoever counts may have seen it leave right after it was known to be there.
+		age, _ := f.vouched(now, p, joined)
+		f.begun = now.Add(-age)
 	}
 	f.kept.Report, f.kept.Order = Report{Request: o.Request, State: ReportStarted, At: reported(now), Before: f.alarms(o.Request)}, o
 	f.kept.Begun = o.Request
@@ -335,7 +342,7 @@ func (f *Follower) begin(now time.Time, p *Plan, o Order, joined int64) time.Dur
 	f.keep()
 	// The disk may have taken its time.
 	why := f.mayNot(p)
-	if why == "" && !f.counted(p, joined) {
+	if _, ok := f.vouched(now, p, joined); why == "" && !ok {
 		why = "this agent may have left the registry meanwhile"
 	}
 	if why != "" {

@@ -34,19 +34,28 @@ func look(ctx context.Context, client *clientv3.Client, key string) sighting {
 // sight takes over what was read.
 func (f *Follower) sight(s sighting) { f.looking, f.seen = false, s }
 
-// counted reports whether whoever moved the mark of p has counted this agent for
-// certain, which joined at this revision as far as it knows.
-func (f *Follower) counted(p *Plan, joined int64) bool {
-	if ago, _ := f.cfg.Renewed(); !p.Cursor.Unsure && ago < vouched {
-		return true
+// vouched reports whether whoever moved the mark of p has counted this agent for
+// certain, which joined at this revision as far as it knows, and how long ago it was
+// in the registry: should it have left since, its place is kept from then on only.
+func (f *Follower) vouched(now time.Time, p *Plan, joined int64) (age time.Duration, ok bool) {
+	most := min(vouched, p.attempt()/4)
+	if age, _ := f.cfg.Renewed(); !p.Cursor.Unsure && age < most {
+		return age, true
 	}
+	age = now.Sub(f.looked)
+	return age, f.registered(joined) && age < most
+}
+
+// registered reports whether the registration was read as of the plan or later, and
+// was that of this agent.
+func (f *Follower) registered(joined int64) bool {
 	return f.seen.err == nil && f.seen.joined == joined && f.seen.revision >= f.heard.mod
 }
 
 // makeSure has the registration read, unless the agent is counted for certain, and
 // returns when to look again; 0 = it is.
 func (f *Follower) makeSure(now time.Time, p *Plan, o Order, joined int64) time.Duration {
-	if f.counted(p, joined) {
+	if _, ok := f.vouched(now, p, joined); ok {
 		return 0
 	}
 	if f.looking {
@@ -55,13 +64,13 @@ func (f *Follower) makeSure(now time.Time, p *Plan, o Order, joined int64) time.
 	switch s := f.seen; {
 	case s.err != nil:
 		f.say(now, o, Standing{State: ReportWaiting, Reason: "this agent may have left the registry: " + s.err.Error()})
-	case s.revision >= f.heard.mod:
+	case s.revision >= f.heard.mod && s.joined != joined:
 		f.say(now, o, Standing{State: ReportWaiting, Reason: "this agent has left the registry and waits until it is back"})
 	}
 	if wait := f.lookNext.Sub(now); wait > 0 && f.lookedFor == f.heard.mod {
 		return wait
 	}
-	f.looking, f.lookedFor = true, f.heard.mod
+	f.looking, f.lookedFor, f.looked = true, f.heard.mod, now
 	f.lookNext = now.Add(followAgain + rand.N(followAgain)) //nolint:gosec // no secret
 	f.lookUp(f.keys.registration(f.cfg.Self().ID))
 	return followAgain

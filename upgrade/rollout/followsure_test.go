@@ -107,3 +107,46 @@ func TestARegistrationIsReadFromEtcd(t *testing.T) {
 		}
 	}
 }
+
+// TestWhoStartsLateGivesUpNoLaterThanItIsCounted: its place is kept from when it was
+// seen to leave, which may have been right after it was known to be there.
+func TestWhoStartsLateGivesUpNoLaterThanItIsCounted(t *testing.T) {
+	r := newFollowRig(t)
+	r.plan.Deadline = 100
+	r.admits()
+	r.renewed = 24 * time.Second
+	r.hears()
+	r.reports("it begins", ReportStarted, "r1.1")
+	gone := r.now.Add(-r.renewed)
+	if until, counted := r.now.Add(r.begun[0].GiveUp), gone.Add(r.plan.attempt()); until.After(counted) {
+		t.Errorf("is at it for %v longer than it is counted", until.Sub(counted))
+	}
+
+	r = newFollowRig(t)
+	r.plan.Deadline = 100
+	r.admits()
+	r.renewed = 25 * time.Second
+	if r.hears(); r.looks != 1 {
+		t.Errorf("looks %d times, where not enough of its time is left", r.looks)
+	}
+}
+
+// TestWhatWasReadAnAgeAgoVouchesForNobody: what was begun and is begun again would be
+// so on a registration that may long be gone.
+func TestWhatWasReadAnAgeAgoVouchesForNobody(t *testing.T) {
+	r := newFollowRig(t)
+	r.admits()
+	r.renewed = vouched
+	r.hears()
+	r.sight(sighting{revision: 1000, joined: r.joined})
+	r.look(r.now)
+	r.reports("it has looked", ReportStarted, "r1.1")
+	looks := r.looks
+	r.stands["r1.1"] = Standing{State: ReportWaiting, Reason: "an order to this host goes first"}
+	r.look(r.now)
+	r.now = r.now.Add(90 * time.Second)
+	delete(r.stands, "r1.1")
+	if r.look(r.now); r.looks == looks {
+		t.Errorf("begun %d times upon what was read once", len(r.begun))
+	}
+}

@@ -273,6 +273,10 @@ func (t *term) step(ctx context.Context, at standing, fleet Snapshot) (again boo
 	began := time.Now()
 	out, err := Decide(in)
 	t.thought += time.Since(began)
+	if foreign {
+		// Whoever joined before etcd went back is in no snapshot, and does not know.
+		out.Plan.Cursor.Unsure = true
+	}
 	if foreign && err == nil && !out.Changed {
 		out.Changed, out.Draft = true, Draft{EventRecounted, "the agents were counted anew: the plan is of another etcd, or of before this one went back in time", out.Figures}
 	}
