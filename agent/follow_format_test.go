@@ -94,7 +94,7 @@ func TestFleetOfARegistrationIsStillRead(t *testing.T) {
 // would pass while its agents are not ready, or an outage of etcd would take it back.
 func TestFailedChecksAndAlertsAreSeenByARollout(t *testing.T) {
 	at := time.Now()
-	e := &Entry{Status: &Status{Health: health.Report{Checks: []health.CheckReport{
+	e := &Entry{Status: &Status{At: at.Add(3 * time.Second), Health: health.Report{Checks: []health.CheckReport{
 		{Name: "spool", Kind: health.Readiness, At: at, Since: at},
 		{Name: "fine", Kind: health.Readiness, OK: true, At: at, Since: at},
 		{Name: "unasked", Kind: health.Readiness, Since: at},
@@ -105,7 +105,10 @@ func TestFailedChecksAndAlertsAreSeenByARollout(t *testing.T) {
 		{Name: "heartbeat", Indicator: health.HeartbeatLatency, Severity: health.Critical, Since: at},
 		{Name: health.EtcdStale, Indicator: health.EtcdStale, Severity: health.Warning, Since: at},
 	}}}}
-	want := []rollout.Alert{{Name: "disk", Severity: "critical", Since: at}, {Check: true, Name: "spool", Severity: "critical", Since: at}}
+	want := []rollout.Alert{
+		{Name: "disk", Severity: "critical", Since: at, Lasted: 3 * time.Second},
+		{Check: true, Name: "spool", Severity: "critical", Since: at, Lasted: 3 * time.Second},
+	}
 	if got := RolloutMember(e, at).Alerts; !slices.Equal(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}

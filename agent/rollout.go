@@ -69,12 +69,12 @@ func (d *Directory) RolloutController(cfg rollout.ControllerConfig) (*rollout.Co
 	return rollout.NewController(cfg)
 }
 
-// RolloutMember is e as a rollout sees it. now is for those that are overdue.
+// RolloutMember is e as a rollout sees it that has been so since now.
 func RolloutMember(e *Entry, now time.Time) *rollout.Member {
 	m := &rollout.Member{
 		ID: e.ID, Fleet: e.Fleet, Labels: e.Labels, Groups: e.Groups, Host: e.Host, Platform: e.Platform,
 		Joined: e.Joined, Version: e.Version, Manifest: e.ManifestDigest, Binary: e.BinaryDigest,
-		Started: e.Started,
+		Started: e.Started, Told: now,
 	}
 	for _, p := range e.Plugins {
 		if m.Plugins == nil {
@@ -95,6 +95,9 @@ func RolloutMember(e *Entry, now time.Time) *rollout.Member {
 	}
 	m.Ready = s.Health.Ready
 	m.Alerts = alarms(&s.Health)
+	for i := range m.Alerts {
+		m.Alerts[i].Lasted = s.At.Sub(m.Alerts[i].Since)
+	}
 	if h := s.Upgrade.Hold; h != nil {
 		m.Held = h.By + ": " + h.Reason
 	}

@@ -226,6 +226,32 @@ func TestOnlyAlertsThatBeganAfterTheChangeCount(t *testing.T) {
 	}
 }
 
+// TestCheckThatFailsCountsAfterAMomentWhateverTheClocksSay: on a host whose clock is
+// ahead it would be no failure for so long, and where it is behind at once.
+func TestCheckThatFailsCountsAfterAMomentWhateverTheClocksSay(t *testing.T) {
+	for _, ahead := range []time.Duration{time.Hour, 0, -time.Hour} {
+		d := newDesk(t, releasePlan(Stage{Soak: 3600}), 2)
+		d.want("admitted")
+		d.all(ReportDone)
+		d.want("soaking")
+		changed := d.now.Add(ahead)
+		d.pass(time.Minute)
+		for _, m := range d.members {
+			c := *m
+			c.Report = &Report{Request: m.Report.Request, State: ReportDone, At: changed}
+			c.Alerts = []Alert{{Check: true, Name: "ready", Severity: "critical", Since: d.now.Add(ahead - time.Second), Lasted: time.Second}}
+			c.Told = d.now
+			d.replace(&c)
+		}
+		if told := d.pass(3900 * time.Millisecond); len(told) > 0 {
+			t.Errorf("clocks %v ahead: after a moment %v: %s", ahead, told, d.plan.Why)
+		}
+		if d.pass(200 * time.Millisecond); d.plan.State != Reverting {
+			t.Errorf("clocks %v ahead: %s, waits %q", ahead, d.plan.State, d.books.Waits)
+		}
+	}
+}
+
 func TestChecksAreAskedAfterTheSoakAndAgainWhenResumed(t *testing.T) {
 	check := Check{Name: "errors", Kind: "custom"}
 	d := newDesk(t, releasePlan(Stage{Soak: 60, Judge: Judge{Checks: []Check{check}}}), 2)

@@ -155,13 +155,14 @@ const checkGrace = 5 * time.Second
 // yet.
 func (c *census) alarmed(a *agent, r *Report) (why string, open bool) {
 	least := c.p.Stages[max(a.home, 0)].Judge.AlertSeverity
-	for _, alert := range a.m.Alerts {
+	for i := range a.m.Alerts {
+		alert := &a.m.Alerts[i]
 		counts := least != "none" && !slices.Contains(r.Before, alert.Name) && (alert.Severity == "critical" || alert.Severity == least)
 		switch {
 		case !counts || !alert.Since.After(r.At):
 		case !alert.Check:
 			return fmt.Sprintf("alert %s fires since its change", alert.Name), false
-		case c.due(alert.Since.Add(checkGrace)):
+		case c.due(a.m.began(alert).Add(checkGrace)):
 			return fmt.Sprintf("check %s fails since its change", alert.Name), false
 		default:
 			open = true

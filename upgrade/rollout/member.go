@@ -47,6 +47,9 @@ type Member struct {
 	Overdue bool
 	// Started is when its process started, by its own clock.
 	Started time.Time
+	// Told is when it was first seen to be as it is, by the clock of who saw it; zero =
+	// not known.
+	Told time.Time
 }
 
 // Alert is an alert that fires at a Member, or a check that fails there.
@@ -55,7 +58,19 @@ type Alert struct {
 	Check    bool
 	Name     string
 	Severity string // "warning" or "critical"
-	Since    time.Time
+	// Since is when it began, by the agent's clock, and Lasted how long it had by then
+	// when the agent told of it.
+	Since  time.Time
+	Lasted time.Duration
+}
+
+// began is when alert began, by the clock that tells m.Told: those of two machines may
+// differ by any time.
+func (m *Member) began(alert *Alert) time.Time {
+	if m.Told.IsZero() {
+		return alert.Since
+	}
+	return m.Told.Add(-max(alert.Lasted, 0))
 }
 
 // Report is what an agent says about the instruction that it follows or was
