@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/perennial-go/perennial/internal/etcdkv"
 	"github.com/perennial-go/perennial/upgrade/rollout"
 )
 
@@ -48,6 +49,9 @@ func (d *Directory) Drift(ctx context.Context, cfg rollout.DriftWatchConfig) (ro
 	mu.Lock()
 	defer mu.Unlock()
 	if found == nil {
+		if wrong == nil {
+			wrong = etcdkv.LastFailure(d.client)
+		}
 		return rollout.Drift{}, fmt.Errorf("drift: etcd at %s: %w", d.addr, errors.Join(ctx.Err(), wrong))
 	}
 	return *found, nil

@@ -154,7 +154,8 @@ func fieldOfStatus(s *Status, name string) []string {
 		return names
 	case "config":
 		if s.Config != nil {
-			return []string{strconv.FormatInt(s.Config.Running, 10)}
+			revision := strconv.FormatInt(s.Config.Running, 10)
+			return []string{revision, "r" + revision} // as tables have it
 		}
 	case "hold":
 		if h := s.Upgrade.Hold; h != nil {

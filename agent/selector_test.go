@@ -38,6 +38,7 @@ func TestSelectorKnowsEachFieldOfAnAgent(t *testing.T) {
 		"env=test":             {true, false},
 		".alert=memory":        {true, false},
 		".config=7":            {true, false},
+		".config=r7":           {true, false},
 		".config!=7":           {false, true},
 		".fleet=shop":          {true, false},
 		".fleet!=shop":         {false, true},

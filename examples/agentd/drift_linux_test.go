@@ -61,7 +61,7 @@ func TestRealAgentDriftsAndComesBack(t *testing.T) {
 	}
 
 	s.pin(append([]string{"set", "production", "^1.1.0"}, repository...)...).ok(t)
-	s.drift("--environment", "production").fails(t, 7, "found 1 of 1 agents")
+	s.drift("--environment", "production").fails(t, 7, "found 1 of 1 agent with")
 	metric(rollout.DriftVersion)
 	s.upgrade("1.1.0").ok(t)
 	if r := s.drift().ok(t); !strings.Contains(r.stdout, "1.1.0@") {
@@ -119,6 +119,22 @@ func TestWatchedDriftShowsItComeAndGo(t *testing.T) {
 	agentd(t, "pin", "rm", "--etcd", s.url, "test").ok(t)
 	shows("none again", rollout.DriftUnpinned)
 	w.interrupt()
+}
+
+// TestDriftOfNobodyIsNoGoodNews: a whole environment that is gone, or a wrong root, would
+// look like one in which all is as it is meant to be.
+func TestDriftOfNobodyIsNoGoodNews(t *testing.T) {
+	t.Parallel()
+	s := newSimulated(t)
+	drift := func() result { return agentd(t, "drift", "--etcd", s.url) }
+	drift().fails(t, 3, "no agent is registered and nothing is pinned")
+	agentd(t, "pin", "set", "--etcd", s.url, "production", "1.0.0@sha256:"+strings.Repeat("a", 64)).ok(t)
+	r := drift()
+	r.fails(t, 3, "no agent is registered of environment production")
+	if !strings.Contains(r.stdout, string(rollout.DriftUnknown)) {
+		t.Errorf("the table says\n%s", r.stdout)
+	}
+	agentd(t, "drift", "--etcd", "http://127.0.0.1:1", "--timeout", "1s").fails(t, 1, "connection refused")
 }
 
 // TestControllerThatIsNoAgentShowsDriftToo ends as it is asked to.
