@@ -108,14 +108,14 @@ func TestFixAppendsTheDigestsOfARealRegistryAndChangesNothingElse(t *testing.T) 
 		"compose.yaml": "services:\n  a: &a {image: R/team/one:1.0.0}\n  b: *a\n  c:\n    # agentd-audit: ignore image-tag-missing, pull-policy-stale on purpose\n    image: R/two\n",
 		".github/workflows/x.yml": "jobs:\n  a:\n    steps:\n    - uses: docker://R/team/one:1.0.0\n" +
 			"    - run: docker pull R/two\n",
-		"run.sh": "# agentd-audit: tools docker\ndocker pull R/team/one:1.0.0 # x\n",
+		"run.sh": "# agentd-audit: tools docker\ndocker pull R/team/one:1.0.0 # x\ndocker run --rm \"R/two\"\ndocker pull 'R/team/one:1.0.0'\ndocker pull R/\"team/one:edge\"\n",
 	}
 	want := map[string]string{
 		"pod.yaml":                strings.NewReplacer("one:1.0.0", "one:1.0.0@"+one, "R/two", "R/two:latest@"+two).Replace(files["pod.yaml"]),
 		"Dockerfile":              strings.NewReplacer("one:edge", "one:edge@"+one, "R/two", "R/two:latest@"+two).Replace(files["Dockerfile"]),
 		"compose.yaml":            strings.ReplaceAll(files["compose.yaml"], "one:1.0.0", "one:1.0.0@"+one),
 		".github/workflows/x.yml": strings.ReplaceAll(files[".github/workflows/x.yml"], "one:1.0.0", "one:1.0.0@"+one),
-		"run.sh":                  strings.ReplaceAll(files["run.sh"], "one:1.0.0", "one:1.0.0@"+one),
+		"run.sh":                  strings.NewReplacer("one:1.0.0", "one:1.0.0@"+one, "R/two", "R/two:latest@"+two).Replace(files["run.sh"]),
 	}
 	for name := range files {
 		files[name] = strings.ReplaceAll(files[name], "R/", address+"/")
@@ -149,7 +149,7 @@ func TestFixAppendsTheDigestsOfARealRegistryAndChangesNothingElse(t *testing.T) 
 	}
 	// A second run finds what is left alone, and changes nothing.
 	again := fixed(t, dir, newTestRegistry(t, RegistryConfig{}))
-	left := []string{".github/workflows/x.yml:5:12 image-tag-missing", "Dockerfile:3:6 image-digest-missing", "pod.yaml:8:12 image-digest-missing"}
+	left := []string{".github/workflows/x.yml:5:12 image-tag-missing", "Dockerfile:3:6 image-digest-missing", "pod.yaml:8:12 image-digest-missing", "run.sh:5:13 image-tag-floating"}
 	if got := lines(dir, again); !slices.Equal(got, left) {
 		t.Errorf("after the fix is found %q, want %q", got, left)
 	}
@@ -232,16 +232,23 @@ type answers func() (string, error)
 
 func (a answers) Digest(context.Context, string, string, string) (string, error) { return a() }
 
-func TestAFileThatChangedMeanwhileIsLeftAlone(t *testing.T) {
-	dir := write(t, map[string]string{"Dockerfile": "FROM a.example.com/a:1.0.0\n"})
+func TestAFileThatChangedMeanwhileIsLeftAloneAndTheOthersAreFixed(t *testing.T) {
+	dir := write(t, map[string]string{"Dockerfile": "FROM a.example.com/a:1.0.0\n", "b/Dockerfile": "FROM a.example.com/a:1.0.0\n"})
 	report := judge(t, dir, Config{})
 	path := filepath.Join(dir, "Dockerfile")
 	changed := []byte("FROM scratch\nFROM a.example.com/a:1.0.0\n")
 	if err := report.Resolve(t.Context(), answers(func() (string, error) { return someDigest, os.WriteFile(path, changed, 0o600) }), nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := report.Changes(); err == nil || !strings.Contains(err.Error(), "not as it was read") {
+	changes, err := report.Changes()
+	if err == nil || !strings.Contains(err.Error(), "not as it was read") {
 		t.Errorf("error %v", err)
+	}
+	if len(changes) != 1 || !strings.HasSuffix(changes[0].Path, "b/Dockerfile") {
+		t.Errorf("changes %+v, want that of b/Dockerfile alone", changes)
+	}
+	if f := report.Findings[0]; f.Fix != nil || !strings.Contains(f.Unfixed, "not as it was read") {
+		t.Errorf("it is not told why the file was not fixed: %+v", f)
 	}
 	got, err := os.ReadFile(path)
 	if err != nil || !bytes.Equal(got, changed) {

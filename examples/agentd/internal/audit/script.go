@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"path"
 	"slices"
 	"strings"
@@ -33,9 +34,23 @@ func (s *source) script() bool {
 		s.undeclared(u, at, true)
 	}
 	for _, c := range u.images {
-		s.image(c.name, at(c.pos), "")
+		s.image(c.name, s.spelt(at(c.pos), c.name), "")
 	}
 	return true
+}
+
+// spelt is where a word begins that says name. The offset is that of the very
+// text, within the quotes if it stands in some, and unknown if the word is
+// written in another way: "a"/b.
+func (s *source) spelt(at position, name string) position {
+	rest := s.raw[min(at.offset, len(s.raw)):]
+	if len(rest) > 0 && (rest[0] == '"' || rest[0] == '\'') {
+		rest, at.offset = rest[1:], at.offset+1
+	}
+	if !bytes.HasPrefix(rest, []byte(name)) {
+		at.offset = -1
+	}
+	return at
 }
 
 // shellOf returns the shell that a first line names, nothing if it names none
