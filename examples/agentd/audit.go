@@ -108,7 +108,7 @@ func (a *auditFlags) run(cmd *cobra.Command, args []string) error {
 		return usagef("%w", err)
 	}
 	if report != nil { // with an error: what is known all the same
-		err = errors.Join(err, a.print(cmd.OutOrStdout(), report))
+		err = errors.Join(err, report.Incomplete(), a.print(cmd.OutOrStdout(), report))
 	}
 	if err != nil {
 		return undecidedError{err}

@@ -50,7 +50,13 @@ func TestAuditEndsWithACodeThatContinuousIntegrationCanUse(t *testing.T) {
 	if err := os.Chmod(filepath.Join(warned, "Dockerfile"), 0); err != nil {
 		t.Fatal(err)
 	}
-	agentd(t, "audit", warned).fails(t, 3, "Dockerfile")
+	if err := os.WriteFile(filepath.Join(warned, "web.Dockerfile"), []byte("FROM a.example.com/a:1.0.0\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := agentd(t, "audit", warned)
+	if r.fails(t, 3, "Dockerfile"); !strings.Contains(r.stdout, "web.Dockerfile:1:6") || !strings.Contains(r.stdout, "/Dockerfile: not read") {
+		t.Errorf("what could be read is not told, or what could not: %s", r.stdout)
+	}
 }
 
 // TestThisRepositoryPassesItsOwnAudit: what we tell others to pin is pinned here.
