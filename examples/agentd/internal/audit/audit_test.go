@@ -229,6 +229,12 @@ func suppressionScenarios() []scenario {
 		file("comment for the file", "a.sh", "# agentd-audit: ignore-file tool-undeclared a developer's own\njq\ncurl $X\n", "3:6 env-undeclared"),
 		file("comment without a reason", "Dockerfile", "# agentd-audit: ignore image-tag-missing\nFROM nginx\n", "1:1 suppression-invalid", "2:6 image-tag-missing"),
 		file("comment with a rule that is none", "Dockerfile", "# agentd-audit: ignore image-tag x\n# agentd-audit: forgive\n", "1:1 suppression-invalid", "2:1 suppression-invalid"),
+		file("text of a script", "a.sh", "cat <<E\n# agentd-audit: ignore-file tool-undeclared x\nE\necho \"# agentd-audit: ignore tool-undeclared x\"; wget x # why # not\n: <<E # agentd-audit: ignore tool-undeclared x\n$(jq) E\nE\nyq # it's so # agentd-audit: ignore tool-undeclared x\n", "4:50 tool-undeclared", "6:3 tool-undeclared"),
+		file("text of a YAML file", "compose.yaml", "x: |2\n    # agentd-audit: ignore-file image-tag-missing a\n  # agentd-audit: ignore-file image-tag-missing b\n# it's\ny: &y 'it''s\n # agentd-audit: ignore-file image-tag-missing c'\nz: {b: \"\\\" # agentd-audit: ignore-file image-tag-missing c\"}\nservices:\n  a: {image: a, pull_policy: always}\n  'b': {image: 'b', pull_policy: always} # agentd-audit: ignore image-tag-missing why not\n", "9:14 image-tag-missing"),
+		file("text of a script in YAML", ".github/workflows/x.yml", "jobs:\n  a:\n    steps:\n    - run: |\n        # agentd-audit: ignore env-undeclared it is\n        echo $A\n        cat <<E\n        # agentd-audit: ignore env-undeclared x\n        $B\n        E\n    - run: >- # agentd-audit: ignore env-undeclared x\n\n        echo $C\n\n", "9:1 env-undeclared", "13:1 env-undeclared"),
+		file("text of a Dockerfile", "Dockerfile", "FROM scratch\nRUN <<E\n# agentd-audit: ignore-file image-tag-missing x\nE\nRUN echo '# agentd-audit: ignore-file image-tag-missing x'\nFROM a\nFROM b # agentd-audit: ignore image-tag-missing x\n", "6:6 image-tag-missing"),
+		file("comment behind another", "Cargo.toml", "[dependencies] # it's # agentd-audit: ignore lock-missing x\na = '1'\n"),
+		file("text of another file", "Cargo.toml", "[dependencies]\na = '# agentd-audit: ignore-file lock-missing x'\n", "1:1 lock-missing"),
 		file("text that is no comment", "pod.yaml", "apiVersion: v1\nkind: Pod\nspec: {containers: [{image: nginx, args: ['agentd-audit: ignore image-tag-missing x']}]}\n", "3:29 image-tag-missing"),
 	}
 }

@@ -219,7 +219,9 @@ func (s *source) heredocs(in *instruction, n int) int {
 		}
 		for last := n + 1; last < len(s.lines); last++ {
 			if bytes.Equal(bytes.TrimSpace([]byte(s.line(last+1))), []byte(end)) {
-				n = last
+				for ; n < last; n++ {
+					s.quiet[n+1] = true
+				}
 				break
 			}
 		}

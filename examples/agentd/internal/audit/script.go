@@ -22,6 +22,12 @@ func (s *source) script() bool {
 	if file == nil {
 		return true
 	}
+	begin := map[uint]uint{} // of comments, by line
+	comments(file, func(c *syntax.Comment) { begin[c.Pos().Line()] = c.Pos().Offset() })
+	s.speaks = func(offset int) bool {
+		from, ok := begin[uint(s.at(offset).line)] //nolint:gosec // lines are from 1
+		return ok && from <= uint(offset)          //nolint:gosec // it stands in the file
+	}
 	u := newUse()
 	u.read(file)
 	s.declared(u)
@@ -216,6 +222,11 @@ func (d *documents) embedded(script string, at func(line int) position, declared
 	u := newUse()
 	u.read(file)
 	place := func(p syntax.Pos) position { return at(int(min(p.Line(), 1<<20))) } //nolint:gosec // bounded
+	comments(file, func(c *syntax.Comment) {
+		if strings.Contains(c.Text, marker) {
+			delete(d.quiet, place(c.Pos()).line-1)
+		}
+	})
 	for _, c := range u.images {
 		d.image(c.name, place(c.pos), "")
 	}

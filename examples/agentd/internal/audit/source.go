@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"fmt"
+	"path"
 	"strings"
 	"unicode/utf8"
 )
@@ -14,10 +15,15 @@ type source struct {
 	raw  []byte
 	// lines are the offsets at which lines begin.
 	lines []int
+	// quiet are lines, from 0, in which there is no comment, and speaks reports
+	// whether the # at an offset is of one. Both are set by what reads the file;
+	// without the latter, quotes tell.
+	quiet  map[int]bool
+	speaks func(offset int) bool
 }
 
 func newSource(r *run, name string, raw []byte) *source {
-	s := &source{run: r, name: name, raw: raw, lines: []int{0}}
+	s := &source{run: r, name: name, raw: raw, lines: []int{0}, quiet: map[int]bool{}}
 	for i, c := range raw {
 		if c == '\n' {
 			s.lines = append(s.lines, i+1)
@@ -118,14 +124,15 @@ type directive struct {
 	rest  string // after the words
 }
 
-// directives returns the comments of the file that speak to the audit.
+// directives returns the comments of the file that speak to the audit. Text that
+// is no comment does not: it may be of whoever wrote what a script prints.
 func (s *source) directives() []directive {
 	var all []directive
 	for n := range s.lines {
 		text := s.line(n + 1)
 		before, comment, ok := strings.Cut(text, marker)
 		before, inComment := strings.CutSuffix(strings.TrimRight(before, " \t"), "#")
-		if !ok || !inComment {
+		if !ok || !inComment || !s.comment(n, len(strings.TrimRight(before, "#"))) {
 			continue
 		}
 		verb, rest, _ := strings.Cut(strings.TrimSpace(comment), " ")
@@ -134,6 +141,34 @@ func (s *source) directives() []directive {
 		all = append(all, d)
 	}
 	return all
+}
+
+// comment reports whether the # at a byte of line n, from 0, is of a comment.
+func (s *source) comment(n, begin int) bool {
+	switch {
+	case s.quiet[n]:
+		return false
+	case s.speaks != nil:
+		return s.speaks(s.lines[n] + begin)
+	}
+	text := s.line(n + 1)
+	if path.Base(s.name) == "go.mod" { // where // begins a comment
+		text = strings.Replace(text, "//", "# ", 1)
+	}
+	var quote rune
+	for i, r := range text[:begin] {
+		switch {
+		case quote != 0:
+			if r == quote {
+				quote = 0
+			}
+		case r == '"' || r == '\'':
+			quote = r
+		case r == '#' && (i == 0 || strings.ContainsRune(" \t", rune(text[i-1]))):
+			return true // the comment began before
+		}
+	}
+	return quote == 0
 }
 
 // list splits "a, b, c and the rest" into the words that commas join, and the

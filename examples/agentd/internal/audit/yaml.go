@@ -35,6 +35,15 @@ type documents struct {
 // well.
 func (s *source) yaml() (*documents, error) {
 	d := &documents{source: s, left: maxValues, unlike: oddBreaks(s.raw)}
+	if !d.unlike && bytes.Contains(s.raw, []byte(marker)) {
+		texts := &texts{source: s}
+		s.speaks = texts.comment
+		defer func() {
+			for _, part := range d.parts {
+				texts.add(part)
+			}
+		}()
+	}
 	decoder := yaml.NewDecoder(bytes.NewReader(s.raw))
 	for {
 		var part yaml.Node
