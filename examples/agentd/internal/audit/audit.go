@@ -161,7 +161,7 @@ func (r *run) file(name string, named bool) error {
 	if k.judge(s) {
 		r.report.Files++
 	}
-	s.suppress(r.report.Findings[before:])
+	s.suppress(before)
 	return nil
 }
 

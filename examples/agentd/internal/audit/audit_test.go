@@ -226,6 +226,7 @@ func suppressionScenarios() []scenario {
 		file("comment in the line", "Dockerfile", "FROM nginx # agentd-audit: ignore image-tag-missing for the tutorial\n"),
 		file("comment before the line", "compose.yaml", "services:\n  a:\n    # agentd-audit: ignore image-tag-floating, pull-policy-stale mirrored\n    # by hand\n    image: a:edge\n  b: {image: b:edge}\n", "6:14 image-tag-floating", "6:14 pull-policy-stale"),
 		file("comment for another rule", "Dockerfile", "# agentd-audit: ignore image-digest-missing x\nFROM nginx\n", "2:6 image-tag-missing"),
+		file("comment for one use of several", "a.sh", "# agentd-audit: ignore tool-undeclared, env-undeclared only here\nhelm $A\n\nhelm $A; helm\nhelm $A # agentd-audit: ignore tool-undeclared nor here\n", "4:1 tool-undeclared", "4:6 env-undeclared"),
 		file("comment for the file", "a.sh", "# agentd-audit: ignore-file tool-undeclared a developer's own\njq\ncurl $X\n", "3:6 env-undeclared"),
 		file("comment without a reason", "Dockerfile", "# agentd-audit: ignore image-tag-missing\nFROM nginx\n", "1:1 suppression-invalid", "2:6 image-tag-missing"),
 		file("comment with a rule that is none", "Dockerfile", "# agentd-audit: ignore image-tag x\n# agentd-audit: forgive\n", "1:1 suppression-invalid", "2:1 suppression-invalid"),
@@ -236,6 +237,14 @@ func suppressionScenarios() []scenario {
 		file("comment behind another", "Cargo.toml", "[dependencies] # it's # agentd-audit: ignore lock-missing x\na = '1'\n"),
 		file("text of another file", "Cargo.toml", "[dependencies]\na = '# agentd-audit: ignore-file lock-missing x'\n", "1:1 lock-missing"),
 		file("text that is no comment", "pod.yaml", "apiVersion: v1\nkind: Pod\nspec: {containers: [{image: nginx, args: ['agentd-audit: ignore image-tag-missing x']}]}\n", "3:29 image-tag-missing"),
+	}
+}
+
+// TestASuppressedUseIsCountedOnce and not as often as the script has it.
+func TestASuppressedUseIsCountedOnce(t *testing.T) {
+	dir := write(t, map[string]string{"a.sh": "# agentd-audit: ignore-file tool-undeclared x\njq\njq\njq # agentd-audit: ignore tool-undeclared y\n"})
+	if report := judge(t, dir, Config{}); len(report.Findings) != 1 || report.Findings[0].Line != 2 {
+		t.Errorf("found %+v, want the first alone", report.Findings)
 	}
 }
 

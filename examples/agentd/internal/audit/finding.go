@@ -34,6 +34,9 @@ type Finding struct {
 
 	// edit is what --fix would write once it is resolved.
 	edit *edit
+	// same is what several findings have of which one is to be told: the first
+	// that stands.
+	same *repeat
 }
 
 // Fix is a replacement of text within one line.

@@ -158,22 +158,41 @@ func (s *source) besides(name, dir string) []byte {
 	return nil
 }
 
-// undeclared reports what is used and declared nowhere, each once.
+// repeat is something that a script uses several times, and that is told once.
+type repeat struct {
+	line, lines int  // the last line that it was found on, and on how many
+	told, open  bool // that there is a finding of it, and one that stands
+}
+
+// undeclared reports what is used and declared nowhere, each as often as it takes
+// for one finding to stand if there is a use that no comment suppresses.
 func (s *source) undeclared(u *use, at func(syntax.Pos) position, tools bool) {
-	told := map[string]bool{}
+	uses := map[[2]string]*repeat{}
+	tell := func(rule string, n named, format string, args ...any) {
+		r := uses[[2]string{rule, n.name}]
+		if r == nil {
+			r = &repeat{}
+			uses[[2]string{rule, n.name}] = r
+		}
+		p := at(n.pos)
+		// Comments suppress a line each: more lines than comments need not be told.
+		if r.line == p.line || r.lines > s.markers {
+			return
+		}
+		r.line, r.lines = p.line, r.lines+1
+		s.report(rule, p, format, args...).same = r
+	}
 	for _, v := range u.reads {
-		if !u.sets[v.name] && !s.env[v.name] && !told[v.name] {
-			told[v.name] = true
-			s.report(envUndeclared, at(v.pos), "variable %s is set nowhere in the script: write ${%s:?what it is}, a default, or # %s env %s", v.name, v.name, marker, v.name)
+		if !u.sets[v.name] && !s.env[v.name] {
+			tell(envUndeclared, v, "variable %s is set nowhere in the script: write ${%s:?what it is}, a default, or # %s env %s", v.name, v.name, marker, v.name)
 		}
 	}
 	if !tools {
 		return
 	}
 	for _, c := range u.calls {
-		if !u.tools[c.name] && !s.tools[c.name] && !told[c.name] {
-			told[c.name] = true
-			s.report(toolUndeclared, at(c.pos), "program %s is used and not declared: check for it with command -v %s, or write # %s tools %s", c.name, c.name, marker, c.name)
+		if !u.tools[c.name] && !s.tools[c.name] {
+			tell(toolUndeclared, c, "program %s is used and not declared: check for it with command -v %s, or write # %s tools %s", c.name, c.name, marker, c.name)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -15,6 +16,8 @@ type source struct {
 	raw  []byte
 	// lines are the offsets at which lines begin.
 	lines []int
+	// markers is how often the audit is spoken to, or seems to be.
+	markers int
 	// quiet are lines, from 0, in which there is no comment, and speaks reports
 	// whether the # at an offset is of one. Both are set by what reads the file;
 	// without the latter, quotes tell.
@@ -23,7 +26,7 @@ type source struct {
 }
 
 func newSource(r *run, name string, raw []byte) *source {
-	s := &source{run: r, name: name, raw: raw, lines: []int{0}, quiet: map[int]bool{}}
+	s := &source{run: r, name: name, raw: raw, lines: []int{0}, quiet: map[int]bool{}, markers: bytes.Count(raw, []byte(marker))}
 	for i, c := range raw {
 		if c == '\n' {
 			s.lines = append(s.lines, i+1)
@@ -191,8 +194,10 @@ func list(text string) (words []string, rest string) {
 	}
 }
 
-// suppress marks those of the file's findings that comments in it speak of.
-func (s *source) suppress(findings []Finding) {
+// suppress marks those of the file's findings, from before on, that comments in
+// it speak of, and drops those that were made in case others are suppressed.
+func (s *source) suppress(before int) {
+	findings := s.run.report.Findings[before:]
 	var wrong []func()
 	for _, d := range s.directives() {
 		fault := s.obey(d, findings)
@@ -200,6 +205,16 @@ func (s *source) suppress(findings []Finding) {
 			wrong = append(wrong, func() { s.report(suppressionInvalid, position{line: d.line, column: 1, offset: -1}, "%s", fault) })
 		}
 	}
+	kept := slices.DeleteFunc(findings, func(f Finding) bool {
+		r := f.same
+		if r == nil {
+			return false
+		}
+		again := r.told && (r.open || !f.Open())
+		r.told, r.open = true, r.open || f.Open()
+		return again
+	})
+	s.run.report.Findings = s.run.report.Findings[:before+len(kept)]
 	for _, tell := range wrong { // findings may move where they are appended to
 		tell()
 	}
