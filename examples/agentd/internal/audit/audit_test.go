@@ -99,6 +99,8 @@ func imageScenarios() []scenario {
 		file("alias and merge are followed, each place told once", "pod.yaml",
 			"apiVersion: v1\nkind: Pod\nbase: &b {image: 'a:edge', imagePullPolicy: Always}\nspec:\n  containers: &c\n  - <<: *b\n  - {<<: *b, name: two}\n  initContainers: *c\n", "3:18 image-tag-floating"),
 		file("object as JSON", "pod.json", `{"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"image":"nginx"}]}}`, "1:64 image-tag-missing"),
+		file("key that stands twice", "pod.yaml", pod("image: a:1.2.3@"+someDigest+"\n    image: b:latest\nx: {<<: {}, <<: {}}"), "6:5 file-unread"),
+		file("JSON with escaped slashes", "pod.json", `{"apiVersion":"v1","kind":"Pod","x":"\\/","spec":{"containers":[{"image":"a.example.com\/b\/nginx"}]}}`, "1:74 image-tag-missing"),
 		file("JSON of something else", "x.json", `{"containers":[{"image":"nginx"}]}`),
 		file("kustomization", "kustomization.yaml",
 			"apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nimages:\n- {name: a, newTag: latest}\n- {name: b, newTag: 1.2.3, digest: '"+someDigest+"'}\nresources:\n- https://github.com/x/y//base?ref=main\n- https://github.com/x/y//base?ref=v1.2.3\n- local\n",
