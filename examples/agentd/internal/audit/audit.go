@@ -105,7 +105,10 @@ func (a *Audit) path(ctx context.Context, given string, report *Report) error {
 	defer t.close()
 	run := &run{Audit: a, tree: t, report: report}
 	if only != "" {
-		return run.file(only, true)
+		if err := run.file(only, true); err != nil || !a.cfg.RequireTag {
+			return err
+		}
+		return run.git(ctx, dir)
 	}
 	if err := t.walk(ctx, report, func(name string) error { return run.file(name, false) }); err != nil {
 		return err
