@@ -38,6 +38,13 @@ func TestAuditEndsWithACodeThatContinuousIntegrationCanUse(t *testing.T) {
 	agentd(t, "audit").fails(t, 2, "PATH")
 	agentd(t, "audit", filepath.Join(clean, "absent")).fails(t, 2, "absent")
 	agentd(t, "audit", audited(t, "x.png", "")+"/x.png").fails(t, 2, "x.png", "Dockerfile")
+	for name, content := range map[string]string{"x.sh": "#!/bin/zsh\n", "x.yaml": "a: b\n", "x.json": "{}\n"} {
+		agentd(t, "audit", filepath.Join(audited(t, name, content), name)).fails(t, 2, name, "no kind that is known")
+	}
+	agentd(t, "audit", filepath.Join(audited(t, "values.yaml", ""), "values.yaml")).ok(t)
+	if r := agentd(t, "audit", audited(t, "x.sh", "#!/usr/bin/fish\n")).ok(t); !strings.Contains(r.stdout, "x.sh: not read") {
+		t.Errorf("a script that is passed over is not told: %s", r.stdout)
+	}
 	agentd(t, "audit", "--ignore", "image", clean).fails(t, 2, `"image"`, "image-invalid")
 	agentd(t, "audit", "--exclude", "[", clean).fails(t, 2, `"["`)
 	agentd(t, "audit", "--fail-on", "fatal", clean).fails(t, 2, "note, warning or error", "fatal")

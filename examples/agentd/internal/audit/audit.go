@@ -161,8 +161,11 @@ func (r *run) file(name string, named bool) error {
 	}
 	s := newSource(r, name, raw)
 	before := len(r.report.Findings)
-	if k.judge(s) {
+	switch {
+	case k.judge(s):
 		r.report.Files++
+	case named && len(r.report.Findings) == before:
+		return fmt.Errorf("%w: %s: its content is of no kind that is known: want that of Kubernetes, Compose or a script of sh, bash or ksh, or leave it out", ErrPath, r.tree.shown(name))
 	}
 	s.suppress(before)
 	return nil
@@ -197,6 +200,8 @@ func kindOf(name string) *kind {
 		if judge := pipelineKind(name); judge != nil {
 			return &kind{maxDocument, judge}
 		}
+		return &kind{maxDocument, (*source).manifest}
+	case base == "Kustomization":
 		return &kind{maxDocument, (*source).manifest}
 	case strings.HasSuffix(lower, ".json"):
 		return &kind{maxDocument, (*source).jsonManifest}

@@ -105,8 +105,12 @@ func imageScenarios() []scenario {
 		file("kustomization", "kustomization.yaml",
 			"apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nimages:\n- {name: a, newTag: latest}\n- {name: b, newTag: 1.2.3, digest: '"+someDigest+"'}\nresources:\n- https://github.com/x/y//base?ref=main\n- https://github.com/x/y//base?ref=v1.2.3\n- local\n",
 			"4:21 image-tag-floating", "7:3 ci-ref-floating", "8:3 ci-commit-missing"),
+		file("kustomization that does not say so", "kustomization.yml", "images:\n- {name: a, newTag: latest}\n", "2:21 image-tag-floating"),
+		file("kustomization without a suffix", "Kustomization", "bases:\n- github.com/x/y\n", "2:3 ci-ref-floating"),
+		file("kustomization of another name", "k.yaml", "kind: Kustomization\nimages:\n- {name: a, newTag: latest}\n", "3:21 image-tag-floating"),
 		file("values of a chart", "values.yaml", "web:\n  image: {registry: r.example.com, repository: web, tag: stable, pullPolicy: IfNotPresent}\nown: {repository: o, tag: ''}\n",
 			"2:58 image-tag-floating", "2:78 pull-policy-stale"),
+		file("values that a chart renders", "values.yaml", "image: {repository: a, tag: stable}\nname: '{{ .Release.Name }}'\n", "1:29 image-tag-floating", "1:29 pull-policy-stale"),
 		file("template is not taken for clean", "deploy.yaml", "apiVersion: v1\nkind: Pod\n{{- if .x }}\nspec: {}\n{{- end }}\n", "0:0 file-unread"),
 
 		file("compose", "compose.yaml", "services:\n  a: {image: redis}\n  b: {image: 'redis:7.2.4'}\n  c: {image: built:latest, build: .}\n  d: {image: redis:7, pull_policy: always}\n  e: {image: redis:7, pull_policy: never}\n  f: {image: 'redis@"+someDigest+"', pull_policy: often}\n",

@@ -16,7 +16,8 @@ func (s *source) script() bool {
 	first := s.line(1)
 	shell := shellOf(first)
 	if strings.HasPrefix(first, "#!") && shell == "" {
-		return false // of another language
+		s.run.report.leave(s.tree.shown(s.name), "a script of another language than sh, bash and ksh")
+		return false
 	}
 	file := s.parse(string(s.raw), shell)
 	if file == nil {
