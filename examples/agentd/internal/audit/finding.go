@@ -11,6 +11,8 @@ import (
 type position struct {
 	line, column int
 	offset       int // negative if it is not known
+	// why, without an offset, says why the text cannot be replaced.
+	why string
 }
 
 // Finding is one place where a rule is broken.
@@ -34,6 +36,8 @@ type Finding struct {
 
 	// edit is what --fix would write once it is resolved.
 	edit *edit
+	// byHand says why there is no edit of what is pinned else.
+	byHand string
 	// same is what several findings have of which one is to be told: the first
 	// that stands.
 	same *repeat

@@ -99,8 +99,10 @@ func (r *Report) Resolve(ctx context.Context, images Images, actions Actions, pr
 		case !f.Open():
 		case f.edit != nil:
 			asked[f.edit.ask] = append(asked[f.edit.ask], f)
-		case slices.Contains([]string{imageTagMissing, imageTagFloating, imageDigestMissing, ciRefFloating, ciCommitMissing}, f.Rule):
-			f.Unfixed = "it has no digest or commit to ask for, or stands in the file in parts, in a script or in a field of its own: pin it by hand"
+		case slices.Contains([]string{imageTagMissing, imageTagFloating, imageDigestMissing}, f.Rule):
+			f.Unfixed = cmp.Or(f.byHand, "it does not stand in the file as it is read") + ": pin it by hand"
+		case f.Rule == ciRefFloating, f.Rule == ciCommitMissing:
+			f.Unfixed = cmp.Or(f.byHand, "only actions of GitHub are asked for their commits") + ": pin it by hand"
 		}
 	}
 	var mu sync.Mutex

@@ -232,6 +232,32 @@ type answers func() (string, error)
 
 func (a answers) Digest(context.Context, string, string, string) (string, error) { return a() }
 
+func TestWhyAFixIsNotMadeIsToldOfEachCase(t *testing.T) {
+	digest := answers(func() (string, error) { return someDigest, nil })
+	for name, c := range map[string]struct{ file, content, why string }{
+		"variables":        {"compose.yaml", "services: {a: {image: 'a:${V:-1.0.0}', pull_policy: always}}\n", "put together from variables"},
+		"registry unknown": {"compose.yaml", "services: {a: {image: '${R}/a:edge', pull_policy: always}}\n", "a variable says where it is"},
+		"field of its own": {"values.yaml", "a: {repository: a, tag: 1.0.0}\n", "a field of its own"},
+		"kustomization":    {"kustomization.yaml", "images: [{name: a, newTag: 1.0.0}]\n", "a field of its own"},
+		"script in YAML":   {"action.yml", "steps: [{run: docker pull a:1.0.0}]\n", "a script inside of YAML"},
+		"word in parts":    {"a.sh", "# agentd-audit: tools docker\ndocker pull a:\"1.0.0\"\n", "in parts"},
+		"several lines":    {"Dockerfile", "FROM \\\n a:1.0.0\n", "goes over several lines"},
+		"escapes":          {"compose.yaml", "services: {a: {image: \"a\\x3a1.0.0\", pull_policy: always}}\n", "with escapes"},
+		"lines of YAML":    {"compose.yaml", "#\u2028\nservices: {a: {image: 'a:1.0.0', pull_policy: always}}\n", "only YAML knows"},
+		"include":          {".gitlab-ci.yml", "include: [{project: a, ref: main}]\n", "only actions of GitHub"},
+		"no revision":      {"action.yml", "steps: [{uses: a/b}]\n", "names no revision"},
+		"no room":          {"action.yml", "steps: [{uses: a/b@v1}, {uses: a/b@v2}]\n", "no room"},
+		"anchor":           {"compose.yaml", "services: {a: {image: &a a:1.0.0, pull_policy: always}}\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := fixed(t, write(t, map[string]string{c.file: c.content}), digest).Findings[0]
+			if !strings.Contains(f.Unfixed, c.why) || (c.why == "") == f.Open() {
+				t.Errorf("the reason is %q, want %q", f.Unfixed, c.why)
+			}
+		})
+	}
+}
+
 func TestAFileThatChangedMeanwhileIsLeftAloneAndTheOthersAreFixed(t *testing.T) {
 	dir := write(t, map[string]string{"Dockerfile": "FROM a.example.com/a:1.0.0\n", "b/Dockerfile": "FROM a.example.com/a:1.0.0\n"})
 	report := judge(t, dir, Config{})

@@ -121,7 +121,7 @@ func (d *documents) kustomization(part *yaml.Node) {
 		switch {
 		case text(tag) != "" && digest == "":
 			at := d.place(tag)
-			at.offset = -1 // the digest belongs into a field of its own
+			at.offset, at.why = -1, "its digest belongs into a field of its own"
 			d.image(name+":"+text(tag), at, "")
 		case digest != "":
 			d.image(name+"@"+digest, d.place(d.get(m, "digest")), digest)
@@ -170,7 +170,7 @@ func (d *documents) values(part *yaml.Node) {
 			return // the chart's appVersion
 		}
 		at := d.place(tag)
-		at.offset = -1
+		at.offset, at.why = -1, "its tag stands in a field of its own"
 		whole := name
 		if text(tag) != "" {
 			whole += ":" + text(tag)

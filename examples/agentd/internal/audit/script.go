@@ -55,7 +55,7 @@ func (s *source) spelt(at position, name string) position {
 		rest, at.offset = rest[1:], at.offset+1
 	}
 	if !bytes.HasPrefix(rest, []byte(name)) {
-		at.offset = -1
+		at.offset, at.why = -1, "it is written in parts, or with escapes"
 	}
 	return at
 }
@@ -248,7 +248,9 @@ func (d *documents) embedded(script string, at func(line int) position, declared
 		}
 	})
 	for _, c := range u.images {
-		d.image(c.name, place(c.pos), "")
+		p := place(c.pos)
+		p.why = "it stands in a script inside of YAML"
+		d.image(c.name, p, "")
 	}
 	for i := range u.reads {
 		for _, prefix := range prefixes {

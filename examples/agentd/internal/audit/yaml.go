@@ -249,11 +249,20 @@ func items(n *yaml.Node) []*yaml.Node {
 }
 
 // place is where a scalar stands. The offset is known only if the file has
-// the very text there, perhaps in quotes, so that it can be replaced.
+// the very text there, perhaps in quotes or behind an anchor, so that it can be
+// replaced.
 func (d *documents) place(n *yaml.Node) position {
-	at := position{line: n.Line, column: n.Column, offset: -1}
-	offset := d.column(n.Line, n.Column)
-	if d.unlike || offset < 0 || offset > len(d.raw) {
+	at := position{line: n.Line, column: n.Column, offset: -1, why: "it is written with escapes, or over several lines"}
+	if d.unlike {
+		at.why = "the file has ends of lines that only YAML knows"
+		return at
+	}
+	begin := d.column(n.Line, n.Column)
+	if begin < 0 || begin > len(d.raw) {
+		return at
+	}
+	offset := d.afterProperties(begin)
+	if bytes.Contains(d.raw[begin:offset], []byte("\n")) {
 		return at
 	}
 	rest := d.raw[offset:]
@@ -261,7 +270,7 @@ func (d *documents) place(n *yaml.Node) position {
 		rest, offset = rest[1:], offset+1
 	}
 	if n.Value != "" && bytes.HasPrefix(rest, []byte(n.Value)) {
-		at.offset = offset
+		at.offset, at.why = offset, ""
 	}
 	return at
 }
