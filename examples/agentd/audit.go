@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
-	"github.com/aymanbagabas/go-udiff"
 	"github.com/spf13/cobra"
 
 	"github.com/perennial-go/perennial/examples/agentd/internal/audit"
@@ -148,8 +146,7 @@ func (a *auditFlags) mend(cmd *cobra.Command, auditor *audit.Audit, report *audi
 			err = errors.Join(err, c.Apply())
 			continue
 		}
-		diff := udiff.Unified(c.Path, c.Path, string(c.Before), string(c.After))
-		if _, err := fmt.Fprint(cmd.OutOrStdout(), printableLines(diff)); err != nil {
+		if _, err := fmt.Fprint(cmd.OutOrStdout(), lineDiff(c.Path, string(c.Before), string(c.After))); err != nil {
 			return nil, err
 		}
 	}
@@ -161,15 +158,6 @@ func (a *auditFlags) mend(cmd *cobra.Command, auditor *audit.Audit, report *audi
 		again = report.Took(again)
 	}
 	return again, errors.Join(err, failed)
-}
-
-// printableLines is printable for text of several lines.
-func printableLines(s string) string {
-	var b strings.Builder
-	for line := range strings.Lines(s) {
-		b.WriteString(printable(strings.TrimRight(line, "\r\n")) + "\n")
-	}
-	return b.String()
 }
 
 // print writes the report in the form that was asked for.
