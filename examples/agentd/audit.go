@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
-	"github.com/aymanbagabas/go-udiff"
 	"github.com/spf13/cobra"
 
 	"github.com/perennial-go/perennial/examples/agentd/internal/audit"
@@ -104,13 +102,13 @@ func (a *auditFlags) run(cmd *cobra.Command, args []string) error {
 	if err == nil && a.fix {
 		report, err = a.mend(cmd, auditor, report, registry, server)
 	}
-	switch {
-	case errors.Is(err, audit.ErrPath):
+	if errors.Is(err, audit.ErrPath) {
 		return usagef("%w", err)
-	case err != nil:
-		return undecidedError{err}
 	}
-	if err := a.print(cmd.OutOrStdout(), report); err != nil {
+	if report != nil { // with an error: what is known all the same
+		err = errors.Join(err, report.Incomplete(), a.print(cmd.OutOrStdout(), report))
+	}
+	if err != nil {
 		return undecidedError{err}
 	}
 	if n := report.Count(audit.Level(a.failOn)); n > 0 {
@@ -132,7 +130,8 @@ func auditProgress(w io.Writer) func(files int, path string) {
 
 // mend writes what registries and git servers tell into the files, or only shows it, and
 // returns what is found then: with its digest, an image is no longer kept by
-// the wrong pull policy either.
+// the wrong pull policy either. A file that cannot be changed is an error, and the
+// others are changed.
 func (a *auditFlags) mend(cmd *cobra.Command, auditor *audit.Audit, report *audit.Report, images audit.Images, actions audit.Actions) (*audit.Report, error) {
 	err := report.Resolve(cmd.Context(), images, actions, func(done, of int, image string) {
 		say(cmd.ErrOrStderr(), "%d of %d asked for: %s", done, of, oneLine(image))
@@ -141,39 +140,24 @@ func (a *auditFlags) mend(cmd *cobra.Command, auditor *audit.Audit, report *audi
 		return nil, err
 	}
 	changes, err := report.Changes()
-	if err != nil {
-		return nil, err
-	}
 	for i := range changes {
 		c := &changes[i]
 		if !a.dryRun {
-			if err := c.Apply(); err != nil {
-				return nil, err
-			}
+			err = errors.Join(err, c.Apply())
 			continue
 		}
-		diff := udiff.Unified(c.Path, c.Path, string(c.Before), string(c.After))
-		if _, err := fmt.Fprint(cmd.OutOrStdout(), printableLines(diff)); err != nil {
+		if _, err := fmt.Fprint(cmd.OutOrStdout(), lineDiff(c.Path, string(c.Before), string(c.After))); err != nil {
 			return nil, err
 		}
 	}
 	if a.dryRun {
-		return report, nil
+		return report, err
 	}
-	again, err := auditor.Run(cmd.Context())
-	if err != nil {
-		return nil, err
+	again, failed := auditor.Run(cmd.Context())
+	if again != nil {
+		again = report.Took(again)
 	}
-	return report.Took(again), nil
-}
-
-// printableLines is printable for text of several lines.
-func printableLines(s string) string {
-	var b strings.Builder
-	for line := range strings.Lines(s) {
-		b.WriteString(printable(strings.TrimRight(line, "\r\n")) + "\n")
-	}
-	return b.String()
+	return again, errors.Join(err, failed)
 }
 
 // print writes the report in the form that was asked for.

@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -38,6 +40,13 @@ func TestAuditEndsWithACodeThatContinuousIntegrationCanUse(t *testing.T) {
 	agentd(t, "audit").fails(t, 2, "PATH")
 	agentd(t, "audit", filepath.Join(clean, "absent")).fails(t, 2, "absent")
 	agentd(t, "audit", audited(t, "x.png", "")+"/x.png").fails(t, 2, "x.png", "Dockerfile")
+	for name, content := range map[string]string{"x.sh": "#!/bin/zsh\n", "x.yaml": "a: b\n", "x.json": "{}\n"} {
+		agentd(t, "audit", filepath.Join(audited(t, name, content), name)).fails(t, 2, name, "no kind that is known")
+	}
+	agentd(t, "audit", filepath.Join(audited(t, "values.yaml", ""), "values.yaml")).ok(t)
+	if r := agentd(t, "audit", audited(t, "x.sh", "#!/usr/bin/fish\n")).ok(t); !strings.Contains(r.stdout, "x.sh: not read") {
+		t.Errorf("a script that is passed over is not told: %s", r.stdout)
+	}
 	agentd(t, "audit", "--ignore", "image", clean).fails(t, 2, `"image"`, "image-invalid")
 	agentd(t, "audit", "--exclude", "[", clean).fails(t, 2, `"["`)
 	agentd(t, "audit", "--fail-on", "fatal", clean).fails(t, 2, "note, warning or error", "fatal")
@@ -50,7 +59,13 @@ func TestAuditEndsWithACodeThatContinuousIntegrationCanUse(t *testing.T) {
 	if err := os.Chmod(filepath.Join(warned, "Dockerfile"), 0); err != nil {
 		t.Fatal(err)
 	}
-	agentd(t, "audit", warned).fails(t, 3, "Dockerfile")
+	if err := os.WriteFile(filepath.Join(warned, "web.Dockerfile"), []byte("FROM a.example.com/a:1.0.0\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := agentd(t, "audit", warned)
+	if r.fails(t, 3, "Dockerfile"); !strings.Contains(r.stdout, "web.Dockerfile:1:6") || !strings.Contains(r.stdout, "/Dockerfile: not read") {
+		t.Errorf("what could be read is not told, or what could not: %s", r.stdout)
+	}
 }
 
 // TestThisRepositoryPassesItsOwnAudit: what we tell others to pin is pinned here.
@@ -93,6 +108,54 @@ func TestAuditPrintsWhatOtherProgramsRead(t *testing.T) {
 	}
 	if r := agentd(t, "audit", audited(t, "compose.yaml", "services: {a: {image: \"x\\e[2J\"}}\n")); strings.Contains(r.stdout, "\x1b") {
 		t.Errorf("what a file says reaches the terminal: %q", r.stdout)
+	}
+}
+
+// TestDiffOfADryRunCanBeApplied by git, which compares each line and the numbers.
+func TestDiffOfADryRunCanBeApplied(t *testing.T) {
+	numbered := func(from, to int, end string) (text string) {
+		for n := from; n < to; n++ {
+			text += fmt.Sprintf("# %d%s", n, end)
+		}
+		return text
+	}
+	for name, c := range map[string]struct {
+		before string
+		hunks  []string
+	}{
+		"far apart":         {numbered(0, 9, "\n") + "FROM a:1\n" + numbered(10, 17, "\n") + "FROM a:1\nFROM a:1\n" + numbered(19, 40, "\n"), []string{"@@ -7,7 +7,7 @@", "@@ -15,8 +15,8 @@"}},
+		"near by":           {"FROM a:1\n" + numbered(1, 7, "\n") + "FROM a:1\n", []string{"@@ -1,8 +1,8 @@"}},
+		"line ends of DOS":  {numbered(0, 5, "\r\n") + "FROM a:1\r\n" + numbered(6, 9, "\r\n"), []string{"@@ -3,7 +3,7 @@"}},
+		"byte order mark":   {"\ufeffFROM a:1\n", []string{"@@ -1,1 +1,1 @@"}},
+		"no end of line":    {"x\nFROM a:1", []string{"@@ -1,2 +1,2 @@"}},
+		"mark of no change": {"\ufeff# x\nFROM a:1\n# y", []string{"@@ -1,3 +1,3 @@"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			after := strings.ReplaceAll(c.before, "a:1", "a:1@x")
+			dir := audited(t, "Dockerfile", c.before)
+			diff := lineDiff("Dockerfile", c.before, after)
+			var hunks []string
+			for line := range strings.Lines(diff) {
+				if strings.HasPrefix(line, "@@") {
+					hunks = append(hunks, strings.TrimSpace(line))
+				}
+			}
+			if !slices.Equal(hunks, c.hunks) {
+				t.Errorf("hunks %q, want %q", hunks, c.hunks)
+			}
+			cmd := exec.CommandContext(t.Context(), "git", "apply", "-p0", "-")
+			cmd.Dir, cmd.Stdin = dir, strings.NewReader(diff)
+			cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CEILING_DIRECTORIES="+filepath.Dir(dir))
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s\n%q", err, out, diff)
+			}
+			if got, err := os.ReadFile(filepath.Join(dir, "Dockerfile")); err != nil || string(got) != after {
+				t.Errorf("the file is %q, %v, want %q", got, err, after)
+			}
+		})
+	}
+	if diff := lineDiff("a\n+++ b", "x\x1b[2J\n", "y\x1b[2J\n"); strings.Contains(diff, "\x1b") || strings.Contains(diff, "\n+++ b") {
+		t.Errorf("what a file is named and says reaches the terminal: %q", diff)
 	}
 }
 

@@ -71,7 +71,8 @@ func New(cfg Config) (*Audit, error) {
 }
 
 // Run reads all paths. An error means that there is no verdict: a path that is
-// not there, a directory that cannot be read, or ctx.
+// not there, a tree that is too large, or ctx. What could not be read is told by
+// Report.Incomplete, and the rest is judged.
 func (a *Audit) Run(ctx context.Context) (*Report, error) {
 	report := &Report{Schema: 1}
 	for _, p := range a.cfg.Paths {
@@ -98,12 +99,16 @@ func (a *Audit) path(ctx context.Context, given string, report *Report) error {
 	}
 	t, err := openTree(dir, a.cfg.Exclude)
 	if err != nil {
-		return err
+		report.fail(filepath.ToSlash(given), err)
+		return nil
 	}
 	defer t.close()
 	run := &run{Audit: a, tree: t, report: report}
 	if only != "" {
-		return run.file(only, true)
+		if err := run.file(only, true); err != nil || !a.cfg.RequireTag {
+			return err
+		}
+		return run.git(ctx, dir)
 	}
 	if err := t.walk(ctx, report, func(name string) error { return run.file(name, false) }); err != nil {
 		return err
@@ -127,8 +132,14 @@ func (r *run) file(name string, named bool) error {
 	}
 	r.seen++
 	k := kindOf(r.tree.whole(name))
-	if k == nil && path.Ext(name) == "" && r.tree.hasShebang(name) {
-		k = &kind{limit: maxScript, judge: (*source).script}
+	if k == nil && path.Ext(name) == "" {
+		script, err := r.tree.hasShebang(name)
+		if err != nil && !errors.Is(err, errUnfit) { // it need not be a script
+			r.report.leave(r.tree.shown(name), err.Error())
+		}
+		if script {
+			k = &kind{limit: maxScript, judge: (*source).script}
+		}
 	}
 	if k == nil {
 		if named {
@@ -145,14 +156,18 @@ func (r *run) file(name string, named bool) error {
 		}
 		return nil
 	case err != nil:
-		return fmt.Errorf("%s: %w", r.tree.shown(name), err)
+		r.report.fail(r.tree.shown(name), err)
+		return nil
 	}
 	s := newSource(r, name, raw)
 	before := len(r.report.Findings)
-	if k.judge(s) {
+	switch {
+	case k.judge(s):
 		r.report.Files++
+	case named && len(r.report.Findings) == before:
+		return fmt.Errorf("%w: %s: its content is of no kind that is known: want that of Kubernetes, Compose or a script of sh, bash or ksh, or leave it out", ErrPath, r.tree.shown(name))
 	}
-	s.suppress(r.report.Findings[before:])
+	s.suppress(before)
 	return nil
 }
 
@@ -185,6 +200,8 @@ func kindOf(name string) *kind {
 		if judge := pipelineKind(name); judge != nil {
 			return &kind{maxDocument, judge}
 		}
+		return &kind{maxDocument, (*source).manifest}
+	case base == "Kustomization":
 		return &kind{maxDocument, (*source).manifest}
 	case strings.HasSuffix(lower, ".json"):
 		return &kind{maxDocument, (*source).jsonManifest}

@@ -99,12 +99,18 @@ func imageScenarios() []scenario {
 		file("alias and merge are followed, each place told once", "pod.yaml",
 			"apiVersion: v1\nkind: Pod\nbase: &b {image: 'a:edge', imagePullPolicy: Always}\nspec:\n  containers: &c\n  - <<: *b\n  - {<<: *b, name: two}\n  initContainers: *c\n", "3:18 image-tag-floating"),
 		file("object as JSON", "pod.json", `{"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"image":"nginx"}]}}`, "1:64 image-tag-missing"),
+		file("key that stands twice", "pod.yaml", pod("image: a:1.2.3@"+someDigest+"\n    image: b:latest\nx: {<<: {}, <<: {}}"), "6:5 file-unread"),
+		file("JSON with escaped slashes", "pod.json", `{"apiVersion":"v1","kind":"Pod","x":"\\/","spec":{"containers":[{"image":"a.example.com\/b\/nginx"}]}}`, "1:74 image-tag-missing"),
 		file("JSON of something else", "x.json", `{"containers":[{"image":"nginx"}]}`),
 		file("kustomization", "kustomization.yaml",
 			"apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nimages:\n- {name: a, newTag: latest}\n- {name: b, newTag: 1.2.3, digest: '"+someDigest+"'}\nresources:\n- https://github.com/x/y//base?ref=main\n- https://github.com/x/y//base?ref=v1.2.3\n- local\n",
 			"4:21 image-tag-floating", "7:3 ci-ref-floating", "8:3 ci-commit-missing"),
+		file("kustomization that does not say so", "kustomization.yml", "images:\n- {name: a, newTag: latest}\n", "2:21 image-tag-floating"),
+		file("kustomization without a suffix", "Kustomization", "bases:\n- github.com/x/y\n", "2:3 ci-ref-floating"),
+		file("kustomization of another name", "k.yaml", "kind: Kustomization\nimages:\n- {name: a, newTag: latest}\n", "3:21 image-tag-floating"),
 		file("values of a chart", "values.yaml", "web:\n  image: {registry: r.example.com, repository: web, tag: stable, pullPolicy: IfNotPresent}\nown: {repository: o, tag: ''}\n",
 			"2:58 image-tag-floating", "2:78 pull-policy-stale"),
+		file("values that a chart renders", "values.yaml", "image: {repository: a, tag: stable}\nname: '{{ .Release.Name }}'\n", "1:29 image-tag-floating", "1:29 pull-policy-stale"),
 		file("template is not taken for clean", "deploy.yaml", "apiVersion: v1\nkind: Pod\n{{- if .x }}\nspec: {}\n{{- end }}\n", "0:0 file-unread"),
 
 		file("compose", "compose.yaml", "services:\n  a: {image: redis}\n  b: {image: 'redis:7.2.4'}\n  c: {image: built:latest, build: .}\n  d: {image: redis:7, pull_policy: always}\n  e: {image: redis:7, pull_policy: never}\n  f: {image: 'redis@"+someDigest+"', pull_policy: often}\n",
@@ -226,10 +232,25 @@ func suppressionScenarios() []scenario {
 		file("comment in the line", "Dockerfile", "FROM nginx # agentd-audit: ignore image-tag-missing for the tutorial\n"),
 		file("comment before the line", "compose.yaml", "services:\n  a:\n    # agentd-audit: ignore image-tag-floating, pull-policy-stale mirrored\n    # by hand\n    image: a:edge\n  b: {image: b:edge}\n", "6:14 image-tag-floating", "6:14 pull-policy-stale"),
 		file("comment for another rule", "Dockerfile", "# agentd-audit: ignore image-digest-missing x\nFROM nginx\n", "2:6 image-tag-missing"),
+		file("comment for one use of several", "a.sh", "# agentd-audit: ignore tool-undeclared, env-undeclared only here\nhelm $A\n\nhelm $A; helm\nhelm $A # agentd-audit: ignore tool-undeclared nor here\n", "4:1 tool-undeclared", "4:6 env-undeclared"),
 		file("comment for the file", "a.sh", "# agentd-audit: ignore-file tool-undeclared a developer's own\njq\ncurl $X\n", "3:6 env-undeclared"),
 		file("comment without a reason", "Dockerfile", "# agentd-audit: ignore image-tag-missing\nFROM nginx\n", "1:1 suppression-invalid", "2:6 image-tag-missing"),
 		file("comment with a rule that is none", "Dockerfile", "# agentd-audit: ignore image-tag x\n# agentd-audit: forgive\n", "1:1 suppression-invalid", "2:1 suppression-invalid"),
+		file("text of a script", "a.sh", "cat <<E\n# agentd-audit: ignore-file tool-undeclared x\nE\necho \"# agentd-audit: ignore tool-undeclared x\"; wget x # why # not\n: <<E # agentd-audit: ignore tool-undeclared x\n$(jq) E\nE\nyq # it's so # agentd-audit: ignore tool-undeclared x\n", "4:50 tool-undeclared", "6:3 tool-undeclared"),
+		file("text of a YAML file", "compose.yaml", "x: |2\n    # agentd-audit: ignore-file image-tag-missing a\n  # agentd-audit: ignore-file image-tag-missing b\n# it's\ny: &y 'it''s\n # agentd-audit: ignore-file image-tag-missing c'\nz: {b: \"\\\" # agentd-audit: ignore-file image-tag-missing c\"}\nservices:\n  a: {image: a, pull_policy: always}\n  'b': {image: 'b', pull_policy: always} # agentd-audit: ignore image-tag-missing why not\n", "9:14 image-tag-missing"),
+		file("text of a script in YAML", ".github/workflows/x.yml", "jobs:\n  a:\n    steps:\n    - run: |\n        # agentd-audit: ignore env-undeclared it is\n        echo $A\n        cat <<E\n        # agentd-audit: ignore env-undeclared x\n        $B\n        E\n    - run: >- # agentd-audit: ignore env-undeclared x\n\n        echo $C\n\n", "9:1 env-undeclared", "13:1 env-undeclared"),
+		file("text of a Dockerfile", "Dockerfile", "FROM scratch\nRUN <<E\n# agentd-audit: ignore-file image-tag-missing x\nE\nRUN echo '# agentd-audit: ignore-file image-tag-missing x'\nFROM a\nFROM b # agentd-audit: ignore image-tag-missing x\n", "6:6 image-tag-missing"),
+		file("comment behind another", "Cargo.toml", "[dependencies] # it's # agentd-audit: ignore lock-missing x\na = '1'\n"),
+		file("text of another file", "Cargo.toml", "[dependencies]\na = '# agentd-audit: ignore-file lock-missing x'\n", "1:1 lock-missing"),
 		file("text that is no comment", "pod.yaml", "apiVersion: v1\nkind: Pod\nspec: {containers: [{image: nginx, args: ['agentd-audit: ignore image-tag-missing x']}]}\n", "3:29 image-tag-missing"),
+	}
+}
+
+// TestASuppressedUseIsCountedOnce and not as often as the script has it.
+func TestASuppressedUseIsCountedOnce(t *testing.T) {
+	dir := write(t, map[string]string{"a.sh": "# agentd-audit: ignore-file tool-undeclared x\njq\njq\njq # agentd-audit: ignore tool-undeclared y\n"})
+	if report := judge(t, dir, Config{}); len(report.Findings) != 1 || report.Findings[0].Line != 2 {
+		t.Errorf("found %+v, want the first alone", report.Findings)
 	}
 }
 

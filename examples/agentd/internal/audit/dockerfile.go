@@ -107,8 +107,10 @@ func (s *source) built(w word, in instruction, arguments map[string]string, stag
 		return
 	}
 	at := s.at(in.offset)
-	if at.offset = w.offset; w.offset >= 0 {
+	if w.offset >= 0 {
 		at = s.at(w.offset)
+	} else {
+		at.offset, at.why = -1, "its instruction goes over several lines"
 	}
 	s.image(name, at, w.text)
 }
@@ -219,7 +221,9 @@ func (s *source) heredocs(in *instruction, n int) int {
 		}
 		for last := n + 1; last < len(s.lines); last++ {
 			if bytes.Equal(bytes.TrimSpace([]byte(s.line(last+1))), []byte(end)) {
-				n = last
+				for ; n < last; n++ {
+					s.quiet[n+1] = true
+				}
 				break
 			}
 		}

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 )
 
@@ -10,6 +11,8 @@ import (
 type position struct {
 	line, column int
 	offset       int // negative if it is not known
+	// why, without an offset, says why the text cannot be replaced.
+	why string
 }
 
 // Finding is one place where a rule is broken.
@@ -33,6 +36,11 @@ type Finding struct {
 
 	// edit is what --fix would write once it is resolved.
 	edit *edit
+	// byHand says why there is no edit of what is pinned else.
+	byHand string
+	// same is what several findings have of which one is to be told: the first
+	// that stands.
+	same *repeat
 }
 
 // Fix is a replacement of text within one line.
@@ -44,7 +52,7 @@ type Fix struct {
 }
 
 // Unread is a file, or a part of the tree, that was left out by a limit or by
-// what it is.
+// what it is, or that could not be read.
 type Unread struct {
 	Path   string `json:"path"`
 	Reason string `json:"reason"`
@@ -58,8 +66,31 @@ type Report struct {
 	// Findings are by path and line.
 	Findings []Finding `json:"findings"`
 	// Unread are symbolic links and what else was passed over by rule, such as
-	// deeper directories than an audit descends to.
+	// deeper directories than an audit descends to, and what Incomplete is of.
 	Unread []Unread `json:"unread,omitempty"`
+
+	failed []error
+}
+
+// leave adds what is passed over.
+func (r *Report) leave(shown, why string) { r.Unread = append(r.Unread, Unread{shown, why}) }
+
+// fail adds what would be judged, and could not be read.
+func (r *Report) fail(shown string, err error) {
+	r.leave(shown, err.Error())
+	r.failed = append(r.failed, fmt.Errorf("%s could not be read: %w", shown, err))
+}
+
+// Incomplete is the error of the first file or directory that could not be
+// read, so that what is in it is not known; nil if there was none.
+func (r *Report) Incomplete() error {
+	switch len(r.failed) {
+	case 0:
+		return nil
+	case 1:
+		return r.failed[0]
+	}
+	return fmt.Errorf("%w, and %d more", r.failed[0], len(r.failed)-1)
 }
 
 // Count returns how many findings are at least as bad as level and not

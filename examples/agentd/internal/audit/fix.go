@@ -99,8 +99,10 @@ func (r *Report) Resolve(ctx context.Context, images Images, actions Actions, pr
 		case !f.Open():
 		case f.edit != nil:
 			asked[f.edit.ask] = append(asked[f.edit.ask], f)
-		case slices.Contains([]string{imageTagMissing, imageTagFloating, imageDigestMissing, ciRefFloating, ciCommitMissing}, f.Rule):
-			f.Unfixed = "it has no digest or commit to ask for, or stands in the file in parts, in a script or in a field of its own: pin it by hand"
+		case slices.Contains([]string{imageTagMissing, imageTagFloating, imageDigestMissing}, f.Rule):
+			f.Unfixed = cmp.Or(f.byHand, "it does not stand in the file as it is read") + ": pin it by hand"
+		case f.Rule == ciRefFloating, f.Rule == ciCommitMissing:
+			f.Unfixed = cmp.Or(f.byHand, "only actions of GitHub are asked for their commits") + ": pin it by hand"
 		}
 	}
 	var mu sync.Mutex
@@ -173,7 +175,8 @@ type Change struct {
 }
 
 // Changes returns what the fixes that were found make of the files, in order.
-// A file that is no longer as it was audited is an error.
+// A file that is no longer as it was audited is an error, which its findings
+// tell too, and does not keep the others from being returned.
 func (r *Report) Changes() ([]Change, error) {
 	byPath := map[string][]*Finding{}
 	for i := range r.Findings {
@@ -182,15 +185,24 @@ func (r *Report) Changes() ([]Change, error) {
 		}
 	}
 	var all []Change
-	for shown, findings := range byPath {
-		c, err := changeOf(shown, findings)
+	var failed []error
+	for _, shown := range sorted(byPath) {
+		c, err := changeOf(shown, byPath[shown])
 		if err != nil {
-			return nil, err
+			failed = append(failed, err)
+			leave(byPath[shown], err)
+			continue
 		}
 		all = append(all, c)
 	}
-	slices.SortFunc(all, func(x, y Change) int { return cmp.Compare(x.Path, y.Path) })
-	return all, nil
+	return all, errors.Join(failed...)
+}
+
+// leave says of findings that their file was not changed, and why.
+func leave(findings []*Finding, why error) {
+	for _, f := range findings {
+		f.Fix, f.Unfixed = nil, why.Error()
+	}
 }
 
 func changeOf(shown string, findings []*Finding) (Change, error) {
@@ -253,7 +265,9 @@ func (c *Change) Apply() error {
 		err = durable.SyncDir(c.dir)
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("%s was not changed: %w", c.Path, err), root.Remove(draft))
+		err = fmt.Errorf("%s was not changed: %w", c.Path, err)
+		leave(c.findings, err)
+		return errors.Join(err, root.Remove(draft))
 	}
 	for _, f := range c.findings {
 		f.Fix.Applied = true

@@ -108,14 +108,14 @@ func TestFixAppendsTheDigestsOfARealRegistryAndChangesNothingElse(t *testing.T) 
 		"compose.yaml": "services:\n  a: &a {image: R/team/one:1.0.0}\n  b: *a\n  c:\n    # agentd-audit: ignore image-tag-missing, pull-policy-stale on purpose\n    image: R/two\n",
 		".github/workflows/x.yml": "jobs:\n  a:\n    steps:\n    - uses: docker://R/team/one:1.0.0\n" +
 			"    - run: docker pull R/two\n",
-		"run.sh": "# agentd-audit: tools docker\ndocker pull R/team/one:1.0.0 # x\n",
+		"run.sh": "# agentd-audit: tools docker\ndocker pull R/team/one:1.0.0 # x\ndocker run --rm \"R/two\"\ndocker pull 'R/team/one:1.0.0'\ndocker pull R/\"team/one:edge\"\n",
 	}
 	want := map[string]string{
 		"pod.yaml":                strings.NewReplacer("one:1.0.0", "one:1.0.0@"+one, "R/two", "R/two:latest@"+two).Replace(files["pod.yaml"]),
 		"Dockerfile":              strings.NewReplacer("one:edge", "one:edge@"+one, "R/two", "R/two:latest@"+two).Replace(files["Dockerfile"]),
 		"compose.yaml":            strings.ReplaceAll(files["compose.yaml"], "one:1.0.0", "one:1.0.0@"+one),
 		".github/workflows/x.yml": strings.ReplaceAll(files[".github/workflows/x.yml"], "one:1.0.0", "one:1.0.0@"+one),
-		"run.sh":                  strings.ReplaceAll(files["run.sh"], "one:1.0.0", "one:1.0.0@"+one),
+		"run.sh":                  strings.NewReplacer("one:1.0.0", "one:1.0.0@"+one, "R/two", "R/two:latest@"+two).Replace(files["run.sh"]),
 	}
 	for name := range files {
 		files[name] = strings.ReplaceAll(files[name], "R/", address+"/")
@@ -149,7 +149,7 @@ func TestFixAppendsTheDigestsOfARealRegistryAndChangesNothingElse(t *testing.T) 
 	}
 	// A second run finds what is left alone, and changes nothing.
 	again := fixed(t, dir, newTestRegistry(t, RegistryConfig{}))
-	left := []string{".github/workflows/x.yml:5:12 image-tag-missing", "Dockerfile:3:6 image-digest-missing", "pod.yaml:8:12 image-digest-missing"}
+	left := []string{".github/workflows/x.yml:5:12 image-tag-missing", "Dockerfile:3:6 image-digest-missing", "pod.yaml:8:12 image-digest-missing", "run.sh:5:13 image-tag-floating"}
 	if got := lines(dir, again); !slices.Equal(got, left) {
 		t.Errorf("after the fix is found %q, want %q", got, left)
 	}
@@ -232,16 +232,49 @@ type answers func() (string, error)
 
 func (a answers) Digest(context.Context, string, string, string) (string, error) { return a() }
 
-func TestAFileThatChangedMeanwhileIsLeftAlone(t *testing.T) {
-	dir := write(t, map[string]string{"Dockerfile": "FROM a.example.com/a:1.0.0\n"})
+func TestWhyAFixIsNotMadeIsToldOfEachCase(t *testing.T) {
+	digest := answers(func() (string, error) { return someDigest, nil })
+	for name, c := range map[string]struct{ file, content, why string }{
+		"variables":        {"compose.yaml", "services: {a: {image: 'a:${V:-1.0.0}', pull_policy: always}}\n", "put together from variables"},
+		"registry unknown": {"compose.yaml", "services: {a: {image: '${R}/a:edge', pull_policy: always}}\n", "a variable says where it is"},
+		"field of its own": {"values.yaml", "a: {repository: a, tag: 1.0.0}\n", "a field of its own"},
+		"kustomization":    {"kustomization.yaml", "images: [{name: a, newTag: 1.0.0}]\n", "a field of its own"},
+		"script in YAML":   {"action.yml", "steps: [{run: docker pull a:1.0.0}]\n", "a script inside of YAML"},
+		"word in parts":    {"a.sh", "# agentd-audit: tools docker\ndocker pull a:\"1.0.0\"\n", "in parts"},
+		"several lines":    {"Dockerfile", "FROM \\\n a:1.0.0\n", "goes over several lines"},
+		"escapes":          {"compose.yaml", "services: {a: {image: \"a\\x3a1.0.0\", pull_policy: always}}\n", "with escapes"},
+		"lines of YAML":    {"compose.yaml", "#\u2028\nservices: {a: {image: 'a:1.0.0', pull_policy: always}}\n", "only YAML knows"},
+		"include":          {".gitlab-ci.yml", "include: [{project: a, ref: main}]\n", "only actions of GitHub"},
+		"no revision":      {"action.yml", "steps: [{uses: a/b}]\n", "names no revision"},
+		"no room":          {"action.yml", "steps: [{uses: a/b@v1}, {uses: a/b@v2}]\n", "no room"},
+		"anchor":           {"compose.yaml", "services: {a: {image: &a a:1.0.0, pull_policy: always}}\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := fixed(t, write(t, map[string]string{c.file: c.content}), digest).Findings[0]
+			if !strings.Contains(f.Unfixed, c.why) || (c.why == "") == f.Open() {
+				t.Errorf("the reason is %q, want %q", f.Unfixed, c.why)
+			}
+		})
+	}
+}
+
+func TestAFileThatChangedMeanwhileIsLeftAloneAndTheOthersAreFixed(t *testing.T) {
+	dir := write(t, map[string]string{"Dockerfile": "FROM a.example.com/a:1.0.0\n", "b/Dockerfile": "FROM a.example.com/a:1.0.0\n"})
 	report := judge(t, dir, Config{})
 	path := filepath.Join(dir, "Dockerfile")
 	changed := []byte("FROM scratch\nFROM a.example.com/a:1.0.0\n")
 	if err := report.Resolve(t.Context(), answers(func() (string, error) { return someDigest, os.WriteFile(path, changed, 0o600) }), nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := report.Changes(); err == nil || !strings.Contains(err.Error(), "not as it was read") {
+	changes, err := report.Changes()
+	if err == nil || !strings.Contains(err.Error(), "not as it was read") {
 		t.Errorf("error %v", err)
+	}
+	if len(changes) != 1 || !strings.HasSuffix(changes[0].Path, "b/Dockerfile") {
+		t.Errorf("changes %+v, want that of b/Dockerfile alone", changes)
+	}
+	if f := report.Findings[0]; f.Fix != nil || !strings.Contains(f.Unfixed, "not as it was read") {
+		t.Errorf("it is not told why the file was not fixed: %+v", f)
 	}
 	got, err := os.ReadFile(path)
 	if err != nil || !bytes.Equal(got, changed) {

@@ -85,6 +85,16 @@ func TestOnlyACleanTreeAtTheTagOfOneVersionCanBeReleased(t *testing.T) {
 			}
 			return dir
 		}, []string{gitDirty}},
+		{"with a new file beside the one that is audited", func(t *testing.T, dir string) string {
+			for name, content := range map[string]string{"Dockerfile": "FROM scratch\n", "new": ""} {
+				if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			inGit(t, dir, "add", "Dockerfile")
+			inGit(t, dir, "commit", "-qm", "y")
+			return filepath.Join(dir, "Dockerfile")
+		}, []string{gitDirty, gitNotAtTag}},
 		{"with a new file that is ignored", func(t *testing.T, dir string) string {
 			if err := os.WriteFile(filepath.Join(dir, "ignored"), nil, 0o600); err != nil {
 				t.Fatal(err)

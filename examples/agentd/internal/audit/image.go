@@ -170,7 +170,12 @@ func (s *source) image(text string, at position, written string) verdict {
 	default:
 		f = s.report(imageDigestMissing, at, "image %s has no digest and its tag can be pushed again: append @sha256:…", text)
 	}
-	if at.offset >= 0 && (written == "" || written == text) {
+	switch {
+	case at.why != "":
+		f.byHand = at.why
+	case written != "" && written != text:
+		f.byHand = "it is put together from variables"
+	case at.offset >= 0:
 		f.edit = &edit{offset: at.offset, old: text, ask: question{image: ref}}
 	}
 	return v
@@ -188,12 +193,16 @@ func (s *source) imageSomewhere(text string, at position) verdict {
 		return verdict{}
 	}
 	v := verdict{moving: moving(ref.tag), tag: ref.tag}
+	var f *Finding
 	switch {
 	case ref.tag == "":
 		v.moving = "without a tag it is latest"
-		s.report(imageTagMissing, at, "image %.200s has neither tag nor digest and is latest, whatever that is on the day: write an exact tag and the digest", text)
+		f = s.report(imageTagMissing, at, "image %.200s has neither tag nor digest and is latest, whatever that is on the day: write an exact tag and the digest", text)
 	case v.moving != "":
-		s.report(imageTagFloating, at, "image %.200s has a tag that moves (%s): write an exact tag and the digest", text, v.moving)
+		f = s.report(imageTagFloating, at, "image %.200s has a tag that moves (%s): write an exact tag and the digest", text, v.moving)
+	}
+	if f != nil {
+		f.byHand = "a variable says where it is"
 	}
 	return v
 }

@@ -16,22 +16,27 @@ func (s *source) manifest() bool {
 	base := strings.ToLower(path.Base(s.name))
 	compose := isCompose(base)
 	values := strings.HasPrefix(base, "values")
-	if !compose && !values && !bytes.Contains(s.raw, []byte("apiVersion")) && !bytes.Contains(s.raw, []byte("services")) {
+	kustomization := isKustomization(base)
+	known := compose || values || kustomization
+	if !known && !slices.ContainsFunc([]string{"apiVersion", "services", "Kustomization"}, func(word string) bool { return bytes.Contains(s.raw, []byte(word)) }) {
 		return false
 	}
-	if !compose && bytes.Contains(s.raw, []byte("{{")) && !bytes.Contains(s.raw, []byte("apiVersion")) {
+	if !known && bytes.Contains(s.raw, []byte("{{")) && !bytes.Contains(s.raw, []byte("apiVersion")) {
 		return false
 	}
 	d := s.mustYAML()
 	if d == nil {
 		return true
 	}
-	judged := false
+	judged := known
 	for _, part := range d.parts {
+		kind := text(d.get(part, "kind"))
 		switch {
+		case kustomization && kind == "", kind == "Kustomization":
+			d.kustomization(part)
 		case compose, d.looksComposed(part):
 			d.compose(part)
-		case d.get(part, "apiVersion") != nil && d.get(part, "kind") != nil:
+		case d.get(part, "apiVersion") != nil && kind != "":
 			d.kubernetes(part)
 		case values:
 			d.values(part)
@@ -41,6 +46,12 @@ func (s *source) manifest() bool {
 		judged = true
 	}
 	return judged && d.end()
+}
+
+// isKustomization takes the names that kustomize looks for: a file of one of them
+// need not say what it is.
+func isKustomization(lower string) bool {
+	return lower == "kustomization.yaml" || lower == "kustomization.yml" || lower == "kustomization"
 }
 
 // jsonManifest judges JSON if it is a Kubernetes object, as kubectl prints it.
@@ -54,10 +65,6 @@ func (s *source) jsonManifest() bool {
 // kubernetes judges an object: wherever there are containers, also in objects
 // of kinds that are not known here.
 func (d *documents) kubernetes(part *yaml.Node) {
-	if text(d.get(part, "kind")) == "Kustomization" {
-		d.kustomization(part)
-		return
-	}
 	d.each(part, func(m *yaml.Node) {
 		for _, key := range []string{"containers", "initContainers", "ephemeralContainers"} {
 			for _, c := range items(d.get(m, key)) {
@@ -114,7 +121,7 @@ func (d *documents) kustomization(part *yaml.Node) {
 		switch {
 		case text(tag) != "" && digest == "":
 			at := d.place(tag)
-			at.offset = -1 // the digest belongs into a field of its own
+			at.offset, at.why = -1, "its digest belongs into a field of its own"
 			d.image(name+":"+text(tag), at, "")
 		case digest != "":
 			d.image(name+"@"+digest, d.place(d.get(m, "digest")), digest)
@@ -163,7 +170,7 @@ func (d *documents) values(part *yaml.Node) {
 			return // the chart's appVersion
 		}
 		at := d.place(tag)
-		at.offset = -1
+		at.offset, at.why = -1, "its tag stands in a field of its own"
 		whole := name
 		if text(tag) != "" {
 			whole += ":" + text(tag)

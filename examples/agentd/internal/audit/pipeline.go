@@ -88,16 +88,50 @@ func (d *documents) uses(n *yaml.Node) {
 	f := d.gitRef(name, ref, at)
 	owner, path, _ := strings.Cut(name, "/")
 	repository, _, _ := strings.Cut(path, "/")
-	if f == nil || at.offset < 0 || !gitName(owner) || !gitName(repository) || !gitRevision(ref) {
+	switch {
+	case f == nil:
+		return
+	case ref == "":
+		f.byHand = "it names no revision to ask for"
+		return
+	case at.offset < 0:
+		f.byHand = at.why
+		return
+	case !gitName(owner) || !gitName(repository) || !gitRevision(ref):
+		f.byHand = "it is no action, or no revision, that can be asked for"
 		return
 	}
 	e := &edit{offset: at.offset + len(name) + 1, old: ref, ask: question{action: owner + "/" + repository, revision: ref}}
-	// The tag stays as a comment, if there is room for one.
-	if rest, ok := strings.CutPrefix(d.line(at.line)[e.offset-d.source.lines[at.line-1]:], ref); ok && strings.Trim(rest, "\"' \t") == "" {
-		quote := strings.TrimRight(rest, " \t")
-		e.old, e.after = ref+quote, quote+" # "+ref
+	rest := strings.TrimPrefix(d.line(at.line)[e.offset-d.source.lines[at.line-1]:], ref)
+	code, comment, ok := commentable(rest)
+	if !ok {
+		f.byHand = "its line has no room for the tag as a comment"
+		return
+	}
+	if word, _, _ := strings.Cut(comment, " "); word != ref {
+		e.old, e.after = ref+code, code+" # "+ref
 	}
 	f.edit = e
+}
+
+// commentable splits what follows a value in its line of YAML into what is no
+// comment and the text of the comment, if there is one. ok tells whether a comment
+// can be put between: text that goes on in the next line would end there.
+func commentable(rest string) (code, comment string, ok bool) {
+	code = rest
+	if i := strings.IndexByte(rest, '#'); i > 0 && strings.ContainsAny(rest[i-1:i], " \t") {
+		code, comment = rest[:i], strings.TrimLeft(rest[i:], "# \t")
+	}
+	code = strings.TrimRight(code, " \t")
+	inner := code
+	if inner != "" && strings.ContainsAny(inner[:1], `"'`) {
+		inner = inner[1:] // it ends the value
+	}
+	if inner == "" {
+		return code, comment, true
+	}
+	another := strings.ContainsAny(inner, `"'`) || strings.Contains(inner, "uses")
+	return code, comment, !another && strings.ContainsAny(inner[len(inner)-1:], "{}[],")
 }
 
 // runner judges the machine image that a job runs on.

@@ -86,7 +86,7 @@ type (
 func (r *Report) SARIF(version string) any {
 	run := sarifRun{
 		Tool:        sarifTool{sarifDriver{Name: "agentd audit", Version: version}},
-		Invocations: []sarifInvocation{{Successful: true}},
+		Invocations: []sarifInvocation{{Successful: r.Incomplete() == nil}},
 		ColumnKind:  "unicodeCodePoints",
 		Results:     []sarifResult{},
 	}

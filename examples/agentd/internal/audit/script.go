@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"path"
 	"slices"
 	"strings"
@@ -15,11 +16,18 @@ func (s *source) script() bool {
 	first := s.line(1)
 	shell := shellOf(first)
 	if strings.HasPrefix(first, "#!") && shell == "" {
-		return false // of another language
+		s.run.report.leave(s.tree.shown(s.name), "a script of another language than sh, bash and ksh")
+		return false
 	}
 	file := s.parse(string(s.raw), shell)
 	if file == nil {
 		return true
+	}
+	begin := map[uint]uint{} // of comments, by line
+	comments(file, func(c *syntax.Comment) { begin[c.Pos().Line()] = c.Pos().Offset() })
+	s.speaks = func(offset int) bool {
+		from, ok := begin[uint(s.at(offset).line)] //nolint:gosec // lines are from 1
+		return ok && from <= uint(offset)          //nolint:gosec // it stands in the file
 	}
 	u := newUse()
 	u.read(file)
@@ -33,9 +41,23 @@ func (s *source) script() bool {
 		s.undeclared(u, at, true)
 	}
 	for _, c := range u.images {
-		s.image(c.name, at(c.pos), "")
+		s.image(c.name, s.spelt(at(c.pos), c.name), "")
 	}
 	return true
+}
+
+// spelt is where a word begins that says name. The offset is that of the very
+// text, within the quotes if it stands in some, and unknown if the word is
+// written in another way: "a"/b.
+func (s *source) spelt(at position, name string) position {
+	rest := s.raw[min(at.offset, len(s.raw)):]
+	if len(rest) > 0 && (rest[0] == '"' || rest[0] == '\'') {
+		rest, at.offset = rest[1:], at.offset+1
+	}
+	if !bytes.HasPrefix(rest, []byte(name)) {
+		at.offset, at.why = -1, "it is written in parts, or with escapes"
+	}
+	return at
 }
 
 // shellOf returns the shell that a first line names, nothing if it names none
@@ -137,22 +159,41 @@ func (s *source) besides(name, dir string) []byte {
 	return nil
 }
 
-// undeclared reports what is used and declared nowhere, each once.
+// repeat is something that a script uses several times, and that is told once.
+type repeat struct {
+	line, lines int  // the last line that it was found on, and on how many
+	told, open  bool // that there is a finding of it, and one that stands
+}
+
+// undeclared reports what is used and declared nowhere, each as often as it takes
+// for one finding to stand if there is a use that no comment suppresses.
 func (s *source) undeclared(u *use, at func(syntax.Pos) position, tools bool) {
-	told := map[string]bool{}
+	uses := map[[2]string]*repeat{}
+	tell := func(rule string, n named, format string, args ...any) {
+		r := uses[[2]string{rule, n.name}]
+		if r == nil {
+			r = &repeat{}
+			uses[[2]string{rule, n.name}] = r
+		}
+		p := at(n.pos)
+		// Comments suppress a line each: more lines than comments need not be told.
+		if r.line == p.line || r.lines > s.markers {
+			return
+		}
+		r.line, r.lines = p.line, r.lines+1
+		s.report(rule, p, format, args...).same = r
+	}
 	for _, v := range u.reads {
-		if !u.sets[v.name] && !s.env[v.name] && !told[v.name] {
-			told[v.name] = true
-			s.report(envUndeclared, at(v.pos), "variable %s is set nowhere in the script: write ${%s:?what it is}, a default, or # %s env %s", v.name, v.name, marker, v.name)
+		if !u.sets[v.name] && !s.env[v.name] {
+			tell(envUndeclared, v, "variable %s is set nowhere in the script: write ${%s:?what it is}, a default, or # %s env %s", v.name, v.name, marker, v.name)
 		}
 	}
 	if !tools {
 		return
 	}
 	for _, c := range u.calls {
-		if !u.tools[c.name] && !s.tools[c.name] && !told[c.name] {
-			told[c.name] = true
-			s.report(toolUndeclared, at(c.pos), "program %s is used and not declared: check for it with command -v %s, or write # %s tools %s", c.name, c.name, marker, c.name)
+		if !u.tools[c.name] && !s.tools[c.name] {
+			tell(toolUndeclared, c, "program %s is used and not declared: check for it with command -v %s, or write # %s tools %s", c.name, c.name, marker, c.name)
 		}
 	}
 }
@@ -201,8 +242,15 @@ func (d *documents) embedded(script string, at func(line int) position, declared
 	u := newUse()
 	u.read(file)
 	place := func(p syntax.Pos) position { return at(int(min(p.Line(), 1<<20))) } //nolint:gosec // bounded
+	comments(file, func(c *syntax.Comment) {
+		if strings.Contains(c.Text, marker) {
+			delete(d.quiet, place(c.Pos()).line-1)
+		}
+	})
 	for _, c := range u.images {
-		d.image(c.name, place(c.pos), "")
+		p := place(c.pos)
+		p.why = "it stands in a script inside of YAML"
+		d.image(c.name, p, "")
 	}
 	for i := range u.reads {
 		for _, prefix := range prefixes {

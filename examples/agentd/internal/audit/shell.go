@@ -17,7 +17,7 @@ var errNested = errors.New("it is nested deeper than a script is read")
 // parseShell reads a script, within maxFrames.
 func parseShell(text string, variant syntax.LangVariant) (*syntax.File, error) {
 	r := &shallow{text: strings.NewReader(text)}
-	file, err := syntax.NewParser(syntax.Variant(variant)).Parse(r, "")
+	file, err := syntax.NewParser(syntax.Variant(variant), syntax.KeepComments(true)).Parse(r, "")
 	if r.deep {
 		err = errNested // instead of what is wrong with the part before
 	}
@@ -39,4 +39,14 @@ func (s *shallow) Read(p []byte) (int, error) {
 		return 0, errNested
 	}
 	return s.text.Read(p)
+}
+
+// comments calls f with each comment of a script.
+func comments(file *syntax.File, f func(c *syntax.Comment)) {
+	syntax.Walk(file, func(n syntax.Node) bool {
+		if c, ok := n.(*syntax.Comment); ok {
+			f(c)
+		}
+		return true
+	})
 }

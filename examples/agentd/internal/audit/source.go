@@ -3,6 +3,8 @@ package audit
 import (
 	"bytes"
 	"fmt"
+	"path"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -14,10 +16,17 @@ type source struct {
 	raw  []byte
 	// lines are the offsets at which lines begin.
 	lines []int
+	// markers is how often the audit is spoken to, or seems to be.
+	markers int
+	// quiet are lines, from 0, in which there is no comment, and speaks reports
+	// whether the # at an offset is of one. Both are set by what reads the file;
+	// without the latter, quotes tell.
+	quiet  map[int]bool
+	speaks func(offset int) bool
 }
 
 func newSource(r *run, name string, raw []byte) *source {
-	s := &source{run: r, name: name, raw: raw, lines: []int{0}}
+	s := &source{run: r, name: name, raw: raw, lines: []int{0}, quiet: map[int]bool{}, markers: bytes.Count(raw, []byte(marker))}
 	for i, c := range raw {
 		if c == '\n' {
 			s.lines = append(s.lines, i+1)
@@ -118,14 +127,15 @@ type directive struct {
 	rest  string // after the words
 }
 
-// directives returns the comments of the file that speak to the audit.
+// directives returns the comments of the file that speak to the audit. Text that
+// is no comment does not: it may be of whoever wrote what a script prints.
 func (s *source) directives() []directive {
 	var all []directive
 	for n := range s.lines {
 		text := s.line(n + 1)
 		before, comment, ok := strings.Cut(text, marker)
 		before, inComment := strings.CutSuffix(strings.TrimRight(before, " \t"), "#")
-		if !ok || !inComment {
+		if !ok || !inComment || !s.comment(n, len(strings.TrimRight(before, "#"))) {
 			continue
 		}
 		verb, rest, _ := strings.Cut(strings.TrimSpace(comment), " ")
@@ -134,6 +144,34 @@ func (s *source) directives() []directive {
 		all = append(all, d)
 	}
 	return all
+}
+
+// comment reports whether the # at a byte of line n, from 0, is of a comment.
+func (s *source) comment(n, begin int) bool {
+	switch {
+	case s.quiet[n]:
+		return false
+	case s.speaks != nil:
+		return s.speaks(s.lines[n] + begin)
+	}
+	text := s.line(n + 1)
+	if path.Base(s.name) == "go.mod" { // where // begins a comment
+		text = strings.Replace(text, "//", "# ", 1)
+	}
+	var quote rune
+	for i, r := range text[:begin] {
+		switch {
+		case quote != 0:
+			if r == quote {
+				quote = 0
+			}
+		case r == '"' || r == '\'':
+			quote = r
+		case r == '#' && (i == 0 || strings.ContainsRune(" \t", rune(text[i-1]))):
+			return true // the comment began before
+		}
+	}
+	return quote == 0
 }
 
 // list splits "a, b, c and the rest" into the words that commas join, and the
@@ -156,8 +194,10 @@ func list(text string) (words []string, rest string) {
 	}
 }
 
-// suppress marks those of the file's findings that comments in it speak of.
-func (s *source) suppress(findings []Finding) {
+// suppress marks those of the file's findings, from before on, that comments in
+// it speak of, and drops those that were made in case others are suppressed.
+func (s *source) suppress(before int) {
+	findings := s.run.report.Findings[before:]
 	var wrong []func()
 	for _, d := range s.directives() {
 		fault := s.obey(d, findings)
@@ -165,6 +205,16 @@ func (s *source) suppress(findings []Finding) {
 			wrong = append(wrong, func() { s.report(suppressionInvalid, position{line: d.line, column: 1, offset: -1}, "%s", fault) })
 		}
 	}
+	kept := slices.DeleteFunc(findings, func(f Finding) bool {
+		r := f.same
+		if r == nil {
+			return false
+		}
+		again := r.told && (r.open || !f.Open())
+		r.told, r.open = true, r.open || f.Open()
+		return again
+	})
+	s.run.report.Findings = s.run.report.Findings[:before+len(kept)]
 	for _, tell := range wrong { // findings may move where they are appended to
 		tell()
 	}

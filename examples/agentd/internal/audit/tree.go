@@ -79,15 +79,13 @@ func foreign(name string) bool {
 // walk calls f with each regular file, in order.
 func (t *tree) walk(ctx context.Context, report *Report, f func(name string) error) error {
 	entries := 0
-	leave := func(name, why string) {
-		report.Unread = append(report.Unread, Unread{t.shown(name), why})
-	}
 	return fs.WalkDir(t.root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", t.shown(name), err)
+		switch {
+		case ctx.Err() != nil:
+			return fmt.Errorf("%s: %w", t.shown(name), ctx.Err())
+		case err != nil:
+			report.fail(t.shown(name), err)
+			return fs.SkipDir // it is a directory: the others are looked at
 		}
 		if entries++; entries > maxEntries {
 			return fmt.Errorf("%s has more than %d files and directories: audit parts of it, or leave some out with --exclude", t.given, maxEntries)
@@ -98,10 +96,10 @@ func (t *tree) walk(ctx context.Context, report *Report, f func(name string) err
 				return fs.SkipDir
 			}
 		case d.IsDir() && strings.Count(name, "/") >= maxDepth:
-			leave(name, fmt.Sprintf("deeper than %d directories", maxDepth))
+			report.leave(t.shown(name), fmt.Sprintf("deeper than %d directories", maxDepth))
 			return fs.SkipDir
 		case d.Type()&fs.ModeSymlink != 0:
-			leave(name, "symbolic link")
+			report.leave(t.shown(name), "symbolic link")
 		case d.Type().IsRegular():
 			return f(name)
 		}
@@ -158,14 +156,14 @@ func (t *tree) has(name string) bool {
 }
 
 // hasShebang reports whether a file begins as a shell script does.
-func (t *tree) hasShebang(name string) bool {
+func (t *tree) hasShebang(name string) (bool, error) {
 	f, err := t.open(name)
 	if err != nil {
-		return false
+		return false, err
 	}
 	defer func() { _ = f.Close() }()
 	head := make([]byte, 128)
 	n, _ := io.ReadFull(f, head)
 	line, _, _ := strings.Cut(string(head[:n]), "\n")
-	return shellOf(line) != ""
+	return shellOf(line) != "", nil
 }

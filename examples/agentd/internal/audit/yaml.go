@@ -26,6 +26,8 @@ type documents struct {
 	parts []*yaml.Node
 	left  int // how many values may be looked at still
 	full  bool
+	// doubled is how many keys were told to stand twice.
+	doubled int
 	// unlike: YAML ends lines also where other programs do not, so that the lines
 	// of this file are counted differently.
 	unlike bool
@@ -35,7 +37,20 @@ type documents struct {
 // well.
 func (s *source) yaml() (*documents, error) {
 	d := &documents{source: s, left: maxValues, unlike: oddBreaks(s.raw)}
-	decoder := yaml.NewDecoder(bytes.NewReader(s.raw))
+	if !d.unlike && bytes.Contains(s.raw, []byte(marker)) {
+		texts := &texts{source: s}
+		s.speaks = texts.comment
+		defer func() {
+			for _, part := range d.parts {
+				texts.add(part)
+			}
+		}()
+	}
+	raw, slashes := s.raw, false
+	if strings.HasSuffix(strings.ToLower(s.name), ".json") {
+		raw, slashes = withoutSlashes(raw)
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(raw))
 	for {
 		var part yaml.Node
 		err := decoder.Decode(&part)
@@ -49,8 +64,40 @@ func (s *source) yaml() (*documents, error) {
 			return d, fmt.Errorf("more than %d YAML documents", maxParts)
 		}
 		if part.Kind == yaml.DocumentNode && len(part.Content) == 1 {
+			if slashes {
+				withSlashes(part.Content[0])
+			}
 			d.parts = append(d.parts, part.Content[0])
 		}
+	}
+}
+
+// stand is what stands for \/ of JSON, which the reader of YAML does not know: of
+// the same length, so that all is found where it is.
+const stand = `\a`
+
+// withoutSlashes puts stand in the place of each \/ of JSON, if there is any.
+func withoutSlashes(raw []byte) ([]byte, bool) {
+	if !bytes.Contains(raw, []byte(`\/`)) {
+		return raw, false
+	}
+	raw = bytes.Clone(raw)
+	for i := 0; i+1 < len(raw); i++ {
+		if raw[i] != '\\' {
+			continue
+		}
+		if i++; raw[i] == '/' {
+			raw[i] = stand[1]
+		}
+	}
+	return raw, true
+}
+
+// withSlashes puts the slash in the place of what stand was read as.
+func withSlashes(n *yaml.Node) {
+	n.Value = strings.ReplaceAll(n.Value, "\a", "/")
+	for _, below := range n.Content {
+		withSlashes(below)
 	}
 }
 
@@ -82,12 +129,38 @@ func (s *source) mustYAML() *documents {
 	return nil
 }
 
-// end reports what could not be looked at.
+// end reports what could not be looked at, or can be looked at in two ways.
 func (d *documents) end() bool {
+	for _, part := range d.parts {
+		d.twice(part)
+	}
 	if d.full {
 		d.report(fileUnread, position{}, "was judged in part only: %v", errTooMuch)
 	}
 	return true
+}
+
+// maxTwice bounds how many keys are told to stand twice.
+const maxTwice = 100
+
+// twice reports keys that a mapping has twice: programs differ in which of them
+// counts. Several << are read by all that know it.
+func (d *documents) twice(n *yaml.Node) {
+	seen := map[string]*yaml.Node{}
+	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+		key := n.Content[i]
+		if key.Kind != yaml.ScalarNode || key.Tag == "!!merge" {
+			continue
+		}
+		if first := seen[key.Value]; first != nil && d.doubled < maxTwice {
+			d.doubled++
+			d.report(fileUnread, d.place(key), "key %.100q stands in line %d already, and programs differ in which of the two counts: remove one", key.Value, first.Line)
+		}
+		seen[key.Value] = key
+	}
+	for _, below := range n.Content {
+		d.twice(below)
+	}
 }
 
 // spend counts a value that is looked at and reports whether it may be.
@@ -176,11 +249,20 @@ func items(n *yaml.Node) []*yaml.Node {
 }
 
 // place is where a scalar stands. The offset is known only if the file has
-// the very text there, perhaps in quotes, so that it can be replaced.
+// the very text there, perhaps in quotes or behind an anchor, so that it can be
+// replaced.
 func (d *documents) place(n *yaml.Node) position {
-	at := position{line: n.Line, column: n.Column, offset: -1}
-	offset := d.column(n.Line, n.Column)
-	if d.unlike || offset < 0 || offset > len(d.raw) {
+	at := position{line: n.Line, column: n.Column, offset: -1, why: "it is written with escapes, or over several lines"}
+	if d.unlike {
+		at.why = "the file has ends of lines that only YAML knows"
+		return at
+	}
+	begin := d.column(n.Line, n.Column)
+	if begin < 0 || begin > len(d.raw) {
+		return at
+	}
+	offset := d.afterProperties(begin)
+	if bytes.Contains(d.raw[begin:offset], []byte("\n")) {
 		return at
 	}
 	rest := d.raw[offset:]
@@ -188,7 +270,7 @@ func (d *documents) place(n *yaml.Node) position {
 		rest, offset = rest[1:], offset+1
 	}
 	if n.Value != "" && bytes.HasPrefix(rest, []byte(n.Value)) {
-		at.offset = offset
+		at.offset, at.why = offset, ""
 	}
 	return at
 }
