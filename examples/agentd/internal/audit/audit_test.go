@@ -168,6 +168,8 @@ func scriptScenarios() []scenario {
 		file("script of another language", "x.sh", "#!/usr/bin/env python\nimport x\n"),
 		file("no script", "a.sh", "if then (\n", "0:0 file-unread"),
 		file("images in scripts", "a.sh", "# agentd-audit: tools docker\ndocker pull redis\ndocker run --rm -v a:b -e X=$HOME redis:7.2.4 x\ndocker build -t x .\n", "2:13 image-tag-missing", "3:35 image-digest-missing"),
+		file("options that have the next word for their value", "a.sh", "# agentd-audit: tools docker, podman\ndocker run --pids-limit 100 --cpuset-cpus 0-3 --dns-search corp --stop-signal SIGTERM -itv a:b -p80:80 --rm -dP redis x\npodman run --tls-verify --uts host --secret s --replace -ie A redis:7.2.4 latest\ndocker pull -a redis\nnerdctl=1; docker run --init --net=host -h x redis\npodman run --rootfs dir x\ndocker create a\ndocker image pull b\ndocker container run --rm c\ndocker volume create d\n",
+			"2:113 image-tag-missing", "3:63 image-digest-missing", "4:16 image-tag-missing", "5:46 image-tag-missing", "7:15 image-tag-missing", "8:19 image-tag-missing", "9:27 image-tag-missing"),
 		{"script that sources what is there", map[string]string{"bin/a.sh": ". \"$(dirname \"$0\")/lib.sh\"\necho $SET $UNSET\nhelp_me\n", "bin/lib.sh": "SET=1\nhelp_me() { :; }\n"}, []string{"bin/a.sh:2:11 env-undeclared"}},
 		file("script that sources what is not", "a.sh", "source /etc/os-release\necho $ID\njq\n", "1:1 source-unread"),
 		file("script that sources itself", "a.sh", ". ./a.sh\n", "1:1 source-unread"),

@@ -276,21 +276,26 @@ func (u *use) assigns(name string, args []*syntax.Word) {
 	}
 }
 
-// container takes the image of docker pull IMAGE. That of docker run is the
-// first word that is no option, and which options take a value is not known
-// here: it is taken only where what looks like one is the only such word.
+// container takes the image of docker pull IMAGE, run, create, and the same below
+// image and container. It is the first word that is neither an option nor the
+// value of one.
 func (u *use) container(args []*syntax.Word) {
-	if len(args) < 2 || literal(args[0]) != "pull" && literal(args[0]) != "run" {
+	if len(args) > 0 && (literal(args[0]) == "image" || literal(args[0]) == "container") {
+		args = args[1:]
+	}
+	if len(args) < 2 || !slices.Contains([]string{"pull", "run", "create"}, literal(args[0])) {
 		return
 	}
-	run := literal(args[0]) == "run"
-	valued := []string{"--platform", "--name", "-v", "--volume", "-e", "--env", "-p", "--publish", "-w", "--workdir", "-u", "--user", "--network", "--net", "--entrypoint", "--mount", "--env-file", "-l", "--label", "-h", "--hostname", "-m", "--memory", "--cpus", "--restart", "--pull", "--add-host", "--cap-add", "--cap-drop", "--device", "--security-opt", "--tmpfs", "--ulimit", "--log-driver", "--log-opt", "--gpus", "--ipc", "--pid", "--shm-size", "--stop-timeout", "--sysctl", "--volumes-from", "--health-cmd", "--dns", "--expose", "--cgroupns", "--userns", "--runtime", "--cidfile", "-a", "--attach", "-c", "--cpu-shares", "--group-add", "--ip", "--link", "--network-alias"}
+	run := literal(args[0]) != "pull"
 	for i := 1; i < len(args); i++ {
 		lit := literal(args[i])
 		switch {
-		case strings.HasPrefix(lit, "-") && slices.Contains(valued, lit):
-			i++
+		case lit == "--rootfs": // a directory instead of an image
+			return
 		case strings.HasPrefix(lit, "-"):
+			if optionTakesNext(lit, run) {
+				i++
+			}
 		case lit == "" && len(args[i].Parts) > 0 && startsAsOption(args[i]):
 		case lit == "" || run && strings.ContainsAny(lit, "= "):
 			return
@@ -299,6 +304,26 @@ func (u *use) container(args []*syntax.Word) {
 			return
 		}
 	}
+}
+
+// optionTakesNext reports whether the value of an option of docker, podman or
+// nerdctl is the next word. Those without a value are fewer, and new ones are
+// rare: each other one has a value.
+func optionTakesNext(option string, run bool) bool {
+	if name, long := strings.CutPrefix(option, "--"); long {
+		return name != "" && !strings.Contains(name, "=") && !slices.Contains([]string{
+			"all-platforms", "all-tags", "detach", "disable-content-trust", "env-host", "help", "http-proxy", "init",
+			"interactive", "no-healthcheck", "no-hostname", "no-hosts", "oom-kill-disable", "passwd", "privileged", "publish-all",
+			"quiet", "read-only", "read-only-tmpfs", "replace", "rm", "rmi", "sig-proxy", "tls-verify", "tty",
+			"unsetenv-all", "use-api-socket",
+		}, name)
+	}
+	single := "ditPq"
+	if !run {
+		single = "aq"
+	}
+	rest := strings.TrimLeft(option[1:], single) // -itv is -i -t -v, and -p80:80 has its value
+	return len(rest) == 1
 }
 
 func startsAsOption(w *syntax.Word) bool {
