@@ -38,10 +38,11 @@ func (s *source) github() bool {
 			d.fields(d.get(m, "env"), func(key string, _ *yaml.Node) { declared[key] = true })
 			exported(text(d.get(m, "run")), declared)
 		})
+		foreign := d.foreignSteps(part)
 		d.each(part, func(m *yaml.Node) {
 			d.uses(d.get(m, "uses"))
 			d.runner(d.get(m, "runs-on"))
-			if run := d.get(m, "run"); text(run) != "" && posixShell(text(d.get(m, "shell"))) {
+			if run := d.get(m, "run"); text(run) != "" && posixShell(text(d.get(m, "shell"))) && !foreign[m] {
 				d.block(run, declared, "GITHUB_", "RUNNER_", "ACTIONS_", "INPUT_", "STATE_")
 			}
 		})
@@ -54,6 +55,52 @@ func (s *source) github() bool {
 		}
 	}
 	return d.end()
+}
+
+// foreignSteps returns the steps of a workflow whose scripts are not for a shell
+// that is read: without one of their own they have that of the job, then that of
+// the workflow, and on Windows PowerShell.
+func (d *documents) foreignSteps(part *yaml.Node) map[*yaml.Node]bool {
+	foreign := map[*yaml.Node]bool{}
+	general := text(d.get(part, "defaults", "run", "shell"))
+	d.fields(d.get(part, "jobs"), func(_ string, job *yaml.Node) {
+		shell := text(d.get(job, "defaults", "run", "shell"))
+		if shell == "" {
+			shell = general
+		}
+		if shell == "" && d.onWindows(job) {
+			shell = "pwsh"
+		}
+		if posixShell(shell) {
+			return
+		}
+		for _, step := range items(d.get(job, "steps")) {
+			if step = target(step); text(d.get(step, "shell")) == "" {
+				foreign[step] = true
+			}
+		}
+	})
+	return foreign
+}
+
+// onWindows reports whether a job runs on Windows, perhaps among other systems
+// that its matrix names.
+func (d *documents) onWindows(job *yaml.Node) bool {
+	runner := d.get(job, "runs-on")
+	if d.mentions(runner, "windows", 0) {
+		return true
+	}
+	return d.mentions(runner, "${{", 0) && d.mentions(d.get(job, "strategy", "matrix"), "windows", 0)
+}
+
+// mentions reports whether word stands in a scalar below n, in whatever case.
+func (d *documents) mentions(n *yaml.Node, word string, depth int) bool {
+	if n = target(n); n == nil || !d.spend(depth) {
+		return false
+	}
+	return strings.Contains(strings.ToLower(text(n)), word) || slices.ContainsFunc(n.Content, func(below *yaml.Node) bool {
+		return d.mentions(below, word, depth+1)
+	})
 }
 
 // exported adds the variables that a step sets for those after it.
