@@ -69,6 +69,7 @@ func TestBombsAreReportedAsUnreadAndNotTakenForClean(t *testing.T) {
 		"aliases that multiply":   {"pod.yaml", laughs.String()},
 		"alias of itself":         {"pod.yaml", "apiVersion: v1\nkind: Pod\na: &a [*a]\n"},
 		"merge of itself":         {"pod.yaml", "apiVersion: v1\nkind: Pod\na: &a {<<: *a, containers: [{image: x}]}\n"},
+		"jobs that extend all":    {".gitlab-ci.yml", "a: {extends: [a, a, a, a, a, a, a, a]}\nb: {script: [x]}\n"},
 		"deep YAML":               {"pod.yaml", "apiVersion: v1\nkind: Pod\na: " + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + "\n"},
 		"deeper YAML":             {"pod.yaml", "apiVersion: v1\nkind: Pod\na: " + strings.Repeat("[", 900_000)},
 		"large YAML":              {"pod.yaml", strings.Repeat("# x\n", maxDocument/4+1)},

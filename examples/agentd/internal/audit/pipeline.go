@@ -177,58 +177,6 @@ func (d *documents) pulledAtRun(n *yaml.Node) {
 	}
 }
 
-// gitlab judges .gitlab-ci.yml: images of jobs and their services, what is
-// included from elsewhere, and scripts.
-func (s *source) gitlab() bool {
-	d := s.mustYAML()
-	if d == nil {
-		return true
-	}
-	for _, part := range d.parts {
-		declared := map[string]bool{}
-		values := map[string]string{}
-		d.each(part, func(m *yaml.Node) {
-			d.fields(d.get(m, "variables"), func(key string, value *yaml.Node) {
-				declared[key] = true
-				values[key] = text(value)
-			})
-		})
-		jobs := []*yaml.Node{part}
-		d.fields(part, func(_ string, job *yaml.Node) { jobs = append(jobs, job) })
-		for _, job := range jobs {
-			d.pulledAtRun(d.get(job, "image"))
-			for _, service := range items(d.get(job, "services")) {
-				d.pulledAtRun(service)
-			}
-			for _, key := range []string{"before_script", "script", "after_script"} {
-				d.lines(d.get(job, key), declared)
-			}
-		}
-		includes := d.get(part, "include")
-		for _, include := range append(items(includes), includes) {
-			d.include(include)
-		}
-	}
-	return d.end()
-}
-
-// include judges a part of the pipeline that lies in another project.
-func (d *documents) include(n *yaml.Node) {
-	if project := d.get(n, "project"); text(project) != "" {
-		d.gitRef("project "+text(project), text(d.get(n, "ref")), d.place(project))
-	}
-	if component := d.get(n, "component"); text(component) != "" {
-		name, ref, _ := strings.Cut(text(component), "@")
-		if ref == "~latest" {
-			ref = "latest"
-		}
-		d.gitRef("component "+name, ref, d.place(component))
-	}
-	if remote := d.get(n, "remote"); text(remote) != "" && d.get(n, "integrity") == nil {
-		d.report(ciRefFloating, d.place(remote), "%.200s is what the server has on the day: give its integrity, or keep a copy here", text(remote))
-	}
-}
-
 // circle judges .circleci/config.yml.
 func (s *source) circle() bool {
 	d := s.mustYAML()
