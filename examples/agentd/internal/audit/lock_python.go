@@ -2,6 +2,7 @@ package audit
 
 import (
 	"encoding/json"
+	"maps"
 	"path"
 	"strings"
 )
@@ -10,9 +11,11 @@ import (
 // locks them.
 type pyproject struct {
 	Project struct {
-		Dependencies []string `toml:"dependencies"`
+		Dependencies []string            `toml:"dependencies"`
+		Optional     map[string][]string `toml:"optional-dependencies"`
 	} `toml:"project"`
-	Tool struct {
+	Groups map[string][]any `toml:"dependency-groups"` // a table includes another group
+	Tool   struct {
 		Poetry *struct {
 			Dependencies map[string]any `toml:"dependencies"`
 			Group        map[string]struct {
@@ -20,7 +23,9 @@ type pyproject struct {
 			} `toml:"group"`
 		} `toml:"poetry"`
 		PDM any `toml:"pdm"`
-		UV  any `toml:"uv"`
+		UV  *struct {
+			Dev []string `toml:"dev-dependencies"`
+		} `toml:"uv"`
 	} `toml:"tool"`
 }
 
@@ -28,11 +33,7 @@ type pyproject struct {
 // What is for some systems only need not be in a lock.
 func (m *pyproject) wanted() map[string]string {
 	all := map[string]string{}
-	for _, r := range m.Project.Dependencies {
-		if name := requirementName(r); name != "" && !strings.Contains(r, ";") {
-			all[normalised(name)] = name
-		}
-	}
+	addRequirements(all, m.Project.Dependencies)
 	if m.Tool.Poetry == nil {
 		return all
 	}
@@ -46,6 +47,36 @@ func (m *pyproject) wanted() map[string]string {
 				all[normalised(name)] = name
 			}
 		}
+	}
+	return all
+}
+
+// addRequirements adds the names of requirements that are not for some systems
+// only.
+func addRequirements(all map[string]string, requirements []string) {
+	for _, r := range requirements {
+		if name := requirementName(r); name != "" && !strings.Contains(r, ";") {
+			all[normalised(name)] = name
+		}
+	}
+}
+
+// chosen returns the packages of extras and groups, which uv locks and others
+// leave to whoever locks.
+func (m *pyproject) chosen() map[string]string {
+	all := map[string]string{}
+	for _, extra := range m.Project.Optional {
+		addRequirements(all, extra)
+	}
+	for _, group := range m.Groups {
+		for _, r := range group {
+			if requirement, ok := r.(string); ok {
+				addRequirements(all, []string{requirement})
+			}
+		}
+	}
+	if m.Tool.UV != nil {
+		addRequirements(all, m.Tool.UV.Dev)
 	}
 	return all
 }
@@ -71,14 +102,19 @@ func (s *source) pyproject() bool {
 	if err := decodeTOML(s.raw, &m); err != nil {
 		return s.unreadable("no pyproject.toml", err)
 	}
-	wanted := m.wanted()
-	if len(wanted) == 0 {
+	wanted, chosen := m.wanted(), m.chosen()
+	if len(wanted)+len(chosen) == 0 {
 		return true
 	}
 	names, advice := m.locks()
 	l := s.lock(names...)
-	if l == nil {
+	switch {
+	case l == nil && len(wanted) == 0:
+		return true
+	case l == nil:
 		return s.unlocked(advice, names...)
+	case path.Base(l.name) == "uv.lock":
+		maps.Copy(wanted, chosen)
 	}
 	if path.Base(l.name) == "requirements.txt" {
 		s.sameNames(l, advice, wanted, requirementNames(string(l.raw)))
