@@ -240,6 +240,29 @@ func lockScenarios() []scenario {
 	}
 }
 
+// TestAdviceIsOfTheLockThatIsThere: the command of another manager makes a second
+// lock.
+func TestAdviceIsOfTheLockThatIsThere(t *testing.T) {
+	project := "[project]\ndependencies=['a']\n"
+	for _, c := range []struct {
+		files map[string]string
+		want  string
+	}{
+		{map[string]string{"pyproject.toml": project, "pdm.lock": ""}, "a is missing in the packages of pdm.lock: run pdm lock"},
+		{map[string]string{"pyproject.toml": project, "poetry.lock": ""}, "run poetry lock"},
+		{map[string]string{"pyproject.toml": project, "pylock.toml": ""}, "run pip lock"},
+		{map[string]string{"pyproject.toml": project, "requirements.txt": ""}, "run pip-compile"},
+		{map[string]string{"pyproject.toml": project, "uv.lock": ""}, "run uv lock"},
+		{map[string]string{"pyproject.toml": project + "[tool.pdm]\n"}, "there is no pdm.lock beside it: each build takes what is newest; run pdm lock"},
+		{map[string]string{"package.json": `{"dependencies":{"a":"workspace:*"}}`, "pnpm-lock.yaml": "importers: {.: {}}\n"}, "a is missing in the dependencies of pnpm-lock.yaml"},
+	} {
+		report := judge(t, write(t, c.files), Config{})
+		if len(report.Findings) != 1 || !strings.Contains(report.Findings[0].Message, c.want) {
+			t.Errorf("%v: found %+v, want %q", c.files, report.Findings, c.want)
+		}
+	}
+}
+
 func suppressionScenarios() []scenario {
 	return []scenario{
 		file("comment in the line", "Dockerfile", "FROM nginx # agentd-audit: ignore image-tag-missing for the tutorial\n"),

@@ -81,18 +81,32 @@ func (m *pyproject) chosen() map[string]string {
 	return all
 }
 
-// locks returns the names that the lock may have, and the command that makes
-// it.
-func (m *pyproject) locks() (names []string, advice string) {
+// locks returns the names that the lock may have, what is advised first.
+func (m *pyproject) locks() []string {
 	switch {
 	case m.Tool.Poetry != nil:
-		return []string{"poetry.lock"}, "poetry lock"
+		return []string{"poetry.lock"}
 	case m.Tool.PDM != nil:
-		return []string{"pdm.lock"}, "pdm lock"
+		return []string{"pdm.lock"}
 	case m.Tool.UV != nil:
-		return []string{"uv.lock"}, "uv lock"
+		return []string{"uv.lock"}
 	}
-	return []string{"uv.lock", "pdm.lock", "poetry.lock", "pylock.toml", "requirements.txt"}, "uv lock"
+	return []string{"uv.lock", "pdm.lock", "poetry.lock", "pylock.toml", "requirements.txt"}
+}
+
+// lockCommand returns what makes a lock of that name anew.
+func lockCommand(base string) string {
+	switch base {
+	case "pdm.lock":
+		return "pdm lock"
+	case "poetry.lock":
+		return "poetry lock"
+	case "pylock.toml":
+		return "pip lock"
+	case "requirements.txt":
+		return "pip-compile --generate-hashes pyproject.toml"
+	}
+	return "uv lock"
 }
 
 // pyproject judges pyproject.toml: there is a lock, and what is asked for is
@@ -106,16 +120,17 @@ func (s *source) pyproject() bool {
 	if len(wanted)+len(chosen) == 0 {
 		return true
 	}
-	names, advice := m.locks()
+	names := m.locks()
 	l := s.lock(names...)
 	switch {
 	case l == nil && len(wanted) == 0:
 		return true
 	case l == nil:
-		return s.unlocked(advice, names...)
+		return s.unlocked(lockCommand(names[0]), names...)
 	case path.Base(l.name) == "uv.lock":
 		maps.Copy(wanted, chosen)
 	}
+	advice := lockCommand(path.Base(l.name))
 	if path.Base(l.name) == "requirements.txt" {
 		s.sameNames(l, advice, wanted, requirementNames(string(l.raw)))
 		return true
