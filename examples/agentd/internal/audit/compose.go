@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"path"
 	"slices"
 	"strings"
 
@@ -60,6 +61,15 @@ const maxVariables = 50
 // an environment: from values, else from defaults such as ${TAG:-1.2.3}. What
 // has neither is left as it is.
 func interpolate(s string, values map[string]string) string {
+	return interpolateFrom(s, func(name string) (string, bool) {
+		value, set := values[name]
+		return value, set
+	})
+}
+
+// interpolateFrom is interpolate for values that are looked up. What becomes
+// longer than a reference may be is not filled in: values name each other.
+func interpolateFrom(s string, of func(name string) (value string, set bool)) string {
 	var b strings.Builder
 	for range maxVariables {
 		before, after, ok := strings.Cut(s, "$")
@@ -67,18 +77,16 @@ func interpolate(s string, values map[string]string) string {
 		if !ok {
 			return b.String()
 		}
-		name, operator, fallback, length := variableOf(after)
-		value, set := values[name]
-		switch {
-		case length == 0 || name == "" && operator == "":
+		name, operator, operand, length := variableOf(after)
+		if length == 0 {
 			b.WriteString("$")
 			s = after
 			continue
-		case set && (value != "" || operator != ":-"):
-			b.WriteString(value)
-		case operator == ":-" || operator == "-":
-			b.WriteString(fallback)
-		default:
+		}
+		value, set := of(name)
+		if filled, ok := expanded(value, set, operator, operand); ok && len(filled) <= maxReference && b.Len() <= maxReference {
+			b.WriteString(filled)
+		} else {
 			b.WriteString("$" + after[:length])
 		}
 		s = after[length:]
@@ -86,9 +94,56 @@ func interpolate(s string, values map[string]string) string {
 	return b.String() + s
 }
 
-// variableOf reads what follows a dollar: NAME, {NAME}, {NAME:-fallback}.
+// expanded does what the operator of an expansion says. It is not ok if that
+// needs a value that is not known, or cannot be done here.
+func expanded(value string, set bool, operator, operand string) (string, bool) {
+	plain := !strings.Contains(operand, "$")
+	switch operator {
+	case "", "?", ":?":
+		return value, set
+	case "-", ":-":
+		if set && (value != "" || operator == "-") {
+			return value, true
+		}
+		return operand, plain
+	case "+", ":+": // without a value here, it may have one elsewhere
+		return operand, plain && value != ""
+	case "%", "%%", "#", "##":
+		short := len(value) <= maxShortened && len(operand) <= maxShortened && !strings.Contains(value, "/")
+		if !short || !plain || !set {
+			return "", false
+		}
+		return without(value, operator, operand), true
+	}
+	return "", false
+}
+
+// maxShortened is how long a value or pattern may be that something is cut off
+// by.
+const maxShortened = 64
+
+// without cuts off what a pattern matches: at the end or, with #, at the
+// beginning; the shortest such part or, with the sign twice, the longest.
+func without(value, operator, pattern string) string {
+	kept, found := value, false
+	for i := range len(value) + 1 {
+		cut, rest := value[i:], value[:i]
+		if operator[0] == '#' {
+			cut, rest = value[:i], value[i:]
+		}
+		if ok, err := path.Match(pattern, cut); err != nil || !ok {
+			continue
+		}
+		if longest := len(operator) == 2; !found || longest == (len(rest) < len(kept)) {
+			kept, found = rest, true
+		}
+	}
+	return kept
+}
+
+// variableOf reads what follows a dollar: NAME, {NAME}, {NAME:-operand}.
 // length is how much of s that is, 0 if it is no variable.
-func variableOf(s string) (name, operator, fallback string, length int) {
+func variableOf(s string) (name, operator, operand string, length int) {
 	braced := strings.HasPrefix(s, "{")
 	if braced {
 		length = 1
@@ -101,21 +156,35 @@ func variableOf(s string) (name, operator, fallback string, length int) {
 	if name == "" || !braced {
 		return name, "", "", length
 	}
-	end := strings.IndexByte(s[length:], '}')
+	end := closing(s[length:])
 	if end < 0 {
 		return "", "", "", 0
 	}
 	inner := s[length : length+end]
 	length += end + 1
-	for _, operator := range []string{":-", "-"} {
-		if fallback, ok := strings.CutPrefix(inner, operator); ok && !strings.Contains(fallback, "$") {
-			return name, operator, fallback, length
+	for _, operator := range []string{":-", "-", ":?", "?", ":+", "+", "%%", "%", "##", "#"} {
+		if operand, ok := strings.CutPrefix(inner, operator); ok {
+			return name, operator, operand, length
 		}
 	}
-	if inner != "" {
-		return name, "?", "", length
+	return name, inner, "", length
+}
+
+// closing returns where the brace is that closes one before s, negative if it is
+// missing.
+func closing(s string) int {
+	open := 1
+	for i := range len(s) {
+		switch s[i] {
+		case '{':
+			open++
+		case '}':
+			if open--; open == 0 {
+				return i
+			}
+		}
 	}
-	return name, "", "", length
+	return -1
 }
 
 func nameByte(c byte, first bool) bool {
