@@ -32,8 +32,10 @@ func (s *source) gitlab() bool {
 // gitlabPart is one document of GitLab's.
 type gitlabPart struct {
 	*documents
-	named    map[string]*yaml.Node // what the document holds: each get would go through all jobs
-	jobs     []gitlabJob           // the first is the document itself, whose fields are defaults
+	part     *yaml.Node
+	given    map[*yaml.Node]map[string]*yaml.Node // variables, as far as they were asked for
+	named    map[string]*yaml.Node                // what the document holds: each get would go through all jobs
+	jobs     []gitlabJob                          // the first is the document itself, whose fields are defaults
 	declared map[string]bool
 	sets     map[*yaml.Node]*use // what scripts set, as far as it was asked for
 }
@@ -46,7 +48,7 @@ type gitlabJob struct {
 }
 
 func (d *documents) newGitlabPart(part *yaml.Node) *gitlabPart {
-	p := &gitlabPart{documents: d, named: map[string]*yaml.Node{}, declared: map[string]bool{}, sets: map[*yaml.Node]*use{}}
+	p := &gitlabPart{documents: d, part: part, given: map[*yaml.Node]map[string]*yaml.Node{}, named: map[string]*yaml.Node{}, declared: map[string]bool{}, sets: map[*yaml.Node]*use{}}
 	d.each(part, func(m *yaml.Node) {
 		d.fields(d.get(m, "variables"), func(key string, _ *yaml.Node) { p.declared[key] = true })
 	})
@@ -103,10 +105,69 @@ func (p *gitlabPart) field(job *gitlabJob, key string) *yaml.Node {
 
 // pulls judges the images of a job.
 func (p *gitlabPart) pulls(job *gitlabJob) {
-	p.pulledAtRun(p.get(job.chain[0], "image"))
+	of := p.values(job)
+	p.pulledWith(p.get(job.chain[0], "image"), of)
 	for _, service := range items(p.get(job.chain[0], "services")) {
-		p.pulledAtRun(service)
+		p.pulledWith(service, of)
 	}
+}
+
+// varies returns the variables of a job that differ from run to run, as its rules
+// or its matrix set them.
+func (p *gitlabPart) varies(job *gitlabJob) map[string]bool {
+	all := map[string]bool{}
+	add := func(key string, _ *yaml.Node) { all[key] = true }
+	for _, m := range slices.Concat(job.chain, []*yaml.Node{p.named["workflow"]}) {
+		for _, rule := range items(p.get(m, "rules")) {
+			p.fields(p.get(rule, "variables"), add)
+		}
+		for _, row := range items(p.get(m, "parallel", "matrix")) {
+			p.fields(row, add)
+		}
+	}
+	return all
+}
+
+// values looks variables up as a job has them. An empty one is to be given its
+// value as a pipeline is started.
+func (p *gitlabPart) values(job *gitlabJob) func(name string) (string, bool) {
+	var varies map[string]bool
+	var of func(name string, depth int) (string, bool)
+	of = func(name string, depth int) (string, bool) {
+		if varies == nil {
+			varies = p.varies(job)
+		}
+		if varies[name] || depth > maxValueDepth || !p.spend(depth) {
+			return "", false
+		}
+		for _, m := range slices.Concat(job.chain, []*yaml.Node{p.part}) {
+			n := p.variables(m)[name]
+			if n == nil {
+				continue
+			}
+			if value := p.get(n, "value"); value != nil {
+				n = value
+			}
+			filled := interpolateFrom(text(n), func(inner string) (string, bool) { return of(inner, depth+1) })
+			return filled, filled != ""
+		}
+		return "", false
+	}
+	return func(name string) (string, bool) { return of(name, 0) }
+}
+
+// maxValueDepth is how often variables may name variables.
+const maxValueDepth = 3
+
+// variables returns what stands in the variables of a job by its names.
+func (p *gitlabPart) variables(m *yaml.Node) map[string]*yaml.Node {
+	all, ok := p.given[m]
+	if !ok {
+		all = map[string]*yaml.Node{}
+		p.fields(p.get(m, "variables"), func(key string, value *yaml.Node) { all[key] = value })
+		p.given[m] = all
+	}
+	return all
 }
 
 // scripts judges each script where it stands, knowing what runs before it in the

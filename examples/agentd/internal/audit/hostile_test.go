@@ -70,6 +70,7 @@ func TestBombsAreReportedAsUnreadAndNotTakenForClean(t *testing.T) {
 		"alias of itself":         {"pod.yaml", "apiVersion: v1\nkind: Pod\na: &a [*a]\n"},
 		"merge of itself":         {"pod.yaml", "apiVersion: v1\nkind: Pod\na: &a {<<: *a, containers: [{image: x}]}\n"},
 		"jobs that extend all":    {".gitlab-ci.yml", "a: {extends: [a, a, a, a, a, a, a, a]}\nb: {script: [x]}\n"},
+		"variables that multiply": {".gitlab-ci.yml", "variables: {A: x" + strings.Repeat("$B", 50) + ", B: x" + strings.Repeat("$C", 50) + ", C: x" + strings.Repeat("$D", 50) + ", D: ''}\na: {image: $A" + strings.Repeat("$A", 40) + "}\n"},
 		"deep YAML":               {"pod.yaml", "apiVersion: v1\nkind: Pod\na: " + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + "\n"},
 		"deeper YAML":             {"pod.yaml", "apiVersion: v1\nkind: Pod\na: " + strings.Repeat("[", 900_000)},
 		"large YAML":              {"pod.yaml", strings.Repeat("# x\n", maxDocument/4+1)},

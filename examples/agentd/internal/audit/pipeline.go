@@ -158,6 +158,11 @@ func (d *documents) runner(n *yaml.Node) {
 
 // pulledAtRun judges an image of CI that is a name, or a mapping with it.
 func (d *documents) pulledAtRun(n *yaml.Node) {
+	d.pulledWith(n, func(string) (string, bool) { return "", false })
+}
+
+// pulledWith is pulledAtRun where variables have values.
+func (d *documents) pulledWith(n *yaml.Node, of func(name string) (string, bool)) {
 	image, policy := n, (*yaml.Node)(nil)
 	if n = target(n); n != nil && n.Kind == yaml.MappingNode {
 		if image = d.get(n, "image"); image == nil {
@@ -168,10 +173,13 @@ func (d *documents) pulledAtRun(n *yaml.Node) {
 	if text(image) == "" {
 		return
 	}
-	v := d.image(interpolate(text(image), nil), d.place(target(image)), text(image))
+	v := d.image(interpolateFrom(text(image), of), d.place(target(image)), text(image))
 	for _, word := range append(items(policy), policy) {
+		if w := text(word); w != "" && !strings.Contains(w, "$") && !slices.Contains([]string{"always", "if-not-present", "never"}, w) {
+			d.report(pullPolicyUnknown, d.place(target(word)), "pull policy %.100q is none: want always, if-not-present or never, in this spelling", w)
+		}
 		// A list names what is tried next where one fails.
-		if w := text(word); v.moving != "" && (w == "if-not-present" || w == "never" || w == "missing") {
+		if w := text(word); v.moving != "" && (w == "if-not-present" || w == "never") {
 			d.report(pullPolicyStale, d.place(target(word)), "pull policy %s keeps what %s meant when a runner pulled it first (%s): pin the image by digest, or pull always", w, text(image), v.moving)
 		}
 	}
