@@ -228,10 +228,11 @@ func (p *gitlabPart) setBy(n *yaml.Node) *use {
 	if u, ok := p.sets[n]; ok {
 		return u
 	}
-	script := text(n)
+	lines := []string{text(n)}
 	for _, item := range items(n) {
-		script += text(item) + "\n"
+		lines = append(lines, text(item))
 	}
+	script := strings.Join(lines, "\n")
 	p.sets[n] = nil
 	if file, err := parseShell(script, syntax.LangBash); err == nil && len(script) <= maxScript {
 		u := newUse()

@@ -16,14 +16,17 @@ type named struct {
 
 // use is what a script declares and uses.
 type use struct {
-	sets  map[string]bool // variables that it sets, or copes with the lack of
-	tools map[string]bool // functions, and programs that it looks for first
+	sets  map[string]bool     // variables that it sets, or copes with the lack of
+	tools map[string]bool     // functions, and programs that it looks for first
+	loops map[string][]string // what a variable of a loop goes through
 
 	reads, calls    []named
 	sources, images []named
 }
 
-func newUse() *use { return &use{sets: map[string]bool{}, tools: map[string]bool{}} }
+func newUse() *use {
+	return &use{sets: map[string]bool{}, tools: map[string]bool{}, loops: map[string][]string{}}
+}
 
 // take adds what a sourced file sets. What it uses is judged with that file.
 func (u *use) take(other *use) {
@@ -51,7 +54,7 @@ func (u *use) read(file *syntax.File) {
 				u.tools[n.Name.Value] = true
 			}
 		case *syntax.WordIter:
-			u.sets[n.Name.Value] = true
+			u.iterates(n)
 		case *syntax.CoprocClause:
 			u.sets["COPROC"] = true
 			if name := literal(n.Name); name != "" {
@@ -76,6 +79,17 @@ func (u *use) read(file *syntax.File) {
 		}
 		return true
 	})
+}
+
+// iterates takes for x in a b c, where x is each of the words until another loop
+// says something else.
+func (u *use) iterates(n *syntax.WordIter) {
+	u.sets[n.Name.Value] = true
+	var words []string
+	for _, w := range n.Items {
+		words = append(words, literal(w))
+	}
+	u.loops[n.Name.Value] = words
 }
 
 // declares takes local x, declare x, which set a name also without a value;
@@ -205,24 +219,33 @@ func (u *use) call(args []*syntax.Word) {
 		}
 	case "command", "type", "which", "hash":
 		u.looksFor(name, args)
-	case "exec", "builtin", "nohup", "sudo", "xargs", "env", "time", "nice", "setsid":
-		u.calls = append(u.calls, named{name: name, pos: args[0].Pos()})
-		u.wrapped(args[1:])
 	default:
-		u.assigns(name, args)
 		if !strings.Contains(name, "/") { // a path is of the tree, or absolute and so declared
 			u.calls = append(u.calls, named{name: name, pos: args[0].Pos()})
 		}
-		if name == "docker" || name == "podman" || name == "nerdctl" {
-			u.container(args[1:])
-		}
+		u.given(name, args)
+	}
+}
+
+// given reads what the arguments of some programs mean.
+func (u *use) given(name string, args []*syntax.Word) {
+	if w, ok := wrapperOf(name); ok {
+		u.wrapped(w, args[1:])
+	}
+	switch name {
+	case "docker", "podman", "nerdctl":
+		u.container(args[1:])
+	case "sh", "bash", "dash", "ash", "ksh", "mksh":
+		u.shell(args[1:])
+	default:
+		u.assigns(name, args)
 	}
 }
 
 // looksFor takes command -v x and its like, after which x is declared.
 func (u *use) looksFor(name string, args []*syntax.Word) {
 	if name == "command" && (len(args) < 2 || !strings.HasPrefix(literal(args[1]), "-")) {
-		u.wrapped(args[1:])
+		u.wrapped(wrapper{}, args[1:])
 		return
 	}
 	if name == "which" {
@@ -232,20 +255,8 @@ func (u *use) looksFor(name string, args []*syntax.Word) {
 		if tool := literal(w); tool != "" && !strings.HasPrefix(tool, "-") {
 			u.tools[tool] = true
 		}
-	}
-}
-
-// wrapped is the command that another one is given.
-func (u *use) wrapped(args []*syntax.Word) {
-	for i, w := range args {
-		switch lit := literal(w); {
-		case lit == "" && len(w.Parts) > 0 && assignment(w):
-		case strings.Contains(lit, "="):
-		case strings.HasPrefix(lit, "-"):
-			return // options may take values: what follows is not known
-		default:
-			u.call(args[i:])
-			return
+		for _, tool := range u.loops[variable(w)] {
+			u.tools[tool] = true
 		}
 	}
 }
