@@ -252,11 +252,10 @@ func (s *source) bunLock(m npmDependencies, l *lockFile, member string) bool {
 			if !ok {
 				is, ok = locked[name]
 			}
-			_, version, _ := cutAny(is, "@")
 			if of := wanted[group][name]; have[name] != of {
 				continue // was told above
 			} else if ok {
-				s.inRange(l, advice, name, of, version)
+				s.inRange(l, advice, name, of, afterLast(is, "@"))
 			} else if group != "optionalDependencies" {
 				s.stale(l, quoted(name), advice, "%s is missing in the packages", name)
 			}

@@ -197,7 +197,9 @@ func requirementNames(raw string) map[string]bool {
 	all := map[string]bool{}
 	requirements, _ := requirementLines(raw)
 	for _, r := range requirements {
-		all[normalised(requirementName(r))] = true
+		if place := requirementPlace(r); place == "" || !strings.HasPrefix(r, place) { // else it has no name
+			all[normalised(requirementName(r))] = true
+		}
 	}
 	return all
 }
@@ -207,8 +209,8 @@ func requirementNames(raw string) map[string]bool {
 func (s *source) requirements() bool {
 	requirements, lines := requirementLines(string(s.raw))
 	for i, r := range requirements {
-		if !exactRequirement(r) {
-			s.report(requirementLoose, position{line: lines[i], column: 1, offset: -1}, "%.100q names no exact version: write name==version, with hashes (pip-compile --generate-hashes)", r)
+		if fault := requirementFault(r); fault != "" {
+			s.report(requirementLoose, position{line: lines[i], column: 1, offset: -1}, "%.100q %s", r, fault)
 		}
 	}
 	in := strings.TrimSuffix(s.name, ".txt") + ".in"
@@ -225,28 +227,60 @@ func (s *source) requirements() bool {
 	return true
 }
 
-// exactRequirement reports whether a requirement can be met by one thing only.
-func exactRequirement(r string) bool {
-	r, _, _ = strings.Cut(r, " --hash")
-	r, _, _ = strings.Cut(r, ";")
-	if _, url, ok := strings.Cut(r, "@ "); ok {
-		if _, ref, git := cutAny(url, "@"); strings.HasPrefix(strings.TrimSpace(url), "git+") {
-			return git && len(ref) >= 40 && hexadecimal(ref[:40])
-		}
-		return strings.Contains(url, "#sha256=")
+// requirementFault says what a requirement lacks to be met by one thing only,
+// nothing if it lacks nothing.
+func requirementFault(r string) string {
+	wanted, hashed := r, false
+	if before, _, ok := strings.Cut(r, " --hash="); ok {
+		wanted, hashed = before, true
 	}
-	_, version, ok := strings.Cut(r, "==")
+	where := requirementPlace(wanted)
+	_, fragment, _ := strings.Cut(where, "#")
+	switch {
+	case strings.HasPrefix(where, "git+"), strings.HasPrefix(where, "hg+"):
+		ref := afterLast(strings.TrimSuffix(where, "#"+fragment), "@")
+		if len(ref) < 40 || !hexadecimal(ref[:40]) {
+			return "names no commit: write @ and the 40 digits of one behind the repository"
+		}
+		return ""
+	case strings.Contains(where, "://") && !strings.HasPrefix(where, "file:"):
+		if !hashed && !strings.HasPrefix(fragment, "sha256=") && !strings.HasPrefix(fragment, "sha512=") {
+			return "is what the server has on the day: append #sha256= and the digest of the file"
+		}
+		return ""
+	case where != "":
+		return "" // of this tree
+	}
+	wanted, _, _ = strings.Cut(wanted, ";")
+	_, version, ok := strings.Cut(wanted, "==")
 	version = strings.TrimSpace(strings.TrimPrefix(version, "="))
-	return ok && version != "" && !strings.ContainsAny(version, "*,<>~! ")
+	if !ok || version == "" || strings.ContainsAny(version, "*,<>~! ") {
+		return "names no exact version: write name==version, with hashes (pip-compile --generate-hashes)"
+	}
+	return ""
 }
 
-// cutAny cuts s at the last of separator.
-func cutAny(s, separator string) (before, after string, ok bool) {
+// requirementPlace returns the URL or the path that a requirement names, alone or
+// behind a name and @; nothing if it names a version or none.
+func requirementPlace(r string) string {
+	r, _, _ = strings.Cut(r, " ;")
+	if name, place, ok := strings.Cut(r, "@"); ok && !strings.ContainsAny(name, ":/") {
+		r = place
+	}
+	r = strings.TrimSpace(r)
+	if strings.Contains(r, "://") || strings.HasPrefix(r, "file:") || strings.HasPrefix(r, ".") || strings.HasPrefix(r, "/") {
+		return r
+	}
+	return ""
+}
+
+// afterLast returns what follows the last separator, nothing without one.
+func afterLast(s, separator string) string {
 	i := strings.LastIndex(s, separator)
 	if i < 0 {
-		return s, "", false
+		return ""
 	}
-	return s[:i], s[i+len(separator):], true
+	return s[i+len(separator):]
 }
 
 // pipfile judges Pipfile.
