@@ -35,7 +35,7 @@ type documents struct {
 // well.
 func (s *source) yaml() (*documents, error) {
 	d := &documents{source: s, left: maxValues, unlike: oddBreaks(s.raw)}
-	decoder := yaml.NewDecoder(bytes.NewReader(s.raw))
+	decoder := yaml.NewDecoder(bytes.NewReader(asYAML(s.raw)))
 	for {
 		var part yaml.Node
 		err := decoder.Decode(&part)
