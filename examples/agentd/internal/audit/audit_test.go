@@ -112,6 +112,8 @@ func imageScenarios() []scenario {
 			"2:14 image-tag-missing", "2:14 pull-policy-stale", "3:14 image-digest-missing", "5:14 image-tag-floating", "6:14 image-tag-floating", "6:36 pull-policy-stale", "7:108 pull-policy-unknown"),
 		file("variables of compose have their defaults", "docker-compose.prod.yml", "services:\n  a: {image: 'x:${TAG:-latest}', pull_policy: always}\n  b: {image: 'x:${TAG:-1.0.0}'}\n  c: {image: 'x:${TAG:?}'}\n  d: {image: 'x:1.0.0@$${D}'}\n",
 			"2:14 image-tag-floating", "3:14 image-digest-missing", "4:14 image-variable", "5:14 image-variable"),
+		file("what compose builds from", "compose.yaml", "services:\n  a:\n    image: built:latest\n    build:\n      dockerfile_inline: |\n        FROM alpine:latest AS x\n        FROM x\n        COPY --from=busybox /a /a\n      additional_contexts: {b: 'docker-image://redis', c: ../c}\n  b:\n    build: {dockerfile_inline: FROM alpine, additional_contexts: [d=docker-image://tools:1.2.3, e=./e]}\n    volumes: [x:/x, {type: image, source: data:v1, target: /d}, {type: volume, source: v, target: /v}]\n",
+			"6:14 image-tag-floating", "8:21 image-tag-missing", "9:32 image-tag-missing", "11:32 image-tag-missing", "11:67 image-digest-missing", "12:43 image-tag-floating"),
 		file("compose under another name", "stack.yml", "services:\n  a:\n    image: redis:7.2.4\n", "3:12 image-digest-missing"),
 		file("YAML of something else", "notes.yaml", "services: [a, b]\nimage: latest\n"),
 

@@ -34,6 +34,12 @@ func (d *documents) compose(part *yaml.Node) {
 		if word != "" && !composePolicy(word) && !strings.Contains(word, "$") {
 			d.report(pullPolicyUnknown, d.place(policy), "pull policy %.100q is none: want always, missing, never, build, daily, weekly or every_ and a time", word)
 		}
+		d.composeBuild(d.get(service, "build"))
+		for _, volume := range items(d.get(service, "volumes")) {
+			if source := d.get(volume, "source"); text(source) != "" && text(d.get(volume, "type")) == "image" {
+				d.image(interpolate(text(source), nil), d.place(source), text(source))
+			}
+		}
 		if text(image) == "" || built {
 			return
 		}
@@ -48,6 +54,54 @@ func (d *documents) compose(part *yaml.Node) {
 			d.report(pullPolicyNeedless, d.place(policy), "pull policy always asks the registry at each start for %s, which cannot change: leave it out, unless pulling is to check who may", expanded)
 		}
 	})
+}
+
+// composeBuild judges what a service is built from, as far as that stands here.
+func (d *documents) composeBuild(build *yaml.Node) {
+	context := func(n *yaml.Node, prefix string) {
+		image, ok := strings.CutPrefix(text(n), prefix+"docker-image://")
+		if !ok {
+			return
+		}
+		at := d.place(n)
+		if at.offset >= 0 {
+			at.offset += len(text(n)) - len(image)
+		}
+		d.image(interpolate(image, nil), at, image)
+	}
+	contexts := d.get(build, "additional_contexts")
+	d.fields(contexts, func(_ string, n *yaml.Node) { context(n, "") })
+	for _, item := range items(contexts) {
+		if name, _, ok := strings.Cut(text(item), "="); ok {
+			context(target(item), name+"=")
+		}
+	}
+	if inline := d.get(build, "dockerfile_inline"); text(inline) != "" {
+		d.inlined(inline)
+	}
+}
+
+// inlined judges a Dockerfile that is a scalar. Its findings are put where they
+// are in this file: to the character in a literal block, else at its beginning.
+func (d *documents) inlined(n *yaml.Node) {
+	for range len(text(n)) / 16 { // an alias repeats what it costs
+		if !d.spend(0) {
+			return
+		}
+	}
+	before := len(d.run.report.Findings)
+	newSource(d.run, d.name, []byte(strings.ReplaceAll(text(n), "$$", "$"))).dockerfile()
+	first := d.line(n.Line + 1)
+	indent := len(first) - len(strings.TrimLeft(first, " "))
+	for i := range d.run.report.Findings[before:] {
+		f := &d.run.report.Findings[before+i]
+		f.edit = nil
+		if n.Style&yaml.LiteralStyle != 0 {
+			f.Line, f.Column = n.Line+f.Line, f.Column+indent
+		} else {
+			f.Line, f.Column = n.Line, n.Column
+		}
+	}
 }
 
 func composePolicy(word string) bool {
