@@ -124,8 +124,8 @@ type run struct {
 	seen   int // files that were looked at
 }
 
-// file judges one file if it is of a kind that is known; one that was named
-// must be.
+// file judges one file if it is of a kind that is known. The name of one that was
+// named must be of one, and what its content is not is told.
 func (r *run) file(name string, named bool) error {
 	if r.cfg.Progress != nil {
 		r.cfg.Progress(r.seen, r.tree.shown(name))
@@ -165,7 +165,9 @@ func (r *run) file(name string, named bool) error {
 	case k.judge(s):
 		r.report.Files++
 	case named && len(r.report.Findings) == before:
-		return fmt.Errorf("%w: %s: its content is of no kind that is known: want that of Kubernetes, Compose or a script of sh, bash or ksh, or leave it out", ErrPath, r.tree.shown(name))
+		if !slices.ContainsFunc(r.report.Unread, func(u Unread) bool { return u.Path == r.tree.shown(name) }) {
+			r.report.leave(r.tree.shown(name), "its content is of no kind that is known, such as that of Kubernetes or Compose")
+		}
 	}
 	s.suppress(before)
 	return nil

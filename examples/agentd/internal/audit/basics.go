@@ -18,7 +18,11 @@ func baseTools() map[string]bool {
 		newgrp nice nl nohup nproc numfmt od paste patch pathchk pax pinky ps pr printenv ptx ps readlink realpath
 		renice rm rmdir runcon sed seq setsid sh bash sha1sum sha224sum sha256sum sha384sum sha512sum shred shuf sleep
 		sort split stat stdbuf strings stty sum sync tabs tac tail talk tar tee timeout touch tput tr truncate
-		tsort tty umount uname unexpand uniq unlink uptime users vdir vi w wc which who whoami write xargs yes zcat`)
+		tsort tty umount uname unexpand uniq unlink uptime users vdir vi w wc which who whoami write xargs yes zcat
+
+		admin c17 c99 cflow ctags cxref delta fort77 fuser gencat get gettext ipcrm lex localedef lp mailx msgfmt ngettext nm
+		prs qalter qdel qhold qmove qmsg qrerun qrls qselect qsig qstat qsub rmdel sact sccs strip unget uucp
+		uudecode uuencode uustat uux val what xgettext yacc`)
 }
 
 // baseVariables are what the shell, a login or the system sets.
@@ -29,7 +33,7 @@ func baseVariables() map[string]bool {
 		OSTYPE OPTARG OPTIND OPTERR PPID LINENO RANDOM SRANDOM SECONDS EPOCHSECONDS EPOCHREALTIME REPLY SHLVL UID EUID
 		GROUPS BASH BASHPID BASHOPTS BASH_SOURCE BASH_LINENO BASH_VERSION BASH_VERSINFO BASH_REMATCH BASH_ARGV
 		BASH_ARGC BASH_ENV BASH_COMMAND BASH_SUBSHELL BASH_XTRACEFD FUNCNAME PIPESTATUS DIRSTACK SHELLOPTS COMP_WORDS
-		COMP_CWORD COMP_LINE COMP_POINT COMPREPLY MAPFILE COPROC KSH_VERSION`)
+		COMP_CWORD COMP_LINE COMP_POINT COMPREPLY MAPFILE COPROC KSH_VERSION _`)
 }
 
 func set(words string) map[string]bool {

@@ -18,6 +18,7 @@ func fuzzed() [][]string {
 		{"package.json", "yarn.lock"}, {"package.json", "pnpm-lock.yaml"}, {"go.mod", "go.sum"}, {"Cargo.toml", "Cargo.lock"},
 		{"pyproject.toml", "uv.lock"}, {"requirements.txt", "requirements.in"}, {"Pipfile", "Pipfile.lock"},
 		{"Gemfile", "Gemfile.lock"}, {"composer.json", "composer.lock"}, {"Chart.yaml", "Chart.lock"},
+		{"package.json", "bun.lock"},
 	}
 }
 

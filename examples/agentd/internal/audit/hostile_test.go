@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -55,6 +56,15 @@ func TestLinksOutOfTheTreeAreNotFollowed(t *testing.T) {
 	}
 }
 
+// repeated is a format with each number below n.
+func repeated(format string, n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, format, i)
+	}
+	return b.String()
+}
+
 func TestBombsAreReportedAsUnreadAndNotTakenForClean(t *testing.T) {
 	var laughs strings.Builder
 	laughs.WriteString("apiVersion: v1\nkind: Pod\na0: &a0 {image: x}\n")
@@ -69,6 +79,9 @@ func TestBombsAreReportedAsUnreadAndNotTakenForClean(t *testing.T) {
 		"aliases that multiply":   {"pod.yaml", laughs.String()},
 		"alias of itself":         {"pod.yaml", "apiVersion: v1\nkind: Pod\na: &a [*a]\n"},
 		"merge of itself":         {"pod.yaml", "apiVersion: v1\nkind: Pod\na: &a {<<: *a, containers: [{image: x}]}\n"},
+		"jobs that extend all":    {".gitlab-ci.yml", "a: {extends: [a, a, a, a, a, a, a, a]}\nb: {script: [x]}\n"},
+		"variables that multiply": {".gitlab-ci.yml", "variables: {A: x" + strings.Repeat("$B", 50) + ", B: x" + strings.Repeat("$C", 50) + ", C: x" + strings.Repeat("$D", 50) + ", D: ''}\na: {image: $A" + strings.Repeat("$A", 40) + "}\n"},
+		"Dockerfiles that repeat": {"compose.yaml", "services:\n  a: {build: {dockerfile_inline: &i \"" + strings.Repeat("x ", 500_000) + "\"}}\n" + repeated("  a%d: {build: {dockerfile_inline: *i}}\n", 50_000)},
 		"deep YAML":               {"pod.yaml", "apiVersion: v1\nkind: Pod\na: " + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + "\n"},
 		"deeper YAML":             {"pod.yaml", "apiVersion: v1\nkind: Pod\na: " + strings.Repeat("[", 900_000)},
 		"large YAML":              {"pod.yaml", strings.Repeat("# x\n", maxDocument/4+1)},

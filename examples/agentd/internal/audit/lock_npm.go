@@ -5,6 +5,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // npmDependencies are what a package.json, or an entry of a lock, asks for.
@@ -39,6 +41,9 @@ func (s *source) npm() bool {
 	switch {
 	case l == nil:
 		return s.unlocked("npm install", locks[:4]...)
+	case path.Base(l.name) == "bun.lockb":
+		s.reportAs(Note, fileUnread, position{}, "its lock file bun.lockb is binary and was not compared: run bun install --save-text-lockfile and commit the bun.lock that it writes")
+		return true
 	case l.raw == nil:
 		return true
 	}
@@ -54,8 +59,22 @@ func (s *source) npm() bool {
 		s.yarnLock(m, l)
 	case "pnpm-lock.yaml":
 		return s.pnpmLock(m, l, member)
+	case "bun.lock":
+		return s.bunLock(m, l, member)
 	}
 	return true
+}
+
+// npmPackage is an entry of a lock of npm.
+type npmPackage struct {
+	npmDependencies
+	Version string `json:"version"`
+}
+
+// npmOld is an entry of one of the first format, whose dependencies are
+// something else.
+type npmOld struct {
+	Version string `json:"version"`
 }
 
 const npmAdvice = "npm install --package-lock-only"
@@ -63,9 +82,9 @@ const npmAdvice = "npm install --package-lock-only"
 // packageLock compares what npm ci compares.
 func (s *source) packageLock(m npmDependencies, l *lockFile, member string) bool {
 	var lock struct {
-		Version  int                        `json:"lockfileVersion"`
-		Packages map[string]npmDependencies `json:"packages"`
-		Old      map[string]struct{}        `json:"dependencies"`
+		Version  int                   `json:"lockfileVersion"`
+		Packages map[string]npmPackage `json:"packages"`
+		Old      map[string]npmOld     `json:"dependencies"`
 	}
 	if err := json.Unmarshal(l.raw, &lock); err != nil {
 		return s.unreadable("no "+path.Base(l.name), err)
@@ -73,8 +92,10 @@ func (s *source) packageLock(m npmDependencies, l *lockFile, member string) bool
 	if lock.Version < 2 {
 		for _, wanted := range m.groups() {
 			for _, name := range sorted(wanted) {
-				if _, ok := lock.Old[name]; !ok {
+				if locked, ok := lock.Old[name]; !ok {
 					s.stale(l, quoted(name), npmAdvice, "%s is missing in the dependencies", name)
+				} else {
+					s.inRange(l, npmAdvice, name, wanted[name], locked.Version)
 				}
 			}
 		}
@@ -93,14 +114,28 @@ func (s *source) packageLock(m npmDependencies, l *lockFile, member string) bool
 	for _, group := range sorted(wanted) {
 		s.sameRanges(l, npmAdvice, wanted[group], have[group], group)
 		for _, name := range sorted(wanted[group]) {
-			_, hoisted := lock.Packages["node_modules/"+name]
-			_, own := lock.Packages[path.Join(entry, "node_modules", name)]
-			if group != "optionalDependencies" && have[group][name] == wanted[group][name] && !hoisted && !own {
+			if have[group][name] != wanted[group][name] {
+				continue // was told above
+			}
+			locked, ok := lock.Packages[path.Join(entry, "node_modules", name)]
+			if !ok {
+				locked, ok = lock.Packages["node_modules/"+name]
+			}
+			if ok {
+				s.inRange(l, npmAdvice, name, wanted[group][name], locked.Version)
+			} else if group != "optionalDependencies" {
 				s.stale(l, quoted(name), npmAdvice, "%s is missing in the packages", name)
 			}
 		}
 	}
 	return true
+}
+
+// inRange reports a package that is locked at a version which is not asked for.
+func (s *source) inRange(l *lockFile, advice, name, wanted, locked string) {
+	if !satisfies(wanted, []string{locked}) {
+		s.stale(l, quoted(name), advice, "%s is wanted in %.60s and is %.60s in the packages", name, wanted, locked)
+	}
 }
 
 // sameRanges reports where manifest and lock ask for different things.
@@ -174,8 +209,55 @@ func (s *source) pnpmLock(m npmDependencies, l *lockFile, member string) bool {
 			if locked == nil {
 				locked = d.get(importer, "specifiers", name)
 			}
-			if text(locked) != wanted[group][name] {
+			if locked == nil {
+				s.stale(l, quoted(name), "pnpm install --lockfile-only", "%s is missing in the %s", name, group)
+			} else if text(locked) != wanted[group][name] {
 				s.stale(l, quoted(name), "pnpm install --lockfile-only", "%s is %.60s here and %.60q in the %s", name, wanted[group][name], text(locked), group)
+			}
+		}
+	}
+	return true
+}
+
+// bunLock compares the ranges that the lock was made for, and the versions. Its
+// JSON has commas before closing brackets, as YAML may have.
+func (s *source) bunLock(m npmDependencies, l *lockFile, member string) bool {
+	const advice = "bun install --lockfile-only"
+	d, err := newSource(s.run, l.name, l.raw).yaml()
+	if err != nil || len(d.parts) == 0 {
+		s.report(fileUnread, position{}, "its lock file bun.lock was not judged: neither JSON nor YAML")
+		return true
+	}
+	if member == "." {
+		member = ""
+	}
+	workspace := d.get(d.parts[0], "workspaces", member)
+	if workspace == nil {
+		return s.unlocked(advice, "bun.lock that has this package")
+	}
+	locked := map[string]string{} // name@version by name
+	d.fields(d.get(d.parts[0], "packages"), func(name string, entry *yaml.Node) {
+		if of := items(entry); len(of) > 0 {
+			locked[name] = text(of[0])
+		}
+	})
+	wanted := m.groups()
+	for _, group := range sorted(wanted) {
+		have := map[string]string{}
+		d.fields(d.get(workspace, group), func(name string, of *yaml.Node) { have[name] = text(of) })
+		s.sameRanges(l, advice, wanted[group], have, group)
+		for _, name := range sorted(wanted[group]) {
+			own := text(d.get(workspace, "name")) + "/" + name // where it differs from that of the others
+			is, ok := locked[own]
+			if !ok {
+				is, ok = locked[name]
+			}
+			if of := wanted[group][name]; have[name] != of {
+				continue // was told above
+			} else if ok {
+				s.inRange(l, advice, name, of, afterLast(is, "@"))
+			} else if group != "optionalDependencies" {
+				s.stale(l, quoted(name), advice, "%s is missing in the packages", name)
 			}
 		}
 	}

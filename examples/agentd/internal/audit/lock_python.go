@@ -2,6 +2,7 @@ package audit
 
 import (
 	"encoding/json"
+	"maps"
 	"path"
 	"strings"
 )
@@ -10,9 +11,11 @@ import (
 // locks them.
 type pyproject struct {
 	Project struct {
-		Dependencies []string `toml:"dependencies"`
+		Dependencies []string            `toml:"dependencies"`
+		Optional     map[string][]string `toml:"optional-dependencies"`
 	} `toml:"project"`
-	Tool struct {
+	Groups map[string][]any `toml:"dependency-groups"` // a table includes another group
+	Tool   struct {
 		Poetry *struct {
 			Dependencies map[string]any `toml:"dependencies"`
 			Group        map[string]struct {
@@ -20,7 +23,9 @@ type pyproject struct {
 			} `toml:"group"`
 		} `toml:"poetry"`
 		PDM any `toml:"pdm"`
-		UV  any `toml:"uv"`
+		UV  *struct {
+			Dev []string `toml:"dev-dependencies"`
+		} `toml:"uv"`
 	} `toml:"tool"`
 }
 
@@ -28,11 +33,7 @@ type pyproject struct {
 // What is for some systems only need not be in a lock.
 func (m *pyproject) wanted() map[string]string {
 	all := map[string]string{}
-	for _, r := range m.Project.Dependencies {
-		if name := requirementName(r); name != "" && !strings.Contains(r, ";") {
-			all[normalised(name)] = name
-		}
-	}
+	addRequirements(all, m.Project.Dependencies)
 	if m.Tool.Poetry == nil {
 		return all
 	}
@@ -50,18 +51,62 @@ func (m *pyproject) wanted() map[string]string {
 	return all
 }
 
-// locks returns the names that the lock may have, and the command that makes
-// it.
-func (m *pyproject) locks() (names []string, advice string) {
+// addRequirements adds the names of requirements that are not for some systems
+// only.
+func addRequirements(all map[string]string, requirements []string) {
+	for _, r := range requirements {
+		if name := requirementName(r); name != "" && !strings.Contains(r, ";") {
+			all[normalised(name)] = name
+		}
+	}
+}
+
+// chosen returns the packages of extras and groups, which uv locks and others
+// leave to whoever locks.
+func (m *pyproject) chosen() map[string]string {
+	all := map[string]string{}
+	for _, extra := range m.Project.Optional {
+		addRequirements(all, extra)
+	}
+	for _, group := range m.Groups {
+		for _, r := range group {
+			if requirement, ok := r.(string); ok {
+				addRequirements(all, []string{requirement})
+			}
+		}
+	}
+	if m.Tool.UV != nil {
+		addRequirements(all, m.Tool.UV.Dev)
+	}
+	return all
+}
+
+// locks returns the names that the lock may have, what is advised first.
+func (m *pyproject) locks() []string {
 	switch {
 	case m.Tool.Poetry != nil:
-		return []string{"poetry.lock"}, "poetry lock"
+		return []string{"poetry.lock"}
 	case m.Tool.PDM != nil:
-		return []string{"pdm.lock"}, "pdm lock"
+		return []string{"pdm.lock"}
 	case m.Tool.UV != nil:
-		return []string{"uv.lock"}, "uv lock"
+		return []string{"uv.lock"}
 	}
-	return []string{"uv.lock", "pdm.lock", "poetry.lock", "pylock.toml", "requirements.txt"}, "uv lock"
+	return []string{"uv.lock", "pdm.lock", "poetry.lock", "pylock.toml", "requirements.txt"}
+}
+
+// lockCommand returns what makes a lock of that name anew.
+func lockCommand(base string) string {
+	switch base {
+	case "pdm.lock":
+		return "pdm lock"
+	case "poetry.lock":
+		return "poetry lock"
+	case "pylock.toml":
+		return "pip lock"
+	case "requirements.txt":
+		return "pip-compile --generate-hashes pyproject.toml"
+	}
+	return "uv lock"
 }
 
 // pyproject judges pyproject.toml: there is a lock, and what is asked for is
@@ -71,15 +116,21 @@ func (s *source) pyproject() bool {
 	if err := decodeTOML(s.raw, &m); err != nil {
 		return s.unreadable("no pyproject.toml", err)
 	}
-	wanted := m.wanted()
-	if len(wanted) == 0 {
+	wanted, chosen := m.wanted(), m.chosen()
+	if len(wanted)+len(chosen) == 0 {
 		return true
 	}
-	names, advice := m.locks()
+	names := m.locks()
 	l := s.lock(names...)
-	if l == nil {
-		return s.unlocked(advice, names...)
+	switch {
+	case l == nil && len(wanted) == 0:
+		return true
+	case l == nil:
+		return s.unlocked(lockCommand(names[0]), names...)
+	case path.Base(l.name) == "uv.lock":
+		maps.Copy(wanted, chosen)
 	}
+	advice := lockCommand(path.Base(l.name))
 	if path.Base(l.name) == "requirements.txt" {
 		s.sameNames(l, advice, wanted, requirementNames(string(l.raw)))
 		return true
@@ -146,7 +197,9 @@ func requirementNames(raw string) map[string]bool {
 	all := map[string]bool{}
 	requirements, _ := requirementLines(raw)
 	for _, r := range requirements {
-		all[normalised(requirementName(r))] = true
+		if place := requirementPlace(r); place == "" || !strings.HasPrefix(r, place) { // else it has no name
+			all[normalised(requirementName(r))] = true
+		}
 	}
 	return all
 }
@@ -156,8 +209,8 @@ func requirementNames(raw string) map[string]bool {
 func (s *source) requirements() bool {
 	requirements, lines := requirementLines(string(s.raw))
 	for i, r := range requirements {
-		if !exactRequirement(r) {
-			s.report(requirementLoose, position{line: lines[i], column: 1, offset: -1}, "%.100q names no exact version: write name==version, with hashes (pip-compile --generate-hashes)", r)
+		if fault := requirementFault(r); fault != "" {
+			s.report(requirementLoose, position{line: lines[i], column: 1, offset: -1}, "%.100q %s", r, fault)
 		}
 	}
 	in := strings.TrimSuffix(s.name, ".txt") + ".in"
@@ -174,28 +227,60 @@ func (s *source) requirements() bool {
 	return true
 }
 
-// exactRequirement reports whether a requirement can be met by one thing only.
-func exactRequirement(r string) bool {
-	r, _, _ = strings.Cut(r, " --hash")
-	r, _, _ = strings.Cut(r, ";")
-	if _, url, ok := strings.Cut(r, "@ "); ok {
-		if _, ref, git := cutAny(url, "@"); strings.HasPrefix(strings.TrimSpace(url), "git+") {
-			return git && len(ref) >= 40 && hexadecimal(ref[:40])
-		}
-		return strings.Contains(url, "#sha256=")
+// requirementFault says what a requirement lacks to be met by one thing only,
+// nothing if it lacks nothing.
+func requirementFault(r string) string {
+	wanted, hashed := r, false
+	if before, _, ok := strings.Cut(r, " --hash="); ok {
+		wanted, hashed = before, true
 	}
-	_, version, ok := strings.Cut(r, "==")
+	where := requirementPlace(wanted)
+	_, fragment, _ := strings.Cut(where, "#")
+	switch {
+	case strings.HasPrefix(where, "git+"), strings.HasPrefix(where, "hg+"):
+		ref := afterLast(strings.TrimSuffix(where, "#"+fragment), "@")
+		if len(ref) < 40 || !hexadecimal(ref[:40]) {
+			return "names no commit: write @ and the 40 digits of one behind the repository"
+		}
+		return ""
+	case strings.Contains(where, "://") && !strings.HasPrefix(where, "file:"):
+		if !hashed && !strings.HasPrefix(fragment, "sha256=") && !strings.HasPrefix(fragment, "sha512=") {
+			return "is what the server has on the day: append #sha256= and the digest of the file"
+		}
+		return ""
+	case where != "":
+		return "" // of this tree
+	}
+	wanted, _, _ = strings.Cut(wanted, ";")
+	_, version, ok := strings.Cut(wanted, "==")
 	version = strings.TrimSpace(strings.TrimPrefix(version, "="))
-	return ok && version != "" && !strings.ContainsAny(version, "*,<>~! ")
+	if !ok || version == "" || strings.ContainsAny(version, "*,<>~! ") {
+		return "names no exact version: write name==version, with hashes (pip-compile --generate-hashes)"
+	}
+	return ""
 }
 
-// cutAny cuts s at the last of separator.
-func cutAny(s, separator string) (before, after string, ok bool) {
+// requirementPlace returns the URL or the path that a requirement names, alone or
+// behind a name and @; nothing if it names a version or none.
+func requirementPlace(r string) string {
+	r, _, _ = strings.Cut(r, " ;")
+	if name, place, ok := strings.Cut(r, "@"); ok && !strings.ContainsAny(name, ":/") {
+		r = place
+	}
+	r = strings.TrimSpace(r)
+	if strings.Contains(r, "://") || strings.HasPrefix(r, "file:") || strings.HasPrefix(r, ".") || strings.HasPrefix(r, "/") {
+		return r
+	}
+	return ""
+}
+
+// afterLast returns what follows the last separator, nothing without one.
+func afterLast(s, separator string) string {
 	i := strings.LastIndex(s, separator)
 	if i < 0 {
-		return s, "", false
+		return ""
 	}
-	return s[:i], s[i+len(separator):], true
+	return s[i+len(separator):]
 }
 
 // pipfile judges Pipfile.

@@ -38,10 +38,11 @@ func (s *source) github() bool {
 			d.fields(d.get(m, "env"), func(key string, _ *yaml.Node) { declared[key] = true })
 			exported(text(d.get(m, "run")), declared)
 		})
+		foreign := d.foreignSteps(part)
 		d.each(part, func(m *yaml.Node) {
 			d.uses(d.get(m, "uses"))
 			d.runner(d.get(m, "runs-on"))
-			if run := d.get(m, "run"); text(run) != "" && posixShell(text(d.get(m, "shell"))) {
+			if run := d.get(m, "run"); text(run) != "" && posixShell(text(d.get(m, "shell"))) && !foreign[m] {
 				d.block(run, declared, "GITHUB_", "RUNNER_", "ACTIONS_", "INPUT_", "STATE_")
 			}
 		})
@@ -54,6 +55,52 @@ func (s *source) github() bool {
 		}
 	}
 	return d.end()
+}
+
+// foreignSteps returns the steps of a workflow whose scripts are not for a shell
+// that is read: without one of their own they have that of the job, then that of
+// the workflow, and on Windows PowerShell.
+func (d *documents) foreignSteps(part *yaml.Node) map[*yaml.Node]bool {
+	foreign := map[*yaml.Node]bool{}
+	general := text(d.get(part, "defaults", "run", "shell"))
+	d.fields(d.get(part, "jobs"), func(_ string, job *yaml.Node) {
+		shell := text(d.get(job, "defaults", "run", "shell"))
+		if shell == "" {
+			shell = general
+		}
+		if shell == "" && d.onWindows(job) {
+			shell = "pwsh"
+		}
+		if posixShell(shell) {
+			return
+		}
+		for _, step := range items(d.get(job, "steps")) {
+			if step = target(step); text(d.get(step, "shell")) == "" {
+				foreign[step] = true
+			}
+		}
+	})
+	return foreign
+}
+
+// onWindows reports whether a job runs on Windows, perhaps among other systems
+// that its matrix names.
+func (d *documents) onWindows(job *yaml.Node) bool {
+	runner := d.get(job, "runs-on")
+	if d.mentions(runner, "windows", 0) {
+		return true
+	}
+	return d.mentions(runner, "${{", 0) && d.mentions(d.get(job, "strategy", "matrix"), "windows", 0)
+}
+
+// mentions reports whether word stands in a scalar below n, in whatever case.
+func (d *documents) mentions(n *yaml.Node, word string, depth int) bool {
+	if n = target(n); n == nil || !d.spend(depth) {
+		return false
+	}
+	return strings.Contains(strings.ToLower(text(n)), word) || slices.ContainsFunc(n.Content, func(below *yaml.Node) bool {
+		return d.mentions(below, word, depth+1)
+	})
 }
 
 // exported adds the variables that a step sets for those after it.
@@ -145,6 +192,11 @@ func (d *documents) runner(n *yaml.Node) {
 
 // pulledAtRun judges an image of CI that is a name, or a mapping with it.
 func (d *documents) pulledAtRun(n *yaml.Node) {
+	d.pulledWith(n, func(string) (string, bool) { return "", false })
+}
+
+// pulledWith is pulledAtRun where variables have values.
+func (d *documents) pulledWith(n *yaml.Node, of func(name string) (string, bool)) {
 	image, policy := n, (*yaml.Node)(nil)
 	if n = target(n); n != nil && n.Kind == yaml.MappingNode {
 		if image = d.get(n, "image"); image == nil {
@@ -155,64 +207,15 @@ func (d *documents) pulledAtRun(n *yaml.Node) {
 	if text(image) == "" {
 		return
 	}
-	v := d.image(interpolate(text(image), nil), d.place(target(image)), text(image))
+	v := d.image(interpolateFrom(text(image), of), d.place(target(image)), text(image))
 	for _, word := range append(items(policy), policy) {
+		if w := text(word); w != "" && !strings.Contains(w, "$") && !slices.Contains([]string{"always", "if-not-present", "never"}, w) {
+			d.report(pullPolicyUnknown, d.place(target(word)), "pull policy %.100q is none: want always, if-not-present or never, in this spelling", w)
+		}
 		// A list names what is tried next where one fails.
-		if w := text(word); v.moving != "" && (w == "if-not-present" || w == "never" || w == "missing") {
+		if w := text(word); v.moving != "" && (w == "if-not-present" || w == "never") {
 			d.report(pullPolicyStale, d.place(target(word)), "pull policy %s keeps what %s meant when a runner pulled it first (%s): pin the image by digest, or pull always", w, text(image), v.moving)
 		}
-	}
-}
-
-// gitlab judges .gitlab-ci.yml: images of jobs and their services, what is
-// included from elsewhere, and scripts.
-func (s *source) gitlab() bool {
-	d := s.mustYAML()
-	if d == nil {
-		return true
-	}
-	for _, part := range d.parts {
-		declared := map[string]bool{}
-		values := map[string]string{}
-		d.each(part, func(m *yaml.Node) {
-			d.fields(d.get(m, "variables"), func(key string, value *yaml.Node) {
-				declared[key] = true
-				values[key] = text(value)
-			})
-		})
-		jobs := []*yaml.Node{part}
-		d.fields(part, func(_ string, job *yaml.Node) { jobs = append(jobs, job) })
-		for _, job := range jobs {
-			d.pulledAtRun(d.get(job, "image"))
-			for _, service := range items(d.get(job, "services")) {
-				d.pulledAtRun(service)
-			}
-			for _, key := range []string{"before_script", "script", "after_script"} {
-				d.lines(d.get(job, key), declared)
-			}
-		}
-		includes := d.get(part, "include")
-		for _, include := range append(items(includes), includes) {
-			d.include(include)
-		}
-	}
-	return d.end()
-}
-
-// include judges a part of the pipeline that lies in another project.
-func (d *documents) include(n *yaml.Node) {
-	if project := d.get(n, "project"); text(project) != "" {
-		d.gitRef("project "+text(project), text(d.get(n, "ref")), d.place(project))
-	}
-	if component := d.get(n, "component"); text(component) != "" {
-		name, ref, _ := strings.Cut(text(component), "@")
-		if ref == "~latest" {
-			ref = "latest"
-		}
-		d.gitRef("component "+name, ref, d.place(component))
-	}
-	if remote := d.get(n, "remote"); text(remote) != "" && d.get(n, "integrity") == nil {
-		d.report(ciRefFloating, d.place(remote), "%.200s is what the server has on the day: give its integrity, or keep a copy here", text(remote))
 	}
 }
 

@@ -210,8 +210,9 @@ func (d *documents) block(n *yaml.Node, declared map[string]bool, prefixes ...st
 	}, declared, prefixes)
 }
 
-// lines judges a script that is a list of lines, as one.
-func (d *documents) lines(n *yaml.Node, declared map[string]bool) {
+// lines judges a script that is a list of lines, as one. before are what runs
+// before it in the same shell, nil what of that is not known.
+func (d *documents) lines(n *yaml.Node, declared map[string]bool, before ...*use) {
 	var all []string
 	var where []position
 	for _, item := range append(items(n), n) {
@@ -226,11 +227,11 @@ func (d *documents) lines(n *yaml.Node, declared map[string]bool) {
 			all, where = append(all, line), append(where, at)
 		}
 	}
-	d.embedded(strings.Join(all, "\n"), func(line int) position { return where[min(line, len(where))-1] }, declared, []string{"CI_", "GITLAB_"})
+	d.embedded(strings.Join(all, "\n"), func(line int) position { return where[min(line, len(where))-1] }, declared, []string{"CI_", "GITLAB_"}, before...)
 }
 
 // embedded judges a script whose line n of the file at tells.
-func (d *documents) embedded(script string, at func(line int) position, declared map[string]bool, prefixes []string) {
+func (d *documents) embedded(script string, at func(line int) position, declared map[string]bool, prefixes []string, before ...*use) {
 	script = withoutExpressions(script)
 	if script == "" || len(script) > maxScript || strings.Contains(script, "$env:") { // PowerShell
 		return
@@ -253,14 +254,11 @@ func (d *documents) embedded(script string, at func(line int) position, declared
 		d.image(c.name, p, "")
 	}
 	for i := range u.reads {
-		for _, prefix := range prefixes {
-			u.sets[u.reads[i].name] = u.sets[u.reads[i].name] || strings.HasPrefix(u.reads[i].name, prefix)
-		}
+		name := u.reads[i].name
+		u.sets[name] = u.sets[name] || name == "CI" || declared[name] ||
+			slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) ||
+			slices.ContainsFunc(before, func(b *use) bool { return b == nil || !d.spend(0) || len(b.sources) > 0 || b.sets[name] })
 	}
-	for name := range declared {
-		u.sets[name] = true
-	}
-	u.sets["CI"] = true
 	if len(u.sources) == 0 {
 		d.undeclared(u, place, false)
 	}

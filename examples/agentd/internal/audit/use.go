@@ -16,14 +16,17 @@ type named struct {
 
 // use is what a script declares and uses.
 type use struct {
-	sets  map[string]bool // variables that it sets, or copes with the lack of
-	tools map[string]bool // functions, and programs that it looks for first
+	sets  map[string]bool     // variables that it sets, or copes with the lack of
+	tools map[string]bool     // functions, and programs that it looks for first
+	loops map[string][]string // what a variable of a loop goes through
 
 	reads, calls    []named
 	sources, images []named
 }
 
-func newUse() *use { return &use{sets: map[string]bool{}, tools: map[string]bool{}} }
+func newUse() *use {
+	return &use{sets: map[string]bool{}, tools: map[string]bool{}, loops: map[string][]string{}}
+}
 
 // take adds what a sourced file sets. What it uses is judged with that file.
 func (u *use) take(other *use) {
@@ -51,7 +54,7 @@ func (u *use) read(file *syntax.File) {
 				u.tools[n.Name.Value] = true
 			}
 		case *syntax.WordIter:
-			u.sets[n.Name.Value] = true
+			u.iterates(n)
 		case *syntax.CoprocClause:
 			u.sets["COPROC"] = true
 			if name := literal(n.Name); name != "" {
@@ -76,6 +79,17 @@ func (u *use) read(file *syntax.File) {
 		}
 		return true
 	})
+}
+
+// iterates takes for x in a b c, where x is each of the words until another loop
+// says something else.
+func (u *use) iterates(n *syntax.WordIter) {
+	u.sets[n.Name.Value] = true
+	var words []string
+	for _, w := range n.Items {
+		words = append(words, literal(w))
+	}
+	u.loops[n.Name.Value] = words
 }
 
 // declares takes local x, declare x, which set a name also without a value;
@@ -205,24 +219,33 @@ func (u *use) call(args []*syntax.Word) {
 		}
 	case "command", "type", "which", "hash":
 		u.looksFor(name, args)
-	case "exec", "builtin", "nohup", "sudo", "xargs", "env", "time", "nice", "setsid":
-		u.calls = append(u.calls, named{name: name, pos: args[0].Pos()})
-		u.wrapped(args[1:])
 	default:
-		u.assigns(name, args)
 		if !strings.Contains(name, "/") { // a path is of the tree, or absolute and so declared
 			u.calls = append(u.calls, named{name: name, pos: args[0].Pos()})
 		}
-		if name == "docker" || name == "podman" || name == "nerdctl" {
-			u.container(args[1:])
-		}
+		u.given(name, args)
+	}
+}
+
+// given reads what the arguments of some programs mean.
+func (u *use) given(name string, args []*syntax.Word) {
+	if w, ok := wrapperOf(name); ok {
+		u.wrapped(w, args[1:])
+	}
+	switch name {
+	case "docker", "podman", "nerdctl":
+		u.container(args[1:])
+	case "sh", "bash", "dash", "ash", "ksh", "mksh":
+		u.shell(args[1:])
+	default:
+		u.assigns(name, args)
 	}
 }
 
 // looksFor takes command -v x and its like, after which x is declared.
 func (u *use) looksFor(name string, args []*syntax.Word) {
 	if name == "command" && (len(args) < 2 || !strings.HasPrefix(literal(args[1]), "-")) {
-		u.wrapped(args[1:])
+		u.wrapped(wrapper{}, args[1:])
 		return
 	}
 	if name == "which" {
@@ -232,20 +255,8 @@ func (u *use) looksFor(name string, args []*syntax.Word) {
 		if tool := literal(w); tool != "" && !strings.HasPrefix(tool, "-") {
 			u.tools[tool] = true
 		}
-	}
-}
-
-// wrapped is the command that another one is given.
-func (u *use) wrapped(args []*syntax.Word) {
-	for i, w := range args {
-		switch lit := literal(w); {
-		case lit == "" && len(w.Parts) > 0 && assignment(w):
-		case strings.Contains(lit, "="):
-		case strings.HasPrefix(lit, "-"):
-			return // options may take values: what follows is not known
-		default:
-			u.call(args[i:])
-			return
+		for _, tool := range u.loops[variable(w)] {
+			u.tools[tool] = true
 		}
 	}
 }
@@ -276,21 +287,26 @@ func (u *use) assigns(name string, args []*syntax.Word) {
 	}
 }
 
-// container takes the image of docker pull IMAGE. That of docker run is the
-// first word that is no option, and which options take a value is not known
-// here: it is taken only where what looks like one is the only such word.
+// container takes the image of docker pull IMAGE, run, create, and the same below
+// image and container. It is the first word that is neither an option nor the
+// value of one.
 func (u *use) container(args []*syntax.Word) {
-	if len(args) < 2 || literal(args[0]) != "pull" && literal(args[0]) != "run" {
+	if len(args) > 0 && (literal(args[0]) == "image" || literal(args[0]) == "container") {
+		args = args[1:]
+	}
+	if len(args) < 2 || !slices.Contains([]string{"pull", "run", "create"}, literal(args[0])) {
 		return
 	}
-	run := literal(args[0]) == "run"
-	valued := []string{"--platform", "--name", "-v", "--volume", "-e", "--env", "-p", "--publish", "-w", "--workdir", "-u", "--user", "--network", "--net", "--entrypoint", "--mount", "--env-file", "-l", "--label", "-h", "--hostname", "-m", "--memory", "--cpus", "--restart", "--pull", "--add-host", "--cap-add", "--cap-drop", "--device", "--security-opt", "--tmpfs", "--ulimit", "--log-driver", "--log-opt", "--gpus", "--ipc", "--pid", "--shm-size", "--stop-timeout", "--sysctl", "--volumes-from", "--health-cmd", "--dns", "--expose", "--cgroupns", "--userns", "--runtime", "--cidfile", "-a", "--attach", "-c", "--cpu-shares", "--group-add", "--ip", "--link", "--network-alias"}
+	run := literal(args[0]) != "pull"
 	for i := 1; i < len(args); i++ {
 		lit := literal(args[i])
 		switch {
-		case strings.HasPrefix(lit, "-") && slices.Contains(valued, lit):
-			i++
+		case lit == "--rootfs": // a directory instead of an image
+			return
 		case strings.HasPrefix(lit, "-"):
+			if optionTakesNext(lit, run) {
+				i++
+			}
 		case lit == "" && len(args[i].Parts) > 0 && startsAsOption(args[i]):
 		case lit == "" || run && strings.ContainsAny(lit, "= "):
 			return
@@ -299,6 +315,26 @@ func (u *use) container(args []*syntax.Word) {
 			return
 		}
 	}
+}
+
+// optionTakesNext reports whether the value of an option of docker, podman or
+// nerdctl is the next word. Those without a value are fewer, and new ones are
+// rare: each other one has a value.
+func optionTakesNext(option string, run bool) bool {
+	if name, long := strings.CutPrefix(option, "--"); long {
+		return name != "" && !strings.Contains(name, "=") && !slices.Contains([]string{
+			"all-platforms", "all-tags", "detach", "disable-content-trust", "env-host", "help", "http-proxy", "init",
+			"interactive", "no-healthcheck", "no-hostname", "no-hosts", "oom-kill-disable", "passwd", "privileged", "publish-all",
+			"quiet", "read-only", "read-only-tmpfs", "replace", "rm", "rmi", "sig-proxy", "tls-verify", "tty",
+			"unsetenv-all", "use-api-socket",
+		}, name)
+	}
+	single := "ditPq"
+	if !run {
+		single = "aq"
+	}
+	rest := strings.TrimLeft(option[1:], single) // -itv is -i -t -v, and -p80:80 has its value
+	return len(rest) == 1
 }
 
 func startsAsOption(w *syntax.Word) bool {

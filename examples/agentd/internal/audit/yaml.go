@@ -46,11 +46,7 @@ func (s *source) yaml() (*documents, error) {
 			}
 		}()
 	}
-	raw, slashes := s.raw, false
-	if strings.HasSuffix(strings.ToLower(s.name), ".json") {
-		raw, slashes = withoutSlashes(raw)
-	}
-	decoder := yaml.NewDecoder(bytes.NewReader(raw))
+	decoder := yaml.NewDecoder(bytes.NewReader(asYAML(s.raw)))
 	for {
 		var part yaml.Node
 		err := decoder.Decode(&part)
@@ -64,40 +60,8 @@ func (s *source) yaml() (*documents, error) {
 			return d, fmt.Errorf("more than %d YAML documents", maxParts)
 		}
 		if part.Kind == yaml.DocumentNode && len(part.Content) == 1 {
-			if slashes {
-				withSlashes(part.Content[0])
-			}
 			d.parts = append(d.parts, part.Content[0])
 		}
-	}
-}
-
-// stand is what stands for \/ of JSON, which the reader of YAML does not know: of
-// the same length, so that all is found where it is.
-const stand = `\a`
-
-// withoutSlashes puts stand in the place of each \/ of JSON, if there is any.
-func withoutSlashes(raw []byte) ([]byte, bool) {
-	if !bytes.Contains(raw, []byte(`\/`)) {
-		return raw, false
-	}
-	raw = bytes.Clone(raw)
-	for i := 0; i+1 < len(raw); i++ {
-		if raw[i] != '\\' {
-			continue
-		}
-		if i++; raw[i] == '/' {
-			raw[i] = stand[1]
-		}
-	}
-	return raw, true
-}
-
-// withSlashes puts the slash in the place of what stand was read as.
-func withSlashes(n *yaml.Node) {
-	n.Value = strings.ReplaceAll(n.Value, "\a", "/")
-	for _, below := range n.Content {
-		withSlashes(below)
 	}
 }
 
