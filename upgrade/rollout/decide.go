@@ -265,7 +265,7 @@ func (s *Stage) probation() Seconds {
 	if s.Soak == 0 {
 		return 0
 	}
-	return s.Soak + s.Soak/4 + asked
+	return min(s.Soak+s.Soak/4+asked, maxDuration)
 }
 
 // turn has d be about p, which has another instruction.

@@ -111,6 +111,39 @@ func TestActThatDoesNotFitTheStateChangesNothing(t *testing.T) {
 	}
 }
 
+// TestPlanWithHardlyRoomCanBeSteered: it was begun by a version that took larger ones. A
+// reason that does not fit would leave a plan that nobody can read.
+func TestPlanWithHardlyRoomCanBeSteered(t *testing.T) {
+	r := newRig(t)
+	p, err := r.operator.begun(planOfBytes(t, MaxPlanBytes-200), noon)
+	if err == nil {
+		t.Fatal("one that is as large begins")
+	}
+	value, err := encode(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.client.Put(t.Context(), r.operator.keys.plan(), value); err != nil {
+		t.Fatal(err)
+	}
+	act := Act{By: "bob", Reason: strings.Repeat("why ", 100)}
+	for _, do := range []func(context.Context, Act) (Plan, error){r.operator.Pause, r.operator.Resume, func(ctx context.Context, a Act) (Plan, error) {
+		return r.operator.Revert(ctx, RevertOptions{Act: a})
+	}, r.operator.Abort} {
+		p, err := do(t.Context(), act)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now := r.status().Plan; now.State != p.State || !strings.Contains(now.Why, "by bob: why why") {
+			t.Errorf("it is %s: %s, want %s", now.State, now.Why, p.State)
+		}
+	}
+	record, err := r.client.Get(t.Context(), r.operator.keys.record(p.ID, p.Seq+1))
+	if err != nil || !strings.Contains(string(record.Kvs[0].Value), act.Reason) {
+		t.Errorf("the whole reason is not in the history: %v", err)
+	}
+}
+
 // The answer is lost when the write is done.
 func TestActWhoseAnswerIsLostIsDoneOnce(t *testing.T) {
 	r := newRig(t)

@@ -120,7 +120,19 @@ func (o *Operator) begun(p Plan, at time.Time) (Plan, error) {
 	}
 	p.Stage, p.StageSince, p.SoakSince, p.Promoted, p.Cursor, p.Seq, p.History = 0, at.UTC(), time.Time{}, 0, Cursor{}, 0, ""
 	p = p.WithDefaults()
-	return p, p.Validate()
+	if err := p.Validate(); err != nil {
+		return p, err
+	}
+	return p, p.validateRoom()
+}
+
+// validateRoom reports a plan that could not be written any more once it has moved.
+func (p *Plan) validateRoom() error {
+	value, err := encode(p)
+	if most := MaxPlanBytes - planGrowth; err == nil && len(value) > most {
+		err = fmt.Errorf("plan %s has %d bytes, at most %d may begin, so that there is room for what moves: have fewer stages, shorter queries of checks, fewer windows, environments or binaries", p.ID, len(value), most)
+	}
+	return err
 }
 
 // configured fills in the digests of the documents of p, and in opts what a
