@@ -72,12 +72,19 @@ func planOfBytes(t *testing.T, want int) Plan {
 func TestOneStepOfALargeFleetFitsIntoOneTransaction(t *testing.T) {
 	const most = 1.5*(1<<20) - 8<<10 // etcd's limit, without a record and keys
 	now := time.Now()
-	for _, length := range []int{11, 64, 128} {
+	for _, s := range []struct {
+		length int
+		label  string // by which agents are paired
+	}{
+		{11, ""}, {64, ""}, {128, ""}, {11, strings.Repeat("<&>", 42)}, {11, strings.Repeat(`"`, maxPair)},
+		{11, strings.Repeat("\x01", maxPair)}, {11, strings.Repeat("\u2028", maxPair/3)}, {11, strings.Repeat("x", 300<<10)},
+	} {
+		length, pair := s.length, (&Stage{PairBy: "pair"}).pair(&Member{Labels: map[string]string{"pair": s.label}})
 		p := Plan{ID: strings.Repeat("r", maxRolloutID), Instruction: Instruction{Number: 1}, Stages: make([]Stage, maxStages)}
 		c := &census{p: &p, now: now, books: Books{Rollout: p.ID, Number: 1}.copied()}
 		id := func(i int) string { return fmt.Sprintf("%0*d", length, i) }
 		for i := range 10_000 {
-			c.track(id(i), Entrant{Since: now, Stage: maxStages - 1, Started: true, Gone: now})
+			c.track(id(i), Entrant{Since: now, Stage: maxStages - 1, Started: true, Gone: now, Pair: pair})
 			if i < 5000 {
 				c.agents = append(c.agents, agent{id: id(i), outcome: failed, reason: strings.Repeat(`"`, maxLossReason)})
 			}
@@ -91,11 +98,11 @@ func TestOneStepOfALargeFleetFitsIntoOneTransaction(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("ids of %d bytes: %d under way, %d lost: %d bytes", length, tracked, len(lost), len(text))
+		t.Logf("ids of %d bytes, pairs of %d: %d under way, %d lost: %d bytes", length, len(s.label), tracked, len(lost), len(text))
 		if len(b.Former) != tracked || len(text)+MaxPlanBytes > most {
-			t.Errorf("ids of %d bytes: %d under way and %d lost take %d bytes beside a plan of %d", length, len(b.Former), len(lost), len(text), MaxPlanBytes)
+			t.Errorf("ids of %d bytes, pairs %.10q of %d: %d under way and %d lost take %d bytes beside a plan of %d", length, s.label, len(s.label), len(b.Former), len(lost), len(text), MaxPlanBytes)
 		}
-		if length == 11 && tracked < 9000 {
+		if length == 11 && s.label == "" && tracked < 9000 {
 			t.Errorf("only %d of 10,000 agents are told apart", tracked)
 		}
 	}
