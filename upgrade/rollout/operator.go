@@ -174,6 +174,9 @@ func (o *Operator) change(ctx context.Context, next func(standing, time.Time) (d
 			return true, err
 		}
 		_, done, _, err := o.commit(ctx, tried.when, tried.then)
+		if err == nil && !done {
+			err = o.stray(ctx, tried, d.over)
+		}
 		return done, err
 	})
 	return tried.plan, err

@@ -263,6 +263,24 @@ func (p *Plan) written() (string, error) {
 	return value, nil
 }
 
+// stray reports a record that lies where w's is to be, while the plan is still the one
+// that w was to take the place of: no write of that plan is done as long as it does.
+func (s *store) stray(ctx context.Context, w written, over int64) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	key := s.keys.record(w.record.Rollout, w.record.Seq)
+	r, err := s.client.Txn(ctx).If(
+		clientv3.Compare(clientv3.ModRevision(s.keys.plan()), "=", over), clientv3.Compare(clientv3.CreateRevision(key), ">", 0),
+	).Commit()
+	if err != nil {
+		return s.failed("read the history", err)
+	}
+	if r.Succeeded {
+		return fmt.Errorf("%w: %s is there already, where the next record of rollout %s is to be: delete it, or start a rollout with another id", ErrHistory, key, w.record.Rollout)
+	}
+	return nil
+}
+
 // commit writes w. Where what it compares is not so, done is false and found is
 // what is there. With an error it may have been written.
 func (s *store) commit(ctx context.Context, when []clientv3.Cmp, then []clientv3.Op) (revision int64, done bool, found standing, err error) {

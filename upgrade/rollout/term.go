@@ -335,7 +335,10 @@ func (t *term) move(ctx context.Context, at standing, in Input, out Output) (aga
 	}
 	revision, done, found, err := t.commit(ctx, w.when, w.then)
 	if err != nil || !done {
-		return true, t.refused(ctx, found, err)
+		if err = t.refused(ctx, found, err); err == nil {
+			err = t.stray(ctx, w, at.plan.mod)
+		}
+		return true, err
 	}
 	if revision <= in.Snapshot.Revision {
 		// It was counted in what this etcd was before. Agents see that, too, and
