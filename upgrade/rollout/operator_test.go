@@ -144,6 +144,36 @@ func TestPlanWithHardlyRoomCanBeSteered(t *testing.T) {
 	}
 }
 
+// TestRolloutAfterOneThatIsNotReadIsFollowed also where it is begun on a host whose clock
+// is behind: agents follow none that is older than the last.
+func TestRolloutAfterOneThatIsNotReadIsFollowed(t *testing.T) {
+	r := newRig(t)
+	for name, lose := range map[string]clientv3.Op{
+		"a plan that cannot be read": clientv3.OpPut(r.operator.keys.plan(), `{"schema":2}`),
+		"one that was deleted":       clientv3.OpDelete(r.operator.keys.plan()),
+	} {
+		last, err := r.operator.begun(planOf("1.1.0"), time.Now().Add(time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last, err = r.operator.change(t.Context(), func(_ standing, at time.Time) (draft, error) {
+			return draft{plan: last, record: Act{}.record(EventStarted, standing{}, at)}, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.client.Do(t.Context(), lose); err != nil {
+			t.Fatal(err)
+		}
+		next := r.start(planOf("1.2.0"), StartOptions{Replace: true})
+		if err := ageOf(&last).refuses(&next, 1); err != nil {
+			t.Errorf("after %s: %v", name, err)
+		}
+		if _, err := r.operator.Abort(t.Context(), Act{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // The answer is lost when the write is done.
 func TestActWhoseAnswerIsLostIsDoneOnce(t *testing.T) {
 	r := newRig(t)
