@@ -278,11 +278,18 @@ func TestBrakeIsPulledWithAndWithoutARolloutAndIsRecorded(t *testing.T) {
 		t.Errorf("history: %+v", last)
 	}
 	// Whatever lies there: the brake works.
-	_, err := r.client.Put(t.Context(), r.operator.keys.records("freeze")+"zzz", "junk")
-	must(err)
+	for _, junk := range []string{"zzz", "99999999", "100000000"} { // the last of them is before the one before it
+		_, err := r.client.Put(t.Context(), r.operator.keys.records("freeze")+junk, "junk")
+		must(err)
+	}
 	must(r.operator.Freeze(t.Context(), carol, false))
+	must(r.operator.Unfreeze(t.Context(), carol))
+	must(r.operator.Freeze(t.Context(), carol, false))
+	if seq, _, err := r.operator.tail(t.Context(), freezeChain); seq != 6 {
+		t.Errorf("its last record is number %d, %v", seq, err)
+	}
 	// And one that cannot be read is pulled.
-	_, err = r.client.Put(t.Context(), r.operator.keys.freeze(), "{")
+	_, err := r.client.Put(t.Context(), r.operator.keys.freeze(), "{")
 	must(err)
 	s, err := r.operator.now(t.Context())
 	must(err)
