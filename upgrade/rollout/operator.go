@@ -162,12 +162,14 @@ func (o *Operator) change(ctx context.Context, next func(standing, time.Time) (d
 		if err != nil {
 			return false, err
 		}
-		if tried.plan.History != "" && o.holds(ctx, tried) {
-			return true, nil
+		if tried.plan.History != "" {
+			if done, err := o.holds(ctx, tried); done || err != nil {
+				return done, err
+			}
 		}
 		d, err := next(s, time.Now())
 		if err != nil {
-			return true, err
+			return false, err // what it reads may do better, too
 		}
 		d.over = s.plan.mod
 		if tried, err = o.keys.seal(d); err != nil {
@@ -184,9 +186,14 @@ func (o *Operator) change(ctx context.Context, next func(standing, time.Time) (d
 
 // holds reports whether the record of w is in etcd: it was written, whatever
 // followed it.
-func (o *Operator) holds(ctx context.Context, w written) bool {
+func (o *Operator) holds(ctx context.Context, w written) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	r, err := o.client.Get(ctx, o.keys.record(w.record.Rollout, w.record.Seq))
-	return err == nil && len(r.Kvs) == 1 && digestOf(r.Kvs[0].Value) == w.plan.History
+	if err != nil {
+		return false, o.failed("read the history", err)
+	}
+	return len(r.Kvs) == 1 && digestOf(r.Kvs[0].Value) == w.plan.History, nil
 }
 
 // insist calls try until it is done, while what fails may do better a little

@@ -217,6 +217,69 @@ func TestActWhoseAnswerIsLostIsDoneOnce(t *testing.T) {
 	}
 }
 
+// TestActThatIsDoneIsNotRefusedWhereLookingForItFails: it would be said that it is in no
+// state for what has just been done.
+func TestActThatIsDoneIsNotRefusedWhereLookingForItFails(t *testing.T) {
+	r := newRig(t)
+	r.start(planOf("1.1.0"))
+	client := r.server.Client(t)
+	lost := &unanswered{KV: client.KV}
+	client.KV = lost
+	_, err := r.operate(client).change(t.Context(), func(s standing, at time.Time) (draft, error) {
+		next, err := s.plan.value.pause(Act{By: "bob"}, at)
+		lost.write = err == nil
+		return draft{before: *s.plan.value, plan: next, record: Act{By: "bob"}.record(EventPaused, s, at)}, err
+	})
+	if err != nil {
+		t.Errorf("what was done is refused: %v", err)
+	}
+	if got := events(r.history()[0]); got != "started paused" || lost.read {
+		t.Errorf("history: %s; not looked for: %t", got, lost.read)
+	}
+}
+
+// unanswered loses the answer to a transaction, and then to a read.
+type unanswered struct {
+	clientv3.KV
+	write, read bool // the next is lost
+}
+
+func (u *unanswered) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	if u.read {
+		u.read = false
+		return nil, context.DeadlineExceeded
+	}
+	return u.KV.Get(ctx, key, opts...)
+}
+
+func (u *unanswered) Txn(ctx context.Context) clientv3.Txn {
+	t := u.KV.Txn(ctx)
+	if !u.write {
+		return t
+	}
+	u.write, u.read = false, true
+	return unansweredTxn{t}
+}
+
+type unansweredTxn struct{ clientv3.Txn }
+
+func (t unansweredTxn) If(c ...clientv3.Cmp) clientv3.Txn { return unansweredTxn{t.Txn.If(c...)} }
+
+func (t unansweredTxn) Then(ops ...clientv3.Op) clientv3.Txn {
+	return unansweredTxn{t.Txn.Then(ops...)}
+}
+
+func (t unansweredTxn) Else(ops ...clientv3.Op) clientv3.Txn {
+	return unansweredTxn{t.Txn.Else(ops...)}
+}
+
+func (t unansweredTxn) Commit() (*clientv3.TxnResponse, error) {
+	if _, err := t.Txn.Commit(); err != nil {
+		return nil, err
+	}
+	return nil, context.DeadlineExceeded
+}
+
 func TestOperatorsAtTheSameTimeOverwriteNothingOfEachOther(t *testing.T) {
 	r := newRig(t)
 	r.start(planOf("1.1.0"))
