@@ -23,7 +23,8 @@ var (
 	ErrState = errors.New("the rollout is not in a state for it")
 	// ErrPlan: the plan that is there cannot be read; see StartOptions.Replace.
 	ErrPlan = errors.New("the plan cannot be read")
-	// ErrHistory: records are missing, or were changed.
+	// ErrHistory: records are missing, or were changed, or one lies where the next is to
+	// be, which keeps the plan from being written.
 	ErrHistory = errors.New("the history is not whole")
 )
 
