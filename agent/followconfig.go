@@ -44,6 +44,12 @@ type configHost struct {
 	staged map[string]stagedDocument
 }
 
+// attempt is an order that was begun: the same one, begun again, is another.
+type attempt struct {
+	rollout.Order
+	ended chan struct{} // closed once it has left everything to the next
+}
+
 type stagedDocument struct {
 	data     []byte
 	revision int64
@@ -99,18 +105,18 @@ func (h *configHost) begin(o rollout.Order) {
 		limit = time.Hour
 	}
 	ctx, cancel := context.WithTimeout(h.life, limit)
-	before, ended := h.ended, make(chan struct{})
-	h.order, h.stand, h.end, h.ended = o, rollout.Standing{State: rollout.ReportStarted}, cancel, ended
+	before, at := h.ended, attempt{o, make(chan struct{})}
+	h.order, h.stand, h.end, h.ended = o, rollout.Standing{State: rollout.ReportStarted}, cancel, at.ended
 	h.lays = false
 	h.tasks.Go(func() {
-		defer close(ended)
+		defer close(at.ended)
 		defer cancel()
 		if before != nil {
 			<-before
 		}
-		s := h.perform(ctx, o)
+		s := h.perform(ctx, at)
 		h.mu.Lock()
-		if h.order.Request == o.Request && h.life.Err() == nil { // else the next process finds out
+		if h.asked(at) && h.life.Err() == nil { // else the next process finds out
 			h.stand = s
 		}
 		h.mu.Unlock()
@@ -128,13 +134,23 @@ func (h *configHost) retract(request string) {
 	}
 }
 
-// changes notes that o begins to change what is in force; false = it is not asked
+// asked reports whether it is at that was begun last, and was not retracted. One
+// that was, and is begun again, has nothing to say for its successor: that it was
+// cut short would be taken for a document that does not work. mu is held.
+func (h *configHost) asked(at attempt) bool {
+	return h.order.Request == at.Request && h.ended == at.ended
+}
+
+// changes notes that at begins to change what is in force; false = it is not asked
 // for any more.
-func (h *configHost) changes(o rollout.Order) bool {
+func (h *configHost) changes(at attempt) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.lays = h.order.Request == o.Request
-	return h.lays
+	if !h.asked(at) {
+		return false
+	}
+	h.lays = true
+	return true
 }
 
 // refused is an end without an attempt.
@@ -142,25 +158,25 @@ func refused(err error) rollout.Standing {
 	return rollout.Standing{State: rollout.ReportRefused, Reason: err.Error()}
 }
 
-// perform does what o asks for and waits for its end.
-func (h *configHost) perform(ctx context.Context, o rollout.Order) rollout.Standing {
-	t := o.Target.Config
+// perform does what at asks for and waits for its end.
+func (h *configHost) perform(ctx context.Context, at attempt) rollout.Standing {
+	t := at.Target.Config
 	switch {
 	case h.cfg.Settings == nil:
 		return refused(errors.New("this agent takes no configuration from etcd"))
 	case !h.concerns(t.Scope):
 		return rollout.Standing{State: rollout.ReportDone}
 	case t.Digest == "":
-		return h.lift(ctx, o)
+		return h.lift(ctx, at)
 	}
-	d, err := h.document(ctx, o)
+	d, err := h.document(ctx, at.Order)
 	if err != nil {
 		return refused(err)
 	}
-	if o.Action == rollout.ActStage {
+	if at.Action == rollout.ActStage {
 		return rollout.Standing{State: rollout.ReportStaged}
 	}
-	return h.lay(ctx, o, d)
+	return h.lay(ctx, at, d)
 }
 
 // concerns reports whether a scope's document is among those of this agent.
@@ -170,12 +186,12 @@ func (h *configHost) concerns(scope string) bool {
 }
 
 // lay brings d into force, or puts back what was there before.
-func (h *configHost) lay(ctx context.Context, o rollout.Order, d stagedDocument) rollout.Standing {
-	scope, digest := o.Target.Config.Scope, o.Target.Config.Digest
-	if !h.changes(o) {
+func (h *configHost) lay(ctx context.Context, at attempt, d stagedDocument) rollout.Standing {
+	scope, digest := at.Target.Config.Scope, at.Target.Config.Digest
+	if !h.changes(at) {
 		return rollout.Standing{}
 	}
-	before, was := h.set(scope, &overlaid{Rollout: o.Rollout, Revision: d.revision, Data: d.data})
+	before, was := h.set(scope, &overlaid{Rollout: at.Rollout, Revision: d.revision, Data: d.data})
 	err := h.overlay.Lay(scope, d.data, d.revision)
 	if err == nil {
 		err = h.await(ctx, func() (bool, error) {
@@ -188,7 +204,7 @@ func (h *configHost) lay(ctx context.Context, o rollout.Order, d stagedDocument)
 		h.noteOver(scope)
 		return rollout.Standing{State: rollout.ReportDone}
 	}
-	if h.replaced(o) {
+	if h.replaced(at) {
 		return rollout.Standing{} // which nobody asks for any more
 	}
 	if was && documentDigest(before.Data) != digest {
@@ -204,32 +220,32 @@ func (h *configHost) lay(ctx context.Context, o rollout.Order, d stagedDocument)
 // noteOver keeps what the document that is laid over scope's own has taken the place of.
 func (h *configHost) noteOver(scope string) {
 	h.mu.Lock()
-	d, laid := h.laid.Documents[scope]
-	h.mu.Unlock()
-	if d.Over = h.overlay.Standing(scope).Over; laid {
-		h.set(scope, &d)
+	defer h.mu.Unlock()
+	if d, laid := h.laid.Documents[scope]; laid {
+		d.Over = h.overlay.Standing(scope).Over
+		h.keep(scope, &d)
 	}
 }
 
-// replaced reports whether another order has taken the place of o, or this
-// process ends: what is laid over is then not o's to put back.
-func (h *configHost) replaced(o rollout.Order) bool {
+// replaced reports whether another order has taken the place of at, or this
+// process ends: what is laid over is then not at's to put back.
+func (h *configHost) replaced(at attempt) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.order.Request != o.Request || h.life.Err() != nil
+	return !h.asked(at) || h.life.Err() != nil
 }
 
 // lift goes back to the scope's own document.
-func (h *configHost) lift(ctx context.Context, o rollout.Order) rollout.Standing {
-	scope := o.Target.Config.Scope
-	if !h.changes(o) {
+func (h *configHost) lift(ctx context.Context, at attempt) rollout.Standing {
+	scope := at.Target.Config.Scope
+	if !h.changes(at) {
 		return rollout.Standing{}
 	}
 	h.set(scope, nil)
 	h.overlay.Lift(scope)
 	left := ""
-	if o.From.Config != nil {
-		left = o.From.Config.Digest
+	if at.From.Config != nil {
+		left = at.From.Config.Digest
 	}
 	err := h.await(ctx, func() (bool, error) {
 		s := h.overlay.Standing(scope)
@@ -331,49 +347,45 @@ func (h *configHost) standing(o rollout.Order) rollout.Standing {
 // settle has what the rollout has laid over give way to what is published next,
 // which where it has completed is the same.
 func (h *configHost) settle(id string) {
+	// All of it with mu held: what ends meanwhile would be kept without a document,
+	// and what is laid meanwhile would give way.
 	h.mu.Lock()
-	var over []string
+	defer h.mu.Unlock()
 	for scope, d := range h.laid.Documents {
 		if d.Rollout == id && !d.Yields {
-			over = append(over, scope)
+			d.Yields = true
+			h.keep(scope, &d)
+			h.overlay.Yield(scope)
 		}
-	}
-	h.mu.Unlock()
-	for _, scope := range over {
-		h.mu.Lock()
-		d := h.laid.Documents[scope]
-		h.mu.Unlock()
-		d.Yields = true
-		h.set(scope, &d)
-		h.overlay.Yield(scope)
 	}
 }
 
-// tidy forgets what has given way.
+// tidy forgets what has given way, and nothing that is laid meanwhile.
 func (h *configHost) tidy() {
 	h.mu.Lock()
-	var gone []string
+	defer h.mu.Unlock()
 	for scope, d := range h.laid.Documents {
 		if d.Yields && h.overlay.Standing(scope).Laid == "" {
-			gone = append(gone, scope)
+			h.keep(scope, nil)
 		}
-	}
-	h.mu.Unlock()
-	for _, scope := range gone {
-		h.set(scope, nil)
 	}
 }
 
 // set makes d what is laid over scope, on disk, and returns what was; nil =
-// nothing is. A disk that does not take it loses it with the next start, when
-// the rollout, if it still stands, brings it again.
+// nothing is.
 func (h *configHost) set(scope string, d *overlaid) (before overlaid, was bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	before, was = h.laid.Documents[scope]
+	h.keep(scope, d)
+	return before, was
+}
+
+// keep is set with mu held. A disk that does not take it loses it with the next
+// start, when the rollout, if it still stands, brings it again.
+func (h *configHost) keep(scope string, d *overlaid) {
 	h.laid = h.laid.with(scope, d)
 	if err := h.laid.write(h.path()); err != nil {
 		h.log.Error("configuration of a rollout not kept on disk", "error", err)
 	}
-	return before, was
 }

@@ -2,10 +2,15 @@ package agent
 
 import (
 	"context"
+	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/perennial-go/perennial/internal/waittest"
 	"github.com/perennial-go/perennial/upgrade"
 	"github.com/perennial-go/perennial/upgrade/release"
 	"github.com/perennial-go/perennial/upgrade/rollout"
@@ -91,14 +96,99 @@ func TestDocumentThatIsStillReadIsTakenBackAndOneThatIsLaidIsNot(t *testing.T) {
 		t.Error("another was taken back")
 	}
 	h.retract(order.Request)
-	if reading.Err() == nil || h.changes(order) {
+	first := attempt{Order: order}
+	if reading.Err() == nil || h.changes(first) {
 		t.Error("it is laid over though it was taken back")
 	}
 	laying := begun()
-	if !h.changes(order) {
+	again := attempt{order, make(chan struct{})}
+	h.ended = again.ended
+	if h.changes(first) || !h.replaced(first) {
+		t.Error("the one that was taken back lays it over, or puts it back, for the one that was begun again")
+	}
+	if !h.changes(again) {
 		t.Error("it is not laid over")
 	}
 	if h.retract(order.Request); laying.Err() != nil || h.order != order {
 		t.Error("what is in force was taken back by half")
+	}
+}
+
+// TestDocumentThatIsBegunAgainIsNotFailedByTheOneThatWasTakenBack: frozen and thawed at
+// once, a fleet would revert a good document.
+func TestDocumentThatIsBegunAgainIsNotFailedByTheOneThatWasTakenBack(t *testing.T) {
+	t.Parallel()
+	h := newOverlayRig(t)
+	order := documentOrder("r1", "a: 1\n")
+	former := make(chan struct{})
+	h.ended = former // what an order before it is at
+	h.begin(order)
+	first := h.ended
+	h.retract(order.Request)
+	h.begin(order)
+	close(former)
+	waittest.Next(t, "the one that was taken back has ended", first)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.order != order || h.stand.State != rollout.ReportStarted {
+		t.Errorf("the one that was begun again: %+v", h.stand)
+	}
+}
+
+// TestOverlayIsReadAgainWhateverEndsWhileItSettles: an entry without its document would
+// have the next process refuse those of all scopes.
+func TestOverlayIsReadAgainWhateverEndsWhileItSettles(t *testing.T) {
+	t.Parallel()
+	h := newOverlayRig(t)
+	laid := overlaid{Rollout: "r1", Revision: 1, Data: []byte("a: 1\n")}
+	h.set("group/web", &overlaid{Rollout: "r2", Revision: 1, Data: []byte("b: 1\n"), Yields: true})
+	if err := h.overlay.Lay("group/web", []byte("b: 1\n"), 1); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for _, do := range []func(){
+		func() { h.set("global", &laid) },
+		func() { h.set("global", nil) },
+		func() { h.settle(laid.Rollout) },
+		h.tidy,
+		func() { h.noteOver("global") },
+	} {
+		all.Go(func() {
+			for range 300 {
+				do()
+				if f, err := readOverlay(h.path()); err != nil || len(f.Documents) == 0 {
+					t.Errorf("%+v, %v", f, err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// newOverlayRig is what lays documents over of an agent that never reaches etcd.
+func newOverlayRig(t *testing.T) *configHost {
+	t.Helper()
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{"127.0.0.1:1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &Agent{cfg: Config{Settings: struct{ Settings }{}, StateDir: t.TempDir()}, log: slog.New(slog.DiscardHandler)}
+	a.presence, a.following = &presence{Agent: a, client: client}, &following{Agent: a}
+	h := newConfigHost(a)
+	ctx, cancel := context.WithCancel(t.Context())
+	h.begun(ctx)
+	t.Cleanup(func() {
+		cancel()
+		h.tasks.Wait()
+		_ = client.Close()
+	})
+	return h
+}
+
+func documentOrder(id, document string) rollout.Order {
+	return rollout.Order{
+		Rollout: id, Request: id + ".1", Action: rollout.ActSwitch, GiveUp: time.Minute, Document: "/agents/rollout-document/default/x",
+		Target: rollout.Target{Config: &rollout.ConfigTarget{Scope: "global", Digest: documentDigest([]byte(document))}},
 	}
 }

@@ -76,12 +76,13 @@ type Step struct {
 	Agents int       `json:"agents"`
 }
 
-// together is how many were let in by the last step, at least one.
+// together is how many were let in by the last step, at least one, and no more than
+// there may be: times are reckoned from it.
 func (c *Cursor) together() int {
 	if len(c.Steps) == 0 {
 		return 1
 	}
-	return max(1, c.Steps[len(c.Steps)-1].Agents)
+	return min(max(1, c.Steps[len(c.Steps)-1].Agents), maxAgents)
 }
 
 // passes tells whether rank is at or below the mark.

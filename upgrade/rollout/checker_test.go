@@ -196,36 +196,44 @@ func TestErrorOfACheckIsTriedAgainAndThenInconclusive(t *testing.T) {
 }
 
 // A stage is judged by what was asked about it, and not by answers about the one
-// before that come late.
-func TestLateAnswerIsNotTakenForTheNextStage(t *testing.T) {
-	answered := make(chan struct{}, 10)
-	late := make(chan struct{})
-	book := newInquiry(map[string]Checker{"ours": checkFunc(func(p *Plan) Verdict {
-		if p.Stage == 1 {
-			return Fail
-		}
-		<-late
-		return Pass
-	})}, func() { answered <- struct{}{} })
-	first, second := planOf("1.1.0"), planOf("1.1.0")
-	second.Stage, second.StageSince = 1, time.Unix(1, 0)
-	check := []Check{{Name: "c", Kind: "ours"}}
-	book.results(&first)
-	book.ask(t.Context(), check, &first)
-	book.ask(t.Context(), check, &first) // which is asked once
-	if n := len(book.results(&second)); n != 0 {
-		t.Errorf("%d answers before any was given", n)
-	}
-	book.ask(t.Context(), check, &second)
-	waittest.Next(t, "the answer about this stage", answered)
-	close(late)
-	waittest.Next(t, "that about the one before", answered)
-	book.wait()
-	if r := book.results(&second)["c"]; r.Verdict != Fail {
-		t.Errorf("the answer about this stage: %+v", r)
-	}
-	if len(book.results(&first)) != 0 || len(book.asked) != 0 {
-		t.Error("what was asked about the stage before is kept")
+// before that come late, nor by those upon which it was paused: resumed, it would pause
+// again at once.
+func TestLateAnswerIsNotTakenForTheNextStageOrOnceResumed(t *testing.T) {
+	for name, next := range map[string]func(*Plan){
+		"the next stage": func(p *Plan) { p.Stage, p.StageSince = 1, time.Unix(1, 0) },
+		"resumed":        func(p *Plan) { p.Since = time.Unix(1, 0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			answered := make(chan struct{}, 10)
+			late := make(chan struct{})
+			first, second := planOf("1.1.0"), planOf("1.1.0")
+			next(&second)
+			book := newInquiry(map[string]Checker{"ours": checkFunc(func(p *Plan) Verdict {
+				if p == &second {
+					return Fail
+				}
+				<-late
+				return Pass
+			})}, func() { answered <- struct{}{} })
+			check := []Check{{Name: "c", Kind: "ours"}}
+			book.results(&first)
+			book.ask(t.Context(), check, &first)
+			book.ask(t.Context(), check, &first) // which is asked once
+			if n := len(book.results(&second)); n != 0 {
+				t.Errorf("%d answers before any was given", n)
+			}
+			book.ask(t.Context(), check, &second)
+			waittest.Next(t, "the answer about this", answered)
+			close(late)
+			waittest.Next(t, "that about what was before", answered)
+			book.wait()
+			if r := book.results(&second)["c"]; r.Verdict != Fail {
+				t.Errorf("the answer about this: %+v", r)
+			}
+			if len(book.results(&first)) != 0 || len(book.asked) != 0 {
+				t.Error("what was asked before is kept")
+			}
+		})
 	}
 }
 

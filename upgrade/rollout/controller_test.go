@@ -13,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/perennial-go/perennial/internal/election"
+	"github.com/perennial-go/perennial/internal/etcdkv"
 	"github.com/perennial-go/perennial/internal/waittest"
 )
 
@@ -120,6 +121,39 @@ func TestControllerWritesOnTopOfWhatItHasReadOnly(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTermThatIsOverDoesNotWaitForItsChecks: one may take an hour, in which the office is
+// held, or stood for, by one that does nothing.
+func TestTermThatIsOverDoesNotWaitForItsChecks(t *testing.T) {
+	r := newRig(t)
+	c := r.crew(2)
+	p := planOf("1.1.0")
+	p.Stages[0].Judge.Checks = []Check{{Name: "slow", Kind: "slow", Timeout: 3600, Attempts: 1}}
+	c.start(p)
+	one := c.term()
+	asked := make(slowCheck, 1)
+	one.checks.checkers["slow"] = asked
+	ended := make(chan error, 1)
+	c.background(func(ctx context.Context) error {
+		ended <- one.run(ctx)
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	waittest.Next(t, "it is asked", asked)
+	one.receive(etcdkv.View{Reset: true})
+	if err := waittest.Next(t, "the term is over", ended); !errors.Is(err, errReset) {
+		t.Errorf("it ends with %v", err)
+	}
+}
+
+// slowCheck tells that it is asked, and has no answer.
+type slowCheck chan struct{}
+
+func (s slowCheck) Check(ctx context.Context, _ Check, _ *Plan) (Verdict, string, error) {
+	s <- struct{}{}
+	<-ctx.Done()
+	return "", "", ctx.Err()
 }
 
 // The mod revision of the plan is what tells: where a rollout is over, the next

@@ -148,7 +148,7 @@ func (c *census) member(m *Member, lost map[string]Loss) agent {
 		}
 	}
 	a.admitted = c.admits(&c.p.Cursor, &a)
-	a.pair = m.Labels[c.limiting().PairBy]
+	a.pair = c.limiting().pair(m)
 	var r *Report
 	// One that waits and is not admitted any more was gone from the registry in
 	// between, and waits to be let in again.

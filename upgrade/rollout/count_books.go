@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"time"
+	"unicode/utf8"
 )
 
 // Books is the value of rollout/<fleet>/books: what a controller knows of single
@@ -75,7 +76,8 @@ type entrant struct {
 
 // MarshalJSON implements json.Marshaler: times are milliseconds since 1970.
 func (e Entrant) MarshalJSON() ([]byte, error) {
-	return json.Marshal(entrant{milli(e.Since), e.Stage, e.Started, milli(e.Ended), milli(e.Gone), e.Pair, e.Request})
+	text, err := encode(entrant{milli(e.Since), e.Stage, e.Started, milli(e.Ended), milli(e.Gone), e.Pair, e.Request})
+	return []byte(text), err
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -119,6 +121,8 @@ const (
 	// trackedBytes is what an entrant takes at most beside its id and its pair, also
 	// once it is one of Former, with its request.
 	trackedBytes = 93 + maxRolloutID
+	// maxPair bounds Entrant.Pair, in bytes.
+	maxPair = 128
 	// maxLost is how many Books.Lost has, in at most maxLostBytes, maxShown how many
 	// of them with a reason, of at most maxLossReason bytes.
 	maxLost       = 2000
@@ -130,7 +134,22 @@ const (
 // size is what l takes at most, with what is quoted in its reason.
 func (l Loss) size(id string) int { return 80 + len(id) + 2*len(l.Reason) }
 
-func (e Entrant) size(id string) int { return trackedBytes + len(id) + len(e.Pair) }
+func (e Entrant) size(id string) int { return trackedBytes + len(id) + quoted(e.Pair) }
+
+// quoted is how many bytes s takes at most within quotation marks: what encode escapes
+// has up to six.
+func quoted(s string) int {
+	n := len(s)
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			n++
+		case r < ' ' || r == utf8.RuneError || r == '\u2028' || r == '\u2029':
+			n += 5
+		}
+	}
+	return n
+}
 
 // copied returns b with maps of its own, never nil.
 func (b Books) copied() Books {

@@ -18,8 +18,8 @@ type Input struct {
 	Unwatched bool
 	// Freeze is nil while the fleet is not frozen.
 	Freeze *Freeze
-	// CheckResults are the answers to what an earlier Output asked, by
-	// Check.Name.
+	// CheckResults are the answers to what an earlier Output asked, by Check.Name,
+	// for a plan with the same Since: once it is resumed, checks are asked anew.
 	CheckResults map[string]CheckResult
 	Now          time.Time
 }
@@ -265,7 +265,7 @@ func (s *Stage) probation() Seconds {
 	if s.Soak == 0 {
 		return 0
 	}
-	return s.Soak + s.Soak/4 + asked
+	return min(s.Soak+s.Soak/4+asked, maxDuration)
 }
 
 // turn has d be about p, which has another instruction.

@@ -84,6 +84,20 @@ func TestBlueGreenSwitchesAndComesBackWithOneWriteEach(t *testing.T) {
 	d.want("reverted")
 }
 
+// TestLongSoakOfABlueGreenSwitchIsFollowed: a probation longer than any plan may have
+// would leave the fleet with a plan that nobody can read.
+func TestLongSoakOfABlueGreenSwitchIsFollowed(t *testing.T) {
+	plan := releasePlan(DefaultBlueGreen(300*24*3600, false)...)
+	plan.Strategy = BlueGreen
+	d := newDesk(t, plan, 2)
+	d.want("admitted")
+	d.all(ReportStaged)
+	d.want("stage", "switched")
+	if err := d.plan.Validate(); err != nil || d.plan.Instruction.Probation.Duration() < 300*24*time.Hour {
+		t.Errorf("probation of %v s: %v", d.plan.Instruction.Probation, err)
+	}
+}
+
 func TestBlueGreenCompletesWhenProbationHasEnded(t *testing.T) {
 	plan := releasePlan(DefaultBlueGreen(100, false)...)
 	plan.Strategy = BlueGreen

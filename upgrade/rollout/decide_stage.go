@@ -100,9 +100,6 @@ func (d *decision) judgeStage(i int, end time.Time) {
 	v, why := j.verdict(serving)
 	if v == Pass && len(s.Judge.Checks) > 0 {
 		var told string
-		if end.Before(d.p.Since) {
-			end = d.p.Since // resumed: it is asked anew
-		}
 		if v, told, d.out.Ask = checks(s.Judge.Checks, d.in.CheckResults, end); v == Pending {
 			d.waits(fmt.Sprintf("stage %s waits for the answers of %s", s.Name, strings.Join(names(d.out.Ask), ", ")))
 			return

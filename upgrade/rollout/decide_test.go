@@ -252,30 +252,35 @@ func TestCheckThatFailsCountsAfterAMomentWhateverTheClocksSay(t *testing.T) {
 	}
 }
 
+// TestChecksAreAskedAfterTheSoakAndAgainWhenResumed by an operator of any clock: of one
+// that is ahead of the controller's no answer would ever be new enough.
 func TestChecksAreAskedAfterTheSoakAndAgainWhenResumed(t *testing.T) {
-	check := Check{Name: "errors", Kind: "custom"}
-	d := newDesk(t, releasePlan(Stage{Soak: 60, Judge: Judge{Checks: []Check{check}}}), 2)
-	d.want("admitted")
-	d.all(ReportDone)
-	d.want("soaking")
-	d.checks["errors"] = CheckResult{Verdict: Pass, At: d.now} // to another question
-	if d.want(); len(d.out.Ask) != 0 {
-		t.Fatal("asked before the soak has ended")
-	}
-	if d.pass(60 * time.Second); len(d.out.Ask) != 1 || d.plan.State != Running {
-		t.Fatalf("asks %v", d.out.Ask)
-	}
-	d.checks["errors"] = CheckResult{Verdict: Inconclusive, Detail: "no data", At: d.now}
-	d.want("paused")
-	d.now = d.now.Add(time.Minute)
-	d.plan.State, d.plan.Since = Running, d.now
-	if d.want(); len(d.out.Ask) != 1 {
-		t.Fatal("not asked again")
-	}
-	d.checks["errors"] = CheckResult{Verdict: Fail, Detail: "7 %", At: d.now}
-	d.want("reverting")
-	if !strings.Contains(d.plan.Why, "7 %") {
-		t.Fatal(d.plan.Why)
+	for _, ahead := range []time.Duration{0, 10 * time.Minute, -10 * time.Minute} {
+		check := Check{Name: "errors", Kind: "custom"}
+		d := newDesk(t, releasePlan(Stage{Soak: 60, Judge: Judge{Checks: []Check{check}}}), 2)
+		d.want("admitted")
+		d.all(ReportDone)
+		d.want("soaking")
+		d.checks["errors"] = CheckResult{Verdict: Pass, At: d.now} // to another question
+		if d.want(); len(d.out.Ask) != 0 {
+			t.Fatal("asked before the soak has ended")
+		}
+		if d.pass(60 * time.Second); len(d.out.Ask) != 1 || d.plan.State != Running {
+			t.Fatalf("asks %v", d.out.Ask)
+		}
+		d.checks["errors"] = CheckResult{Verdict: Inconclusive, Detail: "no data", At: d.now}
+		d.want("paused")
+		d.now = d.now.Add(time.Minute)
+		d.plan.State, d.plan.Since = Running, d.now.Add(ahead)
+		clear(d.checks) // as an inquiry does
+		if d.want(); len(d.out.Ask) != 1 {
+			t.Fatal("not asked again")
+		}
+		d.checks["errors"] = CheckResult{Verdict: Fail, Detail: "7 %", At: d.now}
+		d.want("reverting")
+		if !strings.Contains(d.plan.Why, "7 %") {
+			t.Fatal(d.plan.Why)
+		}
 	}
 }
 

@@ -2,9 +2,11 @@ package rollout
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestWhatWasWrongBeforeTheChangeIsToldInAllReportsOfIt: its alerts fire anew in the
@@ -55,5 +57,20 @@ func TestWhatIsToldOfBeforeIsBounded(t *testing.T) {
 	r.hears()
 	if got := r.Report().Before; len(got) != maxBefore || got[0] != "worst" || got[1] != r.alarms[4] {
 		t.Errorf("%d names: %q", len(got), got)
+	}
+}
+
+// TestStepOfWhateverSizeHasItsTurn: a number in a plan that nobody has would have agents
+// ask the repository all at once, and report at once, or never.
+func TestStepOfWhateverSizeHasItsTurn(t *testing.T) {
+	for agents, want := range map[int]time.Duration{math.MinInt: 0, 0: 0, 1: 0, 101: 100 * time.Millisecond, math.MaxInt>>1 + 1: tellMost, math.MaxInt: tellMost} {
+		p := Plan{Deadline: 3600, Cursor: Cursor{Steps: []Step{{Agents: agents}}}}
+		if got := p.toldWithin(); got != want {
+			t.Errorf("of %d agents each reports within %v, want %v", agents, got, want)
+		}
+		var f Follower
+		if left := f.turn(time.Now(), &p, Standing{}); left < 0 || left > 6*time.Minute || agents > 1e6 && left == 0 {
+			t.Errorf("of %d agents one waits for %v", agents, left)
+		}
 	}
 }

@@ -15,7 +15,8 @@ func TestHistoryOfOnePlanDoesNotGrowWithoutBound(t *testing.T) {
 	k := keys{"/agents/", DefaultFleet}
 	const writes = keepHead + keepTail + 25
 	kept := map[string]*mvccpb.KeyValue{}
-	p := Plan{ID: "r1", State: Completed}
+	p := planOf("1.1.0").WithDefaults()
+	p.ID, p.State = "r1", Completed
 	var order []string
 	for i := range int64(writes) {
 		w, err := k.seal(draft{before: p, plan: p, record: Record{At: time.Unix(i, 0), Event: EventAdmitted}})

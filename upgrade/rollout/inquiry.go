@@ -27,9 +27,10 @@ func newInquiry(checkers map[string]Checker, answered func()) *inquiry {
 	return &inquiry{checkers: checkers, answered: answered, answers: map[string]CheckResult{}, asked: map[string]bool{}}
 }
 
-// aboutOf names what the answers to the checks of p are of.
+// aboutOf names what the answers to the checks of p are of. Once it is resumed they are
+// of something else. That is not told by their times: an operator's clock is another.
 func aboutOf(p *Plan) string {
-	return fmt.Sprintf("%s.%d.%d@%d", p.ID, p.Instruction.Number, p.Stage, p.StageSince.UnixNano())
+	return fmt.Sprintf("%s.%d.%d@%d@%d", p.ID, p.Instruction.Number, p.Stage, p.StageSince.UnixNano(), p.Since.UnixNano())
 }
 
 // results are the answers for p.

@@ -49,10 +49,14 @@ func (k keys) record(id string, seq int64) string {
 	return fmt.Sprintf("%s%08d", k.records(id), seq)
 }
 
+// maxSeq is the last number that a record may have: its digits are eight, or it would
+// not be in its place, and after the last of these there is to be no next.
+const maxSeq = 99_999_998
+
 // seq is the number of a record by its key.
 func (k keys) seq(id, key string) (int64, error) {
 	seq, err := strconv.ParseInt(strings.TrimPrefix(key, k.records(id)), 10, 64)
-	if err != nil || seq <= 0 || k.record(id, seq) != key {
+	if err != nil || seq <= 0 || seq > maxSeq || k.record(id, seq) != key {
 		return 0, fmt.Errorf("%.300q: want a record of %s, such as %s", key, id, k.record(id, 1))
 	}
 	return seq, nil

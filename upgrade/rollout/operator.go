@@ -23,7 +23,8 @@ var (
 	ErrState = errors.New("the rollout is not in a state for it")
 	// ErrPlan: the plan that is there cannot be read; see StartOptions.Replace.
 	ErrPlan = errors.New("the plan cannot be read")
-	// ErrHistory: records are missing, or were changed.
+	// ErrHistory: records are missing, or were changed, or one lies where the next is to
+	// be, which keeps the plan from being written.
 	ErrHistory = errors.New("the history is not whole")
 )
 
@@ -162,18 +163,23 @@ func (o *Operator) change(ctx context.Context, next func(standing, time.Time) (d
 		if err != nil {
 			return false, err
 		}
-		if tried.plan.History != "" && o.holds(ctx, tried) {
-			return true, nil
+		if tried.plan.History != "" {
+			if done, err := o.holds(ctx, tried); done || err != nil {
+				return done, err
+			}
 		}
 		d, err := next(s, time.Now())
 		if err != nil {
-			return true, err
+			return false, err // what it reads may do better, too
 		}
 		d.over = s.plan.mod
 		if tried, err = o.keys.seal(d); err != nil {
 			return true, err
 		}
 		_, done, _, err := o.commit(ctx, tried.when, tried.then)
+		if err == nil && !done {
+			err = o.stray(ctx, tried, d.over)
+		}
 		return done, err
 	})
 	return tried.plan, err
@@ -181,9 +187,14 @@ func (o *Operator) change(ctx context.Context, next func(standing, time.Time) (d
 
 // holds reports whether the record of w is in etcd: it was written, whatever
 // followed it.
-func (o *Operator) holds(ctx context.Context, w written) bool {
+func (o *Operator) holds(ctx context.Context, w written) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	r, err := o.client.Get(ctx, o.keys.record(w.record.Rollout, w.record.Seq))
-	return err == nil && len(r.Kvs) == 1 && digestOf(r.Kvs[0].Value) == w.plan.History
+	if err != nil {
+		return false, o.failed("read the history", err)
+	}
+	return len(r.Kvs) == 1 && digestOf(r.Kvs[0].Value) == w.plan.History, nil
 }
 
 // insist calls try until it is done, while what fails may do better a little

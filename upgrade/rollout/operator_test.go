@@ -111,6 +111,69 @@ func TestActThatDoesNotFitTheStateChangesNothing(t *testing.T) {
 	}
 }
 
+// TestPlanWithHardlyRoomCanBeSteered: it was begun by a version that took larger ones. A
+// reason that does not fit would leave a plan that nobody can read.
+func TestPlanWithHardlyRoomCanBeSteered(t *testing.T) {
+	r := newRig(t)
+	p, err := r.operator.begun(planOfBytes(t, MaxPlanBytes-200), noon)
+	if err == nil {
+		t.Fatal("one that is as large begins")
+	}
+	value, err := encode(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.client.Put(t.Context(), r.operator.keys.plan(), value); err != nil {
+		t.Fatal(err)
+	}
+	act := Act{By: "bob", Reason: strings.Repeat("why ", 100)}
+	for _, do := range []func(context.Context, Act) (Plan, error){r.operator.Pause, r.operator.Resume, func(ctx context.Context, a Act) (Plan, error) {
+		return r.operator.Revert(ctx, RevertOptions{Act: a})
+	}, r.operator.Abort} {
+		p, err := do(t.Context(), act)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now := r.status().Plan; now.State != p.State || !strings.Contains(now.Why, "by bob: why why") {
+			t.Errorf("it is %s: %s, want %s", now.State, now.Why, p.State)
+		}
+	}
+	record, err := r.client.Get(t.Context(), r.operator.keys.record(p.ID, p.Seq+1))
+	if err != nil || !strings.Contains(string(record.Kvs[0].Value), act.Reason) {
+		t.Errorf("the whole reason is not in the history: %v", err)
+	}
+}
+
+// TestRolloutAfterOneThatIsNotReadIsFollowed also where it is begun on a host whose clock
+// is behind: agents follow none that is older than the last.
+func TestRolloutAfterOneThatIsNotReadIsFollowed(t *testing.T) {
+	r := newRig(t)
+	for name, lose := range map[string]clientv3.Op{
+		"a plan that cannot be read": clientv3.OpPut(r.operator.keys.plan(), `{"schema":2}`),
+		"one that was deleted":       clientv3.OpDelete(r.operator.keys.plan()),
+	} {
+		last, err := r.operator.begun(planOf("1.1.0"), time.Now().Add(time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last, err = r.operator.change(t.Context(), func(_ standing, at time.Time) (draft, error) {
+			return draft{plan: last, record: Act{}.record(EventStarted, standing{}, at)}, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.client.Do(t.Context(), lose); err != nil {
+			t.Fatal(err)
+		}
+		next := r.start(planOf("1.2.0"), StartOptions{Replace: true})
+		if err := ageOf(&last).refuses(&next, 1); err != nil {
+			t.Errorf("after %s: %v", name, err)
+		}
+		if _, err := r.operator.Abort(t.Context(), Act{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // The answer is lost when the write is done.
 func TestActWhoseAnswerIsLostIsDoneOnce(t *testing.T) {
 	r := newRig(t)
@@ -152,6 +215,69 @@ func TestActWhoseAnswerIsLostIsDoneOnce(t *testing.T) {
 	if got := events(r.history()[0]); got != "started paused" {
 		t.Errorf("history of %s: %s", p.ID, got)
 	}
+}
+
+// TestActThatIsDoneIsNotRefusedWhereLookingForItFails: it would be said that it is in no
+// state for what has just been done.
+func TestActThatIsDoneIsNotRefusedWhereLookingForItFails(t *testing.T) {
+	r := newRig(t)
+	r.start(planOf("1.1.0"))
+	client := r.server.Client(t)
+	lost := &unanswered{KV: client.KV}
+	client.KV = lost
+	_, err := r.operate(client).change(t.Context(), func(s standing, at time.Time) (draft, error) {
+		next, err := s.plan.value.pause(Act{By: "bob"}, at)
+		lost.write = err == nil
+		return draft{before: *s.plan.value, plan: next, record: Act{By: "bob"}.record(EventPaused, s, at)}, err
+	})
+	if err != nil {
+		t.Errorf("what was done is refused: %v", err)
+	}
+	if got := events(r.history()[0]); got != "started paused" || lost.read {
+		t.Errorf("history: %s; not looked for: %t", got, lost.read)
+	}
+}
+
+// unanswered loses the answer to a transaction, and then to a read.
+type unanswered struct {
+	clientv3.KV
+	write, read bool // the next is lost
+}
+
+func (u *unanswered) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	if u.read {
+		u.read = false
+		return nil, context.DeadlineExceeded
+	}
+	return u.KV.Get(ctx, key, opts...)
+}
+
+func (u *unanswered) Txn(ctx context.Context) clientv3.Txn {
+	t := u.KV.Txn(ctx)
+	if !u.write {
+		return t
+	}
+	u.write, u.read = false, true
+	return unansweredTxn{t}
+}
+
+type unansweredTxn struct{ clientv3.Txn }
+
+func (t unansweredTxn) If(c ...clientv3.Cmp) clientv3.Txn { return unansweredTxn{t.Txn.If(c...)} }
+
+func (t unansweredTxn) Then(ops ...clientv3.Op) clientv3.Txn {
+	return unansweredTxn{t.Txn.Then(ops...)}
+}
+
+func (t unansweredTxn) Else(ops ...clientv3.Op) clientv3.Txn {
+	return unansweredTxn{t.Txn.Else(ops...)}
+}
+
+func (t unansweredTxn) Commit() (*clientv3.TxnResponse, error) {
+	if _, err := t.Txn.Commit(); err != nil {
+		return nil, err
+	}
+	return nil, context.DeadlineExceeded
 }
 
 func TestOperatorsAtTheSameTimeOverwriteNothingOfEachOther(t *testing.T) {
@@ -215,11 +341,18 @@ func TestBrakeIsPulledWithAndWithoutARolloutAndIsRecorded(t *testing.T) {
 		t.Errorf("history: %+v", last)
 	}
 	// Whatever lies there: the brake works.
-	_, err := r.client.Put(t.Context(), r.operator.keys.records("freeze")+"zzz", "junk")
-	must(err)
+	for _, junk := range []string{"zzz", "99999999", "100000000"} { // the last of them is before the one before it
+		_, err := r.client.Put(t.Context(), r.operator.keys.records("freeze")+junk, "junk")
+		must(err)
+	}
 	must(r.operator.Freeze(t.Context(), carol, false))
+	must(r.operator.Unfreeze(t.Context(), carol))
+	must(r.operator.Freeze(t.Context(), carol, false))
+	if seq, _, err := r.operator.tail(t.Context(), freezeChain); seq != 6 {
+		t.Errorf("its last record is number %d, %v", seq, err)
+	}
 	// And one that cannot be read is pulled.
-	_, err = r.client.Put(t.Context(), r.operator.keys.freeze(), "{")
+	_, err := r.client.Put(t.Context(), r.operator.keys.freeze(), "{")
 	must(err)
 	s, err := r.operator.now(t.Context())
 	must(err)

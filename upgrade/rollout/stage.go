@@ -16,6 +16,15 @@ type room struct {
 	members map[string][]*agent // by pair
 }
 
+// pair is of which pair m is; "" = of none. A long value is not kept in the books for
+// each agent.
+func (s *Stage) pair(m *Member) string {
+	if value := m.Labels[s.PairBy]; len(value) <= maxPair {
+		return value
+	}
+	return digestOf([]byte(m.Labels[s.PairBy]))
+}
+
 // room takes stock of who is unavailable.
 func (c *census) room() *room {
 	s := c.limiting()

@@ -3,6 +3,7 @@ package rollout
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -57,8 +58,12 @@ func (o *Operator) Start(ctx context.Context, p Plan, opts StartOptions) (Plan, 
 		if s.plan.err != nil && !opts.Replace {
 			return draft{}, s.plan.err
 		}
-		if last := s.plan.value; last != nil && !p.Created.After(last.Created) {
-			p.Created = last.Created.Add(time.Millisecond) // whatever clocks say: agents follow no older one
+		last, err := o.newest(ctx, s.plan.value)
+		if err != nil {
+			return draft{}, err
+		}
+		if !p.Created.After(last) {
+			p.Created = last.Add(time.Millisecond) // whatever clocks say: agents follow no older one
 		}
 		d := draft{plan: p, record: Record{At: at, By: p.By, Event: EventStarted, Why: p.Reason}}
 		if s.plan.value != nil {
@@ -74,6 +79,33 @@ func (o *Operator) Start(ctx context.Context, p Plan, opts StartOptions) (Plan, 
 	}
 	_ = o.prune(ctx) // the next Start tries again
 	return p, nil
+}
+
+// newest is when the rollout of p was created, and where that is not known the newest
+// of the history; zero = there was none.
+func (o *Operator) newest(ctx context.Context, p *Plan) (created time.Time, err error) {
+	if p != nil {
+		return p.Created, nil
+	}
+	chains, err := o.chains(ctx)
+	for _, c := range chains[:min(len(chains), HistorySize)] {
+		var first struct {
+			Plan struct {
+				Created time.Time `json:"created"`
+			} `json:"plan"`
+		}
+		limited, cancel := context.WithTimeout(ctx, callTimeout)
+		r, err := o.client.Get(limited, o.keys.record(c.id, 1))
+		cancel()
+		if err != nil {
+			return created, o.failed("read the history", err)
+		}
+		// Whatever version wrote it.
+		if len(r.Kvs) > 0 && json.Unmarshal(r.Kvs[0].Value, &first) == nil && first.Plan.Created.After(created) {
+			created = first.Plan.Created
+		}
+	}
+	return created, err
 }
 
 // follow has d go on with the chain of the rollout before it, which is over or is
@@ -120,7 +152,19 @@ func (o *Operator) begun(p Plan, at time.Time) (Plan, error) {
 	}
 	p.Stage, p.StageSince, p.SoakSince, p.Promoted, p.Cursor, p.Seq, p.History = 0, at.UTC(), time.Time{}, 0, Cursor{}, 0, ""
 	p = p.WithDefaults()
-	return p, p.Validate()
+	if err := p.Validate(); err != nil {
+		return p, err
+	}
+	return p, p.validateRoom()
+}
+
+// validateRoom reports a plan that could not be written any more once it has moved.
+func (p *Plan) validateRoom() error {
+	value, err := encode(p)
+	if most := MaxPlanBytes - planGrowth; err == nil && len(value) > most {
+		err = fmt.Errorf("plan %s has %d bytes, at most %d may begin, so that there is room for what moves: have fewer stages, shorter queries of checks, fewer windows, environments or binaries", p.ID, len(value), most)
+	}
+	return err
 }
 
 // configured fills in the digests of the documents of p, and in opts what a

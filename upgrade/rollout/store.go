@@ -229,7 +229,7 @@ func (k keys) seal(d draft) (written, error) {
 		return w, err
 	}
 	w.plan.History = digestOf([]byte(line))
-	value, err := encode(w.plan)
+	value, err := w.plan.written()
 	if err != nil {
 		return w, err
 	}
@@ -243,6 +243,42 @@ func (k keys) seal(d draft) (written, error) {
 	}
 	w.then = append(w.then, clientv3.OpPut(k.plan(), value), clientv3.OpPut(record, line))
 	return w, nil
+}
+
+// written is p as it is written: never what nobody could read again, with which the
+// fleet would stand still until the plan is replaced. Where there is hardly room, Why
+// is cut: a rollout can be paused, halted and reverted all the same.
+func (p *Plan) written() (string, error) {
+	value, err := encode(p)
+	for err == nil && len(value) > MaxPlanBytes && p.Why != "" {
+		p.Why = clip(p.Why, max(0, len(p.Why)-(len(value)-MaxPlanBytes)))
+		value, err = encode(p)
+	}
+	if err != nil {
+		return "", err
+	}
+	if _, err := ParsePlan([]byte(value)); err != nil {
+		return "", fmt.Errorf("what is to be written could not be read again: %w", err)
+	}
+	return value, nil
+}
+
+// stray reports a record that lies where w's is to be, while the plan is still the one
+// that w was to take the place of: no write of that plan is done as long as it does.
+func (s *store) stray(ctx context.Context, w written, over int64) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	key := s.keys.record(w.record.Rollout, w.record.Seq)
+	r, err := s.client.Txn(ctx).If(
+		clientv3.Compare(clientv3.ModRevision(s.keys.plan()), "=", over), clientv3.Compare(clientv3.CreateRevision(key), ">", 0),
+	).Commit()
+	if err != nil {
+		return s.failed("read the history", err)
+	}
+	if r.Succeeded {
+		return fmt.Errorf("%w: %s is there already, where the next record of rollout %s is to be: delete it, or start a rollout with another id", ErrHistory, key, w.record.Rollout)
+	}
+	return nil
 }
 
 // commit writes w. Where what it compares is not so, done is false and found is

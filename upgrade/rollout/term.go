@@ -89,7 +89,8 @@ func (t *term) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var with sync.WaitGroup
 	defer with.Wait()
-	defer cancel(nil)
+	defer t.checks.wait()
+	defer cancel(nil) // before it waits: a check may take an hour
 	w, err := etcdkv.NewWatch(etcdkv.WatchConfig{
 		Client: t.client, Keys: t.keys.watched(), Coalesce: -1, OnChange: t.receive, Logger: t.cfg.Logger,
 	})
@@ -99,7 +100,6 @@ func (t *term) run(ctx context.Context) error {
 	with.Go(func() { _ = w.Run(ctx) }) // its error is ctx's
 	with.Go(func() { cancel(t.cfg.Agents.Watch(ctx, t.see, t.doubt)) })
 	with.Go(func() { t.teller.run(ctx) })
-	defer t.checks.wait()
 	retry := backoff.Backoff{Max: 5 * time.Second}
 	wake := time.NewTimer(lookEvery)
 	defer wake.Stop()
@@ -335,7 +335,10 @@ func (t *term) move(ctx context.Context, at standing, in Input, out Output) (aga
 	}
 	revision, done, found, err := t.commit(ctx, w.when, w.then)
 	if err != nil || !done {
-		return true, t.refused(ctx, found, err)
+		if err = t.refused(ctx, found, err); err == nil {
+			err = t.stray(ctx, w, at.plan.mod)
+		}
+		return true, err
 	}
 	if revision <= in.Snapshot.Revision {
 		// It was counted in what this etcd was before. Agents see that, too, and

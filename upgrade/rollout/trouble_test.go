@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -42,6 +43,30 @@ func TestWhatKeepsARolloutFromMovingOnShowsInItsStatus(t *testing.T) {
 	shows("and what to do is told", "let a controller of the version")
 	if v := c.status(); strings.Count(v.Trouble, ErrSchema.Error()) != 1 {
 		t.Errorf("it is told twice: %s", v.Trouble)
+	}
+}
+
+// TestRecordThatLiesInTheWayIsTold: controllers and operators would try for ever to write
+// the plan, and nobody know why.
+func TestRecordThatLiesInTheWayIsTold(t *testing.T) {
+	r := newRig(t)
+	c := r.crew(2)
+	p := c.start(planOf("1.1.0"))
+	key := r.operator.keys.record(p.ID, p.Seq+1)
+	if _, err := r.client.Put(t.Context(), key, "{}"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.term().look(t.Context()); !errors.Is(err, ErrHistory) || !strings.Contains(err.Error(), key) {
+		t.Errorf("a controller: %v", err)
+	}
+	if _, err := r.operator.Pause(t.Context(), Act{By: "bob"}); !errors.Is(err, ErrHistory) || !strings.Contains(err.Error(), key) {
+		t.Errorf("an operator: %v", err)
+	}
+	same := planOf("1.2.0")
+	same.ID = p.ID
+	r.start(planOf("1.2.0"), StartOptions{Replace: true})
+	if _, err := r.operator.Start(t.Context(), same, StartOptions{Replace: true}); err == nil || !strings.Contains(err.Error(), "another id") {
+		t.Errorf("a rollout with the id of one before: %v", err)
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 // step, and each agent keeps it in memory.
 const (
 	MaxPlanBytes    = 64 << 10
+	planGrowth      = 6 << 10 // by what moves, at most
 	maxPlanDepth    = 8
 	maxStages       = 32
 	maxWindows      = 32
