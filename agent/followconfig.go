@@ -210,6 +210,9 @@ func (h *configHost) lay(ctx context.Context, at attempt, d stagedDocument) roll
 	if was && documentDigest(before.Data) != digest {
 		h.set(scope, &before)
 		err = errors.Join(err, h.overlay.Resume(scope, before.Data, before.Revision, before.Over))
+		if before.Yields {
+			h.overlay.Yield(scope)
+		}
 	} else {
 		h.set(scope, nil)
 		h.overlay.Lift(scope)
@@ -340,6 +343,9 @@ func (h *configHost) standing(o rollout.Order) rollout.Standing {
 		s.Runs = s.There
 	default:
 		s.Runs = now.InForce == t.Digest
+		if s.State == "" && now.Laid == t.Digest && !now.Tried {
+			s.State = rollout.ReportStarted // by a process that was killed: it is about to come into force
+		}
 	}
 	return s
 }

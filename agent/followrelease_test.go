@@ -166,6 +166,21 @@ func TestOverlayIsReadAgainWhateverEndsWhileItSettles(t *testing.T) {
 	all.Wait()
 }
 
+// TestDocumentThatAKilledProcessHasLaidIsUnderWay: it is about to come into force, and
+// would be declined as one that had not begun.
+func TestDocumentThatAKilledProcessHasLaidIsUnderWay(t *testing.T) {
+	t.Parallel()
+	h := newOverlayRig(t)
+	h.set("global", &overlaid{Rollout: "r1", Revision: 1, Data: []byte("a: 1\n")})
+	next := newConfigHost(h.Agent)
+	next.recall()
+	for document, want := range map[string]rollout.ReportState{"a: 1\n": rollout.ReportStarted, "a: 2\n": ""} {
+		if s := next.standing(documentOrder("r1", document)); s.State != want || s.Runs {
+			t.Errorf("%q: %+v, want %q", document, s, want)
+		}
+	}
+}
+
 // newOverlayRig is what lays documents over of an agent that never reaches etcd.
 func newOverlayRig(t *testing.T) *configHost {
 	t.Helper()
