@@ -216,7 +216,20 @@ func (r *repository) shadow(ctx context.Context, dir string) (commit string, err
 			return "", err
 		}
 	}
-	return commit, nil
+	return commit, r.aged(filepath.Join(dir, "index"))
+}
+
+// aged gives the copy of the index the age of the index: a file that was changed in
+// the second in which that was written, and kept its size, git knows by this alone.
+func (r *repository) aged(index string) error {
+	info, err := os.Stat(filepath.Join(r.dir, "index"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return os.Chtimes(index, time.Time{}, info.ModTime())
 }
 
 // head returns the commit that is checked out.

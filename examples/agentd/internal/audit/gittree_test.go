@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // inGit runs git in dir.
@@ -128,6 +129,31 @@ func TestOnlyACleanTreeAtTheTagOfOneVersionCanBeReleased(t *testing.T) {
 				t.Errorf("found %q, want %q: %v", got, tt.want, report.Findings)
 			}
 		})
+	}
+}
+
+// TestAChangeInTheSecondOfTheIndexIsSeen: of the same size, it would pass for what is
+// committed.
+func TestAChangeInTheSecondOfTheIndexIsSeen(t *testing.T) {
+	t.Parallel()
+	dir := gitTree(t)
+	then := time.Now().Add(-time.Hour)
+	file, index := filepath.Join(dir, "file"), filepath.Join(dir, ".git", "index")
+	at := func(name string) {
+		t.Helper()
+		if err := os.Chtimes(name, then, then); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at(file)
+	inGit(t, dir, "update-index", "--refresh")
+	if err := os.WriteFile(file, []byte("y\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	at(file)
+	at(index)
+	if got := lines(dir, judge(t, dir, Config{})); !strings.Contains(strings.Join(got, " "), gitDirty) {
+		t.Errorf("found %q", got)
 	}
 }
 
