@@ -36,7 +36,7 @@ func TestVerifyOfADamagedIndexSaysThatThereIsNone(t *testing.T) {
 	if r.fails(t, 1, "without damage"); !strings.Contains(r.stdout, "agentd: no index that can be read and trusted") || strings.Contains(r.stdout, "index 0") {
 		t.Errorf("it says\n%s", r.stdout)
 	}
-	if r := s.ask("verify", "-o", "json"); r.code != 1 || strings.Contains(r.stdout, "0001") || strings.Contains(r.stdout, "\"index\"") {
+	if r := s.ask("verify", "-o", "json"); r.code != 1 || strings.Contains(r.stdout, "0001-01-01") || strings.Contains(r.stdout, "\"index\"") {
 		t.Errorf("as JSON, code %d\n%s", r.code, r.stdout)
 	}
 }
