@@ -329,11 +329,6 @@ func (f *Follower) turn(now time.Time, p *Plan, s Standing) time.Duration {
 // in between finds out at its next start whether the host has heard.
 func (f *Follower) begin(now time.Time, p *Plan, o Order, joined int64) time.Duration {
 	before := f.kept
-	if f.handed != o.Request { // else it was lost in the host, and its time goes on
-		// Whoever counts may have seen it leave right after it was known to be there.
-		age, _ := f.vouched(now, p, joined)
-		f.begun = now.Add(-age)
-	}
 	f.kept.Report, f.kept.Order = Report{Request: o.Request, State: ReportStarted, At: reported(now), Before: f.alarms(o.Request)}, o
 	f.kept.Begun = o.Request
 	if o.Action == ActSwitch {
@@ -342,13 +337,18 @@ func (f *Follower) begin(now time.Time, p *Plan, o Order, joined int64) time.Dur
 	f.keep()
 	// The disk may have taken its time.
 	why := f.mayNot(p)
-	if _, ok := f.vouched(now, p, joined); why == "" && !ok {
+	age, ok := f.vouched(now, p, joined)
+	if why == "" && !ok {
 		why = "this agent may have left the registry meanwhile"
 	}
 	if why != "" {
 		f.kept = before
 		f.say(now, o, Standing{State: ReportWaiting, Reason: why})
 		return followAgain
+	}
+	if f.handed != o.Request { // else it was lost in the host, and its time goes on
+		// Whoever counts may have seen it leave right after it was known to be there.
+		f.begun = now.Add(-age)
 	}
 	f.handed, f.offered = o.Request, Order{}
 	if o.GiveUp > 0 {
