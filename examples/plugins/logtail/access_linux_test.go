@@ -4,39 +4,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"github.com/perennial-go/perennial/examples/internal/hosttest"
 )
-
-// unprivileged makes this thread one that permissions hold for, until the end
-// of the test.
-func unprivileged(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		return
-	}
-	runtime.LockOSThread()
-	if _, err := unix.SetfsuidRetUid(65534); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if _, err := unix.SetfsuidRetUid(0); err != nil {
-			t.Error(err)
-		}
-		runtime.UnlockOSThread()
-	})
-}
 
 func TestFileThatMayNotBeReadIsToldInHealthUntilItMay(t *testing.T) {
 	dir := t.TempDir()
-	for at := dir; at != os.TempDir() && at != "/"; at = filepath.Dir(at) {
-		if err := os.Chmod(at, 0o755); err != nil { //nolint:gosec // another user is to look into it
-			t.Fatal(err)
-		}
-	}
 	denied, closed := filepath.Join(dir, "denied.log"), filepath.Join(dir, "closed")
 	write(t, denied, "1\n")
 	write(t, filepath.Join(dir, "open.log"), "2\n")
@@ -58,8 +33,8 @@ func TestFileThatMayNotBeReadIsToldInHealthUntilItMay(t *testing.T) {
 		p.report(s.follower, summary(s.problems))
 		return p.Health(t.Context())
 	}
-	t.Run("as another user", func(t *testing.T) {
-		unprivileged(t)
+	t.Run("without what root may", func(t *testing.T) {
+		hosttest.Unprivileged(t)
 		for range 2 {
 			err := look()
 			for _, want := range []string{denied, closed, "permission denied"} {
@@ -76,7 +51,7 @@ func TestFileThatMayNotBeReadIsToldInHealthUntilItMay(t *testing.T) {
 		}
 	}
 	t.Run("as another user, now permitted", func(t *testing.T) {
-		unprivileged(t)
+		hosttest.Unprivileged(t)
 		if err := look(); err != nil {
 			t.Errorf("the plugin's health still says %v", err)
 		}

@@ -3,39 +3,12 @@ package audit
 import (
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"github.com/perennial-go/perennial/examples/internal/hosttest"
 )
-
-// unprivileged takes from this thread what lets root read any file, until the
-// end of the test.
-func unprivileged(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		return
-	}
-	runtime.LockOSThread()
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var had [2]unix.CapUserData
-	if err := unix.Capget(&header, &had[0]); err != nil {
-		t.Fatal(err)
-	}
-	has := had
-	has[0].Effective &^= 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH
-	if err := unix.Capset(&header, &has[0]); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Capset(&header, &had[0]); err != nil {
-			t.Error(err)
-		}
-		runtime.UnlockOSThread()
-	})
-}
 
 func TestWhatCannotBeReadKeepsNothingElseFromBeingToldAndIsNotTakenForClean(t *testing.T) {
 	dir := write(t, map[string]string{"a/Dockerfile": "FROM a\n", "b/Dockerfile": "FROM b\n", "c/run": "#!/bin/sh\n", "d/Dockerfile": "FROM d\n"})
@@ -46,7 +19,7 @@ func TestWhatCannotBeReadKeepsNothingElseFromBeingToldAndIsNotTakenForClean(t *t
 		}
 		t.Cleanup(func() { _ = os.Chmod(name, 0o700) }) //nolint:gosec // is removed
 	}
-	unprivileged(t)
+	hosttest.Unprivileged(t)
 	report := judge(t, "", Config{Paths: []string{dir, filepath.Join(dir, "a", "Dockerfile"), filepath.Join(dir, "b")}})
 	if got, want := lines(dir, report), []string{"d/Dockerfile:1:6 image-tag-missing"}; !slices.Equal(got, want) {
 		t.Errorf("found %q, want %q", got, want)
