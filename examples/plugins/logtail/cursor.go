@@ -31,8 +31,8 @@ type place struct {
 	Dev    uint64 `json:"dev"`
 	Inode  uint64 `json:"inode"`
 	Offset int64  `json:"offset"`
-	// Modified is when the file had been written last, as far as it was seen,
-	// in nanoseconds since 1970.
+	// Modified is when the file had been written last before it was read to its
+	// end, in nanoseconds since 1970: a copy that is older holds nothing else.
 	Modified int64 `json:"modified"`
 	fingerprint
 }

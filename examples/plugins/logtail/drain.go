@@ -56,13 +56,17 @@ func (f *follower) turn(t *file, now time.Time) (further bool, err error) {
 	if !t.dirty && (t.held == 0 || expected == moreSoon) {
 		return false, nil
 	}
+	if !t.inspected() {
+		t.dirty = t.size > 0 // written since the look: the next one tells
+		return false, nil
+	}
 	n, err := t.f.ReadAt(f.buf, t.Offset-t.TailLen)
 	end := errors.Is(err, io.EOF)
 	if err != nil && !end {
 		f.problem(err)
 		return false, nil
 	}
-	if int64(n) < t.TailLen || crc32.ChecksumIEEE(f.buf[:t.TailLen]) != t.Tail {
+	if int64(n) < t.TailLen || crc32.ChecksumIEEE(f.buf[:t.TailLen]) != t.Tail || t.Offset == 0 && !t.first.of(f.buf[:n]) {
 		t.dirty = true
 		return false, nil // truncated since the look: the next one tells
 	}
@@ -92,6 +96,9 @@ func (f *follower) turn(t *file, now time.Time) (further bool, err error) {
 	}
 	t.held = int(int64(n) - t.TailLen)
 	t.dirty = !end
+	if end {
+		t.Modified = t.seen
+	}
 	return !end, nil
 }
 

@@ -17,6 +17,13 @@ type file struct {
 	place
 	f *os.File
 
+	// seen is when it had been modified at the last look. It becomes Modified once
+	// the file has been read to its end after that.
+	seen int64
+	// first is what it began with when it was inspected. Before anything of a
+	// file was read, nothing else tells that it was truncated.
+	first beginning
+
 	name    string // a path that led to it at the last look, "" if none did
 	matched bool   // that path is one that a pattern leads to
 	size    int64
@@ -53,9 +60,52 @@ func open(path string, seen fs.FileInfo) (*file, error) {
 	was := identity(path, fi)
 	t := &file{f: f, name: path, dirty: true, quiet: time.Now()}
 	t.place = place{Path: path, Dev: was.dev, Inode: was.inode, Modified: fi.ModTime().UnixNano()}
-	t.size = fi.Size()
+	t.size, t.seen = fi.Size(), t.Modified
+	if t.first, err = t.peek(); err != nil {
+		return nil, errors.Join(err, t.f.Close())
+	}
 	return t, nil
 }
+
+// beginning is the CRC-32 of the first n bytes, at most printBytes.
+type beginning struct {
+	n   int
+	sum uint32
+}
+
+func (b beginning) of(text []byte) bool {
+	return len(text) >= b.n && crc32.ChecksumIEEE(text[:b.n]) == b.sum
+}
+
+func (t *file) peek() (beginning, error) {
+	buf := make([]byte, printBytes)
+	n, err := t.f.ReadAt(buf, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return beginning{}, fmt.Errorf("%s: its beginning cannot be read: %w", t.Path, err)
+	}
+	return beginning{n: n, sum: crc32.ChecksumIEEE(buf[:n])}, nil
+}
+
+// resume goes on at a place of the file.
+func (t *file) resume(p place) { t.place, t.first = p, beginning{} }
+
+// same reports whether a file of that size has only grown since it was read, or
+// inspected, last.
+func (t *file) same(size int64) (bool, error) {
+	if t.Offset > 0 {
+		return t.in(t.f, size)
+	}
+	buf := make([]byte, t.first.n)
+	n, err := t.f.ReadAt(buf, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	return t.first.of(buf[:n]), nil
+}
+
+// inspected reports whether there is anything by which to tell what the file
+// held.
+func (t *file) inspected() bool { return t.Offset > 0 || t.first.n > 0 }
 
 // moved reports whether a file was not where it had been seen.
 func moved(err error) bool {
@@ -65,8 +115,8 @@ func moved(err error) bool {
 // saw notes what a look has found of the file.
 func (t *file) saw(fi fs.FileInfo, now time.Time) {
 	t.deleted = unlinked(fi)
-	if modified := fi.ModTime().UnixNano(); modified != t.Modified || fi.Size() != t.size {
-		t.Modified, t.size, t.dirty, t.quiet = modified, fi.Size(), true, now
+	if modified := fi.ModTime().UnixNano(); modified != t.seen || fi.Size() != t.size {
+		t.seen, t.size, t.dirty, t.quiet = modified, fi.Size(), true, now
 	}
 }
 

@@ -25,9 +25,9 @@ type follower struct {
 	missing []place   // of the cursor: deleted, or being renamed at the moment
 	until   time.Time // when they are looked for no longer
 	sought  int       // how often they were looked for
-	// copies are files that may be copies which are not complete yet, and
+	// waiting are files that may be copies which are not complete yet, and
 	// since when.
-	copies   map[id]time.Time
+	waiting  map[id]time.Time
 	problems []error
 	batch    *batch
 	buf      []byte
@@ -36,7 +36,7 @@ type follower struct {
 func newFollower(s settings, log *slog.Logger, send func(sdk.Result) error) *follower {
 	return &follower{
 		settings: s, send: send, log: log,
-		finder: finder{patterns: s.Paths}, copies: map[id]time.Time{},
+		finder: finder{patterns: s.Paths}, waiting: map[id]time.Time{},
 		batch: newBatch(), buf: make([]byte, printBytes+readBytes),
 	}
 }
@@ -183,7 +183,7 @@ func (f *follower) adopt(found []candidate, atEnd bool, now time.Time) {
 		}
 		fresh = append(fresh, c)
 	}
-	f.copies = waiting
+	f.waiting = waiting
 	if over := min(f.makeRoom(len(fresh), now), len(fresh)); over > 0 {
 		f.problem(fmt.Errorf("%d files are not followed, such as %s: more than %d match; narrow the patterns or raise max_files", over, fresh[0].path, f.settings.MaxFiles))
 		fresh = fresh[over:] // the newest are what is written to
@@ -227,7 +227,8 @@ func (f *follower) recall(t *file) (recalled bool) {
 			return false
 		}
 		if same, err := p.in(t.f, t.size); err == nil && same {
-			t.place, recalled = p, true
+			t.resume(p)
+			recalled = true
 		}
 		return true // whoever follows t tells of it from now on
 	})
@@ -334,7 +335,7 @@ func locate(p place, dirs map[string]map[id]string) (*file, error) {
 			return nil, errors.Join(err, t.f.Close())
 		}
 	}
-	t.place = p
+	t.resume(p)
 	return t, nil
 }
 

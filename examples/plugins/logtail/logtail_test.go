@@ -191,14 +191,20 @@ func (s *stepper) again() {
 func (s *stepper) step(atEnd bool) {
 	s.t.Helper()
 	s.look(atEnd)
+	s.read()
+	if err := summary(s.problems); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// read reads all that there is, after a look.
+func (s *stepper) read() {
+	s.t.Helper()
 	for more := true; more; {
 		var err error
 		if more, err = s.drain(s.t.Context()); err != nil {
 			s.t.Fatal(err)
 		}
-	}
-	if err := summary(s.problems); err != nil {
-		s.t.Fatal(err)
 	}
 }
 

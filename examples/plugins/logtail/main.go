@@ -15,7 +15,10 @@
 //
 // Lost are lines that were deleted, truncated away, compressed, or moved out of
 // the directory before they were read, and those that a program writes between
-// the copying and the truncating. The order is kept within a file.
+// the copying and the truncating. If the plugin was started again before it saw
+// such a rotation, it reads a copy of less than 256 bytes twice where a line
+// that came between was read. A log that is rotated in both ways in turn may
+// have lines read twice. The order is kept within a file.
 //
 // A line counts once it is complete. The unfinished last line of a file that
 // was rotated away and has not grown for linger counts too. A line that is too

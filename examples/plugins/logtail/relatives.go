@@ -49,16 +49,27 @@ func relatives(path string) map[string]fs.FileInfo {
 }
 
 // successors are files that had the name path after the one that was modified
-// then and before the one that has it now, and its copies, the last of which may
-// be older than its last lines. Not ok says that they cannot be told at the
-// moment.
+// then and before the one that has it now. Not ok says that they cannot be told
+// at the moment.
 func (f *follower) successors(path string, modified int64) (list []candidate, ok bool) {
+	return f.strangers(path, func(c candidate) bool { return c.fi.ModTime().UnixNano() >= modified })
+}
+
+// copies are files that path may have been copied to since it was modified then.
+// Those that patterns lead to may be older: they would be read as new files.
+func (f *follower) copies(path string, modified int64) (list []candidate, ok bool) {
+	return f.strangers(path, func(c candidate) bool {
+		return c.fi.ModTime().UnixNano() >= modified || f.settings.wants(filepath.Join(filepath.Dir(path), filepath.Base(c.path)))
+	})
+}
+
+// strangers are the relatives of path that are not followed and of interest.
+func (f *follower) strangers(path string, interesting func(candidate) bool) (list []candidate, ok bool) {
 	files := relatives(path)
 	for at, fi := range files {
-		is := identity(at, fi)
-		_, copied := f.copies[is]
-		if at != home(path) && (copied || fi.ModTime().UnixNano() >= modified) && f.known(is) == nil {
-			list = append(list, candidate{path: at, family: path, fi: fi})
+		c := candidate{path: at, family: path, fi: fi}
+		if at != home(path) && interesting(c) && f.known(c.id()) == nil {
+			list = append(list, c)
 		}
 	}
 	slices.SortFunc(list, older)
@@ -86,60 +97,81 @@ func number(path string) int {
 // inspect finds out whether a file that has changed has only grown. If it has
 // not, it was truncated, and its text may have been copied before, several
 // times if this was not noticed between: what of a copy was not read is read
-// from there.
+// from there. So is all of the copies of a file of which nothing was read.
 func (f *follower) inspect(t *file, since map[string]int64, now time.Time) {
 	if !t.dirty {
 		return
 	}
-	same, err := t.in(t.f, t.size)
+	same, err := t.same(t.size)
 	if err != nil {
 		f.problem(err)
-	}
-	if err != nil || same {
 		return
 	}
-	var copies []candidate
-	if !t.astray() {
-		var ok bool
-		if copies, ok = f.successors(t.Path, since[t.Path]); !ok {
-			return // it stays dirty
+	if same && t.inspected() {
+		return
+	}
+	// What is copied and truncated from here on is noticed by what the file
+	// begins with now; copies of what was there before exist already.
+	first, err := t.peek()
+	if err != nil {
+		f.problem(err)
+		return
+	}
+	if !t.astray() && !f.followCopies(t, since[t.Path], now) {
+		return // it stays dirty
+	}
+	if !same {
+		t.begin()
+		t.held = 0
+	}
+	t.first = first
+}
+
+// followCopies follows the copies of what t held. Not ok says that they cannot be
+// told at the moment.
+func (f *follower) followCopies(t *file, since int64, now time.Time) (ok bool) {
+	list, ok := f.copies(t.Path, since)
+	if !ok {
+		return false
+	}
+	var copies []*file
+	for _, c := range list {
+		old, err := copied(c, t)
+		if moved(err) {
+			closeAll(copies)
+			return false
+		}
+		f.problem(err)
+		if old != nil {
+			copies = append(copies, old)
 		}
 	}
 	if over := f.makeRoom(len(copies), now); over > 0 {
 		f.problem(fmt.Errorf("%d copies of %s are not read: more than %d files are followed; raise max_files", over, t.Path, f.settings.MaxFiles))
-		copies = copies[min(over, len(copies)):]
+		over = min(over, len(copies))
+		closeAll(copies[:over])
+		copies = copies[over:]
 	}
-	former := t.place
-	olds := make([]*file, 0, len(copies))
-	for _, c := range copies {
-		old, err := copied(c, &former)
-		if moved(err) {
-			closeAll(olds)
-			return // it stays dirty
-		}
-		if err != nil {
-			f.problem(err)
-			continue
-		}
-		olds = append(olds, old)
-	}
-	for _, old := range olds {
+	for _, old := range copies {
 		f.recall(old) // a copy of what was there before, which was read
 	}
-	f.files = slices.Insert(f.files, slices.Index(f.files, t), olds...)
-	t.begin()
-	t.held = 0
+	f.files = slices.Insert(f.files, slices.Index(f.files, t), copies...)
+	return true
 }
 
-// copied opens what may be a copy of a file, to be read from where that one
-// was.
-func copied(c candidate, former *place) (*file, error) {
+// copied opens a copy of what log held, to be read from where that was; nil if
+// it is one of what log holds now.
+func copied(c candidate, log *file) (*file, error) {
 	t, err := open(c.path, c.fi)
 	if err != nil {
 		return nil, err
 	}
 	t.Path = c.family
-	if err := t.continues(former); err != nil {
+	begun, err := t.begins(log)
+	if err == nil && !begun {
+		err = t.continues(&log.place)
+	}
+	if err != nil || begun {
 		return nil, errors.Join(err, t.f.Close())
 	}
 	return t, nil
@@ -175,15 +207,15 @@ func (f *follower) waits(c candidate, now time.Time) (since time.Time, waits boo
 		if c.fi.Size() == 0 {
 			return now, true // one being begun
 		}
-		if copied, err := f.copyOf(c, t); err != nil || !copied {
+		if copied, err := copyOf(c, t); err != nil || !copied {
 			f.problem(err)
 			continue
 		}
-		since, again := f.copies[c.id()]
+		since, again := f.waiting[c.id()]
 		if !again {
 			since = now
 		}
-		if again && now.Sub(since) >= f.settings.linger {
+		if again && now.Sub(since) >= f.settings.linger && t.Offset >= c.fi.Size() {
 			f.problem(f.followEnd(c))
 		}
 		return since, true
@@ -195,7 +227,7 @@ func (f *follower) waits(c candidate, now time.Time) (since time.Time, waits boo
 const compareBytes = 4096
 
 // copyOf reports whether c holds what t begins with, or t is changing.
-func (f *follower) copyOf(c candidate, t *file) (bool, error) {
+func copyOf(c candidate, t *file) (bool, error) {
 	other, err := open(c.path, c.fi)
 	if moved(err) {
 		return true, nil // whatever it is, it is not there to be followed now
@@ -204,28 +236,34 @@ func (f *follower) copyOf(c candidate, t *file) (bool, error) {
 		return false, err
 	}
 	defer func() { _ = other.f.Close() }()
-	same := true
-	for _, part := range [][2]int64{{0, min(other.size, printBytes)}, {max(0, other.size-compareBytes), other.size}} {
-		a, b := make([]byte, part[1]-part[0]), make([]byte, part[1]-part[0])
-		n, errA := other.f.ReadAt(a, part[0])
-		m, errB := t.f.ReadAt(b, part[0])
-		for _, err := range []error{errA, errB} {
-			if err != nil && !errors.Is(err, io.EOF) {
-				return false, err
-			}
-		}
-		same = same && bytes.Equal(a[:n], b[:m])
-	}
-	if same {
-		return true, nil
+	if begun, err := other.begins(t); begun || err != nil {
+		return begun, err
 	}
 	// It may have been truncated this moment.
 	fi, err := t.f.Stat()
 	if err != nil {
 		return false, err
 	}
-	grown, err := t.in(t.f, fi.Size())
+	grown, err := t.same(fi.Size())
 	return !grown, err
+}
+
+// begins reports whether log begins with what t holds.
+func (t *file) begins(log *file) (bool, error) {
+	for _, part := range [][2]int64{{0, min(t.size, printBytes)}, {max(0, t.size-compareBytes), t.size}} {
+		a, b := make([]byte, part[1]-part[0]), make([]byte, part[1]-part[0])
+		n, errA := t.f.ReadAt(a, part[0])
+		m, errB := log.f.ReadAt(b, part[0])
+		for _, err := range []error{errA, errB} {
+			if err != nil && !errors.Is(err, io.EOF) {
+				return false, err
+			}
+		}
+		if !bytes.Equal(a[:n], b[:m]) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 func (f *follower) followEnd(c candidate) error {

@@ -435,3 +435,96 @@ func TestCopyThatWasBeingRenamedAtTheRestartIsNotReadTwice(t *testing.T) {
 		t.Errorf("the cursor cannot be resumed at: %v", err)
 	}
 }
+
+// TestCopyMadeBetweenALookAndTheReadingIsRead, once, also if nothing had been read
+// of the log by which to tell that it was truncated.
+func TestCopyMadeBetweenALookAndTheReadingIsRead(t *testing.T) {
+	for name, seen := range map[string]string{"of an empty log": "", "of a log that was looked at": "1\n"} {
+		t.Run(name, func(t *testing.T) {
+			variants(t, func(t *testing.T, s *stepper, path string, restart func()) {
+				write(t, path, seen)
+				s.look(false)
+				if err := s.result(nil); err != nil { // as a task begins
+					t.Fatal(err)
+				}
+				write(t, path, "2\n")
+				copyFile(t, path, path+".1")
+				truncate(t, path)
+				write(t, path, "3\n")
+				s.read()
+				restart()
+				s.step(false)
+				s.step(false)
+				s.want(append(strings.Fields(seen), "2", "3")...)
+			})
+		})
+	}
+}
+
+// TestCopyThatIsOlderThanALineThatWasNotReadIsRead: a look has seen the line, but
+// the log was truncated before the reading.
+func TestCopyThatIsOlderThanALineThatWasNotReadIsRead(t *testing.T) {
+	variants(t, func(t *testing.T, s *stepper, path string, restart func()) {
+		write(t, path, "1\n")
+		s.step(false)
+		write(t, path, "2\n")
+		copyFile(t, path, path+".1")
+		write(t, path, "lost\n")
+		later := time.Now().Add(time.Second) // by the clock of the files as well
+		if err := os.Chtimes(path, later, later); err != nil {
+			t.Fatal(err)
+		}
+		s.look(false)
+		truncate(t, path)
+		write(t, path, "3\n")
+		s.read()
+		restart()
+		s.step(false)
+		s.step(false)
+		s.want("1", "2", "3")
+	})
+}
+
+// TestCopyIsNotPutAsideBeforeTheLogIsReadAsFar, however long the log takes to be
+// truncated.
+func TestCopyIsNotPutAsideBeforeTheLogIsReadAsFar(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "app.log")
+	s := newStepper(t, fmt.Sprintf(`{"paths":[%q],"linger":"0s"}`, path+"*"))
+	write(t, path, "1\n")
+	s.step(false)
+	write(t, path, "2\n")
+	copyFile(t, path, path+".1")
+	for range 3 {
+		s.look(false) // it is slow to read
+	}
+	truncate(t, path)
+	s.read()
+	write(t, path, "3\n")
+	s.step(false)
+	s.step(false)
+	s.want("1", "2", "3")
+}
+
+// TestCopyThatIsOlderThanALineThatWasReadIsNotReadAgain, also by a process that did
+// not see it before the truncation.
+func TestCopyThatIsOlderThanALineThatWasReadIsNotReadAgain(t *testing.T) {
+	variants(t, func(t *testing.T, s *stepper, path string, restart func()) {
+		text, want := stamp(0, 20)
+		write(t, path, text)
+		s.step(false)
+		copyFile(t, path, path+".1")
+		past := time.Now().Add(-time.Second)
+		if err := os.Chtimes(path+".1", past, past); err != nil {
+			t.Fatal(err)
+		}
+		more, lines := stamp(20, 21)
+		write(t, path, more)
+		s.step(false)
+		truncate(t, path)
+		write(t, path, "new\n")
+		restart()
+		s.step(false)
+		s.step(false)
+		s.want(append(append(want, lines...), "new")...)
+	})
+}
