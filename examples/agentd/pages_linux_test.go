@@ -2,12 +2,15 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/perennial-go/perennial/internal/waittest"
 )
 
 // runPage runs the commands of a page in dir, as they are printed, and checks what
@@ -30,10 +33,14 @@ func (s *site) runPage(dir, script string, agents []string, env []string, says .
 	sh.Env = append(sh.Env, env...)
 	sh.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	failed := sh.Run()
-	// If a command fails, the agents in the background are left.
-	if err := syscall.Kill(-sh.Process.Pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
-		s.t.Error(err)
+	if failed != nil {
+		// The agents in the background are left.
+		if err := syscall.Kill(-sh.Process.Pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
+			s.t.Error(err)
+		}
 	}
+	// They may still be writing to dir, which is removed.
+	waittest.Nil(s.t, "all that the page has started has ended", func() error { return vacant(dir) })
 	out, err := os.ReadFile(printed.Name())
 	if err != nil {
 		s.t.Fatal(err)
@@ -51,6 +58,24 @@ func (s *site) runPage(dir, script string, agents []string, env []string, says .
 			s.t.Errorf("want %q in what they print:\n%s", want, out)
 		}
 	}
+}
+
+// vacant tells which processes are in dir, or execute what is there.
+func vacant(dir string) error {
+	var errs []error
+	for _, what := range []string{"cwd", "exe"} {
+		links, err := filepath.Glob("/proc/[0-9]*/" + what)
+		if err != nil {
+			return err
+		}
+		for _, link := range links {
+			// A zombie has neither.
+			if at, _ := os.Readlink(link); at == dir || strings.HasPrefix(at, dir+"/") {
+				errs = append(errs, fmt.Errorf("%s is %s", link, at))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // link gives the executable of a version a name.
