@@ -182,7 +182,7 @@ func (r *rooted) publisher(seed byte, extend ...byte) *Repository {
 	r.tb.Helper()
 	trust := rootTrust(r.tb)
 	trust.Keys = fixtureTrust(r.tb, extend...).Keys
-	repo, err := NewRepository(RepositoryConfig{Dir: r.dir, Key: fixtureKey(r.tb, seed), Trust: trust, Validity: fixtureValidity, Now: r.now})
+	repo, err := NewRepository(RepositoryConfig{Dir: r.dir, Key: fixtureKey(r.tb, seed), Trust: trust, Validity: fixtureValidity, Now: r.now, PlainOnly: true})
 	if err != nil {
 		r.tb.Fatal(err)
 	}
