@@ -235,6 +235,8 @@ func (u *use) given(name string, args []*syntax.Word) {
 	switch name {
 	case "docker", "podman", "nerdctl":
 		u.container(args[1:])
+	case "find":
+		u.found(args[1:])
 	case "sh", "bash", "dash", "ash", "ksh", "mksh":
 		u.shell(args[1:])
 	default:
@@ -291,6 +293,13 @@ func (u *use) assigns(name string, args []*syntax.Word) {
 // image and container. It is the first word that is neither an option nor the
 // value of one.
 func (u *use) container(args []*syntax.Word) {
+	for len(args) > 0 && len(args[0].Parts) > 0 && startsAsOption(args[0]) {
+		words := 1
+		if generalOptionTakesNext(literal(args[0])) {
+			words = 2
+		}
+		args = args[min(words, len(args)):]
+	}
 	if len(args) > 0 && (literal(args[0]) == "image" || literal(args[0]) == "container") {
 		args = args[1:]
 	}
@@ -315,6 +324,17 @@ func (u *use) container(args []*syntax.Word) {
 			return
 		}
 	}
+}
+
+// generalOptionTakesNext is that of the options before pull, run, and create.
+func generalOptionTakesNext(option string) bool {
+	if option == "" || strings.Contains(option, "=") {
+		return false
+	}
+	return !slices.Contains([]string{
+		"-D", "-h", "-r", "-v", "--debug", "--debug-full", "--experimental", "--help", "--insecure-registry", "--noout",
+		"--remote", "--syslog", "--tls", "--tlsverify", "--transient-store", "--version",
+	}, option)
 }
 
 // optionTakesNext reports whether the value of an option of docker, podman or

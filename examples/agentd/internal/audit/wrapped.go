@@ -19,7 +19,7 @@ type wrapper struct {
 // is given none.
 func wrapperOf(name string) (w wrapper, ok bool) {
 	switch name {
-	case "nohup", "builtin":
+	case "nohup", "builtin", "tini", "dumb-init":
 		return wrapper{}, true
 	case "exec":
 		return wrapper{flags: "cl", valued: "a"}, true
@@ -31,6 +31,12 @@ func wrapperOf(name string) (w wrapper, ok bool) {
 		return wrapper{flags: "cfw"}, true
 	case "stdbuf":
 		return wrapper{valued: "ioe", long: []string{"input", "output", "error"}}, true
+	case "gosu", "su-exec":
+		return wrapper{words: 1}, true
+	case "flock":
+		return wrapper{flags: "senuxoFv", valued: "wE", long: []string{"timeout", "wait", "conflict-exit-code"}, words: 1}, true
+	case "ionice":
+		return wrapper{flags: "t", valued: "cn", long: []string{"class", "classdata"}}, true
 	case "timeout":
 		return wrapper{flags: "fpv", valued: "ks", long: []string{"kill-after", "signal"}, words: 1}, true
 	case "env":
@@ -92,8 +98,22 @@ func (w wrapper) option(option string) (next int, known bool) {
 	return 1, true
 }
 
-// shell reads the script that sh -c is given, for the programs that it uses. It
-// is told where the word stands.
+// found reads the commands that find runs.
+func (u *use) found(args []*syntax.Word) {
+	for i := 0; i < len(args); i++ {
+		if !slices.Contains([]string{"-exec", "-execdir", "-ok", "-okdir"}, literal(args[i])) {
+			continue
+		}
+		begin := i + 1
+		for i = begin; i < len(args) && !slices.Contains([]string{";", `\;`, "+"}, literal(args[i])); {
+			i++
+		}
+		u.call(args[begin:i])
+	}
+}
+
+// shell reads the script that sh -c is given, for the programs and images that it
+// uses. They are told where the word stands.
 func (u *use) shell(args []*syntax.Word) {
 	for i := 0; i < len(args); i++ {
 		lit := literal(args[i])
@@ -128,7 +148,15 @@ func (u *use) body(w *syntax.Word) {
 	for _, c := range inner.calls {
 		u.calls = append(u.calls, named{name: c.name, pos: w.Pos()})
 	}
+	for _, c := range inner.images {
+		if !strings.Contains(c.name, unknownPath) {
+			u.images = append(u.images, named{name: c.name, pos: w.Pos()})
+		}
+	}
 }
+
+// unknownPath stands for what is expanded in a script in one word.
+const unknownPath = "/expanded"
 
 func bodyText(w *syntax.Word) string {
 	var b strings.Builder
@@ -139,7 +167,7 @@ func bodyText(w *syntax.Word) string {
 		case *syntax.SglQuoted:
 			b.WriteString(part.Value)
 		default:
-			b.WriteString("/expanded")
+			b.WriteString(unknownPath)
 		}
 	}
 	none, quoted := strings.NewReplacer(), strings.NewReplacer(`\"`, `"`, `\\`, `\`, `\$`, `$`, "\\`", "`")
