@@ -65,5 +65,28 @@ func (e *eye) diff(old, next labelled) (string, error) {
 		}
 		texts[i] = string(text)
 	}
-	return udiff.Unified(old.label, next.label, texts[0], texts[1]), nil
+	return unified(old.label, next.label, texts[0], texts[1])
+}
+
+// unified is the diff of two texts. The library counts the lines of the second
+// wrong after two changes that are close to each other (v0.4.1).
+func unified(oldLabel, newLabel, before, after string) (string, error) {
+	d, err := udiff.ToUnifiedDiff(oldLabel, newLabel, before, udiff.Lines(before, after), udiff.DefaultContextLines)
+	if err != nil {
+		return "", err
+	}
+	grown := 0 // lines, by the hunks before
+	for _, h := range d.Hunks {
+		h.ToLine = h.FromLine + grown
+		for _, l := range h.Lines {
+			switch l.Kind {
+			case udiff.Insert:
+				grown++
+			case udiff.Delete:
+				grown--
+			case udiff.Equal:
+			}
+		}
+	}
+	return d.String(), nil
 }
