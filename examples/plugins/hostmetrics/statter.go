@@ -11,10 +11,11 @@ const statfsTimeout = time.Second
 
 // statter asks file systems how full they are. One whose server is gone may
 // never answer, and the call cannot be ended: it is left alone, and its file
-// system is not asked again before it has returned. The zero value is ready.
+// system is not asked again before it has returned. Whoever asks meanwhile gets
+// the same answer. The zero value is ready.
 type statter struct {
 	mu      sync.Mutex
-	pending map[string]time.Time // since when
+	pending map[string]*call
 }
 
 type answer struct {
@@ -22,57 +23,67 @@ type answer struct {
 	err   error
 }
 
+// call is one that has not returned yet, or did so just now.
+type call struct {
+	since time.Time
+	done  chan struct{} // closed once there is an answer
+	answer
+}
+
 // ask returns the answers in the order of paths.
 func (t *statter) ask(paths []string) []answer {
-	type numbered struct {
-		n int
-		answer
-	}
-	answers := make([]answer, len(paths))
-	arrived := make(chan numbered, len(paths))
-	open := 0
+	now := time.Now()
+	calls := make([]*call, len(paths))
 	for n, path := range paths {
-		if since, ok := t.begin(path); !ok {
-			answers[n].err = fmt.Errorf("it does not answer since %s; is its server gone?", since.UTC().Format(time.RFC3339))
-			continue
-		}
-		answers[n].err = fmt.Errorf("it has not answered within %s; is its server gone?", statfsTimeout)
-		open++
-		go func() {
-			u, err := statfs(path)
-			t.end(path)
-			arrived <- numbered{n, answer{u, err}}
-		}()
+		calls[n] = t.call(path)
 	}
-	late := time.NewTimer(statfsTimeout)
-	defer late.Stop()
-	for ; open > 0; open-- {
-		select {
-		case a := <-arrived:
-			answers[a.n] = a.answer
-		case <-late.C:
-			return answers
-		}
+	late := make(chan struct{})
+	timer := time.AfterFunc(statfsTimeout, func() { close(late) })
+	defer timer.Stop()
+	answers := make([]answer, len(paths))
+	for n, c := range calls {
+		answers[n] = c.wait(now, late)
 	}
 	return answers
 }
 
-// begin reports false if path is being asked, and since when.
-func (t *statter) begin(path string) (time.Time, bool) {
+// call returns the call that asks path: that which is under way, if there is one.
+func (t *statter) call(path string) *call {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if since, busy := t.pending[path]; busy {
-		return since, false
+	if c, busy := t.pending[path]; busy {
+		return c
 	}
 	if t.pending == nil {
-		t.pending = map[string]time.Time{}
+		t.pending = map[string]*call{}
 	}
-	t.pending[path] = time.Now()
-	return time.Time{}, true
+	c := &call{since: time.Now(), done: make(chan struct{})}
+	t.pending[path] = c
+	go func() {
+		c.usage, c.err = statfs(path)
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.pending, path)
+		close(c.done)
+	}()
+	return c
 }
 
-func (t *statter) end(path string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.pending, path)
+// wait waits until it is late; not at all for a call that others have waited for
+// in vain.
+func (c *call) wait(now time.Time, late <-chan struct{}) answer {
+	select {
+	case <-c.done:
+		return c.answer
+	default:
+	}
+	if now.Sub(c.since) >= statfsTimeout {
+		return answer{err: fmt.Errorf("it does not answer since %s; is its server gone?", c.since.UTC().Format(time.RFC3339))}
+	}
+	select {
+	case <-c.done:
+		return c.answer
+	case <-late:
+		return answer{err: fmt.Errorf("it has not answered within %s; is its server gone?", statfsTimeout)}
+	}
 }
