@@ -33,14 +33,6 @@ func (s *site) runPage(dir, script string, agents []string, env []string, says .
 	sh.Env = append(sh.Env, env...)
 	sh.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	failed := sh.Run()
-	if failed != nil {
-		// The agents in the background are left.
-		if err := syscall.Kill(-sh.Process.Pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
-			s.t.Error(err)
-		}
-	}
-	// They may still be writing to dir, which is removed.
-	waittest.Nil(s.t, "all that the page has started has ended", func() error { return vacant(dir) })
 	out, err := os.ReadFile(printed.Name())
 	if err != nil {
 		s.t.Fatal(err)
@@ -51,7 +43,16 @@ func (s *site) runPage(dir, script string, agents []string, env []string, says .
 			log, _ := os.ReadFile(filepath.Join(dir, id+".log"))
 			logs += "\n" + id + " says\n" + string(log)
 		}
-		s.t.Fatalf("%v\n%s%s", failed, out, logs)
+		s.t.Errorf("%v\n%s%s", failed, out, logs)
+		// The agents in the background are left.
+		if err := syscall.Kill(-sh.Process.Pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
+			s.t.Error(err)
+		}
+	}
+	// They may still be writing to dir, which is removed.
+	waittest.Nil(s.t, "all that the page has started has ended", func() error { return vacant(dir) })
+	if failed != nil {
+		return
 	}
 	for _, want := range says {
 		if !strings.Contains(string(out), want) {
