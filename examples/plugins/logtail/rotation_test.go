@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"github.com/perennial-go/perennial/internal/waittest"
+	"github.com/perennial-go/perennial/plugin/sdk"
 )
 
 // stamp are long enough lines that a fingerprint does not hold all of a file.
@@ -483,6 +486,44 @@ func TestCopyThatIsOlderThanALineThatWasNotReadIsRead(t *testing.T) {
 		s.step(false)
 		s.want("1", "2", "3")
 	})
+}
+
+// TestCopyOfALogThatWasReadInPartIsRead from there, although lines came after it was
+// made, which are lost.
+func TestCopyOfALogThatWasReadInPartIsRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "app.log")
+	s := newStepper(t, fmt.Sprintf(`{"paths":[%q]}`, path))
+	text, want := stamp(0, 1)
+	write(t, path, text)
+	s.step(false)
+	text, lines := stamp(1, 4*readBytes/len(text))
+	want = append(want, lines...)
+	write(t, path, text)
+	copyFile(t, path, path+".1")
+	write(t, path, "lost\n")
+	later := time.Now().Add(time.Second) // by the clock of the files as well
+	if err := os.Chtimes(path, later, later); err != nil {
+		t.Fatal(err)
+	}
+	s.look(false)
+	ctx, cancel := context.WithCancel(t.Context())
+	send := s.send
+	s.send = func(r sdk.Result) error {
+		if len(s.texts)*len(text)/len(lines) > readBytes {
+			cancel() // what was read at once is told of in several results
+		}
+		return send(r)
+	}
+	if _, err := s.drain(ctx); !errors.Is(err, context.Canceled) || len(s.texts) < 2 || len(s.texts) >= len(want) {
+		t.Fatalf("read %d of %d lines, %v", len(s.texts), len(want), err)
+	}
+	s.send = send
+	truncate(t, path)
+	s.again()
+	s.step(false)
+	if !slices.Equal(s.texts, want) {
+		t.Errorf("want %d lines, found %d", len(want), len(s.texts))
+	}
 }
 
 // TestCopyIsNotPutAsideBeforeTheLogIsReadAsFar, however long the log takes to be
