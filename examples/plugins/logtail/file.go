@@ -78,12 +78,18 @@ func (b beginning) of(text []byte) bool {
 }
 
 func (t *file) peek() (beginning, error) {
-	buf := make([]byte, printBytes)
+	head, err := t.head(printBytes)
+	return beginning{n: len(head), sum: crc32.ChecksumIEEE(head)}, err
+}
+
+// head are the first n bytes, or all that there are.
+func (t *file) head(n int) ([]byte, error) {
+	buf := make([]byte, n)
 	n, err := t.f.ReadAt(buf, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return beginning{}, fmt.Errorf("%s: its beginning cannot be read: %w", t.Path, err)
+		return nil, fmt.Errorf("%s: its beginning cannot be read: %w", t.Path, err)
 	}
-	return beginning{n: n, sum: crc32.ChecksumIEEE(buf[:n])}, nil
+	return buf[:n], nil
 }
 
 // resume goes on at a place of the file.
@@ -95,12 +101,8 @@ func (t *file) same(size int64) (bool, error) {
 	if t.Offset > 0 {
 		return t.in(t.f, size)
 	}
-	buf := make([]byte, t.first.n)
-	n, err := t.f.ReadAt(buf, 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return false, err
-	}
-	return t.first.of(buf[:n]), nil
+	head, err := t.head(t.first.n)
+	return err == nil && t.first.of(head), err
 }
 
 // inspected reports whether there is anything by which to tell what the file

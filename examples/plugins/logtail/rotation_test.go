@@ -37,6 +37,14 @@ func shift(t *testing.T, path string) {
 	}
 }
 
+// touch gives a file the time of its last change.
+func touch(t *testing.T, path string, modified time.Time) {
+	t.Helper()
+	if err := os.Chtimes(path, modified, modified); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func copyFile(t *testing.T, from, to string) {
 	t.Helper()
 	data, err := os.ReadFile(from)
@@ -71,9 +79,7 @@ func variants(t *testing.T, test func(t *testing.T, s *stepper, path string, res
 func TestLogRotatedSeveralTimesBetweenTwoLooksLosesNothing(t *testing.T) {
 	variants(t, func(t *testing.T, s *stepper, path string, restart func()) {
 		write(t, path+".2", "of before\n")
-		if err := os.Chtimes(path+".2", time.Time{}, time.Now().Add(-time.Hour)); err != nil {
-			t.Fatal(err)
-		}
+		touch(t, path+".2", time.Now().Add(-time.Hour))
 		write(t, path+"-extra", "of another program\n")
 		write(t, path, "1\n2\n")
 		s.step(false)
@@ -140,10 +146,7 @@ func TestCopyThatIsNotCompleteYetIsNotReadAsANewFile(t *testing.T) {
 	}
 	s.step(false)
 	// After the copying, before the truncating, and by the clock of the files as well.
-	past := time.Now().Add(-time.Second)
-	if err := os.Chtimes(path+".1", past, past); err != nil {
-		t.Fatal(err)
-	}
+	touch(t, path+".1", time.Now().Add(-time.Second))
 	more, lines := stamp(50, 52)
 	write(t, path, more)
 	s.step(false)
@@ -351,9 +354,7 @@ func TestQuietDirectoryIsNotReadAgain(t *testing.T) {
 	path := filepath.Join(dir, "app.log")
 	write(t, path, "1\n")
 	long := time.Now().Add(-time.Hour)
-	if err := os.Chtimes(dir, long, long); err != nil {
-		t.Fatal(err)
-	}
+	touch(t, dir, long)
 	f := finder{patterns: []string{filepath.Join(dir, "*.log")}}
 	now := time.Now()
 	if f.fresh(now) {
@@ -385,9 +386,7 @@ func TestCopyThatWasBeingRenamedAtTheRestartIsNotReadTwice(t *testing.T) {
 		copyFile(t, path, path+".1")
 		truncate(t, path)
 		for _, name := range []string{path, path + ".1"} {
-			if err := os.Chtimes(name, now, now); err != nil {
-				t.Fatal(err)
-			}
+			touch(t, name, now)
 		}
 	}
 	text, want := stamp(0, 20)
@@ -473,10 +472,7 @@ func TestCopyThatIsOlderThanALineThatWasNotReadIsRead(t *testing.T) {
 		write(t, path, "2\n")
 		copyFile(t, path, path+".1")
 		write(t, path, "lost\n")
-		later := time.Now().Add(time.Second) // by the clock of the files as well
-		if err := os.Chtimes(path, later, later); err != nil {
-			t.Fatal(err)
-		}
+		touch(t, path, time.Now().Add(time.Second)) // by the clock of the files as well
 		s.look(false)
 		truncate(t, path)
 		write(t, path, "3\n")
@@ -501,10 +497,7 @@ func TestCopyOfALogThatWasReadInPartIsRead(t *testing.T) {
 	write(t, path, text)
 	copyFile(t, path, path+".1")
 	write(t, path, "lost\n")
-	later := time.Now().Add(time.Second) // by the clock of the files as well
-	if err := os.Chtimes(path, later, later); err != nil {
-		t.Fatal(err)
-	}
+	touch(t, path, time.Now().Add(time.Second)) // by the clock of the files as well
 	s.look(false)
 	ctx, cancel := context.WithCancel(t.Context())
 	send := s.send
@@ -554,10 +547,7 @@ func TestCopyThatIsOlderThanALineThatWasReadIsNotReadAgain(t *testing.T) {
 		write(t, path, text)
 		s.step(false)
 		copyFile(t, path, path+".1")
-		past := time.Now().Add(-time.Second)
-		if err := os.Chtimes(path+".1", past, past); err != nil {
-			t.Fatal(err)
-		}
+		touch(t, path+".1", time.Now().Add(-time.Second))
 		more, lines := stamp(20, 21)
 		write(t, path, more)
 		s.step(false)
